@@ -1,0 +1,42 @@
+"""Exact multiply-adds of any route at any size: convolutions and the routing's linear layer.
+
+Interpolation, warping and activations are not counted (nor are they in the papers' "GFLOPs", which are
+multiply-adds). Where FLOPs are meant, one multiply-add is two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from model import geometry
+from model.config import ModelConfig
+
+
+def block(height: int, width: int, index: int, config: ModelConfig | None = None) -> int:
+    """Multiply-adds of block `index` on one frame pair of height x width pixels (padded first)."""
+    config = config or ModelConfig.paper()
+    scale, channels, spatial = config.scales[index], config.widths[index], config.spatial_width
+    pixels = geometry.padded(height) * geometry.padded(width)
+    half, quarter = pixels // (2 * scale) ** 2, pixels // (4 * scale) ** 2
+    motion = half * 9 * 17 * (channels // 2) + quarter * 9 * channels * (channels // 2 + 3 * channels + channels // 4)
+    joined = pixels // 4 * (9 * 17 * spatial + 9 * spatial * spatial)
+    # A transposed convolution multiplies every input pixel with its whole 4x4x5 kernel.
+    return motion + joined + pixels // 4 * (channels // 4 + spatial) * 5 * 16
+
+
+def routing(height: int, width: int, config: ModelConfig | None = None) -> int:
+    """Multiply-adds of the routing module on one frame pair of height x width pixels (padded first)."""
+    config = config or ModelConfig.paper()
+    pixels, width_ = geometry.padded(height) * geometry.padded(width), config.routing_width
+    return pixels * 9 * width_ * (6 + width_) + width_ * config.blocks
+
+
+def count(
+    height: int, width: int, route: Sequence[bool], config: ModelConfig | None = None, *, with_routing: bool = True
+) -> int:
+    """Multiply-adds of one prediction whose `route` says for each block whether it runs."""
+    config = config or ModelConfig.paper()
+    if len(route) != config.blocks:
+        raise ValueError(f"a route has {config.blocks} entries, not {len(route)}")
+    chosen = sum(block(height, width, i, config) for i, runs in enumerate(route) if runs)
+    return chosen + (routing(height, width, config) if with_routing else 0)
