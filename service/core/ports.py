@@ -1,0 +1,56 @@
+"""What the edges need of the engine, so that a local batcher and a Redis queue are called alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.core.types import PredictRequest, PredictResult
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is served and what it is worth; shown by /v1/model, the V2 metadata and the metrics."""
+
+    version: str
+    device: str
+    dtype: str
+    parameters: int
+    colour_order: str
+    training_data: str
+    sha256: str
+    scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for users where the weights are not known to beat repeating the last frame, else None."""
+        ours, repeat = self.scores.get("psnr_t1"), self.scores.get("psnr_t1_repeat")
+        if ours is None or repeat is None:
+            return "The quality of these weights has not been measured."
+        if ours <= repeat:
+            return f"These weights ({ours:.2f} dB) are no better than repeating the last frame ({repeat:.2f} dB)."
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None."""
+
+    ready: bool
+    reason: str | None = None
+
+
+class Engine(Protocol):
+    """Predicts. Implemented by `service.engine.batcher` and, over Redis, by `service.jobs`."""
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """The answer, or a ServiceError. Cancelling the awaiting task withdraws the request from the queue."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Cheap; asked by health checks and before every admission."""
+        ...
+
+    def model(self) -> ModelInfo:
+        """What is served; constant while ready."""
+        ...

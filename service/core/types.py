@@ -1,0 +1,205 @@
+"""The frozen values that travel between layers: frames, requests, predictions."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.errors import InvalidFrame, InvalidRequest
+
+#: Blocks of the network; a route has one bit for each.
+BLOCKS = 9
+#: The largest seed a caller may give (what JSON numbers and int64 both carry exactly).
+MAX_SEED = 2**53 - 1
+SCALES = (1.0, 0.5, 0.25)
+
+Route = tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture: `pixels` is HxWx3 uint8, RGB, C-contiguous, and made read-only here."""
+
+    pixels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        p = self.pixels
+        if p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or not p.flags.c_contiguous or not p.size:
+            raise ValueError(f"a frame is HxWx3 uint8, C-contiguous, not {p.dtype} {p.shape}")
+        p.flags.writeable = False
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.pixels.shape[1])
+
+
+class RoutePolicy(enum.StrEnum):
+    """How the blocks to run are picked."""
+
+    AUTO = "auto"  #: deterministic, from the routing module's probabilities
+    FULL = "full"  #: all nine
+    SAMPLE = "sample"  #: drawn with a seed, as the published code does
+    BUDGET = "budget"  #: the k most probable
+    EXPLICIT = "explicit"  #: nine bits given by the caller
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChoice:
+    """A policy and the argument it needs: `seed` with SAMPLE, `blocks` with BUDGET, `bits` with EXPLICIT."""
+
+    policy: RoutePolicy = RoutePolicy.AUTO
+    seed: int | None = None
+    blocks: int | None = None
+    bits: Route | None = None
+
+    @classmethod
+    def parse(cls, route: str = "auto", *, seed: int | None = None, blocks: int | None = None) -> RouteChoice:
+        """What every edge's `route`, `seed` and `blocks` mean together; InvalidRequest names the wrong one.
+
+        `route` is a policy's name or nine digits 0/1, first block first. `blocks` alone implies "budget" and
+        `seed` alone "sample"; "sample" without a seed gets one at the edge, so that it can be reported.
+        """
+        if seed is not None and not 0 <= seed <= MAX_SEED:
+            raise InvalidRequest(f"seed must be between 0 and {MAX_SEED}", field="seed")
+        if blocks is not None and not 1 <= blocks <= BLOCKS:
+            raise InvalidRequest(f"blocks must be between 1 and {BLOCKS}", field="blocks")
+        if route == "auto" and blocks is not None:
+            route = RoutePolicy.BUDGET
+        elif route == "auto" and seed is not None:
+            route = RoutePolicy.SAMPLE
+        if len(route) == BLOCKS and set(route) <= {"0", "1"}:
+            if "1" not in route:
+                raise InvalidRequest("route must choose at least one block", field="route")
+            _refuse(seed=seed, blocks=blocks, why="an explicit route")
+            return cls(RoutePolicy.EXPLICIT, bits=tuple(bit == "1" for bit in route))
+        if route not in (RoutePolicy.AUTO, RoutePolicy.FULL, RoutePolicy.SAMPLE, RoutePolicy.BUDGET):
+            raise InvalidRequest(
+                f"route must be auto, full, sample, budget or nine digits 0 and 1, not {route[:40]!r}", field="route"
+            )
+        policy = RoutePolicy(route)
+        if policy is RoutePolicy.BUDGET and blocks is None:
+            raise InvalidRequest("route budget needs blocks, 1 to 9", field="blocks")
+        _refuse(
+            seed=None if policy is RoutePolicy.SAMPLE else seed,
+            blocks=None if policy is RoutePolicy.BUDGET else blocks,
+            why=f"route {policy}",
+        )
+        return cls(policy, seed=seed, blocks=blocks)
+
+
+def _refuse(*, seed: int | None, blocks: int | None, why: str) -> None:
+    for name, value in (("seed", seed), ("blocks", blocks)):
+        if value is not None:
+            raise InvalidRequest(f"{name} means nothing with {why}", field=name)
+
+
+class Quality(enum.StrEnum):
+    """Whether the route may be shortened to meet the deadline."""
+
+    EXACT = "exact"
+    ADAPTIVE = "adaptive"
+
+
+class Priority(enum.IntEnum):
+    """Classes of work; a lower one is served first."""
+
+    LIVE = 0
+    BATCH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to predict. `scale` 1, 1/2 or 1/4: the size at which flow is estimated. `maps`: return flow and mask."""
+
+    route: RouteChoice = field(default_factory=RouteChoice)
+    steps: int = 1
+    scale: float = 1.0
+    quality: Quality = Quality.EXACT
+    maps: bool = False
+
+    def check(self, max_steps: int) -> Options:
+        """Itself, or InvalidRequest naming the field."""
+        if not 1 <= self.steps <= max_steps:
+            raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
+        if self.scale not in SCALES:
+            raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictRequest:
+    """A checked request: both frames have one size. `deadline` is on the monotonic clock, in seconds."""
+
+    id: str
+    previous: Frame
+    current: Frame
+    options: Options = field(default_factory=Options)
+    deadline: float | None = None
+    client: str = ""  #: whom limits and fairness count: an API key's name or a stream
+    priority: Priority = Priority.LIVE
+    traceparent: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.previous.pixels.shape != self.current.pixels.shape:
+            raise InvalidFrame(
+                f"both frames must have one size: previous is {self.previous.width}x{self.previous.height}, "
+                f"current is {self.current.width}x{self.current.height}",
+                field="current",
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pixels held while it waits."""
+        return self.previous.pixels.nbytes + self.current.pixels.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One predicted frame and what it took. `flops` counts 2 per multiply-add, routing and chosen blocks."""
+
+    frame: Frame
+    route: Route
+    flops: int
+    flow: NDArray[np.float32] | None = None  #: HxWx4 pixels (older x, y, newer x, y) if asked for
+    mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of one request: waiting, choosing routes, and running blocks (its batch's share of none: the whole)."""
+
+    queue: float = 0.0
+    route: float = 0.0
+    blocks: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictResult:
+    """The answer to one request; `steps[k]` shows time t+1+k. `seed` is set where the route was sampled."""
+
+    id: str
+    steps: tuple[Step, ...]
+    model_version: str
+    timings: Timings
+    batch_size: int = 1
+    seed: int | None = None
+    shortened: bool = False  #: an adaptive route was cut to meet the deadline
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of all steps."""
+        return sum(step.flops for step in self.steps)
+
+
+def route_text(route: Route) -> str:
+    """Nine digits, first block first: the form every edge shows."""
+    return "".join("1" if bit else "0" for bit in route)

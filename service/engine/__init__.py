@@ -1,0 +1,1 @@
+"""Runs the network: one device, and the batcher between coroutines and its thread."""

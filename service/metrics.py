@@ -1,0 +1,295 @@
+"""Every Prometheus metric, behind methods named after events. Labels come from closed sets, never from requests.
+
+The registry is an argument, so that tests and several services in one process do not meet.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+#: Seconds, 1 ms to 10 s (30 s for long rollouts).
+LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: Buckets' names: by padded pixels, so that the label stays bounded whatever sizes callers send.
+SIZE_CLASSES = ((512 * 512, "le_512x512"), (736 * 1280, "le_720p"), (1088 * 1920, "le_1080p"))
+LARGEST = "gt_1080p"
+
+
+class Transport(enum.StrEnum):
+    """The door a request came through."""
+
+    REST = "rest"
+    GRPC = "grpc"
+    V2_REST = "v2_rest"
+    V2_GRPC = "v2_grpc"
+    WEBSOCKET = "websocket"
+    JOB = "job"
+
+
+class Outcome(enum.StrEnum):
+    """How a request ended."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    REJECTED = "rejected"
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Stage(enum.StrEnum):
+    """Parts of a request's time."""
+
+    DECODE = "decode"
+    QUEUE = "queue"
+    ROUTE = "route"
+    BLOCKS = "blocks"
+    ENCODE = "encode"
+
+
+#: Which outcome each error code counts as; a test checks that it has every code of service.core.errors.
+OUTCOMES: dict[str, Outcome] = {
+    "invalid_request": Outcome.INVALID,
+    "invalid_frame": Outcome.INVALID,
+    "unsupported_media": Outcome.INVALID,
+    "not_acceptable": Outcome.INVALID,
+    "too_large": Outcome.INVALID,
+    "unauthenticated": Outcome.INVALID,
+    "not_found": Outcome.INVALID,
+    "conflict": Outcome.INVALID,
+    "unsupported": Outcome.INVALID,
+    "queue_full": Outcome.REJECTED,
+    "client_limit": Outcome.REJECTED,
+    "unavailable": Outcome.REJECTED,
+    "deadline_exceeded": Outcome.DEADLINE,
+    "cancelled": Outcome.CANCELLED,
+    "internal": Outcome.ERROR,
+}
+
+
+def size_class(height: int, width: int) -> str:
+    """The bounded label of a padded size."""
+    return next((name for pixels, name in SIZE_CLASSES if height * width <= pixels), LARGEST)
+
+
+class Metrics:
+    """The service's instruments on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"dmvfn_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"dmvfn_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"dmvfn_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self._requests = counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
+        self._request_seconds = histogram(
+            "request_duration_seconds",
+            "From the first byte read to the answer.",
+            LATENCY_BUCKETS,
+            "transport",
+            "endpoint",
+        )
+        self._stage_seconds = histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
+        self._frames = counter("frames_predicted", "Frames predicted.", "bucket")
+        self._batches = counter("batches", "Batches run on the device.", "bucket")
+        self._batch_size = histogram("batch_size", "Requests in a batch.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
+        self._batch_limit = counter("batch_limit", "What kept a batch from growing.", "reason")
+        self._rejected = counter("rejected", "Requests refused at the door.", "reason", "bucket")
+        self._deadline_missed = counter("deadline_missed", "Deadlines missed.", "phase")
+        self._cancelled = counter("cancelled", "Requests whose caller left.", "phase")
+        self._isolated = counter("batch_isolated_errors", "Items that failed alone after their batch was split.")
+        self._oom = counter("oom", "Times the device ran out of memory.")
+        self._cost_error = histogram(
+            "cost_model_error_ratio",
+            "Measured over predicted time of a batch.",
+            (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 4),
+            "bucket",
+        )
+        self._flops = counter(
+            "model_flops",
+            "Floating-point operations executed: 2 per multiply-add, convolutions and the routing's linear layer only.",
+            "component",
+        )
+        self._flops_saved = counter("model_flops_saved", "FLOPs of the blocks that routes skipped.")
+        self._request_flops = histogram(
+            "request_flops", "FLOPs of one request.", (1e9, 3e9, 1e10, 3e10, 1e11, 3e11, 1e12, 3e12), "bucket"
+        )
+        self._route_blocks = histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
+        self._blocks = counter("block_executions", "Samples each block ran on.", "block")
+        self._empty = counter("empty_routes", "Routes that were empty and got their most probable block.")
+        self._shortened = counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
+        self._busy = counter("device_busy_seconds", "Time the device thread spent on batches.")
+        self._memory = gauge("device_memory_bytes", "Memory of the device.", "kind")
+        self._streams = gauge("streams_active", "Open streams.", "transport")
+        self._stream_frames = counter("stream_frames", "Frames that came in by stream.", "outcome")
+        self._first_frame = histogram(
+            "first_frame_seconds", "From a stream's opening to its first answer.", LATENCY_BUCKETS
+        )
+        self._ready = gauge("ready", "1 while new work is taken.")
+        self._draining = gauge("draining", "1 from SIGTERM on.")
+        self._build = gauge("build_info", "Constant 1.", "version", "python", "torch")
+        self._model = gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
+        self._redelivered = counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
+        self._lease_lost = counter(
+            "redis_lease_lost", "Finished work thrown away because another worker held the lease."
+        )
+        self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
+        self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def request_done(self, transport: Transport, endpoint: str, outcome: Outcome, seconds: float) -> None:
+        """One request answered; `endpoint` is a route's template, never a path."""
+        self._requests.labels(transport, endpoint, outcome).inc()
+        self._request_seconds.labels(transport, endpoint).observe(seconds)
+
+    def stage_took(self, stage: Stage, seconds: float) -> None:
+        """One stage of one request took this long."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def rejected(self, reason: str, bucket: str) -> None:
+        """Refused at the door; `reason` is a ServiceError's reason or code."""
+        self._rejected.labels(reason, bucket).inc()
+
+    def deadline_missed(self, phase: str) -> None:
+        """Phase is admit (refused at once), queue (expired while waiting) or late (answered after it)."""
+        self._deadline_missed.labels(phase).inc()
+
+    def cancelled(self, phase: str) -> None:
+        """Phase is queue, exec or send."""
+        self._cancelled.labels(phase).inc()
+
+    # --- batches --------------------------------------------------------------------------------------------------
+
+    def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
+        """One batch of one bucket; `limit` says why it was not larger: empty, max, slack or vram."""
+        self._batches.labels(bucket).inc()
+        self._batch_size.labels(bucket).observe(size)
+        self._batch_limit.labels(limit).inc()
+        self._busy.inc(seconds)
+        if predicted_seconds:
+            self._cost_error.labels(bucket).observe(seconds / predicted_seconds)
+
+    def frame_predicted(
+        self, bucket: str, route: Sequence[bool], routing_flops: int, block_flops: Sequence[int]
+    ) -> None:
+        """One frame; `block_flops[i]` is what block i costs at this size, run or not."""
+        self._frames.labels(bucket).inc()
+        self._route_blocks.observe(sum(route))
+        self._flops.labels("routing").inc(routing_flops)
+        saved = 0
+        for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True), start=1):
+            if runs:
+                self._flops.labels(f"block{i}").inc(flops)
+                self._blocks.labels(f"block{i}").inc()
+            else:
+                saved += flops
+        self._flops_saved.inc(saved)
+
+    def request_flops(self, bucket: str, flops: int) -> None:
+        """FLOPs of one answered request."""
+        self._request_flops.labels(bucket).observe(flops)
+
+    def empty_route(self) -> None:
+        """A sampled or thresholded route was empty."""
+        self._empty.inc()
+
+    def route_shortened(self) -> None:
+        """An adaptive request got fewer blocks than it would have had."""
+        self._shortened.inc()
+
+    def item_isolated(self) -> None:
+        """One item failed after its batch was split down to it."""
+        self._isolated.inc()
+
+    def out_of_memory(self) -> None:
+        """The device ran out of memory; the batch is halved."""
+        self._oom.inc()
+
+    def device_memory(self, kind: str, value: int) -> None:
+        """Kind is used or total."""
+        self._memory.labels(kind).set(value)
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    def stream_opened(self, transport: Transport) -> None:
+        """A stream began."""
+        self._streams.labels(transport).inc()
+
+    def stream_closed(self, transport: Transport) -> None:
+        """A stream ended, however."""
+        self._streams.labels(transport).dec()
+
+    def stream_frame(self, outcome: str) -> None:
+        """Outcome is predicted, first, dropped, scene_cut, reset or error."""
+        self._stream_frames.labels(outcome).inc()
+
+    def first_frame(self, seconds: float) -> None:
+        """A stream's first answer left."""
+        self._first_frame.observe(seconds)
+
+    # --- jobs over Redis ------------------------------------------------------------------------------------------
+
+    def redelivered(self) -> None:
+        """A job was claimed again after its lease ran out."""
+        self._redelivered.inc()
+
+    def lease_lost(self) -> None:
+        """A finished job was refused because another worker owns it now."""
+        self._lease_lost.inc()
+
+    def dead_letter(self) -> None:
+        """A job was given up."""
+        self._dead.inc()
+
+    def webhook(self, outcome: str) -> None:
+        """Outcome is delivered or failed."""
+        self._webhooks.labels(outcome).inc()
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def ready(self, value: bool) -> None:
+        """Whether new work is taken."""
+        self._ready.set(value)
+
+    def draining(self) -> None:
+        """SIGTERM was received."""
+        self._draining.set(1)
+
+    def about(self, *, version: str, python: str, torch: str) -> None:
+        """What is running."""
+        self._build.labels(version, python, torch).set(1)
+
+    def model(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
+        """What is served."""
+        self._model.labels(version, sha256, device, dtype).set(1)
+
+    def watch(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        """Call `read` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
+        self.registry.register(_Watched(read))
+
+
+class _Watched(Collector):
+    def __init__(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        # Registered before there is anything to read; without this the registry would call collect() now.
+        return []
+
+    def collect(self) -> list[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, text, labels, value in self._read():
+            family = families.setdefault(name, GaugeMetricFamily(f"dmvfn_{name}", text, labels=list(labels)))
+            family.add_metric(list(labels.values()), value)
+        return list(families.values())

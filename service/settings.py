@@ -1,0 +1,203 @@
+"""One frozen object from a mapping of DMVFN_* variables; nothing else reads the environment.
+
+`docs/operations.md` holds the same table; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PREFIX = "DMVFN_"
+
+
+class SettingsError(ValueError):
+    """A variable has a value that cannot be used; the message names the variable."""
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"must be between {low} and {high}")
+        return value
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:  # also refuses nan
+            raise ValueError(f"must be between {low:g} and {high:g}")
+        return value
+
+    return parse
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return text
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    try:
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+    except KeyError:
+        raise ValueError("must be 1 or 0") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _sizes(text: str) -> tuple[tuple[int, int], ...]:
+    sizes = []
+    for word in _words(text):
+        height, _, width = word.partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            raise ValueError("must be sizes like 256x448,512x1024 (height x width)")
+        sizes.append((int(height), int(width)))
+    return tuple(sizes)
+
+
+def _keys(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for word in _words(text):
+        name, _, key = word.partition(":")
+        if not name or len(key) < 8:
+            raise ValueError("must be name:key pairs, keys of at least 8 characters")
+        pairs.append((name, key))
+    return tuple(pairs)
+
+
+def _existing(text: str) -> Path | None:
+    if not text:
+        return None
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("no such file")
+    return path
+
+
+def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"parse": parse, "help": help_, "secret": secret})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured. Defaults suit a laptop."""
+
+    # Listening
+    http_host: str = _set("127.0.0.1", str, "Address HTTP listens on; 0.0.0.0 for every interface.")
+    http_port: int = _set(8000, _whole(0, 65535), "HTTP port; 0 picks a free one.")
+    grpc_host: str = _set("127.0.0.1", str, "Address gRPC listens on.")
+    grpc_port: int = _set(8001, _whole(0, 65535), "gRPC port; 0 picks a free one.")
+    grpc_enabled: bool = _set(True, _flag, "Serve gRPC at all.")
+    tls_cert: Path | None = _set(None, _existing, "PEM certificate chain; with `tls_key`, both edges speak TLS.")
+    tls_key: Path | None = _set(None, _existing, "PEM private key of `tls_cert`.")
+    tls_client_ca: Path | None = _set(None, _existing, "PEM bundle; clients must show a certificate signed by it.")
+    api_keys: tuple[tuple[str, str], ...] = _set(
+        (),
+        _keys,
+        "`name:key` pairs separated by commas. Any given: requests need `Authorization: Bearer KEY`.",
+        secret=True,
+    )
+    cors_origins: tuple[str, ...] = _set((), _words, "Origins browsers may call from, separated by commas.")
+
+    # The network
+    weights: Path | None = _set(
+        None, _existing, "Checkpoint to serve (.safetensors, or a published .pkl); empty: ours."
+    )
+    device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
+    dtype: str = _set(
+        "float32", _one_of("float32", "bfloat16", "float16"), "Precision of the convolutions; flow stays float32."
+    )
+    threads: int = _set(0, _whole(0, 1024), "CPU threads of the network; 0: one per core this process may use.")
+    warmup_sizes: tuple[tuple[int, int], ...] = _set(
+        ((256, 448),), _sizes, "Frame sizes (height x width) run once before ready."
+    )
+
+    # Batching and admission
+    max_batch: int = _set(8, _whole(1, 1024), "Most requests in one batch.")
+    max_batch_pixels: int = _set(
+        8 * 1088 * 1920, _whole(256, 2**40), "Most padded pixels in one batch (the device's memory bounds it)."
+    )
+    max_queue_items: int = _set(256, _whole(1, 10**6), "Most requests waiting.")
+    max_queue_bytes: int = _set(2**30, _whole(1, 2**42), "Most bytes of frames waiting.")
+    max_client_items: int = _set(0, _whole(0, 10**6), "Most requests one API key may have in flight; 0: no limit.")
+    default_deadline_ms: int = _set(30_000, _whole(1, 10**9), "Deadline of a request that states none.")
+    max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")
+    max_steps: int = _set(16, _whole(1, 1024), "Most future frames in one request.")
+
+    # What is accepted
+    max_body_bytes: int = _set(64 * 2**20, _whole(1024, 2**40), "Largest request body or gRPC message.")
+    max_pixels: int = _set(4096 * 2304, _whole(256, 2**32), "Most pixels in one frame.")
+    min_side: int = _set(16, _whole(1, 4096), "Shortest side of a frame, pixels.")
+    max_side: int = _set(8192, _whole(16, 65536), "Longest side of a frame, pixels.")
+    max_aspect: float = _set(16.0, _number(1, 1000), "Largest ratio of a frame's sides.")
+    codec_threads: int = _set(0, _whole(0, 256), "Threads that decode and encode images; 0: one per core.")
+
+    # Running
+    log_level: str = _set("info", _one_of("debug", "info", "warning", "error"), "Least severe level logged.")
+    log_format: str = _set("json", _one_of("json", "text"), "One JSON object a line, or text.")
+    otlp_endpoint: str = _set("", str, "OTLP gRPC endpoint for traces; empty: none are exported.")
+    shutdown_grace_s: float = _set(30.0, _number(0, 3600), "Seconds that accepted work may take after SIGTERM.")
+    drain_delay_s: float = _set(0.0, _number(0, 600), "Seconds between falling from ready and refusing new work.")
+    nv_metrics: bool = _set(False, _flag, "Also show the nv_* metrics that Triton's dashboards read.")
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY must be given together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise SettingsError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
+        if self.default_deadline_ms > self.max_deadline_ms:
+            raise SettingsError(f"{PREFIX}DEFAULT_DEADLINE_MS is above {PREFIX}MAX_DEADLINE_MS")
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> Settings:
+        """Read every DMVFN_* variable; an empty value means the default. SettingsError names a bad one."""
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            name = PREFIX + field.name.upper()
+            text = environment.get(name, "").strip()
+            if not text:
+                continue
+            try:
+                values[field.name] = field.metadata["parse"](text)
+            except ValueError as error:
+                shown = "(hidden)" if field.metadata["secret"] else repr(text)
+                raise SettingsError(f"{name}={shown}: {error}") from None
+        return cls(**values)
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """DMVFN_* names that mean nothing here: worth a warning, not a stop (Kubernetes adds DMVFN_SERVICE_HOST &c.)."""
+    known = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def table() -> str:
+    """The Markdown table of docs/operations.md: variable, default, meaning."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for field in dataclasses.fields(Settings):
+        rows.append(f"| `{PREFIX}{field.name.upper()}` | {_shown(field.default)} | {field.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == () or default == "":
+        return "(empty)"
+    if isinstance(default, bool):
+        return "`1`" if default else "`0`"
+    if isinstance(default, tuple):
+        return (
+            "`" + ",".join("x".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in default) + "`"
+        )
+    return f"`{default}`"
