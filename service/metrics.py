@@ -94,7 +94,7 @@ class Metrics:
         self._requests = counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
         self._request_seconds = histogram(
             "request_duration_seconds",
-            "From the first byte read to the answer.",
+            "From door to answer.",
             LATENCY_BUCKETS,
             "transport",
             "endpoint",
@@ -132,17 +132,13 @@ class Metrics:
         self._memory = gauge("device_memory_bytes", "Memory of the device.", "kind")
         self._streams = gauge("streams_active", "Open streams.", "transport")
         self._stream_frames = counter("stream_frames", "Frames that came in by stream.", "outcome")
-        self._first_frame = histogram(
-            "first_frame_seconds", "From a stream's opening to its first answer.", LATENCY_BUCKETS
-        )
+        self._first_frame = histogram("first_frame_seconds", "From stream opening to first answer.", LATENCY_BUCKETS)
         self._ready = gauge("ready", "1 while new work is taken.")
         self._draining = gauge("draining", "1 from SIGTERM on.")
         self._build = gauge("build_info", "Constant 1.", "version", "python", "torch")
         self._model = gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
         self._redelivered = counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
-        self._lease_lost = counter(
-            "redis_lease_lost", "Finished work thrown away because another worker held the lease."
-        )
+        self._lease_lost = counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
         self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
         self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
 

@@ -106,15 +106,13 @@ class Settings:
     api_keys: tuple[tuple[str, str], ...] = _set(
         (),
         _keys,
-        "`name:key` pairs separated by commas. Any given: requests need `Authorization: Bearer KEY`.",
+        "`name:key` pairs, comma-separated. Any given: requests need `Authorization: Bearer KEY`.",
         secret=True,
     )
     cors_origins: tuple[str, ...] = _set((), _words, "Origins browsers may call from, separated by commas.")
 
     # The network
-    weights: Path | None = _set(
-        None, _existing, "Checkpoint to serve (.safetensors, or a published .pkl); empty: ours."
-    )
+    weights: Path | None = _set(None, _existing, "Checkpoint to serve (.safetensors or a published .pkl); empty: ours.")
     device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(
         "float32", _one_of("float32", "bfloat16", "float16"), "Precision of the convolutions; flow stays float32."
@@ -197,7 +195,6 @@ def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "`1`" if default else "`0`"
     if isinstance(default, tuple):
-        return (
-            "`" + ",".join("x".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in default) + "`"
-        )
+        words = ("x".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in default)
+        return "`" + ",".join(words) + "`"
     return f"`{default}`"

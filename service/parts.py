@@ -1,0 +1,23 @@
+"""What `service.app` hands to every edge: the parts, already built."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.core.ports import Engine
+from service.engine.codecs import Codecs
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Shared by REST, gRPC and the V2 protocol; `clock` is the monotonic clock deadlines live on, in seconds."""
+
+    settings: Settings
+    engine: Engine
+    codecs: Codecs
+    metrics: Metrics
+    clock: Callable[[], float] = time.monotonic
