@@ -9,7 +9,7 @@ import dataclasses
 import json
 import pickle
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import safetensors
 import safetensors.torch
@@ -23,6 +23,17 @@ from model.network import DMVFN
 DEFAULT = Path(__file__).with_name("weights") / "dmvfn.safetensors"
 
 ColourOrder = Literal["RGB", "BGR"]
+
+#: What safetensors, pickle, zip and JSON raise over a damaged or hostile file.
+_UNREADABLE = (
+    safetensors.SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+)
 
 
 class CheckpointError(ValueError):
@@ -59,8 +70,13 @@ class Metadata:
             raise ValueError(f"colour_order must be RGB or BGR, not {order!r}")
         config = ModelConfig.paper()
         if "config" in strings:
-            raw: dict[str, Any] = json.loads(strings["config"])
-            config = ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+            raw = json.loads(strings["config"])
+            config = ModelConfig(
+                scales=tuple(raw["scales"]),
+                widths=tuple(raw["widths"]),
+                spatial_width=raw["spatial_width"],
+                routing_width=raw["routing_width"],
+            )
         return cls(
             version=strings.get("version", "unversioned"),
             colour_order=cast(ColourOrder, order),
@@ -108,7 +124,15 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
                 found = Metadata.from_strings(file.metadata() or {})
                 return found, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as e:
+    except (
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ) as e:
         raise CheckpointError(f"{path}: not a readable checkpoint ({e})") from e
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state dict (a mapping from names to tensors)")

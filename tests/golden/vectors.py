@@ -23,7 +23,8 @@ def arrays() -> dict[str, np.ndarray]:
 
 @functools.cache
 def meta() -> dict[str, Any]:
-    return json.loads(str(arrays()["meta"]))
+    about: dict[str, Any] = json.loads(str(arrays()["meta"]))
+    return about
 
 
 def tensor(name: str) -> torch.Tensor:

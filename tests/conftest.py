@@ -1,0 +1,15 @@
+"""What every test runs under: one thread for the network, no deadline inside hypothesis (machines are shared)."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from hypothesis import HealthCheck, settings
+
+# Two cores run the tests; a small network is slower with two threads than with one.
+torch.set_num_threads(1)
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -1,0 +1,46 @@
+"""The arithmetic count equals what torch counts while the network runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from model import flops
+from model.config import ModelConfig
+from model.network import DMVFN
+
+
+def _counted(network: DMVFN, height: int, width: int, index: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.block(index)(torch.zeros(1, 13, height, width), torch.zeros(1, 4, height, width))
+    return int(counter.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize("config", [ModelConfig.paper(), ModelConfig.tiny()], ids=["paper", "tiny"])
+@pytest.mark.parametrize("size", [(32, 48), (64, 16)])
+def test_every_block_costs_what_torch_counts(config: ModelConfig, size: tuple[int, int]) -> None:
+    network = DMVFN(config)
+    for index in range(config.blocks):
+        assert flops.block(*size, index, config) == _counted(network, *size, index)
+
+
+def test_routing_costs_what_torch_counts() -> None:
+    network = DMVFN()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.routing_probabilities(torch.zeros(1, 3, 32, 48), torch.zeros(1, 3, 32, 48))
+    assert flops.routing(32, 48) == counter.get_total_flops() // 2
+
+
+def test_the_papers_size_costs_what_the_fact_sheet_says() -> None:
+    """Section a of the network's facts: 24.378 G for nine blocks at 512x1024, 46,497 a pixel."""
+    nine = flops.count(512, 1024, [True] * 9, with_routing=False)
+    assert round(nine / 1e9, 3) == 24.378
+    assert round(nine / (512 * 1024)) == 46_497
+
+
+def test_a_route_pays_for_its_blocks_only_and_for_padding() -> None:
+    one = [i == 4 for i in range(9)]
+    assert flops.count(30, 33, one) == flops.block(32, 48, 4) + flops.routing(32, 48)
+    with pytest.raises(ValueError, match="9 entries"):
+        flops.count(32, 32, [True] * 8)
