@@ -1,0 +1,86 @@
+"""Imports point one way: what DESIGN's arrows allow, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EDGES = ("service.rest", "service.rpc", "service.jobs")
+#: Only these import the module named.
+OWNERS = {
+    "torch": ("model", "service.engine"),
+    "redis": ("service.jobs",),
+    "fastapi": ("service.rest",),
+    "starlette": ("service.rest",),
+    "grpc": ("service.rpc", "client"),
+    "prometheus_client": ("service.metrics", "service.rest.ops", "service.app"),
+}
+
+
+def _within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def _sources(*tops: str) -> list[Path]:
+    return [path for top in tops for path in sorted((ROOT / top).rglob("*.py")) if "_pb2" not in path.name]
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide an arrow"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            names.add(str(node.module))
+    return names
+
+
+def _forbidden(module: str, imported: str) -> str | None:
+    for library, owners in OWNERS.items():
+        if _within(imported, (library,)) and not _within(module, owners):
+            return f"only {', '.join(owners)} may import {library}"
+    if module == "service.core" or module.startswith("service.core."):
+        if _within(imported, ("service",)) and not _within(imported, ("service.core",)) and imported != "service":
+            return "core knows nothing outside core"
+        if _within(imported, ("model", "proto")):
+            return "core is pure"
+    if _within(module, ("service.engine",)) and _within(imported, EDGES):
+        return "the engine does not know the edges"
+    for edge in EDGES:
+        if _within(module, (edge,)):
+            if any(_within(imported, (other,)) for other in EDGES if other != edge):
+                return "edges never import one another"
+            if _within(imported, ("model",)):
+                return "edges reach the network through the engine only"
+    if _within(module, ("service",)) and _within(imported, ("model.training", "model.evaluation")):
+        return "the service neither trains nor evaluates"
+    if _within(module, ("model",)) and _within(imported, ("service", "proto", "client")):
+        return "the network knows tensors only"
+    if _within(module, ("client",)) and _within(imported, ("service", "model")):
+        return "the client needs proto, never the service"
+    if _within(imported, ("service.app",)) and module != "service.__main__":
+        return "only __main__ starts the app"
+    return None
+
+
+@pytest.mark.parametrize("path", _sources("model", "service", "client"), ids=_module)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    module = _module(path)
+    wrong = {name: why for name in sorted(_imports(path)) if (why := _forbidden(module, name))}
+    assert wrong == {}
+
+
+def test_the_check_itself_finds_a_wrong_arrow() -> None:
+    assert _forbidden("service.core.batching", "service.engine.batcher") == "core knows nothing outside core"
+    assert _forbidden("service.rest.app", "service.rpc.server") == "edges never import one another"
+    assert _forbidden("service.rest.app", "torch") is not None
+    assert _forbidden("service.engine.predictor", "torch") is None
