@@ -134,10 +134,11 @@ def decode(data: bytes | memoryview, limits: Limits, field: str) -> Frame:
         raise InvalidFrame(f"{field} is empty", field=field)
     if len(data) > limits.max_bytes:
         raise TooLarge(f"{field} has {len(data)} bytes; at most {limits.max_bytes} are read", field=field)
-    head = header.read(bytes(data), field)
+    file = bytes(data)
+    head = header.read(file, field)
     limits.check(head.width, head.height, field)
     pixels = _anymap(head, field) if head.kind is Kind.ANYMAP else _pillow(head, field)
-    return Frame(_upright(pixels, head.orientation))
+    return Frame(_upright(pixels, head.orientation), source=file if len(file) < pixels.nbytes else None)
 
 
 def from_raw(

@@ -21,9 +21,13 @@ Route = tuple[bool, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture: `pixels` is HxWx3 uint8, RGB, C-contiguous, and made read-only here."""
+    """One picture: `pixels` is HxWx3 uint8, RGB, C-contiguous, and made read-only here.
+
+    `source` is the file it was decoded from, where that is smaller: what a queue between processes carries instead.
+    """
 
     pixels: NDArray[np.uint8]
+    source: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         p = self.pixels
