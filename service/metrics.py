@@ -140,6 +140,7 @@ class Metrics:
         self._redelivered = counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
         self._lease_lost = counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
         self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
+        self._claimed = histogram("redis_claim_size", "Items in a claim.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
         self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
 
     # --- requests -------------------------------------------------------------------------------------------------
@@ -235,6 +236,10 @@ class Metrics:
         self._first_frame.observe(seconds)
 
     # --- jobs over Redis ------------------------------------------------------------------------------------------
+
+    def claimed(self, bucket: str, items: int) -> None:
+        """A worker took this many items of one bucket at once."""
+        self._claimed.labels(bucket).observe(items)
 
     def redelivered(self) -> None:
         """A job was claimed again after its lease ran out."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,21 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
             raise ValueError("must be sizes like 256x448,512x1024 (height x width)")
         sizes.append((int(height), int(width)))
     return tuple(sizes)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _prefixes(text: str) -> tuple[str, ...]:
+    prefixes = _words(text)
+    for prefix in prefixes:
+        # Without the slash, https://hooks.example would also allow https://hooks.example.evil.net.
+        if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", prefix):
+            raise ValueError("must be URLs like https://hooks.example.com/dmvfn/ that end in a slash")
+    return prefixes
 
 
 def _keys(text: str) -> tuple[tuple[str, str], ...]:
@@ -142,6 +158,26 @@ class Settings:
     max_aspect: float = _set(16.0, _number(1, 1000), "Largest ratio of a frame's sides.")
     codec_threads: int = _set(0, _whole(0, 256), "Threads that decode and encode images; 0: one per core.")
 
+    # Redis and jobs
+    engine: str = _set(
+        "local", _one_of("local", "redis"), "`local`: predict in this process; `redis`: hand requests to workers."
+    )
+    redis_url: str = _set(
+        "", str, "`redis://`, `rediss://` (TLS) or `unix://` URL, ACL user and password in it.", secret=True
+    )
+    redis_queue: str = _set("dmvfn", _name, "Name of the queue; all its keys share one hash tag, so one Cluster slot.")
+    redis_cluster: bool = _set(False, _flag, "`redis_url` is a node of a Redis Cluster.")
+    redis_sentinels: tuple[str, ...] = _set((), _words, "Sentinels, host:port separated by commas; they name the host.")
+    redis_sentinel_service: str = _set("dmvfn", str, "Name of the primary that the Sentinels watch.")
+    lease_ms: int = _set(15_000, _whole(100, 10**7), "Silence after which a worker's jobs go to another one.")
+    max_run_s: float = _set(300.0, _number(0.1, 86_400), "Longest run of one job; its lease then ends (a hung device).")
+    max_deliveries: int = _set(4, _whole(1, 100), "Runs of a job, all cut short by deaths, before it is given up.")
+    job_ttl_s: float = _set(86_400.0, _number(1, 10**8), "Seconds a finished job's state and results are kept.")
+    dead_letter_ttl_s: float = _set(604_800.0, _number(1, 10**8), "Seconds a dead letter's frames are kept.")
+    max_job_frames: int = _set(256, _whole(2, 100_000), "Most frames in one job.")
+    webhook_prefixes: tuple[str, ...] = _set((), _prefixes, "URL prefixes that webhooks may go to; empty: no webhooks.")
+    webhook_secret: str = _set("", str, "Key of the webhooks' HMAC-SHA256 signature.", secret=True)
+
     # Running
     log_level: str = _set("info", _one_of("debug", "info", "warning", "error"), "Least severe level logged.")
     log_format: str = _set("json", _one_of("json", "text"), "One JSON object a line, or text.")
@@ -157,6 +193,10 @@ class Settings:
             raise SettingsError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
         if self.default_deadline_ms > self.max_deadline_ms:
             raise SettingsError(f"{PREFIX}DEFAULT_DEADLINE_MS is above {PREFIX}MAX_DEADLINE_MS")
+        if self.engine == "redis" and not self.redis_url:
+            raise SettingsError(f"{PREFIX}ENGINE=redis needs {PREFIX}REDIS_URL")
+        if self.webhook_prefixes and not self.webhook_secret:
+            raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
