@@ -1,0 +1,43 @@
+"""Who is calling."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.core.auth import bearer, identify
+from service.core.errors import Unauthenticated
+
+KEYS = (("alice", "alice-key-1"), ("bob", "bob-key-22"))
+
+
+def test_without_keys_everybody_is_nobody() -> None:
+    assert identify((), None) == ""
+    assert identify((), "anything") == ""
+
+
+@pytest.mark.parametrize(("name", "key"), KEYS)
+def test_a_known_key_tells_its_name(name: str, key: str) -> None:
+    assert identify(KEYS, key) == name
+
+
+@pytest.mark.parametrize("key", [None, "", "alice", "alice-key-1 ", "ALICE-KEY-1", "ключ", "\udcff", "x" * 100_000])
+def test_any_other_key_is_refused_without_being_repeated(key: str | None) -> None:
+    with pytest.raises(Unauthenticated) as error:
+        identify(KEYS, key)
+    assert not key or len(key) < 8 or key not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        (None, None),
+        ("", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Basic abc", None),
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+    ],
+)
+def test_the_key_is_taken_from_an_authorization_header(header: str | None, key: str | None) -> None:
+    assert bearer(header) == key
