@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.core.ports import Engine
 from service.engine.codecs import Codecs
+from service.engine.streams import Streams
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -21,3 +22,4 @@ class Parts:
     codecs: Codecs
     metrics: Metrics
     clock: Callable[[], float] = time.monotonic
+    streams: Streams = field(default_factory=Streams)

@@ -159,6 +159,13 @@ class Settings:
     body_timeout_s: float = _set(60.0, _number(0.1, 3600), "Seconds in which a request's body must have arrived.")
     codec_threads: int = _set(0, _whole(0, 256), "Threads that decode and encode images; 0: one per core.")
 
+    # Streams
+    max_streams: int = _set(256, _whole(1, 10**6), "Most live streams open at once, gRPC and WebSocket together.")
+    max_client_streams: int = _set(0, _whole(0, 10**6), "Most live streams of one API key; 0: no limit of its own.")
+    max_stream_bytes: int = _set(2**30, _whole(1, 2**42), "Most bytes of last frames that all streams keep together.")
+    stream_idle_s: float = _set(300.0, _number(0, 86_400), "A stream without a frame for so long is ended; 0: never.")
+    grpc_keepalive_s: float = _set(60.0, _number(1, 86_400), "Seconds between pings on a gRPC connection.")
+
     # Redis and jobs
     engine: str = _set(
         "local", _one_of("local", "redis"), "`local`: predict in this process; `redis`: hand requests to workers."
