@@ -130,6 +130,7 @@ class Metrics:
         self._shortened = counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
         self._busy = counter("device_busy_seconds", "Time the device thread spent on batches.")
         self._memory = gauge("device_memory_bytes", "Memory of the device.", "kind")
+        self._peak = gauge("device_peak_flops", "FLOPs a second the device can do, as set.", "dtype")
         self._streams = gauge("streams_active", "Open streams.", "transport")
         self._stream_frames = counter("stream_frames", "Frames that came in by stream.", "outcome")
         self._first_frame = histogram("first_frame_seconds", "From stream opening to first answer.", LATENCY_BUCKETS)
@@ -216,6 +217,10 @@ class Metrics:
     def device_memory(self, kind: str, value: int) -> None:
         """Kind is used or total."""
         self._memory.labels(kind).set(value)
+
+    def device_peak(self, dtype: str, flops: float) -> None:
+        """What the device could do at most, FLOPs a second; not known: not called."""
+        self._peak.labels(dtype).set(flops)
 
     # --- streams --------------------------------------------------------------------------------------------------
 

@@ -192,6 +192,9 @@ class Settings:
     otlp_endpoint: str = _set("", str, "OTLP gRPC endpoint for traces; empty: none are exported.")
     shutdown_grace_s: float = _set(30.0, _number(0, 3600), "Seconds that accepted work may take after SIGTERM.")
     drain_delay_s: float = _set(0.0, _number(0, 600), "Seconds between falling from ready and refusing new work.")
+    device_peak_flops: float = _set(
+        0.0, _number(0, 1e18), "FLOPs a second the device can do in `dtype`, shown beside those done; 0: not shown."
+    )
     nv_metrics: bool = _set(False, _flag, "Also show the nv_* metrics that Triton's dashboards read.")
 
     def __post_init__(self) -> None:
