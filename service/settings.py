@@ -150,6 +150,13 @@ class Settings:
     max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")
     max_steps: int = _set(16, _whole(1, 1024), "Most future frames in one request.")
 
+    # Engine
+    watchdog_s: float = _set(
+        120.0,
+        _number(0, 86400),
+        "Seconds without a sign of life from a busy device after which it is taken for hung; 0: never.",
+    )
+
     # What is accepted
     max_body_bytes: int = _set(64 * 2**20, _whole(1024, 2**40), "Largest request body or gRPC message.")
     max_pixels: int = _set(4096 * 2304, _whole(256, 2**32), "Most pixels in one frame.")

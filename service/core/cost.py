@@ -1,0 +1,242 @@
+"""Predicts how long a batch will take from its sizes and routes, and learns from how long it took.
+
+Pure: measured seconds are arguments. time = step * passes + pixel * pixels + routing * routed + sum block_k * rows_k,
+with rows in padded pixels, so a batch costs its passes plus the sum of its members' own costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from service.core.types import Route
+
+#: Frames' sides are padded to multiples of this (the network's stride; a test compares it with model.config).
+STRIDE = 16
+#: Where learning starts when nothing was measured: seconds per multiply-add of one slow core.
+FIRST_GUESS = 1e-10
+#: How much of a batch's error one observation corrects: of its size's factor, and of the shared coefficients.
+SIZE_RATE, SHARED_RATE = 0.3, 0.05
+#: Block usage is remembered over about this many routes.
+USAGE_MEMORY = 200.0
+#: Residuals remembered for the margin, and sizes remembered with a factor of their own.
+RESIDUALS, SIZES = 128, 256
+#: One observation moves a coefficient at most by this factor: a suspended process is no evidence.
+LARGEST_RATIO = 8.0
+
+
+class Bucket(NamedTuple):
+    """Requests that can share a batch: padded size in pixels, and the scale at which flow is estimated."""
+
+    height: int
+    width: int
+    scale: float
+
+    @classmethod
+    def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
+        """The bucket of a frame. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
+        stride = round(STRIDE / scale)
+        return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
+
+    @property
+    def pixels(self) -> int:
+        """Padded pixels of one frame."""
+        return self.height * self.width
+
+    @property
+    def estimated(self) -> float:
+        """Pixels at which the network runs."""
+        return self.pixels * self.scale * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way to answer a request: with this route, for about so many seconds. `route` None: not chosen yet."""
+
+    cost: float
+    route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a batch asked of the device, in padded pixels; `passes` is its longest member's steps."""
+
+    passes: int
+    pixels: float
+    routed: float
+    blocks: tuple[float, ...]
+
+    @classmethod
+    def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
+        """The load of predicted frames with these routes and `routings` runs of the routing module."""
+        routes = list(routes)
+        counts = [sum(column) for column in zip(*routes, strict=True)]
+        return cls(
+            passes=passes,
+            pixels=float(bucket.pixels * len(routes)),
+            routed=bucket.estimated * routings,
+            blocks=tuple(bucket.estimated * count for count in counts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row of the warm-up table: this load of this size took so many seconds."""
+
+    bucket: Bucket
+    load: Load
+    seconds: float
+
+
+@dataclass(slots=True)
+class CostModel:
+    """Coefficients in seconds per pixel (of a pass: seconds), shared by all sizes, and a factor for each size.
+
+    `block_weights` and `routing_weight` are multiply-adds per pixel: they shape the coefficients until every
+    block has been seen apart from the others.
+    """
+
+    block_weights: tuple[float, ...]
+    routing_weight: float
+    passes: float = 0.0
+    pixel: float = 0.0
+    routed: float = field(init=False)
+    blocks: list[float] = field(init=False)
+    usage: list[float] = field(init=False)
+    _factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
+    _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
+    _margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.routed = self.routing_weight * FIRST_GUESS
+        self.blocks = [weight * FIRST_GUESS for weight in self.block_weights]
+        self.usage = [0.5] * len(self.block_weights)
+
+    @property
+    def margin(self) -> float:
+        """Relative: 95 of 100 recent batches took at most (1 + margin) times their prediction. 0..1."""
+        return self._margin
+
+    def fit(self, table: Sequence[Measured]) -> None:
+        """Start from measurements: least squares over four rates, none negative, then each size's factor."""
+        if not table:
+            return
+        rows = [[m.load.passes, m.load.pixels, m.load.routed, self._weighted(m.load)] for m in table]
+        # Relative errors count, not absolute ones: otherwise the largest size alone decides.
+        scale = 1.0 / np.maximum([m.seconds for m in table], 1e-9)
+        self.passes, self.pixel, routed, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
+        self.routed = routed or self.routing_weight * rate
+        if rate:
+            self.blocks = [weight * rate for weight in self.block_weights]
+        for m in table:
+            self.observe(m.bucket, m.load, m.seconds)
+        self._ratios.clear()
+        self._margin = 0.0
+
+    def seconds(self, bucket: Bucket, load: Load) -> float:
+        """Predicted time of a batch, without margin."""
+        return self.passes * load.passes + self._own(bucket, load)
+
+    def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
+        """What one request adds to its batch, seconds: `route` for each of `steps`; None: as routes usually are."""
+        usage = self.usage if route is None else route
+        blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.estimated * steps
+        own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
+        return own * self._factor(bucket)
+
+    def rungs(
+        self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
+    ) -> tuple[Rung, ...]:
+        """Ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
+
+        The least probable block goes first (ties: the later one), down to one block. Without a route yet: what
+        routes usually cost and, given probabilities (any), the cheapest single block.
+        """
+        if route is None:
+            dear = Rung(self.cost(bucket, None, steps, routings))
+            return (dear,) if probabilities is None else (dear, Rung(min(dear.cost, self._least(bucket, steps))))
+        rungs = [Rung(self.cost(bucket, route, steps, routings), route)]
+        if probabilities is not None:
+            for dropped in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
+                if route[dropped] and sum(route) > 1:
+                    route = tuple(bit and i != dropped for i, bit in enumerate(route))
+                    rungs.append(Rung(self.cost(bucket, route, steps, routings), route))
+        return tuple(rungs)
+
+    def saw(self, route: Route) -> None:
+        """A route was chosen by the network: remembered as what routes usually are."""
+        for i, runs in enumerate(route):
+            self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY
+
+    def observe(self, bucket: Bucket, load: Load, seconds: float) -> float:
+        """A batch took `seconds`; answers the ratio of measured to predicted time, and learns from it."""
+        passes, own = self.passes * load.passes, self._own(bucket, load)
+        predicted = passes + own
+        if predicted <= 0 or seconds <= 0:
+            return 1.0
+        ratio = seconds / predicted
+        self._ratios.append(ratio)
+        self._margin = min(1.0, max(0.0, _quantile(self._ratios, 0.95) - 1.0))
+        step = min(max(ratio, 1 / LARGEST_RATIO), LARGEST_RATIO)
+        known = bucket in self._factors
+        # Each part answers for the error in proportion to its share of the prediction.
+        self._set_factor(bucket, self._factor(bucket) * step ** ((SIZE_RATE if known else 1.0) * own / predicted))
+        self.passes *= step ** (SIZE_RATE * passes / predicted)
+        if own > 0:
+            for i, pixels in enumerate(load.blocks):
+                self.blocks[i] *= step ** (SHARED_RATE * self.blocks[i] * pixels / own)
+            self.routed *= step ** (SHARED_RATE * self.routed * load.routed / own)
+        return ratio
+
+    def doubt(self, bucket: Bucket) -> None:
+        """A request was refused on an idle device by prediction alone: lean towards trying.
+
+        Without this, one wrong measurement could refuse a size for ever, since refused work is never measured.
+        """
+        self._set_factor(bucket, max(0.1, self._factor(bucket) * 0.98))
+        self.passes *= 0.98
+
+    def _own(self, bucket: Bucket, load: Load) -> float:
+        blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        return (self.pixel * load.pixels + self.routed * load.routed + blocks) * self._factor(bucket)
+
+    def _weighted(self, load: Load) -> float:
+        return sum(weight * pixels for weight, pixels in zip(self.block_weights, load.blocks, strict=True))
+
+    def _least(self, bucket: Bucket, steps: int) -> float:
+        one = [rate == min(self.blocks) for rate in self.blocks]
+        return self.cost(bucket, one, steps, 0) / sum(one)
+
+    def _factor(self, bucket: Bucket) -> float:
+        return self._factors.get(bucket, 1.0)
+
+    def _set_factor(self, bucket: Bucket, value: float) -> None:
+        self._factors[bucket] = value
+        self._factors.move_to_end(bucket)
+        if len(self._factors) > SIZES:
+            self._factors.popitem(last=False)
+
+
+def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
+    """x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
+    kept = list(range(rows.shape[1]))
+    kept = [i for i in kept if rows[:, i].any()]
+    size = {i: float(np.linalg.norm(rows[:, i])) for i in kept}
+    while kept:
+        columns = np.stack([rows[:, i] / size[i] for i in kept], axis=1)
+        solved = np.linalg.lstsq(columns, np.ones(len(rows)), rcond=1e-6)[0]
+        if solved.min() >= 0:
+            found = {i: float(value) / size[i] for i, value in zip(kept, solved, strict=True)}
+            return [found.get(i, 0.0) for i in range(rows.shape[1])]
+        kept.pop(int(solved.argmin()))
+    return [0.0] * rows.shape[1]
+
+
+def _quantile(values: Iterable[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]

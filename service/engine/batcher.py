@@ -1,0 +1,320 @@
+"""Coroutines ask for predictions; one device thread answers them in batches. Implements `service.core.ports.Engine`.
+
+Decides nothing itself: who waits, who runs and who is refused is `service.core.batching`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from service.core.batching import BatchQueue, Entry, Limits
+from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
+from service.core.ports import ModelInfo, Readiness
+from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
+from service.engine.device import Device
+from service.engine.line import Line, Pending
+from service.engine.predictor import bucket_of
+from service.engine.worker import Answers, Reports, Worker
+from service.metrics import Metrics, size_class
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which to try again while the service starts or drains: another replica, or this one, may be ready.
+RETRY_SOON = 1.0
+#: A device is taken for hung only after so many times what its batch was predicted to take.
+HUNG_FACTOR = 10.0
+#: Seconds that the device thread gets to finish what it does when all is over.
+JOIN_S = 5.0
+
+MESSAGES = {
+    "starting": "the service is starting",
+    "draining": "the service is shutting down",
+    "device_lost": "the device is lost",
+}
+
+
+class Batcher:
+    """One device behind an event loop. `start`, then `predict` from any task of that loop; `drain`, then `close`."""
+
+    def __init__(
+        self,
+        build: Callable[[], Device],
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        on_fatal: Callable[[BaseException], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`build` runs on the device thread. `on_fatal` is told on the event loop that only a new process helps."""
+        self._settings, self._metrics, self._clock = settings, metrics, clock
+        self._on_fatal = on_fatal
+        self._line = Line(
+            BatchQueue(
+                Limits(
+                    max_batch=settings.max_batch,
+                    max_batch_pixels=settings.max_batch_pixels,
+                    max_items=settings.max_queue_items,
+                    max_bytes=settings.max_queue_bytes,
+                    client_items=settings.max_client_items,
+                )
+            )
+        )
+        reports = Reports(
+            started=lambda info: self._call(self._started, info),
+            failed=lambda error: self._call(self._failed, error),
+            answered=lambda answers: self._call(self._answered, answers),
+            lost=lambda error: self._call(self._lost, error),
+        )
+        self._worker = Worker(build, settings.warmup_sizes, self._line, metrics, reports, clock)
+        self._ids = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._start: asyncio.Future[ModelInfo] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._reason: str | None = "starting"
+        self._info: ModelInfo | None = None
+        self._start_seconds = RETRY_SOON
+        self._watch: asyncio.TimerHandle | None = None
+
+    # --- Engine ---------------------------------------------------------------------------------------------------
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """The answer, or a ServiceError: by its deadline at the latest. Cancelling withdraws the request."""
+        if self._reason is not None:
+            raise self._refusal(request)
+        loop = asyncio.get_running_loop()
+        pending = self._pending(request, loop)
+        deadline = pending.entry.deadline
+        try:
+            self._line.join(pending, self._clock())
+        except ServiceError as refused:
+            self._count_refusal(refused, request)
+            raise
+        self._idle.clear()
+        self._arm(loop)
+        timer = loop.call_later(max(0.0, deadline - self._clock()), self._too_late, pending)
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            if pending.wanted:
+                answered = pending.future.done() and not pending.future.cancelled()
+                queued = self._line.leave(pending)
+                self._metrics.cancelled("queue" if queued else "send" if answered else "exec")
+            self._settle()
+            raise
+        finally:
+            timer.cancel()
+
+    def readiness(self) -> Readiness:
+        """Whether new work is taken."""
+        return Readiness(self._reason is None, self._reason)
+
+    def model(self) -> ModelInfo:
+        """What is served; Unavailable before `start` is done."""
+        if self._info is None:
+            raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
+        return self._info
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.create_future()
+        begun = self._clock()
+        self._worker.start()
+        self._info = await self._start
+        self._start_seconds = max(RETRY_SOON, self._clock() - begun)
+        self._reason = None
+        info = self._info
+        self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
+        self._metrics.watch(self._gauges)
+        self._metrics.ready(True)
+
+    async def drain(self, grace: float) -> bool:
+        """Take no more, finish what was accepted; true if all of it was within `grace` seconds."""
+        if self._reason != "device_lost":
+            self._reason = "draining"
+        self._metrics.ready(False)
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("drain: %d requests were not finished within %.1f s", len(self._line), grace)
+            self._give_up("draining", RETRY_SOON)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop the device thread; whoever still waits is told so. To be called once, also after a failed start."""
+        if self._reason != "device_lost":
+            self._reason = "draining"
+        self._metrics.ready(False)
+        self._give_up("draining", RETRY_SOON)
+        if self._watch is not None:
+            self._watch.cancel()
+        self._line.close()
+        if self._loop is not None and not await asyncio.to_thread(self._worker.join, JOIN_S):
+            log.error("the device thread did not end within %.0f s; it is left behind", JOIN_S)
+
+    def debug(self) -> dict[str, Any]:
+        """The queue and the last decisions, for /debug/batcher."""
+        items, nbytes, age, inflight, work = self._line.gauges(self._clock())
+        cost = self._line.cost
+        return {
+            "ready": self._reason is None,
+            "reason": self._reason,
+            "queue": {"items": items, "bytes": nbytes, "oldest_age_seconds": age, "predicted_work_seconds": work},
+            "inflight": inflight,
+            "waiting": {f"{b.height}x{b.width}@{b.scale:g}": count for b, count in self._line.sizes().items()},
+            "cost": None
+            if cost is None
+            else {
+                "pass_seconds": cost.passes,
+                "pixel_seconds": cost.pixel,
+                "routing_seconds_per_pixel": cost.routed,
+                "block_seconds_per_pixel": list(cost.blocks),
+                "margin_ratio": cost.margin,
+                "block_usage": list(cost.usage),
+            },
+            "decisions": [
+                {**dataclasses.asdict(decision), "bucket": list(decision.bucket)}
+                for decision in list(self._worker.decisions)
+            ],
+        }
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def _pending(self, request: PredictRequest, loop: asyncio.AbstractEventLoop) -> Pending:
+        choice = request.options.route
+        if choice.policy is RoutePolicy.SAMPLE and choice.seed is None:
+            seeded = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
+            request = dataclasses.replace(request, options=dataclasses.replace(request.options, route=seeded))
+        deadline = request.deadline
+        if deadline is None:
+            deadline = self._clock() + self._settings.default_deadline_ms / 1000
+        entry = Entry(
+            # Ours, not the caller's, which need not be unique.
+            id=str(next(self._ids)),
+            bucket=bucket_of(request),
+            deadline=deadline,
+            rungs=(),
+            client=request.client,
+            priority=request.priority,
+            nbytes=request.nbytes,
+            steps=request.options.steps,
+        )
+        return Pending(request, entry, loop.create_future())
+
+    def _refusal(self, request: PredictRequest) -> Unavailable:
+        reason = self._reason or "starting"
+        self._metrics.rejected(reason, self._label(request))
+        return self._unavailable(reason, self._start_seconds if reason == "device_lost" else RETRY_SOON)
+
+    def _count_refusal(self, refused: ServiceError, request: PredictRequest) -> None:
+        self._metrics.rejected(refused.reason or refused.code, self._label(request))
+        if isinstance(refused, DeadlineExceeded):
+            self._metrics.deadline_missed("admit")
+
+    def _too_late(self, pending: Pending) -> None:
+        if pending.future.done():
+            return
+        self._metrics.deadline_missed("queue" if self._line.leave(pending) else "late")
+        work = self._line.gauges(self._clock())[-1]
+        pending.future.set_exception(
+            DeadlineExceeded("the deadline passed before the answer was there", retry_after=work or None)
+        )
+        self._settle()
+
+    def _answered(self, answers: Answers) -> None:
+        for pending, answer in answers:
+            if pending.future.done():
+                continue
+            if isinstance(answer, ServiceError):
+                pending.future.set_exception(answer)
+            else:
+                pending.future.set_result(answer)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not len(self._line):
+            self._idle.set()
+
+    # --- news of the device ---------------------------------------------------------------------------------------
+
+    def _call(self, method: Callable[..., None], *arguments: object) -> None:
+        """From the device thread to the event loop; silent once the loop is gone."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(method, *arguments)
+
+    def _started(self, info: ModelInfo) -> None:
+        if self._start is not None and not self._start.done():
+            self._start.set_result(info)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._start is not None and not self._start.done():
+            self._start.set_exception(error)
+
+    def _lost(self, error: BaseException) -> None:
+        if self._reason == "device_lost":
+            return
+        log.critical("the device is lost: %s", error)
+        self._reason = "device_lost"
+        self._metrics.ready(False)
+        self._give_up("device_lost", self._start_seconds)
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    def _give_up(self, reason: str, retry_after: float) -> None:
+        # An error each: one instance raised in many tasks would gather all their tracebacks.
+        self._answered([(pending, self._unavailable(reason, retry_after)) for pending in self._line.clear()])
+
+    @staticmethod
+    def _unavailable(reason: str, retry_after: float) -> Unavailable:
+        return Unavailable(MESSAGES[reason], reason=reason, retry_after=retry_after)
+
+    # --- watchdog -------------------------------------------------------------------------------------------------
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, after: float | None = None) -> None:
+        """One timer while anything is in flight; none when idle."""
+        if self._settings.watchdog_s and self._watch is None:
+            self._watch = loop.call_later(after or self._settings.watchdog_s, self._bark, loop)
+
+    def _bark(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = None
+        busy, now = self._worker.busy, self._clock()
+        after = self._settings.watchdog_s
+        if busy is not None:
+            since, predicted = busy
+            patience = max(self._settings.watchdog_s, HUNG_FACTOR * predicted)
+            if now - since >= patience:
+                self._lost(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
+                return
+            after = since + patience - now
+        if len(self._line):
+            self._arm(loop, max(after, 0.001))
+
+    # --- gauges ---------------------------------------------------------------------------------------------------
+
+    def _gauges(self) -> Sequence[tuple[str, str, dict[str, str], float]]:
+        items, nbytes, age, inflight, work = self._line.gauges(self._clock())
+        return (
+            ("queue_items", "Requests waiting.", {}, items),
+            ("queue_bytes", "Bytes of frames waiting.", {}, nbytes),
+            ("queue_oldest_age_seconds", "How long the oldest waits.", {}, age),
+            ("inflight_requests", "Requests waiting or running.", {}, inflight),
+            ("predicted_work_seconds", "Predicted time until all that is in flight is done.", {}, work),
+        )
+
+    @staticmethod
+    def _label(request: PredictRequest) -> str:
+        bucket = bucket_of(request)
+        return size_class(bucket.height, bucket.width)

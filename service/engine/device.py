@@ -1,0 +1,94 @@
+"""What the batcher needs of a device that predicts: the seam where tests inject faults.
+
+`service.engine.predictor.Predictor` is the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.core.cost import Bucket, Load, Measured
+from service.core.errors import ServiceError
+from service.core.ports import ModelInfo
+from service.core.types import PredictRequest, Route, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """What one frame of a bucket costs, 2 FLOPs per multiply-add: the routing module, and each block."""
+
+    routing: int
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A request's first route. `probabilities` is None where the routing module had nothing to say."""
+
+    route: Route
+    probabilities: tuple[float, ...] | None = None
+    was_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """A request to run: its first `route` (None: choose it), and the most blocks any step may take."""
+
+    request: PredictRequest
+    route: Route | None = None
+    most_blocks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ran:
+    """What `run` did: one outcome per work, in order; the load that was really run; seconds spent on routes."""
+
+    outcomes: tuple[tuple[Step, ...] | ServiceError, ...]
+    load: Load
+    route_seconds: float = 0.0
+    empty_routes: int = 0
+
+
+class Device(Protocol):
+    """One device. Synchronous; every method is called from one thread."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served."""
+        ...
+
+    @property
+    def weights_of_blocks(self) -> tuple[float, ...]:
+        """Multiply-adds per pixel of each block: the cost model's starting shape."""
+        ...
+
+    @property
+    def weight_of_routing(self) -> float:
+        """Multiply-adds per pixel of the routing module."""
+        ...
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
+        """Run each size (height, width) once for good measure and then timed."""
+        ...
+
+    def flops(self, bucket: Bucket) -> Flops:
+        """What a frame of this bucket costs."""
+        ...
+
+    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+        """First routes of requests of one bucket. May raise anything; the batcher isolates."""
+        ...
+
+    def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
+        """Predict works of one bucket; `keep` is asked between steps whether a work is still wanted."""
+        ...
+
+    def free(self) -> None:
+        """Give cached memory back after running out of it."""
+        ...
+
+    def memory(self) -> tuple[int, int] | None:
+        """Used and total bytes of the device, or None where nothing useful is known."""
+        ...

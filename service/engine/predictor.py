@@ -1,0 +1,242 @@
+"""Runs the network on one device: uint8 frames in, uint8 frames out.
+
+Synchronous, called from one thread. Knows batches of one bucket; nothing of queues, deadlines or transports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import checkpoint, flops
+from model.network import DMVFN
+from service.core.cost import Bucket, Load, Measured
+from service.core.errors import Internal, ServiceError
+from service.core.ports import ModelInfo
+from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
+from service.engine import rollout
+from service.engine.device import Choice, Flops, Ran, Work
+from service.settings import Settings
+
+T = TypeVar("T")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Predictor:
+    """One device and the network on it. Implements `service.engine.device.Device`."""
+
+    def __init__(
+        self,
+        network: DMVFN,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        threads: int = 0,
+        sha256: str = "",
+        largest_batch: int = 8,
+    ) -> None:
+        """`threads` 0: one per core this process may use. `largest_batch`: what warm-up tries besides 1."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(device)
+        self._dtype = DTYPES[dtype]
+        self._network = network.eval().requires_grad_(False).to(self._device)
+        self._about = checkpoint.metadata(network)
+        self._largest_batch = largest_batch
+        self._flops: dict[Bucket, Flops] = {}
+        self._routing_seconds = 0.0
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads or cores())
+        self.info = ModelInfo(
+            version=self._about.version,
+            device=str(self._device),
+            dtype=dtype,
+            parameters=sum(p.numel() for p in network.parameters()),
+            colour_order=self._about.colour_order,
+            training_data=self._about.training_data,
+            sha256=sha256,
+            scores=dict(self._about.scores),
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> Predictor:
+        """What the settings say; CheckpointError where the weights cannot be read."""
+        path = Path(settings.weights or checkpoint.DEFAULT)
+        return cls(
+            checkpoint.load(path),
+            device=settings.device,
+            dtype=settings.dtype,
+            threads=settings.threads,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            largest_batch=settings.max_batch,
+        )
+
+    @property
+    def weights_of_blocks(self) -> tuple[float, ...]:
+        """Multiply-adds per pixel of each block."""
+        config = self._network.config
+        return tuple(flops.block(256, 256, i, config) / 256**2 for i in range(config.blocks))
+
+    @property
+    def weight_of_routing(self) -> float:
+        """Multiply-adds per pixel of the routing module."""
+        return flops.routing(256, 256, self._network.config) / 256**2
+
+    def flops(self, bucket: Bucket) -> Flops:
+        """What a frame costs at the size the network runs at: 2 per multiply-add."""
+        if bucket not in self._flops:
+            height, width = round(bucket.height * bucket.scale), round(bucket.width * bucket.scale)
+            config = self._network.config
+            blocks = tuple(2 * flops.block(height, width, i, config) for i in range(config.blocks))
+            if len(self._flops) >= 1024:
+                self._flops.clear()
+            self._flops[bucket] = Flops(2 * flops.routing(height, width, config), blocks)
+        return self._flops[bucket]
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
+        """Time one block, all blocks, a routed frame and a batch of each size; the first run of each is not timed."""
+        blocks = self._network.config.blocks
+        one = tuple(i == 0 for i in range(blocks))
+        full = (True,) * blocks
+        table = []
+        for height, width in sizes:
+            noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+            previous, current = (Frame(np.ascontiguousarray(picture)) for picture in noise)
+            for route, count in ((one, 1), (full, 1), (None, 1), (full, min(4, self._largest_batch))):
+                choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
+                request = PredictRequest("warm-up", previous, current, Options(route=choice))
+                works = [Work(request, route)] * count
+                self.run(works, lambda work: True)
+                begun = time.perf_counter()
+                ran = self.run(works, lambda work: True)
+                table.append(Measured(Bucket.of(height, width), ran.load, time.perf_counter() - begun))
+        return table
+
+    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+        """First routes of requests of one bucket."""
+        members = [_member(Work(request)) for request in requests]
+        with self._running():
+            older, newer = self._tensors(requests)
+            chosen = rollout.choose(self._network, older, newer, members, 0)
+        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in chosen]
+
+    def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
+        """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames."""
+        requests = [work.request for work in works]
+        bucket = bucket_of(requests[0])
+        cost = self.flops(bucket)
+        steps: list[list[Step]] = [[] for _ in works]
+        failed: dict[int, ServiceError] = {}
+        routes: list[Route] = []
+        self._routing_seconds, passes, routings, empties = 0.0, 0, 0, 0
+        with self._running():
+            older, newer = self._tensors(requests)
+            rolled = rollout.roll(
+                self._network, older, newer, [_member(work) for work in works], lambda i: keep(works[i]), self._timed
+            )
+            for predictions in rolled:
+                passes += 1
+                for predicted in predictions:
+                    routes.append(predicted.route)
+                    routings += predicted.routed
+                    empties += predicted.was_empty
+                    if predicted.finite:
+                        steps[predicted.member].append(self._step(predicted, requests[predicted.member], cost))
+                    else:
+                        failed[predicted.member] = Internal("the network's answer was not finite")
+        return Ran(
+            outcomes=tuple(failed.get(i) or tuple(done) for i, done in enumerate(steps)),
+            load=Load.of(bucket, routes, passes, routings),
+            route_seconds=self._routing_seconds,
+            empty_routes=empties,
+        )
+
+    def free(self) -> None:
+        """Give cached memory back."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def memory(self) -> tuple[int, int] | None:
+        """Used and total bytes of a GPU; None on the CPU, whose memory the process metrics show."""
+        if self._device.type != "cuda":
+            return None
+        free, total = torch.cuda.mem_get_info(self._device)
+        return total - free, total
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        with torch.inference_mode(), contextlib.ExitStack() as stack:
+            if self._dtype is not torch.float32:
+                # Convolutions in the smaller type; flow, warps and sums stay float32 because the tensors are.
+                stack.enter_context(torch.autocast(self._device.type, self._dtype))
+            yield
+
+    def _timed(self, choose: Callable[[], T]) -> T:
+        # The routes come back to the host, which waits for the device: this is the device's time too.
+        begun = time.perf_counter()
+        found = choose()
+        self._routing_seconds += time.perf_counter() - begun
+        return found
+
+    def _tensors(self, requests: Sequence[PredictRequest]) -> tuple[Tensor, Tensor]:
+        """Older and newer frames, Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
+        bucket = bucket_of(requests[0])
+        pictures = [r.previous for r in requests] + [r.current for r in requests]
+        pixels = [_padded(picture.pixels, bucket) for picture in pictures]
+        # uint8 travels to the device, a quarter of the bytes; np.stack copies, so no frame is ever written to.
+        frames = torch.from_numpy(np.stack(pixels)).to(self._device)
+        if self._about.colour_order == "BGR":
+            frames = frames.flip(3)
+        # Contiguous as the published network had them: convolutions on strided input round differently.
+        frames = frames.permute(0, 3, 1, 2).contiguous().float() / 255
+        return frames[: len(requests)], frames[len(requests) :]
+
+    def _step(self, predicted: rollout.Predicted, request: PredictRequest, cost: Flops) -> Step:
+        pixels = predicted.frame.float().mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+        if self._about.colour_order == "BGR":
+            pixels = pixels.flip(2)
+        maps = request.options.maps
+        return Step(
+            frame=Frame(np.ascontiguousarray(pixels.contiguous().cpu().numpy())),
+            route=predicted.route,
+            flops=sum(f for f, runs in zip(cost.blocks, predicted.route, strict=True) if runs)
+            + (cost.routing if rollout.needs_routing(request.options) else 0),
+            flow=predicted.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
+            mask=predicted.mask.float().contiguous().cpu().numpy() if maps else None,
+        )
+
+
+def bucket_of(request: PredictRequest) -> Bucket:
+    """Which requests it can share a batch with."""
+    return Bucket.of(request.current.height, request.current.width, request.options.scale)
+
+
+def cores() -> int:
+    """Cores this process may use: its affinity, and the share its container was given."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            allowed = min(allowed, max(1, int(quota) // int(period)))
+    return max(1, allowed)
+
+
+def _member(work: Work) -> rollout.Member:
+    frame = work.request.current
+    return rollout.Member(frame.height, frame.width, work.request.options, work.route, work.most_blocks)
+
+
+def _padded(pixels: NDArray[np.uint8], bucket: Bucket) -> NDArray[np.uint8]:
+    bottom, right = bucket.height - pixels.shape[0], bucket.width - pixels.shape[1]
+    return np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="edge") if bottom or right else pixels

@@ -1,0 +1,199 @@
+"""Predicts one or several future frames of a batch: each step's unrounded prediction is the next step's newer frame.
+
+Takes and gives tensors of one padded size whose members may be smaller; knows no queue, no clock and no uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model import execute, geometry, routing
+from model.network import DMVFN
+from service.core.types import MAX_SEED, Options, Quality, Route, RoutePolicy
+
+#: Odd constants of splitmix64 (Steele, Lea, Flood 2014), which turns (seed, step) into well separated seeds.
+_GOLDEN, _MIX1, _MIX2, _WORD = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One sample of a batch: true size in pixels, options, first route (None: choose it), most blocks per step."""
+
+    height: int
+    width: int
+    options: Options
+    route: Route | None = None
+    most_blocks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """One member's frame: `frame` 3xhxw in 0..1 unrounded, `flow` 4xhxw pixels, `mask` hxw weight, true size."""
+
+    member: int
+    step: int
+    route: Route
+    routed: bool  #: the routing module ran for it
+    was_empty: bool
+    finite: bool  #: False: no value of this frame may be used
+    frame: Tensor
+    flow: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Routes of some members, with the probabilities they came from (None: none were needed)."""
+
+    route: Route
+    probabilities: tuple[float, ...] | None
+    was_empty: bool
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a later step of a sampled route; step 0 uses the seed itself, so one step is what was asked."""
+    if step == 0:
+        return seed
+    x = (seed + step * _GOLDEN) & _WORD
+    x = ((x ^ (x >> 30)) * _MIX1) & _WORD
+    x = ((x ^ (x >> 27)) * _MIX2) & _WORD
+    return (x ^ (x >> 31)) & MAX_SEED
+
+
+def needs_routing(options: Options) -> bool:
+    """Whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
+    fixed = options.route.policy in (RoutePolicy.FULL, RoutePolicy.EXPLICIT)
+    return not fixed or options.quality is Quality.ADAPTIVE
+
+
+def choose(network: DMVFN, older: Tensor, newer: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
+    """A route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
+    asked = [i for i, member in enumerate(members) if needs_routing(member.options)]
+    rows: dict[int, Tensor] = {}
+    if asked:
+        some = len(asked) < len(members)
+        pick = torch.tensor(asked, device=older.device)
+        scale = members[0].options.scale
+        found = execute.probabilities(
+            network, older[pick] if some else older, newer[pick] if some else newer, scale
+        ).to("cpu", torch.float32)
+        rows = dict(zip(asked, found, strict=True))
+    return [_by_policy(rows.get(i), member, step, network.config.blocks) for i, member in enumerate(members)]
+
+
+def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Chosen:
+    choice = member.options.route
+    probabilities = (torch.ones(blocks) if row is None else row)[None]
+    was_empty = False
+    if choice.policy is RoutePolicy.AUTO:
+        route = routing.auto(probabilities)
+        was_empty = not bool((probabilities >= routing.AUTO_THRESHOLD).any())
+    elif choice.policy is RoutePolicy.SAMPLE:
+        seed = step_seed(choice.seed or 0, step)
+        route = routing.sample(probabilities, [seed])
+        drawn = torch.rand(blocks, generator=torch.Generator().manual_seed(seed)) < probabilities[0]
+        was_empty = not bool(drawn.any())
+    elif choice.policy is RoutePolicy.BUDGET:
+        route = routing.budget(probabilities, [choice.blocks or blocks])
+    elif choice.policy is RoutePolicy.EXPLICIT and choice.bits is not None:
+        route = torch.tensor([choice.bits])
+    else:
+        route = routing.full(probabilities)
+    if member.most_blocks is not None and int(route.sum()) > member.most_blocks:
+        likely = torch.where(route, probabilities, -torch.ones_like(probabilities))
+        route = routing.budget(likely, [member.most_blocks])
+    known = None if row is None else tuple(row.tolist())
+    return Chosen(tuple(bool(bit) for bit in route[0].tolist()), known, was_empty)
+
+
+def roll(
+    network: DMVFN,
+    older: Tensor,
+    newer: Tensor,
+    members: Sequence[Member],
+    keep: Callable[[int], bool] = lambda member: True,
+    routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
+) -> Iterator[list[Predicted]]:
+    """Step after step, what each member that is still there gets; members leave after their last step.
+
+    older, newer: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
+    `keep(member)` is asked before every step but the first; who is not kept, or came out not finite, leaves.
+    """
+    present = list(range(len(members)))
+    step = 0
+    while present:
+        here = [members[i] for i in present]
+        chosen = _routes(network, older, newer, here, step, routing_took)
+        routes = torch.tensor([choice.route for choice in chosen])
+        out = execute.predict(network, older, newer, routes, here[0].options.scale)
+        frames = _fenced(out.frame, here)
+        # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
+        sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
+        finite: list[bool] = torch.isfinite(sums).tolist()
+        yield [
+            Predicted(
+                member=present[row],
+                step=step,
+                route=chosen[row].route,
+                routed=chosen[row].probabilities is not None,
+                was_empty=chosen[row].was_empty,
+                finite=finite[row],
+                frame=geometry.crop(frames[row], member.height, member.width),
+                flow=geometry.crop(out.flow[row], member.height, member.width),
+                mask=geometry.crop(out.mask[row, 0], member.height, member.width).sigmoid(),
+            )
+            for row, member in enumerate(here)
+        ]
+        step += 1
+        stays = [row for row, i in enumerate(present) if finite[row] and members[i].options.steps > step and keep(i)]
+        older, newer = newer, frames
+        if len(stays) < len(present):
+            rows = torch.tensor(stays, dtype=torch.long, device=newer.device)
+            older, newer = older[rows], newer[rows]
+        present = [present[row] for row in stays]
+
+
+def _routes(
+    network: DMVFN,
+    older: Tensor,
+    newer: Tensor,
+    members: Sequence[Member],
+    step: int,
+    routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]],
+) -> list[Chosen]:
+    given: dict[int, Chosen] = {
+        row: Chosen(member.route, None, False)
+        for row, member in enumerate(members)
+        if step == 0 and member.route is not None
+    }
+    open_ = [row for row in range(len(members)) if row not in given]
+    if open_:
+        pick = torch.tensor(open_, device=older.device)
+        all_ = len(open_) == len(members)
+        found = routing_took(
+            lambda: choose(
+                network,
+                older if all_ else older[pick],
+                newer if all_ else newer[pick],
+                [members[row] for row in open_],
+                step,
+            )
+        )
+        given.update(zip(open_, found, strict=True))
+    return [given[row] for row in range(len(members))]
+
+
+def _fenced(frames: Tensor, members: Sequence[Member]) -> Tensor:
+    """Frames BxCxHxW with each member's own edge repeated over what lies outside its true size."""
+    height, width = frames.shape[-2:]
+    for row, member in enumerate(members):
+        if (member.height, member.width) != (height, width):
+            own = frames[row : row + 1, :, : member.height, : member.width]
+            gap = (0, width - member.width, 0, height - member.height)
+            frames[row] = F.pad(own, gap, mode="replicate")[0]
+    return frames
