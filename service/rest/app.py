@@ -1,0 +1,74 @@
+"""The HTTP application: the door, the routers, the errors. Built from parts, it makes none itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Lifespan
+
+from service.parts import Parts
+from service.rest import docs, errors, model, ops, predict
+from service.rest.door import Door
+from service.tracing import Tracer
+
+#: What scripts in a browser may read of an answer.
+EXPOSED = [
+    *("X-Request-Id", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed", "X-Dmvfn-Batch-Size"),
+    *("X-Dmvfn-Shortened", "X-Frame-Shape", "Server-Timing", "Retry-After"),
+]
+
+
+def build(
+    parts: Parts,
+    extra: Sequence[APIRouter] = (),
+    lifespan: Lifespan[FastAPI] | None = None,
+    tracer: Tracer | None = None,
+) -> FastAPI:
+    """Our routes and `extra` routers (V2, streams, jobs, the demo) behind one door."""
+    middleware = [Middleware(Door, parts=parts, tracer=tracer or Tracer())]
+    if parts.settings.cors_origins:
+        # Outside the door: a preflight carries no key, and a refusal must be readable too.
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(parts.settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+            max_age=600,
+        )
+        middleware.insert(0, cors)
+    app = FastAPI(
+        title="DMVFN video prediction",
+        summary="Two video frames in, the next frames out.",
+        version=_version(),
+        # The usual pages load scripts from elsewhere; the document is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=middleware,
+        # A path is one spelling: a redirected POST would send its frames twice.
+        redirect_slashes=False,
+    )
+    for router in (predict.router(parts), model.router(parts), ops.router(parts), errors.router(), *extra):
+        app.include_router(router)
+    errors.install(app)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = docs.document(app, secured=bool(parts.settings.api_keys))
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def _version() -> str:
+    try:
+        return metadata.version("dmvfn-service")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "0+checkout"

@@ -1,0 +1,199 @@
+"""What every HTTP request passes: id and trace, API key, bounded body, security headers, log line and metrics.
+
+Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it can end a connection without an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.core import auth
+from service.core.errors import Internal, ServiceError, Unauthenticated
+from service.metrics import OUTCOMES, Outcome, Transport
+from service.parts import Parts
+from service.rest import context
+from service.rest.body import BoundedBody, Budget
+from service.rest.context import Context
+from service.rest.errors import problem
+from service.tracing import Tracer
+
+_access = logging.getLogger("service.access")
+_log = logging.getLogger("service.rest")
+
+#: Paths that need a key where keys are set; health, metrics and pages stay open.
+GUARDED = ("/v1/", "/v2/", "/debug/")
+OPEN = ("/v2/health/",)
+#: Asked every few seconds by machines: neither logged nor counted.
+QUIET = frozenset({"/healthz/live", "/healthz/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # A page that needs more says so itself.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+class Door:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, parts: Parts, tracer: Tracer) -> None:
+        self._app = app
+        self._parts = parts
+        self._tracer = tracer
+        # As much as may wait for the device may be on its way in.
+        self._budget = Budget(max(parts.settings.max_queue_bytes, parts.settings.max_body_bytes))
+        self._headers = dict(SECURITY_HEADERS)
+        if parts.settings.tls_cert is not None:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or websocket."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await _Exchange(self, scope, receive, send).run()
+        else:
+            await self._app(scope, receive, send)
+
+    def meet(self, scope: Scope) -> Context:
+        """The request's context, kept with its scope."""
+        headers = Headers(scope=scope)
+        found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
+        context.put(scope, found)
+        return found
+
+    def authenticate(self, scope: Scope) -> str:
+        """The client's name, or Unauthenticated."""
+        path = scope["path"]
+        if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
+            return ""
+        return auth.identify(self._parts.settings.api_keys, _key(scope))
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self.meet(scope)
+        try:
+            found.client = self.authenticate(scope)
+        except Unauthenticated:
+            await receive()  # the handshake; closing before accepting it answers 403
+            await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
+            return
+        await self._app(scope, receive, send)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._parts = door._parts
+        self._scope = scope
+        self._send = send
+        self._headers = Headers(scope=scope)
+        settings = self._parts.settings
+        self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, door._budget)
+        self._context = door.meet(scope)
+        self._status = 0
+        self._sent = 0
+
+    async def run(self) -> None:
+        try:
+            self._context.client = self._door.authenticate(self._scope)
+            self._body.announce(self._headers.get("content-length"))
+            await self._door._app(self._scope, self._body, self.send)
+        except ServiceError as error:
+            await self._refuse(error)
+        except Exception as error:
+            _log.exception("a request failed", extra={"request_id": self._context.request_id})
+            if self._status:
+                raise  # half an answer is out: only closing the connection tells the client that it is not whole
+            failure = Internal(f"internal error; the log knows it as request {self._context.request_id}")
+            failure.__cause__ = error
+            await self._refuse(failure)
+        finally:
+            self._body.release()
+            self._report()
+
+    async def send(self, message: Message) -> None:
+        """Adds what every answer carries, and remembers how it went."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._context.request_id
+            headers["traceparent"] = self._context.trace.traceparent
+            for name, value in self._door._headers.items():
+                headers.setdefault(name, value)
+            await self._hear_out(headers)
+        elif message["type"] == "http.response.body":
+            self._sent += len(message.get("body", b""))
+        await self._send(message)
+
+    async def _hear_out(self, headers: MutableHeaders) -> None:
+        """An answer before the end of the body: hear some of the rest, else close."""
+        has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
+        if not has_body or self._body.complete or self._body.left:
+            return
+        # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
+        if "expect" not in self._headers or self._body.seen:
+            await self._body.drain()
+        if not self._body.complete:
+            headers["Connection"] = "close"
+
+    async def _refuse(self, error: ServiceError) -> None:
+        self._context.code = error.code
+        if not self._status:
+            await problem(error, self._context.request_id)(self._scope, self._body, self.send)
+
+    def _report(self) -> None:
+        seconds = self._parts.clock() - self._context.began
+        endpoint = _template(self._scope)
+        if endpoint in QUIET:
+            return
+        code = self._context.code
+        outcome = OUTCOMES[code] if code else Outcome.OK if self._status and self._status < 500 else Outcome.ERROR
+        v2 = self._scope["path"].startswith("/v2")
+        self._parts.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
+        notes = {"endpoint": endpoint, "status": self._status, **self._context.notes}
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "%s %s %d",
+            self._scope["method"][:16],
+            endpoint,
+            self._status,
+            extra={
+                "request_id": self._context.request_id,
+                "trace_id": self._context.trace.trace_id,
+                "client": self._context.client,
+                "outcome": outcome.value,
+                "code": code,
+                "duration_ms": round(seconds * 1000, 3),
+                "bytes_in": self._body.seen,
+                "bytes_out": self._sent,
+                **notes,
+            },
+        )
+        self._door._tracer.finished(
+            self._context.trace, f"{self._scope['method'][:16]} {endpoint}", seconds, notes, self._context.stages, code
+        )
+
+
+def _key(scope: Scope) -> str | None:
+    connection = HTTPConnection(scope)
+    key = auth.bearer(connection.headers.get("authorization"))
+    if key is None and scope["type"] == "websocket":
+        # Browsers can set no header on a websocket; a subprotocol is the one thing they can, and no URL is logged.
+        offered = (word.strip() for word in connection.headers.get("sec-websocket-protocol", "").split(","))
+        key = next((word.removeprefix("bearer.") for word in offered if word.startswith("bearer.")), None)
+    return key
+
+
+def _template(scope: Scope) -> str:
+    """The matched route's path as written in the code: bounded, and free of what callers put into paths."""
+    return getattr(scope.get("route"), "path", "") or "unmatched"

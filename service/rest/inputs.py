@@ -1,0 +1,171 @@
+"""The three kinds of body that hold two frames: a form, JSON, and raw pixels. Apart, not yet decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from starlette.requests import Request
+
+from service.core.codec import Limits
+from service.core.errors import InvalidFrame, InvalidRequest, UnsupportedMedia
+from service.core.types import Frame
+from service.engine.codecs import Codecs
+from service.rest import multipart, options
+from service.rest.body import read
+
+FRAMES = ("previous", "current")
+SHAPE_HEADER = "X-Frame-Shape"
+MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
+
+_SHAPE = re.compile(r"\s*(?:2\s*,\s*)?([0-9]{1,6})\s*,\s*([0-9]{1,6})\s*(?:,\s*3\s*)?")
+_DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
+#: Bodies from here on are taken apart in a thread.
+LARGE = 256 * 1024
+
+Bytes = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Both frames as they came. `size` is (height, width) where they are raw pixels, None where they are files."""
+
+    previous: Bytes
+    current: Bytes
+    options: list[tuple[str, str]]
+    size: tuple[int, int] | None = None
+
+    async def frames(self, codecs: Codecs) -> tuple[Frame, Frame]:
+        """Both, decoded at once."""
+        if self.size is not None:
+            height, width = self.size
+            pair = await asyncio.gather(
+                codecs.raw(self.previous, height, width, "previous"), codecs.raw(self.current, height, width, "current")
+            )
+        else:
+            pair = await asyncio.gather(
+                codecs.decode(self.previous, "previous"), codecs.decode(self.current, "current")
+            )
+        return pair[0], pair[1]
+
+
+async def receive(request: Request, limits: Limits) -> Inputs:
+    """Read the body and take it apart. The kind and its header are checked before the body is read."""
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (MULTIPART, JSON, RAW):
+        raise UnsupportedMedia(
+            f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
+            field="Content-Type",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
+    size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
+    body = await read(request)
+
+    def apart() -> Inputs:
+        if size is not None:
+            return _raw(body, size)
+        return _json(body) if kind == JSON else _form(body, content_type)
+
+    return await asyncio.to_thread(apart) if len(body) >= LARGE else apart()
+
+
+def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
+    match = _SHAPE.fullmatch(header or "")
+    if match is None:
+        raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: 2,HEIGHT,WIDTH,3 (or HEIGHT,WIDTH)", field=SHAPE_HEADER)
+    height, width = int(match[1]), int(match[2])
+    limits.check(width, height, SHAPE_HEADER)
+    return height, width
+
+
+def _raw(body: bytes, size: tuple[int, int]) -> Inputs:
+    height, width = size
+    one = height * width * 3
+    if len(body) != 2 * one:
+        raise InvalidFrame(
+            f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * one}", field="body"
+        )
+    view = memoryview(body)
+    return Inputs(view[:one], view[one:], [], size)
+
+
+def _form(body: bytes, content_type: str) -> Inputs:
+    return _sorted([(name, data) for name, data in multipart.parse(body, content_type)])
+
+
+def _sorted(parts: Sequence[tuple[str, Bytes]]) -> Inputs:
+    """Frames by name, the rest as options."""
+    frames: dict[str, Bytes] = {}
+    texts: list[tuple[str, str]] = []
+    for name, data in parts:
+        if name in FRAMES:
+            if name in frames:
+                raise InvalidRequest(f"{name} is given twice", field=name)
+            frames[name] = data
+        elif name in options.NAMES:
+            texts.append((name, _text(name, data)))
+        else:
+            _unknown(name)
+    for name in FRAMES:
+        if name not in frames:
+            raise InvalidRequest(f"{name} is missing", field=name)
+    return Inputs(frames["previous"], frames["current"], texts)
+
+
+def _unknown(name: str) -> NoReturn:
+    name = options.shown(name)
+    raise InvalidRequest(f"there is no field {name}; there are {', '.join((*FRAMES, *options.NAMES))}", field=name)
+
+
+def _text(name: str, data: Bytes) -> str:
+    if len(data) > 64:
+        raise InvalidRequest(f"{name} is too long", field=name)
+    try:
+        return bytes(data).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{name} is not ASCII text", field=name) from None
+
+
+def _json(body: bytes) -> Inputs:
+    try:
+        members = json.loads(body, object_pairs_hook=_Members, parse_constant=_no_constant)
+    # RecursionError: nested deeper than any honest body; ValueError: also numbers of thousands of digits.
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not well-formed JSON", field="body") from None
+    if not isinstance(members, _Members):
+        raise InvalidRequest("the body must be a JSON object", field="body")
+    parts: list[tuple[str, Bytes]] = []
+    for name, value in members:
+        if name in FRAMES:
+            parts.append((name, _base64(name, value)))
+        elif name not in options.NAMES:
+            _unknown(name)
+        elif value is not None:
+            parts.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+    return _sorted(parts)
+
+
+class _Members(list[tuple[str, object]]):
+    """A JSON object as its members in order: a dict would hide that one is given twice."""
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _base64(name: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
+    prefix = _DATA_URL.match(value)
+    try:
+        return base64.b64decode(value[prefix.end() :] if prefix else value, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidFrame(f"{name} is not base64", field=name) from None

@@ -1,0 +1,145 @@
+"""The options of a prediction as HTTP carries them: one table, whatever kind of body they come in."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from service.core.errors import InvalidRequest
+from service.core.types import MAX_SEED, Options, Quality, RouteChoice, RoutePolicy
+from service.settings import Settings
+
+#: Names, and the JSON type each has in a JSON body.
+NAMES: Mapping[str, type] = {
+    "route": str,
+    "seed": int,
+    "blocks": int,
+    "steps": int,
+    "scale": float,
+    "quality": str,
+    "deadline_ms": int,
+    "image_quality": int,
+    "maps": str,
+}
+TIMEOUT_HEADER = "x-request-timeout-ms"
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
+
+
+class Maps(enum.StrEnum):
+    """Whether flow and mask come with each frame, and as which floats."""
+
+    NONE = "none"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one request asks for, checked."""
+
+    options: Options
+    deadline_ms: int
+    image_quality: int | None
+    maps: Maps
+
+
+def merge(sources: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
+    """One value a name, over query and body together; unknown names and second values are refused."""
+    merged: dict[str, str] = {}
+    for pairs in sources:
+        for name, value in pairs:
+            if name not in NAMES:
+                raise InvalidRequest(
+                    f"there is no option {shown(name)}; the options are {', '.join(NAMES)}", field=shown(name)
+                )
+            if name in merged:
+                raise InvalidRequest(f"{name} is given twice", field=name)
+            merged[name] = value
+    return merged
+
+
+def of_json(name: str, value: object) -> str:
+    """An option's value in a JSON body as the text a query would hold; a value of another type is refused."""
+    kind = NAMES[name]
+    # bool is an int in Python, never in JSON; a whole number is a number.
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if not fits:
+        wanted = {str: "a string", int: "a whole number", float: "a number"}[kind]
+        raise InvalidRequest(f"{name} must be {wanted}", field=name)
+    try:
+        return str(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        raise InvalidRequest(f"{name} has too many digits", field=name) from None
+
+
+def parse(given: Mapping[str, str], timeout: str | None, settings: Settings) -> Wish:
+    """The wish; InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms.
+
+    Sampling without a seed gets one here, so that the answer can report it.
+    """
+    route = RouteChoice.parse(given.get("route", "auto"), seed=_whole(given, "seed"), blocks=_whole(given, "blocks"))
+    if route.policy is RoutePolicy.SAMPLE and route.seed is None:
+        route = dataclasses.replace(route, seed=secrets.randbelow(MAX_SEED + 1))
+    image_quality = _whole(given, "image_quality")
+    if image_quality is not None and not 1 <= image_quality <= 100:
+        raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+    maps = Maps(_word(given, "maps", [*Maps], "none"))
+    steps = _whole(given, "steps")
+    options = Options(
+        route=route,
+        steps=1 if steps is None else steps,
+        scale=_number(given, "scale", 1.0),
+        quality=Quality(_word(given, "quality", [*Quality], "exact")),
+        maps=maps is not Maps.NONE,
+    )
+    return Wish(options.check(settings.max_steps), _deadline(given, timeout, settings), image_quality, maps)
+
+
+def shown(name: str) -> str:
+    """A caller's own word, short and printable, for a message."""
+    return name[:40].encode("ascii", "backslashreplace").decode()
+
+
+def _deadline(given: Mapping[str, str], timeout: str | None, settings: Settings) -> int:
+    field = "deadline_ms"
+    if timeout is not None:
+        if field in given:
+            raise InvalidRequest("deadline_ms and X-Request-Timeout-Ms are both given", field=field)
+        field, given = "X-Request-Timeout-Ms", {"X-Request-Timeout-Ms": timeout.strip()}
+    value = _whole(given, field)
+    if value is None:
+        return settings.default_deadline_ms
+    if not 1 <= value <= settings.max_deadline_ms:
+        raise InvalidRequest(f"{field} must be between 1 and {settings.max_deadline_ms}", field=field)
+    return value
+
+
+def _whole(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if not _WHOLE.fullmatch(text):
+        raise InvalidRequest(f"{name} must be a whole number of at most 18 digits", field=name)
+    return int(text)
+
+
+def _number(given: Mapping[str, str], name: str, default: float) -> float:
+    text = given.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise InvalidRequest(f"{name} must be a number such as 0.5", field=name)
+    return float(text)
+
+
+def _word(given: Mapping[str, str], name: str, words: list[str], default: str) -> str:
+    text = given.get(name, default)
+    if text not in words:
+        raise InvalidRequest(f"{name} must be {' or '.join(words)}", field=name)
+    return text

@@ -1,0 +1,106 @@
+"""POST /v1/predict: two frames in, the next ones out."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.errors import DeadlineExceeded, Unavailable
+from service.core.types import PredictRequest, PredictResult, route_text
+from service.parts import Parts
+from service.rest import answers, context, docs, inputs, options
+from service.rest.answers import Form
+from service.rest.context import Context
+from service.rest.disconnect import while_connected
+from service.rest.inputs import Inputs
+from service.rest.options import Wish
+
+
+def router(parts: Parts) -> APIRouter:
+    """The one route."""
+    routes = APIRouter(tags=["predict"])
+
+    @routes.post(
+        "/v1/predict",
+        operation_id="predict",
+        summary="Predict the next frame, or the next few",
+        description=docs.PREDICT,
+        response_class=Response,
+        responses=docs.predict_answers(),
+        openapi_extra=docs.predict_request(parts.settings),
+    )
+    async def predict(request: Request) -> Response:
+        _ready(parts)
+        came = context.of(request)
+        given = await inputs.receive(request, parts.codecs.limits)
+        chosen = options.merge([request.query_params.multi_items(), given.options])
+        wish = options.parse(chosen, request.headers.get(options.TIMEOUT_HEADER), parts.settings)
+        form = answers.choose(request.headers.get("accept"), wish)
+        return await while_connected(request.receive, _answer(parts, came, given, wish, form))
+
+    return routes
+
+
+def _ready(parts: Parts) -> None:
+    """Asked before the body is read: megabytes for a 503 help nobody."""
+    state = parts.engine.readiness()
+    if not state.ready:
+        raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
+
+
+async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: Form) -> Response:
+    """Decode, predict, encode."""
+    deadline = came.began + wish.deadline_ms / 1000
+    clock = time.perf_counter
+    started = clock()
+    previous, current = await given.frames(parts.codecs)
+    decoded = clock()
+    request = PredictRequest(
+        came.request_id, previous, current, wish.options, deadline, came.client, traceparent=came.trace.traceparent
+    )
+    if parts.clock() >= deadline:
+        parts.metrics.deadline_missed("admit")
+        raise DeadlineExceeded("the deadline passed while the frames were read")
+    result = await parts.engine.predict(request)
+    predicted = clock()
+    files = await answers.encode(result, form, parts.codecs)
+    encoded = clock()
+    if parts.clock() > deadline:
+        parts.metrics.deadline_missed("late")
+        raise DeadlineExceeded("the deadline passed while the answer was written")
+    came.stages += [
+        ("decode", decoded - started),
+        ("queue", result.timings.queue),
+        ("route", result.timings.route),
+        ("blocks", result.timings.blocks),
+        ("encode", encoded - predicted),
+    ]
+    facts = _facts(result, came)
+    came.notes.update(
+        route=facts["X-Dmvfn-Route"],
+        flops=result.flops,
+        batch_size=result.batch_size,
+        width=current.width,
+        height=current.height,
+        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in came.stages},
+    )
+    return answers.build(result, files, form, facts)
+
+
+def _facts(result: PredictResult, came: Context) -> dict[str, str]:
+    """What every kind of answer says in its headers; one route for each step, FLOPs of all."""
+    facts = {
+        "X-Dmvfn-Route": ",".join(route_text(step.route) for step in result.steps),
+        "X-Dmvfn-Flops": str(result.flops),
+        "X-Dmvfn-Model": result.model_version,
+        "X-Dmvfn-Batch-Size": str(result.batch_size),
+        "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in came.stages),
+    }
+    if result.seed is not None:
+        facts["X-Dmvfn-Seed"] = str(result.seed)
+    if result.shortened:
+        facts["X-Dmvfn-Shortened"] = "1"
+    return facts
