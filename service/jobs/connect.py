@@ -1,0 +1,104 @@
+"""Connections to Redis: one server, Sentinel or Cluster, for coroutines and for the lease thread.
+
+redis-py retries nothing here: a repeated blocking read can lose what the first one popped, and the loops that use
+these clients wait and reconnect themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.backoff
+import redis.cluster
+import redis.retry
+import redis.sentinel
+
+from service.settings import Settings
+
+# redis-py's annotations say Awaitable[X] | X of every command, for both of its worlds; nothing can be checked by them.
+AsyncRedis = Any
+SyncRedis = Any
+
+#: Seconds that blocking reads wait; below SOCKET_TIMEOUT, or a quiet queue would look like a lost server.
+BLOCK_S = 2.0
+#: Seconds without an answer after which a connection is given up: half-open ones say nothing at all.
+SOCKET_TIMEOUT = 5.0
+#: Connections of one process to one server; two or three of them sit in blocking reads.
+CONNECTIONS = 32
+#: What "Redis is away" looks like. A server that is loading, a replica just demoted or a Cluster without its slot are
+#: the same to us: wait and try again.
+LOST = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.sentinel.MasterNotFoundError,
+    OSError,
+)
+
+
+def _common() -> dict[str, Any]:
+    return {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": 2.0, "health_check_interval": 0}
+
+
+def connect(settings: Settings) -> AsyncRedis:
+    """A client for coroutines, not yet connected; `aclose` it. Answers are bytes."""
+    never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
+    if settings.redis_cluster:
+        # A moved slot is followed by asking again: the Cluster's own retries are kept, they repeat only refused calls.
+        return redis.asyncio.cluster.RedisCluster.from_url(settings.redis_url, **_common())
+    if settings.redis_sentinels:
+        asynchronous: Any = redis.asyncio.sentinel
+        sentinels = asynchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
+        options = redis.asyncio.connection.parse_url(settings.redis_url)
+        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(options), **_common())
+    # A burst of calls waits for one of a few connections rather than opening hundreds.
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.redis_url, max_connections=CONNECTIONS, timeout=SOCKET_TIMEOUT, retry=never, **_common()
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def connect_sync(settings: Settings) -> SyncRedis:
+    """The same for a thread."""
+    never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    if settings.redis_cluster:
+        return redis.cluster.RedisCluster.from_url(settings.redis_url, **_common())
+    if settings.redis_sentinels:
+        threaded: Any = redis.sentinel
+        sentinels = threaded.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
+        options = redis.asyncio.connection.parse_url(settings.redis_url)
+        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(options), **_common())
+    return redis.Redis.from_url(settings.redis_url, retry=never, **_common())
+
+
+def _hosts(words: tuple[str, ...]) -> list[tuple[str, int]]:
+    pairs = (word.rpartition(":") for word in words)
+    return [(host, int(port)) for host, _, port in pairs]
+
+
+def _served(options: Any) -> dict[str, Any]:
+    """The URL's user, password, database and TLS; the Sentinels know the host."""
+    kept = {k: v for k, v in dict(options).items() if k not in ("host", "port", "path", "connection_class")}
+    if "SSL" in getattr(options.get("connection_class"), "__name__", ""):
+        kept["ssl"] = True
+    return kept
+
+
+def waits(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
+    """Seconds before each new try: growing, and spread, so that a fleet does not come back at one instant."""
+    wait = 0.05
+    while True:
+        yield wait * (0.5 + rng.random())
+        wait = min(longest, wait * 2)

@@ -1,0 +1,161 @@
+"""The engine whose device is elsewhere: the same call as the local batcher, over Redis to a worker and back.
+
+A call is carried with its deadline and withdrawn with its caller. It lives no longer than this process and its link to
+Redis: when either is lost nobody waits for the answer, so nothing of it is kept. What must survive is a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError, Unavailable
+from service.core.ports import ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.jobs import buckets, wire
+from service.jobs.connect import LOST
+from service.jobs.front import Front, Submission
+from service.metrics import Metrics
+from service.settings import Settings
+
+#: Seconds an answered call's traces stay for a front end that is slow to fetch them.
+KEEP_S = 60.0
+
+
+class RemoteEngine:
+    """`service.core.ports.Engine` over a started `Front`, whose `replies` and `lost` it takes."""
+
+    def __init__(
+        self, settings: Settings, front: Front, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._front = front
+        self._metrics = metrics
+        self._clock = clock
+        self._calls: dict[str, asyncio.Future[PredictResult]] = {}
+        self._ids: dict[str, str] = {}
+        self._chores: set[asyncio.Task[None]] = set()
+        front.replies = self._answered
+        front.lost = self._lost
+
+    def readiness(self) -> Readiness:
+        """Whether Redis is there and workers have ever been."""
+        return self._front.readiness()
+
+    def model(self) -> ModelInfo:
+        """What the workers publish."""
+        return self._front.model()
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As `Engine.predict`. Unavailable with `retry_after` when Redis goes away in between."""
+        ready = self.readiness()
+        if not ready.ready:
+            raise Unavailable(f"not ready: {ready.reason}", reason=ready.reason, retry_after=2.0)
+        deadline = request.deadline
+        seconds = self._settings.default_deadline_ms / 1000 if deadline is None else deadline - self._clock()
+        if seconds <= 0:
+            self._metrics.deadline_missed("admit")
+            raise DeadlineExceeded("the deadline has passed")
+        # Its own id: two callers may choose one request id.
+        call = uuid.uuid4().hex
+        answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
+        self._calls[call], self._ids[call] = answer, request.id
+        sent = False
+        try:
+            async with asyncio.timeout(seconds):
+                sent = True  # from here on it may be in Redis, however the submission ends
+                await self._submit(call, request, seconds)
+                return await answer
+        except TimeoutError:
+            self._metrics.deadline_missed("queue")
+            raise DeadlineExceeded("no answer within the deadline") from None
+        except ServiceError as error:
+            if error.code in ("queue_full", "deadline_exceeded"):
+                frame = request.current
+                self._metrics.rejected(error.reason or error.code, buckets.label(frame.height, frame.width))
+            raise
+        finally:
+            del self._calls[call], self._ids[call]
+            if sent and not (answer.done() and not answer.cancelled()):
+                self._later(self._withdraw(call))
+            elif answer.done() and not answer.cancelled():
+                answer.exception()  # seen: a loss that came while the submission failed is not news
+
+    async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
+        frame, options = request.current, request.options
+        await self._front.submit(
+            Submission(
+                id=call,
+                frames={0: wire.frame_bytes(request.previous), 1: wire.frame_bytes(frame)},
+                items=1,
+                priority=request.priority,
+                bucket=buckets.bucket(frame.height, frame.width, options.scale),
+                work=buckets.work(frame.height, frame.width, options.steps, self._front.snapshot.cost),
+                deadline=seconds,
+                order=seconds,
+                keep=KEEP_S,
+                task=wire.task_bytes(options, request.priority, request.client, request.traceparent),
+                client=request.client,
+                waits=True,
+            )
+        )
+
+    def _answered(self, calls: list[str]) -> None:
+        self._later(self._collect(calls))
+
+    def _lost(self) -> None:
+        for answer in self._calls.values():
+            if not answer.done():
+                answer.set_exception(self._front.unavailable())
+
+    async def _collect(self, calls: list[str]) -> None:
+        keys, client = self._front.keys, self._front.client
+        pipe = client.pipeline(transaction=False)
+        for call in calls:
+            pipe.hget(keys.job(call), "e")
+            pipe.get(keys.out(call, 0))
+            pipe.unlink(keys.job(call), keys.out(call, 0))
+        try:
+            found = await pipe.execute()
+        except LOST:
+            for call in calls:
+                self._settle(call, self._front.unavailable())
+            return
+        for k, call in enumerate(calls):
+            failure, result, _ = found[3 * k : 3 * k + 3]
+            if call not in self._calls:
+                continue  # its caller left
+            try:
+                if failure is not None:
+                    self._settle(call, wire.read_failure(failure).error())
+                elif result is not None:
+                    self._settle(call, wire.read_result(result, self._ids[call]))
+                else:
+                    self._settle(call, Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0))
+            except wire.Unreadable:
+                self._settle(call, Internal("a worker of another version answered"))
+
+    def _settle(self, call: str, outcome: PredictResult | ServiceError) -> None:
+        answer = self._calls.get(call)
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome, ServiceError):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+
+    async def _withdraw(self, call: str) -> None:
+        with contextlib.suppress(*LOST):
+            await self._front.withdraw(call, keep=KEEP_S, tell=False)
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def close(self) -> None:
+        """Waits for withdrawals under way; then `front.stop()`."""
+        await asyncio.gather(*self._chores, return_exceptions=True)

@@ -1,0 +1,300 @@
+"""A front end's link to the queue: submits, hears of answers, and knows how the queue and its workers are.
+
+Two tasks. The listener holds the one blocking connection of this process; the pulse says once a second that this front
+end lives and looks at the queue. Knows nothing of what is predicted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
+from service.core.ports import ModelInfo, Readiness
+from service.jobs import scripts, wire
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, waits
+from service.jobs.keys import GROUP, Keys
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: An upload that is never submitted (its front end died in between) is gone after this.
+UPLOAD_MS = 30_000
+#: A front end silent for this long is dead: calls it made are dropped unrun.
+FRONT_MS = 10_000
+PULSE_S = 1.0
+#: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
+LOOK_AT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The queue as last seen. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
+
+    items: int = 0
+    bytes: int = 0
+    work: float = 0.0
+    leased: int = 0
+    oldest: float = 0.0  #: seconds the oldest item has been there
+    dead: int = 0
+    workers: int = 0
+    cost: float | None = None
+
+    @property
+    def wait(self) -> float:
+        """Predicted seconds until all that is there is done; one worker is assumed where none lives, as one will."""
+        return self.work / max(1, self.workers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What SUBMIT needs; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
+
+    id: str
+    frames: Mapping[int, bytes]
+    items: int
+    priority: int
+    bucket: str
+    work: float  #: predicted seconds of one item
+    deadline: float | None
+    order: float
+    keep: float
+    task: bytes
+    client: str = ""
+    fingerprint: str = ""
+    webhook: str | None = None
+    waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
+
+
+@dataclass
+class Front:
+    """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved."""
+
+    settings: Settings
+    replies: Callable[[list[str]], None] = lambda ids: None
+    events: Callable[[list[str]], None] = lambda ids: None
+    lost: Callable[[], None] = lambda: None
+    client: AsyncRedis = None
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    snapshot: Snapshot = Snapshot()
+    _model: ModelInfo | None = None
+    _away: bool = True
+    _stopped: bool = False
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _rng: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.settings.redis_queue)
+        if self.client is None:
+            self.client = connect(self.settings)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begins; does not wait for Redis: readiness tells."""
+        self._tasks = [
+            asyncio.create_task(self._forever(self._listen), name="redis listener"),
+            asyncio.create_task(self._forever(self._pulse), name="redis pulse"),
+        ]
+
+    async def stop(self) -> None:
+        """Leaves; calls still waiting are the caller's to end first."""
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(*LOST):
+            await self.client.unlink(self.keys.front(self.name), self.keys.reply(self.name))
+        await self.client.aclose()
+
+    def readiness(self) -> Readiness:
+        """Falls while Redis is away. Without workers it stays: what is queued is what calls for more of them."""
+        if self._away:
+            return Readiness(False, "queue_lost")
+        return Readiness(True) if self._model else Readiness(False, "starting")
+
+    def model(self) -> ModelInfo:
+        """What the workers serve, as the last of them said."""
+        if self._model is None:
+            raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
+        return self._model
+
+    def unavailable(self) -> Unavailable:
+        """What a caller is told while Redis is away."""
+        return Unavailable("the queue cannot be reached", reason="queue_lost", retry_after=2.0)
+
+    # --- verbs ----------------------------------------------------------------------------------------------------
+
+    async def submit(self, s: Submission) -> tuple[bytes, bytes] | None:
+        """None once accepted; (client, fingerprint) of the job of this id that is there already.
+
+        QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
+        """
+        if s.items > self.settings.max_queue_items:
+            raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
+        if self._away:
+            raise self.unavailable()
+        token = uuid.uuid4().hex
+        payload = self.keys.payload(token)
+        size = sum(map(len, s.frames.values()))
+        keep = max(1, round(1000 * s.keep))
+        left = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
+        names = [self.keys.job(s.id), payload, self.keys.load, self.keys.stream(s.priority, s.bucket)]
+        names += [self.keys.buckets, self.keys.wake]
+        args: list[str | int | bytes] = [GROUP, self.settings.max_queue_items, self.settings.max_queue_bytes]
+        args += [s.items, size, round(1e6 * s.work), left, round(1000 * s.order), s.id, token]
+        args += [self.name if s.waits else "", keep, s.fingerprint, s.client, s.task, s.webhook or ""]
+        args += [max(1, self.snapshot.workers), left + keep if s.waits else 0]
+        try:
+            code, *rest = await self._upload(payload, s.frames, names, args)
+        except redis.exceptions.OutOfMemoryError:
+            raise QueueFull("Redis has no memory left", retry_after=self._retry_after(self.snapshot.wait)) from None
+        except LOST:
+            raise self.unavailable() from None
+        if code == 1:
+            return None
+        await self._discard(payload)
+        if code == 0:
+            return bytes(rest[0]), bytes(rest[1])
+        if code == -4:
+            raise Unavailable("the upload took too long", reason="queue_lost", retry_after=1.0)
+        wait = int(rest[0]) / 1e6 / max(1, self.snapshot.workers)
+        if code == -3:
+            raise DeadlineExceeded(
+                f"the queue holds {wait:.2f} s of work, more than the deadline allows", reason="unmeetable"
+            )
+        what = "items" if code == -1 else "bytes"
+        raise QueueFull(f"the queue holds as many {what} as it may", retry_after=self._retry_after(wait))
+
+    async def _upload(
+        self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
+    ) -> list[Any]:
+        # One round trip; Redis runs a connection's commands in order, so the frames are there before the reference.
+        pipe = self.client.pipeline(transaction=False)
+        for k, frame in frames.items():
+            pipe.hset(payload, str(k), frame)
+        pipe.pexpire(payload, UPLOAD_MS)
+        pipe.evalsha(scripts.SUBMIT.sha, len(names), *names, *args)
+        *stored, answer = await pipe.execute(raise_on_error=False)
+        for step in stored:
+            if isinstance(step, Exception):
+                await self._discard(payload)
+                raise step
+        if isinstance(answer, redis.exceptions.NoScriptError):
+            answer = await scripts.call(self.client, scripts.SUBMIT, names, args)
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+    async def _discard(self, payload: str) -> None:
+        with contextlib.suppress(*LOST):
+            await self.client.unlink(payload)
+
+    def _retry_after(self, wait: float) -> float:
+        # Half of the work gone is room enough; spread, so that the refused do not return as one.
+        return max(1.0, wait / 2) * self._rng.uniform(0.8, 1.2)
+
+    async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
+        """Cancels what is not final yet; the state it then has, None if it is unknown."""
+        token = await self.client.hget(self.keys.job(job), "p")
+        names = [self.keys.job(job), self.keys.payload((token or b"").decode()), self.keys.events, self.keys.cancels]
+        state = await scripts.call(self.client, scripts.CANCEL, names, [job, max(1, round(1000 * keep)), int(tell)])
+        return None if state is None else state.decode()
+
+    # --- listening ------------------------------------------------------------------------------------------------
+
+    async def _forever(self, work: Callable[[], object]) -> None:
+        delays = waits(self._rng)
+        while True:
+            try:
+                await work()  # type: ignore[misc]  # a coroutine function of this class
+                delays = waits(self._rng)
+            except LOST as error:
+                if not self._away:
+                    log.warning("redis is away: %s", error)
+                    self._away = True
+                    self.lost()
+                await asyncio.sleep(next(delays))
+
+    async def _listen(self) -> None:
+        reply, events = self.keys.reply(self.name), self.keys.events
+        newest = await self.client.xrevrange(events, count=1)
+        since = {reply: b"0-0", events: newest[0][0] if newest else b"0-0"}
+        while True:
+            heard = await self.client.xread(since, count=500, block=math.ceil(1000 * BLOCK_S))
+            for name, entries in heard.items() if isinstance(heard, dict) else heard or ():
+                key = name.decode()
+                rows = entries[0] if isinstance(heard, dict) else entries
+                since[key] = rows[-1][0]
+                ids = [fields[b"j"].decode() for _, fields in rows]
+                if key == reply:
+                    self.replies(ids)
+                    await self.client.xdel(reply, *(row for row, _ in rows))
+                else:
+                    self.events(ids)
+
+    async def _pulse(self) -> None:
+        while True:
+            await self.client.set(self.keys.front(self.name), b"1", px=FRONT_MS)
+            await self._look()
+            if self._away:
+                log.info("redis is here")
+                self._away = False
+                self.events([])
+            await asyncio.sleep(PULSE_S)
+
+    async def _look(self) -> None:
+        now = await self._now()
+        names = [w.decode() for w in await self.client.zrangebyscore(self.keys.workers, now, "+inf")]
+        infos = [await self.client.get(self.keys.info(name)) for name in names] + [
+            await self.client.get(self.keys.model)
+        ]
+        known = [wire.read_info(info) for info in infos if info]
+        costs = [cost for _, cost in known[: len(names)] if cost is not None]
+        if known:
+            self._model = known[0][0]
+        items, size, work = await self.client.hmget(self.keys.load, "items", "bytes", "work")
+        leased, oldest = 0, now
+        for stream in list(await self.client.smembers(self.keys.buckets))[:LOOK_AT]:
+            with contextlib.suppress(redis.ResponseError):  # it may be gone by now, and its group with it
+                first = await self.client.xrange(stream, count=1)
+                if first:
+                    oldest = min(oldest, int(first[0][0].split(b"-")[0]))
+                    leased += (await self.client.xpending(stream, GROUP))["pending"]
+        self.snapshot = Snapshot(
+            items=int(items or 0),
+            bytes=int(size or 0),
+            work=int(work or 0) / 1e6,
+            leased=leased,
+            oldest=(now - oldest) / 1000,
+            dead=await self.client.xlen(self.keys.dead),
+            workers=len(names),
+            cost=sum(costs) / len(costs) if costs else None,
+        )
+
+    async def _now(self) -> int:
+        seconds, micros = await self.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
+        """For `Metrics.watch`."""
+        s, queue = self.snapshot, {"queue": self.settings.redis_queue}
+        return [
+            ("redis_queue_items", "Items not yet claimed.", queue, max(0, s.items - s.leased)),
+            ("redis_leased_items", "Items claimed by workers.", queue, s.leased),
+            ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, s.bytes),
+            ("redis_oldest_age_seconds", "Age of the oldest item.", queue, s.oldest),
+            ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, s.work),
+            ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, s.dead),
+            ("redis_workers", "Workers alive.", queue, s.workers),
+            ("redis_up", "1 while Redis answers.", queue, 0.0 if self._away else 1.0),
+        ]

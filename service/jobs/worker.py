@@ -1,0 +1,307 @@
+"""A worker: claims batches from the queue, runs them on its engine, answers each item once.
+
+Any moment may be its last, so nothing is taken out of the queue before its answer is in. Its engine is what a front
+end would use itself: coroutines in, batches on the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.job import Failure, Verdict, after_failure
+from service.core.ports import Engine
+from service.core.types import PredictRequest, PredictResult
+from service.jobs import buckets, wire
+from service.jobs.claims import Claims, Item, Work
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, waits
+from service.jobs.leases import Lease, Leases
+from service.metrics import Metrics
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Weight of a new measurement in the running mean of what a megapixel costs.
+FRESH = 0.2
+
+
+class Worker:
+    """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
+
+    def __init__(
+        self, settings: Settings, engine: Engine, metrics: Metrics, client: AsyncRedis = None, name: str | None = None
+    ) -> None:
+        # Unique for each life: a lease of an earlier life must not count as ours.
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._settings = settings
+        self._engine = engine
+        self._metrics = metrics
+        self._client = connect(settings) if client is None else client
+        self._claims = Claims(settings, self._client, self.name)
+        self._lease_s = settings.lease_ms / 1000
+        self._rng = random.Random()
+        self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
+        self._room = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._withdrawn: set[Lease] = set()
+        self._cost: float | None = None
+        self._next_look = 0.0
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Claims nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
+        self._stopping.set()
+
+    async def run(self) -> bool:
+        """False if the device was lost: the process should end, and another take its place."""
+        loop = asyncio.get_running_loop()
+
+        def lost(lease: Lease) -> None:
+            loop.call_soon_threadsafe(self._lease_is_lost, lease)
+
+        self._leases = Leases(
+            connect_sync(self._settings),
+            self._claims.keys,
+            self.name,
+            lease_s=self._lease_s,
+            longest_s=self._settings.max_run_s,
+            about=self._about,
+            lost=lost,
+        )
+        self._leases.start()
+        chores = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen())]
+        try:
+            sound = await self._work()
+            await self._drain()
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            await asyncio.to_thread(self._leases.stop)
+            await self._client.aclose()
+        return sound
+
+    async def _work(self) -> bool:
+        delays = waits(self._rng)
+        while not self._stopping.is_set():
+            if not (ready := self._engine.readiness()).ready:
+                if ready.reason == "device_lost":
+                    log.error("the device is lost; leaving")
+                    return False
+                await self._unless_stopped(asyncio.sleep(0.2))
+                continue
+            try:
+                await self._turn()
+                delays = waits(self._rng)
+            except LOST as error:
+                log.warning("redis is away: %s", error)
+                await self._unless_stopped(asyncio.sleep(next(delays)))
+        return True
+
+    async def _turn(self) -> None:
+        """One turn: lapsed work first, then new work, then a rest until there is some."""
+        if time.monotonic() >= self._next_look:
+            # Spread, or workers started together would all look at the same instant.
+            self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
+            if item := await self._claims.lapsed(self._running):
+                self._next_look = 0.0
+                self._metrics.redelivered()
+                await self._alone(item)
+                return
+        # As many as run, again as many ready behind them: the device need not wait for Redis.
+        room = 2 * self._settings.max_batch - len(self._running)
+        if room <= 0:
+            self._room.clear()
+            await self._unless_stopped(self._room.wait())
+            return
+        items = await self._claims.claim(room)
+        if items:
+            await self._start(items)
+            return
+        rest = max(0.05, min(BLOCK_S, self._next_look - time.monotonic()))
+        await self._unless_stopped(self._rest(rest))
+
+    async def _rest(self, seconds: float) -> None:
+        if await self._claims.wait(seconds):
+            self._next_look = 0.0
+
+    async def _alone(self, item: Item) -> None:
+        """An item that may have killed its worker runs with no neighbours to take along."""
+        self._leases.hold(item.lease)
+        while self._running:
+            await asyncio.wait([task for _, task in self._running.values()])
+        if self._leases.holds(item.lease):
+            await self._start([item])
+        while self._running:
+            await asyncio.wait([task for _, task in self._running.values()])
+
+    async def _start(self, items: list[Item]) -> None:
+        for item in items:
+            self._leases.hold(item.lease)
+        try:
+            works = await self._claims.begin(items)
+        except BaseException:
+            # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
+            for item in items:
+                self._leases.drop(item.lease)
+            raise
+        self._metrics.claimed(buckets.label_of(items[0].stream), len(items))
+        for work in works:
+            task = asyncio.create_task(self._run(work))
+            self._running[work.item.lease] = (work.item, task)
+            task.add_done_callback(lambda _, lease=work.item.lease: self._ended(lease))  # type: ignore[misc]
+
+    def _ended(self, lease: Lease) -> None:
+        self._running.pop(lease, None)
+        self._withdrawn.discard(lease)
+        self._leases.drop(lease)
+        self._room.set()
+
+    async def _drain(self) -> None:
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._settings.shutdown_grace_s)
+        for item, task in list(self._running.values()):
+            task.cancel()
+            await asyncio.wait([task])
+            with contextlib.suppress(*LOST):
+                await self._claims.hand_back(item, counts=False)
+
+    # --- one item -------------------------------------------------------------------------------------------------
+
+    async def _run(self, work: Work) -> None:
+        item = work.item
+        try:
+            if work.verdict in ("gone", "done", "orphan"):
+                await self._lasting(lambda: self._claims.drop(item))
+            elif work.verdict == "lost":
+                gone = Failure("internal", "the frames expired before they were predicted")
+                await self._lasting(lambda: self._claims.fail(item, gone))
+            else:
+                await self._predict(work)
+        except asyncio.CancelledError:
+            if item.lease not in self._withdrawn:
+                raise
+            await self._lasting(lambda: self._claims.drop(item))
+        except Exception:
+            log.exception("job %s, item %d: left to its lease", item.job, item.index)
+
+    async def _predict(self, work: Work) -> None:
+        item = work.item
+        try:
+            request = await asyncio.to_thread(self._request, work)
+            result = await self._engine.predict(request)
+            compress = not item.front
+            answer = await asyncio.to_thread(wire.result_bytes, result, compress=compress)
+        except ServiceError as error:
+            await self._failed(item, error)
+        except Exception:
+            log.exception("job %s, item %d failed", item.job, item.index)
+            await self._failed(item, Internal(f"job {item.job} failed"))
+        else:
+            self._measure(request, result)
+            if not await self._lasting(lambda: self._claims.answer(item, answer)):
+                self._metrics.lease_lost()
+
+    def _request(self, work: Work) -> PredictRequest:
+        item = work.item
+        options, priority, client, traceparent = wire.read_task(work.task)
+        if item.left is not None and item.left <= 0:
+            raise DeadlineExceeded("the deadline passed in the queue")
+        return PredictRequest(
+            id=item.job,
+            previous=wire.read_frame(work.previous),
+            current=wire.read_frame(work.current),
+            options=options,
+            deadline=None if item.left is None else time.monotonic() + item.left,
+            client=client,
+            priority=priority,
+            traceparent=traceparent,
+        )
+
+    async def _failed(self, item: Item, error: ServiceError) -> None:
+        verdict = after_failure(error, item.delivery, self._settings.max_deliveries)
+        if verdict is Verdict.ANSWER:
+            await self._lasting(lambda: self._claims.fail(item, Failure.of(error)))
+        elif verdict is Verdict.BURY:
+            if await self._lasting(lambda: self._claims.bury(item, item.delivery)):
+                self._metrics.dead_letter()
+        else:
+            counts = error.code == "internal"
+            await self._lasting(lambda: self._claims.hand_back(item, counts=counts))
+
+    async def _lasting(self, verb: Callable[[], Awaitable[T]]) -> T:
+        """Repeats it until Redis is there: work that is done is not thrown away because Redis restarts.
+
+        Should the lease run out meanwhile, the verb itself finds that out.
+        """
+        for delay in waits(self._rng):
+            try:
+                return await verb()
+            except LOST as error:
+                log.warning("an answer waits for redis: %s", error)
+                await asyncio.sleep(delay)
+        raise AssertionError("waits() never ends")
+
+    # --- what others see ------------------------------------------------------------------------------------------
+
+    def _measure(self, request: PredictRequest, result: PredictResult) -> None:
+        megapixels = buckets.work(request.current.height, request.current.width, request.options.steps, 1.0)
+        cost = (result.timings.route + result.timings.blocks) / result.batch_size / megapixels
+        self._cost = cost if self._cost is None else self._cost + FRESH * (cost - self._cost)
+
+    def _about(self) -> bytes | None:
+        return wire.info_bytes(self._engine.model(), self._cost) if self._engine.readiness().ready else None
+
+    # --- chores ---------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._leases.beat()
+            await asyncio.sleep(self._lease_s / 6)
+
+    async def _listen(self) -> None:
+        """Withdraws from the engine what its caller withdrew from the queue."""
+        delays, since = waits(self._rng), None
+        while True:
+            try:
+                since, jobs = await self._claims.withdrawn(since, BLOCK_S)
+                delays = waits(self._rng)
+            except LOST:
+                await asyncio.sleep(next(delays))
+                continue
+            for lease, (item, task) in list(self._running.items()):
+                if item.job in jobs:
+                    self._withdrawn.add(lease)
+                    task.cancel()
+                    self._metrics.cancelled("exec")
+
+    def _lease_is_lost(self, lease: Lease) -> None:
+        if lease in self._running:
+            log.warning("a lease was lost; its run is stopped")
+            self._metrics.lease_lost()
+            self._running[lease][1].cancel()
+
+    async def _unless_stopped(self, wait: Awaitable[object]) -> None:
+        """Waits, but not past `stop()`."""
+        waiting = asyncio.ensure_future(wait)
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait([waiting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            waiting.cancel()
+            done = await asyncio.gather(waiting, stopped, return_exceptions=True)
+        if isinstance(done[0], LOST):
+            raise done[0]
