@@ -144,6 +144,11 @@ class Metrics:
         self._claimed = histogram("redis_claim_size", "Items in a claim.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
         self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
 
+    @classmethod
+    def unseen(cls) -> Metrics:
+        """On a registry of its own that nobody scrapes: for commands that run an engine and end."""
+        return cls(CollectorRegistry())
+
     # --- requests -------------------------------------------------------------------------------------------------
 
     def request_done(self, transport: Transport, endpoint: str, outcome: Outcome, seconds: float) -> None:
