@@ -24,7 +24,7 @@ FRAMES = ("previous", "current")
 SHAPE_HEADER = "X-Frame-Shape"
 MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
 
-_SHAPE = re.compile(r"\s*(?:2\s*,\s*)?([0-9]{1,6})\s*,\s*([0-9]{1,6})\s*(?:,\s*3\s*)?")
+_SHAPE = re.compile(r"(2,)?([0-9]{1,6}),([0-9]{1,6})(?(1),3)")  # 2,H,W,3 or H,W
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
 #: Bodies from here on are taken apart in a thread.
 LARGE = 256 * 1024
@@ -78,10 +78,10 @@ async def receive(request: Request, limits: Limits) -> Inputs:
 
 
 def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
-    match = _SHAPE.fullmatch(header or "")
+    match = _SHAPE.fullmatch((header or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: 2,HEIGHT,WIDTH,3 (or HEIGHT,WIDTH)", field=SHAPE_HEADER)
-    height, width = int(match[1]), int(match[2])
+    height, width = int(match[2]), int(match[3])
     limits.check(width, height, SHAPE_HEADER)
     return height, width
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from service.core.errors import InvalidRequest
@@ -38,7 +37,8 @@ def parse(body: bytes, content_type: str) -> list[tuple[str, memoryview]]:
                 raise InvalidRequest("a part of the form has no end to its headers", field="body")
             parts.append((_name(body[start:blank]), view[blank + 4 : end]))
         return parts
-    except FormParserError as error:
+    # LookupError: a parameter in a character set that does not exist.
+    except (ValueError, LookupError) as error:
         raise InvalidRequest("the multipart body is not well-formed", field="body") from error
 
 

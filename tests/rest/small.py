@@ -27,7 +27,7 @@ MODEL = ModelInfo("tiny-1", "cpu", "float32", 3_559_930, "bgr", "rendered clips"
 
 
 class ShiftEngine:
-    """Predicts that everything moves one pixel down a step. `hold` delays, `failure` refuses, `state` falls from ready."""
+    """Predicts that everything moves one pixel down a step; `hold` delays it, `failure` refuses."""
 
     def __init__(self) -> None:
         self.requests: list[PredictRequest] = []
