@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from service.core.cost import Bucket, Rung
 from service.core.deadline import CLASSES, deadline_class, urgency
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
-from service.core.types import Priority
+from service.core.lane import Entry, Key, Lane
 
 #: Full batches without running out of memory after which a halved limit is raised by one again.
 RECOVER_AFTER = 50
@@ -33,36 +32,6 @@ class Limits:
     client_items: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A waiting request. `rungs` are its ways to be answered, dearest first; `routed` says they are final."""
-
-    id: str
-    bucket: Bucket
-    deadline: float
-    rungs: tuple[Rung, ...]
-    routed: bool = True
-    client: str = ""
-    priority: Priority = Priority.LIVE
-    nbytes: int = 0
-    steps: int = 1
-    enqueued: float = 0.0  #: set by `put`
-    chosen: Rung | None = None  #: set by `take`
-    seq: int = 0
-    group: int = 0  #: its deadline class
-    waiting: bool = False
-
-    @property
-    def wanted(self) -> float:
-        """Seconds of its dearest rung."""
-        return self.rungs[0].cost
-
-    @property
-    def least(self) -> float:
-        """Seconds of its cheapest rung."""
-        return self.rungs[-1].cost
-
-
 @dataclass(frozen=True, slots=True)
 class Take:
     """What to run now: one bucket's `batch`; what can no longer be in time; and what kept the batch from growing."""
@@ -71,44 +40,6 @@ class Take:
     expired: tuple[Entry, ...] = ()
     limit: str = "empty"  #: empty (no more waiting), max (items), vram (pixels) or slack (a member's deadline)
     predicted: float = 0.0  #: seconds the batch should take
-
-
-class _Key(NamedTuple):
-    """Heap order: the number first; `seq` is unique, so entries are never compared."""
-
-    key: float
-    seq: int
-    entry: Entry
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One deadline class of one bucket: clients take turns, and each client's own are ordered by urgency."""
-
-    clients: dict[str, list[_Key]] = field(default_factory=dict)
-    turns: deque[str] = field(default_factory=deque)
-
-    def push(self, entry: Entry, key: float) -> None:
-        if entry.client not in self.clients:
-            self.clients[entry.client] = []
-            self.turns.append(entry.client)
-        heapq.heappush(self.clients[entry.client], _Key(key, entry.seq, entry))
-
-    def peek(self) -> Entry | None:
-        """Whose turn it is."""
-        while self.turns:
-            own = self.clients[self.turns[0]]
-            while own and not own[0].entry.waiting:
-                heapq.heappop(own)
-            if own:
-                return own[0].entry
-            del self.clients[self.turns.popleft()]
-        return None
-
-    def pop(self) -> None:
-        """Take the one `peek` showed; the next client's turn."""
-        heapq.heappop(self.clients[self.turns[0]])
-        self.turns.rotate(-1)
 
 
 @dataclass(slots=True)
@@ -127,10 +58,10 @@ class BatchQueue:
         self.margin = 0.0
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
-        self._lanes: dict[Bucket, dict[int, _Lane]] = {}
+        self._lanes: dict[Bucket, dict[int, Lane]] = {}
         self._unrouted: dict[Bucket, deque[Entry]] = {}
         self._urgent: list[tuple[int, float, int, Entry]] = []
-        self._latest: list[_Key] = []
+        self._latest: list[Key] = []
         self._clients: dict[str, _Client] = {}
         self._nbytes = 0
         self._seq = 0
@@ -184,7 +115,7 @@ class BatchQueue:
         client = self._clients.setdefault(entry.client, _Client())
         client.held += 1
         self._count(entry, 1)
-        heapq.heappush(self._latest, _Key(self._latest_start(entry), entry.seq, entry))
+        heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
         if entry.routed:
             self._line_up(entry)
         else:
@@ -216,7 +147,7 @@ class BatchQueue:
         self._count(entry, -1)
         entry.rungs, entry.routed = rungs, True
         self._count(entry, 1)
-        heapq.heappush(self._latest, _Key(self._latest_start(entry), entry.seq, entry))
+        heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
         self._line_up(entry)
 
     # --- going out ------------------------------------------------------------------------------------------------
@@ -373,7 +304,7 @@ class BatchQueue:
 
     def _line_up(self, entry: Entry) -> None:
         key = urgency(entry.enqueued, entry.deadline, entry.wanted)
-        self._lanes.setdefault(entry.bucket, {}).setdefault(entry.group, _Lane()).push(entry, key)
+        self._lanes.setdefault(entry.bucket, {}).setdefault(entry.group, Lane()).push(entry, key)
         heapq.heappush(self._urgent, (int(entry.priority), key, entry.seq, entry))
 
     def _most_urgent(self) -> Entry | None:
@@ -393,7 +324,7 @@ class BatchQueue:
                 self._release(entry)
                 expired.append(entry)
             else:
-                heapq.heappush(self._latest, _Key(latest, entry.seq, entry))
+                heapq.heappush(self._latest, Key(latest, entry.seq, entry))
         self._husks += len(expired)
         return tuple(expired)
 
@@ -422,7 +353,7 @@ class BatchQueue:
         self._husks = 0
         self._lanes, self._unrouted, self._urgent, self._latest = {}, {}, [], []
         for entry in self._entries.values():
-            heapq.heappush(self._latest, _Key(self._latest_start(entry), entry.seq, entry))
+            heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
             if entry.routed:
                 self._line_up(entry)
             else:

@@ -108,7 +108,7 @@ class CostModel:
     routed: float = field(init=False)
     blocks: list[float] = field(init=False)
     usage: list[float] = field(init=False)
-    _factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
+    factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
     _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
     _margin: float = 0.0
 
@@ -183,7 +183,7 @@ class CostModel:
         self._ratios.append(ratio)
         self._margin = min(1.0, max(0.0, _quantile(self._ratios, 0.95) - 1.0))
         step = min(max(ratio, 1 / LARGEST_RATIO), LARGEST_RATIO)
-        known = bucket in self._factors
+        known = bucket in self.factors
         # Each part answers for the error in proportion to its share of the prediction.
         self._set_factor(bucket, self._factor(bucket) * step ** ((SIZE_RATE if known else 1.0) * own / predicted))
         self.passes *= step ** (SIZE_RATE * passes / predicted)
@@ -213,13 +213,13 @@ class CostModel:
         return self.cost(bucket, one, steps, 0) / sum(one)
 
     def _factor(self, bucket: Bucket) -> float:
-        return self._factors.get(bucket, 1.0)
+        return self.factors.get(bucket, 1.0)
 
     def _set_factor(self, bucket: Bucket, value: float) -> None:
-        self._factors[bucket] = value
-        self._factors.move_to_end(bucket)
-        if len(self._factors) > SIZES:
-            self._factors.popitem(last=False)
+        self.factors[bucket] = value
+        self.factors.move_to_end(bucket)
+        if len(self.factors) > SIZES:
+            self.factors.popitem(last=False)
 
 
 def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.core.batching import BatchQueue, Entry, Limits
+from service.core.batching import BatchQueue, Limits
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
+from service.core.lane import Entry
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
 from service.engine.device import Device

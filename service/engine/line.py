@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.core.batching import BatchQueue, Entry, Take
+from service.core.batching import BatchQueue, Take
 from service.core.cost import Bucket, CostModel, Rung
 from service.core.errors import DeadlineExceeded
+from service.core.lane import Entry
 from service.core.types import PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
 
