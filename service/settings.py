@@ -216,6 +216,10 @@ class Settings:
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
 
+    def replace(self, **changes: Any) -> Settings:
+        """The same with some fields changed, for a part that needs them otherwise."""
+        return dataclasses.replace(self, **changes)
+
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
         """Read every DMVFN_* variable; an empty value means the default. SettingsError names a bad one."""
