@@ -1,0 +1,34 @@
+"""A video's questions to an engine: one request for each predicted frame, behind live ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+from service.core.ports import Engine
+from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
+from service.settings import Settings
+
+#: previous, current, steps -> the answer.
+Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
+
+
+def predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
+    """Asks the engine for frame after frame, behind live requests. `options` without its steps."""
+    numbers = itertools.count()
+
+    async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
+        request = PredictRequest(
+            f"video-{next(numbers)}",
+            previous,
+            current,
+            dataclasses.replace(options, steps=steps),
+            deadline=time.monotonic() + settings.max_deadline_ms / 1000,
+            client=client,
+            priority=Priority.BATCH,
+        )
+        return await engine.predict(request)
+
+    return predict
