@@ -253,7 +253,7 @@ class Front:
             await asyncio.sleep(PULSE_S)
 
     async def _look(self) -> None:
-        now = await self._now()
+        now = await self.now_ms()
         names = [w.decode() for w in await self.client.zrangebyscore(self.keys.workers, now, "+inf")]
         infos = [await self.client.get(self.keys.info(name)) for name in names] + [
             await self.client.get(self.keys.model)
@@ -281,7 +281,8 @@ class Front:
             cost=sum(costs) / len(costs) if costs else None,
         )
 
-    async def _now(self) -> int:
+    async def now_ms(self) -> int:
+        """The server's clock, which all deadlines in Redis are on."""
         seconds, micros = await self.client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 

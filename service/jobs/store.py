@@ -1,0 +1,164 @@
+"""Jobs kept in Redis: accepted by any front end, told of by any other, done by any worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import redis
+
+from service.core.errors import Conflict, Internal, NotFound, QueueFull
+from service.core.job import Failure, JobState, JobView, NewJob
+from service.core.types import PredictResult, Priority
+from service.jobs import buckets, scripts, wire
+from service.jobs.connect import LOST
+from service.jobs.front import Front, Submission
+from service.jobs.keys import GROUP
+from service.settings import Settings
+
+T = TypeVar("T")
+
+#: A job's turn comes as if it had this many seconds to be done: what keeps live calls from holding it back for ever.
+PATIENCE_S = 600.0
+#: A place in the queue further back than this is told as this.
+FAR = 1000
+#: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
+LOOK_AGAIN_S = 5.0
+
+
+class RemoteJobs:
+    """`service.core.job.Jobs` over a started `Front`, whose `events` it takes."""
+
+    durable = True
+
+    def __init__(self, settings: Settings, front: Front) -> None:
+        self._settings = settings
+        self._front = front
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        front.events = self._moved
+
+    async def submit(self, job: NewJob) -> tuple[JobView, bool]:
+        """As `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
+        first, options = job.frames[0], job.options
+        # Encoded in a thread: a long sequence is many megabytes.
+        frames = await asyncio.to_thread(lambda: {k: wire.frame_bytes(frame) for k, frame in enumerate(job.frames)})
+        there = await self._front.submit(
+            Submission(
+                id=job.id,
+                frames=frames,
+                items=job.items,
+                priority=Priority.BATCH,
+                bucket=buckets.bucket(first.height, first.width, options.scale),
+                work=buckets.work(first.height, first.width, options.steps, self._front.snapshot.cost),
+                deadline=None,
+                order=PATIENCE_S,
+                keep=self._settings.job_ttl_s,
+                task=wire.task_bytes(options, Priority.BATCH, job.client, job.traceparent),
+                client=job.client,
+                fingerprint=job.fingerprint,
+                webhook=job.webhook,
+            )
+        )
+        if there is None:
+            view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
+            return view, True
+        client, fingerprint = there
+        if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
+            raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
+        return await self.get(job.id, job.client), False
+
+    async def get(self, job: str, client: str) -> JobView:
+        """As `Jobs.get`; Unavailable while Redis is away."""
+        fields = await self._ask(self._front.client.hgetall(self._front.keys.job(job)))
+        # A call that waits has a state of the same form, and is no job.
+        if not fields or fields[b"f"] or fields[b"c"].decode() != client:
+            raise NotFound(f"there is no job {job[:64]!r}")
+        view = job_view(job, fields)
+        if view.state is not JobState.QUEUED:
+            return view
+        names = [fields[b"st"].decode(), self._front.keys.load]
+        ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
+        return job_view(job, fields, position=ahead, wait=self._front.snapshot.wait)
+
+    async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
+        """As `Jobs.changed`."""
+        end = time.monotonic() + seconds
+        moved = asyncio.Event()
+        self._watchers[seen.id].add(moved)
+        try:
+            while True:
+                moved.clear()
+                view = await self.get(seen.id, client)
+                left = end - time.monotonic()
+                if not view.same_as(seen) or left <= 0:
+                    return view
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, LOOK_AGAIN_S)):
+                        await moved.wait()
+        finally:
+            self._watchers[seen.id].discard(moved)
+            if not self._watchers[seen.id]:
+                del self._watchers[seen.id]
+
+    async def result(self, job: str, client: str, item: int) -> PredictResult:
+        """As `Jobs.result`. Items of a job that still runs are told as they come."""
+        view = await self.get(job, client)
+        if not 0 <= item < view.items:
+            raise NotFound(f"the job has items 0 to {view.items - 1}")
+        if view.failure is not None:
+            raise view.failure.error()
+        data = await self._ask(self._front.client.get(self._front.keys.out(job, item)))
+        if data is None:
+            if view.state is JobState.DONE:
+                raise NotFound("the result has expired")
+            raise Conflict(f"the job is {view.state}; there is no such result")
+        try:
+            return await asyncio.to_thread(wire.read_result, data, job)
+        except wire.Unreadable:
+            raise Internal("the result was written by another version of the service") from None
+
+    async def cancel(self, job: str, client: str) -> JobView:
+        """As `Jobs.cancel`."""
+        view = await self.get(job, client)
+        if view.state.final:
+            return view
+        await self._ask(self._front.withdraw(job, keep=self._settings.job_ttl_s, tell=True))
+        return await self.get(job, client)
+
+    def _moved(self, ids: list[str]) -> None:
+        """Wakes who watches these; an empty list: anything may have happened."""
+        for job in ids or list(self._watchers):
+            for moved in self._watchers.get(job, ()):
+                moved.set()
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        try:
+            return await question
+        except LOST:
+            raise self._front.unavailable() from None
+        except redis.exceptions.OutOfMemoryError:
+            raise QueueFull("Redis has no memory left", retry_after=5.0) from None
+
+
+def job_view(job: str, fields: dict[bytes, bytes], position: int | None = None, wait: float | None = None) -> JobView:
+    """A job's hash as what is told of it."""
+    end, failure = fields.get(b"end"), fields.get(b"e")
+    return JobView(
+        id=job,
+        state=JobState(fields[b"s"].decode()),
+        items=int(fields[b"n"]),
+        done=int(fields[b"done"]),
+        created=int(fields[b"at"]) / 1000,
+        finished=None if end is None else int(end) / 1000,
+        position=position,
+        wait=wait,
+        failure=_failure(failure),
+    )
+
+
+def _failure(data: bytes | None) -> Failure | None:
+    return None if data is None else wire.read_failure(data)
