@@ -45,9 +45,12 @@ def router(parts: Parts) -> APIRouter:
 
 
 def _ready(parts: Parts) -> None:
-    """Asked before the body is read: megabytes for a 503 help nobody."""
+    """Asked before the body is read: megabytes for a 503 help nobody.
+
+    While draining, health checks are told first and work is still taken for a while: the engine knows until when.
+    """
     state = parts.engine.readiness()
-    if not state.ready:
+    if not state.ready and state.reason != "draining":
         raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
 
 

@@ -378,7 +378,13 @@ class TestTime:
         assert deadline is not None
         assert deadline - small.parts.clock() <= 2.5
 
-    @pytest.mark.parametrize("reason", ["starting", "draining", "device_lost"])
+    async def test_work_is_taken_while_draining_has_only_begun(
+        self, small: Small, previous: Pixels, current: Pixels
+    ) -> None:
+        small.engine.state = Readiness(False, "draining")
+        assert (await post(small, previous, current)).status_code == 200
+
+    @pytest.mark.parametrize("reason", ["starting", "queue_lost", "device_lost"])
     async def test_a_service_that_is_not_ready_refuses_before_reading(
         self, small: Small, previous: Pixels, current: Pixels, reason: str
     ) -> None:
