@@ -47,7 +47,8 @@ class Score:
             return "nothing was predicted, so there is nothing to compare"
         return (
             f"PSNR over {self.frames} predicted frames: {self.predicted / self.frames:.2f} dB; "
-            f"repeating the last frame: {self.repeated / self.frames:.2f} dB; better than repeating on {self.better} of {self.frames}"
+            f"repeating the last frame: {self.repeated / self.frames:.2f} dB; "
+            f"better than repeating on {self.better} of {self.frames}"
         )
 
 

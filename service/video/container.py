@@ -1,4 +1,4 @@
-"""MP4, Matroska, WebM and other containers through PyAV: pictures decoded and encoded, sound copied packet by packet."""
+"""MP4, Matroska, WebM and others through PyAV: pictures decoded and encoded, sound copied packet by packet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
 
 from service.core.types import Frame
 from service.video.clip import Info, Item, Passed, Timed, VideoError
@@ -35,9 +38,11 @@ class ContainerSource:
     def __init__(self, file: Path | BinaryIO, *, max_pixels: int, sound: bool = True) -> None:
         try:
             # Nothing but the file itself: a playlist could otherwise name other files and addresses.
-            self._container = av.open(
+            container = av.open(
                 str(file) if isinstance(file, Path) else file, options={"protocol_whitelist": "file,pipe"}
             )
+            assert isinstance(container, InputContainer)
+            self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(f"no video that can be read: {_reason(error)}") from error
         try:
@@ -49,8 +54,8 @@ class ContainerSource:
             self.info = self._look()
             if self.info.width * self.info.height > max_pixels:
                 raise VideoError(
-                    f"frames of {self.info.width}x{self.info.height} are larger than {max_pixels} pixels; scale it first: "
-                    "ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
+                    f"frames of {self.info.width}x{self.info.height} are larger than {max_pixels} pixels; "
+                    "scale it first: ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
                 )
         except BaseException:
             self._container.close()
@@ -127,15 +132,20 @@ class ContainerSink:
         options = _MAX_INTERLEAVE | (FRAGMENTED if streamed else {"movflags": "+faststart"})
         format = {".mkv": "matroska", ".webm": "webm", ".mov": "mov", ".avi": "avi"}.get(suffix, "mp4")
         try:
-            self._container = av.open(file if streamed else str(file), "w", format=format, container_options=options)
+            container = av.open(file if streamed else str(file), "w", format=format, container_options=options)
+            assert isinstance(container, OutputContainer)
+            self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(f"cannot write {file}: {_reason(error)}") from error
         codec = _codec(suffix)
-        self._video = self._container.add_stream(codec, rate=info.rate, options=_QUALITY.get(codec, {}))
+        video = self._container.add_stream(codec, rate=info.rate, options=_QUALITY.get(codec, {}))
+        assert isinstance(video, VideoStream)
+        assert isinstance(video.codec_context, VideoCodecContext)
+        self._video = video
         # Chroma for two by two pixels needs even sides.
         self._format = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
         self._matrix = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
-        context = self._video.codec_context
+        context = video.codec_context
         context.width, context.height, context.pix_fmt = width, height, self._format
         context.time_base = self._base = info.time_base
         # ISO/IEC 23091-2: matrix 1 is BT.709, 6 BT.601; range 1 is limited.

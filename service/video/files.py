@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +77,7 @@ class OutFile:
         self._sink.close()
         if self._path.suffix == Y4M:
             self._file.close()
-        os.replace(self._part, self._path)
+        self._part.replace(self._path)
 
     def give_up(self) -> None:
         """Not whole: it goes."""

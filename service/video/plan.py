@@ -136,9 +136,7 @@ def lost_frames(text: str) -> frozenset[int]:
             match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", word)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if first > last or last - first > 1_000_000:
-                raise VideoError(
-                    f"line {number} of the lost frames: {word[:40]!r} is no frame number or range like 20-24"
-                )
+                raise VideoError(f"line {number} of the lost frames: {word[:40]!r} is no number or range like 20-24")
             found.update(range(first, last + 1))
     if not found:
         raise VideoError("the list of lost frames names none; write frame numbers, counted from 0, one a line")

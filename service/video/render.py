@@ -73,8 +73,8 @@ class _Run:
         index, self._index = self._index, self._index + 1
         if self._places and came.frame.pixels.shape != self._places[-1].came.pixels.shape:
             raise VideoError(
-                f"the frame size changes at frame {index}, from {self._places[-1].came.width}x{self._places[-1].came.height} "
-                f"to {came.frame.width}x{came.frame.height}; scale the clip to one size first"
+                f"the frame size changes at frame {index}, to {came.frame.width}x{came.frame.height}; "
+                "scale the clip to one size first"
             )
         if self._scene_cuts and not self._plan.lost(index):
             self._look_for_cut(index, came.frame)

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +164,7 @@ def _weights(height: int) -> tuple[float, float]:
     return (0.299, 0.114) if height < 720 else (0.2126, 0.0722)
 
 
-def _bytes(values: NDArray[np.float32]) -> Plane:
+def _bytes(values: NDArray[np.floating[Any]]) -> Plane:
     return (values.clip(0, 255) + 0.5).astype(np.uint8)
 
 
@@ -178,7 +178,8 @@ def _shrink(plane: NDArray[np.float32], header: Header) -> NDArray[np.float32]:
     x, y = _STEPS[header.chroma] or (1, 1)
     rows, columns = header.chroma_size
     padded = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
-    return padded.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
+    means: NDArray[np.float32] = padded.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
+    return means
 
 
 def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
