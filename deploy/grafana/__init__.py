@@ -1,0 +1,1 @@
+"""The dashboard, made from a table of panels."""

@@ -1,0 +1,157 @@
+"""Renders the part of kustomize that deploy/ uses, for machines without kubectl.
+
+`test_kustomize.py` compares it with `kubectl kustomize`, where that is, on every folder. Knows resources, components,
+configMapGenerator (envs, files), labels, images, namespace, and strategic-merge patches; refuses anything else.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Manifest = dict[str, Any]
+
+KNOWN = {"apiVersion", "kind", "resources", "components", "configMapGenerator", "labels", "images", "namespace"}
+#: What the merge of two lists goes by, tried in this order.
+MERGE_KEYS = ("name", "mountPath", "containerPort")
+CLUSTER_SCOPED = {"Namespace", "PriorityClass"}
+WORKLOADS = {"Deployment", "StatefulSet"}
+
+
+def render(folder: Path) -> list[Manifest]:
+    """Every manifest of a kustomization, names of generated ConfigMaps with their hash."""
+    manifests = _accumulate(folder, [])
+    names = {}
+    for manifest in manifests:
+        if manifest.pop("_generated", False):
+            name = manifest["metadata"]["name"]
+            names[name] = f"{name}-{content_hash(manifest)}"
+    return [_renamed(manifest, names) for manifest in manifests]
+
+
+def _accumulate(folder: Path, manifests: list[Manifest]) -> list[Manifest]:
+    spec = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    extra = set(spec) - KNOWN - {"patches"}
+    if extra:
+        raise NotImplementedError(f"{folder}: {', '.join(extra)}")
+    for name in spec.get("resources", []):
+        path = folder / name
+        manifests += _accumulate(path, []) if path.is_dir() else _documents(path)
+    for name in spec.get("components", []):
+        manifests = _accumulate(folder / name, manifests)
+    manifests += [_config_map(folder, wanted) for wanted in spec.get("configMapGenerator", [])]
+    for patch in spec.get("patches", []):
+        _patch(manifests, yaml.safe_load((folder / patch["path"]).read_text()), patch.get("target"))
+    for labels in spec.get("labels", []):
+        for manifest in manifests:
+            _label(manifest, labels)
+    for image in spec.get("images", []):
+        for manifest in manifests:
+            _retag(manifest, image["name"], f"{image['newName']}:{image['newTag']}")
+    if "namespace" in spec:
+        for manifest in manifests:
+            if manifest["kind"] not in CLUSTER_SCOPED:
+                manifest["metadata"]["namespace"] = spec["namespace"]
+    return manifests
+
+
+def _documents(path: Path) -> list[Manifest]:
+    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+
+
+def _config_map(folder: Path, wanted: dict[str, Any]) -> Manifest:
+    data: dict[str, str] = {}
+    for name in wanted.get("envs", []):
+        lines = (line.strip() for line in (folder / name).read_text().splitlines())
+        data |= dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    for name in wanted.get("files", []):
+        data[name] = (folder / name).read_text()
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": wanted["name"]},
+        "data": data,
+        "_generated": True,
+    }
+
+
+def content_hash(config_map: Manifest) -> str:
+    """Kustomize's name suffix: SHA-256 of the sorted content (its name left out), look-alikes replaced."""
+    content = {"data": config_map["data"], "kind": "ConfigMap", "name": ""}
+    # Go's encoder escapes these three; Python's does not.
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return hashlib.sha256(text.encode()).hexdigest()[:10].translate(str.maketrans("013ae", "ghkmt"))
+
+
+def _patch(manifests: list[Manifest], patch: Manifest, target: dict[str, str] | None) -> None:
+    for i, manifest in enumerate(manifests):
+        if target is None:
+            hit = (manifest["kind"], manifest["metadata"]["name"]) == (patch["kind"], patch["metadata"]["name"])
+        else:
+            key, value = target["labelSelector"].split("=")
+            hit = manifest["kind"] == target["kind"] and manifest["metadata"].get("labels", {}).get(key) == value
+        if hit:
+            name = manifest["metadata"]["name"]
+            manifests[i] = merge(manifest, patch)
+            manifests[i]["metadata"]["name"] = name
+
+
+def merge(old: Any, new: Any) -> Any:
+    """Strategic merge: maps by key, lists of named things by name, everything else replaced."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        merged = dict(old)
+        for key, value in new.items():
+            merged[key] = merge(old[key], value) if key in old else copy.deepcopy(value)
+        return merged
+    if isinstance(old, list) and isinstance(new, list):
+        key = next((k for k in MERGE_KEYS if all(isinstance(x, dict) and k in x for x in old + new)), None)
+        if key is None:
+            return copy.deepcopy(new)
+        known = {item[key]: item for item in old}
+        changed = {item[key]: merge(known[item[key]], item) if item[key] in known else item for item in new}
+        # New items come first, as kustomize puts them.
+        added = [item for item in new if item[key] not in known]
+        return added + [changed.get(item[key], item) for item in old]
+    return copy.deepcopy(new)
+
+
+def _label(manifest: Manifest, labels: dict[str, Any]) -> None:
+    places = [manifest["metadata"]]
+    if labels.get("includeTemplates") and manifest["kind"] in WORKLOADS:
+        places.append(manifest["spec"]["template"].setdefault("metadata", {}))
+    if labels.get("includeTemplates") and manifest["kind"] == "StatefulSet":
+        places += [claim["metadata"] for claim in manifest["spec"].get("volumeClaimTemplates", [])]
+    for place in places:
+        place.setdefault("labels", {}).update(labels["pairs"])
+
+
+def _retag(node: Any, name: str, image: str) -> None:
+    if isinstance(node, dict):
+        if node.get("image") == name:
+            node["image"] = image
+        for value in node.values():
+            _retag(value, name, image)
+    elif isinstance(node, list):
+        for value in node:
+            _retag(value, name, image)
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    """References to generated ConfigMaps, and the ConfigMaps themselves, under their final names."""
+    if isinstance(node, dict):
+        if node.get("kind") == "ConfigMap" and node["metadata"]["name"] in names:
+            return node | {"metadata": node["metadata"] | {"name": names[node["metadata"]["name"]]}}
+        return {
+            key: value | {"name": names.get(value["name"], value["name"])}
+            if key in ("configMap", "configMapRef")
+            else _renamed(value, names)
+            for key, value in node.items()
+        }
+    return [_renamed(item, names) for item in node] if isinstance(node, list) else node
