@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.core.ports import Engine
+from service.core.v2_stats import Usage
 from service.engine.codecs import Codecs
 from service.engine.streams import Streams
 from service.metrics import Metrics
@@ -23,3 +24,4 @@ class Parts:
     metrics: Metrics
     clock: Callable[[], float] = time.monotonic
     streams: Streams = field(default_factory=Streams)
+    usage: Usage = field(default_factory=Usage)

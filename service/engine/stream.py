@@ -27,7 +27,7 @@ log = logging.getLogger("service.stream")
 class Picture:
     """A frame as it travels: an image file, or RGB rows of a `shape` (height, width), `stride` bytes apart."""
 
-    data: bytes
+    data: bytes | memoryview
     shape: tuple[int, int] | None = None
     stride: int | None = None
 

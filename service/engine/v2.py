@@ -1,0 +1,130 @@
+"""Runs one Open Inference Protocol request: each item of its batch is a request of its own in our queue.
+
+So the items of one caller share batches with everybody's. Knows no wire; `service.core.v2` says what tensors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from dataclasses import dataclass, replace
+
+from service.core import deadline, v2
+from service.core.errors import ServiceError
+from service.core.types import PredictRequest
+from service.core.v2 import Infer, Item, Parsed
+from service.core.v2_models import VERSION
+from service.core.v2_stats import Spent
+from service.core.v2_tensors import Tensor
+from service.engine.stream import Picture, Predicted, decoded, predicted, seeded
+from service.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `ends` is the transport's own deadline on the parts' clock, seconds."""
+
+    request_id: str
+    client: str = ""
+    ends: float | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inferred:
+    """The answer. `parameters` tell which weights it came from."""
+
+    model: str
+    version: str
+    id: str
+    outputs: list[Tensor]
+    parameters: dict[str, str | bool]
+
+
+async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
+    """The answer to all items, or the error of the first that failed, naming it."""
+    began = parts.clock()
+    use = parts.usage.models.get(request.model)
+    try:
+        parsed = v2.parse(request, max_batch=parts.settings.max_batch, max_steps=parts.settings.max_steps)
+        ends = _ends(parts, parsed, caller, began)
+        values, reading = await _all(parts, parsed, caller, ends)
+        written = parts.clock()
+        outputs = v2.tensors(parsed, [value.result for value in values], [value.pictures for value in values])
+    except ServiceError:
+        if use is not None:
+            use.failed(parts.clock() - began)
+        raise
+    done = parts.clock()
+    assert use is not None  # parse knows only models that are counted
+    use.answered(
+        [value.result for value in values], Spent(done - began, reading, done - written), round(time.time() * 1000)
+    )
+    return Inferred(request.model, VERSION, request.id, outputs, {"weights": values[0].result.model_version})
+
+
+def _ends(parts: Parts, parsed: Parsed, caller: Caller, began: float) -> float:
+    settings = parts.settings
+    asked_ms = None if parsed.timeout_us is None else parsed.timeout_us / 1000
+    if asked_ms is None and caller.ends is not None:
+        return min(caller.ends, began + settings.max_deadline_ms / 1000)
+    ends = deadline.resolve(
+        began,
+        asked_ms,
+        default_ms=settings.default_deadline_ms,
+        max_ms=settings.max_deadline_ms,
+        field="parameters.timeout",
+    )
+    return ends if caller.ends is None else min(ends, caller.ends)
+
+
+async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tuple[list[Predicted], float]:
+    """Every item's prediction, and the seconds that reading the slowest item's frames took."""
+    alone = len(parsed.items) == 1
+    tasks = [
+        asyncio.create_task(_one(parts, parsed, item, caller, ends, None if alone else n))
+        for n, item in enumerate(parsed.items)
+    ]
+    try:
+        done = await asyncio.gather(*tasks)
+    finally:
+        # The first failure, or the caller's leaving, withdraws the others.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [value for value, _ in done], max(seconds for _, seconds in done)
+
+
+async def _one(
+    parts: Parts, parsed: Parsed, item: Item, caller: Caller, ends: float, index: int | None
+) -> tuple[Predicted, float]:
+    began = parts.clock()
+    names = ("FRAMES", "FRAMES") if item.shape else ("FRAME0", "FRAME1")
+    try:
+        previous = await decoded(parts, Picture(item.previous, item.shape), f"inputs.{names[0]}")
+        current = await decoded(parts, Picture(item.current, item.shape), f"inputs.{names[1]}")
+        read = parts.clock() - began
+        request = PredictRequest(
+            id=caller.request_id if index is None else f"{caller.request_id}.{index}",
+            previous=previous,
+            current=current,
+            options=seeded(item.options),
+            deadline=ends,
+            client=caller.client,
+            traceparent=caller.traceparent,
+        )
+        return await predicted(parts, request, parsed.format, parsed.image_quality, (None, None)), read
+    except ServiceError as error:
+        if index is None:
+            raise
+        # A copy: the engine may have raised one error for several requests.
+        named = copy.copy(error)
+        named.message = f"item {index}: {error.message}"
+        named.args = (named.message,)
+        raise named from error
+
+
+def ready_parameters(answer: Inferred, *, final: bool) -> Inferred:
+    """The same, marked as its request's only and last response where a streaming client asked for the mark."""
+    return replace(answer, parameters={**answer.parameters, "triton_final_response": True}) if final else answer

@@ -1,0 +1,165 @@
+"""What every gRPC call passes: readable message, API key, deadline, request id, errors to statuses, metrics, log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from service.core import auth, deadline
+from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
+from service.metrics import OUTCOMES, Outcome, Transport
+from service.parts import Parts
+from service.rpc import errors
+
+_access = logging.getLogger("service.access")
+log = logging.getLogger("service.rpc")
+
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
+
+
+class Unreadable:
+    """Stands where a message should be whose bytes are not that message."""
+
+
+def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`read`, but bytes that are no message become `Unreadable`: gRPC itself would answer INTERNAL, as if we failed."""
+
+    def lenient(data: bytes) -> Any:
+        try:
+            return read(data)
+        except Exception:  # a protobuf runtime may raise what it likes
+            return Unreadable()
+
+    return lenient
+
+
+class Lenient(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Lets unreadable messages come in as far as the door, which answers them."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """The handler with a forgiving reader."""
+        handler = await continuation(details)
+        if handler is None or handler.request_deserializer is None:
+            return handler
+        return handler._replace(request_deserializer=forgiving(handler.request_deserializer))
+
+
+@dataclass(slots=True)
+class Call:
+    """One call's: `ends` is on the parts' clock, seconds; None where a stream's client set no deadline."""
+
+    context: Any
+    request_id: str
+    client: str
+    ends: float | None
+    traceparent: str | None
+    error: ServiceError | None = None
+
+    def until(self, parts: Parts) -> float:
+        """The deadline of a single request."""
+        settings = parts.settings
+        longest = parts.clock() + settings.default_deadline_ms / 1000
+        return longest if self.ends is None else min(self.ends, parts.clock() + settings.max_deadline_ms / 1000)
+
+
+def readable(message: Any) -> Any:
+    """The message; InvalidRequest if its bytes were not one."""
+    if isinstance(message, Unreadable):
+        raise InvalidRequest("the message is not what this method takes")
+    return message
+
+
+def sane_id(asked: str) -> str | None:
+    """A caller's request id, if it can stand in a header, a log line and a file name."""
+    return asked if _SANE_ID.fullmatch(asked) else None
+
+
+class Door:
+    """Around every method of one service."""
+
+    def __init__(self, parts: Parts, transport: Transport) -> None:
+        self._parts, self._transport = parts, transport
+
+    @asynccontextmanager
+    async def call(
+        self, context: Any, endpoint: str, asked_id: str = "", *, counts: bool = True
+    ) -> AsyncIterator[Call]:
+        """One call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
+        parts = self._parts
+        began = parts.clock()
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        call = Call(
+            context,
+            sane_id(asked_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
+            "",
+            _ends(context, began),
+            metadata.get("traceparent"),
+        )
+        try:
+            try:
+                call.client = auth.identify(parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+                if call.ends is not None and call.ends <= began:
+                    raise DeadlineExceeded("the deadline has passed", reason="deadline")
+                context.set_trailing_metadata((("x-request-id", call.request_id),))
+                yield call
+            except ServiceError as error:
+                call.error = error
+            except (grpc.aio.AbortError, asyncio.CancelledError):
+                raise
+            except Exception:
+                log.exception("a call failed", extra={"request_id": call.request_id})
+                call.error = Internal(f"internal error; the log knows it as request {call.request_id}")
+            if call.error is not None:
+                await refuse(call, call.error)
+        finally:
+            self._report(call, endpoint, parts.clock() - began, counts)
+
+    def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
+        if call.error is not None:
+            outcome = OUTCOMES[call.error.code]
+        elif not call.context.cancelled() and not call.context.done():
+            outcome = Outcome.OK
+        elif call.ends is not None and call.ends <= self._parts.clock():
+            outcome = Outcome.DEADLINE
+        else:
+            outcome = Outcome.CANCELLED
+        if counts:
+            self._parts.metrics.request_done(self._transport, endpoint, outcome, seconds)
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "%s %s",
+            endpoint,
+            outcome.value,
+            extra={
+                "request_id": call.request_id,
+                "client": call.client,
+                "endpoint": endpoint,
+                "outcome": outcome.value,
+                "code": call.error.code if call.error else None,
+                "duration_ms": round(seconds * 1000, 3),
+            },
+        )
+
+
+async def refuse(call: Call, error: ServiceError) -> None:
+    """Ends the call with the error's status and details; always raises."""
+    whole = errors.status(error, call.request_id, call.client)
+    await call.context.abort(
+        errors.STATUS[error.code],
+        errors.text(error),
+        ((errors.DETAILS_KEY, whole.SerializeToString()), ("x-request-id", call.request_id)),
+    )
+
+
+def _ends(context: Any, now: float) -> float | None:
+    left = context.time_remaining()
+    # gRPC shows "no deadline" as a moment in the far future, or not at all.
+    return None if left is None or left > deadline.FOREVER else now + left

@@ -1,0 +1,87 @@
+"""Errors as gRPC statuses with google.rpc details: one table from code to status.
+
+The message goes in the status, everything a program can use in the details: `ErrorInfo` (code and reason), `BadRequest`
+(the field), `RetryInfo` (when to try again), `QuotaFailure` (a client's own limit), `RequestInfo` (the id in our log).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2 as details_pb2
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from service.core.errors import ServiceError
+
+#: Every code's status; a test checks that none is missing.
+STATUS: Mapping[str, StatusCode] = {
+    "invalid_request": StatusCode.INVALID_ARGUMENT,
+    "invalid_frame": StatusCode.INVALID_ARGUMENT,
+    "unsupported_media": StatusCode.INVALID_ARGUMENT,
+    "not_acceptable": StatusCode.INVALID_ARGUMENT,
+    "too_large": StatusCode.INVALID_ARGUMENT,
+    "unauthenticated": StatusCode.UNAUTHENTICATED,
+    "not_found": StatusCode.NOT_FOUND,
+    "conflict": StatusCode.ALREADY_EXISTS,
+    "queue_full": StatusCode.RESOURCE_EXHAUSTED,
+    "client_limit": StatusCode.RESOURCE_EXHAUSTED,
+    "deadline_exceeded": StatusCode.DEADLINE_EXCEEDED,
+    "unavailable": StatusCode.UNAVAILABLE,
+    "cancelled": StatusCode.CANCELLED,
+    "unsupported": StatusCode.UNIMPLEMENTED,
+    "internal": StatusCode.INTERNAL,
+}
+
+DOMAIN = "dmvfn"
+#: gRPC's own name for a binary trailer that holds a google.rpc.Status.
+DETAILS_KEY = "grpc-status-details-bin"
+#: Told where trying again helps and the error does not know when, seconds.
+RETRY_AFTER = 1.0
+#: Trailers share the room that HTTP/2 gives to headers, 8 KiB as clients have it by default.
+MAX_TEXT = 1000
+
+#: What the caller sent is at fault, and `field` says where.
+_FIELD_AT_FAULT = frozenset(code for code, status in STATUS.items() if status is StatusCode.INVALID_ARGUMENT)
+
+
+def number(error: ServiceError) -> int:
+    """The status as a number, as it travels."""
+    return int(STATUS[error.code].value[0])
+
+
+def text(error: ServiceError) -> str:
+    """The message, no longer than a trailer should be."""
+    return error.message[:MAX_TEXT]
+
+
+def retry_after(error: ServiceError) -> float | None:
+    """Seconds after which trying again can help, or None."""
+    if error.retry_after is not None:
+        return error.retry_after
+    again = STATUS[error.code] in (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED)
+    return RETRY_AFTER if again else None
+
+
+def status(error: ServiceError, request_id: str, client: str = "") -> Status:
+    """The whole, with details."""
+    made = Status(code=number(error), message=text(error))
+    metadata = {"code": error.code, **({"field": error.field[:MAX_TEXT]} if error.field else {})}
+    made.details.add().Pack(
+        details_pb2.ErrorInfo(reason=(error.reason or error.code).upper(), domain=DOMAIN, metadata=metadata)
+    )
+    made.details.add().Pack(details_pb2.RequestInfo(request_id=request_id))
+    if error.code in _FIELD_AT_FAULT:
+        violation = details_pb2.BadRequest.FieldViolation(field=(error.field or "")[:MAX_TEXT], description=text(error))
+        made.details.add().Pack(details_pb2.BadRequest(field_violations=[violation]))
+    seconds = retry_after(error)
+    if seconds is not None:
+        nanos = math.ceil(seconds * 1000) * 1_000_000
+        delay = Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
+        made.details.add().Pack(details_pb2.RetryInfo(retry_delay=delay))
+    if error.code == "client_limit":
+        quota = details_pb2.QuotaFailure.Violation(subject=client or "client", description=text(error))
+        made.details.add().Pack(details_pb2.QuotaFailure(violations=[quota]))
+    return made

@@ -1,0 +1,101 @@
+"""dmvfn.v1: single predictions and live streams. What they mean is decided in `service.engine.stream` and below."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from proto.dmvfn.v1 import dmvfn_pb2_grpc
+from service.core.errors import InvalidRequest
+from service.core.session import MAX_ID
+from service.core.types import PredictRequest
+from service.engine.stream import Incoming, LiveStream, Request, Unreadable, decoded, predicted, seeded
+from service.metrics import Transport
+from service.parts import Parts
+from service.rpc import convert
+from service.rpc.door import Door, readable
+
+NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
+
+
+class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
+    """The servicer."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._door = Door(parts, Transport.GRPC)
+
+    async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
+        """The frames that follow a pair."""
+        parts = self._parts
+        async with self._door.call(context, "Predict", getattr(message, "request_id", "")) as call:
+            asked: pb.PredictRequest = readable(message)
+            chosen, format, quality = convert.options(asked.options, parts.settings.max_steps)
+            for field, frame in (("previous", asked.previous), ("current", asked.current)):
+                if len(frame.frame_id) > MAX_ID:
+                    raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
+            pictures = convert.picture(asked.previous, "previous"), convert.picture(asked.current, "current")
+            request = PredictRequest(
+                id=call.request_id,
+                previous=await decoded(parts, pictures[0], "previous"),
+                current=await decoded(parts, pictures[1], "current"),
+                options=seeded(chosen),
+                deadline=call.until(parts),
+                client=call.client,
+                traceparent=call.traceparent,
+            )
+            before, shown = convert.time_us(asked.previous), convert.time_us(asked.current)
+            pace = shown - before if shown is not None and before is not None else None
+            value = await predicted(parts, request, format, quality, (shown, pace))
+            return pb.PredictResponse(
+                request_id=call.request_id,
+                frame_id=asked.current.frame_id,
+                prediction=convert.prediction(value),
+            )
+        raise AssertionError("the door lets no error through")
+
+    async def StreamPredict(self, messages: AsyncIterator[Any], context: Any) -> None:
+        """Frames in, each once; answers out, in order."""
+        parts = self._parts
+        # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
+        async with self._door.call(context, "StreamPredict", counts=False) as call:
+            first = await anext(aiter(messages), None)
+            request, pushed = self._opened(first)
+            live = LiveStream(
+                parts,
+                replace(request, ends=call.ends, traceparent=call.traceparent),
+                Transport.GRPC,
+                client=call.client,
+                identity=call.request_id,
+            )
+            async with aclosing(live.answers(_rest(pushed, messages, ended=first is None))) as answers:
+                async for answer in answers:
+                    await context.write(convert.answer(answer))
+
+    def _opened(self, first: Any) -> tuple[Request, Incoming | None]:
+        """What the stream is to be, and the first frame if it came instead of a `start`."""
+        settings = self._parts.settings
+        if first is None:
+            return Request(), None
+        message: pb.StreamPredictRequest = readable(first)
+        if message.WhichOneof("message") == "start":
+            with convert.within("start"):
+                return convert.stream(
+                    message.start, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms
+                ), None
+        return Request(), convert.incoming(message)
+
+
+async def _rest(pushed: Incoming | None, messages: AsyncIterator[Any], *, ended: bool) -> AsyncIterator[Incoming]:
+    if pushed is not None:
+        yield pushed
+    if ended:
+        return
+    async for message in messages:
+        try:
+            yield convert.incoming(readable(message))
+        except InvalidRequest as error:
+            yield Unreadable(error)

@@ -1,0 +1,10 @@
+"""Which release of the service answers; "0" where it runs from a tree that was never installed."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    RELEASE = version("dmvfn-service")
+except PackageNotFoundError:
+    RELEASE = "0"

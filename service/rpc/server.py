@@ -1,0 +1,96 @@
+"""Starts and drains the gRPC server: both contracts, health, reflection, TLS, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from proto.dmvfn.v1 import dmvfn_pb2_grpc
+from proto.inference import inference_pb2_grpc
+from service.parts import Parts
+from service.rpc import predict, v2
+from service.rpc.door import Lenient
+from service.rpc.health import Health
+from service.settings import Settings
+
+log = logging.getLogger("service.rpc")
+
+HEALTH = "grpc.health.v1.Health"
+#: Seconds a peer has to answer a ping.
+PING_TIMEOUT_S = 20
+#: Clients may ping as often as this, seconds; more often is an attack and closes the connection.
+LEAST_PING_S = 5
+
+
+@dataclass(slots=True)
+class RunningServer:
+    """A server that listens on `port`."""
+
+    port: int
+    _server: Any
+    _health: Health
+    _parts: Parts
+
+    async def drain(self, grace: float) -> None:
+        """Not serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
+
+        New calls are refused once the streams have ended. Where the whole process stops, the engine refuses
+        them before.
+        """
+        until = asyncio.get_running_loop().time() + grace
+        self._health.stop()
+        self._parts.streams.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._parts.streams.ended()
+        await self._server.stop(max(0.0, until - asyncio.get_running_loop().time()))
+
+
+async def start(parts: Parts) -> RunningServer:
+    """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
+    settings = parts.settings
+    server = grpc.aio.server(interceptors=(Lenient(),), options=_options(settings))
+    health = Health(parts.engine, (predict.NAME, v2.NAME))
+    add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
+    add(predict.PredictionService(parts), server)
+    add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
+    add(v2.InferenceService(parts), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((predict.NAME, v2.NAME, HEALTH, reflection.SERVICE_NAME), server)
+    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
+    address = f"{host}:{settings.grpc_port}"
+    credentials = _credentials(settings)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    if not port:
+        raise RuntimeError(f"gRPC cannot listen on {address}")
+    await server.start()
+    return RunningServer(port, server, health, parts)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        # Answers are as long as their frames; what a request may ask for is bounded elsewhere.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", int(settings.grpc_keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_S * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_S * 1000),
+        # A second server on the same port must fail to start, not share the calls.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _credentials(settings: Settings) -> Any:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca is not None else None
+    pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
