@@ -140,6 +140,9 @@ class _Exchange:
         has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
         if not has_body or self._body.complete or self._body.left:
             return
+        if self._status == 408:  # heard long enough
+            headers["Connection"] = "close"
+            return
         # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
         if "expect" not in self._headers or self._body.seen:
             await self._body.drain()

@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.errors import DeadlineExceeded, Unavailable
+from service.core.job import Jobs
 from service.core.types import PredictRequest, PredictResult, route_text
 from service.parts import Parts
 from service.rest import answers, context, docs, inputs, options
+from service.rest import jobs as later
 from service.rest.answers import Form
 from service.rest.context import Context
 from service.rest.disconnect import while_connected
@@ -19,8 +21,8 @@ from service.rest.inputs import Inputs
 from service.rest.options import Wish
 
 
-def router(parts: Parts) -> APIRouter:
-    """The one route."""
+def router(parts: Parts, jobs: Jobs | None = None) -> APIRouter:
+    """The one route. With `jobs`, a caller may prefer to have the answer later (RFC 7240: respond-async)."""
     routes = APIRouter(tags=["predict"])
 
     @routes.post(
@@ -33,6 +35,8 @@ def router(parts: Parts) -> APIRouter:
         openapi_extra=docs.predict_request(parts.settings),
     )
     async def predict(request: Request) -> Response:
+        if jobs is not None and later.asked_for(request):
+            return await later.take(parts, jobs, request, preferred=True)
         _ready(parts)
         came = context.of(request)
         given = await inputs.receive(request, parts.codecs.limits)
@@ -98,7 +102,7 @@ def _facts(result: PredictResult, came: Context) -> dict[str, str]:
     facts = {
         "X-Dmvfn-Route": ",".join(route_text(step.route) for step in result.steps),
         "X-Dmvfn-Flops": str(result.flops),
-        "X-Dmvfn-Model": result.model_version,
+        "X-Dmvfn-Model": result.model_version.encode("ascii", "backslashreplace").decode(),
         "X-Dmvfn-Batch-Size": str(result.batch_size),
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in came.stages),
     }
