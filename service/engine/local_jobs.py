@@ -166,7 +166,9 @@ class LocalJobs:
                 deadline=time.monotonic() + self._settings.job_ttl_s,
             )
             kept.results[item] = await self._patiently(request)
-        self._move(kept, replace(kept.view, done=kept.view.done + 1))
+        # The last one is told together with the end: whoever waits for news should not be woken twice.
+        if kept.view.done + 1 < job.items:
+            self._move(kept, replace(kept.view, done=kept.view.done + 1))
 
     async def _patiently(self, request: PredictRequest) -> PredictResult:
         """An accepted job waits for room rather than failing for want of it."""
@@ -187,7 +189,8 @@ class LocalJobs:
     def _end(self, kept: _Kept, state: JobState, failure: Failure | None = None) -> None:
         if kept.view.state.final:
             return
-        self._move(kept, replace(kept.view, state=state, finished=time.time(), failure=failure))
+        done = kept.view.items if state is JobState.DONE else kept.view.done
+        self._move(kept, replace(kept.view, state=state, done=done, finished=time.time(), failure=failure))
         kept.job = None
         if kept.webhook is not None and state is not JobState.CANCELLED:
             chore = asyncio.create_task(self._tell(kept.webhook, kept.view))

@@ -11,15 +11,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
+from service.core.job import Jobs
 from service.parts import Parts
 from service.rest import docs, errors, model, ops, predict
+from service.rest import jobs as jobs_routes
 from service.rest.door import Door
 from service.tracing import Tracer
 
 #: What scripts in a browser may read of an answer.
 EXPOSED = [
     *("X-Request-Id", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed", "X-Dmvfn-Batch-Size"),
-    *("X-Dmvfn-Shortened", "X-Frame-Shape", "Server-Timing", "Retry-After"),
+    *("X-Dmvfn-Shortened", "X-Frame-Shape", "Server-Timing", "Retry-After", "Location"),
 ]
 
 
@@ -28,8 +30,9 @@ def build(
     extra: Sequence[APIRouter] = (),
     lifespan: Lifespan[FastAPI] | None = None,
     tracer: Tracer | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
-    """Our routes and `extra` routers (V2, streams, jobs, the demo) behind one door."""
+    """Our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
     middleware = [Middleware(Door, parts=parts, tracer=tracer or Tracer())]
     if parts.settings.cors_origins:
         # Outside the door: a preflight carries no key, and a refusal must be readable too.
@@ -54,7 +57,9 @@ def build(
         # A path is one spelling: a redirected POST would send its frames twice.
         redirect_slashes=False,
     )
-    for router in (predict.router(parts), model.router(parts), ops.router(parts), errors.router(), *extra):
+    if jobs is not None:
+        extra = (jobs_routes.router(parts, jobs), *extra)
+    for router in (predict.router(parts, jobs), model.router(parts), ops.router(parts), errors.router(), *extra):
         app.include_router(router)
     errors.install(app)
 

@@ -111,7 +111,7 @@ def _sorted(parts: Sequence[tuple[str, Bytes]]) -> Inputs:
                 raise InvalidRequest(f"{name} is given twice", field=name)
             frames[name] = data
         elif name in options.NAMES:
-            texts.append((name, _text(name, data)))
+            texts.append((name, text(name, data)))
         else:
             _unknown(name)
     for name in FRAMES:
@@ -125,7 +125,8 @@ def _unknown(name: str) -> NoReturn:
     raise InvalidRequest(f"there is no field {name}; there are {', '.join((*FRAMES, *options.NAMES))}", field=name)
 
 
-def _text(name: str, data: Bytes) -> str:
+def text(name: str, data: Bytes) -> str:
+    """An option in a form."""
     if len(data) > 64:
         raise InvalidRequest(f"{name} is too long", field=name)
     try:
@@ -145,7 +146,7 @@ def _json(body: bytes) -> Inputs:
     parts: list[tuple[str, Bytes]] = []
     for name, value in members:
         if name in FRAMES:
-            parts.append((name, _base64(name, value)))
+            parts.append((name, base64_bytes(name, value)))
         elif name not in options.NAMES:
             _unknown(name)
         elif value is not None:
@@ -161,7 +162,8 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
-def _base64(name: str, value: object) -> bytes:
+def base64_bytes(name: str, value: object) -> bytes:
+    """A file in a JSON body, bare or as a data URL."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
     prefix = _DATA_URL.match(value)

@@ -17,7 +17,7 @@ MAX_PARTS = 32
 MAX_HEADERS = 8192
 
 
-def parse(body: bytes, content_type: str) -> list[tuple[str, memoryview]]:
+def parse(body: bytes, content_type: str, most: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
     """(name, bytes) of the form's parts in order; InvalidRequest where it is not well-formed. Sources: RFC 7578, 2046.
 
     Streaming parsers look at every byte in Python; with the whole body at hand, the boundary is found at memory speed.
@@ -30,8 +30,8 @@ def parse(body: bytes, content_type: str) -> list[tuple[str, memoryview]]:
         view = memoryview(body)
         parts: list[tuple[str, memoryview]] = []
         for start, end in _between(body, boundary):
-            if len(parts) == MAX_PARTS:
-                raise InvalidRequest(f"a form may have at most {MAX_PARTS} parts", field="body")
+            if len(parts) == most:
+                raise InvalidRequest(f"a form may have at most {most} parts", field="body")
             blank = body.find(b"\r\n\r\n", start, min(end, start + MAX_HEADERS))
             if blank < 0:
                 raise InvalidRequest("a part of the form has no end to its headers", field="body")
