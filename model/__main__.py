@@ -1,0 +1,40 @@
+"""`python -m model`: train, evaluate, convert and count; each verb lives beside what it drives."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+#: Verb -> the module that knows its arguments (`configure`) and does it (`main`). Imported only when asked for:
+#: `flops` must not need a video library.
+VERBS = {
+    "train": ("model.training.cli", "train the network by a run file, or continue a run"),
+    "evaluate": ("model.evaluation.cli", "score weights and baselines on clips or a benchmark, and write a report"),
+    "convert": ("model.convert_cli", "rewrite a checkpoint as safetensors with metadata"),
+    "flops": ("model.flops_cli", "multiply-adds of a route at a frame size"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        "python -m model", description="The DMVFN network: train it, score it, convert it."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    for verb, (module, summary) in VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        if verb == asked:
+            loaded = importlib.import_module(module)
+            loaded.configure(sub)
+            sub.set_defaults(main=loaded.main)
+    chosen = parser.parse_args(arguments)
+    code: int = chosen.main(chosen)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

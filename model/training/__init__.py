@@ -1,0 +1,1 @@
+"""Trains the network: data, augmentation, losses and the loop. The service never imports this."""

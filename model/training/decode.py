@@ -1,0 +1,110 @@
+"""Decodes clips to uint8 arrays, and keeps a data set decoded in one flat file so that it is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.training.clips import VIDEOS, ClipFiles, LayoutError
+from model.training.filters import Verdict, judge
+
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One decoded clip."""
+
+    name: str
+    frames: Frames  #: NxHxWx3 RGB; a read-only view of a file where a cache is used
+    verdict: Verdict
+
+
+def frames(clip: ClipFiles) -> Iterator[Frames]:
+    """The frames of a clip in time order, HxWx3 RGB uint8 each."""
+    if len(clip.files) == 1 and clip.files[0].suffix.lower() in VIDEOS:
+        with av.open(str(clip.files[0])) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        return
+    for path in clip.files:
+        with Image.open(path) as image:
+            yield np.asarray(image.convert("RGB"))
+
+
+def array(clip: ClipFiles) -> Frames:
+    """All frames of a clip, NxHxWx3. LayoutError where they differ in size or there are none."""
+    decoded = list(frames(clip))
+    if len({frame.shape for frame in decoded}) != 1:
+        raise LayoutError(f"{clip.name}: frames of one size expected, at least one")
+    return np.stack(decoded)
+
+
+def load(
+    clips: list[ClipFiles], cache: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[Clip]:
+    """Every clip decoded and judged; with `cache`, a folder, from (or into) one file there, mapped and not read."""
+    if cache is None:
+        return [_judged(clip, array(clip)) for clip in clips]
+    folder = Path(cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _key(clips)
+    data, index = folder / f"{key}.u8", folder / f"{key}.json"
+    if not index.is_file():
+        _write(clips, data, index, progress)
+    entries = json.loads(index.read_text())
+    flat = np.memmap(data, dtype=np.uint8, mode="r")
+    loaded = []
+    for entry in entries:
+        n, h, w = entry["shape"]
+        view = flat[entry["offset"] : entry["offset"] + n * h * w * 3].reshape(n, h, w, 3)
+        cuts, duplicates, irregular = (frozenset(entry[kind]) for kind in ("cuts", "duplicates", "irregular"))
+        loaded.append(Clip(entry["name"], view, Verdict(cuts, duplicates, irregular, entry["still"])))
+    return loaded
+
+
+def _judged(clip: ClipFiles, decoded: Frames) -> Clip:
+    return Clip(clip.name, decoded, judge(decoded).joined(clip.verdict))
+
+
+def _key(clips: list[ClipFiles]) -> str:
+    digest = hashlib.sha256()
+    for clip in clips:
+        stat = clip.files[0].stat()
+        digest.update(f"{clip.name} {len(clip.files)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _write(clips: list[ClipFiles], data: Path, index: Path, progress: Callable[[int, int], None] | None) -> None:
+    entries, offset = [], 0
+    # Under another name until whole: a run that is stopped here starts over.
+    part = data.with_suffix(".part")
+    with part.open("wb") as file:
+        for done, files in enumerate(clips, 1):
+            clip = _judged(files, array(files))
+            file.write(clip.frames.tobytes())
+            verdict = clip.verdict
+            entries.append(
+                {
+                    "name": clip.name,
+                    "shape": clip.frames.shape[:3],
+                    "offset": offset,
+                    "cuts": sorted(verdict.cuts),
+                    "duplicates": sorted(verdict.duplicates),
+                    "irregular": sorted(verdict.irregular),
+                    "still": verdict.still,
+                }
+            )
+            offset += clip.frames.size
+            if progress:
+                progress(done, len(clips))
+    part.replace(data)
+    index.write_text(json.dumps(entries))
