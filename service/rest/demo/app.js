@@ -1,0 +1,223 @@
+// Joins the page: tabs, choices, the predict button, errors. Everything else has its own module.
+
+import * as api from "./api.js";
+import { Live } from "./live.js";
+import { show } from "./pictures.js";
+import { Results } from "./results.js";
+import { CLIPS, Clip, clipFrame, fromClip, Pictures } from "./sources.js";
+
+const $ = (id) => document.getElementById(id);
+const results = new Results();
+const pictures = new Pictures();
+const clip = new Clip($("video"));
+const live = new Live({ failed: complain, said: say });
+let source = "sample";
+let asked = null; // the AbortController of the prediction under way
+
+// --- what is served -------------------------------------------------------------------------------------------------
+
+async function look() {
+  const state = await api.ready();
+  $("health").className = `health ${state.ready ? "up" : "down"}`;
+  $("health-text").textContent = state.ready ? "ready" : `not ready: ${state.reason || "unknown"}`;
+  try {
+    const model = await api.model();
+    if (state.ready) $("health-text").textContent = `ready on ${model.device}`;
+    $("warning").hidden = !model.warning;
+    $("warning").textContent = model.warning ?? "";
+    $("about").textContent = `Model ${model.version}: ${model.parameters.toLocaleString("en")} parameters, ${model.dtype}, trained on ${model.training_data}.`;
+  } catch (problem) {
+    if (problem.code === "unauthenticated") $("key-field").hidden = false;
+  }
+  if (!state.ready) setTimeout(look, 3000);
+}
+
+// --- tabs -----------------------------------------------------------------------------------------------------------
+
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+
+function choose(tab) {
+  for (const other of tabs) {
+    const on = other === tab;
+    other.setAttribute("aria-selected", String(on));
+    other.tabIndex = on ? 0 : -1;
+    $(other.getAttribute("aria-controls")).hidden = !on;
+  }
+  source = tab.id.replace("tab-", "");
+  if (source !== "live") live.stop();
+  $("predict").hidden = source === "live";
+  $("results").hidden = true;
+  $("live").hidden = source !== "live" || !live.running;
+  results.stop();
+  results.newPair();
+  calm();
+}
+
+for (const tab of tabs) {
+  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const next = event.key === "Home" ? tabs[0] : event.key === "End" ? tabs.at(-1)
+      : step && tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+    if (!next) return;
+    event.preventDefault();
+    choose(next);
+    next.focus();
+  });
+}
+
+// --- sources --------------------------------------------------------------------------------------------------------
+
+const sample = () => CLIPS[Number($("sample-clip").value)];
+
+function strip() {
+  const chosen = sample(), at = Number($("sample-time").value), steps = Number($("steps").value);
+  $("sample-time").max = String(chosen.frames - 2);
+  $("sample-at").textContent = `frame ${at + 1} of ${chosen.frames}`;
+  [...$("sample-strip").children].forEach((image, i) => {
+    image.className = i === at || i === at - 1 ? "given" : i > at && i <= at + steps ? "asked" : "";
+  });
+}
+
+function newClip() {
+  const chosen = sample();
+  $("sample-strip").replaceChildren(...Array.from({ length: chosen.frames }, (_, i) => Object.assign(new Image(), { src: clipFrame(chosen, i), alt: "" })));
+  $("sample-time").value = String(chosen.at);
+  strip();
+  results.newPair();
+}
+
+CLIPS.forEach((each, i) => $("sample-clip").append(new Option(each.title, String(i))));
+$("sample-clip").addEventListener("change", newClip);
+$("sample-time").addEventListener("input", () => { strip(); results.newPair(); });
+$("steps").addEventListener("change", () => { strip(); results.newPair(); });
+
+/** Makes a label with a file input take dropped files too. */
+function droppable(label, take) {
+  const input = label.querySelector("input");
+  const over = (on) => (event) => { event.preventDefault(); label.classList.toggle("over", on); };
+  label.addEventListener("dragover", over(true));
+  label.addEventListener("dragleave", over(false));
+  label.addEventListener("drop", (event) => { over(false)(event); take(event.dataTransfer.files[0]); });
+  input.addEventListener("change", () => take(input.files[0]));
+}
+
+for (const label of document.querySelectorAll("[data-slot]")) {
+  droppable(label, (file) => attempt(async () => {
+    if (!file) return;
+    const canvas = await pictures.put(Number(label.dataset.slot), file);
+    const small = document.createElement("canvas");
+    show(small, canvas);
+    small.setAttribute("aria-hidden", "true");
+    label.querySelector("canvas")?.remove();
+    label.querySelector(".what").hidden = true;
+    label.append(small);
+    results.newPair();
+    say(`${file.name} is in place.`);
+  }));
+}
+
+droppable($("video-drop"), (file) => attempt(async () => {
+  if (!file) return;
+  const seconds = await clip.open(file);
+  $("video-tools").hidden = false;
+  $("video-time").max = String(seconds);
+  $("video-time").value = String(seconds / 2);
+  await moment();
+  say(`${file.name} is open: ${seconds.toFixed(1)} seconds.`);
+}));
+
+async function moment() {
+  const seconds = Number($("video-time").value);
+  $("video-at").textContent = `${seconds.toFixed(2)} s`;
+  await clip.frameAt(seconds);
+  results.newPair();
+}
+
+$("video-time").addEventListener("input", () => attempt(moment));
+$("video-gap").addEventListener("change", () => results.newPair());
+
+async function pair(steps) {
+  if (source === "sample") return fromClip(sample(), Number($("sample-time").value), steps);
+  if (source === "pictures") return pictures.pair();
+  if (!$("video").src) throw new Error("Choose a video first.");
+  return clip.pair(Number($("video-time").value), Number($("video-gap").value), steps);
+}
+
+// --- predicting -----------------------------------------------------------------------------------------------------
+
+async function predict() {
+  asked?.abort();
+  asked = new AbortController();
+  const steps = Number($("steps").value);
+  const route = $("route");
+  busy(true);
+  try {
+    const frames = await pair(steps);
+    const choice = /^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value };
+    const answer = await api.predict(frames.previous, frames.current, { choice, steps, signal: asked.signal });
+    say(results.present(frames, answer, route.selectedOptions[0].textContent));
+    $("results-title").focus({ preventScroll: true });
+    const calmly = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    $("results").scrollIntoView({ behavior: calmly ? "auto" : "smooth", block: "nearest" });
+  } finally {
+    busy(false);
+  }
+}
+
+function busy(on) {
+  $("predict").disabled = on;
+  $("predict").textContent = on ? "Predicting …" : "Predict";
+  $("results").setAttribute("aria-busy", String(on));
+}
+
+$("predict").addEventListener("click", () => attempt(predict));
+$("key").addEventListener("change", () => { api.useKey($("key").value); look(); });
+
+$("live-start").addEventListener("click", () => attempt(async () => {
+  await live.start({ width: Number($("live-width").value), route: $("route").value, steps: Number($("steps").value) });
+}));
+$("live-stop").addEventListener("click", () => live.stop());
+
+// --- errors and news ------------------------------------------------------------------------------------------------
+
+async function attempt(work) {
+  calm();
+  try {
+    await work();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function calm() {
+  $("error").hidden = true;
+}
+
+function complain(error) {
+  if (error.name === "AbortError") return;
+  if (error.code === "unauthenticated") $("key-field").hidden = false;
+  $("error-title").textContent = error.title ?? "That did not work.";
+  $("error-text").textContent = error.message;
+  $("error-hint").textContent = error.hint ?? "";
+  $("error").hidden = false;
+  $("error").scrollIntoView({ block: "nearest" });
+}
+
+function say(text) {
+  $("said").textContent = text;
+}
+
+// --- the rest of the page -------------------------------------------------------------------------------------------
+
+const { origin } = location;
+$("code-curl").textContent = `curl -F previous=@frame00.png -F current=@frame01.png \\
+  ${origin}/v1/predict -o next.png`;
+$("code-python").textContent = `from dmvfn_client import Client
+
+with Client("${origin}") as dmvfn:
+    answer = dmvfn.predict("frame00.png", "frame01.png")
+    answer.image.save("next.png")`;
+
+newClip();
+look();
