@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.core.types import Route
+from service.core.types import BLOCKS, Route
 
 #: Frames' sides are padded to multiples of this (the network's stride; a test compares it with model.config).
 STRIDE = 16
@@ -75,7 +75,7 @@ class Load:
     def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
         """The load of predicted frames with these routes and `routings` runs of the routing module."""
         routes = list(routes)
-        counts = [sum(column) for column in zip(*routes, strict=True)]
+        counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
         return cls(
             passes=passes,
             pixels=float(bucket.pixels * len(routes)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +35,21 @@ T = TypeVar("T")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What a run has done so far; `passes` is the longest member's."""
+
+    routes: list[Route] = field(default_factory=list)
+    passes: int = 0
+    routings: int = 0
+    empties: int = 0
+
+    def add(self, predicted: rollout.Predicted) -> None:
+        self.routes.append(predicted.route)
+        self.routings += predicted.routed
+        self.empties += predicted.was_empty
+
+
 class Predictor:
     """One device and the network on it. Implements `service.engine.device.Device`."""
 
@@ -45,8 +62,14 @@ class Predictor:
         threads: int = 0,
         sha256: str = "",
         largest_batch: int = 8,
+        rows_per_call: int = 0,
     ) -> None:
-        """`threads` 0: one per core this process may use. `largest_batch`: what warm-up tries besides 1."""
+        """`threads` 0: one per core this process may use. `largest_batch`: what warm-up tries besides 1.
+
+        `rows_per_call` is how many samples go through the network together. 0: all of a batch on a GPU; on a CPU
+        one, where more are no faster (slower, once they leave the cache) and round differently by their number,
+        so that there a request's frame is the same bit for bit in any batch.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._device = torch.device(device)
@@ -54,6 +77,7 @@ class Predictor:
         self._network = network.eval().requires_grad_(False).to(self._device)
         self._about = checkpoint.metadata(network)
         self._largest_batch = largest_batch
+        self._rows = rows_per_call or (1 if self._device.type == "cpu" else sys.maxsize)
         self._flops: dict[Bucket, Flops] = {}
         self._routing_seconds = 0.0
         if self._device.type == "cpu":
@@ -125,42 +149,53 @@ class Predictor:
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
         """First routes of requests of one bucket."""
-        members = [_member(Work(request)) for request in requests]
+        found: list[rollout.Chosen] = []
         with self._running():
-            older, newer = self._tensors(requests)
-            chosen = rollout.choose(self._network, older, newer, members, 0)
-        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in chosen]
+            for call in self._calls(requests):
+                older, newer = self._tensors(call)
+                members = [_member(Work(request)) for request in call]
+                found += rollout.choose(self._network, older, newer, members, 0)
+        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in found]
 
     def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
-        """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames."""
+        """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
+
+        A work that `keep` did not want any more comes back with the steps it got so far.
+        """
+        self._routing_seconds, tally = 0.0, _Tally()
+        outcomes: list[tuple[Step, ...] | ServiceError] = []
+        with self._running():
+            for number, call in enumerate(self._calls(works)):
+                kept = [work for work in call if number == 0 or keep(work)]
+                found = dict(zip(kept, self._run_call(kept, keep, tally), strict=True)) if kept else {}
+                outcomes += [found.get(work, ()) for work in call]
+        bucket = bucket_of(works[0].request)
+        return Ran(
+            outcomes=tuple(outcomes),
+            load=Load.of(bucket, tally.routes, tally.passes, tally.routings),
+            route_seconds=self._routing_seconds,
+            empty_routes=tally.empties,
+        )
+
+    def _run_call(
+        self, works: Sequence[Work], keep: Callable[[Work], bool], tally: _Tally
+    ) -> list[tuple[Step, ...] | ServiceError]:
         requests = [work.request for work in works]
-        bucket = bucket_of(requests[0])
-        cost = self.flops(bucket)
+        cost = self.flops(bucket_of(requests[0]))
         steps: list[list[Step]] = [[] for _ in works]
         failed: dict[int, ServiceError] = {}
-        routes: list[Route] = []
-        self._routing_seconds, passes, routings, empties = 0.0, 0, 0, 0
-        with self._running():
-            older, newer = self._tensors(requests)
-            rolled = rollout.roll(
-                self._network, older, newer, [_member(work) for work in works], lambda i: keep(works[i]), self._timed
-            )
-            for predictions in rolled:
-                passes += 1
-                for predicted in predictions:
-                    routes.append(predicted.route)
-                    routings += predicted.routed
-                    empties += predicted.was_empty
-                    if predicted.finite:
-                        steps[predicted.member].append(self._step(predicted, requests[predicted.member], cost))
-                    else:
-                        failed[predicted.member] = Internal("the network's answer was not finite")
-        return Ran(
-            outcomes=tuple(failed.get(i) or tuple(done) for i, done in enumerate(steps)),
-            load=Load.of(bucket, routes, passes, routings),
-            route_seconds=self._routing_seconds,
-            empty_routes=empties,
-        )
+        older, newer = self._tensors(requests)
+        members = [_member(work) for work in works]
+        rolled = rollout.roll(self._network, older, newer, members, lambda i: keep(works[i]), self._timed)
+        for passes, predictions in enumerate(rolled, start=1):
+            tally.passes = max(tally.passes, passes)
+            for predicted in predictions:
+                tally.add(predicted)
+                if predicted.finite:
+                    steps[predicted.member].append(self._step(predicted, requests[predicted.member], cost))
+                else:
+                    failed[predicted.member] = Internal("the network's answer was not finite")
+        return [failed.get(i) or tuple(done) for i, done in enumerate(steps)]
 
     def free(self) -> None:
         """Give cached memory back."""
@@ -173,6 +208,11 @@ class Predictor:
             return None
         free, total = torch.cuda.mem_get_info(self._device)
         return total - free, total
+
+    def _calls(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
+        """Items by what goes through the network together."""
+        for start in range(0, len(items), self._rows):
+            yield items[start : start + self._rows]
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

@@ -192,8 +192,6 @@ class Worker:
         if isinstance(outcome, ServiceError):
             return outcome
         request, entry = pending.request, pending.entry
-        if not outcome:
-            return Internal("the device answered no frame")
         if len(outcome) < request.options.steps:
             return DeadlineExceeded("the deadline passed between two steps")
         if entry.chosen is not None and entry.chosen.route is None:
