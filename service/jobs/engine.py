@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 
-from service.core.errors import DeadlineExceeded, Internal, ServiceError, Unavailable
+from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
@@ -37,6 +37,10 @@ class RemoteEngine:
         self._clock = clock
         self._calls: dict[str, asyncio.Future[PredictResult]] = {}
         self._ids: dict[str, str] = {}
+        self._clients: dict[str, str] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._chores: set[asyncio.Task[None]] = set()
         front.replies = self._answered
         front.lost = self._lost
@@ -59,10 +63,12 @@ class RemoteEngine:
         if seconds <= 0:
             self._metrics.deadline_missed("admit")
             raise DeadlineExceeded("the deadline has passed")
+        self._admit(request)
         # Its own id: two callers may choose one request id.
         call = uuid.uuid4().hex
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
-        self._calls[call], self._ids[call] = answer, request.id
+        self._calls[call], self._ids[call], self._clients[call] = answer, request.id, request.client
+        self._idle.clear()
         sent = False
         try:
             async with asyncio.timeout(seconds):
@@ -78,11 +84,21 @@ class RemoteEngine:
                 self._metrics.rejected(error.reason or error.code, buckets.label(frame.height, frame.width))
             raise
         finally:
-            del self._calls[call], self._ids[call]
+            del self._calls[call], self._ids[call], self._clients[call]
+            if not self._calls:
+                self._idle.set()
             if sent and not (answer.done() and not answer.cancelled()):
                 self._later(self._withdraw(call))
             elif answer.done() and not answer.cancelled():
                 answer.exception()  # seen: a loss that came while the submission failed is not news
+
+    def _admit(self, request: PredictRequest) -> None:
+        if self._draining:
+            raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
+        most = self._settings.max_client_items
+        if most and request.client and sum(client == request.client for client in self._clients.values()) >= most:
+            self._metrics.rejected("client_limit", buckets.label(request.current.height, request.current.width))
+            raise ClientLimit(f"at most {most} requests of one client at once", retry_after=1.0)
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         frame, options = request.current, request.options
@@ -155,6 +171,14 @@ class RemoteEngine:
         task = asyncio.create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+
+    async def drain(self, grace: float) -> bool:
+        """Takes no more calls; true if those under way were answered within `grace` seconds."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        return not self._calls
 
     async def close(self) -> None:
         """Waits for withdrawals under way; then `front.stop()`."""

@@ -86,6 +86,7 @@ class Front:
     client: AsyncRedis = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     snapshot: Snapshot = Snapshot()
+    seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ModelInfo | None = None
     _away: bool = True
     _stopped: bool = False
@@ -247,10 +248,19 @@ class Front:
             await self.client.set(self.keys.front(self.name), b"1", px=FRONT_MS)
             await self._look()
             if self._away:
+                await self._check_policy()
                 log.info("redis is here")
                 self._away = False
                 self.events([])
+            if self._model is not None:
+                self.seen.set()
             await asyncio.sleep(PULSE_S)
+
+    async def _check_policy(self) -> None:
+        with contextlib.suppress(redis.exceptions.NoPermissionError):
+            policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                log.warning("maxmemory-policy is %s: Redis may throw accepted work away; set noeviction", policy)
 
     async def _look(self) -> None:
         now = await self.now_ms()

@@ -59,6 +59,11 @@ class Worker:
 
     # --- life -----------------------------------------------------------------------------------------------------
 
+    @property
+    def stopping(self) -> bool:
+        """`stop` was called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
         self._stopping.set()
@@ -224,13 +229,16 @@ class Worker:
             previous=wire.read_frame(work.previous),
             current=wire.read_frame(work.current),
             options=options,
-            deadline=None if item.left is None else time.monotonic() + item.left,
+            # A job has no deadline, but engines give a request without one the default of waiting callers.
+            deadline=time.monotonic() + (self._settings.max_run_s if item.left is None else item.left),
             client=client,
             priority=priority,
             traceparent=traceparent,
         )
 
     async def _failed(self, item: Item, error: ServiceError) -> None:
+        if item.left is None and isinstance(error, DeadlineExceeded):
+            error = Internal(f"no answer within {self._settings.max_run_s:g} s")
         verdict = after_failure(error, item.delivery, self._settings.max_deliveries)
         if verdict is Verdict.ANSWER:
             await self._lasting(lambda: self._claims.fail(item, Failure.of(error)))

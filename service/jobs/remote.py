@@ -1,0 +1,64 @@
+"""Everything a front end needs of the queue, started and stopped as one: calls, jobs and webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from service.core.ports import ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.jobs.engine import RemoteEngine
+from service.jobs.front import Front
+from service.jobs.hooks import HookSender
+from service.jobs.store import RemoteJobs
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+class Remote:
+    """An `Engine` with the life of a `Batcher` (`start`, `drain`, `close`), and `jobs` beside it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._front = Front(settings)
+        self._engine = RemoteEngine(settings, self._front, metrics, clock)
+        self._hooks = HookSender(settings, self._front, metrics)
+        self._sending: asyncio.Task[None] | None = None
+        self._metrics = metrics
+        self.jobs = RemoteJobs(settings, self._front)
+
+    async def start(self) -> None:
+        """Returns when Redis is there and a worker has been seen; until then `readiness` says what is missing.
+
+        A queue that workers have served before is ready at once: what it holds is what calls for new ones.
+        """
+        await self._front.start()
+        self._sending = asyncio.create_task(self._hooks.run(), name="webhooks")
+        self._metrics.watch(self._front.gauges)
+        await self._front.seen.wait()
+        info = self.model()
+        self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As `Engine.predict`."""
+        return await self._engine.predict(request)
+
+    def readiness(self) -> Readiness:
+        """As `Engine.readiness`."""
+        return self._engine.readiness()
+
+    def model(self) -> ModelInfo:
+        """As `Engine.model`."""
+        return self._engine.model()
+
+    async def drain(self, grace: float) -> bool:
+        """Takes no more calls; true if those under way were answered within `grace` seconds. Jobs stay in Redis."""
+        return await self._engine.drain(grace)
+
+    async def close(self) -> None:
+        """To be called once, also after a start that never ended."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        await self._engine.close()
+        await self._front.stop()
