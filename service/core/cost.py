@@ -159,7 +159,9 @@ class CostModel:
         """
         if route is None:
             dear = Rung(self.cost(bucket, None, steps, routings))
-            return (dear,) if probabilities is None else (dear, Rung(min(dear.cost, self._least(bucket, steps))))
+            return (
+                (dear,) if probabilities is None else (dear, Rung(min(dear.cost, self._least(bucket, steps, routings))))
+            )
         rungs = [Rung(self.cost(bucket, route, steps, routings), route)]
         if probabilities is not None:
             for dropped in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
@@ -208,9 +210,9 @@ class CostModel:
     def _weighted(self, load: Load) -> float:
         return sum(weight * pixels for weight, pixels in zip(self.block_weights, load.blocks, strict=True))
 
-    def _least(self, bucket: Bucket, steps: int) -> float:
-        one = [rate == min(self.blocks) for rate in self.blocks]
-        return self.cost(bucket, one, steps, 0) / sum(one)
+    def _least(self, bucket: Bucket, steps: int, routings: int) -> float:
+        cheapest = self.blocks.index(min(self.blocks))
+        return self.cost(bucket, [i == cheapest for i in range(len(self.blocks))], steps, routings)
 
     def _factor(self, bucket: Bucket) -> float:
         return self.factors.get(bucket, 1.0)

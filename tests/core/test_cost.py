@@ -132,7 +132,7 @@ def test_an_unknown_route_is_priced_by_what_routes_usually_are() -> None:
 def test_an_unknown_adaptive_route_may_become_as_short_as_one_block() -> None:
     model = fitted()
     dear, cheap = model.rungs(LARGE, None, FULL, 1, 1)
-    single = min(model.cost(LARGE, tuple(i == k for i in range(9)), 1, 0) for k in range(9))
+    single = min(model.cost(LARGE, tuple(i == k for i in range(9)), 1, 1) for k in range(9))
     assert (dear.route, cheap.route) == (None, None)
     assert single == pytest.approx(cheap.cost)
     assert cheap.cost < dear.cost
