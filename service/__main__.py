@@ -1,4 +1,4 @@
-"""The command line: python -m service serve | predict | settings | health."""
+"""The command line: python -m service VERB. Each verb's own module knows its arguments."""
 
 from __future__ import annotations
 
@@ -7,81 +7,131 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from service import logs
 from service.settings import Settings, SettingsError, table, unknown
 
-EXIT_BAD_SETTING = 2
+EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """`run` gets what follows the verb, and the settings; its answer is the exit status."""
+
+    help: str
+    run: Callable[[Sequence[str], Settings], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the process's exit status."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
-    if asked.verb == "settings":
-        print(table())
-        return 0
-    try:
-        settings = Settings.from_env(os.environ)
-    except SettingsError as error:
-        print(f"{error}", file=sys.stderr)
-        return EXIT_BAD_SETTING
-    logs.configure(settings.log_level, settings.log_format)
-    for name in unknown(os.environ):
-        logging.getLogger("service").warning("%s is set but means nothing here", name)
-    return int(asked.run(asked, settings))
-
-
-def _parser() -> argparse.ArgumentParser:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serves DMVFN: two video frames in, the next frames out.",
-        epilog="Settings are DMVFN_* variables: python -m service settings",
+        epilog="\n".join(
+            [
+                "verbs:",
+                *(f"  {name:<10} {verb.help}" for name, verb in VERBS.items()),
+                "",
+                "Each verb explains itself: python -m service VERB --help. Settings are DMVFN_* variables.",
+            ]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    serve = verbs.add_parser("serve", help="answer HTTP and gRPC until told to stop")
-    serve.set_defaults(run=_serve)
-    verbs.add_parser("settings", help="print every setting, its default and its meaning")
-    health = verbs.add_parser("health", help="exit 0 if the service on this machine is ready (for container checks)")
-    health.set_defaults(run=_health)
-    from service import predict
+    parser.add_argument("verb", metavar="VERB", choices=VERBS, help=f"one of {', '.join(VERBS)}")
+    name = parser.parse_args(given[:1]).verb
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTING
+    logs.configure(settings.log_level, settings.log_format)
+    for variable in unknown(os.environ):
+        logging.getLogger("service").warning("%s is set but means nothing here", variable)
+    return VERBS[name].run(given[1:], settings)
 
-    predict.add_arguments(verbs.add_parser("predict", help="predict from two image files, without a server"))
-    return parser
+
+def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any, Any, int]]) -> Verb:
+    """A verb that runs until it is told to stop; its only arguments are settings."""
+
+    def run(arguments: Sequence[str], settings: Settings) -> int:
+        parser = argparse.ArgumentParser(prog=f"python -m service {name}", description=description)
+        parser.add_argument(
+            "--engine", choices=["local", "redis"], help="overrides DMVFN_ENGINE: this process's device, or workers"
+        )
+        if engine := parser.parse_args(arguments).engine:
+            try:
+                settings = settings.replace(engine=engine)
+            except SettingsError as error:
+                print(error, file=sys.stderr)
+                return EXIT_BAD_SETTING
+        import uvloop
+
+        from service.app import StartFailed
+
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(begin(settings))
+        except StartFailed as error:
+            print(f"cannot start: {error}", file=sys.stderr)
+            return EXIT_FAILED
+
+    return Verb(description, run)
 
 
-def _serve(asked: argparse.Namespace, settings: Settings) -> int:
-    import uvloop
-
+async def _serve(settings: Settings) -> int:
     from service import app
 
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(app.serve(settings))
-    except app.StartFailed as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return app.EXIT_FAILED
+    return await app.serve(settings)
 
 
-def _health(asked: argparse.Namespace, settings: Settings) -> int:
-    import ssl
-    import urllib.error
-    import urllib.request
+async def _work(settings: Settings) -> int:
+    from service import app
 
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.http_host, settings.http_host)
-    scheme = "https" if settings.tls_cert else "http"
-    # It asks itself: the certificate is for the outside name, and nothing secret is sent.
-    context = ssl._create_unverified_context() if settings.tls_cert else None
-    url = f"{scheme}://{host}:{settings.http_port}/healthz/ready"
-    try:
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-            print(answer.read().decode())
-            return 0
-    except (urllib.error.URLError, OSError) as error:
-        print(f"not ready: {error}", file=sys.stderr)
-        return 1
+    return await app.work(settings)
 
+
+def _predict(arguments: Sequence[str], settings: Settings) -> int:
+    from service import predict
+
+    return predict.main(arguments, settings)
+
+
+def _video(arguments: Sequence[str], settings: Settings) -> int:
+    from service.video import cli
+
+    return cli.main(arguments, settings)
+
+
+def _jobs(arguments: Sequence[str], settings: Settings) -> int:
+    from service.jobs import cli
+
+    return cli.main(arguments, settings)
+
+
+def _health(arguments: Sequence[str], settings: Settings) -> int:
+    from service import health
+
+    return health.main(arguments, settings)
+
+
+def _settings(arguments: Sequence[str], settings: Settings) -> int:
+    print(table())
+    return 0
+
+
+VERBS = {
+    "serve": _run("serve", "answer HTTP and gRPC until told to stop", _serve),
+    "work": _run("work", "predict for front ends, through Redis, until told to stop", _work),
+    "predict": Verb("predict from two image files, without a server", _predict),
+    "video": Verb("predict frames of a video file, without a server", _video),
+    "jobs": Verb("look at, replay and purge what is queued in Redis", _jobs),
+    "health": Verb("exit 0 if the service on this machine is ready (for container checks)", _health),
+    "settings": Verb("print every setting, its default and its meaning", _settings),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from importlib import metadata
 
 import uvicorn
@@ -23,14 +23,14 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from service.core.codec import Limits
 from service.core.errors import Unavailable
-from service.core.ports import Engine, ModelInfo, Readiness
-from service.core.types import PredictRequest, PredictResult
-from service.engine.batcher import Batcher
+from service.core.ports import Engine
 from service.engine.codecs import Codecs
-from service.engine.predictor import Predictor
+from service.hosts import Gate, Host, Local, Remote
 from service.metrics import Metrics
 from service.parts import Parts
 from service.rest import app as rest
+from service.rest import oip, pages, stream
+from service.rpc import server as rpc
 from service.settings import Settings
 from service.tracing import Tracer
 
@@ -82,34 +82,6 @@ class Stop:
                 loop.remove_signal_handler(number)
 
 
-class Gate:
-    """The engine as edges see it: says "draining" to health checks while it still takes work.
-
-    Between falling from ready and refusing lies the time that load balancers need to notice.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._falling = False
-        self.debug = getattr(engine, "debug", None)
-
-    def fall(self) -> None:
-        """From now on not ready."""
-        self._falling = True
-
-    async def predict(self, request: PredictRequest) -> PredictResult:
-        """As the engine."""
-        return await self._engine.predict(request)
-
-    def readiness(self) -> Readiness:
-        """As the engine, or draining."""
-        return Readiness(False, "draining") if self._falling else self._engine.readiness()
-
-    def model(self) -> ModelInfo:
-        """As the engine."""
-        return self._engine.model()
-
-
 class _Http(uvicorn.Server):
     """uvicorn without its own signal handling: signals are ours, and a drain comes before the end."""
 
@@ -140,13 +112,45 @@ def make_metrics() -> Metrics:
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> int:
     """Serve until a signal or a lost device; the process's exit status. StartFailed where it cannot begin."""
     stop = Stop()
-    with stop.listening():
-        listener = _listener(settings)  # first: a taken port should be told before weights are loaded
+    with stop.listening(), closing(_listener(settings)) as listener:  # a taken port is told before weights are loaded
+        metrics = make_metrics()
+        remote = settings.engine == "redis"
+        host: Host = Remote(settings, metrics) if remote else Local(settings, metrics, stop.fatal)
         try:
-            async with _engine(settings, stop) as (engine, metrics):
-                await _serve(settings, stop, listener, engine, metrics, announce)
+            await _serve(settings, stop, listener, host, metrics, announce)
         finally:
-            listener.close()
+            await host.close()
+    return stop.status
+
+
+async def work(settings: Settings, announce: Callable[[str], None] = print) -> int:
+    """Predict for front ends until a signal or a lost device; the process's exit status."""
+    if not settings.redis_url:
+        raise StartFailed("a worker needs DMVFN_REDIS_URL")
+    from service.jobs.worker import Worker
+
+    stop = Stop()
+    with stop.listening(), closing(_listener(settings)) as listener:
+        metrics = make_metrics()
+        host = Local(settings, metrics, stop.fatal)
+        gate = Gate(host.engine)
+        parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
+        worker = Worker(settings, gate, metrics)
+        try:
+            async with _http(settings, rest.operations(parts), listener):
+                if await _started(host, stop):
+                    announce(greeting(settings, listener.getsockname()[1], None, gate))
+                    working = asyncio.ensure_future(worker.run())
+                    asked = asyncio.ensure_future(stop.asked.wait())
+                    await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+                    asked.cancel()
+                    metrics.draining()
+                    gate.fall()
+                    worker.stop()
+                    if not await working:
+                        stop.status = EXIT_DEVICE_LOST
+        finally:
+            await host.close()
     return stop.status
 
 
@@ -154,50 +158,83 @@ async def _serve(
     settings: Settings,
     stop: Stop,
     listener: socket.socket,
-    engine: Batcher,
+    host: Host,
     metrics: Metrics,
     announce: Callable[[str], None],
 ) -> None:
-    gate = Gate(engine)
+    gate = Gate(host.engine)
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
     parts = Parts(settings, gate, codecs, metrics)
-    async with _http(settings, rest.build(parts, tracer=tracer), listener):
-        started = asyncio.ensure_future(engine.start())
-        asked = asyncio.ensure_future(stop.asked.wait())
-        await asyncio.wait({started, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if started.done():
-            _raise_if_failed(started)
-            announce(greeting(settings, listener.getsockname()[1], engine.model()))
-            await asked
-        started.cancel()
+    web = rest.build(parts, (oip.router(parts), stream.router(parts), pages.router(parts)), jobs=host.jobs, tracer=tracer)
+    async with _http(settings, web, listener), _grpc(parts) as calls:
+        port = listener.getsockname()[1]
+        if await _started(host, stop):
+            announce(greeting(settings, port, calls.port if calls else None, gate))
+            await stop.asked.wait()
         metrics.draining()
-        gate.fall()
-        if stop.status == EXIT_OK and settings.drain_delay_s:
-            await asyncio.sleep(settings.drain_delay_s)
-        await engine.drain(settings.shutdown_grace_s)
+        await _drain(settings, parts, gate, calls, at_once=stop.status != EXIT_OK)
     codecs.close()
     # Exporting what is left may wait for an endpoint that is not there.
     await asyncio.to_thread(tracer.close)
 
 
-@asynccontextmanager
-async def _engine(settings: Settings, stop: Stop) -> AsyncIterator[tuple[Batcher, Metrics]]:
-    metrics = make_metrics()
-    engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=stop.fatal)
-    try:
-        yield engine, metrics
-    finally:
-        await engine.close()
-
-
-def _raise_if_failed(started: asyncio.Future[None]) -> None:
-    error = started.exception()
-    if isinstance(error, Unavailable):
-        raise StartFailed(error.message) from error
-    if error is not None:
+async def _started(host: Host, stop: Stop) -> bool:
+    """False if it was told to stop before it was ready."""
+    starting = asyncio.ensure_future(host.start())
+    asked = asyncio.ensure_future(stop.asked.wait())
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if not starting.done():
+        starting.cancel()
+        return False
+    if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
+    return True
+
+
+async def _drain(
+    settings: Settings, parts: Parts, gate: Gate, calls: rpc.RunningServer | None, *, at_once: bool
+) -> None:
+    """Not ready; streams end; nothing new; what was accepted is answered: within the grace, all told."""
+    gate.fall()
+    if settings.drain_delay_s and not at_once:
+        await asyncio.sleep(settings.drain_delay_s)
+    clock = asyncio.get_running_loop().time
+    until = clock() + settings.shutdown_grace_s
+    parts.streams.drain()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await parts.streams.ended()
+    leaving = [gate.shut(until - clock())]
+    if calls is not None:
+        leaving.append(_left(calls, until - clock()))
+    answered = await asyncio.gather(*leaving)
+    if not all(answered):
+        log.warning("accepted work was not finished within %.0f s", settings.shutdown_grace_s)
+
+
+async def _left(calls: rpc.RunningServer, grace: float) -> bool:
+    await calls.drain(max(0.0, grace))
+    return True
+
+
+@asynccontextmanager
+async def _grpc(parts: Parts) -> AsyncIterator[rpc.RunningServer | None]:
+    """gRPC is served while this lasts, if it is wanted; `drain` ends it."""
+    if not parts.settings.grpc_enabled:
+        yield None
+        return
+    try:
+        server = await rpc.start(parts)
+    except RuntimeError:
+        where = f"{parts.settings.grpc_host}:{parts.settings.grpc_port}"
+        raise StartFailed(f"gRPC cannot listen on {where}; set DMVFN_GRPC_PORT or DMVFN_GRPC_ENABLED=0") from None
+    try:
+        yield server
+    finally:
+        await server.drain(0.0)
 
 
 def _listener(settings: Settings) -> socket.socket:
@@ -237,10 +274,16 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
             await serving
 
 
-def greeting(settings: Settings, http_port: int, model: ModelInfo) -> str:
+def greeting(settings: Settings, http_port: int, grpc_port: int | None, engine: Engine) -> str:
     """What a person who started the service wants to know."""
     scheme = "https" if settings.tls_cert else "http"
     lines = [f"DMVFN {version()} is ready: {scheme}://{_reachable(settings.http_host)}:{http_port}"]
+    if grpc_port:
+        lines[0] += f", gRPC on {_reachable(settings.grpc_host)}:{grpc_port}"
+    try:
+        model = engine.model()
+    except Unavailable as error:
+        return "\n".join([*lines, f"  {error.message}"])
     lines.append(f"  weights {model.version} on {model.device} ({model.dtype})")
     if {"psnr_t1", "psnr_t1_repeat"} <= model.scores.keys():
         ours, repeat = model.scores["psnr_t1"], model.scores["psnr_t1_repeat"]

@@ -9,11 +9,13 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.core.codec import ImageFormat, Limits, decode, encode
 from service.core.errors import ServiceError
 from service.core.types import Options, PredictRequest, PredictResult, Quality, RouteChoice, route_text
+from service.metrics import Metrics
 from service.settings import Settings
 
 #: File endings that can be written.
@@ -26,24 +28,27 @@ FORMATS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("previous", type=Path, help="the older frame")
-    parser.add_argument("current", type=Path, help="the newer frame, of the same size")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
-    parser.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
-    parser.add_argument("--route", default="auto", help="auto, full, sample, budget, or nine digits 0 and 1")
-    parser.add_argument("--seed", type=int, help="of route sample")
-    parser.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
-    parser.add_argument("--scale", type=float, default=1.0, help="1, 0.5 or 0.25: estimate motion on smaller frames")
-    parser.add_argument("--force", action="store_true", help="overwrite files that are there")
-    parser.set_defaults(run=run)
+def parser() -> argparse.ArgumentParser:
+    """The arguments; shell completion reads them too."""
+    found = argparse.ArgumentParser(
+        prog="python -m service predict", description="Predict the frames that follow two image files."
+    )
+    found.add_argument("previous", type=Path, help="the older frame")
+    found.add_argument("current", type=Path, help="the newer frame, of the same size")
+    found.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
+    found.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
+    found.add_argument("--route", default="auto", help="auto, full, sample, budget, or nine digits 0 and 1")
+    found.add_argument("--seed", type=int, help="of route sample")
+    found.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
+    found.add_argument("--scale", type=float, default=1.0, help="1, 0.5 or 0.25: estimate motion on smaller frames")
+    found.add_argument("--force", action="store_true", help="overwrite files that are there")
+    return found
 
 
-def run(asked: argparse.Namespace, settings: Settings) -> int:
+def main(arguments: Sequence[str], settings: Settings) -> int:
     """The exit status; what is wrong goes to standard error in one line."""
     try:
-        return _run(asked, settings)
+        return _run(parser().parse_args(arguments), settings)
     except (ServiceError, OSError, ValueError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 1
@@ -80,12 +85,11 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _predict(settings: Settings, request: PredictRequest) -> PredictResult:
-    from service.app import make_metrics
     from service.engine.batcher import Batcher
     from service.engine.predictor import Predictor
 
     quick = settings.replace(warmup_sizes=())
-    engine = Batcher(lambda: Predictor.of(quick), quick, make_metrics())
+    engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
     try:
         await engine.start()
         return await engine.predict(request)

@@ -72,6 +72,15 @@ def build(
     return app
 
 
+def operations(parts: Parts) -> FastAPI:
+    """Health and metrics alone, for a process that answers no callers of its own."""
+    app = FastAPI(title="DMVFN worker", version=_version(), docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Door, parts=parts, tracer=Tracer())
+    app.include_router(ops.router(parts))
+    errors.install(app)
+    return app
+
+
 def _version() -> str:
     try:
         return metadata.version("dmvfn-service")

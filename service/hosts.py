@@ -1,0 +1,136 @@
+"""Where predictions come from, as a process starts and stops it: a device of its own, or workers behind Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from service.core.errors import Unavailable
+from service.core.job import Jobs
+from service.core.ports import Engine, ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+class Host(Protocol):
+    """An engine and its jobs, from `start` to `close`."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    async def start(self) -> None:
+        """Returns when it can predict, or (over Redis) has begun to look for workers."""
+        ...
+
+    async def close(self) -> None:
+        """To be called once, whatever `start` did."""
+        ...
+
+
+class Local:
+    """A device in this process; jobs end with it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
+        # Here, not above: a front end over Redis holds no model and need not load torch.
+        from service.engine.batcher import Batcher
+        from service.engine.local_jobs import LocalJobs
+        from service.engine.predictor import Predictor
+
+        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal)
+        self.jobs = LocalJobs(settings, self.engine, metrics)
+
+    async def start(self) -> None:
+        """Load the weights and warm up."""
+        await self.engine.start()
+
+    async def close(self) -> None:
+        """Jobs first: they use the engine."""
+        await self.jobs.close()
+        await self.engine.close()
+
+
+class Remote:
+    """Workers elsewhere, found through Redis; jobs outlive this process."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        from service.jobs.engine import RemoteEngine
+        from service.jobs.front import Front
+        from service.jobs.hooks import HookSender
+        from service.jobs.store import RemoteJobs
+
+        self._front = Front(settings)
+        self.engine = RemoteEngine(settings, self._front, metrics)
+        self.jobs = RemoteJobs(settings, self._front)
+        self._hooks = HookSender(settings, self._front, metrics) if settings.webhook_prefixes else None
+        self._delivering: asyncio.Task[None] | None = None
+        metrics.watch(self._front.gauges)
+
+    async def start(self) -> None:
+        """Does not wait for Redis or workers: readiness tells."""
+        await self._front.start()
+        if self._hooks is not None:
+            self._delivering = asyncio.create_task(self._hooks.run())
+
+    async def close(self) -> None:
+        """Withdrawals under way reach Redis first."""
+        if self._delivering is not None:
+            self._delivering.cancel()
+            await asyncio.gather(self._delivering, return_exceptions=True)
+        await self.engine.close()
+        await self._front.stop()
+
+
+class Gate:
+    """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
+
+    Between falling from ready and refusing lies the time that load balancers need to notice.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._falling = False
+        self._shut = False
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.debug = getattr(engine, "debug", None)
+
+    def fall(self) -> None:
+        """From now on not ready, though what comes is still taken."""
+        self._falling = True
+
+    async def shut(self, grace: float) -> bool:
+        """Take no more; true if all that was taken has been answered within `grace` seconds."""
+        self._falling = self._shut = True
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As the engine; Unavailable once shut."""
+        if self._shut:
+            raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
+        self._inside += 1
+        self._empty.clear()
+        try:
+            return await self._engine.predict(request)
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._empty.set()
+
+    def readiness(self) -> Readiness:
+        """As the engine, or draining."""
+        return Readiness(False, "draining") if self._falling else self._engine.readiness()
+
+    def model(self) -> ModelInfo:
+        """As the engine."""
+        return self._engine.model()
