@@ -22,6 +22,8 @@ from model.training.synthetic import Motion, Triple
 
 #: Pixels of a texture's side relative to the crop: layers move and turn without running out of it.
 TEXTURE_SIDE = 256
+#: Grey levels of change per frame from which on a clip counts fully.
+LIVELY = 4.0
 
 
 class Batch(NamedTuple):
@@ -54,8 +56,9 @@ def footage(
         starts = tuple(clip.verdict.starts(len(clip.frames), stride) for stride in range(1, strides + 1))
         if starts[0]:
             frames = torch.from_numpy(clip.frames)
-            # A clip is drawn by the root of its length: a long static shot must not crowd out short lively ones.
-            share = weight * math.sqrt(len(starts[0]))
+            # By the root of its length, and by how much happens in it up to LIVELY: a long quiet shot must not
+            # crowd out the short lively ones.
+            share = weight * math.sqrt(len(starts[0])) * max(0.1, min(1.0, clip.verdict.typical / LIVELY))
             ready.append(Footage(clip.name, frames.to(device) if resident else frames, starts, share))
     return ready
 

@@ -67,7 +67,7 @@ def load(
         n, h, w = entry["shape"]
         view = flat[entry["offset"] : entry["offset"] + n * h * w * 3].reshape(n, h, w, 3)
         cuts, duplicates, irregular = (frozenset(entry[kind]) for kind in ("cuts", "duplicates", "irregular"))
-        loaded.append(Clip(entry["name"], view, Verdict(cuts, duplicates, irregular, entry["still"])))
+        loaded.append(Clip(entry["name"], view, Verdict(cuts, duplicates, irregular, entry["still"], entry["typical"])))
     return loaded
 
 
@@ -101,6 +101,7 @@ def _write(clips: list[ClipFiles], data: Path, index: Path, progress: Callable[[
                     "duplicates": sorted(verdict.duplicates),
                     "irregular": sorted(verdict.irregular),
                     "still": verdict.still,
+                    "typical": verdict.typical,
                 }
             )
             offset += clip.frames.size

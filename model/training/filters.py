@@ -28,6 +28,8 @@ class Verdict:
     #: Steps longer or shorter than the others (judder); only a manifest knows them.
     irregular: frozenset[int] = frozenset()
     still: bool = False
+    #: Median change from frame to frame in grey levels: how lively the clip is. 0 where nobody measured it.
+    typical: float = 0.0
 
     def joined(self, other: Verdict) -> Verdict:
         """What either of the two says."""
@@ -36,6 +38,7 @@ class Verdict:
             self.duplicates | other.duplicates,
             self.irregular | other.irregular,
             self.still or other.still,
+            max(self.typical, other.typical),
         )
 
     def starts(self, frames: int, stride: int) -> tuple[int, ...]:
@@ -68,4 +71,5 @@ def judge(frames: NDArray[np.uint8]) -> Verdict:
         cuts=frozenset(int(i) + 1 for i in np.flatnonzero(steps > limit)),
         duplicates=frozenset(int(i) + 1 for i in np.flatnonzero(steps < DUPLICATE_LEVELS)),
         still=typical < STILL_LEVELS,
+        typical=typical,
     )

@@ -1,0 +1,90 @@
+"""`python -m model evaluate`: weights and baselines on a folder of clips or a benchmark, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from model import checkpoint
+from model.evaluation import page, plots, protocols, report, summary
+from model.evaluation.lpips import LPIPS
+from model.evaluation.measure import Measured, measure
+from model.training.clips import LayoutError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's arguments."""
+    parser.add_argument("data", type=Path, help="a folder of clips, or the root of a benchmark")
+    parser.add_argument("--protocol", choices=protocols.NAMES, default="clips", help="default: clips")
+    parser.add_argument("--weights", type=Path, default=checkpoint.DEFAULT, help="default: the shipped weights")
+    parser.add_argument("--colour-order", choices=("RGB", "BGR"), help="of weights that do not say it")
+    parser.add_argument("--out", type=Path, default=Path("run/evaluation"), help="folder of the report")
+    parser.add_argument("--per-clip", type=int, default=5, help="windows of each clip (protocol clips; default 5)")
+    parser.add_argument("--steps", type=int, default=3, help="frames ahead (protocol clips; default 3)")
+    parser.add_argument("--limit", type=int, help="stop after so many windows")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--lpips-alexnet", type=Path, help="torchvision's AlexNet; with --lpips-lines adds LPIPS")
+    parser.add_argument("--lpips-lines", type=Path, help="the lin layers of the lpips package (alex, v0.1)")
+    parser.add_argument("--name", help="how the report calls the weights (default: their version)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure and write report.md, report.json, scores.json, index.html and quality.png; the exit code."""
+    try:
+        return _evaluate(arguments)
+    except (LayoutError, ValueError, OSError) as error:
+        print(f"error: {error}")
+        return 2
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    network = checkpoint.load(arguments.weights, arguments.colour_order).to(device)
+    lpips = None
+    if arguments.lpips_alexnet and arguments.lpips_lines:
+        lpips = LPIPS.load(arguments.lpips_alexnet, arguments.lpips_lines).to(device)
+    began = time.monotonic()
+
+    def progress(done: int) -> None:
+        print(f"{done} windows, {done / (time.monotonic() - began):.2f} a second", flush=True)
+
+    found = protocols.windows(arguments.protocol, arguments.data, arguments.per_clip, arguments.steps)
+    chosen = (window for number, window in enumerate(found) if arguments.limit is None or number < arguments.limit)
+    measured = measure(network, chosen, device, lpips, progress=progress)
+    if not measured.scores:
+        raise ValueError(f"{arguments.data}: no clip is long enough")
+    about = report.About(
+        weights=arguments.name or checkpoint.metadata(network).version,
+        protocol=arguments.protocol,
+        steps=protocols.reported(arguments.protocol, arguments.steps),
+        windows=len({score.window for score in measured.scores}),
+        command=_command(arguments),
+    )
+    write(arguments.out, about, measured)
+    print(report.markdown(about, measured))
+    return 0
+
+
+def write(out: Path, about: report.About, measured: Measured) -> None:
+    """Every form of the report into one folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    plots.quality_against_cost(summary.lines(measured.scores, about.steps, about.by_clip), out / "quality.png")
+    (out / "report.md").write_text(report.markdown(about, measured, "quality.png"))
+    (out / "report.json").write_text(report.as_json(about, measured))
+    (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measured), indent=1) + "\n")
+    (out / "index.html").write_text(page.page(about, measured))
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The command without what only this machine knows."""
+    parts = [f"python -m model evaluate {arguments.data.name or '.'} --protocol {arguments.protocol}"]
+    if arguments.protocol == "clips":
+        parts.append(f"--per-clip {arguments.per_clip} --steps {arguments.steps}")
+    return " ".join(parts)

@@ -1,0 +1,43 @@
+"""Quality against cost as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.evaluation.summary import Line
+
+
+def quality_against_cost(lines: list[Line], path: Path) -> None:
+    """PSNR at t+1 of every route policy against its multiply-adds, the baselines as level lines. Needs matplotlib."""
+    # Only the report draws: training and serving must not need a plotting library.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    first = [line for line in lines if line.upto == 1]
+    budgets = [line for line in first if line.method.startswith("budget")]
+    axes.plot(
+        [line.macs_per_frame / 1e9 for line in budgets],
+        [line.values["psnr"] for line in budgets],
+        "o-",
+        color="tab:blue",
+        label="block budget 1..9",
+    )
+    for line in budgets:
+        place = (line.macs_per_frame / 1e9, line.values["psnr"])
+        axes.annotate(line.method.removeprefix("budget "), place, (0, 6), textcoords="offset points", ha="center")
+    for name, marker, colour in (("auto", "*", "tab:red"), ("full", "s", "tab:green")):
+        line = next(line for line in first if line.method == name)
+        axes.plot(line.macs_per_frame / 1e9, line.values["psnr"], marker, color=colour, markersize=11, label=name)
+    styles = (("repeat", ":"), ("farneback", "-."), ("dis", "--"))
+    for name, style in styles:
+        line = next(line for line in first if line.method == name)
+        axes.axhline(line.values["psnr"], linestyle=style, color="grey", label=name)
+    axes.set_xlabel("G multiply-adds per frame (routing included, but for full)")
+    axes.set_ylabel("PSNR at t+1, dB")
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

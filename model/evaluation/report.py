@@ -1,0 +1,163 @@
+"""Writes an evaluation as Markdown and JSON; the same figures, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from model.evaluation import published, summary
+from model.evaluation.measure import METRICS, Measured
+from model.evaluation.summary import Line
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What was evaluated, and how to do it again."""
+
+    weights: str
+    protocol: str
+    steps: tuple[int, ...]
+    windows: int
+    command: str
+
+    @property
+    def by_clip(self) -> bool:
+        """Means over clips for folders of clips, over windows for the benchmarks."""
+        return self.protocol == "clips"
+
+
+def figures(about: About, measured: Measured) -> dict[str, Any]:
+    """The tables as plain values; nan becomes null."""
+    lines = summary.lines(measured.scores, about.steps, about.by_clip)
+    return {
+        "weights": about.weights,
+        "protocol": about.protocol,
+        "windows": about.windows,
+        "command": about.command,
+        "methods": [
+            {
+                "method": line.method,
+                "mean_over_steps_1_to": line.upto,
+                **{metric: _rounded(line.values[metric], 5) for metric in METRICS},
+                "giga_macs_per_frame": _rounded(line.macs_per_frame / 1e9, 4),
+                "blocks": _rounded(line.blocks, 3),
+            }
+            for line in lines
+        ],
+        "psnr_t1_by_clip": {
+            clip: {method: _rounded(value, 3) for method, value in row.items()}
+            for clip, row in summary.per_clip(measured.scores).items()
+        },
+        "block_usage_auto": [_rounded(share, 3) for share in summary.usage(measured.scores)],
+        "published": [
+            {"method": row.method, "ms_ssim_x100": row.ms_ssim, "lpips_x100": row.lpips, "origin": row.origin}
+            for row in published.ROWS.get(about.protocol, ())
+        ],
+    }
+
+
+def checkpoint_scores(about: About, measured: Measured) -> dict[str, float]:
+    """The few figures that a checkpoint carries in its metadata."""
+    by_name = {(line.method, line.upto): line for line in summary.lines(measured.scores, about.steps, about.by_clip)}
+    names = {"auto": "", "full": "_full", "repeat": "_repeat", "dis": "_dis"}
+    found = {}
+    for method, suffix in names.items():
+        for upto in about.steps:
+            for metric in ("psnr", "ms_ssim"):
+                value = by_name[(method, upto)].values[metric]
+                if not math.isnan(value):
+                    found[f"{metric}_t{upto}{suffix}"] = round(value, 4)
+    return found
+
+
+def as_json(about: About, measured: Measured) -> str:
+    """`figures`, indented."""
+    return json.dumps(figures(about, measured), indent=1) + "\n"
+
+
+def markdown(about: About, measured: Measured, plot: str | None = None) -> str:
+    """The report; `plot` is the path of the quality-against-cost picture, relative to the report."""
+    lines = summary.lines(measured.scores, about.steps, about.by_clip)
+    full = next(line for line in lines if line.method == "full" and line.upto == 1)
+    main = [line for line in lines if not line.method.startswith("budget")]
+    budgets = [line for line in lines if line.method.startswith("budget") and line.upto == 1]
+    parts = [
+        f"Weights `{about.weights}`, protocol `{about.protocol}`, {about.windows} windows. Again: `{about.command}`",
+        "",
+        '"t+k" is the mean over steps 1..k; '
+        + ("means over clips of each clip's mean." if about.by_clip else "means over windows."),
+        "",
+        *_table(main, full),
+        "",
+        "## Block budgets: quality against cost at t+1",
+        "",
+        *_table([full, *budgets], full),
+        "",
+        *([f"![PSNR against multiply-adds]({plot})", ""] if plot else []),
+        "Share of frames on which `auto` ran each block: "
+        + ", ".join(f"{i}: {share:.2f}" for i, share in enumerate(summary.usage(measured.scores)))
+        + ".",
+        "",
+        "## PSNR of the next frame, by clip",
+        "",
+        *_clip_table(summary.per_clip(measured.scores)),
+        *_published(about),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _table(lines: list[Line], full: Line) -> list[str]:
+    rows = [
+        "| method | horizon | PSNR dB | SSIM | MS-SSIM x100 | LPIPS x100 | blocks | G multiply-adds | of `full` |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in lines:
+        values = line.values
+        network = line.macs_per_frame > 0
+        rows.append(
+            f"| {line.method} | t+{line.upto} | {_shown(values['psnr'], 2)} | {_shown(values['ssim'], 4)} "
+            f"| {_shown(values['ms_ssim'] * 100, 2)} | {_shown(values['lpips'] * 100, 2)} "
+            f"| {_shown(line.blocks, 2) if network else '-'} "
+            f"| {_shown(line.macs_per_frame / 1e9, 2) if network else '-'} "
+            f"| {f'{line.macs_per_frame / full.macs_per_frame:.0%}' if network else '-'} |"
+        )
+    return rows
+
+
+def _clip_table(clips: dict[str, dict[str, float]]) -> list[str]:
+    columns = ["repeat", "dis", "farneback", "full", "auto"]
+    rows = ["| clip | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for clip, row in clips.items():
+        rows.append(f"| {clip} | " + " | ".join(_shown(row[column], 2) for column in columns) + " |")
+    return rows
+
+
+def _published(about: About) -> list[str]:
+    rows = published.ROWS.get(about.protocol, ())
+    if not rows:
+        return []
+    horizons = "/".join(f"t+{step}" for step in about.steps)
+    table = [
+        "",
+        "## Published figures for the same protocol",
+        "",
+        "Other people's figures, not measured here. *unverified*: to be checked against the paper before being quoted.",
+        "",
+        f"| method | MS-SSIM x100 {horizons} | LPIPS x100 {horizons} | G multiply-adds | origin |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        cells = [" ".join("-" if v is None else f"{v:.2f}" for v in values) for values in (row.ms_ssim, row.lpips)]
+        cost = "-" if row.giga_macs is None else f"{row.giga_macs:.2f}"
+        table.append(f"| {row.method} | {cells[0]} | {cells[1]} | {cost} | published, {row.origin} |")
+    return table
+
+
+def _shown(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return None if math.isnan(value) else round(value, digits)

@@ -1,0 +1,72 @@
+"""The network's answers for one window under many routes, computing what several routes share once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model import execute, routing
+from model.network import DMVFN
+
+
+class Answer(NamedTuple):
+    """One predicted step."""
+
+    frame: Tensor  #: 1x3xHxW in 0..1, unrounded
+    flow: Tensor  #: 1x4xHxW pixels
+    route: str  #: one digit a block
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a route is chosen: "full", "auto", or the k most probable blocks."""
+
+    name: str
+    budget: int | None = None
+
+    def route(self, probabilities: Tensor) -> Tensor:
+        """Probabilities 1xN -> route 1xN bool."""
+        if self.budget is not None:
+            return routing.budget(probabilities, [self.budget])
+        return routing.full(probabilities) if self.name == "full" else routing.auto(probabilities)
+
+
+def policies(blocks: int) -> list[Policy]:
+    """full, auto and every budget of a network with so many blocks."""
+    return [Policy("full"), Policy("auto"), *(Policy(f"budget {k}", k) for k in range(1, blocks + 1))]
+
+
+class Rollouts:
+    """Rollouts from one pair of frames. Policies that took the same routes so far share their frames."""
+
+    def __init__(self, network: DMVFN, older: Tensor, newer: Tensor) -> None:
+        self._network, self._older, self._newer = network, older, newer
+        self._probabilities: dict[tuple[str, ...], Tensor] = {}
+        self._answers: dict[tuple[str, ...], Answer] = {}
+
+    def run(self, policy: Policy, steps: int) -> list[Answer]:
+        """`steps` frames ahead, each predicted frame fed back unrounded."""
+        older, newer = self._older, self._newer
+        history: tuple[str, ...] = ()
+        answers = []
+        for _ in range(steps):
+            if history not in self._probabilities:
+                self._probabilities[history] = execute.probabilities(self._network, older, newer)
+            route = policy.route(self._probabilities[history])
+            history = (*history, "".join("01"[int(bit)] for bit in route[0]))
+            if history not in self._answers:
+                found = execute.predict(self._network, older, newer, route)
+                self._answers[history] = Answer(found.frame, found.flow, history[-1])
+            answers.append(self._answers[history])
+            older, newer = newer, answers[-1].frame
+        return answers
+
+
+def tensor(frame: object, device: torch.device) -> Tensor:
+    """HxWx3 uint8 or 0..1 array -> 1x3xHxW in 0..1."""
+    loaded = torch.as_tensor(frame).to(device)
+    floats = loaded.float() / 255 if loaded.dtype == torch.uint8 else loaded.float()
+    return floats.permute(2, 0, 1)[None].contiguous()

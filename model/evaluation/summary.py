@@ -1,0 +1,76 @@
+"""Means of scores: per clip, per method, over steps as the benchmarks take them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+from model.evaluation.measure import METRICS, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One method at one horizon."""
+
+    method: str
+    upto: int  #: the mean over steps 1..upto
+    values: dict[str, float]  #: by metric; nan where no frame had it
+    macs_per_frame: float
+    blocks: float
+
+
+def methods(collected: list[Score]) -> list[str]:
+    """Method names in the order of first appearance."""
+    return list(dict.fromkeys(score.method for score in collected))
+
+
+def lines(collected: list[Score], upto: tuple[int, ...], by_clip: bool) -> list[Line]:
+    """Every method at every horizon it reached.
+
+    by_clip: the mean over clips of each clip's mean, so that a clip with more windows weighs no more; otherwise
+    the mean over windows, as the published scripts take it.
+    """
+    found = []
+    for method in methods(collected):
+        own = [score for score in collected if score.method == method]
+        for limit in upto:
+            within = [score for score in own if score.step <= limit]
+            if max(score.step for score in own) >= limit:
+                found.append(_line(method, limit, within, by_clip))
+    return found
+
+
+def per_clip(collected: list[Score], metric: str = "psnr", step: int = 1) -> dict[str, dict[str, float]]:
+    """clip -> method -> mean of a metric at one step."""
+    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for score in collected:
+        if score.step == step:
+            groups[score.clip][score.method].append(getattr(score, metric))
+    return {clip: {method: mean(values) for method, values in rows.items()} for clip, rows in groups.items()}
+
+
+def usage(collected: list[Score], method: str = "auto") -> list[float]:
+    """How often each block ran under a method, 0..1."""
+    routes = [score.route for score in collected if score.method == method]
+    return [mean([float(route[i]) for route in routes]) for i in range(len(routes[0]))] if routes else []
+
+
+def mean(values: list[float]) -> float:
+    """The mean of the values that are no nan; nan where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _line(method: str, limit: int, within: list[Score], by_clip: bool) -> Line:
+    groups: dict[str, list[Score]] = defaultdict(list)
+    for score in within:
+        groups[score.clip if by_clip else f"{score.clip}/{score.window}"].append(score)
+    values = {
+        metric: mean([mean([getattr(score, metric) for score in group]) for group in groups.values()])
+        for metric in METRICS
+    }
+    # Costs compare at equal sizes only: means over the same frames for every method.
+    macs = mean([mean([score.macs for score in group]) for group in groups.values()])
+    blocks = mean([float(score.route.count("1")) for score in within])
+    return Line(method, limit, values, macs, blocks)
