@@ -1,1 +1,209 @@
-export class Live { constructor(){} get running(){return false;} stop(){} async start(){} }
+// Live mode: camera frames over a WebSocket, each sent once; predictions, latency, drops and blocks as they come.
+
+import { currentKey, Problem } from "./api.js";
+import { draw, file } from "./pictures.js";
+import { Plot } from "./plots.js";
+import { count } from "./results.js";
+
+const $ = (id) => document.getElementById(id);
+/** Frames sent a second at most. */
+const RATE = 25;
+/** Bytes that may wait in the socket: beyond, the line is slower than the camera, and a frame is left out here. */
+const BACKLOG = 256 * 1024;
+/** Frames sent and not yet answered at most. */
+const UNANSWERED = 12;
+
+export class Live {
+  #socket = null;
+  #stream = null;
+  #video = document.createElement("video");
+  #timer = null;
+  #tick = null;
+  #sentAt = new Map();
+  #sequence = 0;
+  #second = null;
+  #options = null;
+  #plots = {};
+  #tell;
+
+  /** `tell`: {failed(error), said(text)}. */
+  constructor(tell) {
+    this.#tell = tell;
+    this.#video.muted = true;
+    this.#video.playsInline = true;
+    for (const name of ["latency", "dropped", "blocks"]) this.#plots[name] = new Plot($(`plot-${name}`));
+  }
+
+  get running() {
+    return this.#stream !== null;
+  }
+
+  /** `options`: {width, route, steps}. Throws a Problem where there is no camera or no stream. */
+  async start(options) {
+    this.stop();
+    this.#options = options;
+    $("live-start").disabled = true;
+    try {
+      this.#stream = await camera(options.width);
+      this.#video.srcObject = this.#stream;
+      await this.#video.play();
+      await this.#open();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+    $("live").hidden = false;
+    $("live-stop").disabled = false;
+    $("live-note").textContent = options.steps === 1 ? "the next frame" : `${options.steps} frames ahead`;
+    for (const plot of Object.values(this.#plots)) plot.clear();
+    this.#sequence = 0;
+    this.#sentAt.clear();
+    this.#second = fresh();
+    this.#timer = setInterval(() => this.#send(), 1000 / RATE);
+    this.#tick = setInterval(() => this.#report(), 1000);
+    this.#tell.said("Live prediction is running.");
+  }
+
+  stop() {
+    const was = this.running;
+    clearInterval(this.#timer);
+    clearInterval(this.#tick);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket?.readyState === WebSocket.OPEN) socket.send('{"type": "end"}');
+    socket?.close();
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    this.#stream = null;
+    $("live-start").disabled = false;
+    $("live-stop").disabled = true;
+    if (was) this.#tell.said("Live prediction has stopped.");
+  }
+
+  #open() {
+    const url = new URL("/v1/stream", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    const key = currentKey();
+    const socket = new WebSocket(url, key ? ["dmvfn.v1", `bearer.${key}`] : ["dmvfn.v1"]);
+    socket.binaryType = "arraybuffer";
+    this.#socket = socket;
+    return new Promise((resolve, reject) => {
+      const fail = () => reject(new Problem("offline", "The live stream could not be opened.", "The server refused it or is not there."));
+      socket.onerror = fail;
+      socket.onclose = fail;
+      socket.onopen = () => {
+        const { route, steps } = this.#options;
+        const choice = /^\d$/.test(route) ? { blocks: Number(route) } : { route };
+        socket.send(JSON.stringify({ type: "start", horizon: steps, format: "jpeg", image_quality: 85, scene_cuts: false, ...choice }));
+        socket.onclose = (event) => this.#closed(socket, event);
+        socket.onmessage = (event) => this.#answer(event.data);
+        resolve();
+      };
+    });
+  }
+
+  #closed(socket, event) {
+    if (socket !== this.#socket) return; // we closed it
+    this.stop();
+    if (event.code !== 1000) this.#tell.failed(new Problem("offline", "The live stream ended.", event.reason || `The connection was closed (${event.code}).`));
+  }
+
+  async #send() {
+    const socket = this.#socket;
+    if (!socket || !this.#video.videoWidth) return;
+    if (socket.bufferedAmount > BACKLOG || this.#sentAt.size >= UNANSWERED) {
+      this.#second.dropped += 1;
+      this.#second.frames += 1;
+      return;
+    }
+    const sequence = this.#sequence++;
+    this.#sentAt.set(sequence, performance.now());
+    this.#second.frames += 1;
+    const frame = draw(this.#video, this.#video.videoWidth, this.#video.videoHeight, this.#options.width);
+    paint($("live-camera"), frame);
+    const picture = await (await file(frame, "image/jpeg", 0.85)).arrayBuffer();
+    if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
+    const header = new TextEncoder().encode(JSON.stringify({ frame_id: String(sequence) }));
+    const message = new Uint8Array(4 + header.length + picture.byteLength);
+    new DataView(message.buffer).setUint32(0, header.length, true);
+    message.set(header, 4);
+    message.set(new Uint8Array(picture), 4 + header.length);
+    socket.send(message);
+  }
+
+  async #answer(data) {
+    const told = typeof data === "string" ? JSON.parse(data) : unpack(data);
+    if (told.type === "refused") {
+      this.stop();
+      this.#tell.failed(new Problem(told.code, "The server refused the stream.", told.message, { retryAfterMs: told.retry_after_ms ?? null }));
+      return;
+    }
+    const sent = this.#sentAt.get(Number(told.frame_id));
+    this.#sentAt.delete(Number(told.frame_id));
+    const second = this.#second;
+    if (told.type === "dropped") second.dropped += 1;
+    if (told.type === "error") this.#tell.failed(new Problem(told.code, "One frame failed; the stream goes on.", told.message));
+    if (told.type !== "prediction") return;
+    second.blocks += told.frames.reduce((sum, frame) => sum + count(frame.route), 0);
+    if (sent !== undefined) {
+      const latency = performance.now() - sent;
+      this.#plots.latency.push(latency);
+      $("live-latency").textContent = `${latency.toFixed(0)} ms`;
+    }
+    const last = told.frames.at(-1);
+    const bitmap = await createImageBitmap(new Blob([told.pictures.at(-1)], { type: last.media_type }));
+    paint($("live-predicted"), bitmap);
+    bitmap.close();
+  }
+
+  #report() {
+    const { frames, dropped, blocks } = this.#second;
+    this.#second = fresh();
+    const share = frames ? (100 * dropped) / frames : 0;
+    $("live-dropped").textContent = `${share.toFixed(0)} % of ${frames}`;
+    $("live-blocks").textContent = String(blocks);
+    this.#plots.dropped.push(share);
+    this.#plots.blocks.push(blocks);
+  }
+}
+
+function fresh() {
+  return { frames: 0, dropped: 0, blocks: 0 };
+}
+
+async function camera(width) {
+  if (!navigator.mediaDevices?.getUserMedia) {
+    throw new Problem("camera", "No camera here.", "Browsers give the camera only to pages from https or localhost. Open this page as http://localhost or over https.");
+  }
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: width }, frameRate: { ideal: RATE } }, audio: false });
+  } catch (error) {
+    const why = {
+      NotAllowedError: "Allow the camera for this page (the icon beside the address), then start again.",
+      NotFoundError: "No camera is connected.",
+      NotReadableError: "Another program uses the camera.",
+    }[error.name] ?? error.message;
+    throw new Problem("camera", "The camera could not be opened.", why);
+  }
+}
+
+/** A binary message: the header, with `pictures` as bytes. */
+function unpack(data) {
+  const size = new DataView(data).getUint32(0, true);
+  const told = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, size)));
+  let at = 4 + size;
+  told.pictures = told.frames.map(({ bytes }) => {
+    const picture = new Uint8Array(data, at, bytes);
+    at += bytes;
+    return picture;
+  });
+  return told;
+}
+
+/** Draws a canvas or bitmap on the page's `target`, whose size follows. */
+function paint(target, source) {
+  if (target.width !== source.width || target.height !== source.height) {
+    target.width = source.width;
+    target.height = source.height;
+  }
+  target.getContext("2d").drawImage(source, 0, 0);
+}

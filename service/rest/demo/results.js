@@ -14,9 +14,15 @@ export class Results {
   #answer = null;
   #maps = new Map();
   #timer = null;
+  #wanted = "true"; // the view a person chose; shown again as soon as it can be
 
   constructor() {
-    for (const radio of document.querySelectorAll('input[name="view"]')) radio.addEventListener("change", () => this.#paint());
+    for (const radio of document.querySelectorAll('input[name="view"]')) {
+      radio.addEventListener("change", () => {
+        this.#wanted = radio.value;
+        this.#paint();
+      });
+    }
     $("wipe").addEventListener("input", () => $("stage").style.setProperty("--at", `${$("wipe").value}%`));
     $("step").addEventListener("input", () => this.#stepChanged());
     $("play").addEventListener("click", () => (this.#timer ? this.stop() : this.#play()));
@@ -62,8 +68,8 @@ export class Results {
     document.querySelector("#results .frames").classList.toggle("three", !truth);
     if (truth) show($("c-true"), truth);
     for (const view of ["true", "error"]) document.querySelector(`input[name="view"][value="${view}"]`).disabled = !truth;
-    const chosen = document.querySelector('input[name="view"]:checked');
-    if (chosen.disabled) document.querySelector('input[name="view"][value="last"]').checked = true;
+    const wanted = document.querySelector(`input[name="view"][value="${this.#wanted}"]`);
+    (wanted.disabled ? document.querySelector('input[name="view"][value="last"]') : wanted).checked = true;
     const score = truth && { ours: psnr(frame.canvas, truth), repeat: psnr(this.#pair.current, truth) };
     this.#scores(score);
     this.#blocks(frame);

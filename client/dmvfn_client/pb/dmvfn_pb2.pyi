@@ -1,0 +1,259 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENCODING_UNSPECIFIED: _ClassVar[Encoding]
+    ENCODING_RAW: _ClassVar[Encoding]
+    ENCODING_PNG: _ClassVar[Encoding]
+    ENCODING_JPEG: _ClassVar[Encoding]
+    ENCODING_WEBP: _ClassVar[Encoding]
+    ENCODING_PPM: _ClassVar[Encoding]
+
+class Quality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUALITY_UNSPECIFIED: _ClassVar[Quality]
+    QUALITY_EXACT: _ClassVar[Quality]
+    QUALITY_ADAPTIVE: _ClassVar[Quality]
+
+class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_UNSPECIFIED: _ClassVar[Policy]
+    POLICY_LATEST: _ClassVar[Policy]
+    POLICY_ALL: _ClassVar[Policy]
+ENCODING_UNSPECIFIED: Encoding
+ENCODING_RAW: Encoding
+ENCODING_PNG: Encoding
+ENCODING_JPEG: Encoding
+ENCODING_WEBP: Encoding
+ENCODING_PPM: Encoding
+QUALITY_UNSPECIFIED: Quality
+QUALITY_EXACT: Quality
+QUALITY_ADAPTIVE: Quality
+POLICY_UNSPECIFIED: Policy
+POLICY_LATEST: Policy
+POLICY_ALL: Policy
+
+class Frame(_message.Message):
+    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    frame_id: str
+    presentation_time_us: int
+    encoded: bytes
+    raw: RawPicture
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ...) -> None: ...
+
+class RawPicture(_message.Message):
+    __slots__ = ("pixels", "height", "width", "stride")
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    pixels: bytes
+    height: int
+    width: int
+    stride: int
+    def __init__(self, pixels: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ...) -> None: ...
+
+class Options(_message.Message):
+    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps")
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    route: str
+    seed: int
+    blocks: int
+    steps: int
+    scale: float
+    quality: Quality
+    encoding: Encoding
+    image_quality: int
+    maps: bool
+    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ...) -> None: ...
+
+class PredictRequest(_message.Message):
+    __slots__ = ("request_id", "previous", "current", "options")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    previous: Frame
+    current: Frame
+    options: Options
+    def __init__(self, request_id: _Optional[str] = ..., previous: _Optional[_Union[Frame, _Mapping]] = ..., current: _Optional[_Union[Frame, _Mapping]] = ..., options: _Optional[_Union[Options, _Mapping]] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("request_id", "frame_id", "prediction")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    frame_id: str
+    prediction: Prediction
+    def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("frames", "model_version", "seed", "shortened", "batch_size", "timings")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SHORTENED_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[PredictedFrame]
+    model_version: str
+    seed: int
+    shortened: bool
+    batch_size: int
+    timings: Timings
+    def __init__(self, frames: _Optional[_Iterable[_Union[PredictedFrame, _Mapping]]] = ..., model_version: _Optional[str] = ..., seed: _Optional[int] = ..., shortened: _Optional[bool] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+
+class PredictedFrame(_message.Message):
+    __slots__ = ("encoded", "raw", "encoding", "route", "flops", "presentation_time_us", "maps")
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    RAW_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    FLOPS_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    encoded: bytes
+    raw: RawPicture
+    encoding: Encoding
+    route: str
+    flops: int
+    presentation_time_us: int
+    maps: Maps
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., route: _Optional[str] = ..., flops: _Optional[int] = ..., presentation_time_us: _Optional[int] = ..., maps: _Optional[_Union[Maps, _Mapping]] = ...) -> None: ...
+
+class Maps(_message.Message):
+    __slots__ = ("height", "width", "flow", "mask")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    width: int
+    flow: bytes
+    mask: bytes
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., flow: _Optional[bytes] = ..., mask: _Optional[bytes] = ...) -> None: ...
+
+class Timings(_message.Message):
+    __slots__ = ("queue", "route", "blocks")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    queue: float
+    route: float
+    blocks: float
+    def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ...) -> None: ...
+
+class StreamStart(_message.Message):
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms")
+    HORIZON_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    SCENE_CUTS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    horizon: int
+    options: Options
+    window: int
+    policy: Policy
+    scene_cuts: bool
+    frame_deadline_ms: int
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
+
+class Reset(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StreamPredictRequest(_message.Message):
+    __slots__ = ("start", "frame", "reset")
+    START_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    start: StreamStart
+    frame: Frame
+    reset: Reset
+    def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
+
+class StreamPredictResponse(_message.Message):
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    frame_id: str
+    presentation_time_us: int
+    sequence: int
+    prediction: Prediction
+    first: First
+    dropped: Dropped
+    error: Error
+    draining: Draining
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+
+class First(_message.Message):
+    __slots__ = ("reason",)
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        REASON_UNSPECIFIED: _ClassVar[First.Reason]
+        REASON_START: _ClassVar[First.Reason]
+        REASON_SIZE: _ClassVar[First.Reason]
+        REASON_SCENE_CUT: _ClassVar[First.Reason]
+        REASON_RESET: _ClassVar[First.Reason]
+        REASON_GAP: _ClassVar[First.Reason]
+    REASON_UNSPECIFIED: First.Reason
+    REASON_START: First.Reason
+    REASON_SIZE: First.Reason
+    REASON_SCENE_CUT: First.Reason
+    REASON_RESET: First.Reason
+    REASON_GAP: First.Reason
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: First.Reason
+    def __init__(self, reason: _Optional[_Union[First.Reason, str]] = ...) -> None: ...
+
+class Dropped(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message", "field", "reason", "status", "retry_after_ms")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    field: str
+    reason: str
+    status: int
+    retry_after_ms: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., reason: _Optional[str] = ..., status: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class Draining(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -1,0 +1,151 @@
+"""The same calls as `dmvfn_client.rpc`, for asyncio: cancelling the task cancels the call."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Literal
+
+import grpc
+
+from dmvfn_client import wire
+from dmvfn_client.client import TIMEOUT
+from dmvfn_client.errors import DmvfnError
+from dmvfn_client.pb import dmvfn_pb2 as pb
+from dmvfn_client.pictures import Picture
+from dmvfn_client.rest import Options
+from dmvfn_client.retry import Retry
+from dmvfn_client.rpc import metadata
+from dmvfn_client.values import Prediction
+from dmvfn_client.wire import Answer
+
+
+class AsyncGrpcClient:
+    """One service, on one event loop; `async with` or `close` ends its connection."""
+
+    def __init__(
+        self,
+        target: str = "localhost:8001",
+        *,
+        api_key: str | None = None,
+        timeout: float | None = TIMEOUT,
+        retry: Retry | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """`timeout` is for a whole call, tries and waits included; None: no end. `credentials`: TLS."""
+        self._channel = (
+            grpc.aio.secure_channel(target, credentials, wire.CHANNEL)
+            if credentials
+            else grpc.aio.insecure_channel(target, wire.CHANNEL)
+        )
+        self._predict: Any = self._channel.unary_unary(
+            f"{wire.SERVICE}/Predict",
+            request_serializer=pb.PredictRequest.SerializeToString,
+            response_deserializer=pb.PredictResponse.FromString,
+        )
+        self._stream: Any = self._channel.stream_stream(
+            f"{wire.SERVICE}/StreamPredict",
+            request_serializer=pb.StreamPredictRequest.SerializeToString,
+            response_deserializer=pb.StreamPredictResponse.FromString,
+        )
+        self._metadata = metadata(api_key)
+        self._timeout, self._retry = timeout, retry or Retry()
+
+    async def predict(
+        self,
+        previous: Picture,
+        current: Picture,
+        *,
+        steps: int = 1,
+        route: str | None = None,
+        seed: int | None = None,
+        blocks: int | None = None,
+        scale: float | None = None,
+        quality: Literal["exact", "adaptive"] | None = None,
+        maps: bool = False,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """The frames that follow two; raises a DmvfnError. `timeout` in place of the client's, seconds."""
+        message = wire.request(previous, current, Options(steps, route, seed, blocks, scale, quality), maps)
+        message.request_id = str(uuid.uuid4())
+        made = await self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
+        return wire.prediction(made.prediction, made.request_id)
+
+    async def stream(
+        self,
+        frames: Iterable[Picture] | AsyncIterable[Picture],
+        *,
+        horizon: int = 1,
+        policy: Literal["latest", "all"] = "all",
+        window: int | None = None,
+        scene_cuts: bool = True,
+        route: str | None = None,
+        blocks: int | None = None,
+        scale: float | None = None,
+    ) -> AsyncGenerator[Answer, None]:
+        """One answer for every frame, in order, while frames are still being taken from `frames`.
+
+        "all" predicts for every frame and takes frames only as fast as that goes; "latest" leaves out what comes while
+        the service is busy, for cameras. Stop iterating (or close the iterator) to cancel. Is not tried again.
+        """
+        options = Options(route=route, blocks=blocks, scale=scale)
+        begun = wire.start(horizon, options, policy, window, scene_cuts)
+
+        async def messages() -> AsyncIterator[pb.StreamPredictRequest]:
+            yield begun
+            number = 0
+            async for frame in _each(frames):
+                yield pb.StreamPredictRequest(frame=wire.frame(frame, str(number)))
+                number += 1
+
+        call = self._stream(messages(), metadata=self._metadata)
+        try:
+            async for made in call:
+                yield wire.answer(made)
+        except grpc.RpcError as raised:
+            raise wire.failure(raised) from raised
+        finally:
+            call.cancel()
+
+    async def _send(self, call: Callable[[float | None], Any], timeout: float | None) -> Any:
+        seconds = self._timeout if timeout is None else timeout
+        until = None if seconds is None else time.monotonic() + seconds
+        failed = 0
+        while True:
+            try:
+                return await call(None if until is None else max(0.0, until - time.monotonic()))
+            except grpc.RpcError as raised:
+                error: DmvfnError = wire.failure(raised)
+                error.__cause__ = raised
+            failed += 1
+            pause = self._retry.wait(
+                error, failed, None if until is None else until - time.monotonic(), random.random()
+            )
+            if pause is None:
+                raise error
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """Ends its connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> AsyncGrpcClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _each(frames: Iterable[Picture] | AsyncIterable[Picture]) -> AsyncIterator[Picture]:
+    if isinstance(frames, AsyncIterable):
+        async for frame in frames:
+            yield frame
+    else:
+        for frame in frames:
+            yield frame

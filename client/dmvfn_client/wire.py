@@ -1,0 +1,182 @@
+"""Between our values and dmvfn.v1 messages. Does no I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from google.rpc import error_details_pb2 as details_pb2
+from google.rpc import status_pb2
+
+from dmvfn_client import errors
+from dmvfn_client.errors import ConnectionFailed, DmvfnError
+from dmvfn_client.pb import dmvfn_pb2 as pb
+from dmvfn_client.pictures import Picture, Pixels, raw, to_bytes, to_pixels
+from dmvfn_client.rest import Options
+from dmvfn_client.values import Frame, Prediction
+
+SERVICE = "/dmvfn.v1.PredictionService"
+#: A 4K frame raw is 25 MB, and an answer may have several; the service bounds what it takes itself.
+CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_QUALITY = {None: pb.QUALITY_UNSPECIFIED, "exact": pb.QUALITY_EXACT, "adaptive": pb.QUALITY_ADAPTIVE}
+_POLICY = {"latest": pb.POLICY_LATEST, "all": pb.POLICY_ALL}
+#: Where the service sends no code of its own.
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: "invalid_request",
+    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
+    grpc.StatusCode.NOT_FOUND: "not_found",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "queue_full",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "deadline_exceeded",
+    grpc.StatusCode.UNIMPLEMENTED: "unsupported",
+}
+
+
+class Kind(enum.Enum):
+    """What became of one frame of a stream."""
+
+    PREDICTION = "prediction"
+    FIRST = "first"  #: it begins a new pair: there is nothing to predict from yet
+    DROPPED = "dropped"  #: a newer frame came before its turn
+    ERROR = "error"  #: only this frame failed
+    DRAINING = "draining"  #: the last message: the service stops
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """One frame's. `prediction` is set for PREDICTION, `error` for ERROR; `sequence` counts frames from 0."""
+
+    kind: Kind
+    sequence: int
+    frame_id: str
+    prediction: Prediction | None = None
+    error: DmvfnError | None = None
+    why: str | None = None  #: of FIRST: start, size, scene_cut, reset or gap
+
+
+def frame(picture: Picture, id: str = "", time_us: int | None = None) -> pb.Frame:
+    """Pixels go raw, files as they are."""
+    pixels = raw(picture)
+    made = pb.Frame(frame_id=id)
+    if time_us is not None:
+        made.presentation_time_us = time_us
+    if pixels is None:
+        made.encoded = to_bytes(picture)
+    else:
+        made.raw.CopyFrom(pb.RawPicture(pixels=pixels.tobytes(), height=pixels.shape[0], width=pixels.shape[1]))
+    return made
+
+
+def options(given: Options, maps: bool = False) -> pb.Options:
+    """As a message; frames come back raw."""
+    return pb.Options(
+        route=given.route or "",
+        seed=given.seed,
+        blocks=given.blocks,
+        steps=given.steps,
+        scale=given.scale,
+        quality=_QUALITY[given.quality],
+        maps=maps,
+    )
+
+
+def request(previous: Picture, current: Picture, given: Options, maps: bool) -> pb.PredictRequest:
+    """Two frames to the next ones."""
+    return pb.PredictRequest(previous=frame(previous), current=frame(current), options=options(given, maps))
+
+
+def start(horizon: int, given: Options, policy: str, window: int | None, scene_cuts: bool) -> pb.StreamPredictRequest:
+    """A stream's first message."""
+    begun = pb.StreamStart(
+        horizon=horizon, options=options(given), policy=_POLICY[policy], window=window, scene_cuts=scene_cuts
+    )
+    return pb.StreamPredictRequest(start=begun)
+
+
+def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
+    """As a value."""
+    return Prediction(
+        frames=tuple(_predicted(each) for each in made.frames),
+        model=made.model_version,
+        request_id=request_id,
+        seed=made.seed if made.HasField("seed") else None,
+        shortened=made.shortened,
+        batch_size=made.batch_size,
+        timings_ms={name: getattr(made.timings, name) * 1000 for name in ("queue", "route", "blocks")},
+    )
+
+
+def answer(made: pb.StreamPredictResponse) -> Answer:
+    """As a value."""
+    kind = Kind(made.WhichOneof("outcome"))
+    found = error = why = None
+    if kind is Kind.PREDICTION:
+        found = prediction(made.prediction)
+    elif kind is Kind.ERROR:
+        error = _stream_error(made.error)
+    elif kind is Kind.FIRST:
+        why = pb.First.Reason.Name(made.first.reason).removeprefix("REASON_").lower()
+    return Answer(kind, made.sequence, made.frame_id, found, error, why)
+
+
+def failure(raised: grpc.RpcError) -> DmvfnError:
+    """What a call's error is: its code, wait and request id stand in the details."""
+    call: Any = raised
+    status, message = call.code(), call.details() or "no details"
+    told = _details(call.trailing_metadata() or ())
+    code = told.get("code") or _STATUS.get(status)
+    if code is None and status is grpc.StatusCode.UNAVAILABLE:
+        # Without details it is not the service that speaks: nobody listens, or the connection broke.
+        return ConnectionFailed(f"{message}; is the service running?")
+    return errors.of(
+        code or "internal",
+        message,
+        field=told.get("field"),
+        reason=told.get("reason"),
+        retry_after=told.get("retry_after"),
+        request_id=told.get("request_id"),
+    )
+
+
+def _details(metadata: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    packed = next((value for key, value in metadata if key == "grpc-status-details-bin"), None)
+    if packed is None:
+        return {}
+    status = status_pb2.Status.FromString(packed)
+    told: dict[str, Any] = {}
+    info, wait, id = details_pb2.ErrorInfo(), details_pb2.RetryInfo(), details_pb2.RequestInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            told["code"], told["field"] = info.metadata.get("code"), info.metadata.get("field")
+            told["reason"] = info.reason.lower()
+        elif detail.Unpack(wait):
+            told["retry_after"] = wait.retry_delay.seconds + wait.retry_delay.nanos / 1e9
+        elif detail.Unpack(id):
+            told["request_id"] = id.request_id
+    return told
+
+
+def _stream_error(told: pb.Error) -> DmvfnError:
+    waits = told.retry_after_ms / 1000 if told.HasField("retry_after_ms") else None
+    return errors.of(told.code, told.message, field=told.field or None, reason=told.reason or None, retry_after=waits)
+
+
+def _predicted(made: pb.PredictedFrame) -> Frame:
+    flow = mask = None
+    if made.HasField("maps"):
+        height, width = made.maps.height, made.maps.width
+        flow = np.frombuffer(made.maps.flow, "<f4").reshape(height, width, 4)
+        mask = np.frombuffer(made.maps.mask, "<f4").reshape(height, width)
+    shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
+    return Frame(_pixels(made), made.route, made.flops, flow, mask, shown)
+
+
+def _pixels(made: pb.PredictedFrame) -> Pixels:
+    if made.WhichOneof("picture") == "encoded":
+        return to_pixels(made.encoded)
+    raw_ = made.raw
+    rows = np.frombuffer(raw_.pixels, np.uint8).reshape(raw_.height, raw_.stride or 3 * raw_.width)
+    return np.ascontiguousarray(rows[:, : 3 * raw_.width]).reshape(raw_.height, raw_.width, 3)
