@@ -42,7 +42,7 @@ def router(parts: Parts, jobs: Jobs | None = None) -> APIRouter:
         given = await inputs.receive(request, parts.codecs.limits)
         chosen = options.merge([request.query_params.multi_items(), given.options])
         wish = options.parse(chosen, request.headers.get(options.TIMEOUT_HEADER), parts.settings)
-        form = answers.choose(request.headers.get("accept"), wish)
+        form = answers.choose(", ".join(request.headers.getlist("accept")), wish)
         return await while_connected(request.receive, _answer(parts, came, given, wish, form))
 
     return routes

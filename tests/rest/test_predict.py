@@ -143,6 +143,11 @@ class TestAnswers:
         assert answer.headers["content-type"].partition(";")[0] == media_type
         assert answer.headers["vary"] == "Accept"
 
+    async def test_accept_may_stand_in_several_lines(self, small: Small, previous: Pixels, current: Pixels) -> None:
+        files = {"previous": png(previous), "current": png(current)}
+        headers = [("Accept", "image/gif"), ("Accept", "image/webp")]
+        assert (await small.http.post(URL, files=files, headers=headers)).headers["content-type"] == "image/webp"
+
     @pytest.mark.parametrize("format", [ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.PPM])
     async def test_lossless_pictures_are_the_prediction(
         self, small: Small, previous: Pixels, current: Pixels, format: ImageFormat

@@ -1,0 +1,103 @@
+"""Bodies, bounded while they stream in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+from service.core.errors import Cancelled, QueueFull, TooLarge
+from service.rest.body import BoundedBody, Budget, read
+from service.rest.errors import BodyTimeout
+
+
+def stream(chunks: Iterable[bytes], *, ends: bool = True) -> Receive:
+    """A client that sends these chunks, then ends its body or falls silent."""
+    left = [*chunks]
+
+    async def receive() -> Message:
+        if not left and not ends:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left) or not ends}
+
+    return receive
+
+
+def bounded(receive: Receive, *, max_bytes: int = 100, seconds: float = 5, budget: Budget | None = None) -> BoundedBody:
+    return BoundedBody(receive, max_bytes, seconds, budget or Budget(1000))
+
+
+async def body_of(receive: Receive) -> bytes:
+    return await read(Request({"type": "http", "headers": []}, receive))
+
+
+async def test_a_body_is_put_together() -> None:
+    body = bounded(stream([b"one", b"two", b"", b"three"]))
+    assert await body_of(body) == b"onetwothree"
+    assert (body.seen, body.complete) == (11, True)
+
+
+async def test_the_limit_is_met_exactly_and_not_passed() -> None:
+    assert len(await body_of(bounded(stream([bytes(60), bytes(40)])))) == 100
+    with pytest.raises(TooLarge, match="100 bytes"):
+        await body_of(bounded(stream([bytes(60), bytes(41)])))
+
+
+@pytest.mark.parametrize("length", ["101", "9" * 30])
+def test_an_announced_excess_is_refused_unread(length: str) -> None:
+    with pytest.raises(TooLarge):
+        bounded(stream([])).announce(length)
+
+
+@pytest.mark.parametrize("length", [None, "100", "", "abc", "-1", "²"])
+def test_other_announcements_are_let_through(length: str | None) -> None:
+    body = bounded(stream([]))
+    body.announce(length)
+    assert body.seen == 0
+
+
+async def test_a_silent_sender_is_given_up() -> None:
+    with pytest.raises(BodyTimeout, match=r"0\.01 s"):
+        await body_of(bounded(stream([b"a"], ends=False), seconds=0.01))
+
+
+async def test_all_bodies_together_are_bounded() -> None:
+    budget = Budget(150)
+    first = bounded(stream([bytes(100)]), budget=budget)
+    await body_of(first)
+    with pytest.raises(QueueFull) as error:
+        await body_of(bounded(stream([bytes(100)]), budget=budget))
+    assert error.value.retry_after
+    first.release()
+    assert budget.held == 0
+    assert len(await body_of(bounded(stream([bytes(100)]), budget=budget))) == 100
+
+
+async def test_what_is_released_twice_counts_once() -> None:
+    budget = Budget(150)
+    body = bounded(stream([bytes(100)]), budget=budget)
+    await body_of(body)
+    body.release()
+    body.release()
+    assert budget.held == 0
+
+
+async def test_a_client_that_leaves_cancels() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    body = bounded(receive)
+    with pytest.raises(Cancelled):
+        await body_of(body)
+    assert body.left
+
+
+async def test_a_refused_sender_is_heard_out() -> None:
+    body = bounded(stream([bytes(60)] * 50))
+    with pytest.raises(TooLarge):
+        await body_of(body)
+    await body.drain()
+    assert body.complete
