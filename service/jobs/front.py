@@ -27,8 +27,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: An upload that is never submitted (its front end died in between) is gone after this.
-UPLOAD_MS = 30_000
+#: An upload whose submission needs another try (the server had not known the script) and never gets it is gone then.
+UPLOAD_MS = 10_000
 #: A front end silent for this long is dead: calls it made are dropped unrun.
 FRONT_MS = 10_000
 PULSE_S = 1.0
@@ -179,8 +179,8 @@ class Front:
     async def _upload(
         self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
     ) -> list[Any]:
-        # One round trip; Redis runs a connection's commands in order, so the frames are there before the reference.
-        pipe = self.client.pipeline(transaction=False)
+        # One round trip, all or nothing: a front end that dies in the middle of an upload leaves nothing behind.
+        pipe = self.client.pipeline(transaction=True)
         for k, frame in frames.items():
             pipe.hset(payload, str(k), frame)
         pipe.pexpire(payload, UPLOAD_MS)
