@@ -15,7 +15,7 @@ import numpy as np
 
 from service.core.codec import ImageFormat
 from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
-from service.core.types import BLOCKS, Options, PredictResult, Quality, RouteChoice
+from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality, RouteChoice
 from service.core.v2_models import TENSORS, known
 from service.core.v2_tensors import Tensor, files, packed, raw, typed
 
@@ -239,4 +239,5 @@ def _seeds(tensor: Tensor | None, batch: int) -> list[int | None]:
         return [None] * batch
     if typed(tensor, "UINT64").shape not in ((batch, 1), (batch,)):
         raise InvalidRequest(f"SEED must have the shape [{batch},1]", field="inputs.SEED")
-    return list(struct.unpack(f"<{batch}Q", raw(tensor, "Q", batch)))
+    # Load generators fill every announced input with random bits: all of them mean a seed, the lower 53 count.
+    return [seed & MAX_SEED for seed in struct.unpack(f"<{batch}Q", raw(tensor, "Q", batch))]

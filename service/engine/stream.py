@@ -173,10 +173,13 @@ class LiveStream:
                     self._parts.metrics.first_frame(self._parts.clock() - self._opened)
                 self._session.sent()
                 self._advance()
-            if reader.done() and self._session.idle:
-                if not reader.cancelled():
-                    reader.result()  # raises what ended the reading, if anything did
-                return
+            if reader.done():
+                error = None if reader.cancelled() else reader.exception()
+                # What we ended is answered to its end; a client that is gone hears no answers.
+                if error is not None and (self._session.idle or not isinstance(error, ServiceError)):
+                    raise error
+                if self._session.idle:
+                    return
             await self._news.wait()
 
     async def _read(self, incoming: AsyncIterable[Incoming], hold: Callable[[int, int], None]) -> None:

@@ -33,7 +33,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inferred:
-    """The answer. `parameters` tell which weights it came from."""
+    """The answer. `parameters` tell which weights it came from, and each item's seed where routes were drawn."""
 
     model: str
     version: str
@@ -61,7 +61,11 @@ async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
     use.answered(
         [value.result for value in values], Spent(done - began, reading, done - written), round(time.time() * 1000)
     )
-    return Inferred(request.model, VERSION, request.id, outputs, {"weights": values[0].result.model_version})
+    told: dict[str, str | bool] = {"weights": values[0].result.model_version}
+    seeds = [value.result.seed for value in values]
+    if seeds[0] is not None:
+        told["seed"] = ",".join(map(str, seeds))
+    return Inferred(request.model, VERSION, request.id, outputs, told)
 
 
 def _ends(parts: Parts, parsed: Parsed, caller: Caller, began: float) -> float:

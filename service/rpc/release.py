@@ -1,4 +1,4 @@
-"""Which release of the service answers; "0" where it runs from a tree that was never installed."""
+"""Which release of the service answers; "0+checkout" where it runs from a tree that was never installed."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from importlib.metadata import PackageNotFoundError, version
 try:
     RELEASE = version("dmvfn-service")
 except PackageNotFoundError:
-    RELEASE = "0"
+    RELEASE = "0+checkout"

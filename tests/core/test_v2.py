@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.core import v2, v2_models
 from service.core.codec import ImageFormat
 from service.core.errors import NotFound, ServiceError, Unsupported
-from service.core.types import Frame, PredictResult, Quality, RoutePolicy, Step, Timings
+from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePolicy, Step, Timings
 from service.core.v2 import Infer
 from service.core.v2_stats import Spent, Usage
 from service.core.v2_tensors import Tensor, elements, packed, refuse_shared_memory
@@ -50,6 +50,11 @@ def test_a_batch_becomes_one_item_for_each_entry() -> None:
     assert [item.options.route.seed for item in parsed.items] == [5, 6, 7]
     assert {item.shape for item in parsed.items} == {(H, W)}
     assert (parsed.format, parsed.outputs) == (ImageFormat.RAW, ("PRED", "ROUTE", "FLOPS"))
+
+
+def test_of_a_seeds_bits_the_lower_53_count() -> None:
+    [item] = _parse(_frames(), Tensor("SEED", "UINT64", (1, 1), b"\xff" * 8)).items
+    assert item.options.route.seed == MAX_SEED
 
 
 def test_elements_one_by_one_mean_what_bytes_mean() -> None:
@@ -103,7 +108,8 @@ def test_parameters_say_how_and_unknown_ones_are_ignored() -> None:
         ([_frames(data=[0.5] * 2 * SIZE)], {}, "inputs.FRAMES"),
         ([_frames(data=[[[[[[[[[0]]]]]]]]])], {}, "inputs.FRAMES"),
         ([_frames(), Tensor("SEED", "UINT64", (2, 1), b"\0" * 16)], {}, "inputs.SEED"),
-        ([_frames(), Tensor("SEED", "UINT64", (1, 1), b"\xff" * 8)], {}, "parameters.seed"),
+        ([_frames(), Tensor("SEED", "UINT64", (1, 1), [2**64])], {}, "inputs.SEED"),
+        ([_frames()], {"seed": 2**53}, "parameters.seed"),
         ([_frames()], {"outputs": ("MASK",)}, "outputs.MASK"),
         ([_frames()], {"outputs": ("PRED", "PRED")}, "outputs"),
         ([_frames()], {"steps": 4}, "parameters.steps"),

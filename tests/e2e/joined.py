@@ -1,0 +1,81 @@
+"""Both edges on real ports around a real batcher and the tiny network, in this process: its parts are at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import torch
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from model.config import ModelConfig
+from model.network import DMVFN
+from service.core.codec import Limits
+from service.engine.batcher import Batcher
+from service.engine.codecs import Codecs
+from service.engine.predictor import Predictor
+from service.metrics import Metrics
+from service.parts import Parts
+from service.rest import app as rest
+from service.rest import oip, stream
+from service.rpc import server as rpc
+from service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """Where it listens, and its parts."""
+
+    parts: Parts
+    server: rpc.RunningServer
+    http: str
+    grpc: str
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves the process's signals alone."""
+
+    def install_signal_handlers(self) -> None:
+        """None."""
+
+
+def tiny() -> DMVFN:
+    """Always the same network."""
+    torch.manual_seed(11)
+    return DMVFN(ModelConfig.tiny()).eval()
+
+
+@asynccontextmanager
+async def joined(**settings: Any) -> AsyncIterator[Joined]:
+    """Serving while it lasts; keyword arguments are settings."""
+    chosen = dataclasses.replace(
+        Settings(), **{"grpc_port": 0, "threads": 1, "codec_threads": 1, "warmup_sizes": ((32, 48),), **settings}
+    )
+    metrics = Metrics(CollectorRegistry())
+    batcher = Batcher(lambda: Predictor(tiny(), threads=1), chosen, metrics)
+    parts = Parts(chosen, batcher, Codecs(Limits.of(chosen), 1, metrics), metrics)
+    await batcher.start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        rest.build(parts, [oip.router(parts), stream.router(parts)]),
+        log_config=None,
+        access_log=False,
+        ws_max_size=chosen.max_body_bytes,
+        timeout_graceful_shutdown=2,
+    )
+    http = _Quiet(config)
+    serving = asyncio.create_task(http.serve([listener]))
+    server = await rpc.start(parts)
+    try:
+        yield Joined(parts, server, f"http://127.0.0.1:{listener.getsockname()[1]}", f"127.0.0.1:{server.port}")
+    finally:
+        await server.drain(0)
+        http.should_exit = True
+        await serving
+        await batcher.close()
+        parts.codecs.close()
