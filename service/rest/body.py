@@ -50,7 +50,8 @@ class BoundedBody:
 
     def announce(self, content_length: str | None) -> None:
         """Refuse at once what says of itself that it is too large, before a byte is read."""
-        if content_length and content_length.isascii() and content_length.isdigit() and int(content_length[:20]) > self._max_bytes:
+        length = (content_length or "0").encode("ascii", "replace")
+        if length.isdigit() and int(length[:20]) > self._max_bytes:
             raise self._too_large()
 
     async def __call__(self) -> Message:
