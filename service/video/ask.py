@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import time
 from collections.abc import Awaitable, Callable
 
+from service.core.errors import ClientLimit, QueueFull
 from service.core.ports import Engine
 from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.settings import Settings
 
+#: Seconds after which a full queue is asked again, where it does not say.
+RETRY_AFTER = 0.5
 #: previous, current, steps -> the answer.
 Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
@@ -29,6 +33,14 @@ def predictor(engine: Engine, options: Options, settings: Settings, client: str 
             client=client,
             priority=Priority.BATCH,
         )
-        return await engine.predict(request)
+        while True:
+            try:
+                return await engine.predict(request)
+            except (QueueFull, ClientLimit) as error:
+                # Behind live requests, a video waits its turn; it is late only when its own time is over.
+                wait = error.retry_after or RETRY_AFTER
+                if request.deadline is None or time.monotonic() + wait >= request.deadline:
+                    raise
+                await asyncio.sleep(wait)
 
     return predict

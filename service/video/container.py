@@ -26,6 +26,11 @@ _QUALITY = {
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
     "mpeg4": {"qscale": "3"},
 }
+#: Nothing but the file itself: playlists could name other files and addresses, so their formats are not read.
+SAFE = {
+    "protocol_whitelist": "file,pipe",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf",
+}
 #: Written so that it can be played while it is being sent, and without seeking back.
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 #: Sound that waits for its pictures is held by the muxer, seconds.
@@ -36,11 +41,9 @@ class ContainerSource:
     """Reads a file, or a seekable stream of bytes; the first video stream counts."""
 
     def __init__(self, file: Path | BinaryIO, *, max_pixels: int, sound: bool = True) -> None:
+        self._max_pixels = max_pixels
         try:
-            # Nothing but the file itself: a playlist could otherwise name other files and addresses.
-            container = av.open(
-                str(file) if isinstance(file, Path) else file, options={"protocol_whitelist": "file,pipe"}
-            )
+            container = av.open(str(file) if isinstance(file, Path) else file, options=SAFE)
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
@@ -50,19 +53,21 @@ class ContainerSource:
                 raise VideoError("the file has no pictures, only sound or text")
             self._video = self._container.streams.video[0]
             self._video.thread_type = "AUTO"
+            # The decoder's own limit: a frame inside may be larger than the header says.
+            self._video.codec_context.options = {"max_pixels": str(max_pixels)}
             self.sounds = list(self._container.streams.audio) if sound else []
             self.info = self._look()
-            if self.info.width * self.info.height > max_pixels:
-                raise VideoError(
-                    f"frames of {self.info.width}x{self.info.height} are larger than {max_pixels} pixels; "
-                    "scale it first: ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
-                )
         except BaseException:
             self._container.close()
             raise
 
     def _look(self) -> Info:
         stream, context = self._video, self._video.codec_context
+        if context.width * context.height > self._max_pixels:
+            raise VideoError(
+                f"frames of {context.width}x{context.height} are larger than {self._max_pixels} pixels; "
+                "scale it first: ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
+            )
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         base = stream.time_base or 1 / rate
         frames = stream.frames or None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
 from service.core import scene
@@ -39,7 +39,7 @@ class _Place:
 
 async def render(
     items: Iterable[Item], plan: Plan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
-) -> AsyncIterator[Shown | Passed]:
+) -> AsyncGenerator[Shown | Passed, None]:
     """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
     run = _Run(plan, predict, scene_cuts)
     waiting: deque[asyncio.Future[Shown] | Passed] = deque()
