@@ -6,6 +6,7 @@ Decides nothing itself: who waits, who runs and who is refused is `service.core.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -243,6 +244,7 @@ class Batcher:
                 pending.future.set_exception(answer)
             else:
                 pending.future.set_result(answer)
+        self._line.forget(pending for pending, _ in answers)
         self._settle()
 
     def _settle(self) -> None:
@@ -253,8 +255,9 @@ class Batcher:
 
     def _call(self, method: Callable[..., None], *arguments: object) -> None:
         """From the device thread to the event loop; silent once the loop is gone."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(method, *arguments)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed
+                self._loop.call_soon_threadsafe(method, *arguments)
 
     def _started(self, info: ModelInfo) -> None:
         if self._start is not None and not self._start.done():

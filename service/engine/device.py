@@ -60,6 +60,11 @@ class Device(Protocol):
         ...
 
     @property
+    def rows(self) -> int:
+        """Most samples it puts through the network together; of a larger batch each part is answered at once."""
+        ...
+
+    @property
     def weights_of_blocks(self) -> tuple[float, ...]:
         """Multiply-adds per pixel of each block: the cost model's starting shape."""
         ...

@@ -75,6 +75,12 @@ class Line:
             del self._pending[pending.entry.id]
             return True
 
+    def forget(self, answered: Iterable[Pending]) -> None:
+        """Their answers have been delivered: they are no longer in flight."""
+        with self._work:
+            for pending in answered:
+                self._pending.pop(pending.entry.id, None)
+
     def close(self) -> None:
         """Wake the device thread for the last time."""
         with self._work:
@@ -139,24 +145,24 @@ class Line:
             batch = tuple(self._pending[entry.id] for entry in take.batch)
             for pending in batch:
                 pending.taken_at = now
-            expired = tuple(self._pending.pop(entry.id) for entry in take.expired)
+            expired = tuple(self._pending[entry.id] for entry in take.expired)
             return Turn(take, batch, expired)
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
-        """They have been answered."""
+        """They have run: the device is free and their clients may send more."""
         with self._work:
-            entries = tuple(pending.entry for pending in batch)
-            for entry in entries:
-                self._pending.pop(entry.id, None)
-            self.queue.done(entries, now)
+            self.queue.done(tuple(pending.entry for pending in batch), now)
+
+    def learned(self) -> None:
+        """The cost model knows more: the queue decides with it from now on."""
+        with self._work:
             self._learned()
 
     def drop(self, failed: Iterable[Pending]) -> None:
         """Their routes could not be chosen; they leave without running."""
         with self._work:
             for pending in failed:
-                if self.queue.withdraw(pending.entry.id):
-                    del self._pending[pending.entry.id]
+                self.queue.withdraw(pending.entry.id)
 
     def shrink(self, bucket: Bucket, items: int) -> None:
         """The device could not hold that many."""

@@ -77,7 +77,7 @@ class Predictor:
         self._network = network.eval().requires_grad_(False).to(self._device)
         self._about = checkpoint.metadata(network)
         self._largest_batch = largest_batch
-        self._rows = rows_per_call or (1 if self._device.type == "cpu" else sys.maxsize)
+        self.rows = rows_per_call or (1 if self._device.type == "cpu" else sys.maxsize)
         self._flops: dict[Bucket, Flops] = {}
         self._routing_seconds = 0.0
         if self._device.type == "cpu":
@@ -211,8 +211,8 @@ class Predictor:
 
     def _calls(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
         """Items by what goes through the network together."""
-        for start in range(0, len(items), self._rows):
-            yield items[start : start + self._rows]
+        for start in range(0, len(items), self.rows):
+            yield items[start : start + self.rows]
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.core.cost import Bucket, CostModel
+from service.core.cost import Bucket, CostModel, Load
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.ports import ModelInfo
 from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
@@ -149,42 +150,59 @@ class Worker:
     # --- batches --------------------------------------------------------------------------------------------------
 
     def _run(self, turn: Turn, waiting: int) -> None:
-        bucket = turn.batch[0].entry.bucket
-        works = {_work(pending): pending for pending in turn.batch}
         begun = self._clock()
         ran: list[tuple[Ran, float]] = []
+        parts = [turn.batch[i : i + self._device.rows] for i in range(0, len(turn.batch), self._device.rows)]
+        for part in parts[:-1]:
+            self._reports.answered(self._run_part(part, turn, ran))
+        last = self._run_part(parts[-1], turn, ran)
+        bucket, took = turn.batch[0].entry.bucket, self._clock() - begun
+        predicted = None
+        # Without retries every part ran once, and what they took together tells how good the prediction was.
+        if len(ran) == len(parts):
+            seconds = sum(seconds for _, seconds in ran)
+            load = functools.reduce(Load.beside, (done.load for done, _ in ran))
+            predicted = seconds / self._cost.observe(bucket, load, seconds)
+        label = size_class(bucket.height, bucket.width)
+        self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
+        self._line.learned()
+        self.decisions.append(
+            Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
+        )
+        self._reports.answered(last)  # after the batch is on record, so that whoever has an answer can look it up
+
+    def _run_part(self, part: Sequence[Pending], turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
+        begun, bucket = self._clock(), part[0].entry.bucket
+        works = {_work(pending): pending for pending in part}
+        before = len(ran)
 
         def keep(work: Work) -> bool:
             now = self._clock()
             self.busy = (now, turn.take.predicted)
             return works[work].wanted and now < works[work].entry.deadline
 
-        def run(part: Sequence[Work]) -> Sequence[tuple[Step, ...] | ServiceError]:
+        def run(some: Sequence[Work]) -> Sequence[tuple[Step, ...] | ServiceError]:
             at = self._clock()
             self.busy = (at, turn.take.predicted)
-            done = self._device.run(part, keep)
+            done = self._device.run(some, keep)
             ran.append((done, self._clock() - at))
             return done.outcomes
 
+        # Callers may have left while earlier parts ran.
+        wanted = [work for work in works if keep(work)]
         try:
-            outcomes = isolate(run, list(works), lambda items: self._ran_out(bucket, items))
+            outcomes = dict(zip(wanted, isolate(run, wanted, lambda n: self._ran_out(bucket, n)), strict=True))
         finally:
             self.busy = None
-        now = self._clock()
-        took, routing = now - begun, sum(done.route_seconds for done, _ in ran)
-        errors = [self._cost.observe(bucket, done.load, seconds) for done, seconds in ran]
-        answers: Answers = [
-            (pending, self._result(pending, outcome, len(turn.batch), took, routing))
-            for pending, outcome in zip(turn.batch, outcomes, strict=True)
-        ]
-        # One clean run tells how good the prediction was; a bisected batch tells nothing.
-        predicted = ran[0][1] / errors[0] if len(ran) == 1 and errors[0] > 0 else None
-        self._record(turn, answers, took, predicted, sum(done.empty_routes for done, _ in ran))
-        self.decisions.append(
-            Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
-        )
-        self._line.done(turn.batch, now)
-        self._reports.answered(answers)
+        mine, took = ran[before:], self._clock() - begun
+        routing = sum(done.route_seconds for done, _ in mine)
+        answers: Answers = []
+        for work, pending in works.items():
+            pending.taken_at = begun
+            answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), took, routing)))
+        self._record(bucket, answers, len(turn.batch), sum(done.empty_routes for done, _ in mine))
+        self._line.done(part, self._clock())
+        return answers
 
     def _result(
         self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, took: float, routing: float
@@ -217,13 +235,12 @@ class Worker:
 
     # --- reports --------------------------------------------------------------------------------------------------
 
-    def _record(self, turn: Turn, answers: Answers, took: float, predicted: float | None, empty: int) -> None:
-        metrics, bucket = self._metrics, turn.batch[0].entry.bucket
-        label, flops = size_class(bucket.height, bucket.width), self._device.flops(bucket)
-        metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
-        for _ in range(empty + sum(pending.was_empty for pending in turn.batch)):
+    def _record(self, bucket: Bucket, answers: Answers, size: int, empty: int) -> None:
+        metrics, label = self._metrics, size_class(bucket.height, bucket.width)
+        flops = self._device.flops(bucket)
+        for _ in range(empty + sum(pending.was_empty for pending, _ in answers)):
             metrics.empty_route()
-        self._isolated(len(turn.batch), [answer for _, answer in answers if isinstance(answer, Internal)])
+        self._isolated(size, [answer for _, answer in answers if isinstance(answer, Internal)])
         for _, answer in answers:
             if isinstance(answer, ServiceError):
                 continue

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -15,7 +17,7 @@ from service.core.types import Options, PredictResult, Priority, Quality, RouteC
 from service.engine.device import Work
 from service.metrics import Metrics
 from service.settings import Settings
-from tests.engine.tiny import Rigged, batching, count, held, predictor, request, same, until
+from tests.engine.tiny import PATIENCE, Rigged, batching, count, held, predictor, request, same, until
 
 FULL = RouteChoice(RoutePolicy.FULL)
 
@@ -56,6 +58,55 @@ async def test_what_gathers_while_the_device_is_busy_runs_together() -> None:
         answers = await asyncio.gather(first, *rest)
     assert [sorted(batch) for batch in device.batches] == [["first"], ["0", "1", "2", "3", "4"]]
     assert [answer.batch_size for answer in answers] == [1, 5, 5, 5, 5, 5]
+
+
+async def test_where_a_device_runs_a_batch_in_parts_each_part_is_answered_at_once() -> None:
+    device, answered = Rigged(), threading.Event()
+    device.rows = 1
+
+    def second_part_waits(works: Sequence[Work]) -> None:
+        if len(device.batches) == 3:
+            assert answered.wait(PATIENCE), "the first part's answer is held back by the second"
+
+    device.before_run = second_part_waits
+    async with batching(device) as batcher:
+        first = await held(device, batcher)
+        rest = [asyncio.create_task(batcher.predict(request(i))) for i in range(2)]
+        for task in rest:
+            task.add_done_callback(lambda task: answered.set())
+        await until(lambda: batcher.debug()["inflight"] == 3)
+        device.release()
+        answers = await asyncio.gather(first, *rest)
+    assert [len(batch) for batch in device.batches] == [1, 1, 1]
+    assert [answer.batch_size for answer in answers] == [1, 2, 2]
+
+
+async def test_a_client_that_leaves_before_its_part_of_the_batch_is_not_run() -> None:
+    device = Rigged()
+    device.rows = 1
+    async with batching(device) as batcher:
+        first = await held(device, batcher)
+        rest = [asyncio.create_task(batcher.predict(request(i))) for i in range(3)]
+        await until(lambda: batcher.debug()["inflight"] == 4)
+        gate = threading.Event()
+
+        def second_waits(works: Sequence[Work]) -> None:
+            if len(device.batches) == 2:
+                gate.wait(PATIENCE)
+
+        device.before_run = second_waits
+        device.release()
+        await until(lambda: len(device.batches) == 2)
+        (running,) = device.batches[1]
+        left = [task for i, task in enumerate(rest) if str(i) != running]
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
+        gate.set()
+        await first
+        await rest[int(running)]
+        await until(lambda: batcher.debug()["inflight"] == 0)
+    assert device.ran == ["first", running]
 
 
 async def test_two_sizes_that_come_alternately_run_in_batches_of_one_size() -> None:

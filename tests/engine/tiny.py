@@ -95,6 +95,7 @@ class Rigged:
         self.batches: list[list[str]] = []
         self.routed: list[str] = []
         self.freed = 0
+        self.rows = 1024  # so that a batch reaches `run` whole
         self.table: list[Measured] | None = None
 
     @property
