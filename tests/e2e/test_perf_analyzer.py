@@ -27,7 +27,7 @@ async def test_it_measures_a_batch_over(wire: list[str], tmp_path: Path) -> None
         await clients.run(
             clients.perf_analyzer,
             *("-m", "dmvfn", "-u", address, "-b", "2", "--shape", "FRAMES:2,48,64,3", "--concurrency-range", "2"),
-            *("-f", report, *SHORT, *wire),
+            *("-f", str(report), *SHORT, *wire),
         )
         [row] = csv.DictReader(report.read_text().splitlines())
         use = service.parts.usage.models["dmvfn"]

@@ -6,7 +6,7 @@ import asyncio
 import io
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -260,7 +260,7 @@ async def test_times_that_overflow_are_left_out() -> None:
         (pb.StreamStart(window=0), "start.window"),
         (pb.StreamStart(window=65), "start.window"),
         (pb.StreamStart(horizon=0), "start.options.steps"),
-        (pb.StreamStart(policy=9), "start.policy"),
+        (pb.StreamStart(policy=cast(pb.Policy, 9)), "start.policy"),
         (pb.StreamStart(options=pb.Options(steps=1)), "start.options.steps"),
         (pb.StreamStart(frame_deadline_ms=0), "start.frame_deadline_ms"),
     ],
