@@ -43,7 +43,7 @@ class ContainerSource:
     def __init__(self, file: Path | BinaryIO, *, max_pixels: int, sound: bool = True) -> None:
         self._max_pixels = max_pixels
         try:
-            container = av.open(str(file) if isinstance(file, Path) else file, options=SAFE)
+            container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
@@ -143,7 +143,11 @@ class ContainerSink:
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(f"cannot write {file}: {_reason(error)}") from error
         codec = _codec(suffix)
-        video = self._container.add_stream(codec, rate=info.rate, options=_QUALITY.get(codec, {}))
+        quality = _QUALITY.get(codec, {})
+        if streamed and codec == "libx264":
+            # Frames out of order would shift a fragmented file's pictures against its sound: it has no edit list.
+            quality = quality | {"tune": "zerolatency"}
+        video = self._container.add_stream(codec, rate=info.rate, options=quality)
         assert isinstance(video, VideoStream)
         assert isinstance(video.codec_context, VideoCodecContext)
         self._video = video
