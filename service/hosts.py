@@ -43,6 +43,8 @@ class Local:
 
         self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal)
         self.jobs = LocalJobs(settings, self.engine, metrics)
+        if settings.device_peak_flops:
+            metrics.device_peak(settings.dtype, settings.device_peak_flops)
 
     async def start(self) -> None:
         """Load the weights and warm up."""

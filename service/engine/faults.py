@@ -62,6 +62,8 @@ def isolate(
     `ran_out(n)` is told that n items did not fit the memory, before a smaller try (a single item gets one more).
     DeviceLost is raised where the device is broken.
     """
+    if not items:  # every caller has left meanwhile: halving nothing would never end
+        return []
     retried = False
     while True:
         try:

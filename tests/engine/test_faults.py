@@ -125,3 +125,12 @@ def test_a_broken_device_is_not_tried_again() -> None:
     with pytest.raises(DeviceLost):
         isolate(run, range(8), never)
     assert calls == [8]
+
+
+def test_nothing_to_run_is_never_run() -> None:
+    """All callers may have left before their batch ran, and half of nothing is nothing."""
+
+    def run(items: Sequence[int]) -> list[int | ServiceError]:
+        raise IndexError(f"a batch of {len(items)}")
+
+    assert isolate(run, [], lambda n: None) == []
