@@ -61,7 +61,8 @@ def load(
     if not index.is_file():
         _write(clips, data, index, progress)
     entries = json.loads(index.read_text())
-    flat = np.memmap(data, dtype=np.uint8, mode="r")
+    # Copy-on-write: torch refuses to wrap what cannot be written, and nothing here writes.
+    flat = np.memmap(data, dtype=np.uint8, mode="c")
     loaded = []
     for entry in entries:
         n, h, w = entry["shape"]

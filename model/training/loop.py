@@ -47,7 +47,7 @@ class Loop:
     def __init__(
         self, plan: Plan, network: DMVFN, batches: Batches, out: Path, place: Place, habits: Habits | None = None
     ) -> None:
-        self._plan, self._batches, self._out, self._place = plan, batches, out, place
+        self._plan, self._batches, self.out, self._place = plan, batches, out, place
         self._habits = habits or Habits()
         self._network: DMVFN = network.to(place.device).train()
         for parameter in self._network.parameters():
@@ -57,6 +57,7 @@ class Loop:
         self._vgg = VGG.load(plan.vgg_weights).to(place.device) if plan.vgg_weights else None
         self._held = validate.load(plan.validation) if plan.validation and place.leads else []
         self._phase = -1
+        self._means = Means()
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -69,8 +70,8 @@ class Loop:
     def run(self, until: int | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
         """Train to step `until` (or the end), or until `stopped` says so; the state is saved on the way out."""
         end = min(until if until is not None else self._plan.steps, self._plan.steps)
-        curves = Curves(self._out / "curves.csv", self.step) if self._place.leads else None
-        clock, means = Clock(self._habits.now, self.step, self._plan.steps), Means()
+        curves = Curves(self.out / "curves.csv", self.step) if self._place.leads else None
+        clock = Clock(self._habits.now, self.step, self._plan.steps)
         saved = self._habits.now()
         with ThreadPoolExecutor(1, "batches") as maker:
             coming = self._ask(maker, self.step, end)
@@ -79,10 +80,10 @@ class Loop:
                 phase = self._enter(self.step)
                 coming = self._ask(maker, self.step + 1, end)
                 outcome, figures = self._learn(batch, phase)
-                means.add(figures)
+                self._means.add(figures)
                 self.step += 1
-                if curves and (self.step % self._habits.log_every == 0 or self.step == end):
-                    self._tell(means.take(), curves, clock, phase)
+                if curves and (self.step % self._habits.log_every == 0 or self.step == self._plan.steps):
+                    self._tell(self._means.take(), curves, clock, phase)
                 last = self.step == end
                 if self._place.leads and (last or self._habits.now() - saved > self._habits.save_seconds):
                     self._save(batch, outcome, phase)
@@ -165,9 +166,9 @@ class Loop:
         about = checkpoint.Metadata(
             version=f"{self._plan.name}-{self.step}", training_data=_sources(self._plan), scores=scores
         )
-        checkpoint.save(self._mean, self._out / "dmvfn.safetensors", about)
+        checkpoint.save(self._mean, self.out / "dmvfn.safetensors", about)
         picture = sheet.sheet(batch.older, batch.newer, batch.target, outcome.frame, outcome.flow)
-        picture.save(self._out / "sheet.png")
+        picture.save(self.out / "sheet.png")
         self._save_state()
 
     def _save_state(self) -> None:
@@ -175,17 +176,19 @@ class Loop:
             "network": self._network.state_dict(),
             "mean": self._mean.state_dict(),
             "phase": self._phase,
+            "means": self._means.sums,
             "optimizers": self._optimizers.state() if self._phase >= 0 else [],
         }
-        state.save(self._out, self.step, _fingerprint(self._plan), tree, self._habits.part_bytes)
+        state.save(self.out, self.step, _fingerprint(self._plan), tree, self._habits.part_bytes)
 
     def _resume(self) -> None:
-        found = state.load(self._out, _fingerprint(self._plan))
+        found = state.load(self.out, _fingerprint(self._plan))
         if found is None:
             return
         self.step, tree = found
         self._network.load_state_dict(tree["network"])
         self._mean.load_state_dict(tree["mean"])
+        self._means = Means({name: (total, count) for name, (total, count) in tree["means"].items()})
         if tree["phase"] >= 0:
             self._begin(tree["phase"], fresh=False)
             self._optimizers.restore(tree["optimizers"])

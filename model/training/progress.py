@@ -14,19 +14,20 @@ COLUMNS = ("step", "phase", "loss", "gain_real", "gain_synthetic", "flow_error",
 class Means:
     """Running means of named figures since the last `take`."""
 
-    _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: By name, sum and count; part of a run's state, so that a stop within a line changes no curve.
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def add(self, figures: dict[str, float]) -> None:
         """Count one more value of each figure; a nan counts nothing."""
         for name, value in figures.items():
             if value == value:
-                total, count = self._sums.get(name, (0.0, 0))
-                self._sums[name] = (total + value, count + 1)
+                total, count = self.sums.get(name, (0.0, 0))
+                self.sums[name] = (total + value, count + 1)
 
     def take(self) -> dict[str, float]:
         """The means, and start over."""
-        means = {name: total / count for name, (total, count) in self._sums.items()}
-        self._sums = {}
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
         return means
 
 
