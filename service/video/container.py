@@ -73,24 +73,21 @@ class ContainerSource:
         frames = stream.frames or None
         if frames is None and self._container.duration:
             frames = int(self._container.duration / av.time_base * rate)
-        width, height = context.width, context.height
-        if self._turned():
-            width, height = height, width
-        return Info(width, height, rate, base, frames)
-
-    def _turned(self) -> bool:
-        """Whether a phone wrote it lying on its side; the frames themselves tell by how much."""
-        try:
-            self._first = next(self._container.decode(self._video), None)
-        except av.FFmpegError as error:
-            raise VideoError(f"the first frame cannot be decoded: {_reason(error)}") from error
-        if self._first is None:
-            raise VideoError("the file has no frames")
-        rotated = self._first.rotation % 180 == 90
-        self._container.seek(0)
-        return rotated
+        # Frames tell how a phone was held; the packets of sound before the first one are kept for later.
+        self._items = self._read()
+        self._begun: list[Item] = []
+        for item in self._items:
+            self._begun.append(item)
+            if isinstance(item, Timed):
+                return Info(item.frame.width, item.frame.height, rate, base, frames)
+        raise VideoError("the file has no frames")
 
     def __iter__(self) -> Iterator[Item]:
+        yield from self._begun
+        self._begun.clear()
+        yield from self._items
+
+    def _read(self) -> Iterator[Item]:
         last = -1
         streams = [self._video, *self.sounds]
         try:
