@@ -21,6 +21,11 @@ RECOVER_AFTER = 50
 HUSKS = 256
 
 
+#: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
+#: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
+CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of the queue and of a batch. `client_items` 0: none."""
@@ -69,6 +74,7 @@ class BatchQueue:
         self._wanted = [0.0] * CLASSES
         self._least = [0.0] * CLASSES
         self._free_at = 0.0
+        self._caution = 1.0
         self._caps: dict[Bucket, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -232,7 +238,7 @@ class BatchQueue:
         mine = entry.least + (client.work if client else 0.0)
         ahead = min(ahead, mine * (len(self._clients) + 1))
         batches = self.overhead * (1 + len(self._entries) // self.limits.max_batch)
-        return start + (ahead + batches + own) * (1 + self.margin), False
+        return start + ((ahead + batches) * self._caution + own) * (1 + self.margin), False
 
     # --- filling --------------------------------------------------------------------------------------------------
 
@@ -259,6 +265,7 @@ class BatchQueue:
                 self._leave(entry)
                 self._running[entry.id] = entry
                 entry.chosen = rung
+                self._caution = max(1.0, self._caution * CAUTION_DOWN)
                 batch.append(entry)
                 total, steps, earliest = total + rung.cost, longest, due
             if limit != "empty":
@@ -323,6 +330,7 @@ class BatchQueue:
                 self._leave(entry)
                 self._release(entry)
                 expired.append(entry)
+                self._caution = min(CAUTION_MOST, self._caution * CAUTION_UP)
             else:
                 heapq.heappush(self._latest, Key(latest, entry.seq, entry))
         self._husks += len(expired)

@@ -36,7 +36,8 @@ def resolve(now: float, asked_ms: float | None, *, default_ms: float, max_ms: fl
 
 def deadline_class(priority: Priority, budget: float) -> int:
     """Requests that may take turns: same priority, budgets (seconds) within a factor of two. Lower goes first."""
-    exponent = math.frexp(min(max(budget, SHORTEST), FOREVER))[1] - math.frexp(SHORTEST)[1]
+    # A hair more, since (now + 0.5) - now is not always 0.5 and must not change its class by that.
+    exponent = math.frexp(min(max(budget * (1 + 1e-6), SHORTEST), FOREVER))[1] - math.frexp(SHORTEST)[1]
     return int(priority) * CLASSES_PER_PRIORITY + exponent
 
 

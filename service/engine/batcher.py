@@ -230,9 +230,9 @@ class Batcher:
         if pending.future.done():
             return
         self._metrics.deadline_missed("queue" if self._line.leave(pending) else "late")
-        work = self._line.gauges(self._clock())[-1]
+        wait = max(self._line.gauges(self._clock())[-1], pending.entry.wanted)
         pending.future.set_exception(
-            DeadlineExceeded("the deadline passed before the answer was there", retry_after=work or None)
+            DeadlineExceeded("the deadline passed before the answer was there", retry_after=wait)
         )
         self._settle()
 

@@ -35,6 +35,7 @@ class Turn:
     take: Take
     batch: tuple[Pending, ...] = ()
     expired: tuple[Pending, ...] = ()
+    work: float = 0.0  #: predicted seconds of all that still waits and of the batch
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ class Line:
             for pending in batch:
                 pending.taken_at = now
             expired = tuple(self._pending[entry.id] for entry in take.expired)
-            return Turn(take, batch, expired)
+            return Turn(take, batch, expired, self.queue.work(now))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
         """They have run: the device is free and their clients may send more."""

@@ -111,7 +111,8 @@ class Worker:
             self._metrics.deadline_missed("queue")
         if turn.expired:
             late = "the deadline passed, or could no longer be met, while it waited"
-            self._reports.answered([(pending, DeadlineExceeded(late)) for pending in turn.expired])
+            wait = max(turn.work, 0.001)
+            self._reports.answered([(p, DeadlineExceeded(late, retry_after=wait)) for p in turn.expired])
         if turn.batch:
             self._run(turn, waiting)
 

@@ -43,6 +43,11 @@ def test_budgets_within_a_factor_of_two_share_a_class() -> None:
     assert classes[0] == classes[1] < classes[2] == classes[3] < classes[4]
 
 
+def test_the_noise_of_subtracting_times_does_not_change_a_class() -> None:
+    classes = {deadline.deadline_class(Priority.LIVE, (now + 0.5) - now) for now in (0.0, 0.1, 1234.56789, 1e6 / 7)}
+    assert len(classes) == 1
+
+
 @given(moments, budgets, budgets)
 def test_of_two_that_came_together_the_earlier_deadline_goes_first(now: float, one: float, other: float) -> None:
     first, second = sorted((one, other))
