@@ -1,0 +1,34 @@
+"""Winograd's F(4x4, 3x3): a 3x3 convolution as 36 small matrix products, a quarter of the multiplications.
+
+Here are the weights' transform and the sizes; the maps' transforms are compiled loops (`model.kernels`).
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Side of the square of outputs one tile yields, and of the products it takes.
+OUTPUTS, PRODUCTS = 4, 36
+
+_WEIGHTS = [
+    [1 / 4, 0, 0],
+    [-1 / 6, -1 / 6, -1 / 6],
+    [-1 / 6, 1 / 6, -1 / 6],
+    [1 / 24, 1 / 12, 1 / 6],
+    [1 / 24, -1 / 12, 1 / 6],
+    [0, 0, 1],
+]
+
+
+def weights(kernel: Tensor) -> Tensor:
+    """A convolution's OxIx3x3 -> 36xIxO, computed in float64 and rounded once."""
+    matrix = torch.tensor(_WEIGHTS, dtype=torch.float64, device=kernel.device)
+    transformed = torch.einsum("iy,ocyx,jx->ijco", matrix, kernel.double(), matrix)
+    return transformed.flatten(0, 1).to(kernel.dtype).contiguous()
+
+
+def tiles(height: int, width: int) -> int:
+    """How many tiles cover height x width pixels."""
+    return -(-height // OUTPUTS) * -(-width // OUTPUTS)
