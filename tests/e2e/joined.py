@@ -37,13 +37,6 @@ class Joined:
     grpc: str
 
 
-class _Quiet(uvicorn.Server):
-    """Leaves the process's signals alone."""
-
-    def install_signal_handlers(self) -> None:
-        """None."""
-
-
 def tiny() -> DMVFN:
     """Always the same network."""
     torch.manual_seed(11)
@@ -66,10 +59,12 @@ async def joined(**settings: Any) -> AsyncIterator[Joined]:
         log_config=None,
         access_log=False,
         ws_max_size=chosen.max_body_bytes,
+        lifespan="off",
         timeout_graceful_shutdown=2,
     )
-    http = _Quiet(config)
-    serving = asyncio.create_task(http.serve([listener]))
+    http = uvicorn.Server(config)
+    # Not serve(): it would take the test run's signal handlers.
+    serving = asyncio.create_task(http._serve([listener]))
     server = await rpc.start(parts)
     try:
         yield Joined(parts, server, f"http://127.0.0.1:{listener.getsockname()[1]}", f"127.0.0.1:{server.port}")

@@ -312,6 +312,39 @@ async def test_a_broken_stream_harms_no_other() -> None:
         assert await healthy.code() == grpc.StatusCode.OK
 
 
+@pytest.mark.parametrize("policy", [pb.POLICY_LATEST, pb.POLICY_ALL])
+async def test_a_reader_that_stalls_costs_bounded_memory(policy: pb.Policy) -> None:
+    """Frames and answers of 2 MB; the client writes without reading until HTTP/2 lets no more through."""
+    frames = [_raw(np.full((832, 832, 3), n, np.uint8), str(n)) for n in range(2)]
+    engine = SmallEngine()
+    async with served(engine) as s:
+        stream = s.ours.StreamPredict()
+        await stream.write(pb.StreamPredictRequest(start=pb.StreamStart(policy=policy, scene_cuts=False)))
+        sent = 0
+
+        async def push() -> None:
+            nonlocal sent
+            for _ in range(600):
+                await stream.write(pb.StreamPredictRequest(frame=frames[sent % 2]))
+                sent += 1
+
+        pushing = asyncio.ensure_future(push())
+        before = -1
+        while before != sent and not pushing.done():  # until nothing moves any more
+            before = sent
+            await asyncio.wait({pushing}, timeout=1.0)
+        # What is predicted must be kept until it is read: a few in the window, a few in the connection's buffers.
+        assert len(engine.asked) < 20
+        assert s.parts.streams.held <= frames[0].ByteSize()
+        if policy == pb.POLICY_ALL:
+            assert not pushing.done(), "lossless streams push back"
+        pushing.cancel()
+        stream.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        await _until(lambda: len(s.parts.streams) == 0)
+        assert s.parts.streams.held == 0
+
+
 async def test_streams_beyond_the_limit_are_refused_with_a_time_to_come_back() -> None:
     async with served(SmallEngine(), max_streams=1) as s:
         [stream] = await _open(s, 1)
