@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.grafana.panels import ROWS, Panel
+from deploy.grafana.panels import ROWS
+from deploy.grafana.query import Panel
 
 WIDTH = 24
 HEIGHTS = {"stat": 4, "timeseries": 8, "table": 8}
@@ -17,7 +18,7 @@ def dashboard() -> dict[str, Any]:
     return {
         "uid": "dmvfn",
         "title": "DMVFN",
-        "description": "Made by `python -m deploy.generate` from deploy/grafana/panels.py.",
+        "description": "Made by `python -m deploy.generate` from deploy/grafana/*.py.",
         "tags": ["dmvfn"],
         "schemaVersion": 39,
         "version": 1,

@@ -1,0 +1,58 @@
+# The service as one image: `serve`, `work`, `train`, `evaluate` are its commands.
+#   docker build -t dmvfn .                                       torch as the registry has it: on Linux with CUDA
+#   docker build --build-arg TORCH_INDEX=URL -t dmvfn:cpu .       torch from another index, such as PyTorch's for CPU
+# Both start from the same small Python: the CUDA build of torch brings CUDA's libraries as Python packages.
+ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN ["python", "-m", "venv", "/opt/dmvfn"]
+WORKDIR /src
+# torch first and in its own layer: it is most of the image and changes least.
+COPY requirements/torch.txt requirements/
+ARG TORCH_INDEX=
+RUN /opt/dmvfn/bin/pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements/torch.txt
+COPY requirements/service.txt requirements/
+RUN /opt/dmvfn/bin/pip install --quiet -r requirements/service.txt
+# Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
+COPY pyproject.toml README.md LICENSE ./
+COPY proto proto
+COPY model model
+COPY service service
+RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
+    && /opt/dmvfn/bin/pip uninstall --quiet --yes setuptools pip \
+    # Some packages carry sources for newer Pythons, which cannot be compiled here; nothing imports those.
+    && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
+
+FROM ${PYTHON_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="DMVFN" \
+      org.opencontainers.image.description="Two video frames in, the next frames out" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# Whatever could install something goes; what is left can only run.
+RUN groupadd --gid 10001 dmvfn \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dmvfn \
+    && rm -rf /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip /usr/local/bin/pip* \
+       /usr/local/bin/wheel /root/.cache
+COPY --from=build /opt/dmvfn /opt/dmvfn
+COPY deploy/image/dmvfn /opt/dmvfn/bin/
+ENV PATH=/opt/dmvfn/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CACHE_DIR=/tmp/numba \
+    DMVFN_HTTP_HOST=0.0.0.0 \
+    DMVFN_GRPC_HOST=0.0.0.0 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# By number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 8000 8001
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
+ENTRYPOINT ["/opt/dmvfn/bin/dmvfn"]
+CMD ["serve"]

@@ -1,0 +1,113 @@
+"""What lasts longer than a request or lies outside a process: streams, Redis, workers."""
+
+from __future__ import annotations
+
+from deploy.grafana.query import ONE, Panel, Query, Row, quantiles, rate
+
+ROWS = (
+    Row(
+        "Queue in Redis",
+        (
+            Panel(
+                "Items",
+                "short",
+                "Queued wait for a worker; leased are with one. Every front end reports the same queue.",
+                (
+                    Query(f"max by (queue) (dmvfn_redis_queue_items{{{ONE}}})", "queued {{queue}}"),
+                    Query(f"max by (queue) (dmvfn_redis_leased_items{{{ONE}}})", "leased {{queue}}"),
+                ),
+                stacked=True,
+            ),
+            Panel(
+                "Bytes of frames",
+                "bytes",
+                "Against Redis' maxmemory.",
+                (Query(f"max by (queue) (dmvfn_redis_queue_bytes{{{ONE}}})", "{{queue}}"),),
+            ),
+            Panel(
+                "Age of the oldest, and work predicted",
+                "s",
+                "A minute of age pages; work is what KEDA scales on.",
+                (
+                    Query(f"max by (queue) (dmvfn_redis_oldest_age_seconds{{{ONE}}})", "age {{queue}}"),
+                    Query(f"max by (queue) (dmvfn_redis_work_seconds{{{ONE}}})", "work {{queue}}"),
+                ),
+            ),
+            Panel(
+                "Workers alive, dead letters kept",
+                "short",
+                "As Redis knows them.",
+                (
+                    Query(f"max by (queue) (dmvfn_redis_workers{{{ONE}}})", "workers {{queue}}"),
+                    Query(f"max by (queue) (dmvfn_redis_dead_letters_kept{{{ONE}}})", "dead letters {{queue}}"),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Streams",
+        (
+            Panel(
+                "Open streams",
+                "short",
+                "By transport.",
+                (Query(f"sum by (transport) (dmvfn_streams_active{{{ONE}}})", "{{transport}}"),),
+            ),
+            Panel(
+                "Frames that came in",
+                "ops",
+                "dropped: late under `latest`; scene_cut and reset begin a new pair.",
+                (Query(rate("dmvfn_stream_frames_total", "outcome"), "{{outcome}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "To the first answer",
+                "s",
+                "From the opening of a stream.",
+                quantiles("dmvfn_first_frame_seconds", 0.5, 0.99),
+            ),
+        ),
+    ),
+    Row(
+        "Workers and jobs",
+        (
+            Panel(
+                "Ready by role",
+                "short",
+                "Servers and workers that take work.",
+                (Query('sum by (role) (dmvfn_ready{job="dmvfn"})', "{{role}}"),),
+            ),
+            Panel(
+                "Claimed again, refused, given up",
+                "ops",
+                "redelivered: a worker died; lease lost: one stood still; dead letters: see `python -m service jobs`.",
+                (
+                    Query(rate("dmvfn_redis_redeliveries_total"), "redelivered"),
+                    Query(rate("dmvfn_redis_lease_lost_total"), "lease lost"),
+                    Query(rate("dmvfn_redis_dead_letters_total"), "dead letters"),
+                ),
+            ),
+            Panel(
+                "Memory of processes",
+                "bytes",
+                "Resident, by process.",
+                (Query(f"process_resident_memory_bytes{{{ONE}}}", "{{instance}}"),),
+            ),
+            Panel(
+                "What runs",
+                "short",
+                "Version, model and device of each process.",
+                (
+                    Query(
+                        f"count by (version, torch) (dmvfn_build_info{{{ONE}}})", "service {{version}} torch {{torch}}"
+                    ),
+                    Query(
+                        f"count by (version, device, dtype) (dmvfn_model_info{{{ONE}}})",
+                        "model {{version}} {{device}} {{dtype}}",
+                    ),
+                ),
+                "table",
+            ),
+        ),
+    ),
+)
