@@ -1,22 +1,53 @@
-# One-line verbs; the work is in scripts/. `make serve` and `make test` need nothing but Python 3.11+.
+# One-line verbs; the work is in scripts/ and in the packages. `make serve` and `make test` need nothing but Python 3.11+.
 VENV ?= .venv
 PYTHON ?= python3
+PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check bench proto train evaluate coverage chaos soak fuzz v2-clients deploy-check client clean
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos fuzz \
+	v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
 install:         ## a .venv with what the service needs, pinned
 	@scripts/install service
-install-dev:     ## the same, and what tests and checks need
+install-dev:     ## the same, and what tests, training and checks need
 	@scripts/install dev
+
 serve: install   ## start the service: HTTP on DMVFN_HTTP_PORT (8000), gRPC on DMVFN_GRPC_PORT (8001)
-	@exec $(VENV)/bin/python -m service serve
+	@exec $(PY) -m service serve
 worker: install  ## start a worker for DMVFN_REDIS_URL
-	@exec $(VENV)/bin/python -m service work
+	@exec $(PY) -m service work
+
 test: install-dev   ## checks, then every test that runs by default (under 10 minutes on 2 cores)
 	@scripts/check
 	@scripts/test
 check: install-dev  ## ruff, mypy strict
 	@scripts/check
+coverage: install-dev   ## the default tests with branch coverage
+	@scripts/test --cov --cov-report=term:skip-covered
+
+proto: install-dev  ## generate the code of the contracts under proto/
+	@scripts/proto
+docs: install    ## rewrite the parts of docs/ that come from code
+	@scripts/docs
+lock:            ## write requirements/*.txt from requirements/*.in
+	@scripts/lock
+
+train: install-dev  ## train: make train RUN=model/training/runs/NAME.toml [ARGS=...]
+	@$(PY) -m model train $(RUN) $(ARGS)
+evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
+	@$(PY) -m model evaluate $(CLIPS) $(ARGS)
+
+bench: install-dev  ## every benchmark, one after the other
+	@scripts/bench
+chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
+	@$(PY) -m tests.chaos.run --jobs 1000
+fuzz: install-dev   ## a million hostile inputs at every parser of the door
+	@$(PY) -m tests.fuzz 1000000
+v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
+	@scripts/v2-clients && $(PY) -m pytest -q tests/e2e/test_tritonclient.py tests/e2e/test_perf_analyzer.py
+deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
+	@scripts/deploy-check
+clean:           ## remove what the other verbs made
+	@rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.parts import Parts
 from service.rest import app as rest
 from service.rest import oip, pages, stream
+from service.rest.wire import BoundedProtocol
 from service.rpc import server as rpc
 from service.settings import Settings
 from service.tracing import Tracer
@@ -132,6 +133,8 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:
         metrics = make_metrics()
+        # Clients were counted at the door; here the items of one client may fill the device.
+        settings = settings.replace(max_client_items=0)
         host = Local(settings, metrics, stop.fatal)
         gate = Gate(host.engine)
         parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
@@ -166,7 +169,8 @@ async def _serve(
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
     parts = Parts(settings, gate, codecs, metrics)
-    web = rest.build(parts, (oip.router(parts), stream.router(parts), pages.router(parts)), jobs=host.jobs, tracer=tracer)
+    extra = (oip.router(parts), stream.router(parts), pages.router(parts))
+    web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener), _grpc(parts) as calls:
         port = listener.getsockname()[1]
         if await _started(host, stop):
@@ -253,6 +257,7 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
     """HTTP is served while this lasts."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -60,31 +60,18 @@ class Remote:
     """Workers elsewhere, found through Redis; jobs outlive this process."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        from service.jobs.engine import RemoteEngine
-        from service.jobs.front import Front
-        from service.jobs.hooks import HookSender
-        from service.jobs.store import RemoteJobs
+        from service.jobs import remote
 
-        self._front = Front(settings)
-        self.engine = RemoteEngine(settings, self._front, metrics)
-        self.jobs = RemoteJobs(settings, self._front)
-        self._hooks = HookSender(settings, self._front, metrics) if settings.webhook_prefixes else None
-        self._delivering: asyncio.Task[None] | None = None
-        metrics.watch(self._front.gauges)
+        self.engine = remote.Remote(settings, metrics)
+        self.jobs = self.engine.jobs
 
     async def start(self) -> None:
-        """Does not wait for Redis or workers: readiness tells."""
-        await self._front.start()
-        if self._hooks is not None:
-            self._delivering = asyncio.create_task(self._hooks.run())
+        """Returns when Redis is there and a worker has been seen; readiness tells meanwhile."""
+        await self.engine.start()
 
     async def close(self) -> None:
         """Withdrawals under way reach Redis first."""
-        if self._delivering is not None:
-            self._delivering.cancel()
-            await asyncio.gather(self._delivering, return_exceptions=True)
         await self.engine.close()
-        await self._front.stop()
 
 
 class Gate:
