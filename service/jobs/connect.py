@@ -6,6 +6,7 @@ these clients wait and reconnect themselves.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -102,3 +103,12 @@ def waits(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
     while True:
         yield wait * (0.5 + rng.random())
         wait = min(longest, wait * 2)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks until they have ended. Once is not enough: redis-py 8.1 can lose one while it connects."""
+    open_tasks = {task for task in tasks if not task.done()}
+    while open_tasks:
+        for task in open_tasks:
+            task.cancel()
+        _, open_tasks = await asyncio.wait(open_tasks, timeout=0.1)

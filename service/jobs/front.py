@@ -21,7 +21,7 @@ import redis
 from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.jobs import scripts, wire
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, waits
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, waits
 from service.jobs.keys import GROUP, Keys
 from service.settings import Settings
 
@@ -89,7 +89,6 @@ class Front:
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ModelInfo | None = None
     _away: bool = True
-    _stopped: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -109,10 +108,7 @@ class Front:
 
     async def stop(self) -> None:
         """Leaves; calls still waiting are the caller's to end first."""
-        self._stopped = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         with contextlib.suppress(*LOST):
             await self.client.unlink(self.keys.front(self.name), self.keys.reply(self.name))
         await self.client.aclose()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
+from service.jobs.connect import end
 from service.jobs.engine import RemoteEngine
 from service.jobs.front import Front
 from service.jobs.hooks import HookSender
@@ -58,7 +59,6 @@ class Remote:
     async def close(self) -> None:
         """To be called once, also after a start that never ended."""
         if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            await end(self._sending)
         await self._engine.close()
         await self._front.stop()

@@ -23,7 +23,7 @@ from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
 from service.jobs.claims import Claims, Item, Work
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, waits
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, end, waits
 from service.jobs.leases import Lease, Leases
 from service.metrics import Metrics
 from service.settings import Settings
@@ -90,9 +90,7 @@ class Worker:
             sound = await self._work()
             await self._drain()
         finally:
-            for chore in chores:
-                chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
+            await end(*chores)
             await asyncio.to_thread(self._leases.stop)
             await self._client.aclose()
         return sound
