@@ -32,7 +32,7 @@ SAFE = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf",
 }
 #: Written so that it can be played while it is being sent, and without seeking back.
-FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+FRAGMENTED = {"movflags": "frag_keyframe+delay_moov+default_base_moof"}
 #: Sound that waits for its pictures is held by the muxer, seconds.
 _MAX_INTERLEAVE = {"max_interleave_delta": "10000000"}
 
@@ -142,8 +142,8 @@ class ContainerSink:
         codec = _codec(suffix)
         quality = _QUALITY.get(codec, {})
         if streamed and codec == "libx264":
-            # Frames out of order would shift a fragmented file's pictures against its sound: it has no edit list.
-            quality = quality | {"tune": "zerolatency"}
+            # A fragment ends at a key frame: often enough that what is made is also sent.
+            quality = quality | {"tune": "zerolatency", "g": "30"}
         video = self._container.add_stream(codec, rate=info.rate, options=quality)
         assert isinstance(video, VideoStream)
         assert isinstance(video.codec_context, VideoCodecContext)
