@@ -14,9 +14,7 @@ from model import checkpoint
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
-    parser.add_argument(
-        "source", type=Path, help="a .safetensors, or a published .pkl or .pth (read safely)"
-    )
+    parser.add_argument("source", type=Path, help="a .safetensors, or a published .pkl or .pth (read safely)")
     parser.add_argument("target", type=Path, help="the .safetensors to write")
     parser.add_argument("--half", action="store_true", help="store float16: half the size, relative precision 1e-3")
     parser.add_argument("--version", help="name of these weights, reported by the service")

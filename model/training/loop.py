@@ -53,6 +53,7 @@ class Loop:
         for parameter in self._network.parameters():
             if parameter.dim() == 4:  # kernels: convolutions are fastest channels_last, on CPUs and GPUs
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        processes.share(self._network, place)
         self._mean: DMVFN = copy.deepcopy(self._network).eval().requires_grad_(False)
         self._vgg = VGG.load(plan.vgg_weights).to(place.device) if plan.vgg_weights else None
         self._held = validate.load(plan.validation) if plan.validation and place.leads else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,14 @@ def anyone(flag: bool, place: Place) -> bool:
     said = torch.tensor([float(flag)], device=place.device)
     dist.all_reduce(said, op=dist.ReduceOp.MAX)
     return bool(said.item())
+
+
+@torch.no_grad()
+def share(network: nn.Module, place: Place) -> None:
+    """Give every process the leader's weights: the running mean of the weights starts from them, too."""
+    if place.world > 1:
+        for tensor in network.state_dict().values():
+            dist.broadcast(tensor, src=0)
 
 
 def wait(place: Place) -> None:
