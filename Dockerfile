@@ -14,6 +14,11 @@ ARG TORCH_INDEX=
 RUN /opt/dmvfn/bin/pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements/torch.txt
 COPY requirements/service.txt requirements/
 RUN /opt/dmvfn/bin/pip install --quiet -r requirements/service.txt
+# `train` and `evaluate` read and compare videos; 0 leaves their libraries out of an image that only serves.
+ARG TRAINING=1
+COPY requirements/dev.txt requirements/
+RUN [ "$TRAINING" != 1 ] \
+    || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt av opencv-python-headless matplotlib
 # Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
@@ -44,6 +49,7 @@ ENV PATH=/opt/dmvfn/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
+    MPLCONFIGDIR=/tmp/matplotlib \
     DMVFN_HTTP_HOST=0.0.0.0 \
     DMVFN_GRPC_HOST=0.0.0.0 \
     NVIDIA_VISIBLE_DEVICES=all \
