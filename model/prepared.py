@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model import geometry, winograd
 from model.config import ModelConfig
-from model.folded import LANES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
+from model.folded import LANES, VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
 from model.network import DMVFN
 from model.routing import normalise
 
@@ -50,7 +50,8 @@ def of(network: DMVFN, *frames: Tensor) -> Prepared | None:
     parameters = list(network.parameters())
     if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in (*frames, *parameters)):
         return None
-    if not available(network.config):
+    # Under autocast (a smaller type was asked for) torch would hand the compiled loops tensors of that type.
+    if torch.is_autocast_enabled("cpu") or not available(network.config):
         return None
     version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
     with _turn:
@@ -126,24 +127,24 @@ class Prepared:
     def blend(self, older: Tensor, newer: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         frame = torch.empty_like(older, memory_format=torch.contiguous_format)
-        state = torch.cat((flow, mask), 1).permute(0, 2, 3, 1).contiguous()
+        state = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, VALUES - 5, 1, 1))
         height, width = older.shape[2:]
-        nothing = np.zeros(5, np.float32)
+        nothing = np.zeros(VALUES, np.float32)
         with _turn:
             self._threads()
             gather, seen = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
             for i in range(len(older)):
                 self._frames.load(older[i].numpy(), newer[i].numpy(), gather, seen)
                 rest = flow[i].contiguous().numpy(), mask[i].contiguous().numpy()
-                self._frames.blend(state[i].numpy(), nothing, gather, frame[i].numpy(), *rest)
+                self._frames.blend(state[i].contiguous().numpy(), nothing, gather, frame[i].numpy(), *rest)
         return frame
 
     def _estimate(self, older: Tensor, newer: Tensor, blocks: Sequence[FoldedBlock]) -> tuple[Array, Array, Array]:
-        """Frames 3xhxw through `blocks` -> both frames 2xHxWx4, flow and mask HxWx5, and what to add to these."""
+        """Frames 3xhxw through `blocks` -> both frames 2xHxWx4, flow and mask Hx(W+2)x6, and what to add to these."""
         height, width = (geometry.padded(side) for side in older.shape[1:])
         gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
         self._frames.load(older.numpy(), newer.numpy(), gather, frames)
-        state, bias = self._room("state", height, width, 5), np.zeros(5, np.float32)
+        state, bias = self._room("state", height, width + 2, VALUES), np.zeros(VALUES, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
             seen = frames
@@ -187,13 +188,13 @@ class Prepared:
         """A 3x3 convolution of hxwxI, its PReLU, plus `residual` -> hxwxO in the room `name`."""
         height, width, channels = maps.shape
         count, outputs = winograd.tiles(height, width), layer.weight.shape[2]
-        strips = self._room("strips", self._workers, 7, (width + 5) * channels)
+        strips = self._room("strips", self._workers, 7, (width + 7) * channels)
         tiles = self._room("tiles", winograd.PRODUCTS, count, channels)
         products = self._room("products", winograd.PRODUCTS, count, outputs)
         self._tiles.winograd_input(maps, strips, tiles)
         torch.bmm(torch.from_numpy(tiles), layer.weight, out=torch.from_numpy(products))
         out = self._room(name, height, width, outputs)
-        room = self._room("untiled", self._workers, 10, 4 * outputs)
+        room = self._room("untiled", self._workers, 7 * (width + 3) * outputs)
         self._tiles.winograd_output(products, layer.activation, residual, room, out)
         return out
 

@@ -129,7 +129,7 @@ class Predictor:
         return self._flops[bucket]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
-        """Time one block, all blocks, a routed frame and a batch of each size; the first run of each is not timed."""
+        """Time one block, all blocks, a routed frame and a batch of each size, each after a run that is not timed."""
         blocks = self._network.config.blocks
         one = tuple(i == 0 for i in range(blocks))
         full = (True,) * blocks
@@ -137,7 +137,9 @@ class Predictor:
         for height, width in sizes:
             noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
             previous, current = (Frame(np.ascontiguousarray(picture)) for picture in noise)
-            for route, count in ((one, 1), (full, 1), (None, 1), (full, min(4, self._largest_batch))):
+            several = min(4, self._largest_batch, self.rows)
+            rows: list[tuple[Route | None, int]] = [(one, 1), (full, 1), (None, 1)]
+            for route, count in rows + ([(full, several)] if several > 1 else []):
                 choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
                 request = PredictRequest("warm-up", previous, current, Options(route=choice))
                 works = [Work(request, route)] * count
