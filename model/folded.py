@@ -20,8 +20,9 @@ Array = npt.NDArray[np.float32]
 
 #: Channels are padded with zeros to whole vectors of the processor.
 LANES = 8
-#: One 4x4 window of five values: what one pixel adds to the transposed convolution's output.
-WINDOW = 80
+#: A pixel of flow and mask with one unused place, and the 4x4 window of them that the last layer adds to.
+VALUES = 6
+WINDOW = 16 * VALUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,9 @@ class FoldedBlock:
     squeeze: Products
     spatial: tuple[Convolution, Convolution]
     spatial_first: Convolution
-    taps: Tensor  #: (squeezed channels)x80
-    spatial_taps: Array  #: 8x80
-    bias: Array  #: 5
+    taps: Tensor  #: (squeezed channels)x96
+    spatial_taps: Array  #: 8x96
+    bias: Array  #: 6
 
 
 def fold(block: VoxelFlowBlock) -> FoldedBlock:
@@ -74,7 +75,7 @@ def fold(block: VoxelFlowBlock) -> FoldedBlock:
     spatial, spatial_second = _parts(block.conv1, 0), _parts(block.convblock1, 0)
     squeezed = len(block.conv_sq.get_parameter("0.bias"))
     # The transposed convolution's I x 5 x ky x kx, in the order its windows lie in the state: ky, kx, value.
-    last = block.lastconv.weight.detach().permute(0, 2, 3, 1).reshape(-1, WINDOW)
+    last = F.pad(block.lastconv.weight.detach().permute(0, 2, 3, 1), (0, 1)).reshape(-1, WINDOW)
     bias = block.lastconv.bias
     assert bias is not None
     return FoldedBlock(
@@ -91,7 +92,7 @@ def fold(block: VoxelFlowBlock) -> FoldedBlock:
         spatial_first=_direct(_without_state(spatial), 2),
         taps=_pad(last[:squeezed], 0).contiguous(),
         spatial_taps=_pad(last[squeezed:], 0).contiguous().numpy(),
-        bias=bias.detach().clone().numpy(),
+        bias=F.pad(bias.detach(), (0, 1)).numpy(),
     )
 
 

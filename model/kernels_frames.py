@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.compiled import F1, F2, F3, F4, FRAME, ONE, QUARTER, ZERO, inlined, kernel, prange
+from model.folded import VALUES, WINDOW
 
 
 @inlined
@@ -74,59 +75,51 @@ def _join_band(band: Any, taps: Any, factor: Any, spatial: Any, weights: Any, ro
     height, width = spatial.shape[0], spatial.shape[1]
     low_height, low_width = taps.shape[0], taps.shape[1]
     bands = room.shape[0]
-    line = 10 * width
     first, after = band * height // bands, (band + 1) * height // bands
-    mixed, window = room[band, 0, : low_width * 80], room[band, 1, :80]
-    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
-    w4, w5, w6, w7 = weights[4], weights[5], weights[6], weights[7]
+    mixed, window = room[band, 0, : low_width * WINDOW], room[band, 1, :WINDOW]
+    # Flat, so that the compiler sees one array behind all eight rows and need not check each for overlap.
+    w = weights.reshape(-1)
     for y in range(max(0, first - 1), min(height, after + 1)):
-        at = max((y + 0.5) / factor - 0.5, ZERO)
+        at = max((y + 0.5) / factor - 0.5, 0.0)
         upper = min(int(at), low_height - 1)
         lower = min(upper + 1, low_height - 1)
         share = np.float32(at - upper)
         above, below = taps[upper].reshape(-1), taps[lower].reshape(-1)
-        for k in range(low_width * 80):
+        for k in range(low_width * WINDOW):
             mixed[k] = above[k] + share * (below[k] - above[k])
         for x in range(width):
-            at_x = max((x + 0.5) / factor - 0.5, ZERO)
+            at_x = max((x + 0.5) / factor - 0.5, 0.0)
             left = min(int(at_x), low_width - 1)
             right = min(left + 1, low_width - 1)
             share_x = np.float32(at_x - left)
-            a, b = mixed[left * 80 : left * 80 + 80], mixed[right * 80 : right * 80 + 80]
+            a, b = mixed[left * WINDOW : (left + 1) * WINDOW], mixed[right * WINDOW : (right + 1) * WINDOW]
             seen = spatial[y, x]
-            for k in range(80):
-                window[k] = a[k] + share_x * (b[k] - a[k])
             s0, s1, s2, s3 = seen[0], seen[1], seen[2], seen[3]
-            for k in range(80):
-                window[k] += s0 * w0[k] + s1 * w1[k] + s2 * w2[k] + s3 * w3[k]
             s4, s5, s6, s7 = seen[4], seen[5], seen[6], seen[7]
-            for k in range(80):
-                window[k] += s4 * w4[k] + s5 * w5[k] + s6 * w6[k] + s7 * w7[k]
-            # The window's four pixels of a row, five values each, lie side by side in the state too.
-            begin, skip = 10 * x - 5, 0
-            count = 20
-            if x == 0:
-                begin, skip, count = 0, 5, 15
-            count = min(count, line - begin)
+            for k in range(WINDOW):
+                near = a[k] + share_x * (b[k] - a[k])
+                early = s0 * w[k] + s1 * w[WINDOW + k] + s2 * w[2 * WINDOW + k] + s3 * w[3 * WINDOW + k]
+                late = s4 * w[4 * WINDOW + k] + s5 * w[5 * WINDOW + k] + s6 * w[6 * WINDOW + k] + s7 * w[7 * WINDOW + k]
+                window[k] = near + early + late
+            # The window's four pixels of a row lie side by side in the state too.
             for dy in range(4):
                 row = 2 * y - 1 + dy
                 if 2 * first <= row < 2 * after:
-                    out = state[row].reshape(-1)[begin : begin + count]
-                    values = window[dy * 20 + skip : dy * 20 + skip + count]
-                    for k in range(count):
+                    out = state[row].reshape(-1)[2 * x * VALUES : 2 * x * VALUES + 4 * VALUES]
+                    values = window[dy * 4 * VALUES : (dy + 1) * 4 * VALUES]
+                    for k in range(4 * VALUES):
                         out[k] += values[k]
 
 
 @kernel(f"{F3}, int64, {F3}, {F2}, {F3}, {F3}")
 def join(taps: Any, factor: Any, spatial: Any, weights: Any, room: Any, state: Any) -> None:
-    """Adds the last transposed convolution's output, without bias, to state HxWx5.
+    """Adds the last transposed convolution's output, without bias, to state Hx(W+2)x6.
 
-    taps: (H/2f)x(W/2f)x80, the motion half already multiplied by the kernel, one 4x4x5 window a pixel; it is
-    upsampled here by f (bilinear, half-pixel centres; f = 1 is no upsampling). spatial: (H/2)x(W/2)x8 with its
-    weights 8x80. room: bands x 2 x (W/2f)*80 or more; the first side is the number of bands shared by threads.
+    taps: (H/2f)x(W/2f)x96, the motion half already multiplied by the kernel, one 4x4x6 window a pixel; it is
+    upsampled here by f (bilinear, half-pixel centres). spatial: (H/2)x(W/2)x8 with its weights 8x96. room: bands
+    x 2 x (W/2f)*96 or more; the first side is the number of bands shared by threads.
     """
-    bands = room.shape[0]
-    for band in prange(bands):
+    for band in prange(room.shape[0]):
         _join_band(np.int64(band), taps, factor, spatial, weights, room, state)
 
 
@@ -151,7 +144,7 @@ def _sample(image: Any, x: Any, y: Any, out: Any) -> None:
 @inlined
 def _advance_row(y: Any, state: Any, bias: Any, gather: Any, seen: Any, first: Any) -> None:
     for x in range(seen.shape[1]):
-        s, out = state[y, x], seen[y, x]
+        s, out = state[y, x + 1], seen[y, x]
         fx, fy, gx, gy = s[0] + bias[0], s[1] + bias[1], s[2] + bias[2], s[3] + bias[3]
         if first:
             for k in range(3):
@@ -165,7 +158,7 @@ def _advance_row(y: Any, state: Any, bias: Any, gather: Any, seen: Any, first: A
 
 @kernel(f"{F3}, {F1}, {F4}, {F3}, boolean")
 def advance(state: Any, bias: Any, gather: Any, seen: Any, first: Any) -> None:
-    """state HxWx5 (flow, mask; bias 5 still to be added) -> what the next block sees, HxWx17.
+    """state Hx(W+2)x6 (flow, mask; bias 6 still to be added) -> what the next block sees, HxWx17.
 
     Channels: older, newer, both warped by the flow, mask, flow. The frames are written only where `first`.
     """
@@ -177,7 +170,7 @@ def advance(state: Any, bias: Any, gather: Any, seen: Any, first: Any) -> None:
 def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
     older, newer = np.empty(3, np.float32), np.empty(3, np.float32)
     for x in range(frame.shape[2]):
-        s = state[y, x]
+        s = state[y, x + 1]
         for k in range(4):
             flow[k, y, x] = s[k] + bias[k]
         logit = s[4] + bias[4]
@@ -192,7 +185,7 @@ def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any
 
 @kernel(f"{F3}, {F1}, {F4}, {F3}, {F3}, {F3}")
 def blend(state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
-    """state HxWx5 and gather 2xHxWx4 -> frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W."""
+    """state Hx(W+2)x6 and gather 2xHxWx4 -> frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W."""
     for y in prange(frame.shape[1]):
         _blend_row(np.int64(y), state, bias, gather, frame, flow, mask)
 

@@ -37,46 +37,42 @@ def _input_row(i: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, out: Any)
 
 
 @inlined
-def _winograd_input_row(ty: Any, maps: Any, strip: Any, tiles: Any) -> None:
+def _winograd_input_row(ty: Any, maps: Any, room: Any, tiles: Any) -> None:
     height, width, channels = maps.shape
     across = (width + 3) // 4
-    flat = maps.reshape(height, width * channels)
-    zeros = strip[6]
-    zeros[:] = ZERO
-    top = 4 * ty - 1
-    a = flat[top] if top >= 0 else zeros[: width * channels]
-    b = flat[top + 1]
-    c = flat[top + 2] if top + 2 < height else zeros[: width * channels]
-    d = flat[top + 3] if top + 3 < height else zeros[: width * channels]
-    e = flat[top + 4] if top + 4 < height else zeros[: width * channels]
-    f = flat[top + 5] if top + 5 < height else zeros[: width * channels]
+    # Columns of equal remainder by 4 lie together: then the six columns of all tiles are six contiguous runs.
+    phase, run = (across + 1) * channels, across * channels
     for i in range(6):
-        strip[i, :channels] = ZERO
-        strip[i, (width + 1) * channels :] = ZERO
-        _input_row(i, a, b, c, d, e, f, strip[i, channels : (width + 1) * channels])
-    for tx in range(across):
-        tile, start = ty * across + tx, 4 * tx * channels
-        for i in range(6):
-            window = strip[i, start : start + 6 * channels]
-            p, q, r = window[:channels], window[channels : 2 * channels], window[2 * channels : 3 * channels]
-            s, t, u = (
-                window[3 * channels : 4 * channels],
-                window[4 * channels : 5 * channels],
-                window[5 * channels : 6 * channels],
-            )
-            for j in range(6):
-                _input_row(j, p, q, r, s, t, u, tiles[i * 6 + j, tile])
+        row, strip = 4 * ty - 1 + i, room[i]
+        strip[: 4 * phase] = ZERO
+        if 0 <= row < height:
+            for x in range(width):
+                start = ((x + 1) % 4) * phase + ((x + 1) // 4) * channels
+                source, out = maps[row, x], strip[start : start + channels]
+                for k in range(channels):
+                    out[k] = source[k]
+    down = room[6, : 4 * phase]
+    a, b, c = room[0, : 4 * phase], room[1, : 4 * phase], room[2, : 4 * phase]
+    d, e, f = room[3, : 4 * phase], room[4, : 4 * phase], room[5, : 4 * phase]
+    for i in range(6):
+        _input_row(i, a, b, c, d, e, f, down)
+        p, q = down[:run], down[phase : phase + run]
+        r, s = down[2 * phase : 2 * phase + run], down[3 * phase : 3 * phase + run]
+        t, u = down[channels : channels + run], down[phase + channels : phase + channels + run]
+        for j in range(6):
+            out = tiles[i * 6 + j].reshape(-1)[ty * run : (ty + 1) * run]
+            _input_row(j, p, q, r, s, t, u, out)
 
 
 @kernel(f"{F3}, {F3}, {F3}")
-def winograd_input(maps: Any, strips: Any, tiles: Any) -> None:
-    """maps hxwxC -> tiles 36xTxC, T = ceil(h/4) * ceil(w/4). strips: room for each thread, 7 x L, L >= (w+5)*C.
+def winograd_input(maps: Any, room: Any, tiles: Any) -> None:
+    """maps hxwxC -> tiles 36xTxC, T = ceil(h/4) * ceil(w/4). room: for each thread 7 x 4*(ceil(w/4)+1)*C.
 
     Zero padding of one pixel, as the 3x3 convolution has. First down the columns for a whole strip of
-    six rows, then along the rows tile by tile.
+    six rows, then along the rows.
     """
     for ty in prange((maps.shape[0] + 3) // 4):
-        _winograd_input_row(np.int64(ty), maps, strips[get_thread_id()], tiles)
+        _winograd_input_row(np.int64(ty), maps, room[get_thread_id()], tiles)
 
 
 @inlined
@@ -96,35 +92,40 @@ def _output_rows(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, out: Any) -> No
 @inlined
 def _winograd_output_row(ty: Any, tiles: Any, activation: Any, residual: Any, room: Any, maps: Any) -> None:
     height, width, channels = maps.shape
-    across = (width + 3) // 4
+    run = (width + 3) // 4 * channels
     bias, slope = activation[0], activation[1]
-    half = room[:6].reshape(6, 4, channels)
-    done = room[6:].reshape(4, 4, channels)
-    for tx in range(across):
-        t = ty * across + tx
-        for j in range(6):
-            _output_rows(
-                tiles[j, t], tiles[6 + j, t], tiles[12 + j, t], tiles[18 + j, t], tiles[24 + j, t],
-                tiles[30 + j, t], half[j],
-            )  # fmt: skip
-        for i in range(min(4, height - 4 * ty)):
-            _output_rows(half[0, i], half[1, i], half[2, i], half[3, i], half[4, i], half[5, i], done[i])
-            for j in range(min(4, width - 4 * tx)):
-                source, out = done[i, j], maps[4 * ty + i, 4 * tx + j]
-                for k in range(channels):
-                    value = source[k] + bias[k]
-                    out[k] = value if value > ZERO else slope[k] * value
-                if residual.shape[0]:
-                    more = residual[4 * ty + i, 4 * tx + j]
-                    for k in range(channels):
-                        out[k] += more[k]
+    half = room[: 24 * run].reshape(6, 4, run)
+    done = room[24 * run : 28 * run].reshape(4, run)
+    first, after = ty * run, (ty + 1) * run
+    for j in range(6):
+        _output_rows(
+            tiles[j].reshape(-1)[first:after],
+            tiles[6 + j].reshape(-1)[first:after],
+            tiles[12 + j].reshape(-1)[first:after],
+            tiles[18 + j].reshape(-1)[first:after],
+            tiles[24 + j].reshape(-1)[first:after],
+            tiles[30 + j].reshape(-1)[first:after],
+            half[j],
+        )
+    for i in range(min(4, height - 4 * ty)):
+        _output_rows(half[0, i], half[1, i], half[2, i], half[3, i], half[4, i], half[5, i], done)
+        for x in range(width):
+            start = x // 4 * channels
+            source, out = done[x % 4, start : start + channels], maps[4 * ty + i, x]
+            for k in range(channels):
+                value = source[k] + bias[k]
+                out[k] = value if value > ZERO else slope[k] * value
+        if residual.shape[0]:
+            sum_, more = maps[4 * ty + i].reshape(-1), residual[4 * ty + i].reshape(-1)
+            for k in range(width * channels):
+                sum_[k] += more[k]
 
 
-@kernel(f"{F3}, {F2}, {F3}, {F3}, {F3}")
+@kernel(f"{F3}, {F2}, {F3}, {F2}, {F3}")
 def winograd_output(tiles: Any, activation: Any, residual: Any, room: Any, maps: Any) -> None:
     """tiles 36xTxC -> maps hxwxC = prelu(convolution + bias) + residual.
 
-    activation: 2xC, biases and slopes. residual: hxwxC, or 0xwxC for none. room: for each thread, 10x4xC.
+    activation: 2xC, biases and slopes. residual: hxwxC, or 0xwxC for none. room: for each thread 28*ceil(w/4)*C.
     """
     for ty in prange((maps.shape[0] + 3) // 4):
         _winograd_output_row(np.int64(ty), tiles, activation, residual, room[get_thread_id()], maps)

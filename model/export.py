@@ -1,0 +1,116 @@
+"""The full route as one graph for other runtimes: ONNX or torch.export, checked against the network it came from.
+
+Only all nine blocks: a route decided inside the graph needs a data-dependent branch, which neither format carries
+between runtimes. The graph has one frame size; the batch is one pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model import checkpoint, execute, geometry
+from model.network import DMVFN
+from model.warp import blend, warp
+
+#: Largest difference of an answer (0..1) that an export may show and still be called equal.
+TOLERANCE = 1e-4
+
+
+class FullRoute(nn.Module):
+    """The published inference form with every block: routing, and a blend after each block, as it computes them."""
+
+    def __init__(self, network: DMVFN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, older: Tensor, newer: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames 1x3xHxW in 0..1, sides multiples of 16 -> the next frame, and the routing probabilities."""
+        probabilities = self.network.routing_probabilities(older, newer)
+        flow = torch.zeros_like(older[:, :1]).expand(-1, 4, -1, -1)
+        mask = flow[:, :1]
+        warped_older, warped_newer, frame = older, newer, newer
+        for i in range(self.network.config.blocks):
+            seen = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
+            flow_step, mask_step = self.network.block(i)(seen, flow)
+            flow, mask = flow + flow_step, mask + mask_step
+            warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])
+            frame = blend(warped_older, warped_newer, mask)
+        return frame, probabilities
+
+
+def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:
+    """Write an ONNX file; the largest difference of its answer from ours.
+
+    height, width: multiples of 16.
+    """
+    import onnxruntime  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    older, newer = _frames(height, width)
+    with warnings.catch_warnings():
+        # The exporter's own use of interfaces that its dependencies deprecate.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            FullRoute(network).eval(),
+            (older, newer),
+            str(path),
+            input_names=["older", "newer"],
+            output_names=["frame", "probabilities"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    frame = session.run(["frame"], {"older": older.numpy(), "newer": newer.numpy()})[0]
+    return _difference(network, older, newer, torch.from_numpy(np.asarray(frame)))
+
+
+def to_torch(network: DMVFN, path: Path, height: int, width: int) -> float:
+    """Write a torch.export program (.pt2); the largest difference of the reloaded program's answer from ours."""
+    older, newer = _frames(height, width)
+    torch.export.save(torch.export.export(FullRoute(network).eval(), (older, newer)), str(path))
+    with torch.inference_mode():
+        frame, _ = torch.export.load(str(path)).module()(older, newer)
+    return _difference(network, older, newer, frame)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's arguments."""
+    parser.add_argument("target", type=Path, help="the file to write: .onnx or .pt2")
+    parser.add_argument("--weights", required=True, help="the checkpoint to export (.safetensors)")
+    parser.add_argument("--height", type=int, default=512, help="frame height in pixels, a multiple of 16")
+    parser.add_argument("--width", type=int, default=1024, help="frame width in pixels, a multiple of 16")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Export, compare, and say how far the answers lie apart."""
+    writers = {".onnx": to_onnx, ".pt2": to_torch}
+    height, width, target = arguments.height, arguments.width, arguments.target
+    if target.suffix not in writers:
+        print(f"error: the file must end in .onnx or .pt2, not {target.suffix!r}")
+        return 2
+    if (geometry.padded(height), geometry.padded(width)) != (height, width):
+        print(f"error: sides must be multiples of 16; the next are {geometry.padded(height)}x{geometry.padded(width)}")
+        return 2
+    difference = writers[target.suffix](checkpoint.load(arguments.weights), target, height, width)
+    print(f"{target}: full route at {height}x{width}, largest difference from ours {difference:.1e}")
+    return 0 if difference <= TOLERANCE else 1
+
+
+def _frames(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A smooth pair that moves: noise would make every runtime's rounding look like an error."""
+    y, x = torch.meshgrid(torch.arange(height) / 37.0, torch.arange(width) / 53.0, indexing="ij")
+    waves = [torch.sin(x + shift) * torch.cos(y - shift) for shift in (0.0, 0.7, 1.9)]
+    older = (0.5 + 0.4 * torch.stack(waves))[None]
+    return older, older.roll((2, 3), (2, 3))
+
+
+def _difference(network: DMVFN, older: Tensor, newer: Tensor, frame: Tensor) -> float:
+    full = torch.ones(1, network.config.blocks, dtype=torch.bool)
+    return float((execute.predict(network, older, newer, full).frame - frame).abs().max())
