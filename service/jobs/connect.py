@@ -105,7 +105,7 @@ def waits(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
         wait = min(longest, wait * 2)
 
 
-async def end(*tasks: asyncio.Task[None]) -> None:
+async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancels tasks until they have ended. Once is not enough: redis-py 8.1 can lose one while it connects."""
     open_tasks = {task for task in tasks if not task.done()}
     while open_tasks:

@@ -56,6 +56,7 @@ class Worker:
         self._withdrawn: set[Lease] = set()
         self._cost: float | None = None
         self._next_look = 0.0
+        self._lapsed_turn = True
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -113,12 +114,15 @@ class Worker:
         return True
 
     async def _turn(self) -> None:
-        """One turn: lapsed work first, then new work, then a rest until there is some."""
-        if time.monotonic() >= self._next_look:
+        """One turn: lapsed work, then new work, then a rest until there is some."""
+        # By turns: a crash leaves many to be run one by one, and live calls must not wait for all of them.
+        lapsed_turn, self._lapsed_turn = self._lapsed_turn, True
+        if lapsed_turn and time.monotonic() >= self._next_look:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
             if item := await self._claims.lapsed(self._running):
                 self._next_look = 0.0
+                self._lapsed_turn = False
                 self._metrics.redelivered()
                 await self._alone(item)
                 return
@@ -132,8 +136,8 @@ class Worker:
         if items:
             await self._start(items)
             return
-        rest = max(0.05, min(BLOCK_S, self._next_look - time.monotonic()))
-        await self._unless_stopped(self._rest(rest))
+        if (rest := self._next_look - time.monotonic()) > 0:
+            await self._unless_stopped(self._rest(max(0.05, min(BLOCK_S, rest))))
 
     async def _rest(self, seconds: float) -> None:
         if await self._claims.wait(seconds):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 
@@ -12,6 +11,7 @@ from service.core.job import JobState, NewJob, job_id
 from service.core.ports import Readiness
 from service.core.types import Options, PredictRequest
 from service.jobs import scripts
+from service.jobs.connect import end
 from service.jobs.keys import GROUP
 from service.jobs.store import RemoteJobs
 from service.jobs.worker import Worker
@@ -41,9 +41,7 @@ async def vanish(worker: Worker, running: asyncio.Task[bool]) -> None:
     for _, task in list(worker._running.values()):
         task.cancel()
     worker._leases._stop.set()
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    await end(running)
 
 
 async def test_work_of_a_worker_that_vanished_is_done_by_another_one_item_at_a_time(bench: Bench) -> None:
