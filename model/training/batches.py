@@ -120,9 +120,11 @@ class Batches:
         side = min(round(phase.size / zoom), *frames.shape[1:3])
         crops = [_crop(frames, side, rng) for _ in range(2)]
         # Most of most frames stands still and teaches nothing new; half of the draws keep the natural mix.
-        lively = [float((crop[2, ::4, ::4].float() - crop[1, ::4, ::4].float()).abs().mean()) for crop in crops]
-        first = _fraction(rng) < 0.5 or lively[0] >= lively[1]
-        return _floats(crops[0 if first else 1], phase.size, self._device)
+        natural = _fraction(rng) < 0.5
+        lively = [(crop[2, ::4, ::4].float() - crop[1, ::4, ::4].float()).abs().mean() for crop in crops]
+        # Chosen on the device: asking it for a number here would make it wait for the step that is running.
+        chosen = crops[0] if natural else torch.where(lively[0] >= lively[1], crops[0], crops[1])
+        return _floats(chosen, phase.size, self._device)
 
     def _texture(self, rng: Generator) -> Tensor:
         clip = self._clip(rng)

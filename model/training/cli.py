@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for state, weights and curves (default: run/<name>); resumes")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
     parser.add_argument("--steps", type=int, help="at most so many steps a phase: to try a run")
+    parser.add_argument("--batch", type=int, help="at most so many samples a step and process: to try a run")
     parser.add_argument("--seconds", type=float, help="stop after so long, with the state saved")
     parser.add_argument("--data", type=Path, help="take every relative path of the run file from here")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="where decoded clips are kept")
@@ -49,7 +50,7 @@ def _train(arguments: argparse.Namespace) -> int:
     named = RUNS / f"{arguments.run}.toml"
     run = plan.read(named if named.is_file() else arguments.run)
     run = plan.under(run, arguments.data) if arguments.data else run
-    run = plan.shortened(run, arguments.steps) if arguments.steps else run
+    run = plan.shortened(run, arguments.steps, arguments.batch)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     with processes.joined(arguments.device) as place:
@@ -78,7 +79,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _network(run: plan.Plan) -> DMVFN:
     if run.init:
-        return checkpoint.load(run.init)
+        return checkpoint.load(checkpoint.DEFAULT if run.init == "shipped" else run.init)
     torch.manual_seed(run.seed)
     return DMVFN(ModelConfig.paper() if run.network == "paper" else ModelConfig.tiny())
 

@@ -134,6 +134,9 @@ class Loop:
             for seed in phase.seeds:
                 seeding.copy_block(self._network, seed)
                 seeding.copy_block(self._mean, seed)
+        if fresh and phase.fresh_router:
+            seeding.fresh_router(self._network)
+            seeding.fresh_router(self._mean)
         self._phase = index
         learning = set(phase.train or phase.blocks or range(self._network.config.blocks))
         for name, parameter in self._network.named_parameters():

@@ -66,6 +66,8 @@ class Phase:
     teacher: bool = False
     #: "from>to": before the phase, block `to` starts as block `from` with its last layer shrunk to 5 %.
     seeds: tuple[str, ...] = ()
+    #: Before the phase, the router forgets what it knew and gives every block the same chance.
+    fresh_router: bool = False
 
     def __post_init__(self) -> None:
         _require(self.steps > 0 and self.batch > 0, f"phase {self.name}: steps and batch must be positive")
@@ -82,7 +84,7 @@ class Plan:
     name: str
     phases: tuple[Phase, ...]
     sources: tuple[Source, ...] = ()
-    #: Checkpoint to start from; empty: random weights.
+    #: Checkpoint to start from; "shipped": the one in model/weights; empty: random weights.
     init: str = ""
     #: "paper" or "tiny" when starting from random weights.
     network: Literal["paper", "tiny"] = "paper"
@@ -131,7 +133,7 @@ def under(plan: Plan, folder: Path) -> Plan:
     """The same plan with every relative path taken from `folder`."""
 
     def moved(path: str) -> str:
-        return str(folder / path) if path else path
+        return str(folder / path) if path not in ("", "shipped") else path
 
     sources = tuple(dataclasses.replace(source, path=moved(source.path)) for source in plan.sources)
     return dataclasses.replace(
@@ -143,10 +145,15 @@ def under(plan: Plan, folder: Path) -> Plan:
     )
 
 
-def shortened(plan: Plan, steps: int) -> Plan:
-    """The same plan with at most `steps` steps a phase: to try it."""
+def shortened(plan: Plan, steps: int | None = None, batch: int | None = None) -> Plan:
+    """The same plan with at most `steps` steps a phase and `batch` samples a step: to try it."""
     phases = tuple(
-        dataclasses.replace(phase, steps=min(phase.steps, steps), warm_up=min(phase.warm_up, steps))
+        dataclasses.replace(
+            phase,
+            steps=min(phase.steps, steps or phase.steps),
+            warm_up=min(phase.warm_up, steps or phase.steps),
+            batch=min(phase.batch, batch or phase.batch),
+        )
         for phase in plan.phases
     )
     return dataclasses.replace(plan, phases=phases)

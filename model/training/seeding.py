@@ -1,4 +1,4 @@
-"""Starts one block as a copy of another of the same shape, hardly audible at first."""
+"""Starts parts of a trained network anew: a block as a copy of another, the router without an opinion."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def copy_block(network: DMVFN, seed: str) -> None:
     state["lastconv.weight"] *= WHISPER
     state["lastconv.bias"] *= WHISPER
     network.block(int(target)).load_state_dict(state)
+
+
+@torch.no_grad()
+def fresh_router(network: DMVFN) -> None:
+    """Every block as probable as any other for every pair: sigmoid of 0, normalised, is 1/2."""
+    network.l1.weight.zero_()
+    network.l1.bias.zero_()

@@ -58,6 +58,8 @@ def test_paths_move_under_a_folder_and_absent_ones_stay_absent() -> None:
     run = Plan("x", (PHASE,), sources=(Source("clips"),), validation="val")
     moved = plan.under(run, Path("/data"))
     assert (moved.sources[0].path, moved.validation, moved.init) == ("/data/clips", "/data/val", "")
+    shipped = Plan("x", (PHASE,), init="shipped")
+    assert plan.under(shipped, Path("/data")).init == "shipped"
 
 
 def test_a_run_is_shortened_to_be_tried() -> None:
