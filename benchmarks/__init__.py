@@ -1,0 +1,1 @@
+"""Load generators and measurements; each file says how to run it."""

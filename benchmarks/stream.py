@@ -1,0 +1,146 @@
+"""A live stream at a camera's pace over gRPC: what becomes of every frame, and how long answers take.
+
+    python -m benchmarks.stream                          against a service started here with the tiny network
+    python -m benchmarks.stream --address HOST:PORT      against a running one
+
+Latency is from handing a frame to the connection to having its answer, in this process's clock. The clip is textured
+and moves; frames travel raw. Exits with 1 if a frame is neither answered nor reported, or answers come out of order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+
+from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from proto.dmvfn.v1 import dmvfn_pb2_grpc
+
+LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run. Latencies are of predictions, in milliseconds."""
+
+    frames: int
+    fps: float
+    outcomes: dict[str, int]
+    in_order: bool
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    interval_ms: float
+
+
+def clip(count: int, height: int, width: int) -> list[bytes]:
+    """A smooth random texture that drifts; RGB8."""
+    random = np.random.default_rng(7)
+    coarse = random.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3)).astype(np.float32)
+    rows = np.linspace(0, coarse.shape[0] - 1.001, height + 64)
+    columns = np.linspace(0, coarse.shape[1] - 1.001, width + 64)
+    y, x = rows.astype(int), columns.astype(int)
+    fy, fx = (rows - y)[:, None, None], (columns - x)[None, :, None]
+    top = coarse[y][:, x] * (1 - fx) + coarse[y][:, x + 1] * fx
+    bottom = coarse[y + 1][:, x] * (1 - fx) + coarse[y + 1][:, x + 1] * fx
+    texture = (top * (1 - fy) + bottom * fy).astype(np.uint8)
+    path = [(32 + round(24 * np.sin(n / 23)), 32 + round(28 * np.sin(n / 31 + 1))) for n in range(count)]
+    return [np.ascontiguousarray(texture[dy : dy + height, dx : dx + width]).tobytes() for dy, dx in path]
+
+
+async def stream(
+    channel: Any, frames: list[bytes], height: int, width: int, *, fps: float, policy: str, window: int
+) -> tuple[Outcome, dict[str, bytes]]:
+    """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
+    stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
+    sent: dict[str, float] = {}
+    began = time.perf_counter()
+
+    async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
+        chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
+        yield pb.StreamPredictRequest(start=pb.StreamStart(policy=chosen, window=window))
+        for n, data in enumerate(frames):
+            if fps:
+                # Against the clip's own clock, so that one late frame does not delay all after it.
+                await asyncio.sleep(max(0.0, began + n / fps - time.perf_counter()))
+            raw = pb.RawPicture(pixels=data, height=height, width=width)
+            sent[str(n)] = time.perf_counter()
+            yield pb.StreamPredictRequest(frame=pb.Frame(frame_id=str(n), raw=raw))
+
+    answered: list[str] = []
+    outcomes: Counter[str] = Counter()
+    latencies: list[float] = []
+    predicted: dict[str, bytes] = {}
+    async for answer in stub.StreamPredict(paced()):
+        answered.append(answer.frame_id)
+        outcome = answer.WhichOneof("outcome")
+        outcomes[outcome] += 1
+        if outcome == "prediction":
+            latencies.append((time.perf_counter() - sent[answer.frame_id]) * 1000)
+            predicted[answer.frame_id] = answer.prediction.frames[0].raw.pixels
+    p50, p99, worst = np.percentile(latencies, [50, 99, 100]) if latencies else (np.nan,) * 3
+    in_order = answered == [str(n) for n in range(len(frames))]
+    outcome = Outcome(
+        frames=len(frames),
+        fps=fps,
+        outcomes=dict(outcomes),
+        in_order=in_order,
+        p50_ms=round(float(p50), 2),
+        p99_ms=round(float(p99), 2),
+        worst_ms=round(float(worst), 2),
+        interval_ms=round(1000 / fps, 2) if fps else 0.0,
+    )
+    return outcome, predicted
+
+
+@contextlib.asynccontextmanager
+async def _address(given: str | None, height: int, width: int) -> AsyncIterator[str]:
+    if given is not None:
+        yield given
+        return
+    # Only here: against a running service this file needs nothing of it.
+    from tests.e2e.joined import joined
+
+    async with joined(warmup_sizes=((height, width),)) as service:
+        yield service.grpc
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Runs and prints one JSON object."""
+    height, width = arguments.height, arguments.width
+    frames = clip(arguments.frames, height, width)
+    async with (
+        _address(arguments.address, height, width) as address,
+        grpc.aio.insecure_channel(address, options=LARGE) as channel,
+    ):
+        outcome, _ = await stream(
+            channel, frames, height, width, fps=arguments.fps, policy=arguments.policy, window=arguments.window
+        )
+    print(json.dumps(dataclasses.asdict(outcome)))
+    return 0 if outcome.in_order and sum(outcome.outcomes.values()) == outcome.frames else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--address", help="a running service's gRPC address")
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=448)
+    parser.add_argument("--policy", choices=["latest", "all"], default="latest")
+    parser.add_argument("--window", type=int, default=2)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(_arguments())))
