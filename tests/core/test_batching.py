@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from service.core.batching import RECOVER_AFTER, BatchQueue, Limits
+from service.core.batching import HUSKS, RECOVER_AFTER, BatchQueue, Limits
 from service.core.cost import Bucket, Rung
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.lane import Entry
@@ -181,6 +181,16 @@ def test_the_withdrawn_never_run() -> None:
     assert waiting.withdraw("gone") is True
     assert waiting.withdraw("gone") is False
     assert drain(waiting, 0.0) == [["stays"]]
+
+
+def test_the_withdrawn_leave_nothing_behind_and_the_others_keep_their_order() -> None:
+    waiting = queue(*(entry(f"stays{i}") for i in range(3)), entry("unrouted", routed=False), max_batch=1)
+    for i in range(3 * HUSKS):
+        waiting.put(entry(f"{i}", bucket=(SMALL, LARGE)[i % 2], routed=i % 3 != 0), 0.0)
+        waiting.withdraw(f"{i}")
+    assert len(waiting._latest) <= HUSKS + 4  # the heap itself, since this is about memory
+    assert ids(waiting.unrouted(0.0)) == ["unrouted"]
+    assert drain(waiting, 0.0) == [["stays0"], ["stays1"], ["stays2"]]
 
 
 def test_what_runs_can_no_longer_be_withdrawn() -> None:
