@@ -137,6 +137,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         settings = settings.replace(max_client_items=0)
         host = Local(settings, metrics, stop.fatal)
         gate = Gate(host.engine)
+        metrics.ready_while(lambda: gate.readiness().ready)
         parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
         worker = Worker(settings, gate, metrics)
         try:
@@ -166,6 +167,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     gate = Gate(host.engine)
+    metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
     parts = Parts(settings, gate, codecs, metrics)

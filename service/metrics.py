@@ -273,6 +273,10 @@ class Metrics:
         """Whether new work is taken."""
         self._ready.set(value)
 
+    def ready_while(self, ask: Callable[[], bool]) -> None:
+        """From here on ask at every scrape: a drain, or a Redis that went away, shows at once."""
+        self._ready.set_function(lambda: float(ask()))
+
     def draining(self) -> None:
         """SIGTERM was received."""
         self._draining.set(1)

@@ -93,6 +93,13 @@ def test_every_metric_an_alert_names_is_one_the_service_shows(running: Live) -> 
     assert named - shown == set()
 
 
+def test_servers_and_workers_say_that_they_are_ready(running: Live) -> None:
+    """Else DmvfnNotReady would ring for ever."""
+    ready = {sample["metric"]["instance"]: sample["value"][1] for sample in running.query("dmvfn_ready")}
+    processes = (running.alone, running.front, running.worker)
+    assert ready == {process.http.removeprefix("http://"): "1" for process in processes}
+
+
 def test_the_adapters_and_kedas_metrics_exist(running: Live) -> None:
     """What scales the pods."""
     adapter = yaml.safe_load((DEPLOY / "prometheus" / "adapter.yml").read_text())
