@@ -22,6 +22,8 @@ JSON, BINARY = "application/json", "application/octet-stream"
 #: zlib's window bits for what each coding's name means.
 _CODINGS = {"gzip": 31, "deflate": 15}
 MAX_INPUTS = 16
+#: Of a body, bytes: as Python's objects JSON takes many times its size.
+MAX_JSON = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +70,8 @@ def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
 def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     """What a body asks for. Errors name the member."""
     size = len(body) if length is None else _length(length, len(body))
+    if size > MAX_JSON:
+        raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
     try:
         whole = json.loads(body[:size])
     except (ValueError, RecursionError):

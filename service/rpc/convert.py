@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.codec import ImageFormat
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
-from service.core.types import Options, Quality, RouteChoice, Step, route_text
+from service.core.types import Options, Quality, RouteChoice, route_text
 from service.engine.stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
 from service.rpc import errors
 
@@ -133,40 +130,30 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     return Unreadable(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
 
 
-def prediction(value: Predicted) -> pb.Prediction:
-    """What one pair led to."""
+def fill(made: pb.Prediction, value: Predicted) -> None:
+    """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
     result = value.result
-    timings = result.timings
-    made = pb.Prediction(
-        model_version=result.model_version,
-        shortened=result.shortened,
-        batch_size=result.batch_size,
-        timings=pb.Timings(queue=timings.queue, route=timings.route, blocks=timings.blocks),
-    )
+    made.model_version, made.shortened, made.batch_size = result.model_version, result.shortened, result.batch_size
+    timings = made.timings
+    timings.queue, timings.route, timings.blocks = result.timings.queue, result.timings.route, result.timings.blocks
     if result.seed is not None:
         made.seed = result.seed
     for step, data, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
         frame = made.frames.add(encoding=ENCODINGS[value.format], route=route_text(step.route), flops=step.flops)
         if value.format is ImageFormat.RAW:
-            height, width = step.frame.height, step.frame.width
-            frame.raw.CopyFrom(pb.RawPicture(pixels=data, height=height, width=width, stride=3 * width))
+            raw = frame.raw
+            raw.height, raw.width, raw.stride = step.frame.height, step.frame.width, 3 * step.frame.width
+            raw.pixels = data
         else:
             frame.encoded = data
         # Times are the client's numbers; two of them can add up to more than the field holds.
         if shown is not None and shown in INT64:
             frame.presentation_time_us = shown
         if step.flow is not None and step.mask is not None:
-            frame.maps.CopyFrom(_maps(step, step.flow, step.mask))
-    return made
-
-
-def _maps(step: Step, flow: NDArray[np.float32], mask: NDArray[np.float32]) -> pb.Maps:
-    return pb.Maps(
-        height=step.frame.height,
-        width=step.frame.width,
-        flow=flow.astype("<f4", copy=False).tobytes(),
-        mask=mask.astype("<f4", copy=False).tobytes(),
-    )
+            maps = frame.maps
+            maps.height, maps.width = step.frame.height, step.frame.width
+            maps.flow = step.flow.astype("<f4", copy=False).tobytes()
+            maps.mask = step.mask.astype("<f4", copy=False).tobytes()
 
 
 def error(failure: ServiceError) -> pb.Error:
@@ -194,7 +181,7 @@ def answer(given: Answer[Predicted] | Goodbye) -> pb.StreamPredictResponse:
         made.presentation_time_us = tag.time_us
     match given.outcome:
         case Done(value=value):
-            made.prediction.CopyFrom(prediction(value))
+            fill(made.prediction, value)
         case First(why=why):
             made.first.reason = REASONS[why]
         case Dropped():

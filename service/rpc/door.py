@@ -22,6 +22,8 @@ from service.rpc import errors
 _access = logging.getLogger("service.access")
 log = logging.getLogger("service.rpc")
 
+#: gRPC counts a deadline on a clock of its own, seconds.
+CLOCKS_DIFFER_S = 0.05
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
@@ -62,6 +64,7 @@ class Call:
     ends: float | None
     traceparent: str | None
     error: ServiceError | None = None
+    left: bool = False  #: cancelled, by the client or by its deadline
 
     def until(self, parts: Parts) -> float:
         """The deadline of a single request."""
@@ -112,7 +115,10 @@ class Door:
                 yield call
             except ServiceError as error:
                 call.error = error
-            except (grpc.aio.AbortError, asyncio.CancelledError):
+            except asyncio.CancelledError:
+                call.left = True
+                raise
+            except grpc.aio.AbortError:
                 raise
             except Exception:
                 log.exception("a call failed", extra={"request_id": call.request_id})
@@ -125,9 +131,9 @@ class Door:
     def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
         if call.error is not None:
             outcome = OUTCOMES[call.error.code]
-        elif not call.context.cancelled() and not call.context.done():
+        elif not call.left:
             outcome = Outcome.OK
-        elif call.ends is not None and call.ends <= self._parts.clock():
+        elif call.ends is not None and call.ends <= self._parts.clock() + CLOCKS_DIFFER_S:
             outcome = Outcome.DEADLINE
         else:
             outcome = Outcome.CANCELLED

@@ -50,11 +50,9 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             before, shown = convert.time_us(asked.previous), convert.time_us(asked.current)
             pace = shown - before if shown is not None and before is not None else None
             value = await predicted(parts, request, format, quality, (shown, pace))
-            return pb.PredictResponse(
-                request_id=call.request_id,
-                frame_id=asked.current.frame_id,
-                prediction=convert.prediction(value),
-            )
+            answer = pb.PredictResponse(request_id=call.request_id, frame_id=asked.current.frame_id)
+            convert.fill(answer.prediction, value)
+            return answer
         raise AssertionError("the door lets no error through")
 
     async def StreamPredict(self, messages: AsyncIterator[Any], context: Any) -> None:

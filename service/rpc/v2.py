@@ -11,9 +11,9 @@ from google.protobuf.json_format import ParseDict
 from proto.inference import inference_pb2 as pb
 from proto.inference import inference_pb2_grpc
 from service.core import v2_models
-from service.core.errors import InvalidRequest, ServiceError, Unsupported
+from service.core.errors import InvalidRequest, ServiceError, TooLarge, Unsupported
 from service.core.v2 import Infer
-from service.core.v2_tensors import Tensor, refuse_shared_memory
+from service.core.v2_tensors import MAX_TYPED, Tensor, refuse_shared_memory
 from service.engine import v2
 from service.engine.v2 import Caller, Inferred
 from service.metrics import Transport
@@ -243,8 +243,11 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -
             raise InvalidRequest(f"{message.name[:80]} is given raw and typed", field=field)
         return Tensor(message.name, message.datatype, shape, raw)
     kind = CONTENTS.get(message.datatype)
-    contents = list(getattr(message.contents, kind)) if kind else []
-    return Tensor(message.name, message.datatype, shape, contents)
+    contents = getattr(message.contents, kind) if kind else []
+    # Before the list is made: sixty megabytes of small numbers would become gigabytes of Python's.
+    if len(contents) > MAX_TYPED:
+        raise TooLarge(f"{message.name[:80]} has more than {MAX_TYPED} elements; send it raw", field=field)
+    return Tensor(message.name, message.datatype, shape, list(contents))
 
 
 def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:

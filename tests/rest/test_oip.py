@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.core.errors import QueueFull
+from service.core.errors import QueueFull, TooLarge
 from service.core.ports import Readiness
 from service.parts import Parts
-from service.rest import oip
+from service.rest import oip, oip_wire
 from service.rest.app import build
 from tests.rpc.small import SmallEngine, extrapolated, parts, picture
 
@@ -179,6 +179,11 @@ async def test_what_is_wrong_is_a_problem_that_names_its_member(edge: Edge, body
     assert (answer.status_code, problem["field"]) == (status, field)
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["error"] == problem["detail"] != ""
+
+
+def test_more_json_than_fits_is_refused_before_it_is_read() -> None:
+    with pytest.raises(TooLarge):
+        oip_wire.read(b"[" + b"0," * (oip_wire.MAX_JSON // 2) + b"0]", None, "dmvfn", "")
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "0", "999999999", "٣"])

@@ -129,6 +129,10 @@ async def test_a_cancelled_call_and_a_passed_deadline_leave_the_queue() -> None:
             await s.ours.Predict(_request(), timeout=0.3)
         assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await _until(lambda: engine.running == 0)
+        registry = s.parts.metrics.registry
+        for outcome in ("cancelled", "deadline"):
+            labels = {"transport": "grpc", "endpoint": "Predict", "outcome": outcome}
+            await _until(lambda of=labels: registry.get_sample_value("dmvfn_requests_total", of) == 1.0)  # type: ignore[misc]
     assert len(engine.withdrawn) == 2
 
 

@@ -13,6 +13,7 @@ import pytest
 from proto.inference import inference_pb2 as pb
 from service.core.errors import QueueFull
 from service.core.ports import Readiness
+from service.core.v2_tensors import MAX_TYPED
 from tests.rpc.serving import served
 from tests.rpc.small import SmallEngine, extrapolated, picture
 
@@ -125,6 +126,16 @@ async def test_what_is_wrong_has_the_status_of_the_table(name: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await s.v2.ModelInfer(request)
     assert refused.value.code() == status
+
+
+async def test_more_typed_elements_than_fit_are_refused_before_they_are_listed() -> None:
+    request = _infer(typed=True)
+    request.inputs[0].contents.uint_contents.extend([0] * MAX_TYPED)
+    async with served(SmallEngine()) as s:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await s.v2.ModelInfer(request)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "send it raw" in (refused.value.details() or "")
 
 
 async def test_a_streams_errors_are_answers_with_their_id_and_the_stream_goes_on() -> None:
