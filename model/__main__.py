@@ -14,6 +14,7 @@ VERBS = {
     "evaluate": ("model.evaluation.cli", "score weights and baselines on clips or a benchmark, and write a report"),
     "convert": ("model.convert_cli", "rewrite a checkpoint as safetensors with metadata"),
     "flops": ("model.flops_cli", "multiply-adds of a route at a frame size"),
+    "export": ("model.export", "write the full route as ONNX or torch.export, checked equal"),
 }
 
 

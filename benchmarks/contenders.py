@@ -1,0 +1,87 @@
+"""Who runs the same weights on the same frames: our paths, the published form, other runtimes where installed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model import execute, plain, prepared
+from model.export import FullRoute, to_onnx
+from model.network import DMVFN
+
+#: Runs once and returns the predicted frame 1x3xHxW.
+Run = Callable[[], Tensor]
+
+
+def ours(network: DMVFN, older: Tensor, newer: Tensor, route: Tensor) -> Run:
+    """Routing and the blocks of `route`, as the service runs them."""
+
+    def run() -> Tensor:
+        execute.probabilities(network, older, newer)
+        return execute.predict(network, older, newer, route).frame
+
+    return run
+
+
+def published(network: DMVFN, older: Tensor, newer: Tensor) -> Run:
+    """The published form: plain eager modules with routing, a blend after each of the nine blocks."""
+    whole = FullRoute(network).eval()
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        frame: Tensor = whole(older, newer)[0]
+        return frame
+
+    return run
+
+
+def plain_torch(network: DMVFN, older: Tensor, newer: Tensor, route: Tensor) -> Run:
+    """Our path without numba: no routing, no blends but the last, which is left to the caller here."""
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        network.routing_probabilities(older, newer)
+        flow, _ = plain.estimate(network, older, newer, route)
+        return flow[:, :3]
+
+    return run
+
+
+def openvino(network: DMVFN, older: Tensor, newer: Tensor, threads: int) -> Run | None:
+    """The full route with routing, compiled for this size by OpenVINO in float32; None where not installed."""
+    if find_spec("openvino") is None:
+        return None
+    ov: Any = import_module("openvino")
+    shape = list(older.shape)
+    graph = ov.convert_model(FullRoute(network).eval(), example_input=(older, newer), input=[shape, shape])
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    request = ov.Core().compile_model(graph, "CPU", hints).create_infer_request()
+    inputs = [older.numpy(), newer.numpy()]
+    return lambda: torch.from_numpy(next(iter(request.infer(inputs).values())))
+
+
+def onnx_runtime(network: DMVFN, older: Tensor, newer: Tensor, threads: int) -> Run | None:
+    """The full route with routing by ONNX Runtime; None where it or the exporter is not installed."""
+    if any(find_spec(name) is None for name in ("onnxruntime", "onnx", "onnxscript")):
+        return None
+    runtime: Any = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "full.onnx"
+        to_onnx(network, path, *older.shape[2:])
+        session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    inputs = {"older": older.numpy(), "newer": newer.numpy()}
+    return lambda: torch.from_numpy(session.run(["frame"], inputs)[0])
+
+
+def ready(network: DMVFN) -> bool:
+    """Whether the compiled CPU path runs here; prepared now, so that no measurement pays for it."""
+    return prepared.of(network) is not None

@@ -1,0 +1,150 @@
+"""The network alone: our execution against the published form, OpenVINO and ONNX Runtime, side by side.
+
+    python -m benchmarks.forward [--sizes 256x448 512x1024] [--seconds 40] [--threads N] [--plot docs/mixed.png]
+
+Contenders take turns in one process and each keeps its fastest turn, so that what else the machine does touches
+all alike; a figure is a ratio of two such minima. Random weights: time does not depend on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import contenders, machine
+from benchmarks.contenders import Run
+from model.network import DMVFN
+
+#: The authors' average on Vimeo clips is four blocks (docs of the network, "block usage").
+TYPICAL = "110110100"
+FULL = "1" * 9
+OTHERS = ("openvino", "onnxruntime")
+
+
+def route(bits: str, count: int = 1) -> torch.Tensor:
+    """`count` equal rows of a route written in bits."""
+    return torch.tensor([[bit == "1" for bit in bits]]).expand(count, -1).contiguous()
+
+
+def frames(height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random pairs that move by a few pixels."""
+    older = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return older, older.roll((2, 3), (2, 3))
+
+
+def in_turn(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
+    """The fastest of many turns of each, in seconds; at least three turns each."""
+    best = dict.fromkeys(runs, float("inf"))
+    for run in runs.values():
+        run()
+    end, turns = time.perf_counter() + seconds, 0
+    while turns < 3 or time.perf_counter() < end:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+        turns += 1
+    return best
+
+
+def compare(network: DMVFN, height: int, width: int, seconds: float, against: Sequence[str]) -> dict[str, float]:
+    """Seconds of every contender on one pair of this size, after checking that they agree."""
+    older, newer = frames(height, width)
+    threads = torch.get_num_threads()
+    runs: dict[str, Run | None] = {
+        "published": contenders.published(network, older, newer),
+        "ours": contenders.ours(network, older, newer, route(FULL)),
+        "ours, typical route": contenders.ours(network, older, newer, route(TYPICAL)),
+        "plain torch": contenders.plain_torch(network, older, newer, route(FULL)),
+    }
+    if "openvino" in against:
+        runs["OpenVINO"] = contenders.openvino(network, older, newer, threads)
+    if "onnxruntime" in against:
+        runs["ONNX Runtime"] = contenders.onnx_runtime(network, older, newer, threads)
+    present = {name: run for name, run in runs.items() if run is not None}
+    expected = present["published"]()
+    for name in ("ours", "OpenVINO", "ONNX Runtime"):
+        if name in present:
+            print(f"  {name} differs from published by {float((present[name]() - expected).abs().max()):.1e}")
+    return in_turn(present, seconds)
+
+
+def mixed(network: DMVFN, height: int, width: int, seconds: float) -> list[tuple[int, float]]:
+    """(blocks chosen in all, seconds) of batches of four whose rows choose 0 to 9 blocks, unlike one another."""
+    older, newer = frames(height, width, 4)
+    batches = (
+        (1, 1, 1, 1),
+        (1, 2, 2, 3),
+        (2, 3, 5, 2),
+        (1, 9, 4, 2),
+        (4, 5, 6, 5),
+        (9, 3, 6, 6),
+        (9, 9, 4, 6),
+        (9,) * 4,
+    )
+    runs: dict[str, Run] = {}
+    for batch in batches:
+        # Blocks spread over all scales, the same order for every row.
+        rows = torch.stack([route("".join("1" if i * 4 % 9 < n else "0" for i in range(9)))[0] for n in batch])
+        runs[str(sum(batch))] = contenders.ours(network, older, newer, rows)
+    return [(int(name), took) for name, took in in_turn(runs, seconds).items()]
+
+
+def main() -> int:
+    """Print the tables; draw them where asked."""
+    parser = argparse.ArgumentParser("python -m benchmarks.forward", description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["256x448", "512x1024"], help="height x width, multiples of 16")
+    parser.add_argument("--seconds", type=float, default=40.0, help="how long contenders take turns, for each size")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--against", nargs="*", default=OTHERS, choices=OTHERS, help="other runtimes, where installed")
+    parser.add_argument("--plot", type=Path, help="draw the mixed-route curve here (needs matplotlib)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    network = DMVFN().eval()
+    print(machine.describe())
+    print(f"threads {arguments.threads}; compiled CPU path: {'yes' if contenders.ready(network) else 'no (numba?)'}")
+    contenders.ours(network, *frames(64, 64), route(FULL))()
+    for size in arguments.sizes:
+        height, width = map(int, size.split("x"))
+        started = time.perf_counter()
+        contenders.ours(network, *frames(height, width), route(FULL))()
+        print(f"{size}: first answer at a new size {(time.perf_counter() - started) * 1e3:.0f} ms")
+        best = compare(network, height, width, arguments.seconds, arguments.against)
+        print(f"  | full route with routing, one pair | ms | published / this | this / ours |\n  |{'---|' * 4}")
+        for name, took in best.items():
+            print(f"  | {name} | {took * 1e3:.1f} | {best['published'] / took:.2f} | {took / best['ours']:.2f} |")
+    height, width = map(int, arguments.sizes[0].split("x"))
+    curve = mixed(network, height, width, arguments.seconds / 2)
+    print(f"mixed routes, four pairs of {arguments.sizes[0]}: blocks chosen in all, ms")
+    for blocks, took in curve:
+        print(f"  | {blocks} | {took * 1e3:.1f} |")
+    if arguments.plot:
+        draw(curve, arguments.sizes[0], arguments.plot)
+    print(f"{machine.describe()}\nagain: python -m benchmarks.forward --sizes {' '.join(arguments.sizes)}")
+    return 0
+
+
+def draw(curve: list[tuple[int, float]], size: str, path: Path) -> None:
+    """The mixed-route curve as an image."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot([blocks for blocks, _ in curve], [took * 1e3 for _, took in curve], "o-")
+    axes.set(xlim=(0, 37), xlabel="blocks chosen in the whole batch (4 pairs)", ylabel="ms, routing included")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"Mixed routes in one batch, {size}: a skipped block costs nothing")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
