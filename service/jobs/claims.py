@@ -13,7 +13,7 @@ import redis
 
 from service.core.job import Failure
 from service.jobs import scripts, wire
-from service.jobs.connect import LOST, AsyncRedis
+from service.jobs.connect import AsyncRedis, many
 from service.jobs.keys import GROUP, Keys
 from service.jobs.leases import Lease
 from service.settings import Settings
@@ -111,12 +111,12 @@ class Claims:
 
     async def begin(self, items: list[Item]) -> list[Work]:
         """What to do with each, and its frames, in one round trip."""
-        pipe = self._client.pipeline(transaction=False)
+        commands: list[tuple[str | int, ...]] = []
         for item in items:
             names = [self.keys.job(item.job), self.keys.front(item.front)]
-            pipe.evalsha(scripts.BEGIN.sha, 2, *names, item.index, int(bool(item.front)))
-            pipe.hmget(self.keys.payload(item.payload), str(item.index), str(item.index + 1))
-        found = await pipe.execute(raise_on_error=False)
+            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, item.index, int(bool(item.front))))
+            commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
+        found = await many(self._client, commands)
         works = []
         for k, item in enumerate(items):
             begun, frames = found[2 * k], found[2 * k + 1]
@@ -141,10 +141,9 @@ class Claims:
         life_ms = 4 * self._settings.lease_ms
         names, args = self._settle(item, "ok")
         for _ in range(3):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.set(attempt, result, px=life_ms)
-            pipe.evalsha(scripts.SETTLE.sha, len(names), *names, *args)
-            kept, settled = await pipe.execute(raise_on_error=False)
+            store = ("SET", attempt, result, "PX", life_ms)
+            settle = ("EVALSHA", scripts.SETTLE.sha, len(names), *names, *args)
+            kept, settled = await many(self._client, [store, settle])
             if isinstance(kept, redis.exceptions.OutOfMemoryError):
                 await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
                 settled = await scripts.call(self._client, scripts.SETTLE, names, args)
@@ -224,6 +223,3 @@ def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -
         left=(deadline - now) / 1000 if deadline else None,
         delivery=delivery,
     )
-
-
-__all__ = ["LOST", "Claims", "Item", "Work"]

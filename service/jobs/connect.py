@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -95,6 +95,29 @@ def _served(options: Any) -> dict[str, Any]:
     if "SSL" in getattr(options.get("connection_class"), "__name__", ""):
         kept["ssl"] = True
     return kept
+
+
+async def many(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> list[Any]:
+    """The answers, errors among them, of commands that run in this order: in one round trip, if need be all or none.
+
+    redis-py lets no script into a Cluster's pipeline, so there they go one after the other. Raises what LOST names.
+    """
+    answers: list[Any] = []
+    if isinstance(client, redis.asyncio.cluster.RedisCluster):
+        for command in commands:
+            try:
+                answers.append(await client.execute_command(*command))
+            except redis.ResponseError as error:
+                answers.append(error)
+        return answers
+    pipe = client.pipeline(transaction=atomic)
+    for command in commands:
+        pipe.execute_command(*command)
+    answers = await pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, LOST):
+            raise answer
+    return answers
 
 
 def waits(rng: random.Random, longest: float = 5.0) -> Iterator[float]:

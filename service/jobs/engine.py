@@ -16,7 +16,7 @@ from service.core.errors import ClientLimit, DeadlineExceeded, Internal, Service
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
-from service.jobs.connect import LOST
+from service.jobs.connect import LOST, many
 from service.jobs.front import Front, Submission
 from service.metrics import Metrics
 from service.settings import Settings
@@ -129,13 +129,12 @@ class RemoteEngine:
 
     async def _collect(self, calls: list[str]) -> None:
         keys, client = self._front.keys, self._front.client
-        pipe = client.pipeline(transaction=False)
+        commands: list[tuple[str, ...]] = []
         for call in calls:
-            pipe.hget(keys.job(call), "e")
-            pipe.get(keys.out(call, 0))
-            pipe.unlink(keys.job(call), keys.out(call, 0))
+            job, out = keys.job(call), keys.out(call, 0)
+            commands += [("HGET", job, "e"), ("GET", out), ("UNLINK", job, out)]
         try:
-            found = await pipe.execute()
+            found = await many(client, commands)
         except LOST:
             for call in calls:
                 self._settle(call, self._front.unavailable())

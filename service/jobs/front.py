@@ -21,7 +21,7 @@ import redis
 from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.jobs import scripts, wire
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, waits
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, many, waits
 from service.jobs.keys import GROUP, Keys
 from service.settings import Settings
 
@@ -175,13 +175,11 @@ class Front:
     async def _upload(
         self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
     ) -> list[Any]:
-        # One round trip, all or nothing: a front end that dies in the middle of an upload leaves nothing behind.
-        pipe = self.client.pipeline(transaction=True)
-        for k, frame in frames.items():
-            pipe.hset(payload, str(k), frame)
-        pipe.pexpire(payload, UPLOAD_MS)
-        pipe.evalsha(scripts.SUBMIT.sha, len(names), *names, *args)
-        *stored, answer = await pipe.execute(raise_on_error=False)
+        # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
+        hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
+        submit = ("EVALSHA", scripts.SUBMIT.sha, len(names), *names, *args)
+        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit]
+        *stored, answer = await many(self.client, commands, atomic=True)
         for step in stored:
             if isinstance(step, Exception):
                 await self._discard(payload)

@@ -1,8 +1,8 @@
 """The Lua that must not be interrupted: one script for each move of an item, and the client that calls them.
 
 Written so that a full server can still drain. Redis refuses a script's growing commands (HSET, SET, XADD) when memory
-is full *unless the script has written before*; every script that ends or withdraws work therefore writes something that
-frees first (XACK, UNLINK). That holds on Redis 6.2 and 7 and on Valkey 8 and 9 alike, so no `#!lua flags=allow-oom`
+is full *unless the script has written before*; every script that ends or withdraws work therefore begins with a write
+that needs no memory (UNLINK, PEXPIRE). That holds on Redis 6.2 and 7 and on Valkey 8 and 9 alike, so no `#!lua flags=allow-oom`
 is needed, which 6.2 does not know. Scripts touch only the keys they are given (Cluster).
 """
 
@@ -194,18 +194,24 @@ if #p==0 then return {0} end
 local owner,idle,runs=p[1][2],p[1][3],p[1][4]
 if owner~=ARGV[3] and not (how=='bury' and idle>=tonumber(ARGV[8]) and runs>=tonumber(ARGV[9])) then return {0} end
 if how=='ok' and redis.call('EXISTS',KEYS[5])==0 then return {-1} end
-redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
-redis.call('XDEL',KEYS[1],ARGV[2])
-redis.call('HINCRBY',KEYS[4],'items',-1)
-redis.call('HINCRBY',KEYS[4],'bytes',-e['b'])
-redis.call('HINCRBY',KEYS[4],'work',-e['w'])
-if redis.call('XLEN',KEYS[1])==0 then redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[9],KEYS[1]) end
+-- Last of all: should anything before it ever fail, the item is still there and its lease runs out.
+local function remove()
+  redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
+  redis.call('XDEL',KEYS[1],ARGV[2])
+  redis.call('HINCRBY',KEYS[4],'items',-1)
+  -- 0-x, not -x: Redis writes Lua's minus zero as "-0", which it then refuses to read as an integer.
+  redis.call('HINCRBY',KEYS[4],'bytes',0-tonumber(e['b']))
+  redis.call('HINCRBY',KEYS[4],'work',0-tonumber(e['w']))
+  if redis.call('XLEN',KEYS[1])==0 then redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[9],KEYS[1]) end
+end
 local job=redis.call('HMGET',KEYS[2],'s','n','hook','d'..ARGV[5],'c')
 local open=job[1]=='queued' or job[1]=='running'
 if not job[1] then redis.call('UNLINK',KEYS[3]) end
-if how=='drop' and open and not job[4] then redis.call('UNLINK',KEYS[2],KEYS[3]) return {1,'dropped'} end
-if not open or job[4] or how=='drop' then redis.call('UNLINK',KEYS[5]) return {1,job[1] or 'gone'} end
+if how=='drop' and open and not job[4] then redis.call('UNLINK',KEYS[2],KEYS[3]) remove() return {1,'dropped'} end
+if not open or job[4] or how=='drop' then redis.call('UNLINK',KEYS[5]) remove() return {1,job[1] or 'gone'} end
 local t,state=now(),'running'
+-- The write that a full server grants, so that it grants those that follow.
+redis.call('PEXPIRE',KEYS[5],60000)
 if how=='ok' then
   redis.call('RENAME',KEYS[5],KEYS[6])
   -- The first of many answers must not expire before the last is there and its own time begins.
@@ -235,6 +241,7 @@ if e['f']~='' then
   redis.call('XADD',KEYS[7],'*','j',ARGV[4])
   redis.call('PEXPIRE',KEYS[7],600000)
 else redis.call('XADD',KEYS[8],'MAXLEN','~',1000,'*','j',ARGV[4]) end
+remove()
 return {1,state}
 """
 )

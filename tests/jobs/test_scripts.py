@@ -105,6 +105,13 @@ def test_an_item_goes_in_once_and_out_once_and_leaves_only_its_answer(queue: Que
     assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake}
 
 
+def test_work_of_unknown_cost_is_counted_as_none(queue: Queue) -> None:
+    queue.submit(work=0)
+    ((_, entry),) = queue.claim()
+    assert queue.settle(entry) == [1, b"done"]
+    assert queue.load() == [0, 0, 0]
+
+
 def test_a_second_submission_of_an_id_changes_nothing(queue: Queue) -> None:
     queue.submit()
     assert queue.submit() == [0, b"ann", b"print"]
