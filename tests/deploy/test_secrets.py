@@ -62,7 +62,7 @@ def guarded() -> Iterator[tuple[Server, dict[str, dict[str, Any]]]]:
 
 
 def test_the_service_may_use_its_queue_and_nothing_else(guarded: tuple[Server, dict[str, dict[str, Any]]]) -> None:
-    client = guarded[0].client()
+    client: Any = guarded[0].client()
     with client:
         client.xadd("{dmvfn}:s:0:32x48@1", {"id": "1"})
         assert client.eval("return redis.call('XLEN', KEYS[1])", 1, "{dmvfn}:s:0:32x48@1") == 1

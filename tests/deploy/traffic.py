@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import httpx
@@ -55,6 +56,7 @@ async def _stream(address: str) -> None:
             raw = pb.RawPicture(pixels=_pixels(seed), height=HEIGHT, width=WIDTH)
             yield pb.StreamPredictRequest(frame=pb.Frame(frame_id=str(seed), raw=raw))
 
+    stub: Any = dmvfn_pb2_grpc.PredictionServiceStub  # generated, without types
     async with grpc.aio.insecure_channel(address) as channel:
-        async for _ in dmvfn_pb2_grpc.PredictionServiceStub(channel).StreamPredict(frames()):
+        async for _ in stub(channel).StreamPredict(frames()):
             pass
