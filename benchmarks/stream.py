@@ -1,6 +1,7 @@
 """A live stream at a camera's pace over gRPC: what becomes of every frame, and how long answers take.
 
     python -m benchmarks.stream                          against a service started here with the tiny network
+    python -m benchmarks.stream --without-network        the same with a pixel-wise extrapolation: the stream's own cost
     python -m benchmarks.stream --address HOST:PORT      against a running one
 
 Latency is from handing a frame to the connection to having its answer, in this process's clock. The clip is textured
@@ -104,15 +105,21 @@ async def stream(
 
 
 @contextlib.asynccontextmanager
-async def _address(given: str | None, height: int, width: int) -> AsyncIterator[str]:
-    if given is not None:
-        yield given
-        return
-    # Only here: against a running service this file needs nothing of it.
-    from tests.e2e.joined import joined
+async def _address(arguments: argparse.Namespace) -> AsyncIterator[str]:
+    # Imported only here: against a running service this file needs nothing of it.
+    if arguments.address is not None:
+        yield arguments.address
+    elif arguments.without_network:
+        from tests.rpc.serving import served
+        from tests.rpc.small import SmallEngine
 
-    async with joined(warmup_sizes=((height, width),)) as service:
-        yield service.grpc
+        async with served(SmallEngine()) as small:
+            yield small.address
+    else:
+        from tests.e2e.joined import joined
+
+        async with joined(warmup_sizes=((arguments.height, arguments.width),)) as service:
+            yield service.grpc
 
 
 async def main(arguments: argparse.Namespace) -> int:
@@ -120,7 +127,7 @@ async def main(arguments: argparse.Namespace) -> int:
     height, width = arguments.height, arguments.width
     frames = clip(arguments.frames, height, width)
     async with (
-        _address(arguments.address, height, width) as address,
+        _address(arguments) as address,
         grpc.aio.insecure_channel(address, options=LARGE) as channel,
     ):
         outcome, _ = await stream(
@@ -133,6 +140,7 @@ async def main(arguments: argparse.Namespace) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--address", help="a running service's gRPC address")
+    parser.add_argument("--without-network", action="store_true", help="what the stream itself costs")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--height", type=int, default=256)
