@@ -2,8 +2,8 @@
 
 Written so that a full server can still drain. Redis refuses a script's growing commands (HSET, SET, XADD) when memory
 is full *unless the script has written before*; every script that ends or withdraws work therefore begins with a write
-that needs no memory (UNLINK, PEXPIRE). That holds on Redis 6.2 and 7 and on Valkey 8 and 9 alike, so no `#!lua flags=allow-oom`
-is needed, which 6.2 does not know. Scripts touch only the keys they are given (Cluster).
+that needs no memory (UNLINK, PEXPIRE). That holds on Redis 6.2 and 7 and on Valkey 8 and 9 alike, so none needs the
+`#!lua flags=allow-oom` that 6.2 does not know. Scripts touch only the keys they are given (Cluster).
 """
 
 from __future__ import annotations
