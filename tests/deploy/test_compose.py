@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -155,5 +156,30 @@ def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> Non
         ):
             pair = {name: (SAMPLES / f"frame0{i}.png").read_bytes() for i, name in enumerate(("previous", "current"))}
             answer = httpx.post(f"{front.http}/v1/predict", files=pair, timeout=60)
+            later = _job(front.http, pair)
+            listed = _operator("list", url=url), _operator("dead", url=url)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
+    assert later.status_code == 200, later.text
+    assert later.content == answer.content
+    assert listed == (0, 0)
+
+
+def _job(front: str, pair: dict[str, bytes]) -> httpx.Response:
+    """The same as a job: its result, once it is there."""
+    made = httpx.post(f"{front}/v1/jobs", files=pair, timeout=60)
+    assert made.status_code == 202, made.text
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        httpx.get(f"{front}{made.headers['location']}", params={"wait": "5"}, timeout=60)
+        result = httpx.get(f"{front}{made.headers['location']}/result", timeout=60)
+        if result.status_code == 200:
+            break
+    return result
+
+
+def _operator(verb: str, url: str) -> int:
+    """What `python -m service jobs VERB` says, as exit status."""
+    environment = {**os.environ, "DMVFN_REDIS_URL": url}
+    command = [sys.executable, "-m", "service", "jobs", verb]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False).returncode
