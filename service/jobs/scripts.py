@@ -49,8 +49,11 @@ def call_sync(client: SyncRedis, script: Script, keys: Sequence[str], args: Sequ
 _FIELDS = """
 local function fields(list) local map={} for i=1,#list,2 do map[list[i]]=list[i+1] end return map end
 local function now() local t=redis.call('TIME') return t[1]*1000+math.floor(t[2]/1000) end
-local function mine(stream,group,id,who)
-  return #redis.call('XPENDING',stream,group,id,id,1,who)>0
+-- Who holds an entry, if anybody: nobody where the stream went with its last item, or its group in a failover.
+local function pending(stream,group,id)
+  local found=redis.pcall('XPENDING',stream,group,id,id,1)
+  if found.err or #found==0 then return nil end
+  return found[1]
 end
 """
 
@@ -151,7 +154,8 @@ return {'run',job[2]}
 RENEW = Script(
     _FIELDS
     + """
-if not mine(KEYS[1],ARGV[1],ARGV[2],ARGV[3]) then return 0 end
+local p=pending(KEYS[1],ARGV[1],ARGV[2])
+if not p or p[2]~=ARGV[3] then return 0 end
 redis.call('XCLAIM',KEYS[1],ARGV[1],ARGV[3],0,ARGV[2],'JUSTID')
 return 1
 """
@@ -160,10 +164,11 @@ return 1
 #: Gives an item up for others to take at once: KEYS stream wake | ARGV group id worker lease_ms counts -> 1|0
 #: counts 0: this delivery is not held against the item (the worker leaves; the item did nothing).
 HAND_BACK = Script(
-    """
-local p=redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1,ARGV[3])
-if #p==0 then return 0 end
-local n=p[1][4]
+    _FIELDS
+    + """
+local p=pending(KEYS[1],ARGV[1],ARGV[2])
+if not p or p[2]~=ARGV[3] then return 0 end
+local n=p[4]
 if ARGV[5]=='0' then n=math.max(0,n-1) end
 redis.call('XCLAIM',KEYS[1],ARGV[1],ARGV[3],0,ARGV[2],'IDLE',ARGV[4],'RETRYCOUNT',n,'JUSTID')
 redis.call('LPUSH',KEYS[2],'back')
@@ -189,9 +194,9 @@ local entry=redis.call('XRANGE',KEYS[1],ARGV[2],ARGV[2])
 if #entry==0 then redis.pcall('XACK',KEYS[1],ARGV[1],ARGV[2]) return {0} end
 local e=fields(entry[1][2])
 if e['j']~=ARGV[4] or e['k']~=ARGV[5] then return {0} end
-local p=redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)
-if #p==0 then return {0} end
-local owner,idle,runs=p[1][2],p[1][3],p[1][4]
+local p=pending(KEYS[1],ARGV[1],ARGV[2])
+if not p then return {0} end
+local owner,idle,runs=p[2],p[3],p[4]
 if owner~=ARGV[3] and not (how=='bury' and idle>=tonumber(ARGV[8]) and runs>=tonumber(ARGV[9])) then return {0} end
 if how=='ok' and redis.call('EXISTS',KEYS[5])==0 then return {-1} end
 -- Last of all: should anything before it ever fail, the item is still there and its lease runs out.

@@ -54,6 +54,7 @@ class Worker:
         self._room = asyncio.Event()
         self._stopping = asyncio.Event()
         self._withdrawn: set[Lease] = set()
+        self._answering: set[Lease] = set()
         self._cost: float | None = None
         self._next_look = 0.0
         self._lapsed_turn = True
@@ -172,6 +173,7 @@ class Worker:
     def _ended(self, lease: Lease) -> None:
         self._running.pop(lease, None)
         self._withdrawn.discard(lease)
+        self._answering.discard(lease)
         self._leases.drop(lease)
         self._room.set()
 
@@ -218,6 +220,7 @@ class Worker:
             await self._failed(item, Internal(f"job {item.job} failed"))
         else:
             self._measure(request, result)
+            self._answering.add(item.lease)
             if not await self._lasting(lambda: self._claims.answer(item, answer)):
                 self._metrics.lease_lost()
 
@@ -298,7 +301,8 @@ class Worker:
                     self._metrics.cancelled("exec")
 
     def _lease_is_lost(self, lease: Lease) -> None:
-        if lease in self._running:
+        # Gone while its answer is on the way: that answer ended it, or will be refused and counted there.
+        if lease in self._running and lease not in self._answering:
             log.warning("a lease was lost; its run is stopped")
             self._metrics.lease_lost()
             self._running[lease][1].cancel()

@@ -152,6 +152,19 @@ def test_only_the_owner_of_a_lease_renews_and_finishes(queue: Queue) -> None:
     assert queue.client.get(K.out("j", 0)) == b"answer of w2"
 
 
+def test_a_lease_of_a_stream_that_is_gone_is_nobodys_and_no_error(queue: Queue) -> None:
+    """One error here would keep a worker's other leases from being renewed."""
+    queue.submit()
+    ((_, entry),) = queue.claim()
+    queue.settle(entry)
+    assert not queue.client.exists(STREAM)
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake], [GROUP, entry, "w1", 1000, 1]) == 0
+    queue.submit("j2")
+    queue.client.xgroup_destroy(STREAM, GROUP)
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
+
+
 def test_a_renewal_is_no_delivery(queue: Queue) -> None:
     queue.submit()
     ((_, entry),) = queue.claim()
