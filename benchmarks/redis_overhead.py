@@ -25,6 +25,7 @@ from service.jobs.remote import Remote
 from service.jobs.worker import Worker
 from service.metrics import Metrics
 from service.settings import Settings
+from tests.jobs.engines import Adder
 from tests.jobs.servers import running
 
 SIZES = ((64, 64), (256, 448), (720, 1280))
@@ -59,6 +60,28 @@ async def at_once(predict: Predict, requests: list[PredictRequest], width: int) 
     began = time.perf_counter()
     await asyncio.gather(*map(one, requests))
     return len(requests) / (time.perf_counter() - began)
+
+
+async def way_alone(calls: int) -> None:
+    """Prints what the way takes where the engine answers at once: no device to wait for, nothing to hide behind."""
+    with running() as server:
+        settings = Settings(redis_url=server.url)
+        worker = Worker(settings, Adder(), Metrics(CollectorRegistry()))
+        working = asyncio.create_task(worker.run())
+        remote = Remote(settings, Metrics(CollectorRegistry()))
+        await remote.start()
+        # CPU time tells more than the clock where the machine is busy with other things.
+        print("frames        the way alone, ms (p50 p99)   CPU ms a call, front end and worker together")
+        for height, width in SIZES:
+            requests = [request(k, height, width) for k in range(min(calls, 4000 * 4096 // (height * width)))]
+            await one_by_one(remote.predict, requests[:3])
+            began = time.process_time()
+            p = np.percentile(await one_by_one(remote.predict, requests), [50, 99])
+            cpu = 1000 * (time.process_time() - began) / len(requests)
+            print(f"{height:4}x{width:<6} {p[0]:20.2f} {p[1]:8.2f} {cpu:16.2f}", flush=True)
+        worker.stop()
+        await working
+        await remote.close()
 
 
 async def measure(calls: int) -> None:
@@ -101,7 +124,9 @@ def main() -> None:
     """From the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=200)
-    asyncio.run(measure(parser.parse_args().calls))
+    parser.add_argument("--alone", action="store_true", help="only the way, with an engine that answers at once")
+    given = parser.parse_args()
+    asyncio.run((way_alone if given.alone else measure)(given.calls))
 
 
 if __name__ == "__main__":
