@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
-from model.evaluation import page, plots, protocols, report, summary
+from model.evaluation import page, plots, protocols, report
 from model.evaluation.lpips import LPIPS
 from model.evaluation.measure import Measured, measure
 from model.training.clips import LayoutError
@@ -75,7 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def write(out: Path, about: report.About, measured: Measured) -> None:
     """Every form of the report into one folder."""
     out.mkdir(parents=True, exist_ok=True)
-    plots.quality_against_cost(summary.lines(measured.scores, about.steps, about.by_clip), out / "quality.png")
+    plots.quality_against_cost(report.budget_lines(measured), out / "quality.png")
     (out / "report.md").write_text(report.markdown(about, measured, "quality.png"))
     (out / "report.json").write_text(report.as_json(about, measured))
     (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measured), indent=1) + "\n")

@@ -62,62 +62,69 @@ def measure(
     found: Iterable[Window],
     device: torch.device,
     lpips: LPIPS | None = None,
-    budget_steps: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Measured:
-    """Score the baselines, `full`, `auto` and each block budget; budgets for the first `budget_steps` steps only."""
-    collected: list[Score] = []
-    shown: dict[str, Shown] = {}
-    bgr = checkpoint.metadata(network).colour_order == "BGR"
-    policies = rollout.policies(network.config.blocks)
+    """Score the baselines, `full` and `auto` on every window; each block budget on the first of each clip, at t+1.
+
+    Budgets are many and slow, and a clip's first window says enough about what a block is worth.
+    """
+    measured = Measured([], [])
+    seen: set[str] = set()
     for number, window in enumerate(found):
-        targets = [rollout.tensor(target, device) for target in window.targets]
-        predictions: dict[str, Tensor] = {}
-
-        def judge(method: str, frames: list[Tensor], macs: list[float], routes: list[str]) -> None:
-            predictions[method] = frames[0][0].cpu()  # noqa: B023  # called in this round only
-            for step, (frame, target) in enumerate(zip(frames, targets, strict=False), 1):  # noqa: B023
-                figures = _figures(frame, target, lpips)
-                collected.append(
-                    Score(method, window.clip, number, step, *figures, macs[step - 1], routes[step - 1])  # noqa: B023
-                )
-
-        for name, baseline in baselines.BASELINES.items():
-            frames = baseline(window.older, window.newer, len(targets))
-            judge(name, [rollout.tensor(f, device) for f in frames], [0.0] * len(frames), [""] * len(frames))
-        older, newer = (_ordered(rollout.tensor(f, device), bgr) for f in (window.older, window.newer))
-        rollouts = rollout.Rollouts(network, older, newer)
-        for policy in policies:
-            steps = len(targets) if policy.budget is None else min(budget_steps, len(targets))
-            answers = rollouts.run(policy, steps)
-            judge(
-                policy.name,
-                [_ordered(answer.frame, bgr) for answer in answers],
-                [_macs(network, answer, asked=policy.name != "full") for answer in answers],
-                [answer.route for answer in answers],
-            )
-            if policy.name == "auto" and window.clip not in shown:
-                shown[window.clip] = Shown(
-                    window.clip,
-                    number,
-                    rollout.tensor(window.older, device)[0].cpu(),
-                    rollout.tensor(window.newer, device)[0].cpu(),
-                    targets[0][0].cpu(),
-                    predictions,
-                    answers[0].flow[0, 2:4].cpu(),
-                    answers[0].route,
-                )
+        first = window.clip not in seen
+        seen.add(window.clip)
+        _measure(network, window, number, first, device, lpips, measured)
         progress(number + 1)
-    return Measured(collected, list(shown.values()))
+    return measured
+
+
+def _measure(
+    network: DMVFN, window: Window, number: int, first: bool, device: torch.device, lpips: LPIPS | None, into: Measured
+) -> None:
+    targets = [rollout.tensor(target, device) for target in window.targets]
+    predictions: dict[str, Tensor] = {}
+    for name, baseline in baselines.BASELINES.items():
+        frames = [rollout.tensor(f, device) for f in baseline(window.older, window.newer, len(targets))]
+        predictions[name] = frames[0][0].cpu()
+        for step, (frame, target) in enumerate(zip(frames, targets, strict=True), 1):
+            figures = _figures(frame, target, lpips)
+            into.scores.append(Score(name, window.clip, number, step, *figures, macs=0.0, route=""))
+    bgr = checkpoint.metadata(network).colour_order == "BGR"
+    older, newer = (rollout.tensor(frame, device) for frame in (window.older, window.newer))
+    rollouts = rollout.Rollouts(network, _ordered(older, bgr), _ordered(newer, bgr))
+    # Policies that took the same routes share their frame, and so its figures.
+    known: dict[tuple[str, ...], tuple[float, float, float, float]] = {}
+    flow, route = older, ""
+    for policy in rollout.policies(network.config.blocks):
+        if policy.budget is not None and not first:
+            continue
+        answers = rollouts.run(policy, 1 if policy.budget is not None else len(targets))
+        predictions[policy.name] = _ordered(answers[0].frame, bgr)[0].cpu()
+        if policy.name == "auto":
+            flow, route = answers[0].flow, answers[0].route
+        history: tuple[str, ...] = ()
+        for step, (answer, target) in enumerate(zip(answers, targets, strict=False), 1):
+            history = (*history, answer.route)
+            if history not in known:
+                known[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
+            macs = _macs(network, answer, asked=policy.name != "full")
+            into.scores.append(Score(policy.name, window.clip, number, step, *known[history], macs, answer.route))
+    if first:
+        inputs = older[0].cpu(), newer[0].cpu(), targets[0][0].cpu()
+        into.shown.append(Shown(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
 
 
 @torch.inference_mode()
 def _figures(frame: Tensor, target: Tensor, lpips: LPIPS | None) -> tuple[float, float, float, float]:
-    large = min(frame.shape[-2:]) >= scores.SHORTEST_SIDE
+    single, multiple = math.nan, math.nan
+    if min(frame.shape[-2:]) >= scores.SHORTEST_SIDE:
+        single, multiple = (float(value) for value in scores.similarities(frame, target))
+    elif min(frame.shape[-2:]) >= scores.WINDOW:
+        single = float(scores.ssim(frame, target))
     return (
         float(scores.psnr(frame, target)),
-        float(scores.ssim(frame, target)) if min(frame.shape[-2:]) >= scores.WINDOW else math.nan,
-        float(scores.ms_ssim(frame, target)) if large else math.nan,
+        single,
+        multiple,
         # The published figures were taken on BGR frames.
         float(lpips(frame.flip(1), target.flip(1))) if lpips is not None else math.nan,
     )

@@ -28,24 +28,24 @@ class About:
         return self.protocol == "clips"
 
 
+def budget_lines(measured: Measured) -> list[Line]:
+    """Every method at t+1 on the windows that budgets were measured on, so that the lines compare."""
+    windows = {score.window for score in measured.scores if score.method.startswith("budget")}
+    compared = [score for score in measured.scores if score.window in windows]
+    return summary.lines(compared, (1,), by_clip=True)
+
+
 def figures(about: About, measured: Measured) -> dict[str, Any]:
     """The tables as plain values; nan becomes null."""
     lines = summary.lines(measured.scores, about.steps, about.by_clip)
+    lines = [line for line in lines if not line.method.startswith("budget")]
     return {
         "weights": about.weights,
         "protocol": about.protocol,
         "windows": about.windows,
         "command": about.command,
-        "methods": [
-            {
-                "method": line.method,
-                "mean_over_steps_1_to": line.upto,
-                **{metric: _rounded(line.values[metric], 5) for metric in METRICS},
-                "giga_macs_per_frame": _rounded(line.macs_per_frame / 1e9, 4),
-                "blocks": _rounded(line.blocks, 3),
-            }
-            for line in lines
-        ],
+        "methods": [_row(line) for line in lines],
+        "budgets_on_first_windows": [_row(line) for line in budget_lines(measured)],
         "psnr_t1_by_clip": {
             clip: {method: _rounded(value, 3) for method, value in row.items()}
             for clip, row in summary.per_clip(measured.scores).items()
@@ -82,7 +82,7 @@ def markdown(about: About, measured: Measured, plot: str | None = None) -> str:
     lines = summary.lines(measured.scores, about.steps, about.by_clip)
     full = next(line for line in lines if line.method == "full" and line.upto == 1)
     main = [line for line in lines if not line.method.startswith("budget")]
-    budgets = [line for line in lines if line.method.startswith("budget") and line.upto == 1]
+    budgets = budget_lines(measured)
     parts = [
         f"Weights `{about.weights}`, protocol `{about.protocol}`, {about.windows} windows. Again: `{about.command}`",
         "",
@@ -93,7 +93,9 @@ def markdown(about: About, measured: Measured, plot: str | None = None) -> str:
         "",
         "## Block budgets: quality against cost at t+1",
         "",
-        *_table([full, *budgets], full),
+        "On the first window of each clip.",
+        "",
+        *_table(budgets, next(line for line in budgets if line.method == "full") if budgets else full),
         "",
         *([f"![PSNR against multiply-adds]({plot})", ""] if plot else []),
         "Share of frames on which `auto` ran each block: "
@@ -106,6 +108,16 @@ def markdown(about: About, measured: Measured, plot: str | None = None) -> str:
         *_published(about),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _row(line: Line) -> dict[str, Any]:
+    return {
+        "method": line.method,
+        "mean_over_steps_1_to": line.upto,
+        **{metric: _rounded(line.values[metric], 5) for metric in METRICS},
+        "giga_macs_per_frame": _rounded(line.macs_per_frame / 1e9, 4),
+        "blocks": _rounded(line.blocks, 3),
+    }
 
 
 def _table(lines: list[Line], full: Line) -> list[str]:

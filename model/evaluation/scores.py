@@ -31,11 +31,18 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """Multi-scale SSIM of frames BxCxHxW in 0..1, one per sample. ValueError below SHORTEST_SIDE pixels a side."""
+    return similarities(prediction, target)[1]
+
+
+def similarities(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM and MS-SSIM together, for little more than the latter; sizes as `ms_ssim`."""
     if min(prediction.shape[-2:]) < SHORTEST_SIDE:
         raise ValueError(f"MS-SSIM needs at least {SHORTEST_SIDE} pixels a side, not {tuple(prediction.shape[-2:])}")
     product = prediction.new_ones(prediction.shape[:2])
+    single: Tensor | None = None
     for scale, weight in enumerate(WEIGHTS):
         whole, contrast = _ssim_and_contrast(prediction, target)
+        single = whole if single is None else single
         last = scale == len(WEIGHTS) - 1
         # A negative structure term has no real power; the original clips it, too.
         product = product * (whole if last else contrast).clamp(min=0) ** weight
@@ -44,7 +51,8 @@ def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
             padding = [side % 2 for side in prediction.shape[-2:]]
             prediction = F.avg_pool2d(prediction, 2, padding=padding)
             target = F.avg_pool2d(target, 2, padding=padding)
-    return product.mean(1)
+    assert single is not None
+    return single.mean(1), product.mean(1)
 
 
 def _ssim_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
