@@ -264,6 +264,9 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
         access_log=False,
         server_header=False,
         date_header=False,
+        # A raw 4K frame is one message; frames do not get smaller by deflating.
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(LAST_WORDS_S) or 1,
         ssl_certfile=settings.tls_cert,
