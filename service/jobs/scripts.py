@@ -68,13 +68,15 @@ SUBMIT = Script(
     _FIELDS
     + """
 if redis.call('EXISTS',KEYS[1])==1 then return {0,redis.call('HGET',KEYS[1],'c'),redis.call('HGET',KEYS[1],'fp')} end
-local load=redis.call('HMGET',KEYS[3],'items','bytes','work')
+local load=redis.call('HMGET',KEYS[3],'items','bytes','work','live')
 local items,bytes,work=tonumber(load[1] or 0),tonumber(load[2] or 0),tonumber(load[3] or 0)
 local n,size,each=tonumber(ARGV[4]),tonumber(ARGV[5]),tonumber(ARGV[6])
 if items+n>tonumber(ARGV[2]) then return {-1,work} end
 if bytes+size>tonumber(ARGV[3]) then return {-2,work} end
 local left=tonumber(ARGV[7])
-if left>0 and (work+each*n)/tonumber(ARGV[17])>left*1000 then return {-3,work} end
+-- Calls pass jobs, so only the work of calls stands between a call and its deadline.
+local live=tonumber(load[4] or 0)
+if left>0 and (live+each*n)/tonumber(ARGV[17])>left*1000 then return {-3,live} end
 if redis.call('EXISTS',KEYS[2])==0 then return {-4} end
 local t=now()
 local deadline=0
@@ -96,6 +98,7 @@ else redis.call('PERSIST',KEYS[2]) end
 redis.call('HINCRBY',KEYS[3],'items',n)
 redis.call('HINCRBY',KEYS[3],'bytes',size)
 redis.call('HINCRBY',KEYS[3],'work',each*n)
+if ARGV[11]~='' then redis.call('HINCRBY',KEYS[3],'live',each*n) end
 redis.call('LPUSH',KEYS[6],'1')
 redis.call('LTRIM',KEYS[6],0,63)
 return {1,first}
@@ -207,6 +210,7 @@ local function remove()
   -- 0-x, not -x: Redis writes Lua's minus zero as "-0", which it then refuses to read as an integer.
   redis.call('HINCRBY',KEYS[4],'bytes',0-tonumber(e['b']))
   redis.call('HINCRBY',KEYS[4],'work',0-tonumber(e['w']))
+  if e['f']~='' then redis.call('HINCRBY',KEYS[4],'live',0-tonumber(e['w'])) end
   if redis.call('XLEN',KEYS[1])==0 then redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[9],KEYS[1]) end
 end
 local job=redis.call('HMGET',KEYS[2],'s','n','hook','d'..ARGV[5],'c')

@@ -131,11 +131,11 @@ async def test_a_deadline_that_the_queue_cannot_meet_is_refused_before_any_work(
     adder = Adder()
     adder.gate = asyncio.Event()
     async with bench.work(adder):
-        await bench.front.client.hset(bench.keys.load, "work", 60_000_000)
+        await bench.front.client.hset(bench.keys.load, "live", 60_000_000)
         with pytest.raises(DeadlineExceeded) as caught:
             await bench.engine.predict(request(1, deadline=time.monotonic() + 5))
         assert (caught.value.reason, adder.seen) == ("unmeetable", [])
-        await bench.front.client.hset(bench.keys.load, "work", 0)
+        await bench.front.client.hset(bench.keys.load, "live", 0)
 
 
 async def test_a_dead_front_ends_calls_are_never_run(bench: Bench, settings: Settings) -> None:
