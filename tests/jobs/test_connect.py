@@ -164,6 +164,7 @@ def sentinels() -> Iterator[tuple[Server, list[str], list[int]]]:
     primary.remove()
 
 
+@pytest.mark.slow  # a Sentinel whose clock stumbles on a busy machine decides nothing for 30 seconds (TILT)
 async def test_a_failover_loses_no_job_that_was_replicated(
     sentinels: tuple[Server, list[str], list[int]],
 ) -> None:
@@ -189,7 +190,7 @@ async def test_a_failover_loses_no_job_that_was_replicated(
             primary.kill()
             slow.gate.set()
             await until(lambda: not bench.front.readiness().ready)
-            await until(lambda: bench.front.readiness().ready, 40)
+            await until(lambda: bench.front.readiness().ready, 90)
             assert [await ended(jobs, job.id) for job in work] == [JobState.DONE] * 6
     watching.close()
     replicas.close()
