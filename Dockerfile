@@ -28,6 +28,8 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
     && /opt/dmvfn/bin/pip uninstall --quiet --yes setuptools pip \
     # Some packages carry sources for newer Pythons, which cannot be compiled here; nothing imports those.
     && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
+# The network's loops, compiled for the processor that builds; another kind compiles its own at its first start.
+RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c "import model.kernels_frames, model.kernels_winograd"
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0

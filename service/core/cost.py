@@ -83,7 +83,6 @@ class Load:
             blocks=tuple(bucket.estimated * count for count in counts),
         )
 
-
     def beside(self, other: Load) -> Load:
         """Both in one batch."""
         return Load(
