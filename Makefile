@@ -42,7 +42,7 @@ evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
-	@$(PY) -m tests.chaos.run --jobs 1000
+	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
 	@$(PY) -m tests.fuzz 1000000
 v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
