@@ -30,7 +30,8 @@ def test_every_view_draws_something_else(demo: Demo) -> None:
     demo.predict()
     seen = set()
     for view in ("true", "last", "error", "flow", "mask"):
-        demo.page.check(f'input[name="view"][value="{view}"]', force=True)
+        # The label is what a person sees and clicks; Playwright waits until it has stopped moving.
+        demo.page.click(f'label:has(input[name="view"][value="{view}"])')
         seen.add(demo.page.evaluate("document.getElementById('stage-under').toDataURL()"))
     assert len(seen) == 5
 
