@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.jobs import scripts, wire
-from service.jobs.connect import LOST, SyncRedis, connect_sync
+from service.jobs.connect import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.jobs.keys import GROUP, Keys
 from service.jobs.store import PATIENCE_S
 from service.settings import Settings
@@ -43,7 +43,7 @@ def main(argv: Sequence[str], settings: Settings) -> int:
         print(f"redis is away: {error}", file=sys.stderr)
         return 4
     finally:
-        client.close()
+        hang_up_sync(client)
 
 
 def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:

@@ -21,7 +21,7 @@ import redis
 from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.jobs import scripts, wire
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, many, waits
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, hang_up, many, waits
 from service.jobs.keys import GROUP, Keys
 from service.settings import Settings
 
@@ -111,7 +111,7 @@ class Front:
         await end(*self._tasks)
         with contextlib.suppress(*LOST):
             await self.client.unlink(self.keys.front(self.name), self.keys.reply(self.name))
-        await self.client.aclose()
+        await hang_up(self.client)
 
     def readiness(self) -> Readiness:
         """Falls while Redis is away. Without workers it stays: what is queued is what calls for more of them."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import redis
 
 from service.jobs import scripts
-from service.jobs.connect import LOST, SyncRedis
+from service.jobs.connect import LOST, SyncRedis, hang_up_sync
 from service.jobs.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Leases:
         """Ends; leases that are still held run out."""
         self._stop.set()
         self._thread.join()
-        self._client.close()
+        hang_up_sync(self._client)
 
     def beat(self) -> None:
         """The main loop turned."""

@@ -23,7 +23,7 @@ from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
 from service.jobs.claims import Claims, Item, Work
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, end, waits
+from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
 from service.jobs.leases import Lease, Leases
 from service.metrics import Metrics
 from service.settings import Settings
@@ -94,7 +94,7 @@ class Worker:
         finally:
             await end(*chores)
             await asyncio.to_thread(self._leases.stop)
-            await self._client.aclose()
+            await hang_up(self._client)
         return sound
 
     async def _work(self) -> bool:

@@ -164,8 +164,6 @@ def sentinels() -> Iterator[tuple[Server, list[str], list[int]]]:
     primary.remove()
 
 
-# redis-py drops its connections to Sentinels and to a dead primary without closing them.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow  # a Sentinel whose clock stumbles on a busy machine decides nothing for 30 seconds (TILT)
 async def test_a_failover_loses_no_job_that_was_replicated(
     sentinels: tuple[Server, list[str], list[int]],
