@@ -29,7 +29,7 @@ from service.hosts import Gate, Host, Local, Remote
 from service.metrics import Metrics
 from service.parts import Parts
 from service.rest import app as rest
-from service.rest import oip, pages, stream
+from service.rest import oip, pages, stream, video
 from service.rest.wire import BoundedProtocol
 from service.rpc import server as rpc
 from service.settings import Settings
@@ -171,7 +171,7 @@ async def _serve(
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
     parts = Parts(settings, gate, codecs, metrics)
-    extra = (oip.router(parts), stream.router(parts), pages.router(parts))
+    extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener), _grpc(parts) as calls:
         port = listener.getsockname()[1]
