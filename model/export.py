@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model import checkpoint, execute, geometry
+from model import checkpoint, execute, geometry, routing
 from model.network import DMVFN
 from model.warp import blend, warp
 
@@ -32,7 +32,7 @@ class FullRoute(nn.Module):
 
     def forward(self, older: Tensor, newer: Tensor) -> tuple[Tensor, Tensor]:
         """Frames 1x3xHxW in 0..1, sides multiples of 16 -> the next frame, and the routing probabilities."""
-        probabilities = self.network.routing_probabilities(older, newer)
+        probabilities = self._probabilities(older, newer)
         flow = torch.zeros_like(older[:, :1]).expand(-1, 4, -1, -1)
         mask = flow[:, :1]
         warped_older, warped_newer, frame = older, newer, newer
@@ -43,6 +43,11 @@ class FullRoute(nn.Module):
             warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])
             frame = blend(warped_older, warped_newer, mask)
         return frame, probabilities
+
+    def _probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
+        """The routing module as published, its second convolution and mean included."""
+        features = self.network.routing(torch.cat((older, newer), 1)).mean((2, 3))
+        return routing.normalise(self.network.l1(features), self.network.config.expected_blocks)
 
 
 def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:

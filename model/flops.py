@@ -24,11 +24,15 @@ def block(height: int, width: int, index: int, config: ModelConfig | None = None
     return motion + joined + pixels // 4 * (channels // 4 + spatial) * 5 * 16
 
 
-def routing(height: int, width: int, config: ModelConfig | None = None) -> int:
-    """Multiply-adds of the routing module on one frame pair of height x width pixels (padded first)."""
+def routing(height: int, width: int, config: ModelConfig | None = None, *, published: bool = False) -> int:
+    """Multiply-adds of the routing module on one frame pair of height x width pixels (padded first).
+
+    As it is run here, the second convolution from sums of its input (`model.pooled`); `published`: as the authors'
+    code computes it, that convolution at every pixel.
+    """
     config = config or ModelConfig.paper()
-    pixels, width_ = geometry.padded(height) * geometry.padded(width), config.routing_width
-    return pixels * 9 * width_ * (6 + width_) + width_ * config.blocks
+    pixels, maps = geometry.padded(height) * geometry.padded(width), config.routing_width
+    return pixels * 9 * 6 * maps + (pixels if published else 1) * 9 * maps * maps + maps * config.blocks
 
 
 def count(

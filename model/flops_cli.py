@@ -30,5 +30,6 @@ def main(arguments: argparse.Namespace) -> int:
         cost = flops.block(height, width, index, config)
         print(f"block {index}  scale 1/{config.scales[index]}  {cost / 1e9:8.3f} G  {'runs' if runs else '-'}")
     print(f"routing               {flops.routing(height, width, config) / 1e9:8.3f} G")
+    print(f"  as published        {flops.routing(height, width, config, published=True) / 1e9:8.3f} G")
     print(f"route {arguments.route:15} {total / 1e9:8.3f} G multiply-adds, {2 * total / 1e9:.3f} GFLOPs")
     return 0

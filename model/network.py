@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model import routing
+from model import pooled, routing
 from model.blocks import VoxelFlowBlock
 from model.config import ModelConfig
 from model.warp import blend, warp
@@ -45,9 +45,13 @@ class DMVFN(nn.Module):
         return self.get_submodule(f"block{index}")  # type: ignore[return-value]  # add_module above put it there
 
     def routing_features(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Mean of the routing convolutions' output over the frame: Bx3xHxW twice -> Bx32."""
-        features: Tensor = self.routing(torch.cat((older, newer), 1)).mean((2, 3))
-        return features
+        """Mean of the routing convolutions' output over the frame: Bx3xHxW twice -> Bx32.
+
+        The second convolution is never run: its mean follows from sums of its input (`model.pooled`).
+        """
+        maps = self.routing[:2](torch.cat((older, newer), 1))
+        weights = self.get_parameter
+        return pooled.mean_of_convolution(maps, weights("routing.2.weight"), weights("routing.2.bias"))
 
     def routing_probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
         """Probability of each block: frames Bx3xHxW in 0..1 -> Bxn in 0..1."""

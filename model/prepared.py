@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import geometry, winograd
+from model import geometry, pooled, winograd
 from model.config import ModelConfig
 from model.folded import LANES, VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
 from model.network import DMVFN
@@ -211,11 +211,10 @@ class Prepared:
             rows = torch.from_numpy(framed[top : min(top + step, height) + 2])[None].permute(0, 3, 1, 2)
             maps = F.conv2d(rows, self._routing.weight, self._routing.bias, 1, (0, 1))
             self._frames.relu_sums(maps.permute(0, 2, 3, 1)[0].contiguous().numpy(), sums[top : top + step])
-        shifted = _sums_seen_by_taps(torch.from_numpy(sums).double().view(height, 3, channels))
-        weight, bias = self._routing_mean
-        features = bias + torch.einsum("ocyx,yxc->o", weight, shifted) / (height * width)
-        logits = torch.addmv(self._logits[1], self._logits[0], features)
-        return normalise(logits.float()[None], self._expected)
+        rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
+        features = pooled.mean_of_rows(rows, *self._routing_mean, width)
+        logits = F.linear(features, *self._logits)
+        return normalise(logits.float(), self._expected)
 
     def _threads(self) -> None:
         self._workers = self._use_threads(torch.get_num_threads())
@@ -226,18 +225,3 @@ class Prepared:
         if name not in self._rooms or self._rooms[name].size < size:
             self._rooms[name] = np.empty(size, np.float32)
         return self._rooms[name][:size].reshape(shape)
-
-
-def _sums_seen_by_taps(sums: Tensor) -> Tensor:
-    """Row sums Hx3xC (row, its first and last column) -> 3x3xC: the sum each tap of a padded 3x3 sees.
-
-    A tap that looks up never sees the last row, one that looks left never the last column, and so on.
-    """
-    row_skips = (sums[-1], torch.zeros_like(sums[0]), sums[0])
-    total = sums.sum(0)
-    return torch.stack(
-        [
-            torch.stack((rest[0] - rest[2], rest[0], rest[0] - rest[1]))
-            for rest in (total - skipped for skipped in row_skips)
-        ]
-    )

@@ -60,4 +60,6 @@ class Objective(nn.Module):
             loss = loss + self._phase.laplacian * losses.laplacian(frame, target)
         if self._phase.charbonnier:
             loss = loss + self._phase.charbonnier * losses.charbonnier(frame, target)
+        if self._phase.log_mse:
+            loss = loss + self._phase.log_mse * losses.log_mse(frame, target)
         return loss

@@ -96,9 +96,11 @@ class Optimizers:
 
 
 def curve(step: int, phase: Phase, floor: float = 0.02) -> float:
-    """Factor on the learning rate at a step of a phase: linear warm-up, then a cosine from 1 to `floor`."""
+    """Factor on the learning rate at a step of a phase: linear warm-up, then 1 or a cosine from 1 to `floor`."""
     if step < phase.warm_up:
         return (step + 1) / phase.warm_up
+    if phase.schedule == "constant":
+        return 1.0
     progress = (step - phase.warm_up) / max(1, phase.steps - phase.warm_up)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 

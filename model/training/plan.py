@@ -49,6 +49,8 @@ class Phase:
     #: Learning rate of the convolution kernels under Muon; the rest stays with AdamW.
     muon_rate: float = 0.015
     warm_up: int = 200
+    #: After the warm-up: a cosine to almost nothing, or the same rate to the end (a later phase then cools down).
+    schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = 1e-3
     clip_norm: float = 1.0
     #: Share of synthetic samples in a batch, and the largest shift of their scene, in pixels per frame.
@@ -60,6 +62,7 @@ class Phase:
     #: Weights of the losses; the flow's goes from the first value to the second over the phase.
     laplacian: float = 1.0
     charbonnier: float = 0.0
+    log_mse: float = 0.0
     vgg: float = 0.0
     flow: tuple[float, float] = (0.0, 0.0)
     #: Supervise real samples by DIS flow from the true next frame, too.

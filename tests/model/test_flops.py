@@ -25,11 +25,16 @@ def test_every_block_costs_what_torch_counts(config: ModelConfig, size: tuple[in
         assert flops.block(*size, index, config) == _counted(network, *size, index)
 
 
-def test_routing_costs_what_torch_counts() -> None:
+@pytest.mark.parametrize("published", [False, True])
+def test_routing_costs_what_torch_counts(published: bool) -> None:
     network = DMVFN()
+    frames = torch.zeros(1, 6, 32, 48)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.routing_probabilities(torch.zeros(1, 3, 32, 48), torch.zeros(1, 3, 32, 48))
-    assert flops.routing(32, 48) == counter.get_total_flops() // 2
+        if published:
+            network.l1(network.routing(frames).mean((2, 3)))
+        else:
+            network.routing_probabilities(frames[:, :3], frames[:, 3:])
+    assert flops.routing(32, 48, published=published) == counter.get_total_flops() // 2
 
 
 def test_the_papers_size_costs_what_the_fact_sheet_says() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -47,6 +49,20 @@ def test_gradient_of_the_smooth_difference() -> None:
 def test_the_smooth_difference_is_zero_where_frames_agree() -> None:
     frame = _frames(1, 3, 8, 8)
     assert float(losses.charbonnier(frame, frame)) == pytest.approx(0, abs=1e-12)
+
+
+def test_gradient_of_the_logarithmic_error() -> None:
+    prediction, target = _frames(2, 2, 5, 5).requires_grad_(), _frames(2, 2, 5, 5, seed=1)
+    assert torch.autograd.gradcheck(losses.log_mse, (prediction, target))
+
+
+def test_the_logarithmic_error_is_the_mean_of_decibels() -> None:
+    """Up to a factor and the floor: what a mean of PSNRs measures."""
+    prediction, target = _frames(3, 3, 8, 8), _frames(3, 3, 8, 8, seed=1)
+    decibels = -10 * (prediction - target).square().mean((1, 2, 3)).log10()
+    assert float(losses.log_mse(prediction, target, floor=0.0)) * -10 / math.log(10) == pytest.approx(
+        float(decibels.mean())
+    )
 
 
 def test_gradient_of_the_flow_distance() -> None:

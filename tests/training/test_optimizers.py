@@ -34,6 +34,12 @@ def test_the_rate_warms_up_and_falls() -> None:
     assert factors[99] < 0.03
 
 
+def test_a_constant_schedule_stays_where_the_warm_up_ended() -> None:
+    """So that a phase may be cut anywhere and be the phase of that length."""
+    steady = dataclasses.replace(PHASE, schedule="constant")
+    assert [optimizers.curve(step, steady) for step in (0, 9, 10, 99)] == pytest.approx([0.1, 1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_both_kinds_update_every_parameter_and_restore(kind: Literal["adamw", "muon"]) -> None:
     torch.manual_seed(0)
