@@ -24,6 +24,7 @@ SERVICE = "/dmvfn.v1.PredictionService"
 CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _QUALITY = {None: pb.QUALITY_UNSPECIFIED, "exact": pb.QUALITY_EXACT, "adaptive": pb.QUALITY_ADAPTIVE}
 _POLICY = {"latest": pb.POLICY_LATEST, "all": pb.POLICY_ALL}
+_STAGES = ("decode", "queue", "route", "blocks", "encode")
 #: Where the service sends no code of its own.
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: "invalid_request",
@@ -105,7 +106,7 @@ def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
         seed=made.seed if made.HasField("seed") else None,
         shortened=made.shortened,
         batch_size=made.batch_size,
-        timings_ms={name: getattr(made.timings, name) * 1000 for name in ("queue", "route", "blocks")},
+        timings_ms={name: getattr(made.timings, name) * 1000 for name in _STAGES},
     )
 
 

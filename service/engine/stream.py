@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from service.core.codec import ImageFormat
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
+from service.engine.spent import Stages, stages
 from service.metrics import Transport
 from service.parts import Parts
 
@@ -84,6 +86,7 @@ class Predicted:
     format: ImageFormat
     pictures: tuple[bytes, ...]
     times_us: tuple[int | None, ...]
+    took: Stages
 
 
 def seeded(options: Options) -> Options:
@@ -94,22 +97,29 @@ def seeded(options: Options) -> Options:
     return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
 
 
-async def predicted(
+async def encoded(
     parts: Parts,
-    request: PredictRequest,
+    result: PredictResult,
     format: ImageFormat,
     quality: int | None,
-    times: tuple[int | None, int | None],
+    times: tuple[int | None, int | None] = (None, None),
+    *,
+    decode: float = 0.0,
+    waited: float = 0.0,
 ) -> Predicted:
-    """One prediction, encoded. `times`: when the current frame is shown and how long after the previous, in us."""
-    result = await parts.engine.predict(request)
+    """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
+
+    `decode` and `waited`: seconds that went by before the engine had it.
+    """
+    began = parts.clock()
     pictures = [await parts.codecs.encode(step.frame, format, quality) for step in result.steps]
     shown, pace = times
     ahead = tuple(
         shown + pace * step if shown is not None and pace is not None else None
         for step in range(1, len(result.steps) + 1)
     )
-    return Predicted(result, format, tuple(pictures), ahead)
+    took = stages(result, decode=decode, waited=waited, encode=parts.clock() - began)
+    return Predicted(result, format, tuple(pictures), ahead, took)
 
 
 async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
@@ -134,6 +144,7 @@ class LiveStream:
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
         self._opened = parts.clock()
+        self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
     async def answers(self, incoming: AsyncIterable[Incoming]) -> AsyncGenerator[Answer[Predicted] | Goodbye, None]:
         """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
@@ -212,9 +223,14 @@ class LiveStream:
                 frame = await decoded(self._parts, message.picture, "frame")
                 hold(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
-                self._session.push_failed(error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us)
+                self._session.push_failed(
+                    error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrived
+                )
             else:
-                self._session.push(frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived)
+                read = self._parts.clock()
+                self._session.push(
+                    frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived, read=read
+                )
             self._advance()
 
     def _advance(self) -> None:
@@ -229,14 +245,20 @@ class LiveStream:
     async def _run(self, work: Work) -> None:
         outcome: Done[Predicted] | Failed
         request = self._request
+        began, tag = self._parts.clock(), work.tag
         try:
+            result = await self._parts.engine.predict(self._asked(work))
+            self._session.predicted(tag.sequence)
+            self._advance()  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
-                await predicted(
+                await encoded(
                     self._parts,
-                    self._asked(work),
+                    result,
                     request.format,
                     request.image_quality,
-                    (work.tag.time_us, work.pace_us),
+                    (tag.time_us, work.pace_us),
+                    decode=tag.read - tag.arrived,
+                    waited=began - tag.read,
                 )
             )
         except ServiceError as error:
@@ -244,13 +266,13 @@ class LiveStream:
         except Exception:
             log.exception("prediction failed", extra={"request_id": self._identity})
             outcome = Failed(Internal(f"internal error; request {self._identity}"))
-        self._session.finish(work.tag.sequence, outcome)
+        self._session.finish(tag.sequence, outcome)
         self._advance()
 
     def _asked(self, work: Work) -> PredictRequest:
         settings, request = self._parts.settings, self._request
         allowed = request.frame_deadline_s
-        deadline = work.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
+        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
         return PredictRequest(
             id=f"{self._identity}.{work.tag.sequence}",
             previous=work.previous,
@@ -277,6 +299,7 @@ class LiveStream:
             case _:
                 outcome = "dropped"
         self._parts.metrics.stream_frame(outcome)
+        self.counts[f"frames_{outcome}"] += 1
 
     async def _stop(self) -> None:
         """Withdraws everything that has not been answered."""

@@ -80,6 +80,38 @@ async def test_each_frame_is_predicted_from_its_neighbours_and_keeps_name_and_ti
     assert list(last.outcome.value.pictures) == [p.tobytes() for p in extrapolated(frames[1], frames[2], 2)]
 
 
+async def test_the_newest_frame_begins_as_soon_as_the_engine_is_free() -> None:
+    """While the answer before it is still being encoded and nobody has read it."""
+    engine = SmallEngine()
+    engine.gate.clear()
+    line = _Line()
+    latest = Request(plan=Plan(2, Policy.LATEST, False))
+    async with aclosing(_stream(parts(engine), latest).answers(line)) as answers:
+        for n in range(5):
+            line.queue.put_nowait(_sent(picture(n), str(n)))
+        await anext(answers)
+        await _until(lambda: line.taken == 5 and engine.running == 1)
+        assert [asked.id for asked in engine.asked] == ["s.1"]
+        engine.gate.set()
+        await _until(lambda: len(engine.asked) == 2)
+        line.queue.put_nowait(None)
+        kinds = _kinds([answer async for answer in answers])
+    assert engine.asked[1].id == "s.4"
+    assert kinds == [("1", Done), ("2", Dropped), ("3", Dropped), ("4", Done)]
+
+
+async def test_an_answer_tells_where_its_time_went() -> None:
+    answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
+    last = answers[1]
+    assert isinstance(last, Answer)
+    assert isinstance(last.outcome, Done)
+    took = dict(last.outcome.value.took)
+    assert list(took) == ["decode", "queue", "route", "blocks", "encode"]
+    assert (took["route"], took["blocks"]) == (0.002, 0.003)
+    assert took["queue"] >= 0.001
+    assert min(took.values()) >= 0
+
+
 async def test_one_bad_message_costs_one_error_and_the_stream_goes_on() -> None:
     bad = Unreadable(InvalidFrame("no picture", field="frame"), "b")
     answers = await _all(

@@ -263,7 +263,9 @@ async def test_times_that_overflow_are_left_out() -> None:
     [
         (pb.StreamStart(window=0), "start.window"),
         (pb.StreamStart(window=65), "start.window"),
-        (pb.StreamStart(horizon=0), "start.options.steps"),
+        (pb.StreamStart(horizon=0), "start.horizon"),
+        (pb.StreamStart(horizon=17), "start.horizon"),
+        (pb.StreamStart(options=pb.Options(route="fast")), "start.options.route"),
         (pb.StreamStart(policy=cast(pb.Policy, 9)), "start.policy"),
         (pb.StreamStart(options=pb.Options(steps=1)), "start.options.steps"),
         (pb.StreamStart(frame_deadline_ms=0), "start.frame_deadline_ms"),
