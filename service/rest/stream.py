@@ -62,19 +62,27 @@ async def _serve(parts: Parts, socket: WebSocket) -> None:
             client=came.client,
             identity=came.request_id,
         )
-        incoming = _rest(socket, pushed, ended=ended)
-        async with aclosing(live.answers(incoming)) as answers:
-            async for answer in answers:
-                message = stream_wire.answer(answer)
-                await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+        try:
+            await _answer(socket, live, _rest(socket, pushed, ended=ended))
+        finally:
+            came.notes.update(live.counts)
         await socket.close(NORMAL)
     except WebSocketDisconnect:
         return
     except ServiceError as error:
+        came.code = error.code
         await _refuse(socket, error)
     except Exception:
+        came.code = "internal"
         log.exception("a stream failed", extra={"request_id": came.request_id})
         await _close(socket, FAILED, f"internal error; request {came.request_id}")
+
+
+async def _answer(socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+    async with aclosing(live.answers(incoming)) as answers:
+        async for answer in answers:
+            message = stream_wire.answer(answer)
+            await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
 
 
 def _opened(parts: Parts, first: str | bytes | None) -> tuple[Request, Incoming | None]:

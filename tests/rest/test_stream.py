@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -117,6 +118,20 @@ async def test_frames_in_predictions_out_in_order() -> None:
         assert answers[n]["pictures"] == [p.tobytes() for p in extrapolated(clip[n - 1], clip[n], 2)]
         assert [frame["presentation_time_us"] for frame in answers[n]["frames"]] == [40 * n + 40, 40 * n + 80]
     assert (answers[1]["model_version"], answers[1]["frames"][0]["route"]) == ("small-1", "1" * 9)
+
+
+async def test_a_streams_end_is_logged_with_what_became_of_its_frames(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="service.access")
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        for n in range(3):
+            await socket.send(_frame(picture(n)))
+        await socket.send(json.dumps({"type": "end"}))
+        await _everything(socket)
+        await _until(lambda: any("WEBSOCKET" in record.message for record in caplog.records))
+    [told] = [vars(record) for record in caplog.records if "WEBSOCKET" in record.message]
+    assert (told["endpoint"], told["outcome"]) == ("/v1/stream", "ok")
+    assert (told["frames_first"], told["frames_predicted"]) == (1, 2)
 
 
 async def test_without_a_start_images_come_back_as_jpeg() -> None:
