@@ -10,19 +10,23 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from service.core.codec import ImageFormat
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
 from service.engine.spent import Stages, stages
+from service.engine.streams import Place
 from service.metrics import Transport
 from service.parts import Parts
 
 log = logging.getLogger("service.stream")
+
+Message = TypeVar("Message")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +134,32 @@ async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
     return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
 
 
+async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Message | Goodbye:
+    """A stream's first message, or Goodbye if the server stops before it comes.
+
+    Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
+    """
+    settings, waiting = parts.settings, asyncio.ensure_future(first)
+    try:
+        with parts.streams.place(
+            client, lambda: _cancel(waiting), most=settings.max_streams, most_of_client=settings.max_client_streams
+        ):
+            await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
+            if not waiting.done():
+                raise _idle(settings.stream_idle_s)
+            return Goodbye() if waiting.cancelled() else waiting.result()
+    finally:
+        waiting.cancel()
+
+
+def _cancel(waiting: asyncio.Future[Message]) -> None:
+    waiting.cancel()
+
+
+def _idle(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no frame came for {seconds:g} seconds", reason="idle")
+
+
 class LiveStream:
     """One stream. `client` is whom limits count, "" where no keys are set; `identity` names it in logs and requests."""
 
@@ -139,6 +169,7 @@ class LiveStream:
         self._session: Session[Predicted] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
+        self._owed: dict[int, int] = {}  #: bytes of answers begun, by sequence
         self._works: set[asyncio.Task[None]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._reading = False  #: the reader waits for the client, and holds nothing
@@ -153,10 +184,10 @@ class LiveStream:
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
             self._parts.metrics.stream_opened(self._transport)
-            self._reader = asyncio.create_task(self._read(incoming, place.hold))
+            self._reader = asyncio.create_task(self._read(incoming, place))
             self._reader.add_done_callback(lambda _: self._news.set())
             try:
-                async with aclosing(self._in_order(self._reader)) as answers:
+                async with aclosing(self._in_order(self._reader, place)) as answers:
                     async for answer in answers:
                         yield answer
                 if self._draining:
@@ -172,7 +203,7 @@ class LiveStream:
         if self._reading and self._reader is not None:
             self._reader.cancel()
 
-    async def _in_order(self, reader: asyncio.Task[None]) -> AsyncGenerator[Answer[Predicted], None]:
+    async def _in_order(self, reader: asyncio.Task[None], place: Place) -> AsyncGenerator[Answer[Predicted], None]:
         first = True
         while True:
             self._news.clear()
@@ -182,8 +213,9 @@ class LiveStream:
                 if first and isinstance(answer.outcome, Done):
                     first = False
                     self._parts.metrics.first_frame(self._parts.clock() - self._opened)
+                place.settle(self._owed.pop(answer.tag.sequence, 0))
                 self._session.sent()
-                self._advance()
+                self._advance(place)
             if reader.done():
                 error = None if reader.cancelled() else reader.exception()
                 # What we ended is answered to its end; a client that is gone hears no answers.
@@ -193,7 +225,7 @@ class LiveStream:
                     return
             await self._news.wait()
 
-    async def _read(self, incoming: AsyncIterable[Incoming], hold: Callable[[int, int], None]) -> None:
+    async def _read(self, incoming: AsyncIterable[Incoming], place: Place) -> None:
         settings = self._parts.settings
         source = aiter(incoming)
         while not self._draining:
@@ -206,7 +238,7 @@ class LiveStream:
                 async with asyncio.timeout(settings.stream_idle_s or None):
                     message = await anext(source, None)
             except TimeoutError:
-                raise DeadlineExceeded(f"no frame came for {settings.stream_idle_s:g} seconds", reason="idle") from None
+                raise _idle(settings.stream_idle_s) from None
             finally:
                 self._reading = False
             if message is None:
@@ -221,7 +253,7 @@ class LiveStream:
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
                 frame = await decoded(self._parts, message.picture, "frame")
-                hold(frame.pixels.nbytes, settings.max_stream_bytes)
+                place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
                     error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrived
@@ -231,25 +263,26 @@ class LiveStream:
                 self._session.push(
                     frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived, read=read
                 )
-            self._advance()
+            self._advance(place)
 
-    def _advance(self) -> None:
+    def _advance(self, place: Place) -> None:
         """Begin what may begin, and wake whoever waits for a change."""
         for work in self._session.take():
-            task = asyncio.create_task(self._run(work))
+            task = asyncio.create_task(self._run(work, place))
             self._works.add(task)
             task.add_done_callback(self._works.discard)
         self._room.set()
         self._news.set()
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, work: Work, place: Place) -> None:
         outcome: Done[Predicted] | Failed
         request = self._request
         began, tag = self._parts.clock(), work.tag
         try:
+            self._owe(work, place)
             result = await self._parts.engine.predict(self._asked(work))
             self._session.predicted(tag.sequence)
-            self._advance()  # the engine is free: it need not wait for this one's encoding
+            self._advance(place)  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
                 await encoded(
                     self._parts,
@@ -267,7 +300,13 @@ class LiveStream:
             log.exception("prediction failed", extra={"request_id": self._identity})
             outcome = Failed(Internal(f"internal error; request {self._identity}"))
         self._session.finish(tag.sequence, outcome)
-        self._advance()
+        self._advance(place)
+
+    def _owe(self, work: Work, place: Place) -> None:
+        """Count the answer to come: its pixels, and their encoding of at most the same size."""
+        nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
+        place.owe(nbytes, self._parts.settings.max_stream_bytes)
+        self._owed[work.tag.sequence] = nbytes
 
     def _asked(self, work: Work) -> PredictRequest:
         settings, request = self._parts.settings, self._request

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.core.codec import ImageFormat
 from service.core.errors import ServiceError
-from service.engine.stream import Incoming, LiveStream, Request, Unreadable
+from service.engine.stream import Goodbye, Incoming, LiveStream, Request, Unreadable, opening
 from service.metrics import Transport
 from service.parts import Parts
 from service.rest import context, stream_wire
@@ -52,7 +52,11 @@ def router(parts: Parts) -> APIRouter:
 async def _serve(parts: Parts, socket: WebSocket) -> None:
     came = context.of(socket)
     try:
-        first = await _receive(socket)
+        first = await opening(parts, came.client, _receive(socket))
+        if isinstance(first, Goodbye):
+            await socket.send_text(str(stream_wire.answer(first)))
+            await socket.close(NORMAL)
+            return
         ended = first is None or _ends(first)
         request, pushed = _opened(parts, None if ended else first)
         live = LiveStream(

@@ -12,7 +12,18 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.core.errors import InvalidRequest
 from service.core.session import MAX_ID, Answer, Done, Failed
 from service.core.types import PredictRequest
-from service.engine.stream import Incoming, LiveStream, Predicted, Request, Unreadable, decoded, encoded, seeded
+from service.engine.stream import (
+    Goodbye,
+    Incoming,
+    LiveStream,
+    Predicted,
+    Request,
+    Unreadable,
+    decoded,
+    encoded,
+    opening,
+    seeded,
+)
 from service.metrics import Transport
 from service.parts import Parts
 from service.rpc import convert
@@ -65,7 +76,10 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         parts = self._parts
         # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
         async with self._door.call(context, "StreamPredict", counts=False) as call:
-            first = await anext(aiter(messages), None)
+            first = await opening(parts, call.client, anext(aiter(messages), None))
+            if isinstance(first, Goodbye):
+                await context.write(convert.answer(first))
+                return
             request, pushed = self._opened(first)
             live = LiveStream(
                 parts,

@@ -17,7 +17,7 @@ from service.engine.v2 import Caller
 from service.metrics import Transport
 from service.parts import Parts
 from service.rpc import errors
-from service.rpc.door import Call, Door, readable
+from service.rpc.door import Call, Door, Unreadable, readable
 from service.rpc.v2_convert import request, response
 
 #: Requests of one stream under way at once; beyond them its messages wait unread.
@@ -35,7 +35,8 @@ class InferStream:
     def __init__(self, parts: Parts, door: Door, call: Call) -> None:
         self._parts, self._door, self._call = parts, door, call
         self._strict = (STRICT, "true") in {(key, value) for key, value in call.context.invocation_metadata() or ()}
-        self._under_way: deque[Responding] = deque()
+        self._under_way: deque[tuple[Responding, int]] = deque()  #: each with the bytes it asked with
+        self._bytes = 0
         self._room, self._news = asyncio.Event(), asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._reading = self._draining = False
@@ -66,8 +67,8 @@ class InferStream:
     async def _read(self, messages: AsyncIterator[Any]) -> None:
         source = aiter(messages)
         while not self._draining:
-            if len(self._under_way) >= WINDOW:
-                # Unread messages make HTTP/2 hold the client back.
+            if len(self._under_way) >= WINDOW or self._bytes >= self._parts.settings.max_body_bytes:
+                # Unread messages make HTTP/2 hold the client back; who reads no answers cannot pile them up here.
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -78,16 +79,20 @@ class InferStream:
                 self._reading = False
             if message is None:
                 return
-            self._under_way.append(asyncio.create_task(self._infer(message)))
+            nbytes = 0 if isinstance(message, Unreadable) else message.ByteSize()
+            self._bytes += nbytes
+            self._under_way.append((asyncio.create_task(self._infer(message)), nbytes))
             self._news.set()
 
     async def _answer(self, reader: asyncio.Task[None]) -> None:
         while True:
             self._news.clear()
             while self._under_way:
-                answering = self._under_way.popleft()
+                answering, nbytes = self._under_way.popleft()
                 self._room.set()
                 await self._write(await answering)
+                self._bytes -= nbytes
+                self._room.set()
             if reader.done():
                 if not reader.cancelled():
                     reader.result()
@@ -119,7 +124,7 @@ class InferStream:
 
     async def _stop(self, reader: asyncio.Task[None]) -> None:
         """Withdraws everything that has not been answered."""
-        tasks = [reader, *self._under_way]
+        tasks = [reader, *(task for task, _ in self._under_way)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,7 +12,18 @@ import pytest
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
 from service.core.types import Options
-from service.engine.stream import Goodbye, Incoming, Jump, LiveStream, Picture, Predicted, Request, Sent, Unreadable
+from service.engine.stream import (
+    Goodbye,
+    Incoming,
+    Jump,
+    LiveStream,
+    Picture,
+    Predicted,
+    Request,
+    Sent,
+    Unreadable,
+    opening,
+)
 from service.metrics import Transport
 from service.parts import Parts
 from tests.rpc.small import SmallEngine, extrapolated, parts, picture
@@ -251,7 +262,7 @@ async def test_streams_beyond_the_limit_are_refused(settings: dict[str, int], cl
 
 async def test_frames_beyond_what_streams_may_hold_are_refused_one_by_one() -> None:
     small, large = picture(0, 16, 16), picture(0, 32, 32)
-    joined = parts(SmallEngine(), max_stream_bytes=small.nbytes)
+    joined = parts(SmallEngine(), max_stream_bytes=2 * small.nbytes)
     answers = await _all(
         _stream(joined), _messages(_sent(large, "a"), _sent(small, "b"), _sent(small, "c"), _sent(large, "d"))
     )
@@ -259,6 +270,43 @@ async def test_frames_beyond_what_streams_may_hold_are_refused_one_by_one() -> N
     assert isinstance(answers[0], Answer)
     assert isinstance(answers[0].outcome, Failed)
     assert isinstance(answers[0].outcome.error, QueueFull)
+
+
+async def test_answers_beyond_what_streams_may_owe_are_refused_one_by_one() -> None:
+    """A client that asks for much and reads nothing: sixteen frames for each it sends, a window of sixty-four."""
+    engine = SmallEngine()
+    frame = picture(0, 16, 16)
+    joined = parts(engine, max_stream_bytes=3 * 2 * 16 * frame.nbytes)
+    greedy = Request(options=Options(steps=16), plan=Plan(64, Policy.ALL, False))
+    line = _Line()
+    for n in range(10):
+        line.queue.put_nowait(_sent(picture(n, 16, 16), str(n)))
+    line.queue.put_nowait(None)
+    async with aclosing(_stream(joined, greedy).answers(line)) as answers:
+        await anext(answers)
+        await _until(lambda: line.taken == 10)
+        await _until(lambda: len(engine.asked) == 3 and engine.running == 0)
+        assert joined.streams.owed == joined.settings.max_stream_bytes
+        rest = _kinds([answer async for answer in answers])
+    assert [kind for _, kind in rest] == [Done] * 3 + [Failed] * 6
+    assert (joined.streams.owed, joined.streams.held) == (0, 0)
+
+
+async def test_who_opens_a_stream_and_says_nothing_is_counted_and_told_to_leave() -> None:
+    joined = parts(SmallEngine(), max_streams=1)
+    silent = asyncio.create_task(opening(joined, "", asyncio.Event().wait()))
+    await _until(lambda: len(joined.streams) == 1)
+    with pytest.raises(QueueFull):
+        await opening(joined, "", asyncio.sleep(0))
+    joined.streams.drain()
+    assert await silent == Goodbye()
+    assert len(joined.streams) == 0
+
+
+async def test_a_first_message_that_never_comes_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(DeadlineExceeded) as ended:
+        await opening(parts(SmallEngine(), stream_idle_s=0.01), "", asyncio.Event().wait())
+    assert ended.value.reason == "idle"
 
 
 def _value(joined: Parts, name: str, **labels: str) -> float:

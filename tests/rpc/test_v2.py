@@ -243,6 +243,22 @@ async def test_streams_beyond_the_limit_are_refused() -> None:
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_a_stream_reads_no_more_than_one_body_while_nothing_is_answered() -> None:
+    engine = SmallEngine()
+    engine.gate.clear()
+    body = _infer().ByteSize()
+    async with served(engine, max_body_bytes=3 * body) as s:
+        call = s.v2.ModelStreamInfer(iter([_infer() for _ in range(12)]))
+        async with asyncio.timeout(20):
+            while engine.running < 3:
+                await asyncio.sleep(0)
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert engine.running == 3
+        engine.gate.set()
+        assert len([answer async for answer in call]) == 12
+
+
 async def test_an_asked_for_final_mark_is_set() -> None:
     marked = _infer(triton_enable_empty_final_response=pb.InferParameter(bool_param=True))
     async with served(SmallEngine()) as s:
