@@ -63,7 +63,16 @@ def clip(count: int, height: int, width: int) -> list[bytes]:
 
 
 async def stream(
-    channel: Any, frames: list[bytes], height: int, width: int, *, fps: float, policy: str, window: int
+    channel: Any,
+    frames: list[bytes],
+    height: int,
+    width: int,
+    *,
+    fps: float,
+    policy: str,
+    window: int,
+    frame_deadline_ms: int | None = None,
+    adaptive: bool = False,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -72,7 +81,9 @@ async def stream(
 
     async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
         chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
-        yield pb.StreamPredictRequest(start=pb.StreamStart(policy=chosen, window=window))
+        options = pb.Options(quality=pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT)
+        start = pb.StreamStart(policy=chosen, window=window, options=options, frame_deadline_ms=frame_deadline_ms)
+        yield pb.StreamPredictRequest(start=start)
         for n, data in enumerate(frames):
             if fps:
                 # Against the clip's own clock, so that one late frame does not delay all after it.
@@ -141,7 +152,15 @@ async def main(arguments: argparse.Namespace) -> int:
         grpc.aio.insecure_channel(address, options=LARGE) as channel,
     ):
         outcome, _ = await stream(
-            channel, frames, height, width, fps=arguments.fps, policy=arguments.policy, window=arguments.window
+            channel,
+            frames,
+            height,
+            width,
+            fps=arguments.fps,
+            policy=arguments.policy,
+            window=arguments.window,
+            frame_deadline_ms=arguments.frame_deadline_ms,
+            adaptive=arguments.adaptive,
         )
     print(json.dumps(dataclasses.asdict(outcome)))
     return 0 if outcome.in_order and sum(outcome.outcomes.values()) == outcome.frames else 1
@@ -159,6 +178,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=448)
     parser.add_argument("--policy", choices=["latest", "all"], default="latest")
     parser.add_argument("--window", type=int, default=2)
+    parser.add_argument("--frame-deadline-ms", type=int, help="a later prediction is an error; none: the server's")
+    parser.add_argument("--adaptive", action="store_true", help="fewer blocks rather than a missed deadline")
     return parser.parse_args()
 
 
