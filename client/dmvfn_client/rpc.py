@@ -92,20 +92,28 @@ class GrpcClient:
         "all" predicts for every frame and takes frames only as fast as that goes; "latest" leaves out what comes while
         the service is busy, for cameras. `frame_deadline`: seconds from a frame's arrival after which its prediction is
         an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
-        iterator) to cancel. Is not tried again: `examples/live.py` shows how to go on after a DRAINING or an error.
+        iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
+        again: `examples/live.py` shows how to go on after a DRAINING or an error.
         """
         options = Options(route=route, blocks=blocks, scale=scale, quality=quality)
         begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
+        broken: list[Exception] = []
 
         def messages() -> Iterator[pb.StreamPredictRequest]:
             yield begun
-            for number, frame in enumerate(frames):
-                yield from wire.sent(frame, number)
+            try:
+                for number, frame in enumerate(frames):
+                    yield from wire.sent(frame, number)
+            except Exception as error:
+                # Left to gRPC, it would be told as a failed call. Ending here gets what was sent its answers first.
+                broken.append(error)
 
         call = self._stream(messages(), metadata=self._metadata)
         try:
             for made in call:
                 yield wire.answer(made)
+            if broken:
+                raise broken[0]
         except grpc.RpcError as raised:
             raise wire.failure(raised) from raised
         finally:

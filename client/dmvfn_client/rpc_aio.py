@@ -94,23 +94,31 @@ class AsyncGrpcClient:
         "all" predicts for every frame and takes frames only as fast as that goes; "latest" leaves out what comes while
         the service is busy, for cameras. `frame_deadline`: seconds from a frame's arrival after which its prediction is
         an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
-        iterator) to cancel. Is not tried again: `examples/live.py` shows how to go on after a DRAINING or an error.
+        iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
+        again: `examples/live.py` shows how to go on after a DRAINING or an error.
         """
         options = Options(route=route, blocks=blocks, scale=scale, quality=quality)
         begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
+        broken: list[Exception] = []
 
         async def messages() -> AsyncIterator[pb.StreamPredictRequest]:
             yield begun
             number = 0
-            async for frame in _each(frames):
-                for message in wire.sent(frame, number):
-                    yield message
-                number += 1
+            try:
+                async for frame in _each(frames):
+                    for message in wire.sent(frame, number):
+                        yield message
+                    number += 1
+            except Exception as error:
+                # Left to gRPC, it would cancel the caller. Ending here gets what was sent its answers first.
+                broken.append(error)
 
         call = self._stream(messages(), metadata=self._metadata)
         try:
             async for made in call:
                 yield wire.answer(made)
+            if broken:
+                raise broken[0]
         except grpc.RpcError as raised:
             raise wire.failure(raised) from raised
         finally:

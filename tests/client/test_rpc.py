@@ -89,6 +89,34 @@ def test_a_frame_that_cannot_be_in_time_is_an_error_of_its_own(running: Serving)
     assert isinstance(answers[1].error, DeadlineExceeded)
 
 
+def _breaking() -> Iterator[NDArray[np.uint8]]:
+    yield from CLIP[:2]
+    raise OSError("the camera is gone")
+
+
+def test_what_a_camera_raises_comes_after_the_answers_to_what_it_gave(running: Serving) -> None:
+    answers: list[Kind] = []
+    with GrpcClient(running.grpc) as rpc:
+        with pytest.raises(OSError, match="camera is gone"):
+            answers.extend(answer.kind for answer in rpc.stream(_breaking(), scene_cuts=False))
+        with pytest.raises(TypeError, match="uint8"):
+            list(rpc.stream([CLIP[0], CLIP[1].astype(np.float32)]))  # as newcomers do
+    assert answers == [Kind.FIRST, Kind.PREDICTION]
+
+
+async def test_what_a_camera_raises_comes_through_the_async_client_too(running: Serving) -> None:
+    answers = []
+
+    async def listen() -> None:
+        async with AsyncGrpcClient(running.grpc) as rpc:
+            async for answer in rpc.stream(_breaking(), scene_cuts=False):
+                answers.append(answer.kind)
+
+    with pytest.raises(OSError, match="camera is gone"):
+        await listen()
+    assert answers == [Kind.FIRST, Kind.PREDICTION]
+
+
 def test_a_stream_that_is_left_stops_taking_frames(running: Serving) -> None:
     taken = 0
 
