@@ -95,6 +95,19 @@ class Tracer:
             self._send(trace, os.urandom(8).hex(), trace.span_id, part, {}, None)
             begun = part[2]
 
+    def part(
+        self,
+        trace: Trace,
+        name: str,
+        seconds: float,
+        attributes: Mapping[str, str | int | float | bool],
+        parts: Sequence[tuple[str, float]] = (),
+        error: str | None = None,
+    ) -> None:
+        """The same of a part of the call, whose own end comes later."""
+        if self._processor is not None:
+            self.finished(within(trace), name, seconds, attributes, parts, error)
+
     def close(self) -> None:
         """Export what is queued; bounded by the exporter's own time-outs."""
         if self._processor is not None:

@@ -19,10 +19,11 @@ from service.core.codec import ImageFormat
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
-from service.engine.spent import Stages, stages
+from service.engine.spent import Stages, facts, stages
 from service.engine.streams import Place
 from service.metrics import Transport
 from service.parts import Parts
+from service.tracing import Trace, Tracer
 
 log = logging.getLogger("service.stream")
 
@@ -132,6 +133,16 @@ async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
         return await parts.codecs.decode(picture.data, name)
     height, width = picture.shape
     return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
+
+
+def traced(tracer: Tracer, trace: Trace, answer: Answer[Predicted], now: float) -> None:
+    """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
+    seconds = now - answer.tag.arrived
+    match answer.outcome:
+        case Done(value=value):
+            tracer.part(trace, "frame", seconds, facts(value.result, value.took), value.took)
+        case Failed(error=error):
+            tracer.part(trace, "frame", seconds, {}, error=error.code)
 
 
 async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Message | Goodbye:

@@ -67,6 +67,7 @@ class Door:
         """The request's context, kept with its scope."""
         headers = Headers(scope=scope)
         found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
+        found.tracer = self._tracer
         context.put(scope, found)
         return found
 

@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.core.codec import ImageFormat
 from service.core.errors import ServiceError
-from service.engine.stream import Goodbye, Incoming, LiveStream, Request, Unreadable, opening
+from service.core.session import Answer
+from service.engine.stream import Goodbye, Incoming, LiveStream, Request, Unreadable, opening, traced
 from service.metrics import Transport
 from service.parts import Parts
 from service.rest import context, stream_wire
@@ -67,7 +68,7 @@ async def _serve(parts: Parts, socket: WebSocket) -> None:
             identity=came.request_id,
         )
         try:
-            await _answer(socket, live, _rest(socket, pushed, ended=ended))
+            await _answer(parts, socket, live, _rest(socket, pushed, ended=ended))
         finally:
             came.notes.update(live.counts)
         await socket.close(NORMAL)
@@ -82,11 +83,14 @@ async def _serve(parts: Parts, socket: WebSocket) -> None:
         await _close(socket, FAILED, f"internal error; request {came.request_id}")
 
 
-async def _answer(socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+async def _answer(parts: Parts, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+    came = context.of(socket)
     async with aclosing(live.answers(incoming)) as answers:
         async for answer in answers:
             message = stream_wire.answer(answer)
             await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+            if isinstance(answer, Answer):
+                traced(came.tracer, came.trace, answer, parts.clock())
 
 
 def _opened(parts: Parts, first: str | bytes | None) -> tuple[Request, Incoming | None]:

@@ -101,7 +101,7 @@ class Door:
 
     def __init__(self, parts: Parts, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
         self._parts, self._transport, self._name = parts, transport, name
-        self._tracer = tracer or Tracer()
+        self.tracer = tracer or Tracer()
 
     @asynccontextmanager
     async def call(
@@ -140,12 +140,6 @@ class Door:
         finally:
             self._report(call, endpoint, parts.clock() - began, counts)
 
-    def part(self, call: Call, what: str, seconds: float, value: Predicted | None, code: str | None = None) -> None:
-        """One request of a streaming call has its answer, `seconds` after it came: a span of its own in the call's."""
-        took = value.took if value is not None else ()
-        notes = facts(value.result, took) if value is not None else {}
-        self._tracer.finished(tracing.within(call.trace), what, seconds, notes, took, code)
-
     def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
         if call.error is not None:
             outcome = OUTCOMES[call.error.code]
@@ -175,7 +169,7 @@ class Door:
             },
         )
         failed = code or (outcome.value if call.left else None)
-        self._tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
+        self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
 
 
 async def refuse(call: Call, error: ServiceError) -> None:

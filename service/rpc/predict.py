@@ -10,24 +10,24 @@ from typing import Any
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.core.errors import InvalidRequest
-from service.core.session import MAX_ID, Answer, Done, Failed
+from service.core.session import MAX_ID, Answer
 from service.core.types import PredictRequest
 from service.engine.stream import (
     Goodbye,
     Incoming,
     LiveStream,
-    Predicted,
     Request,
     Unreadable,
     decoded,
     encoded,
     opening,
     seeded,
+    traced,
 )
 from service.metrics import Transport
 from service.parts import Parts
 from service.rpc import convert
-from service.rpc.door import Call, Door, readable
+from service.rpc.door import Door, readable
 from service.tracing import Tracer
 
 NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
@@ -93,17 +93,9 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                     async for answer in answers:
                         await context.write(convert.answer(answer))
                         if isinstance(answer, Answer):
-                            self._trace(call, answer)
+                            traced(self._door.tracer, call.trace, answer, parts.clock())
             finally:
                 call.notes.update(live.counts)
-
-    def _trace(self, call: Call, answer: Answer[Predicted]) -> None:
-        seconds = self._parts.clock() - answer.tag.arrived
-        match answer.outcome:
-            case Done(value=value):
-                self._door.part(call, "frame", seconds, value)
-            case Failed(error=error):
-                self._door.part(call, "frame", seconds, None, error.code)
 
     def _opened(self, first: Any) -> tuple[Request, Incoming | None]:
         """What the stream is to be, and the first frame if it came instead of a `start`."""

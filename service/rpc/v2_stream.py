@@ -13,6 +13,7 @@ from typing import Any
 from proto.inference import inference_pb2 as pb
 from service.core.errors import ServiceError, Unavailable
 from service.engine import v2
+from service.engine.spent import facts
 from service.engine.v2 import Caller
 from service.metrics import Transport
 from service.parts import Parts
@@ -106,10 +107,11 @@ class InferStream:
             asked = readable(message)
             answer = await v2.infer(self._parts, request(asked), caller)
         except ServiceError as error:
-            self._door.part(call, "infer", self._parts.clock() - began, None, error.code)
+            self._door.tracer.part(call.trace, "infer", self._parts.clock() - began, {}, error=error.code)
             return self._told(error, getattr(message, "id", ""))
         final = FINAL in asked.parameters and asked.parameters[FINAL].bool_param
-        self._door.part(call, "infer", self._parts.clock() - began, answer.slowest)
+        took, seconds = answer.slowest.took, self._parts.clock() - began
+        self._door.tracer.part(call.trace, "infer", seconds, facts(answer.slowest.result, took), took)
         return pb.ModelStreamInferResponse(infer_response=response(v2.ready_parameters(answer, final=final)))
 
     def _told(self, error: ServiceError, id: str) -> pb.ModelStreamInferResponse:
