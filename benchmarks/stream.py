@@ -1,11 +1,13 @@
 """A live stream at a camera's pace over gRPC: what becomes of every frame, and how long answers take.
 
-    python -m benchmarks.stream                          against a service started here with the tiny network
-    python -m benchmarks.stream --without-network        the same with a pixel-wise extrapolation: the stream's own cost
+    python -m benchmarks.stream                          against `python -m service serve` with the tiny network
+    python -m benchmarks.stream --weights shipped        the same with the weights we ship
+    python -m benchmarks.stream --without-network        pixel-wise extrapolation, in this process: a stream's own cost
     python -m benchmarks.stream --address HOST:PORT      against a running one
 
-Latency is from handing a frame to the connection to having its answer, in this process's clock. The clip is textured
-and moves; frames travel raw. Exits with 1 if a frame is neither answered nor reported, or answers come out of order.
+Latency is from handing a frame to the connection to having its answer, in this process's clock; `stages_ms` are the
+medians of what the service says of itself. The clip is textured and moves; frames travel raw. Exits with 1 if a frame
+is neither answered nor reported, or answers come out of order.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class Outcome:
     p99_ms: float
     worst_ms: float
     interval_ms: float
+    stages_ms: dict[str, float]
 
 
 def clip(count: int, height: int, width: int) -> list[bytes]:
@@ -60,7 +63,16 @@ def clip(count: int, height: int, width: int) -> list[bytes]:
 
 
 async def stream(
-    channel: Any, frames: list[bytes], height: int, width: int, *, fps: float, policy: str, window: int
+    channel: Any,
+    frames: list[bytes],
+    height: int,
+    width: int,
+    *,
+    fps: float,
+    policy: str,
+    window: int,
+    frame_deadline_ms: int | None = None,
+    adaptive: bool = False,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -69,7 +81,9 @@ async def stream(
 
     async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
         chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
-        yield pb.StreamPredictRequest(start=pb.StreamStart(policy=chosen, window=window))
+        options = pb.Options(quality=pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT)
+        start = pb.StreamStart(policy=chosen, window=window, options=options, frame_deadline_ms=frame_deadline_ms)
+        yield pb.StreamPredictRequest(start=start)
         for n, data in enumerate(frames):
             if fps:
                 # Against the clip's own clock, so that one late frame does not delay all after it.
@@ -82,6 +96,7 @@ async def stream(
     outcomes: Counter[str] = Counter()
     latencies: list[float] = []
     predicted: dict[str, bytes] = {}
+    stages: dict[str, list[float]] = {}
     async for answer in stub.StreamPredict(paced()):
         answered.append(answer.frame_id)
         outcome = answer.WhichOneof("outcome")
@@ -89,6 +104,8 @@ async def stream(
         if outcome == "prediction":
             latencies.append((time.perf_counter() - sent[answer.frame_id]) * 1000)
             predicted[answer.frame_id] = answer.prediction.frames[0].raw.pixels
+            for field, seconds in answer.prediction.timings.ListFields():
+                stages.setdefault(field.name, []).append(seconds * 1000)
     p50, p99, worst = np.percentile(latencies, [50, 99, 100]) if latencies else (np.nan,) * 3
     in_order = answered == [str(n) for n in range(len(frames))]
     outcome = Outcome(
@@ -100,6 +117,7 @@ async def stream(
         p99_ms=round(float(p99), 2),
         worst_ms=round(float(worst), 2),
         interval_ms=round(1000 / fps, 2) if fps else 0.0,
+        stages_ms={name: round(float(np.median(values)), 2) for name, values in stages.items()},
     )
     return outcome, predicted
 
@@ -116,10 +134,13 @@ async def _address(arguments: argparse.Namespace) -> AsyncIterator[str]:
         async with served(SmallEngine()) as small:
             yield small.address
     else:
-        from tests.e2e.joined import joined
+        from tests.e2e.process import service
 
-        async with joined(warmup_sizes=((arguments.height, arguments.width),)) as service:
-            yield service.grpc
+        settings = {"THREADS": str(arguments.threads), "WARMUP_SIZES": f"{arguments.height}x{arguments.width}"}
+        if arguments.weights == "shipped":
+            settings["WEIGHTS"] = ""  # the default: ours
+        with service("serve", wait=True, **settings) as started:
+            yield started.grpc
 
 
 async def main(arguments: argparse.Namespace) -> int:
@@ -131,7 +152,15 @@ async def main(arguments: argparse.Namespace) -> int:
         grpc.aio.insecure_channel(address, options=LARGE) as channel,
     ):
         outcome, _ = await stream(
-            channel, frames, height, width, fps=arguments.fps, policy=arguments.policy, window=arguments.window
+            channel,
+            frames,
+            height,
+            width,
+            fps=arguments.fps,
+            policy=arguments.policy,
+            window=arguments.window,
+            frame_deadline_ms=arguments.frame_deadline_ms,
+            adaptive=arguments.adaptive,
         )
     print(json.dumps(dataclasses.asdict(outcome)))
     return 0 if outcome.in_order and sum(outcome.outcomes.values()) == outcome.frames else 1
@@ -141,12 +170,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--address", help="a running service's gRPC address")
     parser.add_argument("--without-network", action="store_true", help="what the stream itself costs")
+    parser.add_argument("--weights", choices=["tiny", "shipped"], default="tiny")
+    parser.add_argument("--threads", type=int, default=0, help="the network's; 0: one per core")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=448)
     parser.add_argument("--policy", choices=["latest", "all"], default="latest")
     parser.add_argument("--window", type=int, default=2)
+    parser.add_argument("--frame-deadline-ms", type=int, help="a later prediction is an error; none: the server's")
+    parser.add_argument("--adaptive", action="store_true", help="fewer blocks rather than a missed deadline")
     return parser.parse_args()
 
 

@@ -173,7 +173,7 @@ async def _serve(
     parts = Parts(settings, gate, codecs, metrics)
     extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener), _grpc(parts) as calls:
+    async with _http(settings, web, listener), _grpc(parts, tracer) as calls:
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
@@ -227,13 +227,13 @@ async def _left(calls: rpc.RunningServer, grace: float) -> bool:
 
 
 @asynccontextmanager
-async def _grpc(parts: Parts) -> AsyncIterator[rpc.RunningServer | None]:
+async def _grpc(parts: Parts, tracer: Tracer) -> AsyncIterator[rpc.RunningServer | None]:
     """gRPC is served while this lasts, if it is wanted; `drain` ends it."""
     if not parts.settings.grpc_enabled:
         yield None
         return
     try:
-        server = await rpc.start(parts)
+        server = await rpc.start(parts, tracer)
     except RuntimeError:
         where = f"{parts.settings.grpc_host}:{parts.settings.grpc_port}"
         raise StartFailed(f"gRPC cannot listen on {where}; set DMVFN_GRPC_PORT or DMVFN_GRPC_ENABLED=0") from None

@@ -169,7 +169,9 @@ class Settings:
     # Streams
     max_streams: int = _set(256, _whole(1, 10**6), "Most live streams open at once, gRPC and WebSocket together.")
     max_client_streams: int = _set(0, _whole(0, 10**6), "Most live streams of one API key; 0: no limit of its own.")
-    max_stream_bytes: int = _set(2**30, _whole(1, 2**42), "Most bytes of last frames that all streams keep together.")
+    max_stream_bytes: int = _set(
+        2**30, _whole(1, 2**42), "Most bytes of last frames that all streams keep, and of answers they have not read."
+    )
     stream_idle_s: float = _set(300.0, _number(0, 86_400), "A stream without a frame for so long is ended; 0: never.")
     grpc_keepalive_s: float = _set(60.0, _number(1, 86_400), "Seconds between pings on a gRPC connection.")
 

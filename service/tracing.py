@@ -32,6 +32,7 @@ class Trace:
     span_id: str
     parent_id: str | None
     sampled: bool
+    inner: bool = False  #: its parent is a span of this process
 
     @property
     def traceparent(self) -> str:
@@ -46,6 +47,11 @@ def begin(traceparent: str | None, random: Callable[[int], bytes] = os.urandom) 
     if found is None:
         return Trace(random(16).hex(), span_id, None, True)
     return Trace(found[1], span_id, found[2], bool(int(found[3], 16) & 1))
+
+
+def within(trace: Trace, random: Callable[[int], bytes] = os.urandom) -> Trace:
+    """A part of a call with stages of its own, such as one frame of a stream."""
+    return Trace(trace.trace_id, random(8).hex(), trace.span_id, trace.sampled, inner=True)
 
 
 class Tracer:
@@ -89,6 +95,19 @@ class Tracer:
             self._send(trace, os.urandom(8).hex(), trace.span_id, part, {}, None)
             begun = part[2]
 
+    def part(
+        self,
+        trace: Trace,
+        name: str,
+        seconds: float,
+        attributes: Mapping[str, str | int | float | bool],
+        parts: Sequence[tuple[str, float]] = (),
+        error: str | None = None,
+    ) -> None:
+        """The same of a part of the call, whose own end comes later."""
+        if self._processor is not None:
+            self.finished(within(trace), name, seconds, attributes, parts, error)
+
     def close(self) -> None:
         """Export what is queued; bounded by the exporter's own time-outs."""
         if self._processor is not None:
@@ -129,10 +148,10 @@ def _span(
     return ReadableSpan(
         name=name,
         context=context(span_id, False),
-        parent=context(parent_id, parent_id == trace.parent_id) if parent_id else None,
+        parent=context(parent_id, parent_id == trace.parent_id and not trace.inner) if parent_id else None,
         resource=resource,
         attributes=dict(attributes),
-        kind=api.SpanKind.SERVER if span_id == trace.span_id else api.SpanKind.INTERNAL,
+        kind=api.SpanKind.SERVER if span_id == trace.span_id and not trace.inner else api.SpanKind.INTERNAL,
         status=api.Status(api.StatusCode.ERROR, error) if error else api.Status(),
         start_time=int(start * 1e9),
         end_time=int(end * 1e9),

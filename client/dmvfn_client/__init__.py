@@ -20,7 +20,7 @@ from dmvfn_client.errors import (
     ServiceFailed,
     Unauthenticated,
 )
-from dmvfn_client.pictures import Picture
+from dmvfn_client.pictures import Picture, Shot
 from dmvfn_client.retry import NEVER, Retry
 from dmvfn_client.values import Frame, Job, Prediction
 
@@ -49,6 +49,7 @@ __all__ = [
     "Prediction",
     "Retry",
     "ServiceFailed",
+    "Shot",
     "Unauthenticated",
 ]
 

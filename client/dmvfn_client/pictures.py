@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,20 @@ from PIL import Image
 #: HxWx3 uint8 RGB (or HxW grey), a Pillow image, an image file's bytes, or the path of one.
 Picture = NDArray[np.uint8] | Image.Image | bytes | bytearray | memoryview | str | os.PathLike[str]
 Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """A frame of a live stream with what belongs to it; a bare picture will do where nothing does.
+
+    `id` comes back with the answer (else the frame's number); from `time_us`, when it is shown, predicted frames get
+    theirs. `jump`: the camera jumped, do not predict from the frame before.
+    """
+
+    picture: Picture
+    id: str | None = None
+    time_us: int | None = None
+    jump: bool = False
 
 
 def to_bytes(picture: Picture) -> bytes:

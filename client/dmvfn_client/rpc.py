@@ -15,7 +15,7 @@ from dmvfn_client import wire
 from dmvfn_client.client import TIMEOUT
 from dmvfn_client.errors import DmvfnError
 from dmvfn_client.pb import dmvfn_pb2 as pb
-from dmvfn_client.pictures import Picture
+from dmvfn_client.pictures import Picture, Shot
 from dmvfn_client.rest import Options
 from dmvfn_client.retry import Retry
 from dmvfn_client.values import Prediction
@@ -75,33 +75,45 @@ class GrpcClient:
 
     def stream(
         self,
-        frames: Iterable[Picture],
+        frames: Iterable[Picture | Shot],
         *,
         horizon: int = 1,
         policy: Literal["latest", "all"] = "all",
         window: int | None = None,
         scene_cuts: bool = True,
+        frame_deadline: float | None = None,
         route: str | None = None,
         blocks: int | None = None,
         scale: float | None = None,
+        quality: Literal["exact", "adaptive"] | None = None,
     ) -> Iterator[Answer]:
         """One answer for every frame, in order, while frames are still being taken from `frames`.
 
         "all" predicts for every frame and takes frames only as fast as that goes; "latest" leaves out what comes while
-        the service is busy, for cameras. Stop iterating (or close the iterator) to cancel. Is not tried again.
+        the service is busy, for cameras. `frame_deadline`: seconds from a frame's arrival after which its prediction is
+        an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
+        iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
+        again: `examples/live.py` shows how to go on after a DRAINING or an error.
         """
-        options = Options(route=route, blocks=blocks, scale=scale)
-        begun = wire.start(horizon, options, policy, window, scene_cuts)
+        options = Options(route=route, blocks=blocks, scale=scale, quality=quality)
+        begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
+        broken: list[Exception] = []
 
         def messages() -> Iterator[pb.StreamPredictRequest]:
             yield begun
-            for number, frame in enumerate(frames):
-                yield pb.StreamPredictRequest(frame=wire.frame(frame, str(number)))
+            try:
+                for number, frame in enumerate(frames):
+                    yield from wire.sent(frame, number)
+            except Exception as error:
+                # Left to gRPC, it would be told as a failed call. Ending here gets what was sent its answers first.
+                broken.append(error)
 
         call = self._stream(messages(), metadata=self._metadata)
         try:
             for made in call:
                 yield wire.answer(made)
+            if broken:
+                raise broken[0]
         except grpc.RpcError as raised:
             raise wire.failure(raised) from raised
         finally:

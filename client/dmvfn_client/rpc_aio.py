@@ -16,7 +16,7 @@ from dmvfn_client import wire
 from dmvfn_client.client import TIMEOUT
 from dmvfn_client.errors import DmvfnError
 from dmvfn_client.pb import dmvfn_pb2 as pb
-from dmvfn_client.pictures import Picture
+from dmvfn_client.pictures import Picture, Shot
 from dmvfn_client.rest import Options
 from dmvfn_client.retry import Retry
 from dmvfn_client.rpc import metadata
@@ -77,35 +77,48 @@ class AsyncGrpcClient:
 
     async def stream(
         self,
-        frames: Iterable[Picture] | AsyncIterable[Picture],
+        frames: Iterable[Picture | Shot] | AsyncIterable[Picture | Shot],
         *,
         horizon: int = 1,
         policy: Literal["latest", "all"] = "all",
         window: int | None = None,
         scene_cuts: bool = True,
+        frame_deadline: float | None = None,
         route: str | None = None,
         blocks: int | None = None,
         scale: float | None = None,
+        quality: Literal["exact", "adaptive"] | None = None,
     ) -> AsyncGenerator[Answer, None]:
         """One answer for every frame, in order, while frames are still being taken from `frames`.
 
         "all" predicts for every frame and takes frames only as fast as that goes; "latest" leaves out what comes while
-        the service is busy, for cameras. Stop iterating (or close the iterator) to cancel. Is not tried again.
+        the service is busy, for cameras. `frame_deadline`: seconds from a frame's arrival after which its prediction is
+        an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
+        iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
+        again: `examples/live.py` shows how to go on after a DRAINING or an error.
         """
-        options = Options(route=route, blocks=blocks, scale=scale)
-        begun = wire.start(horizon, options, policy, window, scene_cuts)
+        options = Options(route=route, blocks=blocks, scale=scale, quality=quality)
+        begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
+        broken: list[Exception] = []
 
         async def messages() -> AsyncIterator[pb.StreamPredictRequest]:
             yield begun
             number = 0
-            async for frame in _each(frames):
-                yield pb.StreamPredictRequest(frame=wire.frame(frame, str(number)))
-                number += 1
+            try:
+                async for frame in _each(frames):
+                    for message in wire.sent(frame, number):
+                        yield message
+                    number += 1
+            except Exception as error:
+                # Left to gRPC, it would cancel the caller. Ending here gets what was sent its answers first.
+                broken.append(error)
 
         call = self._stream(messages(), metadata=self._metadata)
         try:
             async for made in call:
                 yield wire.answer(made)
+            if broken:
+                raise broken[0]
         except grpc.RpcError as raised:
             raise wire.failure(raised) from raised
         finally:
@@ -142,7 +155,7 @@ class AsyncGrpcClient:
         await self.close()
 
 
-async def _each(frames: Iterable[Picture] | AsyncIterable[Picture]) -> AsyncIterator[Picture]:
+async def _each(frames: Iterable[Picture | Shot] | AsyncIterable[Picture | Shot]) -> AsyncIterator[Picture | Shot]:
     if isinstance(frames, AsyncIterable):
         async for frame in frames:
             yield frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from google.rpc import status_pb2
 from dmvfn_client import errors
 from dmvfn_client.errors import ConnectionFailed, DmvfnError
 from dmvfn_client.pb import dmvfn_pb2 as pb
-from dmvfn_client.pictures import Picture, Pixels, raw, to_bytes, to_pixels
+from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
 from dmvfn_client.rest import Options
 from dmvfn_client.values import Frame, Prediction
 
@@ -24,6 +24,7 @@ SERVICE = "/dmvfn.v1.PredictionService"
 CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _QUALITY = {None: pb.QUALITY_UNSPECIFIED, "exact": pb.QUALITY_EXACT, "adaptive": pb.QUALITY_ADAPTIVE}
 _POLICY = {"latest": pb.POLICY_LATEST, "all": pb.POLICY_ALL}
+_STAGES = ("decode", "queue", "route", "blocks", "encode")
 #: Where the service sends no code of its own.
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: "invalid_request",
@@ -47,7 +48,10 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """One frame's. `prediction` is set for PREDICTION, `error` for ERROR; `sequence` counts frames from 0."""
+    """One frame's. `prediction` is set for PREDICTION, `error` for ERROR; `sequence` counts frames from 0.
+
+    `frame_id` and `time_us` are those of the frame it answers.
+    """
 
     kind: Kind
     sequence: int
@@ -55,6 +59,7 @@ class Answer:
     prediction: Prediction | None = None
     error: DmvfnError | None = None
     why: str | None = None  #: of FIRST: start, size, scene_cut, reset or gap
+    time_us: int | None = None
 
 
 def frame(picture: Picture, id: str = "", time_us: int | None = None) -> pb.Frame:
@@ -88,12 +93,33 @@ def request(previous: Picture, current: Picture, given: Options, maps: bool) -> 
     return pb.PredictRequest(previous=frame(previous), current=frame(current), options=options(given, maps))
 
 
-def start(horizon: int, given: Options, policy: str, window: int | None, scene_cuts: bool) -> pb.StreamPredictRequest:
-    """A stream's first message."""
+def start(
+    horizon: int,
+    given: Options,
+    policy: str,
+    window: int | None,
+    scene_cuts: bool,
+    frame_deadline: float | None,
+) -> pb.StreamPredictRequest:
+    """A stream's first message; `frame_deadline` in seconds."""
     begun = pb.StreamStart(
-        horizon=horizon, options=options(given), policy=_POLICY[policy], window=window, scene_cuts=scene_cuts
+        horizon=horizon,
+        options=options(given),
+        policy=_POLICY[policy],
+        window=window,
+        scene_cuts=scene_cuts,
+        frame_deadline_ms=None if frame_deadline is None else max(1, round(frame_deadline * 1000)),
     )
     return pb.StreamPredictRequest(start=begun)
+
+
+def sent(given: Picture | Shot, number: int) -> Iterator[pb.StreamPredictRequest]:
+    """A stream's frame, and before it that it follows no other where that is so."""
+    shot = given if isinstance(given, Shot) else Shot(given)
+    if shot.jump:
+        yield pb.StreamPredictRequest(reset=pb.Reset())
+    id = str(number) if shot.id is None else shot.id
+    yield pb.StreamPredictRequest(frame=frame(shot.picture, id, shot.time_us))
 
 
 def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
@@ -105,7 +131,7 @@ def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
         seed=made.seed if made.HasField("seed") else None,
         shortened=made.shortened,
         batch_size=made.batch_size,
-        timings_ms={name: getattr(made.timings, name) * 1000 for name in ("queue", "route", "blocks")},
+        timings_ms={name: getattr(made.timings, name) * 1000 for name in _STAGES},
     )
 
 
@@ -119,7 +145,8 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
         error = _stream_error(made.error)
     elif kind is Kind.FIRST:
         why = pb.First.Reason.Name(made.first.reason).removeprefix("REASON_").lower()
-    return Answer(kind, made.sequence, made.frame_id, found, error, why)
+    shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
+    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown)
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

@@ -3,6 +3,8 @@
 Knows no time, transport, image format or engine: frames in, work out, outcomes in, answers out. Every frame pushed
 is answered exactly once, in the order pushed. At most `window` predictions are begun and unanswered, one frame waits
 behind them, and `accepting` tells when to stop reading: what a stream holds is bounded whatever its reader does.
+Under `latest` one place of the window is for the answer on its way out: a frame begins when the engine has answered
+the one before, not earlier, so that what begins is the newest there is.
 """
 
 from __future__ import annotations
@@ -50,6 +52,11 @@ class Plan:
     policy: Policy = Policy.LATEST
     scene_cuts: bool = True
 
+    @property
+    def ahead(self) -> int:
+        """Most predictions the engine has at once: what waits there has begun, and no newer frame takes its place."""
+        return self.window if self.policy is Policy.ALL else max(1, self.window - 1)
+
     def check(self) -> Plan:
         """Itself, or InvalidRequest naming the field."""
         if not 1 <= self.window <= MAX_WINDOW:
@@ -59,21 +66,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """What comes back with a frame's answer. `sequence` counts from 0; `time_us` is on the client's clock."""
+    """What comes back with a frame's answer. `sequence` counts from 0; `time_us` is on the client's clock.
+
+    `arrived` and `read` (its picture was decoded) are the driver's times, handed through.
+    """
 
     sequence: int
     frame_id: str = ""
     time_us: int | None = None
+    arrived: float = 0.0
+    read: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """A prediction to begin now. `arrived` is the driver's time, handed through; `pace_us` between the two frames."""
+    """A prediction to begin now. `pace_us`: between the two frames."""
 
     tag: Tag
     previous: Frame
     current: Frame
-    arrived: float
     pace_us: int | None = None
 
 
@@ -135,6 +146,7 @@ class Session(Generic[T]):
         self._open: dict[int, _Entry[T]] = {}  #: begun, not finished
         self._waiting: deque[_Entry[T]] = deque()
         self._credits = plan.window
+        self._at_engine: set[int] = set()
         self._count = 0
         self._last: _Last | None = None
         self._why = Begun.START
@@ -148,9 +160,17 @@ class Session(Generic[T]):
             return False
         return self._plan.policy is Policy.LATEST or not self._waiting
 
-    def push(self, frame: Frame, *, frame_id: str = "", time_us: int | None = None, arrived: float = 0.0) -> Tag:
+    def push(
+        self,
+        frame: Frame,
+        *,
+        frame_id: str = "",
+        time_us: int | None = None,
+        arrived: float = 0.0,
+        read: float = 0.0,
+    ) -> Tag:
         """A frame came in; it is answered at once if it has no predecessor."""
-        entry = self._enter(frame_id, time_us)
+        entry = self._enter(Tag(self._count, frame_id, time_us, arrived, read))
         thumbnail = scene.thumbnail(frame) if self._plan.scene_cuts else None
         last, self._last = self._last, _Last(frame, time_us, thumbnail)
         why = self._begins(last, self._last)
@@ -159,16 +179,18 @@ class Session(Generic[T]):
             self._why = Begun.START
             return entry.tag
         pace = None if time_us is None or last.time_us is None else time_us - last.time_us
-        entry.work = Work(entry.tag, last.frame, frame, arrived, pace)
+        entry.work = Work(entry.tag, last.frame, frame, pace)
         self._waiting.append(entry)
         if self._plan.policy is Policy.LATEST:
-            while len(self._waiting) > max(1, self._credits):
+            while len(self._waiting) > max(1, self._room):
                 self._drop(self._waiting.popleft())
         return entry.tag
 
-    def push_failed(self, error: ServiceError, *, frame_id: str = "", time_us: int | None = None) -> Tag:
+    def push_failed(
+        self, error: ServiceError, *, frame_id: str = "", time_us: int | None = None, arrived: float = 0.0
+    ) -> Tag:
         """A frame came in that cannot be used; the next one has no predecessor."""
-        entry = self._enter(frame_id, time_us)
+        entry = self._enter(Tag(self._count, frame_id, time_us, arrived, arrived))
         entry.outcome = Failed(error)
         self._last, self._why = None, Begun.GAP
         return entry.tag
@@ -182,17 +204,23 @@ class Session(Generic[T]):
     def take(self) -> list[Work]:
         """What must begin now, oldest first; each occupies a place in the window until its answer is sent."""
         started = []
-        while self._waiting and self._credits:
+        while self._waiting and self._room:
             entry = self._waiting.popleft()
             work, entry.work, entry.begun = entry.work, None, True
             assert work is not None  # only entries with work wait
             self._credits -= 1
             self._open[entry.tag.sequence] = entry
+            self._at_engine.add(entry.tag.sequence)
             started.append(work)
         return started
 
+    def predicted(self, sequence: int) -> None:
+        """The engine is done with it, whatever remains to be done to its answer: the next may begin."""
+        self._at_engine.discard(sequence)
+
     def finish(self, sequence: int, outcome: Done[T] | Failed) -> None:
         """What `take` gave out has ended; KeyError if it had already."""
+        self.predicted(sequence)
         self._open.pop(sequence).outcome = outcome
 
     # --- answers out ----------------------------------------------------------------------------------------------
@@ -217,8 +245,13 @@ class Session(Generic[T]):
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _enter(self, frame_id: str, time_us: int | None) -> _Entry[T]:
-        entry: _Entry[T] = _Entry(Tag(self._count, frame_id, time_us))
+    @property
+    def _room(self) -> int:
+        """How many may begin now."""
+        return min(self._credits, self._plan.ahead - len(self._at_engine))
+
+    def _enter(self, tag: Tag) -> _Entry[T]:
+        entry: _Entry[T] = _Entry(tag)
         self._count += 1
         self._entries.append(entry)
         return entry

@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from service.core.codec import ImageFormat
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
+from service.engine.spent import Stages, facts, stages
+from service.engine.streams import Place
 from service.metrics import Transport
 from service.parts import Parts
+from service.tracing import Trace, Tracer
 
 log = logging.getLogger("service.stream")
+
+Message = TypeVar("Message")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +91,7 @@ class Predicted:
     format: ImageFormat
     pictures: tuple[bytes, ...]
     times_us: tuple[int | None, ...]
+    took: Stages
 
 
 def seeded(options: Options) -> Options:
@@ -94,22 +102,29 @@ def seeded(options: Options) -> Options:
     return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
 
 
-async def predicted(
+async def encoded(
     parts: Parts,
-    request: PredictRequest,
+    result: PredictResult,
     format: ImageFormat,
     quality: int | None,
-    times: tuple[int | None, int | None],
+    times: tuple[int | None, int | None] = (None, None),
+    *,
+    decode: float = 0.0,
+    waited: float = 0.0,
 ) -> Predicted:
-    """One prediction, encoded. `times`: when the current frame is shown and how long after the previous, in us."""
-    result = await parts.engine.predict(request)
+    """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
+
+    `decode` and `waited`: seconds that went by before the engine had it.
+    """
+    began = parts.clock()
     pictures = [await parts.codecs.encode(step.frame, format, quality) for step in result.steps]
     shown, pace = times
     ahead = tuple(
         shown + pace * step if shown is not None and pace is not None else None
         for step in range(1, len(result.steps) + 1)
     )
-    return Predicted(result, format, tuple(pictures), ahead)
+    took = stages(result, decode=decode, waited=waited, encode=parts.clock() - began)
+    return Predicted(result, format, tuple(pictures), ahead, took)
 
 
 async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
@@ -118,6 +133,42 @@ async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
         return await parts.codecs.decode(picture.data, name)
     height, width = picture.shape
     return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
+
+
+def traced(tracer: Tracer, trace: Trace, answer: Answer[Predicted], now: float) -> None:
+    """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
+    seconds = now - answer.tag.arrived
+    match answer.outcome:
+        case Done(value=value):
+            tracer.part(trace, "frame", seconds, facts(value.result, value.took), value.took)
+        case Failed(error=error):
+            tracer.part(trace, "frame", seconds, {}, error=error.code)
+
+
+async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Message | Goodbye:
+    """A stream's first message, or Goodbye if the server stops before it comes.
+
+    Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
+    """
+    settings, waiting = parts.settings, asyncio.ensure_future(first)
+    try:
+        with parts.streams.place(
+            client, lambda: _cancel(waiting), most=settings.max_streams, most_of_client=settings.max_client_streams
+        ):
+            await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
+            if not waiting.done():
+                raise _idle(settings.stream_idle_s)
+            return Goodbye() if waiting.cancelled() else waiting.result()
+    finally:
+        waiting.cancel()
+
+
+def _cancel(waiting: asyncio.Future[Message]) -> None:
+    waiting.cancel()
+
+
+def _idle(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no frame came for {seconds:g} seconds", reason="idle")
 
 
 class LiveStream:
@@ -129,11 +180,13 @@ class LiveStream:
         self._session: Session[Predicted] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
+        self._owed: dict[int, int] = {}  #: bytes of answers begun, by sequence
         self._works: set[asyncio.Task[None]] = set()
         self._reader: asyncio.Task[None] | None = None
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
         self._opened = parts.clock()
+        self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
     async def answers(self, incoming: AsyncIterable[Incoming]) -> AsyncGenerator[Answer[Predicted] | Goodbye, None]:
         """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
@@ -142,10 +195,10 @@ class LiveStream:
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
             self._parts.metrics.stream_opened(self._transport)
-            self._reader = asyncio.create_task(self._read(incoming, place.hold))
+            self._reader = asyncio.create_task(self._read(incoming, place))
             self._reader.add_done_callback(lambda _: self._news.set())
             try:
-                async with aclosing(self._in_order(self._reader)) as answers:
+                async with aclosing(self._in_order(self._reader, place)) as answers:
                     async for answer in answers:
                         yield answer
                 if self._draining:
@@ -161,7 +214,7 @@ class LiveStream:
         if self._reading and self._reader is not None:
             self._reader.cancel()
 
-    async def _in_order(self, reader: asyncio.Task[None]) -> AsyncGenerator[Answer[Predicted], None]:
+    async def _in_order(self, reader: asyncio.Task[None], place: Place) -> AsyncGenerator[Answer[Predicted], None]:
         first = True
         while True:
             self._news.clear()
@@ -171,8 +224,9 @@ class LiveStream:
                 if first and isinstance(answer.outcome, Done):
                     first = False
                     self._parts.metrics.first_frame(self._parts.clock() - self._opened)
+                place.settle(self._owed.pop(answer.tag.sequence, 0))
                 self._session.sent()
-                self._advance()
+                self._advance(place)
             if reader.done():
                 error = None if reader.cancelled() else reader.exception()
                 # What we ended is answered to its end; a client that is gone hears no answers.
@@ -182,7 +236,7 @@ class LiveStream:
                     return
             await self._news.wait()
 
-    async def _read(self, incoming: AsyncIterable[Incoming], hold: Callable[[int, int], None]) -> None:
+    async def _read(self, incoming: AsyncIterable[Incoming], place: Place) -> None:
         settings = self._parts.settings
         source = aiter(incoming)
         while not self._draining:
@@ -195,7 +249,7 @@ class LiveStream:
                 async with asyncio.timeout(settings.stream_idle_s or None):
                     message = await anext(source, None)
             except TimeoutError:
-                raise DeadlineExceeded(f"no frame came for {settings.stream_idle_s:g} seconds", reason="idle") from None
+                raise _idle(settings.stream_idle_s) from None
             finally:
                 self._reading = False
             if message is None:
@@ -210,33 +264,45 @@ class LiveStream:
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
                 frame = await decoded(self._parts, message.picture, "frame")
-                hold(frame.pixels.nbytes, settings.max_stream_bytes)
+                place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
-                self._session.push_failed(error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us)
+                self._session.push_failed(
+                    error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrived
+                )
             else:
-                self._session.push(frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived)
-            self._advance()
+                read = self._parts.clock()
+                self._session.push(
+                    frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived, read=read
+                )
+            self._advance(place)
 
-    def _advance(self) -> None:
+    def _advance(self, place: Place) -> None:
         """Begin what may begin, and wake whoever waits for a change."""
         for work in self._session.take():
-            task = asyncio.create_task(self._run(work))
+            task = asyncio.create_task(self._run(work, place))
             self._works.add(task)
             task.add_done_callback(self._works.discard)
         self._room.set()
         self._news.set()
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, work: Work, place: Place) -> None:
         outcome: Done[Predicted] | Failed
         request = self._request
+        began, tag = self._parts.clock(), work.tag
         try:
+            self._owe(work, place)
+            result = await self._parts.engine.predict(self._asked(work))
+            self._session.predicted(tag.sequence)
+            self._advance(place)  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
-                await predicted(
+                await encoded(
                     self._parts,
-                    self._asked(work),
+                    result,
                     request.format,
                     request.image_quality,
-                    (work.tag.time_us, work.pace_us),
+                    (tag.time_us, work.pace_us),
+                    decode=tag.read - tag.arrived,
+                    waited=began - tag.read,
                 )
             )
         except ServiceError as error:
@@ -244,13 +310,19 @@ class LiveStream:
         except Exception:
             log.exception("prediction failed", extra={"request_id": self._identity})
             outcome = Failed(Internal(f"internal error; request {self._identity}"))
-        self._session.finish(work.tag.sequence, outcome)
-        self._advance()
+        self._session.finish(tag.sequence, outcome)
+        self._advance(place)
+
+    def _owe(self, work: Work, place: Place) -> None:
+        """Count the answer to come: its pixels, and their encoding of at most the same size."""
+        nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
+        place.owe(nbytes, self._parts.settings.max_stream_bytes)
+        self._owed[work.tag.sequence] = nbytes
 
     def _asked(self, work: Work) -> PredictRequest:
         settings, request = self._parts.settings, self._request
         allowed = request.frame_deadline_s
-        deadline = work.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
+        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
         return PredictRequest(
             id=f"{self._identity}.{work.tag.sequence}",
             previous=work.previous,
@@ -277,6 +349,7 @@ class LiveStream:
             case _:
                 outcome = "dropped"
         self._parts.metrics.stream_frame(outcome)
+        self.counts[f"frames_{outcome}"] += 1
 
     async def _stop(self) -> None:
         """Withdraws everything that has not been answered."""

@@ -19,12 +19,13 @@ RETRY_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One open stream's share: `hold` what it keeps between frames, be told by `on_drain`."""
+    """One open stream's share: `hold` what it keeps between frames, `owe` its answers; be told by `on_drain`."""
 
     _streams: Streams
     client: str
     on_drain: Callable[[], None]
     held: int = 0
+    owed: int = 0
 
     def hold(self, nbytes: int, most: int) -> None:
         """This stream now keeps `nbytes` of frames; QueueFull if all streams together would keep more than `most`."""
@@ -35,12 +36,28 @@ class Place:
         self._streams.held += nbytes - self.held
         self.held = nbytes
 
+    def owe(self, nbytes: int, most: int) -> None:
+        """An answer of `nbytes` is begun; QueueFull if all streams' begun and unread ones would be more than `most`.
+
+        One alone is always allowed: how large it may be is bounded elsewhere.
+        """
+        if self._streams.owed and self._streams.owed + nbytes > most:
+            raise QueueFull(f"live streams already owe {self._streams.owed} bytes of answers", retry_after=RETRY_S)
+        self._streams.owed += nbytes
+        self.owed += nbytes
+
+    def settle(self, nbytes: int) -> None:
+        """It has been read, or came to nothing."""
+        self._streams.owed -= nbytes
+        self.owed -= nbytes
+
 
 class Streams:
     """Open streams. Idle ones cost a place among `most`, never a thread or a place in the queue."""
 
     def __init__(self) -> None:
         self.held = 0  #: bytes of frames kept between frames, by all streams
+        self.owed = 0  #: bytes of answers begun and not yet read, of all streams
         self._places: set[Place] = set()
         self._clients: Counter[str] = Counter()
         self._draining = False
@@ -67,6 +84,7 @@ class Streams:
             yield place
         finally:
             self.held -= place.held
+            self.owed -= place.owed
             self._places.discard(place)
             self._clients -= Counter({client: 1})
             if not self._places:

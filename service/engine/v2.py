@@ -17,7 +17,7 @@ from service.core.v2 import Infer, Item, Parsed
 from service.core.v2_models import VERSION
 from service.core.v2_stats import Spent
 from service.core.v2_tensors import Tensor
-from service.engine.stream import Picture, Predicted, decoded, predicted, seeded
+from service.engine.stream import Picture, Predicted, decoded, encoded, seeded
 from service.parts import Parts
 
 
@@ -40,6 +40,7 @@ class Inferred:
     id: str
     outputs: list[Tensor]
     parameters: dict[str, str | bool]
+    slowest: Predicted  #: of its items: whose stages tell where the time went
 
 
 async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
@@ -65,7 +66,8 @@ async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
     seeds = [value.result.seed for value in values]
     if seeds[0] is not None:
         told["seed"] = ",".join(map(str, seeds))
-    return Inferred(request.model, VERSION, request.id, outputs, told)
+    slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.took))
+    return Inferred(request.model, VERSION, request.id, outputs, told, slowest)
 
 
 def _ends(parts: Parts, parsed: Parsed, caller: Caller, began: float) -> float:
@@ -118,7 +120,8 @@ async def _one(
             client=caller.client,
             traceparent=caller.traceparent,
         )
-        return await predicted(parts, request, parsed.format, parsed.image_quality, (None, None)), read
+        result = await parts.engine.predict(request)
+        return await encoded(parts, result, parsed.format, parsed.image_quality, decode=read), read
     except ServiceError as error:
         if index is None:
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from service import tracing
-from service.tracing import Trace
+from service.tracing import Trace, Tracer
 
 _KEY = "dmvfn.context"
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
@@ -23,6 +23,7 @@ class Context:
     request_id: str
     began: float  #: on the parts' clock, seconds: what deadlines count from
     trace: Trace
+    tracer: Tracer = field(default_factory=Tracer)  #: for spans of a stream's parts, before its own
     client: str = ""  #: the API key's name; "" where no keys are set
     code: str | None = None  #: of the error it ended with
     stages: list[tuple[str, float]] = field(default_factory=list)  #: name, seconds

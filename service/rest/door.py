@@ -67,6 +67,7 @@ class Door:
         """The request's context, kept with its scope."""
         headers = Headers(scope=scope)
         found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
+        found.tracer = self._tracer
         context.put(scope, found)
         return found
 
@@ -85,7 +86,32 @@ class Door:
             await receive()  # the handshake; closing before accepting it answers 403
             await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
             return
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._streamed(_template(scope), found)
+
+    def _streamed(self, endpoint: str, found: Context) -> None:
+        """A stream's log line and span. Its length is no request's duration, so it is not counted as one."""
+        seconds = self._parts.clock() - found.began
+        outcome = OUTCOMES[found.code] if found.code else Outcome.OK
+        notes = {"endpoint": endpoint, **found.notes}
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "WEBSOCKET %s %s",
+            endpoint,
+            outcome.value,
+            extra={
+                "request_id": found.request_id,
+                "trace_id": found.trace.trace_id,
+                "client": found.client,
+                "outcome": outcome.value,
+                "code": found.code,
+                "duration_ms": round(seconds * 1000, 3),
+                **notes,
+            },
+        )
+        self._tracer.finished(found.trace, f"WEBSOCKET {endpoint}", seconds, notes, (), found.code)
 
 
 class _Exchange:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from service.core import v2_models
 from service.core.errors import InvalidRequest, Unavailable, Unsupported
 from service.engine import v2
+from service.engine.spent import facts
 from service.engine.v2 import Caller
 from service.parts import Parts
 from service.rest import context, oip_wire
@@ -112,6 +113,8 @@ def _infer(routes: APIRouter, parts: Parts) -> None:
         came = context.of(request)
         caller = Caller(came.request_id, came.client, None, came.trace.traceparent)
         answer = await while_connected(request.receive, v2.infer(parts, asked.request, caller))
+        came.stages += answer.slowest.took
+        came.notes.update(facts(answer.slowest.result, answer.slowest.took))
 
         def make() -> tuple[bytes, int | None, str | None]:
             made, head = oip_wire.write(answer, asked)

@@ -19,7 +19,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.core.codec import ImageFormat
 from service.core.errors import ServiceError
-from service.engine.stream import Incoming, LiveStream, Request, Unreadable
+from service.core.session import Answer
+from service.engine.stream import Goodbye, Incoming, LiveStream, Request, Unreadable, opening, traced
 from service.metrics import Transport
 from service.parts import Parts
 from service.rest import context, stream_wire
@@ -52,7 +53,11 @@ def router(parts: Parts) -> APIRouter:
 async def _serve(parts: Parts, socket: WebSocket) -> None:
     came = context.of(socket)
     try:
-        first = await _receive(socket)
+        first = await opening(parts, came.client, _receive(socket))
+        if isinstance(first, Goodbye):
+            await socket.send_text(str(stream_wire.answer(first)))
+            await socket.close(NORMAL)
+            return
         ended = first is None or _ends(first)
         request, pushed = _opened(parts, None if ended else first)
         live = LiveStream(
@@ -62,19 +67,30 @@ async def _serve(parts: Parts, socket: WebSocket) -> None:
             client=came.client,
             identity=came.request_id,
         )
-        incoming = _rest(socket, pushed, ended=ended)
-        async with aclosing(live.answers(incoming)) as answers:
-            async for answer in answers:
-                message = stream_wire.answer(answer)
-                await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+        try:
+            await _answer(parts, socket, live, _rest(socket, pushed, ended=ended))
+        finally:
+            came.notes.update(live.counts)
         await socket.close(NORMAL)
     except WebSocketDisconnect:
         return
     except ServiceError as error:
+        came.code = error.code
         await _refuse(socket, error)
     except Exception:
+        came.code = "internal"
         log.exception("a stream failed", extra={"request_id": came.request_id})
         await _close(socket, FAILED, f"internal error; request {came.request_id}")
+
+
+async def _answer(parts: Parts, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+    came = context.of(socket)
+    async with aclosing(live.answers(incoming)) as answers:
+        async for answer in answers:
+            message = stream_wire.answer(answer)
+            await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
+            if isinstance(answer, Answer):
+                traced(came.tracer, came.trace, answer, parts.clock())
 
 
 def _opened(parts: Parts, first: str | bytes | None) -> tuple[Request, Incoming | None]:

@@ -142,7 +142,7 @@ def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
 
 
 def _prediction(head: dict[str, Any], value: Predicted) -> bytes:
-    result, timings = value.result, value.result.timings
+    result = value.result
     frames = []
     for step, picture, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
         frame: dict[str, Any] = {
@@ -162,7 +162,7 @@ def _prediction(head: dict[str, Any], value: Predicted) -> bytes:
         "model_version": result.model_version,
         "batch_size": result.batch_size,
         "shortened": result.shortened,
-        "timings": {"queue": timings.queue, "route": timings.route, "blocks": timings.blocks},
+        "timings": dict(value.took),
     }
     if result.seed is not None:
         head["seed"] = result.seed

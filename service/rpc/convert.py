@@ -94,7 +94,12 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> Re
         policy=POLICIES[start.policy],
         scene_cuts=start.scene_cuts if start.HasField("scene_cuts") else True,
     )
-    chosen, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
+    try:
+        chosen, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
+    except InvalidRequest as error:
+        if error.field == "options.steps" and not start.options.HasField("steps"):
+            error.field = "horizon"  # where the client said it
+        raise
     return Request(chosen, plan.check(), format, quality, None if asked is None else asked / 1000)
 
 
@@ -134,8 +139,8 @@ def fill(made: pb.Prediction, value: Predicted) -> None:
     """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
     result = value.result
     made.model_version, made.shortened, made.batch_size = result.model_version, result.shortened, result.batch_size
-    timings = made.timings
-    timings.queue, timings.route, timings.blocks = result.timings.queue, result.timings.route, result.timings.blocks
+    for name, seconds in value.took:
+        setattr(made.timings, name, seconds)
     if result.seed is not None:
         made.seed = result.seed
     for step, data, shown in zip(result.steps, value.pictures, value.times_us, strict=True):

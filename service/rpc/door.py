@@ -8,16 +8,20 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
+from service import tracing
 from service.core import auth, deadline
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
+from service.engine.spent import Stages, facts
+from service.engine.stream import Predicted
 from service.metrics import OUTCOMES, Outcome, Transport
 from service.parts import Parts
 from service.rpc import errors
+from service.tracing import Trace, Tracer
 
 _access = logging.getLogger("service.access")
 log = logging.getLogger("service.rpc")
@@ -62,7 +66,9 @@ class Call:
     request_id: str
     client: str
     ends: float | None
-    traceparent: str | None
+    trace: Trace
+    stages: Stages = ()
+    notes: dict[str, str | int | float | bool] = field(default_factory=dict)  #: for log line and trace
     error: ServiceError | None = None
     left: bool = False  #: cancelled, by the client or by its deadline
 
@@ -71,6 +77,11 @@ class Call:
         settings = parts.settings
         longest = parts.clock() + settings.default_deadline_ms / 1000
         return longest if self.ends is None else min(self.ends, parts.clock() + settings.max_deadline_ms / 1000)
+
+    def tell(self, value: Predicted) -> None:
+        """Log line and trace show how the answer came about."""
+        self.stages = value.took
+        self.notes.update(facts(value.result, value.took))
 
 
 def readable(message: Any) -> Any:
@@ -86,10 +97,11 @@ def sane_id(asked: str) -> str | None:
 
 
 class Door:
-    """Around every method of one service."""
+    """Around every method of the service called `name`."""
 
-    def __init__(self, parts: Parts, transport: Transport) -> None:
-        self._parts, self._transport = parts, transport
+    def __init__(self, parts: Parts, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
+        self._parts, self._transport, self._name = parts, transport, name
+        self.tracer = tracer or Tracer()
 
     @asynccontextmanager
     async def call(
@@ -104,14 +116,14 @@ class Door:
             sane_id(asked_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
             "",
             _ends(context, began),
-            metadata.get("traceparent"),
+            tracing.begin(metadata.get("traceparent")),
         )
         try:
             try:
                 call.client = auth.identify(parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
                 if call.ends is not None and call.ends <= began:
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
-                context.set_trailing_metadata((("x-request-id", call.request_id),))
+                context.set_trailing_metadata(_trailers(call))
                 yield call
             except ServiceError as error:
                 call.error = error
@@ -137,6 +149,8 @@ class Door:
             outcome = Outcome.DEADLINE
         else:
             outcome = Outcome.CANCELLED
+        code = call.error.code if call.error else None
+        notes = {"endpoint": endpoint, **call.notes}
         if counts:
             self._parts.metrics.request_done(self._transport, endpoint, outcome, seconds)
         _access.log(
@@ -146,13 +160,16 @@ class Door:
             outcome.value,
             extra={
                 "request_id": call.request_id,
+                "trace_id": call.trace.trace_id,
                 "client": call.client,
-                "endpoint": endpoint,
                 "outcome": outcome.value,
-                "code": call.error.code if call.error else None,
+                "code": code,
                 "duration_ms": round(seconds * 1000, 3),
+                **notes,
             },
         )
+        failed = code or (outcome.value if call.left else None)
+        self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
 
 
 async def refuse(call: Call, error: ServiceError) -> None:
@@ -161,8 +178,12 @@ async def refuse(call: Call, error: ServiceError) -> None:
     await call.context.abort(
         errors.STATUS[error.code],
         errors.text(error),
-        ((errors.DETAILS_KEY, whole.SerializeToString()), ("x-request-id", call.request_id)),
+        ((errors.DETAILS_KEY, whole.SerializeToString()), *_trailers(call)),
     )
+
+
+def _trailers(call: Call) -> tuple[tuple[str, str], ...]:
+    return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
 
 
 def _ends(context: Any, now: float) -> float | None:

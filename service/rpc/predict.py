@@ -10,13 +10,25 @@ from typing import Any
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.core.errors import InvalidRequest
-from service.core.session import MAX_ID
+from service.core.session import MAX_ID, Answer
 from service.core.types import PredictRequest
-from service.engine.stream import Incoming, LiveStream, Request, Unreadable, decoded, predicted, seeded
+from service.engine.stream import (
+    Goodbye,
+    Incoming,
+    LiveStream,
+    Request,
+    Unreadable,
+    decoded,
+    encoded,
+    opening,
+    seeded,
+    traced,
+)
 from service.metrics import Transport
 from service.parts import Parts
 from service.rpc import convert
 from service.rpc.door import Door, readable
+from service.tracing import Tracer
 
 NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
 
@@ -24,9 +36,9 @@ NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
 class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
     """The servicer."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, tracer: Tracer | None = None) -> None:
         self._parts = parts
-        self._door = Door(parts, Transport.GRPC)
+        self._door = Door(parts, Transport.GRPC, NAME, tracer)
 
     async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
         """The frames that follow a pair."""
@@ -38,6 +50,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                 if len(frame.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
             pictures = convert.picture(asked.previous, "previous"), convert.picture(asked.current, "current")
+            began = parts.clock()
             request = PredictRequest(
                 id=call.request_id,
                 previous=await decoded(parts, pictures[0], "previous"),
@@ -45,11 +58,14 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                 options=seeded(chosen),
                 deadline=call.until(parts),
                 client=call.client,
-                traceparent=call.traceparent,
+                traceparent=call.trace.traceparent,
             )
+            decode = parts.clock() - began
             before, shown = convert.time_us(asked.previous), convert.time_us(asked.current)
             pace = shown - before if shown is not None and before is not None else None
-            value = await predicted(parts, request, format, quality, (shown, pace))
+            result = await parts.engine.predict(request)
+            value = await encoded(parts, result, format, quality, (shown, pace), decode=decode)
+            call.tell(value)
             answer = pb.PredictResponse(request_id=call.request_id, frame_id=asked.current.frame_id)
             convert.fill(answer.prediction, value)
             return answer
@@ -60,18 +76,26 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         parts = self._parts
         # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
         async with self._door.call(context, "StreamPredict", counts=False) as call:
-            first = await anext(aiter(messages), None)
+            first = await opening(parts, call.client, anext(aiter(messages), None))
+            if isinstance(first, Goodbye):
+                await context.write(convert.answer(first))
+                return
             request, pushed = self._opened(first)
             live = LiveStream(
                 parts,
-                replace(request, ends=call.ends, traceparent=call.traceparent),
+                replace(request, ends=call.ends, traceparent=call.trace.traceparent),
                 Transport.GRPC,
                 client=call.client,
                 identity=call.request_id,
             )
-            async with aclosing(live.answers(_rest(pushed, messages, ended=first is None))) as answers:
-                async for answer in answers:
-                    await context.write(convert.answer(answer))
+            try:
+                async with aclosing(live.answers(_rest(pushed, messages, ended=first is None))) as answers:
+                    async for answer in answers:
+                        await context.write(convert.answer(answer))
+                        if isinstance(answer, Answer):
+                            traced(self._door.tracer, call.trace, answer, parts.clock())
+            finally:
+                call.notes.update(live.counts)
 
     def _opened(self, first: Any) -> tuple[Request, Incoming | None]:
         """What the stream is to be, and the first frame if it came instead of a `start`."""

@@ -19,6 +19,7 @@ from service.rpc import predict, v2
 from service.rpc.door import Lenient
 from service.rpc.health import Health
 from service.settings import Settings
+from service.tracing import Tracer
 
 log = logging.getLogger("service.rpc")
 
@@ -53,15 +54,15 @@ class RunningServer:
         await self._server.stop(max(0.0, until - asyncio.get_running_loop().time()))
 
 
-async def start(parts: Parts) -> RunningServer:
+async def start(parts: Parts, tracer: Tracer | None = None) -> RunningServer:
     """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = parts.settings
     server = grpc.aio.server(interceptors=(Lenient(),), options=_options(settings))
     health = Health(parts.engine, (predict.NAME, v2.NAME))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
-    add(predict.PredictionService(parts), server)
+    add(predict.PredictionService(parts, tracer), server)
     add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
-    add(v2.InferenceService(parts), server)
+    add(v2.InferenceService(parts, tracer), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((predict.NAME, v2.NAME, HEALTH, reflection.SERVICE_NAME), server)
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host

@@ -39,13 +39,13 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(settings: Settings | None = None) -> Iterator[Serving]:
-    """Ready while this lasts; weights, threads, ports and warm-up are chosen here."""
+    """Ready while this lasts; weights, threads, ports (gRPC's unless given) and warm-up are chosen here."""
     with tempfile.TemporaryDirectory() as folder:
         chosen = dataclasses.replace(
             settings or Settings(),
             weights=tiny_weights(Path(folder)),
             threads=1,
-            grpc_port=0,
+            grpc_port=settings.grpc_port if settings and settings.grpc_port != Settings().grpc_port else 0,
             warmup_sizes=((32, 48),),
         )
         running = _Running(chosen)

@@ -13,6 +13,8 @@ from dmvfn_client import (
     GrpcClient,
     InvalidInput,
     Kind,
+    Picture,
+    Shot,
     Unauthenticated,
 )
 from numpy.typing import NDArray
@@ -56,6 +58,63 @@ def test_one_bad_frame_is_told_and_the_stream_goes_on(running: Serving) -> None:
     assert [answer.kind for answer in answers] == [Kind.FIRST, Kind.ERROR, Kind.FIRST, Kind.PREDICTION]
     assert isinstance(answers[1].error, InvalidInput)
     assert answers[2].why == "gap"
+
+
+def test_names_times_and_jumps_go_with_the_frames(running: Serving) -> None:
+    shots: list[Picture | Shot] = [
+        Shot(CLIP[0], "a", 0),
+        Shot(CLIP[1], "b", 40_000),
+        Shot(CLIP[2], "c", 80_000, jump=True),
+        CLIP[3],
+    ]
+    with GrpcClient(running.grpc) as rpc:
+        answers = list(rpc.stream(shots, scene_cuts=False, horizon=2))
+    assert [(a.frame_id, a.kind, a.why) for a in answers] == [
+        ("a", Kind.FIRST, "start"),
+        ("b", Kind.PREDICTION, None),
+        ("c", Kind.FIRST, "reset"),
+        ("3", Kind.PREDICTION, None),
+    ]
+    assert [a.time_us for a in answers] == [0, 40_000, 80_000, None]
+    predicted = answers[1].prediction
+    assert predicted is not None
+    assert [frame.time_us for frame in predicted.frames] == [80_000, 120_000]
+    assert list(predicted.timings_ms) == ["decode", "queue", "route", "blocks", "encode"]
+
+
+def test_a_frame_that_cannot_be_in_time_is_an_error_of_its_own(running: Serving) -> None:
+    with GrpcClient(running.grpc) as rpc:
+        answers = list(rpc.stream([PREVIOUS, CURRENT], policy="all", frame_deadline=0.001))
+    assert [a.kind for a in answers] == [Kind.FIRST, Kind.ERROR]
+    assert isinstance(answers[1].error, DeadlineExceeded)
+
+
+def _breaking() -> Iterator[NDArray[np.uint8]]:
+    yield from CLIP[:2]
+    raise OSError("the camera is gone")
+
+
+def test_what_a_camera_raises_comes_after_the_answers_to_what_it_gave(running: Serving) -> None:
+    answers: list[Kind] = []
+    with GrpcClient(running.grpc) as rpc:
+        with pytest.raises(OSError, match="camera is gone"):
+            answers.extend(answer.kind for answer in rpc.stream(_breaking(), scene_cuts=False))
+        with pytest.raises(TypeError, match="uint8"):
+            list(rpc.stream([CLIP[0], CLIP[1].astype(np.float32)]))  # as newcomers do
+    assert answers == [Kind.FIRST, Kind.PREDICTION]
+
+
+async def test_what_a_camera_raises_comes_through_the_async_client_too(running: Serving) -> None:
+    answers = []
+
+    async def listen() -> None:
+        async with AsyncGrpcClient(running.grpc) as rpc:
+            async for answer in rpc.stream(_breaking(), scene_cuts=False):
+                answers.append(answer.kind)
+
+    with pytest.raises(OSError, match="camera is gone"):
+        await listen()
+    assert answers == [Kind.FIRST, Kind.PREDICTION]
 
 
 def test_a_stream_that_is_left_stops_taking_frames(running: Serving) -> None:

@@ -46,7 +46,7 @@ def test_the_first_frame_begins_a_pair_and_the_second_is_predicted_from_it() -> 
     session.push(older, frame_id="a", time_us=0, arrived=1.0)
     session.push(newer, frame_id="b", time_us=40, arrived=2.0)
     [work] = session.take()
-    assert (work.previous, work.current, work.pace_us, work.arrived) == (older, newer, 40, 2.0)
+    assert (work.previous, work.current, work.pace_us, work.tag.arrived) == (older, newer, 40, 2.0)
     assert _drain(session) == [("a", First(Begun.START))]
     outcome = Done("predicted")
     session.finish(work.tag.sequence, outcome)
@@ -55,7 +55,7 @@ def test_the_first_frame_begins_a_pair_and_the_second_is_predicted_from_it() -> 
 
 
 def test_answers_keep_their_order_when_predictions_end_out_of_order() -> None:
-    session = _session(window=2)
+    session = _session(window=2, policy=Policy.ALL)
     for name in "abc":
         session.push(_frame(), frame_id=name)
         started = session.take()
@@ -90,6 +90,33 @@ def test_a_dropped_frame_still_is_the_predecessor_of_the_next() -> None:
     _drain(session)
     [work] = session.take()
     assert (work.previous, work.current) == (frames[2], frames[3])
+
+
+def test_under_latest_a_frame_begins_when_the_engine_is_free_and_then_the_newest_does() -> None:
+    session = _session(window=2)
+    for name in "abcd":
+        session.push(_frame(), frame_id=name)
+        started = session.take()
+        assert [work.tag.frame_id for work in started] == (["b"] if name == "b" else [])
+    session.predicted(1)  # on its way out: the engine is free before the answer has left
+    [work] = session.take()
+    assert work.tag.frame_id == "d"
+    session.finish(1, Done("b"))
+    assert [name for name, _ in _drain(session)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("window", "policy", "ahead"),
+    [(1, Policy.LATEST, 1), (2, Policy.LATEST, 1), (4, Policy.LATEST, 3), (1, Policy.ALL, 1), (4, Policy.ALL, 4)],
+)
+def test_how_many_the_engine_has_at_once(window: int, policy: Policy, ahead: int) -> None:
+    session = _session(window, policy)
+    begun = []
+    for _ in range(8):
+        if session.accepting:
+            session.push(_frame())
+            begun += session.take()
+    assert len(begun) == ahead
 
 
 def test_all_stops_reading_instead_of_dropping() -> None:
@@ -165,7 +192,9 @@ def test_a_window_out_of_range_is_refused(window: int) -> None:
     assert refused.value.field == "window"
 
 
-EVENTS = st.lists(st.sampled_from(["push", "push", "bad", "reset", "finish", "finish last", "send"]), max_size=120)
+EVENTS = st.lists(
+    st.sampled_from(["push", "push", "bad", "reset", "predicted", "finish", "finish last", "send"]), max_size=120
+)
 
 
 @given(events=EVENTS, window=st.integers(1, 4), policy=st.sampled_from(Policy))
@@ -200,6 +229,9 @@ def test_whatever_happens_each_frame_is_answered_once_in_order_within_the_window
             session.reset()
         elif event == "send":
             send()
+        elif event == "predicted":
+            for sequence in begun:
+                session.predicted(sequence)
         elif begun:
             session.finish(begun.pop(0 if event == "finish" else -1), Done("x"))
         started = session.take()

@@ -42,12 +42,13 @@ def running() -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One for each file, with the samples and a clip: later blocks may use what earlier ones wrote."""
+    """One for each file, with samples, examples and a clip: later blocks may use what earlier ones wrote."""
     pytest.importorskip("av", reason="PyAV is not installed")
     found = {}
     for path in FILES:
         folder = tmp_path_factory.mktemp(path.stem)
-        (folder / "samples").symlink_to(ROOT / "samples")
+        for name in ("samples", "client"):
+            (folder / name).symlink_to(ROOT / name)
         write_mp4(folder / "clip.mp4", moving(10), [100 * k for k in range(10)], Fraction(1, 1000), sound=True)
         found[str(path.relative_to(ROOT))] = folder
     return found

@@ -12,7 +12,18 @@ import pytest
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
 from service.core.types import Options
-from service.engine.stream import Goodbye, Incoming, Jump, LiveStream, Picture, Predicted, Request, Sent, Unreadable
+from service.engine.stream import (
+    Goodbye,
+    Incoming,
+    Jump,
+    LiveStream,
+    Picture,
+    Predicted,
+    Request,
+    Sent,
+    Unreadable,
+    opening,
+)
 from service.metrics import Transport
 from service.parts import Parts
 from tests.rpc.small import SmallEngine, extrapolated, parts, picture
@@ -78,6 +89,38 @@ async def test_each_frame_is_predicted_from_its_neighbours_and_keeps_name_and_ti
     assert isinstance(last.outcome, Done)
     assert last.outcome.value.times_us == (120_000, 160_000)
     assert list(last.outcome.value.pictures) == [p.tobytes() for p in extrapolated(frames[1], frames[2], 2)]
+
+
+async def test_the_newest_frame_begins_as_soon_as_the_engine_is_free() -> None:
+    """While the answer before it is still being encoded and nobody has read it."""
+    engine = SmallEngine()
+    engine.gate.clear()
+    line = _Line()
+    latest = Request(plan=Plan(2, Policy.LATEST, False))
+    async with aclosing(_stream(parts(engine), latest).answers(line)) as answers:
+        for n in range(5):
+            line.queue.put_nowait(_sent(picture(n), str(n)))
+        await anext(answers)
+        await _until(lambda: line.taken == 5 and engine.running == 1)
+        assert [asked.id for asked in engine.asked] == ["s.1"]
+        engine.gate.set()
+        await _until(lambda: len(engine.asked) == 2)
+        line.queue.put_nowait(None)
+        kinds = _kinds([answer async for answer in answers])
+    assert engine.asked[1].id == "s.4"
+    assert kinds == [("1", Done), ("2", Dropped), ("3", Dropped), ("4", Done)]
+
+
+async def test_an_answer_tells_where_its_time_went() -> None:
+    answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
+    last = answers[1]
+    assert isinstance(last, Answer)
+    assert isinstance(last.outcome, Done)
+    took = dict(last.outcome.value.took)
+    assert list(took) == ["decode", "queue", "route", "blocks", "encode"]
+    assert (took["route"], took["blocks"]) == (0.002, 0.003)
+    assert took["queue"] >= 0.001
+    assert min(took.values()) >= 0
 
 
 async def test_one_bad_message_costs_one_error_and_the_stream_goes_on() -> None:
@@ -219,7 +262,7 @@ async def test_streams_beyond_the_limit_are_refused(settings: dict[str, int], cl
 
 async def test_frames_beyond_what_streams_may_hold_are_refused_one_by_one() -> None:
     small, large = picture(0, 16, 16), picture(0, 32, 32)
-    joined = parts(SmallEngine(), max_stream_bytes=small.nbytes)
+    joined = parts(SmallEngine(), max_stream_bytes=2 * small.nbytes)
     answers = await _all(
         _stream(joined), _messages(_sent(large, "a"), _sent(small, "b"), _sent(small, "c"), _sent(large, "d"))
     )
@@ -227,6 +270,43 @@ async def test_frames_beyond_what_streams_may_hold_are_refused_one_by_one() -> N
     assert isinstance(answers[0], Answer)
     assert isinstance(answers[0].outcome, Failed)
     assert isinstance(answers[0].outcome.error, QueueFull)
+
+
+async def test_answers_beyond_what_streams_may_owe_are_refused_one_by_one() -> None:
+    """A client that asks for much and reads nothing: sixteen frames for each it sends, a window of sixty-four."""
+    engine = SmallEngine()
+    frame = picture(0, 16, 16)
+    joined = parts(engine, max_stream_bytes=3 * 2 * 16 * frame.nbytes)
+    greedy = Request(options=Options(steps=16), plan=Plan(64, Policy.ALL, False))
+    line = _Line()
+    for n in range(10):
+        line.queue.put_nowait(_sent(picture(n, 16, 16), str(n)))
+    line.queue.put_nowait(None)
+    async with aclosing(_stream(joined, greedy).answers(line)) as answers:
+        await anext(answers)
+        await _until(lambda: line.taken == 10)
+        await _until(lambda: len(engine.asked) == 3 and engine.running == 0)
+        assert joined.streams.owed == joined.settings.max_stream_bytes
+        rest = _kinds([answer async for answer in answers])
+    assert [kind for _, kind in rest] == [Done] * 3 + [Failed] * 6
+    assert (joined.streams.owed, joined.streams.held) == (0, 0)
+
+
+async def test_who_opens_a_stream_and_says_nothing_is_counted_and_told_to_leave() -> None:
+    joined = parts(SmallEngine(), max_streams=1)
+    silent = asyncio.create_task(opening(joined, "", asyncio.Event().wait()))
+    await _until(lambda: len(joined.streams) == 1)
+    with pytest.raises(QueueFull):
+        await opening(joined, "", asyncio.sleep(0))
+    joined.streams.drain()
+    assert await silent == Goodbye()
+    assert len(joined.streams) == 0
+
+
+async def test_a_first_message_that_never_comes_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(DeadlineExceeded) as ended:
+        await opening(parts(SmallEngine(), stream_idle_s=0.01), "", asyncio.Event().wait())
+    assert ended.value.reason == "idle"
 
 
 def _value(joined: Parts, name: str, **labels: str) -> float:

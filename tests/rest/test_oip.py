@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from PIL import Image
 
 from service.core.errors import QueueFull, TooLarge
@@ -23,6 +24,7 @@ from service.core.ports import Readiness
 from service.parts import Parts
 from service.rest import oip, oip_wire
 from service.rest.app import build
+from service.tracing import Tracer
 from tests.rpc.small import SmallEngine, extrapolated, parts, picture
 
 H, W = 16, 24
@@ -82,6 +84,20 @@ async def test_bytes_in_and_bytes_out(edge: Edge) -> None:
     assert head["parameters"] == {"weights": "small-1"}
     assert [output["parameters"]["binary_data_size"] for output in head["outputs"]] == [2 * H * W * 3, 18, 16]
     assert tail[: 2 * H * W * 3] == _predicted(2)
+
+
+async def test_a_request_is_traced_with_the_stages_of_its_slowest_item() -> None:
+    exporter = InMemorySpanExporter()
+    tracer = Tracer(exporter)
+    joined = parts(SmallEngine())
+    transport = httpx.ASGITransport(build(joined, [oip.router(joined)], tracer=tracer))
+    body, headers = _body(2)
+    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+        assert (await http.post("/v2/models/dmvfn/infer", content=body, headers=headers)).status_code == 200
+    joined.codecs.close()
+    tracer.close()
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names == ["POST /v2/models/{model}/infer", "decode", "queue", "route", "blocks", "encode"]
 
 
 async def test_json_in_and_json_out_without_a_content_type(edge: Edge) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from PIL import Image
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -29,8 +31,10 @@ from service.engine.stream import Jump, Sent, Unreadable
 from service.parts import Parts
 from service.rest import stream, stream_wire
 from service.rest.app import build
+from service.tracing import Tracer
 from tests.rpc.small import SmallEngine, extrapolated, parts, picture
 
+STAGES = ["decode", "queue", "route", "blocks", "encode"]
 KEYS = (("anna", "correct-horse"),)
 
 
@@ -45,13 +49,16 @@ class Live:
 
 
 @asynccontextmanager
-async def live(**settings: Any) -> AsyncIterator[Live]:
+async def live(*, tracer: Tracer | None = None, **settings: Any) -> AsyncIterator[Live]:
     engine = SmallEngine()
     joined = parts(engine, **settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
             uvicorn.Config(
-                build(joined, [stream.router(joined)]), log_config=None, lifespan="off", timeout_graceful_shutdown=1
+                build(joined, [stream.router(joined)], tracer=tracer),
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
             )
         )
         serving = asyncio.ensure_future(server._serve([listener]))
@@ -117,6 +124,39 @@ async def test_frames_in_predictions_out_in_order() -> None:
         assert answers[n]["pictures"] == [p.tobytes() for p in extrapolated(clip[n - 1], clip[n], 2)]
         assert [frame["presentation_time_us"] for frame in answers[n]["frames"]] == [40 * n + 40, 40 * n + 80]
     assert (answers[1]["model_version"], answers[1]["frames"][0]["route"]) == ("small-1", "1" * 9)
+
+
+async def test_a_streams_end_is_logged_with_what_became_of_its_frames(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="service.access")
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        for n in range(3):
+            await socket.send(_frame(picture(n)))
+        await socket.send(json.dumps({"type": "end"}))
+        await _everything(socket)
+        await _until(lambda: any("WEBSOCKET" in record.message for record in caplog.records))
+    [told] = [vars(record) for record in caplog.records if "WEBSOCKET" in record.message]
+    assert (told["endpoint"], told["outcome"]) == ("/v1/stream", "ok")
+    assert (told["frames_first"], told["frames_predicted"]) == (1, 2)
+
+
+async def test_every_frame_is_a_span_within_the_streams() -> None:
+    exporter = InMemorySpanExporter()
+    tracer = Tracer(exporter)
+    async with live(tracer=tracer) as served, served.open() as socket:
+        await socket.send(START)
+        for message in (_frame(picture(0)), _frame(picture(1)), stream_wire.packed({}, b"no picture")):
+            await socket.send(message)
+        await socket.send(json.dumps({"type": "end"}))
+        await _everything(socket)
+    tracer.close()
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert sorted(names) == sorted(["WEBSOCKET /v1/stream", "frame", "frame", *STAGES])
+    root, last = spans["WEBSOCKET /v1/stream"].get_span_context(), spans["frame"]
+    assert root is not None
+    assert last.parent is not None
+    assert (last.parent.span_id, last.status.description) == (root.span_id, "unsupported_media")
 
 
 async def test_without_a_start_images_come_back_as_jpeg() -> None:
@@ -193,15 +233,15 @@ async def test_leaving_withdraws_what_is_under_way() -> None:
 
 
 async def test_a_draining_server_says_so_last() -> None:
-    async with live() as served, served.open() as socket:
+    async with live() as served, served.open() as silent, served.open() as socket:
         await socket.send(START)
         await socket.send(_frame(picture(0), "a"))
         assert _told(await socket.recv())["type"] == "first"
         served.parts.streams.drain()
         answers, code = await _everything(socket)
         assert (answers, code) == ([{"type": "draining"}], 1000)
-        async with served.open() as late:
-            await late.send(START)
+        assert await _everything(silent) == ([{"type": "draining"}], 1000)
+        async with served.open() as late:  # refused before it says anything
             [told], code = await _everything(late)
     assert (told["type"], told["code"], code) == ("refused", "unavailable", 1013)
 

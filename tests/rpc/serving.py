@@ -13,6 +13,7 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
 from service.parts import Parts
 from service.rpc.server import RunningServer, start
+from service.tracing import Tracer
 from tests.rpc.small import parts as small_parts
 
 #: Answers may be larger than gRPC's four megabytes.
@@ -39,10 +40,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(engine: Any, **settings: Any) -> AsyncIterator[Served]:
-    """Serving while it lasts; keyword arguments are settings."""
+async def served(engine: Any, *, tracer: Tracer | None = None, **settings: Any) -> AsyncIterator[Served]:
+    """Serving while it lasts; other keyword arguments are settings."""
     joined = small_parts(engine, **settings)
-    server = await start(joined)
+    server = await start(joined, tracer)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=LARGE) as channel:
             yield Served(joined, server, channel)

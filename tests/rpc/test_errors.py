@@ -6,13 +6,20 @@ import json
 from typing import Any
 
 import grpc
+import httpx
+import numpy as np
 import pytest
 from google.rpc import error_details_pb2 as details_pb2
+from grpc_status import rpc_status
 
+from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core import errors as core
 from service.core.errors import CODES, ServiceError
 from service.rest import errors as rest
+from service.rest.app import build
 from service.rpc import errors
+from tests.rpc.serving import served
+from tests.rpc.small import SmallEngine
 
 S = grpc.StatusCode
 #: facts/serving.md §b.4 and what it implies for the other codes: error, HTTP status, gRPC status, details beside
@@ -75,3 +82,45 @@ def test_both_edges_say_the_same(error: ServiceError, http: int, status: grpc.St
 def test_a_long_message_still_fits_a_trailer() -> None:
     error = core.InvalidRequest("x" * 100_000, field="y" * 100_000)
     assert len(errors.status(error, "r").SerializeToString()) < 8192
+
+
+@pytest.mark.parametrize(
+    ("error", "http", "status", "details"), ROWS, ids=lambda value: getattr(value, "reason", None) or str(value)
+)
+async def test_both_edges_say_the_same_over_the_wire(
+    error: ServiceError, http: int, status: grpc.StatusCode, details: set[str]
+) -> None:
+    engine = SmallEngine()
+    engine.fails(error)
+    pixels = np.zeros((2, 16, 16, 3), np.uint8)
+    shown = pb.Frame(raw=pb.RawPicture(pixels=pixels[0].tobytes(), height=16, width=16))
+    async with served(engine) as s:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await s.ours.Predict(pb.PredictRequest(previous=shown, current=shown))
+        transport = httpx.ASGITransport(build(s.parts))
+        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+            headers = {"Content-Type": "application/octet-stream", "X-Frame-Shape": "2,16,16,3"}
+            response = await client.post("/v1/predict", content=pixels.tobytes(), headers=headers)
+    assert (refused.value.code(), response.status_code) == (status, http)
+    whole = rpc_status.from_call(_Trailers(refused.value))
+    info = details_pb2.ErrorInfo()
+    assert [info for packed in whole.details if packed.Unpack(info)]
+    assert (info.metadata["code"], refused.value.details()) == (response.json()["code"], response.json()["detail"])
+    assert {packed.type_url.rpartition(".")[2] for packed in whole.details} == {"ErrorInfo", "RequestInfo"} | details
+    assert ("Retry-After" in response.headers) == ("RetryInfo" in details)
+
+
+class _Trailers:
+    """An error of grpc.aio as grpcio-status, made for the other interface, reads it."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self._error = error
+
+    def code(self) -> Any:
+        return self._error.code()
+
+    def details(self) -> Any:
+        return self._error.details()
+
+    def trailing_metadata(self) -> Any:
+        return tuple(self._error.trailing_metadata() or ())

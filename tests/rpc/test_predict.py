@@ -263,7 +263,9 @@ async def test_times_that_overflow_are_left_out() -> None:
     [
         (pb.StreamStart(window=0), "start.window"),
         (pb.StreamStart(window=65), "start.window"),
-        (pb.StreamStart(horizon=0), "start.options.steps"),
+        (pb.StreamStart(horizon=0), "start.horizon"),
+        (pb.StreamStart(horizon=17), "start.horizon"),
+        (pb.StreamStart(options=pb.Options(route="fast")), "start.options.route"),
         (pb.StreamStart(policy=cast(pb.Policy, 9)), "start.policy"),
         (pb.StreamStart(options=pb.Options(steps=1)), "start.options.steps"),
         (pb.StreamStart(frame_deadline_ms=0), "start.frame_deadline_ms"),
@@ -362,13 +364,16 @@ async def test_streams_beyond_the_limit_are_refused_with_a_time_to_come_back() -
 async def test_draining_ends_every_stream_with_a_last_message() -> None:
     engine = SmallEngine()
     async with served(engine) as s:
+        silent = s.ours.StreamPredict()  # has not said anything yet
+        await _until(lambda: len(s.parts.streams) == 1)
         idle, busy = await _open(s, 2)
         engine.gate.clear()
         await busy.write(pb.StreamPredictRequest(frame=_raw(picture(0), "last")))
         await _until(lambda: engine.running == 1)
         draining = asyncio.create_task(s.server.drain(20))
-        assert (await idle.read()).WhichOneof("outcome") == "draining"
-        assert await idle.read() is grpc.aio.EOF
+        for stream in (silent, idle):
+            assert (await stream.read()).WhichOneof("outcome") == "draining"
+            assert await stream.read() is grpc.aio.EOF
         engine.gate.set()
         assert [(await busy.read()).WhichOneof("outcome") for _ in range(2)] == ["prediction", "draining"]
         assert await busy.code() == grpc.StatusCode.OK

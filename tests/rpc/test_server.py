@@ -168,6 +168,23 @@ async def test_two_servers_do_not_share_a_port() -> None:
             await start(parts(SmallEngine(), grpc_port=s.server.port))
 
 
+async def test_an_idle_connection_is_pinged_so_that_a_dead_client_is_noticed() -> None:
+    """HTTP/2 by hand: gRPC's own clients answer pings without showing them."""
+    nothing_to_say = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty SETTINGS frame
+    async with served(SmallEngine(), grpc_keepalive_s=1.0) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.server.port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + nothing_to_say)
+        async with asyncio.timeout(30):
+            while True:
+                head = await reader.readexactly(9)
+                kind, flags = head[3], head[4]
+                await reader.readexactly(int.from_bytes(head[:3], "big"))
+                if (kind, flags) == (6, 0):
+                    break
+        writer.close()
+        await writer.wait_closed()
+
+
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
 

@@ -196,6 +196,69 @@ async def test_a_stream_reads_no_more_than_its_window_while_nothing_is_answered(
         assert len([answer async for answer in call]) == 60
 
 
+async def test_a_draining_stream_answers_what_it_took_and_ends_with_an_error_that_says_so() -> None:
+    engine = SmallEngine()
+    async with served(engine) as s:
+        idle, busy = s.v2.ModelStreamInfer(), s.v2.ModelStreamInfer()
+        for stream in (idle, busy):
+            await stream.write(_infer(id_="a"))
+            assert (await stream.read()).infer_response.id == "a"
+        engine.gate.clear()
+        await busy.write(_infer(id_="b"))
+        async with asyncio.timeout(10):
+            while engine.running == 0:
+                await asyncio.sleep(0)
+        draining = asyncio.create_task(s.server.drain(30))
+        assert (await idle.read()).error_message == "unavailable: the server is stopping"
+        assert await idle.read() is grpc.aio.EOF
+        engine.gate.set()
+        assert (await busy.read()).infer_response.id == "b"
+        assert (await busy.read()).error_message == "unavailable: the server is stopping"
+        assert await busy.code() == grpc.StatusCode.OK
+        await draining
+
+
+async def test_leaving_a_stream_withdraws_what_is_under_way() -> None:
+    engine = SmallEngine()
+    engine.gate.clear()
+    async with served(engine) as s:
+        call = s.v2.ModelStreamInfer(iter([_infer() for _ in range(3)]))
+        async with asyncio.timeout(10):
+            while engine.running < 3:
+                await asyncio.sleep(0)
+            call.cancel()
+            while len(s.parts.streams):
+                await asyncio.sleep(0)
+    assert len(engine.withdrawn) == 3
+
+
+async def test_streams_beyond_the_limit_are_refused() -> None:
+    async with served(SmallEngine(), max_streams=1) as s:
+        first = s.v2.ModelStreamInfer()
+        await first.write(_infer())
+        await first.read()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await s.v2.ModelStreamInfer(iter([_infer()])).read()
+        first.cancel()
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_stream_reads_no_more_than_one_body_while_nothing_is_answered() -> None:
+    engine = SmallEngine()
+    engine.gate.clear()
+    body = _infer().ByteSize()
+    async with served(engine, max_body_bytes=3 * body) as s:
+        call = s.v2.ModelStreamInfer(iter([_infer() for _ in range(12)]))
+        async with asyncio.timeout(20):
+            while engine.running < 3:
+                await asyncio.sleep(0)
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert engine.running == 3
+        engine.gate.set()
+        assert len([answer async for answer in call]) == 12
+
+
 async def test_an_asked_for_final_mark_is_set() -> None:
     marked = _infer(triton_enable_empty_final_response=pb.InferParameter(bool_param=True))
     async with served(SmallEngine()) as s:

@@ -155,14 +155,18 @@ class Maps(_message.Message):
     def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., flow: _Optional[bytes] = ..., mask: _Optional[bytes] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("queue", "route", "blocks")
+    __slots__ = ("queue", "route", "blocks", "decode", "encode")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_FIELD_NUMBER: _ClassVar[int]
+    ENCODE_FIELD_NUMBER: _ClassVar[int]
     queue: float
     route: float
     blocks: float
-    def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ...) -> None: ...
+    decode: float
+    encode: float
+    def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
     __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms")
