@@ -4,8 +4,8 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos fuzz \
-	v2-clients deploy-check clean
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos soak \
+	fuzz v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -43,6 +43,8 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
 	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
+soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
+	@$(PY) -m tests.soak $(ARGS)
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
 	@$(PY) -m tests.fuzz 1000000
 v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
