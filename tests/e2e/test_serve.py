@@ -123,6 +123,19 @@ async def test_sigterm_under_load_fails_no_accepted_request_and_exits_0() -> Non
         assert codes.count(200) >= 20
 
 
+def test_a_second_sigterm_leaves_at_once_with_status_1() -> None:
+    """The drain of the first would last a minute."""
+    with service(DRAIN_DELAY_S="60") as running:
+        running.terminate()
+        end = time.monotonic() + 20
+        while httpx.get(f"{running.http}/healthz/ready").status_code == 200 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert running.process.poll() is None, "the first signal ended it"
+        running.terminate()
+        assert running.exit_status(20) == 1
+        assert "second SIGTERM" in running.output()
+
+
 def test_a_bad_setting_stops_the_start_with_status_2(tmp_path: Path) -> None:
     env = environment(tmp_path, MAX_BATCH="none")
     done = subprocess.run(
