@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 export VENV PYTHON
 
 .PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos soak \
-	fuzz v2-clients deploy-check clean
+	fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ worker: install  ## start a worker for DMVFN_REDIS_URL
 test: install-dev   ## checks, then every test that runs by default (under 10 minutes on 2 cores)
 	@scripts/check
 	@scripts/test
-check: install-dev  ## ruff, mypy strict
+check: install-dev  ## ruff, mypy strict, bandit
 	@scripts/check
 coverage: install-dev   ## the default tests with branch coverage
 	@scripts/test --cov --cov-report=term:skip-covered
@@ -47,6 +47,8 @@ soak: install-dev   ## three times what a real service can do, then 10,000 mixed
 	@$(PY) -m tests.soak $(ARGS)
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
 	@$(PY) -m tests.fuzz 1000000
+fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.fuzz.guided $(ARGS)
 v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
 	@scripts/v2-clients && $(PY) -m pytest -q tests/e2e/test_tritonclient.py tests/e2e/test_perf_analyzer.py
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
