@@ -19,6 +19,8 @@ from tests.soak.wire import Connections
 
 #: Frames of one size, so that equal requests have equal answers whoever gives them.
 REQUESTS = [raw(seed, 32, 48, "deadline_ms=60000") for seed in range(4)]
+#: Between two questions of one caller, seconds.
+PAUSE = 0.1
 
 
 @pytest.fixture
@@ -54,8 +56,8 @@ class Balancer:
             self.outcomes[reply.status] += 1
             if reply.status == 200:
                 self.answers.setdefault(n, set()).add(reply.body)
-            else:
-                await asyncio.sleep(0.05)
+            # The processes that are starting need the processor too.
+            await asyncio.sleep(PAUSE)
 
     async def submit(self) -> None:
         """Jobs beside the calls."""
@@ -65,13 +67,13 @@ class Balancer:
                 answer = await http.post(f"{self.fronts[0].http}/v1/jobs", files=files)
                 if answer.status_code == 202:
                     self.jobs.append(answer.json()["id"])
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(5 * PAUSE)
 
 
 async def test_a_rolling_restart_of_front_ends_and_workers_loses_nothing(members: Fleet) -> None:
-    workers = [await asyncio.to_thread(members.start, "work") for _ in range(2)]
+    workers = await asyncio.gather(*(asyncio.to_thread(members.start, "work") for _ in range(2)))
     balancer = Balancer()
-    balancer.fronts = [await asyncio.to_thread(members.start, "serve") for _ in range(2)]
+    balancer.fronts = await asyncio.gather(*(asyncio.to_thread(members.start, "serve") for _ in range(2)))
     load = [asyncio.create_task(balancer.call(seed)) for seed in range(6)]
     load.append(asyncio.create_task(balancer.submit()))
     statuses: list[int | None] = []
