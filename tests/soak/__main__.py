@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import os
+import signal
 import sys
-from collections.abc import Callable
 
 from benchmarks.machine import describe
 from model import checkpoint
@@ -109,13 +110,14 @@ def run(plan: Plan) -> list[Promise]:
     return found
 
 
-def main(argv: list[str] | None = None, chosen: Callable[[Plan], list[Promise]] = run) -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 if every promise was kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, kind in Plan.__annotations__.items():
-        default = getattr(Plan(), name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=kind)
-    found = chosen(Plan(**vars(parser.parse_args(argv))))
+    for item in dataclasses.fields(Plan):
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default)
+    # As an interrupt from the keyboard does: else the service would outlive its callers.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    found = run(Plan(**vars(parser.parse_args(argv))))
     print(*found, sep="\n")
     return 0 if all(promise.kept for promise in found) else 1
 

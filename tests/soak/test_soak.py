@@ -19,8 +19,8 @@ async def test_at_three_times_its_capacity_nothing_is_late_and_every_refusal_say
         calm = await waiting(connections, pairs(64, 96, "route=full&deadline_ms=60000"), callers=8, seconds=2)
         rate = 3 * calm.answered / calm.seconds
         async with watched(running.process.pid) as memory:
-            full = await arriving(connections, pairs(64, 96, "route=full&deadline_ms=400"), rate, 4)
-            adaptive = await arriving(connections, pairs(64, 96, "quality=adaptive&deadline_ms=400"), rate, 4)
+            full = await arriving(connections, pairs(64, 96, "route=full&deadline_ms=400"), rate, 3)
+            adaptive = await arriving(connections, pairs(64, 96, "quality=adaptive&deadline_ms=400"), rate, 3)
         connections.close()
         log = journal.read(running.log)
     grew = memory.most - memory.values[0]
@@ -44,14 +44,14 @@ async def test_at_three_times_its_capacity_nothing_is_late_and_every_refusal_say
 
 async def test_mixed_requests_are_answered_rightly_and_leave_no_memory_behind() -> None:
     with service() as running:
-        await mixed.run(running.http, 1000, seed=1)
+        await mixed.run(running.http, 500, seed=1)
         before = resident(running.process.pid)
-        outcomes = await mixed.run(running.http, 2000, seed=2)
+        outcomes = await mixed.run(running.http, 1500, seed=2)
         grew = resident(running.process.pid) - before
         log = journal.read(running.log)
     print(f"{outcomes.total} mixed requests, {outcomes.left} broken off, grew memory by {grew:.1f} MiB")
     assert outcomes.wrong == []
-    assert outcomes.total == 2000
+    assert outcomes.total == 1500
     assert log.errors == []
     assert grew < GROWTH
 
