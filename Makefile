@@ -4,8 +4,8 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos fuzz \
-	v2-clients deploy-check clean
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos soak \
+	fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ worker: install  ## start a worker for DMVFN_REDIS_URL
 test: install-dev   ## checks, then every test that runs by default (under 10 minutes on 2 cores)
 	@scripts/check
 	@scripts/test
-check: install-dev  ## ruff, mypy strict
+check: install-dev  ## ruff, mypy strict, bandit
 	@scripts/check
 coverage: install-dev   ## the default tests with branch coverage
 	@scripts/test --cov --cov-report=term:skip-covered
@@ -43,8 +43,12 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
 	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
+soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
+	@$(PY) -m tests.soak $(ARGS)
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
 	@$(PY) -m tests.fuzz 1000000
+fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.fuzz.guided $(ARGS)
 v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
 	@scripts/v2-clients && $(PY) -m pytest -q tests/e2e/test_tritonclient.py tests/e2e/test_perf_analyzer.py
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
+import pickle  # nosec B403  # only its exceptions are used: torch loads with `weights_only`
 from pathlib import Path
 from typing import Literal, cast
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import platform
+import resource
 import signal
 import socket
 import ssl
@@ -112,6 +113,7 @@ def make_metrics() -> Metrics:
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> int:
     """Serve until a signal or a lost device; the process's exit status. StartFailed where it cannot begin."""
+    _open_files()
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:  # a taken port is told before weights are loaded
         metrics = make_metrics()
@@ -241,6 +243,13 @@ async def _grpc(parts: Parts, tracer: Tracer) -> AsyncIterator[rpc.RunningServer
         yield server
     finally:
         await server.drain(0.0)
+
+
+def _open_files() -> None:
+    """As many as the system allows: each connection is one, and of the usual 1024 idle clients could hold all."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have no number for "as many as there are"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listener(settings: Settings) -> socket.socket:

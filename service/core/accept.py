@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+#: HTTP's word for a word, no secret.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # nosec B105
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 #: Browsers send a dozen; the rest of a longer header is not read.

@@ -24,6 +24,8 @@ HUSKS = 256
 #: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
 #: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
 CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
+#: One of so many requests that an idle device would refuse by prediction alone is run.
+TRY_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class BatchQueue:
         self._least = [0.0] * CLASSES
         self._free_at = 0.0
         self._caution = 1.0
+        self._turned_away = 0
         self._caps: dict[Bucket, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -217,7 +220,7 @@ class BatchQueue:
         if entry.deadline <= now:
             raise DeadlineExceeded("the deadline has passed", reason="deadline")
         finish, idle = self._predicted_finish(entry, now)
-        if finish > entry.deadline:
+        if finish > entry.deadline and not (idle and self._to_be_tried(entry)):
             raise DeadlineExceeded(
                 f"it would take about {(finish - now) * 1000:.0f} ms, the deadline is in "
                 f"{(entry.deadline - now) * 1000:.0f} ms",
@@ -225,6 +228,13 @@ class BatchQueue:
                 # On an idle device waiting does not help.
                 retry_after=None if idle else max(finish - entry.deadline, 0.001),
             )
+
+    def _to_be_tried(self, entry: Entry) -> bool:
+        # Else one wrong measurement could refuse a size for ever, since refused work is never measured. The prediction
+        # itself stays as it is, else who asks for the impossible could spoil it for others.
+        self._turned_away = (self._turned_away + 1) % TRY_EVERY
+        entry.trial = not self._turned_away
+        return entry.trial
 
     def _predicted_finish(self, entry: Entry, now: float) -> tuple[float, bool]:
         """When it would be answered if nothing more urgent came, and whether nothing is ahead of it."""
@@ -307,6 +317,8 @@ class BatchQueue:
     # --- keeping ----------------------------------------------------------------------------------------------------
 
     def _latest_start(self, entry: Entry) -> float:
+        if entry.trial:
+            return entry.deadline
         return entry.deadline - entry.least - self.overhead * entry.steps
 
     def _line_up(self, entry: Entry) -> None:

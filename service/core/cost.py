@@ -204,14 +204,6 @@ class CostModel:
             self.routed *= step ** (SHARED_RATE * self.routed * load.routed / own)
         return ratio
 
-    def doubt(self, bucket: Bucket) -> None:
-        """A request was refused on an idle device by prediction alone: lean towards trying.
-
-        Without this, one wrong measurement could refuse a size for ever, since refused work is never measured.
-        """
-        self._set_factor(bucket, max(0.1, self._factor(bucket) * 0.98))
-        self.passes *= 0.98
-
     def _own(self, bucket: Bucket, load: Load) -> float:
         blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
         return (self.pixel * load.pixels + self.routed * load.routed + blocks) * self._factor(bucket)

@@ -29,6 +29,7 @@ class Entry:
     seq: int = 0
     group: int = 0  #: its deadline class
     waiting: bool = False
+    trial: bool = False  #: runs whatever its prediction says, so that the prediction is measured
 
     @property
     def wanted(self) -> float:

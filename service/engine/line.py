@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from service.core.batching import BatchQueue, Take
 from service.core.cost import Bucket, CostModel, Rung
-from service.core.errors import DeadlineExceeded
 from service.core.lane import Entry
 from service.core.types import PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
@@ -57,13 +56,7 @@ class Line:
         """Admit it, or raise what the queue raises."""
         with self._work:
             self._price_unrouted(pending.entry, pending.request)
-            try:
-                self.queue.put(pending.entry, now)
-            except DeadlineExceeded as refused:
-                if refused.reason == "unmeetable" and refused.retry_after is None:
-                    self._cost().doubt(pending.entry.bucket)
-                    self._learned()
-                raise
+            self.queue.put(pending.entry, now)
             self._pending[pending.entry.id] = pending
             self._work.notify()
 

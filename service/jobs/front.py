@@ -167,7 +167,9 @@ class Front:
         wait = int(rest[0]) / 1e6 / max(1, self.snapshot.workers)
         if code == -3:
             raise DeadlineExceeded(
-                f"the queue holds {wait:.2f} s of work, more than the deadline allows", reason="unmeetable"
+                f"the queue holds {wait:.2f} s of work, more than the deadline allows",
+                reason="unmeetable",
+                retry_after=self._retry_after(wait),
             )
         what = "items" if code == -1 else "bytes"
         raise QueueFull(f"the queue holds as many {what} as it may", retry_after=self._retry_after(wait))

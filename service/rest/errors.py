@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.core.errors import CODES, InvalidRequest, NotFound, ServiceError
+from service.core.errors import CODES, DeadlineExceeded, InvalidRequest, NotFound, ServiceError
 from service.rest import context
 
 #: Every code's status; a test checks that none is missing. 499 is only logged: nobody is there to read it.
@@ -83,6 +83,13 @@ def status_of(error: ServiceError) -> int:
     return 408 if isinstance(error, BodyTimeout) else STATUS[error.code]
 
 
+def retry_after(error: ServiceError) -> float | None:
+    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
+    # A deadline that passed on the way passed because others were served: later there may be fewer.
+    again = STATUS[error.code] in (429, 503) or error.reason == DeadlineExceeded.reason
+    return RETRY_AFTER if error.retry_after is None and again else error.retry_after
+
+
 def problem(
     error: ServiceError,
     request_id: str,
@@ -93,9 +100,7 @@ def problem(
 ) -> Response:
     """The answer to `error`. Retry-After has whole seconds: rounded up, and spread so that not all return at once."""
     status = status or status_of(error)
-    retry_after = error.retry_after
-    if retry_after is None and status in (429, 503):
-        retry_after = RETRY_AFTER
+    wait = retry_after(error)
     body: dict[str, Any] = {
         "type": f"/problems/{error.code}",
         "title": MEANING[error.code][0],
@@ -105,12 +110,12 @@ def problem(
         "reason": error.reason,
         "field": error.field,
         "request_id": request_id,
-        "retry_after_ms": None if retry_after is None else math.ceil(retry_after * 1000),
+        "retry_after_ms": None if wait is None else math.ceil(wait * 1000),
         "error": error.message,
     }
     fields = dict(headers or {})
-    if retry_after is not None:
-        fields["Retry-After"] = str(max(1, math.ceil(retry_after + chance() * max(1.0, retry_after / 4))))
+    if wait is not None:
+        fields["Retry-After"] = str(max(1, math.ceil(wait + chance() * max(1.0, wait / 4))))
     if status == 401:
         fields["WWW-Authenticate"] = "Bearer"
     # ASCII only: a field's name may hold what no encoding can carry (half a surrogate pair, from JSON).

@@ -75,7 +75,8 @@ async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: 
     predicted = clock()
     files = await answers.encode(result, form, parts.codecs)
     encoded = clock()
-    if parts.clock() > deadline:
+    spare = deadline - parts.clock()
+    if spare < 0:
         parts.metrics.deadline_missed("late")
         raise DeadlineExceeded("the deadline passed while the answer was written")
     came.stages += [
@@ -92,6 +93,7 @@ async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: 
         batch_size=result.batch_size,
         width=current.width,
         height=current.height,
+        spare_ms=round(spare * 1000, 3),
         **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in came.stages},
     )
     return answers.build(result, files, form, facts)

@@ -12,6 +12,7 @@ from service.core.errors import InvalidRequest, ServiceError
 from service.core.session import Answer, Done, Dropped, Failed, First, Plan, Policy
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.engine.stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
+from service.rest.errors import retry_after
 
 #: Of a binary message's JSON header, bytes.
 MAX_HEADER = 64 * 1024
@@ -171,8 +172,9 @@ def _prediction(head: dict[str, Any], value: Predicted) -> bytes:
 
 def _told(error: ServiceError) -> dict[str, Any]:
     told: dict[str, Any] = {"code": error.code, "message": error.message, "reason": error.reason, "field": error.field}
-    if error.retry_after is not None:
-        told["retry_after_ms"] = math.ceil(error.retry_after * 1000)
+    wait = retry_after(error)
+    if wait is not None:
+        told["retry_after_ms"] = math.ceil(wait * 1000)
     return {name: value for name, value in told.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -172,7 +173,7 @@ def error(failure: ServiceError) -> pb.Error:
     )
     seconds = errors.retry_after(failure)
     if seconds is not None:
-        made.retry_after_ms = int(seconds * 1000)
+        made.retry_after_ms = math.ceil(seconds * 1000)
     return made
 
 

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2 as details_pb2
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from service.core.errors import ServiceError
+from service.core.errors import DeadlineExceeded, ServiceError
 
 #: Every code's status; a test checks that none is missing.
 STATUS: Mapping[str, StatusCode] = {
@@ -58,10 +58,12 @@ def text(error: ServiceError) -> str:
 
 
 def retry_after(error: ServiceError) -> float | None:
-    """Seconds after which trying again can help, or None."""
+    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
     if error.retry_after is not None:
         return error.retry_after
+    # A deadline that passed on the way passed because others were served: later there may be fewer.
     again = STATUS[error.code] in (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED)
+    again = again or error.reason == DeadlineExceeded.reason
     return RETRY_AFTER if again else None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hmac
+
 import pytest
 
 from service.core.auth import bearer, identify
@@ -41,3 +44,21 @@ def test_any_other_key_is_refused_without_being_repeated(key: str | None) -> Non
 )
 def test_the_key_is_taken_from_an_authorization_header(header: str | None, key: str | None) -> None:
     assert bearer(header) == key
+
+
+@pytest.mark.parametrize("presented", ["alice-key-1", "bob-key-22", "unknown-key"])
+def test_every_key_is_compared_whichever_fits_and_always_in_constant_time(
+    presented: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long it takes says neither which key was nearly right nor where in the list the right one stands."""
+    compared: list[int] = []
+    real = hmac.compare_digest
+
+    def counted(one: bytes, other: bytes) -> bool:
+        compared.append(len(other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counted)
+    with contextlib.suppress(Unauthenticated):
+        identify(KEYS, presented)
+    assert compared == [32] * len(KEYS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
 
-from service.core.batching import HUSKS, RECOVER_AFTER, BatchQueue, Limits
+from service.core.batching import HUSKS, RECOVER_AFTER, TRY_EVERY, BatchQueue, Limits
 from service.core.cost import Bucket, Rung
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.lane import Entry
@@ -303,6 +304,36 @@ def test_on_an_idle_device_waiting_would_not_help_and_is_not_advised() -> None:
     with pytest.raises(DeadlineExceeded) as refused:
         queue().put(entry(deadline=1.0, costs=(2.0,)), 0.0)
     assert (refused.value.reason, refused.value.retry_after) == ("unmeetable", None)
+
+
+def test_on_an_idle_device_one_of_sixteen_refusals_is_tried_so_that_its_prediction_is_measured() -> None:
+    waiting, refused = queue(), 0
+    while not len(waiting):
+        hopeless = entry("hopeless", deadline=1.0, costs=(2.0,))
+        try:
+            waiting.put(hopeless, 0.0)
+        except DeadlineExceeded:
+            refused += 1
+    assert refused == TRY_EVERY - 1
+    take = waiting.take(0.5)
+    assert (ids(take.batch), take.expired) == (["hopeless"], ())
+
+
+def test_what_is_tried_does_not_run_after_its_deadline() -> None:
+    waiting = queue()
+    for _ in range(TRY_EVERY):
+        with contextlib.suppress(DeadlineExceeded):
+            waiting.put(entry("hopeless", deadline=1.0, costs=(2.0,)), 0.0)
+    assert ids(waiting.take(1.1).expired) == ["hopeless"]
+
+
+def test_a_busy_device_tries_nothing() -> None:
+    waiting = queue(entry(costs=(0.5,)))
+    waiting.take(0.0)
+    for _ in range(3 * TRY_EVERY):
+        with pytest.raises(DeadlineExceeded):
+            waiting.put(entry(deadline=1.0, costs=(2.0,)), 0.0)
+    assert len(waiting) == 0
 
 
 def test_a_deadline_that_has_passed_is_refused_as_such() -> None:

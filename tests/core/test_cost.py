@@ -138,15 +138,6 @@ def test_an_unknown_adaptive_route_may_become_as_short_as_one_block() -> None:
     assert cheap.cost < dear.cost
 
 
-def test_refusing_on_an_idle_device_shakes_a_wrong_belief() -> None:
-    model, load = fitted(), Load.of(SMALL, [FULL], 1, 1)
-    model.observe(SMALL, load, 8 * truth(SMALL, load))
-    believed = model.seconds(SMALL, load)
-    for _ in range(40):
-        model.doubt(SMALL)
-    assert model.seconds(SMALL, load) < believed / 2
-
-
 def test_sizes_that_callers_invent_do_not_grow_the_model_without_end() -> None:
     model = fitted()
     for height in range(16, 16 * (3 * SIZES), 16):

@@ -18,6 +18,7 @@ from model.network import DMVFN
 from service.core.codec import Limits
 from service.engine.batcher import Batcher
 from service.engine.codecs import Codecs
+from service.engine.device import Device
 from service.engine.predictor import Predictor
 from service.metrics import Metrics
 from service.parts import Parts
@@ -44,13 +45,13 @@ def tiny() -> DMVFN:
 
 
 @asynccontextmanager
-async def joined(**settings: Any) -> AsyncIterator[Joined]:
-    """Serving while it lasts; keyword arguments are settings."""
+async def joined(device: Device | None = None, **settings: Any) -> AsyncIterator[Joined]:
+    """Serving while it lasts, the tiny network or `device`; keyword arguments are settings."""
     chosen = dataclasses.replace(
         Settings(), **{"grpc_port": 0, "threads": 1, "codec_threads": 1, "warmup_sizes": ((32, 48),), **settings}
     )
     metrics = Metrics(CollectorRegistry())
-    batcher = Batcher(lambda: Predictor(tiny(), threads=1), chosen, metrics)
+    batcher = Batcher(lambda: device or Predictor(tiny(), threads=1), chosen, metrics)
     parts = Parts(chosen, batcher, Codecs(Limits.of(chosen), 1, metrics), metrics)
     await batcher.start()
     listener = socket.create_server(("127.0.0.1", 0))

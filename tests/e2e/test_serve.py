@@ -14,11 +14,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from proto.dmvfn.v1 import dmvfn_pb2_grpc
+from service.rpc.errors import DETAILS_KEY
 from tests.e2e.process import ROOT, SAMPLES, Service, environment, service
 
 
@@ -121,6 +125,52 @@ async def test_sigterm_under_load_fails_no_accepted_request_and_exits_0() -> Non
         assert status == 0
         assert set(codes) <= {200, 503}
         assert codes.count(200) >= 20
+
+
+async def test_sigterm_under_load_cuts_no_grpc_call() -> None:
+    """A call is answered, or refused with when to come back, or never connected; none is cut off."""
+    frame = pb.Frame(raw=pb.RawPicture(pixels=bytes(64 * 96 * 3), height=64, width=96))
+    asked = pb.PredictRequest(previous=frame, current=frame)
+    with service(DRAIN_DELAY_S="1") as running:
+        answered, refused, cut = 0, 0, list[str]()
+
+        async def caller() -> None:
+            nonlocal answered, refused
+            async with grpc.aio.insecure_channel(running.grpc) as channel:
+                stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
+                while True:
+                    try:
+                        await stub.Predict(asked, timeout=60)
+                        answered += 1
+                    except grpc.aio.AioRpcError as error:
+                        told = {key for key, _ in error.trailing_metadata() or ()}
+                        gone = "connect" in (error.details() or "").lower()
+                        refused += DETAILS_KEY in told
+                        if error.code() is not grpc.StatusCode.UNAVAILABLE or not (DETAILS_KEY in told or gone):
+                            cut.append(str(error))
+                        return
+
+        callers = [asyncio.create_task(caller()) for _ in range(6)]
+        while answered < 20:
+            await asyncio.sleep(0.01)
+        running.terminate()
+        status = await asyncio.to_thread(running.exit_status)
+        await asyncio.gather(*callers)
+    print(f"gRPC drain: {answered} answered, {refused} refused, {len(cut)} cut, exit status {status}")
+    assert (status, cut) == (0, [])
+
+
+def test_a_second_sigterm_leaves_at_once_with_status_1() -> None:
+    """The drain of the first would last a minute."""
+    with service(DRAIN_DELAY_S="60") as running:
+        running.terminate()
+        end = time.monotonic() + 20
+        while httpx.get(f"{running.http}/healthz/ready").status_code == 200 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert running.process.poll() is None, "the first signal ended it"
+        running.terminate()
+        assert running.exit_status(20) == 1
+        assert "second SIGTERM" in running.output()
 
 
 def test_a_bad_setting_stops_the_start_with_status_2(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.core.batching import TRY_EVERY
 from service.core.cost import Bucket, Load, Measured
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
@@ -289,6 +291,31 @@ async def test_an_adaptive_request_in_a_hurry_gets_a_shorter_route_and_an_exact_
     assert (refused.reason, adaptive.shortened) == ("unmeetable", True)
     assert 1 <= sum(adaptive.steps[0].route) <= 5
     assert count(metrics, "routes_shortened_total") == 1
+
+
+async def test_a_wrong_prediction_does_not_refuse_for_ever_and_the_impossible_spoils_none() -> None:
+    device = Rigged()
+    device.table = table(per_block=10.0)  # nine blocks: 90 s, which is wrong
+    async with batching(device) as batcher:
+
+        async def ask(seconds: float) -> bool:
+            """Whether it was answered."""
+            try:
+                await batcher.predict(request(1, deadline=time.monotonic() + seconds, options=Options(FULL)))
+            except DeadlineExceeded:
+                return False
+            return True
+
+        refused = 0
+        while not await ask(60):
+            refused += 1
+            assert refused < TRY_EVERY, "it is refused for ever"
+        cost = batcher._line.cost
+        believed = copy.deepcopy(cost)
+        for _ in range(TRY_EVERY - 1):
+            assert not await ask(1)
+        assert cost == believed
+        assert await ask(60), "who asked for less time than it takes spoiled it for others"
 
 
 async def test_an_adaptive_request_with_time_gets_every_block() -> None:

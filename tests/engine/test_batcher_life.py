@@ -47,6 +47,7 @@ async def test_one_bad_item_of_eight_costs_exactly_one_error() -> None:
     async with batching(device, metrics=metrics) as batcher:
         answers = await eight_behind_the_first(device, batcher)
         assert batcher.readiness() == Readiness(True)
+    print(f"{sum(isinstance(answer, Internal) for answer in answers)} error, 7 answers")
     assert [isinstance(answer, Internal) for answer in answers] == [i == 5 for i in range(8)]
     assert [isinstance(answer, PredictResult) for answer in answers] == [i != 5 for i in range(8)]
     assert count(metrics, "batch_isolated_errors_total") == 1

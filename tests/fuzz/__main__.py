@@ -11,57 +11,9 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
 
-from PIL import Image
-
-from service.core import accept, codec
-from service.core.codec import Limits
 from service.core.errors import ServiceError
-from service.rest import inputs, multipart, options
-from service.settings import Settings
-from tests.core.pictures import exif, file_of, noise, save, smooth
-
-LIMITS = Limits(max_bytes=2**20, max_pixels=128 * 128, min_side=4, max_side=128)
-PICTURES = [
-    *(file_of(noise(12, 16), format) for format in ("PNG", "JPEG", "WEBP", "BMP", "PPM")),
-    *(file_of(noise(12, 16)[..., 0], format) for format in ("PNG", "BMP", "PPM", "JPEG")),
-    save(Image.fromarray(smooth(12, 16)).quantize(8), "PNG", transparency=bytes(3)),
-    save(Image.fromarray(smooth(12, 16)).quantize(8), "BMP"),
-    save(Image.fromarray(smooth(12, 16)).convert("RGBA"), "WEBP", lossless=True, exif=exif(5)),
-    save(Image.fromarray(smooth(12, 16)).convert("LA"), "PNG", exif=b"Exif\0\0" + exif(6)),
-    save(Image.fromarray(smooth(12, 16)), "PNG", save_all=True, append_images=[Image.fromarray(noise(12, 16))]),
-    file_of(smooth(24, 32), "JPEG", progressive=True, exif=b"Exif\0\0" + exif(8)),
-]
-FORM = b"--X\r\nContent-Disposition: form-data; name=\"previous\"; filename*=utf-8''a\r\n\r\nab\r\n"
-FORM += b"--X\r\nContent-Disposition: form-data; name=current\r\n\r\n\r\n--X\r\n"
-FORM += b'Content-Disposition: form-data; name="steps"\r\n\r\n2\r\n--X--\r\n'
-JSONS = [
-    b'{"previous": "aGk=", "current": "data:image/png;base64,aGk=", "steps": 2, "scale": 0.5, "seed": null}',
-    b'{"previous": "\\ud83d\\ude00", "maps": "float16", "route": "100100100", "blocks": 1e5, "x": [[[{}]]]}',
-]
-ACCEPTS = [b"text/html, image/*;q=0.8, */*;q=0.1", b"application/json;charset=utf-8;q=1.000, image/png;q=0"]
-SETTINGS = Settings()
-
-
-def _options(data: bytes) -> object:
-    pairs = [part.partition("=") for part in data.decode("latin-1").split("&")]
-    return options.parse(options.merge([[(name, value) for name, _, value in pairs]]), None, SETTINGS)
-
-
-#: What is fuzzed: seeds, the parser, how often (pictures have the most to go wrong).
-TARGETS: dict[str, tuple[list[bytes], Callable[[bytes], object], int]] = {
-    "picture": (PICTURES, lambda data: codec.decode(data, LIMITS, "previous"), 12),
-    "form": ([FORM], lambda data: multipart.parse(data, "multipart/form-data; boundary=X"), 2),
-    "form type": (
-        [b"multipart/form-data; boundary=\"X\"; charset*=utf-8'en'%00"],
-        lambda data: multipart.parse(FORM, data.decode("latin-1")),
-        1,
-    ),
-    "json": (JSONS, inputs._json, 3),
-    "accept": (ACCEPTS, lambda data: accept.choose(data.decode("latin-1"), ["image/png"]), 1),
-    "options": ([b"steps=2&scale=0.5&route=budget&blocks=3", b"seed=1&maps=float16"], _options, 1),
-}
+from tests.fuzz.targets import TARGETS
 
 
 def mutate(data: bytes, dice: random.Random, others: list[bytes]) -> bytes:
@@ -113,7 +65,7 @@ def main(count: int, seed: int) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{count} inputs (seed {seed}) in {seconds:.0f} s: {crashes} crashes, peak memory {peak:.0f} MiB")
     for outcome, number in sorted(outcomes.items()):
-        print(f"  {outcome:28} {number}")
+        print(f"  {outcome:34} {number}")
     return crashes
 
 

@@ -135,6 +135,7 @@ async def test_a_deadline_that_the_queue_cannot_meet_is_refused_before_any_work(
         with pytest.raises(DeadlineExceeded) as caught:
             await bench.engine.predict(request(1, deadline=time.monotonic() + 5))
         assert (caught.value.reason, adder.seen) == ("unmeetable", [])
+        assert (caught.value.retry_after or 0) >= 1, "a refusal says how long to wait"
         await bench.front.client.hset(bench.keys.load, "live", 0)
 
 

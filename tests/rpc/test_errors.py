@@ -27,7 +27,7 @@ S = grpc.StatusCode
 ROWS: list[tuple[ServiceError, int, grpc.StatusCode, set[str]]] = [
     (core.QueueFull("m", retry_after=1.5), 429, S.RESOURCE_EXHAUSTED, {"RetryInfo"}),
     (core.ClientLimit("m"), 429, S.RESOURCE_EXHAUSTED, {"RetryInfo", "QuotaFailure"}),
-    (core.DeadlineExceeded("m"), 504, S.DEADLINE_EXCEEDED, set()),
+    (core.DeadlineExceeded("m"), 504, S.DEADLINE_EXCEEDED, {"RetryInfo"}),
     (core.DeadlineExceeded("m", reason="unmeetable"), 504, S.DEADLINE_EXCEEDED, set()),
     (core.Unavailable("m", reason="draining", retry_after=2), 503, S.UNAVAILABLE, {"RetryInfo"}),
     (core.Unavailable("m", reason="device_lost"), 503, S.UNAVAILABLE, {"RetryInfo"}),
