@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos fuzz \
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench simulate chaos fuzz \
 	v2-clients deploy-check clean
 
 help:            ## this list
@@ -41,6 +41,8 @@ evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 
 bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
+simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
+	@$(PY) -m benchmarks.simulate run --write
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
 	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
