@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(asked: argparse.Namespace) -> None:
     """Simulate."""
     table = Table.read(asked.table)
-    print(_source(table, asked.table))
-    answers = [ask(table, name, asked.effort, asked.seed) for name in asked.only]
-    for answer in answers:
-        print(f"\n{text(answer)}")
+    print(_source(table, asked.table), flush=True)
+    answers = []
+    for name in asked.only:
+        answers.append(ask(table, name, asked.effort, asked.seed))
+        print(f"\n{text(answers[-1])}", flush=True)
     if asked.write:
         write(answers, table, asked)
 

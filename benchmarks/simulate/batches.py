@@ -44,7 +44,8 @@ def ask(study: Study) -> Answer:
         notes=[
             f"One worker, {BUDGET:g} s to answer, routes sampled from the shipped router's probabilities, loads as "
             "multiples of the capacity in full batches. Windows run the service's own line and admission; the prefix "
-            "is first in, first out, bounded at 256, drops what has expired and knows no costs.",
+            "is first in, first out, bounded at 256, drops what has expired and knows no costs. Choosing routes "
+            "ahead costs the assumed accelerator a tenth of a pass.",
             "Useful: device time spent on answers in time, as a share of all time.",
         ],
         draw=partial(plots.batches, data=data, budget=BUDGET),
@@ -57,12 +58,8 @@ def devices(study: Study) -> dict[str, Device]:
     measured = study.device
     kind = Kind.of(*ONE[0], SAMPLED, BUDGET)
     frame = 1 / measured.capacity(kind.bucket, SAMPLED, 1)
-    return {
-        "Measured CPU, rows one after the other": measured,
-        f"Assumed accelerator: a pass costs {1000 * frame:.0f} ms more, once for all its rows": measured.accelerator(
-            frame
-        ),
-    }
+    assumed = f"Assumed accelerator: a pass costs {1000 * frame:.0f} ms more, once for all its rows"
+    return {"Measured CPU, rows one after the other": measured, assumed: measured.accelerator(frame)}
 
 
 def one(

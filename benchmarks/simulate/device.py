@@ -54,7 +54,8 @@ class Device:
 
     def routing_seconds(self, bucket: Bucket, count: int) -> float:
         """Of choosing the routes of some pairs before they line up."""
-        return self.table.routing[f"{bucket.height}x{bucket.width}"] * count + self.pass_seconds
+        # Nine blocks and the router are ten parts of a pass.
+        return self.table.routing[f"{bucket.height}x{bucket.width}"] * count + self.pass_seconds / (BLOCKS + 1)
 
     def warmed(self, sizes: Sequence[tuple[int, int]]) -> CostModel:
         """What a worker knows after its warm-up: the rows that the service measures then, at these sizes."""

@@ -21,8 +21,8 @@ from benchmarks.simulate.traffic import FULL, Kind, Rate, changing
 SIZE = (720, 1280)
 BUDGET = 10.0
 #: Loads are in devices kept busy: before and after the step, at the day's lowest and highest.
-LOW, HIGH = 1.0, 8.0
-STEP_AT, STEP_END = 120.0, 900.0
+LOW, HIGH = 0.5, 8.0
+STEP_AT, STEP_END = 300.0, 1200.0
 DAY = 86_400.0
 MINIMA = (1, 2, 4, 8, 12)
 
@@ -47,7 +47,7 @@ def ask(study: Study) -> Answer:
             f"minute (A), HPA's look every {SYNC:g} s (A), {POD_START:g} s from a pod's start to ready (M, section 6), "
             "none for scheduling or pulling an image."
         ],
-        draw=partial(plots.lag, data=data, step_at=STEP_AT, until=STEP_END),
+        draw=partial(plots.lag, data=data, step_at=STEP_AT, until=STEP_END, high=HIGH),
         alt="pods and unanswered requests after a step, by minimum pods",
     )
 

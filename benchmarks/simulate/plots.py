@@ -77,7 +77,7 @@ def routes(path: Path, *, data: Rows) -> None:
     _save(figure, path, "Full routes against adaptive ones")
 
 
-def lag(path: Path, *, data: Rows, step_at: float, until: float) -> None:
+def lag(path: Path, *, data: Rows, step_at: float, until: float, high: float) -> None:
     """Pods, and requests that got no answer, after a step: columns are scalers."""
     import numpy as np
 
@@ -87,16 +87,17 @@ def lag(path: Path, *, data: Rows, step_at: float, until: float) -> None:
     for column, scaler in enumerate(scalers):
         chosen = [row for row in data if (row["scaler"], row["course"]) == (scaler, "step")]
         for number, row in enumerate(chosen):
-            look = {"color": COLOURS[number], "label": f"{row['least']} pods at least"}
+            look = {"color": COLOURS[number], "label": f"at least {row['least']}"}
             whens, pods = [when for when, _ in row["pods"]], [count for _, count in row["pods"]]
             axes[0, column].step([*whens, until], [*pods, pods[-1]], where="post", **look)
             counts, _ = np.histogram(row["lost_at"], edges)
             axes[1, column].plot(edges[:-1], counts / 15, **look)
-        axes[0, column].set(title=scaler, ylim=(0, 21), xlim=(0, until))
-        axes[1, column].set(xlabel="seconds; the load rises from 1 to 8 devices' at the dotted line", xlim=(0, until))
+        axes[0, column].set(title=scaler, yticks=range(0, 21, 4), ylim=(0, 21), xlim=(0, until))
+        axes[1, column].set(xlabel="seconds; the load rises at the dotted line", xlim=(0, until))
         for axis in axes[:, column]:
             axis.axvline(step_at, color="black", linestyle=":", linewidth=1)
             axis.grid(alpha=0.3)
+        axes[0, column].axhline(high, color="black", linestyle="--", linewidth=1, label=f"load, {high:g} devices'")
     axes[0, 0].set_ylabel("pods asked for")
     axes[1, 0].set_ylabel("refused or expired a second")
     axes[1, 0].legend(fontsize=9)
@@ -116,6 +117,7 @@ def fleet(path: Path, *, data: Rows, load: float) -> None:
     axes[0, 1].set(ylabel="answered in time, %", ylim=(0, 105))
     for axis in axes[0]:
         axis.set(xscale="log", xlabel=f"workers, each at load {load:g}")
+        axis.set_xticks(ticks := _names(data, "workers"), [f"{count:,}" for count in ticks])
         axis.grid(alpha=0.3)
     axes[0, 1].legend(fontsize=9, loc="lower left")
     _save(figure, path, "One worker to a thousand")
