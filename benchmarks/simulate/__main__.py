@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks import simulate
-from benchmarks.simulate import batches, fleets, lag, resources, routes
+from benchmarks.simulate import resources
 from benchmarks.simulate.answer import Answer, percent
-from benchmarks.simulate.study import Study
+from benchmarks.simulate.questions import QUESTIONS, ask
 from benchmarks.simulate.table import COMMITTED, Table
 
-QUESTIONS: dict[str, Callable[[Study], Answer]] = {
-    "batches": batches.ask,
-    "routes": routes.ask,
-    "autoscaling": lag.ask,
-    "fleet": fleets.ask,
-}
 PAGE = Path("docs/scaling.md")
 MARKED = re.compile(r"(<!-- simulated -->\n).*?(<!-- /simulated -->)", re.DOTALL)
 
@@ -39,18 +35,12 @@ def run(asked: argparse.Namespace) -> None:
     table = Table.read(asked.table)
     print(_source(table, asked.table), flush=True)
     answers = []
-    for name in asked.only:
-        answers.append(ask(table, name, asked.effort, asked.seed))
-        print(f"\n{text(answers[-1])}", flush=True)
+    with ProcessPoolExecutor(min(asked.processes, len(asked.only)), get_context("spawn")) as pool:
+        for answer in pool.map(partial(ask, table=table, effort=asked.effort, seed=asked.seed), asked.only):
+            answers.append(answer)
+            print(f"\n{text(answer)}", flush=True)
     if asked.write:
         write(answers, table, asked)
-
-
-def ask(table: Table, name: str, effort: float, seed: int) -> Answer:
-    """One question, with a count of what it took."""
-    study = Study(table, effort, seed)
-    answer = QUESTIONS[name](study)
-    return dataclasses.replace(answer, requests=study.requests, events=study.events, seconds=study.seconds)
 
 
 def text(answer: Answer, picture: str = "") -> str:
@@ -121,13 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         description=simulate.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(verb=run, table=COMMITTED, effort=1.0, seed=0, only=list(QUESTIONS), write=False)
+    parser.set_defaults(verb=run, table=COMMITTED, effort=1.0, seed=0, only=list(QUESTIONS), write=False, processes=2)
     verbs = parser.add_subparsers()
     running = verbs.add_parser("run", help="simulate")
     running.add_argument("--table", type=Path, default=COMMITTED, help="measured costs")
     running.add_argument("--effort", type=float, default=1.0, help="how much to simulate; 1 is what docs/ shows")
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--only", nargs="+", default=list(QUESTIONS), choices=list(QUESTIONS))
+    running.add_argument("--processes", type=int, default=2, help="questions at a time")
     running.add_argument("--write", action="store_true", help="into docs/scaling.md, docs/simulated.json and pictures")
     running.set_defaults(verb=run)
     measuring = verbs.add_parser("measure", help="measure this machine's costs")

@@ -23,7 +23,7 @@ LOADS = (LIGHT, 0.5, MIDDLE, 0.9, 1.2, OVER, 3.0)
 BUDGET = 1.0
 ONE = ((256, 448),)
 TWO = ((256, 448), (512, 1024))
-REQUESTS = 12_000
+REQUESTS = 2_000
 
 
 def ask(study: Study) -> Answer:

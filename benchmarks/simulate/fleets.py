@@ -16,9 +16,9 @@ from service.core.batching import Limits
 
 WORKERS = (1, 10, 100, 1000)
 #: Requests for each worker, within these bounds of the whole.
-EACH, FEWEST, MOST = 1_000, 10_000, 200_000
+EACH, FEWEST, MOST = 250, 2_500, 25_000
 #: Of the router whose largest fleet is also asked this many.
-MANY = 1_000_000
+MANY = 100_000
 BUDGET = 3.0
 LOAD = 0.6
 ROUTERS = ("Service, any pod", "Service, in turn", "Redis, its server ideal", "Redis, one server as measured")

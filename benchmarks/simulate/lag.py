@@ -1,4 +1,4 @@
-"""Question 3: what an autoscaler's lag costs, for a step and a day's ramp, by minimum pods."""
+"""Question 3: what an autoscaler's lag costs, for a step and a day's rise, by minimum pods."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ BUDGET = 10.0
 LOW, HIGH = 0.5, 8.0
 STEP_AT, STEP_END = 300.0, 1200.0
 DAY = 86_400.0
+#: From the night's lowest to the noon's highest; going down loses nothing.
+RISE = DAY / 2
 MINIMA = (1, 2, 4, 8, 12)
 
 
@@ -34,18 +36,19 @@ def ask(study: Study) -> Answer:
         for least in MINIMA:
             data.append(one(study, scaler, rules(least), "step", step, STEP_END))
         for least in MINIMA[:4:3]:
-            data.append(one(study, scaler, rules(least), "day", ramp, DAY * min(1.0, study.effort)))
+            data.append(one(study, scaler, rules(least), "rise", ramp, RISE * min(1.0, study.effort)))
     return Answer(
         name="autoscaling",
         title="What the autoscaler's lag costs",
-        grids=[_grid("step", data), _grid("day", data)],
+        grids=[_grid("step", data), _grid("rise", data)],
         data=[{key: value for key, value in row.items() if key != "lost_at"} for row in data],
         notes=[
             f"{SIZE[0]}x{SIZE[1]}, all blocks, {BUDGET:g} s to answer, pods as measured. Step: from {LOW:g} to "
-            f"{HIGH:g} devices' load after {STEP_AT:g} s, {STEP_END:g} s in all. Day: a cosine between the two, 24 h. "
-            f"Targets, bounds and rates as in `{HPA}` and `{KEDA}`; scrape every {SCRAPE:g} s and the highest of a "
-            f"minute (A), HPA's look every {SYNC:g} s (A), {POD_START:g} s from a pod's start to ready (M, section 6), "
-            "none for scheduling or pulling an image."
+            f"{HIGH:g} devices' load after {STEP_AT:g} s, {STEP_END:g} s in all. Rise: the same on half a day's "
+            f"cosine, 12 h. Targets, bounds and rates as in `{HPA}` and `{KEDA}`; scrape every {SCRAPE:g} s and the "
+            f"highest of a minute (A), HPA's look every {SYNC:g} s (A), {POD_START:g} s from a pod's start to ready "
+            "(M, section 6), none for scheduling or pulling an image. Expired: also what a worker refused that "
+            "Redis had admitted."
         ],
         draw=partial(plots.lag, data=data, step_at=STEP_AT, until=STEP_END, high=HIGH),
         alt="pods and unanswered requests after a step, by minimum pods",
@@ -141,4 +144,4 @@ def _grid(course: str, data: list[dict[str, Any]]) -> Grid:
         "most pods",
         "pod hours",
     )
-    return Grid(f"{'A step' if course == 'step' else 'A day'} (simulated):", header, rows)
+    return Grid(f"{'A step' if course == 'step' else 'The rise of a day'} (simulated):", header, rows)

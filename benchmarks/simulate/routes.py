@@ -16,7 +16,7 @@ ROUTES: dict[str, Options] = {"full": FULL, "adaptive": ADAPTIVE}
 LOADS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 SIZES = ((256, 448), (512, 1024))
 BUDGET = 1.0
-REQUESTS = 12_000
+REQUESTS = 3_000
 
 
 def ask(study: Study) -> Answer:
