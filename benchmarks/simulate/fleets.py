@@ -97,7 +97,7 @@ def _grid(data: list[dict[str, Any]]) -> Grid:
         "frames a second asked",
         "p50 / p99, ms",
         "in time",
-        "Redis' thread",
+        "asked of Redis' thread",
         "simulated in, s",
     )
     return Grid("At 0.6 of the workers' capacity (simulated):", header, rows)
