@@ -1,1 +1,1 @@
-"""Load generators and measurements; each file says how to run it."""
+"""Load generators, measurements and a simulator; each file says how to run it."""

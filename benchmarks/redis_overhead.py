@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from service.jobs.worker import Worker
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.jobs.engines import Adder
-from tests.jobs.servers import running
+from tests.jobs.servers import Server, running
 
 SIZES = ((64, 64), (256, 448), (720, 1280))
 
@@ -62,26 +63,54 @@ async def at_once(predict: Predict, requests: list[PredictRequest], width: int) 
     return len(requests) / (time.perf_counter() - began)
 
 
-async def way_alone(calls: int) -> None:
-    """Prints what the way takes where the engine answers at once: no device to wait for, nothing to hide behind."""
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The way over Redis by itself, milliseconds: clock time, and CPU time of both clients and of the server."""
+
+    p50: float
+    p99: float
+    clients: float
+    server: float
+
+
+async def alone(height: int, width: int, calls: int) -> Alone:
+    """What the way takes where the engine answers at once: no device to wait for, nothing to hide behind."""
     with running() as server:
         settings = Settings(redis_url=server.url)
         worker = Worker(settings, Adder(), Metrics(CollectorRegistry()))
         working = asyncio.create_task(worker.run())
         remote = Remote(settings, Metrics(CollectorRegistry()))
         await remote.start()
+        requests = [request(k, height, width) for k in range(calls)]
+        await one_by_one(remote.predict, requests[:3])
         # CPU time tells more than the clock where the machine is busy with other things.
-        print("frames        the way alone, ms (p50 p99)   CPU ms a call, front end and worker together")
-        for height, width in SIZES:
-            requests = [request(k, height, width) for k in range(min(calls, 4000 * 4096 // (height * width)))]
-            await one_by_one(remote.predict, requests[:3])
-            began = time.process_time()
-            p = np.percentile(await one_by_one(remote.predict, requests), [50, 99])
-            cpu = 1000 * (time.process_time() - began) / len(requests)
-            print(f"{height:4}x{width:<6} {p[0]:20.2f} {p[1]:8.2f} {cpu:16.2f}", flush=True)
+        began, served = time.process_time(), server_seconds(server)
+        took = await one_by_one(remote.predict, requests)
+        clients, servers = time.process_time() - began, server_seconds(server) - served
         worker.stop()
         await working
         await remote.close()
+    p50, p99 = np.percentile(took, [50, 99])
+    return Alone(float(p50), float(p99), 1000 * clients / calls, 1000 * servers / calls)
+
+
+def server_seconds(server: Server) -> float:
+    """Processor time the server has used."""
+    client = server.client()
+    cpu = client.info("cpu")
+    client.close()
+    return float(cpu["used_cpu_sys"]) + float(cpu["used_cpu_user"])
+
+
+async def way_alone(calls: int) -> None:
+    """Prints it for each size."""
+    print("frames        the way alone, ms (p50 p99)   CPU ms a call: front end and worker together, server")
+    for height, width in SIZES:
+        found = await alone(height, width, min(calls, 4000 * 4096 // (height * width)))
+        print(
+            f"{height:4}x{width:<6} {found.p50:20.2f} {found.p99:8.2f} {found.clients:16.2f} {found.server:16.2f}",
+            flush=True,
+        )
 
 
 async def measure(calls: int) -> None:

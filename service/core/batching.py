@@ -63,6 +63,8 @@ class BatchQueue:
         #: Seconds a pass through the network costs whatever is in it, and the relative margin of predictions.
         self.overhead = 0.0
         self.margin = 0.0
+        #: Rows that the device runs together. A larger batch would run in parts and only fix their order too early.
+        self.together = limits.max_batch
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._lanes: dict[Bucket, dict[int, Lane]] = {}
@@ -100,7 +102,7 @@ class BatchQueue:
     def work(self, now: float) -> float:
         """Predicted seconds until all that waits or runs is done, if nothing else came."""
         waiting = len(self._entries)
-        batches = -(-waiting // self.limits.max_batch)
+        batches = -(-waiting // self._most())
         return max(0.0, self._free_at - now) + sum(self._wanted) + batches * self.overhead
 
     def sizes(self) -> dict[Bucket, int]:
@@ -247,13 +249,13 @@ class BatchQueue:
         client = self._clients.get(entry.client)
         mine = entry.least + (client.work if client else 0.0)
         ahead = min(ahead, mine * (len(self._clients) + 1))
-        batches = self.overhead * (1 + len(self._entries) // self.limits.max_batch)
+        batches = self.overhead * (1 + len(self._entries) // self._most())
         return start + ((ahead + batches) * self._caution + own) * (1 + self.margin), False
 
     # --- filling --------------------------------------------------------------------------------------------------
 
     def _fill(self, lead: Entry, now: float) -> tuple[tuple[Entry, ...], str, float]:
-        lanes, room = self._lanes[lead.bucket], self._room(lead.bucket)
+        lanes, room = self._lanes[lead.bucket], min(self._room(lead.bucket), self._most())
         pressure = tuple(self._wanted)
         batch: list[Entry] = []
         total, steps, earliest = 0.0, 0, float("inf")
@@ -263,7 +265,7 @@ class BatchQueue:
             lane = lanes[group]
             while (entry := lane.peek()) is not None:
                 if len(batch) >= room:
-                    limit = "max" if room >= self.limits.max_batch else "vram"
+                    limit = "max" if room >= self._most() else "vram"
                     break
                 longest, due = max(steps, entry.steps), min(earliest, entry.deadline)
                 spent = longest * self.overhead + total
@@ -299,6 +301,9 @@ class BatchQueue:
             if in_share and now + (spent + rung.cost) * factor <= due:
                 return rung
         return entry.rungs[-1] if first else None
+
+    def _most(self) -> int:
+        return min(self.limits.max_batch, self.together)
 
     def _room(self, bucket: Bucket) -> int:
         most = min(self.limits.max_batch, self.limits.max_batch_pixels // bucket.pixels)

@@ -61,7 +61,7 @@ class Device(Protocol):
 
     @property
     def rows(self) -> int:
-        """Most samples it puts through the network together; of a larger batch each part is answered at once."""
+        """Most samples it puts through the network together: no batch is larger."""
         ...
 
     @property

@@ -114,17 +114,17 @@ class Line:
     def arrivals(self, now: float) -> list[Pending]:
         """The next ones of one bucket whose routes must be chosen before they line up.
 
-        When they are all that waits, and would be in time even with every block, they line up unrouted: `run`
+        When they would be in time even with every block and after all that waits, they line up unrouted: `run`
         chooses their routes on its way, which saves handing their frames to the device twice.
         """
         with self._work:
-            entries = self.queue.unrouted(now)
-            found = [self._pending[entry.id] for entry in entries]
-            if found and len(entries) == len(self.queue) and self._surely_in_time(found, now):
+            while entries := self.queue.unrouted(now):
+                found = [self._pending[entry.id] for entry in entries]
+                if not self._surely_in_time(found, now):
+                    return found
                 for entry in entries:
                     self.queue.price(entry, entry.rungs[:1])
-                return []
-            return found
+            return []
 
     def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None:
         """Their routes are chosen: they line up."""
@@ -196,5 +196,5 @@ class Line:
         cost, steps = self._cost(), max(p.entry.steps for p in pending)
         full = [1.0] * len(cost.block_weights)
         most = sum(cost.cost(p.entry.bucket, full, p.entry.steps, p.entry.steps) for p in pending)
-        finish = now + (most + cost.passes * steps) * (1 + cost.margin)
+        finish = now + (self.queue.work(now) + most + cost.passes * steps) * (1 + cost.margin)
         return finish <= min(p.entry.deadline for p in pending)

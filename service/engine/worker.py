@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -10,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.core.cost import Bucket, CostModel, Load
+from service.core.cost import Bucket, CostModel
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.ports import ModelInfo
 from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
@@ -89,6 +88,7 @@ class Worker:
             self._cost = CostModel(self._device.weights_of_blocks, self._device.weight_of_routing)
             self._cost.fit(self._device.warm_up(self._sizes))
             self._line.cost = self._cost
+            self._line.queue.together = self._device.rows
             self._line.done((), self._clock())  # hands the queue the first coefficients
         except BaseException as error:
             self._reports.failed(error)
@@ -153,29 +153,24 @@ class Worker:
     def _run(self, turn: Turn, waiting: int) -> None:
         begun = self._clock()
         ran: list[tuple[Ran, float]] = []
-        parts = [turn.batch[i : i + self._device.rows] for i in range(0, len(turn.batch), self._device.rows)]
-        for part in parts[:-1]:
-            self._reports.answered(self._run_part(part, turn, ran))
-        last = self._run_part(parts[-1], turn, ran)
+        answers = self._run_batch(turn, ran)
         bucket, took = turn.batch[0].entry.bucket, self._clock() - begun
         predicted = None
-        # Without retries every part ran once, and what they took together tells how good the prediction was.
-        if len(ran) == len(parts):
-            seconds = sum(seconds for _, seconds in ran)
-            load = functools.reduce(Load.beside, (done.load for done, _ in ran))
-            predicted = seconds / self._cost.observe(bucket, load, seconds)
+        # Without retries it ran once, and what that took tells how good the prediction was.
+        if len(ran) == 1:
+            done, seconds = ran[0]
+            predicted = seconds / self._cost.observe(bucket, done.load, seconds)
         label = size_class(bucket.height, bucket.width)
         self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
         self._line.learned()
         self.decisions.append(
             Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
         )
-        self._reports.answered(last)  # after the batch is on record, so that whoever has an answer can look it up
+        self._reports.answered(answers)  # after the batch is on record, so that whoever has an answer can look it up
 
-    def _run_part(self, part: Sequence[Pending], turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
-        begun, bucket = self._clock(), part[0].entry.bucket
-        works = {_work(pending): pending for pending in part}
-        before = len(ran)
+    def _run_batch(self, turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
+        begun, bucket = self._clock(), turn.batch[0].entry.bucket
+        works = {_work(pending): pending for pending in turn.batch}
 
         def keep(work: Work) -> bool:
             now = self._clock()
@@ -189,20 +184,20 @@ class Worker:
             ran.append((done, self._clock() - at))
             return done.outcomes
 
-        # Callers may have left while earlier parts ran.
+        # Callers may have left since it was taken.
         wanted = [work for work in works if keep(work)]
         try:
             outcomes = dict(zip(wanted, isolate(run, wanted, lambda n: self._ran_out(bucket, n)), strict=True))
         finally:
             self.busy = None
-        mine, took = ran[before:], self._clock() - begun
-        routing = sum(done.route_seconds for done, _ in mine)
+        took = self._clock() - begun
+        routing = sum(done.route_seconds for done, _ in ran)
         answers: Answers = []
         for work, pending in works.items():
             pending.taken_at = begun
             answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), took, routing)))
-        self._record(bucket, answers, len(turn.batch), sum(done.empty_routes for done, _ in mine))
-        self._line.done(part, self._clock())
+        self._record(bucket, answers, len(turn.batch), sum(done.empty_routes for done, _ in ran))
+        self._line.done(turn.batch, self._clock())
         return answers
 
     def _result(

@@ -91,6 +91,16 @@ def test_a_batch_holds_at_most_max_batch_requests() -> None:
     assert (ids(take.batch), take.limit) == (["0", "1", "2"], "max")
 
 
+def test_what_a_device_would_run_one_by_one_is_taken_one_by_one_so_that_a_short_deadline_can_pass() -> None:
+    waiting = queue(*(entry(f"patient{i}") for i in range(3)))
+    waiting.together = 1
+    first = waiting.take(0.0)
+    waiting.put(entry("urgent", deadline=0.5), 0.1)
+    waiting.done(first.batch, 0.1)
+    assert (ids(first.batch), first.limit) == (["patient0"], "max")
+    assert drain(waiting, 0.1) == [["urgent"], ["patient1"], ["patient2"]]
+
+
 def test_a_batch_holds_at_most_max_batch_pixels_but_always_one_request() -> None:
     tight = queue(*(entry(f"{i}", bucket=LARGE) for i in range(3)), max_batch_pixels=2 * LARGE.pixels)
     take = tight.take(0.0)

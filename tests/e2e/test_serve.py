@@ -66,7 +66,6 @@ async def test_two_hundred_requests_of_mixed_sizes_at_once_are_all_answered(runn
     assert [answer.status_code for answer in answers] == [200] * 200
     contents = [{answer.content for answer in answers[i :: len(sizes)]} for i in range(len(sizes))]
     assert [len(same) for same in contents] == [1] * len(sizes), "the same request got different frames"
-    assert max(int(answer.headers["x-dmvfn-batch-size"]) for answer in answers) > 1
 
 
 def test_an_idle_service_uses_almost_no_processor_time(running: Service) -> None:

@@ -62,53 +62,43 @@ async def test_what_gathers_while_the_device_is_busy_runs_together() -> None:
     assert [answer.batch_size for answer in answers] == [1, 5, 5, 5, 5, 5]
 
 
-async def test_where_a_device_runs_a_batch_in_parts_each_part_is_answered_at_once() -> None:
-    device, answered = Rigged(), threading.Event()
-    device.rows = 1
-
-    def second_part_waits(works: Sequence[Work]) -> None:
-        if len(device.batches) == 3:
-            assert answered.wait(PATIENCE), "the first part's answer is held back by the second"
-
-    device.before_run = second_part_waits
+async def test_no_batch_is_larger_than_what_the_device_runs_together() -> None:
+    device = Rigged()
+    device.rows = 2
     async with batching(device) as batcher:
         first = await held(device, batcher)
-        rest = [asyncio.create_task(batcher.predict(request(i))) for i in range(2)]
-        for task in rest:
-            task.add_done_callback(lambda task: answered.set())
-        await until(lambda: batcher.debug()["inflight"] == 3)
+        rest = [asyncio.create_task(batcher.predict(request(i))) for i in range(5)]
+        await until(lambda: batcher.debug()["inflight"] == 6)
         device.release()
-        answers = await asyncio.gather(first, *rest)
-    assert [len(batch) for batch in device.batches] == [1, 1, 1]
-    assert [answer.batch_size for answer in answers] == [1, 2, 2]
+        await asyncio.gather(first, *rest)
+    assert [len(batch) for batch in device.batches] == [1, 2, 2, 1]
 
 
-async def test_a_client_that_leaves_before_its_part_of_the_batch_is_not_run() -> None:
+async def test_a_short_deadline_passes_what_came_before_it_where_rows_run_one_by_one() -> None:
     device = Rigged()
     device.rows = 1
     async with batching(device) as batcher:
         first = await held(device, batcher)
         rest = [asyncio.create_task(batcher.predict(request(i))) for i in range(3)]
         await until(lambda: batcher.debug()["inflight"] == 4)
-        gate = threading.Event()
+        urgent: list[asyncio.Task[PredictResult]] = []
+        loop, came = asyncio.get_running_loop(), threading.Event()
 
-        def second_waits(works: Sequence[Work]) -> None:
+        def ask() -> None:
+            hurry = request(id="urgent", deadline=time.monotonic() + 5.0)
+            urgent.append(asyncio.create_task(batcher.predict(hurry)))
+            loop.call_soon(came.set)
+
+        def one_comes(works: Sequence[Work]) -> None:
             if len(device.batches) == 2:
-                gate.wait(PATIENCE)
+                loop.call_soon_threadsafe(ask)
+                assert came.wait(PATIENCE)
 
-        device.before_run = second_waits
+        device.before_run = one_comes
         device.release()
-        await until(lambda: len(device.batches) == 2)
-        (running,) = device.batches[1]
-        left = [task for i, task in enumerate(rest) if str(i) != running]
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left)
-        gate.set()
-        await first
-        await rest[int(running)]
-        await until(lambda: batcher.debug()["inflight"] == 0)
-    assert device.ran == ["first", running]
+        await asyncio.gather(first, *rest)
+        await urgent[0]
+    assert device.ran[2] == "urgent"
 
 
 async def test_two_sizes_that_come_alternately_run_in_batches_of_one_size() -> None:
@@ -136,15 +126,20 @@ async def test_a_request_alone_runs_at_once() -> None:
     assert device.routed == []  # its route was chosen on the way: its frames went to the device once
 
 
-async def test_routes_are_known_before_the_batch_when_deadlines_are_tight() -> None:
+@pytest.mark.parametrize(("seconds", "ahead"), [(600.0, []), (45.0, ["0", "1", "2", "3"])])
+async def test_routes_are_known_before_the_batch_only_when_deadlines_are_tight(
+    seconds: float, ahead: list[str]
+) -> None:
     device = Rigged()
+    device.table = table(per_block=1.0)  # nine blocks: 9 s
     async with batching(device) as batcher:
         first = await held(device, batcher)
-        rest = [asyncio.create_task(batcher.predict(request(i, *((32, 48), (64, 64))[i % 2]))) for i in range(4)]
+        deadline = time.monotonic() + seconds
+        rest = [asyncio.create_task(batcher.predict(request(i, deadline=deadline))) for i in range(4)]
         await until(lambda: batcher.debug()["inflight"] == 5)
         device.release()
         await asyncio.gather(first, *rest)
-    assert sorted(device.routed) == ["0", "1", "2", "3"]
+    assert sorted(device.routed) == ahead
 
 
 async def test_a_seed_is_drawn_where_the_caller_gave_none_and_reported() -> None:

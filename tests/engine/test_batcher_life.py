@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.ports import Readiness
-from service.core.types import PredictRequest, PredictResult
+from service.core.types import Options, PredictRequest, PredictResult, Quality
 from service.engine.batcher import Batcher
 from service.engine.device import Work
 from service.metrics import Metrics
@@ -63,8 +63,9 @@ async def test_an_item_whose_route_cannot_be_chosen_fails_alone_and_never_runs()
     device.before_routes = fail
     async with batching(device, metrics=metrics) as batcher:
         first = await held(device, batcher)
-        # Two sizes, so that routes are chosen ahead of the batches.
-        rest = [asyncio.create_task(batcher.predict(request(i, *((32, 48), (64, 64))[i % 2]))) for i in range(6)]
+        # Adaptive, so that routes are chosen ahead of the batch.
+        adaptive = Options(quality=Quality.ADAPTIVE)
+        rest = [asyncio.create_task(batcher.predict(request(i, options=adaptive))) for i in range(6)]
         await until(lambda: batcher.debug()["inflight"] == 7)
         device.release()
         _, *answers = await asyncio.gather(first, *rest, return_exceptions=True)
