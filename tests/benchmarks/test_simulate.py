@@ -83,7 +83,7 @@ def test_the_overload_promise_holds_on_measured_costs() -> None:
 
 
 def test_short_deadlines_are_kept_beside_long_ones() -> None:
-    """What decision 23 is about: a row that runs alone does not keep a shorter deadline waiting behind seven others."""
+    """What decision 27 is about: a row that runs alone does not keep a shorter deadline waiting behind seven others."""
     kinds = [Kind.of(256, 448, SAMPLED, 0.25), Kind.of(512, 1024, SAMPLED, 5.0)]
     fleet = Fleet(STUDY.device, kinds)
     rate = 0.8 * capacity(STUDY.device, kinds)
