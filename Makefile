@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench chaos fuzz \
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench bench-peers chaos fuzz \
 	v2-clients deploy-check clean
 
 help:            ## this list
@@ -41,6 +41,8 @@ evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 
 bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
+bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
+	@scripts/bench-peers
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
 	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
