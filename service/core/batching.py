@@ -24,6 +24,9 @@ HUSKS = 256
 #: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
 #: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
 CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
+#: What is left of that caution whenever the device has nothing more to do: the rush that taught it is over. Without
+#: this, hundreds of requests after a rush would be refused too early.
+CAUTION_AFTER_IDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,8 @@ class BatchQueue:
                 self._release(entry)
         if not self._running:
             self._free_at = now
+            if not self._entries:
+                self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
         if batch and (capped := self._caps.get(batch[0].bucket)) and len(batch) >= capped[0]:
             self._recover(batch[0].bucket, *capped)
 
