@@ -6,8 +6,9 @@ A benchmark's client shares the machine with what it measures; this one spends a
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import httptools
@@ -15,10 +16,11 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status and a whole body."""
+    """A status, a whole body, and headers by their names in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def post(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -28,19 +30,69 @@ def post(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
+class _Incoming:
+    """An answer on its way in; the parser's callbacks."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._headers: dict[str, str] = {}
+        self.whole = False
+        self.keeps = False  #: the server keeps the connection
+
+    def feed(self, data: bytes) -> None:
+        """More of it."""
+        self._parser.feed_data(data)
+
+    def reply(self) -> Reply:
+        """All of it."""
+        return Reply(self._parser.get_status_code(), b"".join(self._chunks), self._headers)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        self.whole, self.keeps = True, self._parser.should_keep_alive()
+
+
+class Caller:
+    """One blocking connection, for one request after the other."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = socket.create_connection((host, port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, request: bytes) -> Reply:
+        """The answer to a request built by `post`."""
+        self._socket.sendall(request)
+        incoming = _Incoming()
+        while not incoming.whole:
+            data = self._socket.recv(1 << 20)
+            if not data:
+                raise ConnectionError("the server hung up before its answer was whole")
+            incoming.feed(data)
+        return incoming.reply()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
 class Connection(asyncio.Protocol):
     """One connection, one exchange at a time; `open` says whether it can carry another."""
 
     def __init__(self) -> None:
         self.open = False
         self._transport: asyncio.Transport
-        self._parser: httptools.HttpResponseParser
+        self._incoming = _Incoming()
         self._reply: asyncio.Future[Reply] | None = None
-        self._chunks: list[bytes] = []
 
     async def exchange(self, request: bytes) -> Reply:
         """The answer to a request built by `post`; ConnectionError where the server hangs up instead."""
-        self._parser, self._chunks = httptools.HttpResponseParser(self), []
+        self._incoming = _Incoming()
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._reply
@@ -56,24 +108,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's."""
-        self._parser.feed_data(data)
+        self._incoming.feed(data)
+        if self._incoming.whole and self._reply is not None and not self._reply.done():
+            # A server may announce that it hangs up after this answer; whoever asked next would be lost with it.
+            self.open = self.open and self._incoming.keeps
+            self._reply.set_result(self._incoming.reply())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's."""
         self.open = False
         if self._reply is not None and not self._reply.done():
             self._reply.set_exception(ConnectionError("the server hung up before its answer was whole"))
-
-    def on_body(self, body: bytes) -> None:
-        """The parser's."""
-        self._chunks.append(body)
-
-    def on_message_complete(self) -> None:
-        """The parser's."""
-        # A server may announce that it hangs up after this answer; whoever asked next would be lost with it.
-        self.open = self.open and self._parser.should_keep_alive()
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_result(Reply(self._parser.get_status_code(), b"".join(self._chunks)))
 
 
 class Pool:

@@ -183,9 +183,9 @@ def main() -> int:
             print(f"| {contender.name} | not installed: scripts/bench-peers |")
             continue
         rows += compare(case, contender, asked.weights, asked.loads, asked.seconds, asked.batch)
-    if asked.save:
-        kept = {"sizes": asked.sizes, "rows": [dataclasses.asdict(row) for row in rows]}
-        asked.save.write_text(json.dumps(kept, indent=1))
+        if asked.save:
+            kept = {"sizes": asked.sizes, "rows": [dataclasses.asdict(row) for row in rows]}
+            asked.save.write_text(json.dumps(kept, indent=1))
     print(f"again: python -m benchmarks.peers --sizes {' '.join(asked.sizes)} --seconds {asked.seconds:g}")
     return 0 if all(row.answered for row in rows if row.server == OURS) else 1
 
