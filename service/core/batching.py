@@ -7,6 +7,7 @@ timer: `take` answers what is best to run now, and is asked whenever the device 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -243,7 +244,9 @@ class BatchQueue:
         mine = entry.least + (client.work if client else 0.0)
         ahead = min(ahead, mine * (len(self._clients) + 1))
         batches = self.overhead * (1 + len(self._entries) // self.limits.max_batch)
-        return start + ((ahead + batches) * self._caution + own) * (1 + self.margin), False
+        work = (ahead + batches) * self._caution + own
+        # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
+        return start + work + self.margin * math.sqrt(work * own), False
 
     # --- filling --------------------------------------------------------------------------------------------------
 
