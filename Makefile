@@ -4,8 +4,8 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench simulate chaos \
-	soak fuzz fuzz-guided v2-clients deploy-check clean
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench bench-peers \
+	simulate chaos soak fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -43,6 +43,8 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m benchmarks.simulate run --write
+bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
+	@scripts/bench-peers
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
 	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from contextlib import closing
-from http.client import HTTPConnection
+from time import perf_counter
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.wire import Caller, post
 from model import checkpoint
 from tests.e2e.process import SAMPLES, service
 
@@ -28,17 +29,13 @@ def stages(header: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", header)}
 
 
-def measure(
-    http: HTTPConnection, body: bytes, content_type: str, query: str, requests: int
-) -> list[tuple[float, float]]:
+def measure(http: Caller, request: bytes, requests: int) -> list[tuple[float, float]]:
     """Milliseconds at the client, and of the stages, of each request."""
     found = []
     for _ in range(requests):
-        begun = time.perf_counter()
-        http.request("POST", f"/v1/predict?{query}", body, {"Content-Type": content_type})
-        answer = http.getresponse()
-        answer.read()
-        took = 1000 * (time.perf_counter() - begun)
+        begun = perf_counter()
+        answer = http.ask(request)
+        took = 1000 * (perf_counter() - begun)
         assert answer.status == 200, answer.status
         reported = stages(answer.headers["server-timing"])
         found.append((took, sum(reported.get(name, 0.0) for name in WORK)))
@@ -57,11 +54,12 @@ def main() -> None:
     body, content_type = form.read(), form.headers["content-type"]
     with service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES="256x448", LOG_LEVEL="warning") as running:
         print(f"{'route':<8} {'client p50':>10} {'work p50':>10} {'added p50':>10} {'added p95':>10}")
-        # The standard library's client: httpx alone takes several milliseconds for a body of this size.
-        with closing(HTTPConnection(running.http.removeprefix("http://"), timeout=60)) as http:
+        # The lightest client: httpx alone takes several milliseconds for a body of this size.
+        with closing(Caller("127.0.0.1", urlsplit(running.http).port or 80)) as http:
             for route in ("auto", "full"):
-                measure(http, body, content_type, f"route={route}", 5)
-                pairs = np.array(measure(http, body, content_type, f"route={route}", asked.requests))
+                request = post(f"/v1/predict?route={route}", {"Content-Type": content_type}, body)
+                measure(http, request, 5)
+                pairs = np.array(measure(http, request, asked.requests))
                 added = pairs[:, 0] - pairs[:, 1]
                 print(
                     f"{route:<8} {np.median(pairs[:, 0]):10.2f} {np.median(pairs[:, 1]):10.2f} "

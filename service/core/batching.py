@@ -7,6 +7,7 @@ timer: `take` answers what is best to run now, and is asked whenever the device 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ HUSKS = 256
 CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
 #: One of so many requests that an idle device would refuse by prediction alone is run.
 TRY_EVERY = 16
+#: What is left of that caution whenever the device has nothing more to do: the rush that taught it is over. Without
+#: this, hundreds of requests after a rush would be refused too early.
+CAUTION_AFTER_IDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,8 @@ class BatchQueue:
                 self._release(entry)
         if not self._running:
             self._free_at = now
+            if not self._entries:
+                self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
         if batch and (capped := self._caps.get(batch[0].bucket)) and len(batch) >= capped[0]:
             self._recover(batch[0].bucket, *capped)
 
@@ -250,7 +256,9 @@ class BatchQueue:
         mine = entry.least + (client.work if client else 0.0)
         ahead = min(ahead, mine * (len(self._clients) + 1))
         batches = self.overhead * (1 + len(self._entries) // self._most())
-        return start + ((ahead + batches) * self._caution + own) * (1 + self.margin), False
+        work = (ahead + batches) * self._caution + own
+        # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
+        return start + work + self.margin * math.sqrt(work * own), False
 
     # --- filling --------------------------------------------------------------------------------------------------
 

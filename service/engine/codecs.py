@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Raw frames up to this many bytes are checked on the event loop: a thread's hand-over would cost more than the check.
 INLINE_BYTES = 64 * 1024
+#: Frames up to this many bytes are copied there into an answer of raw pixels, for the same reason.
+INLINE_COPY = 2**20
 
 
 class Codecs:
@@ -50,6 +52,8 @@ class Codecs:
 
     async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
         """As `codec.encode`."""
+        if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
+            return codec.encode(frame, format, quality)
         return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
 
     async def _run(self, stage: Stage, work: Callable[[], T]) -> T:

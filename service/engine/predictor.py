@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import checkpoint, flops
+from model import checkpoint, flops, pixels
 from model.network import DMVFN
 from service.core.cost import Bucket, Load, Measured
 from service.core.errors import Internal, ServiceError
@@ -76,6 +76,7 @@ class Predictor:
         self._dtype = DTYPES[dtype]
         self._network = network.eval().requires_grad_(False).to(self._device)
         self._about = checkpoint.metadata(network)
+        self._bgr = self._about.colour_order == "BGR"
         self._largest_batch = largest_batch
         self.rows = rows_per_call or (1 if self._device.type == "cpu" else sys.maxsize)
         self._flops: dict[Bucket, Flops] = {}
@@ -235,22 +236,15 @@ class Predictor:
         """Older and newer frames, Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
-        pixels = [_padded(picture.pixels, bucket) for picture in pictures]
+        padded = [_padded(picture.pixels, bucket) for picture in pictures]
         # uint8 travels to the device, a quarter of the bytes; np.stack copies, so no frame is ever written to.
-        frames = torch.from_numpy(np.stack(pixels)).to(self._device)
-        if self._about.colour_order == "BGR":
-            frames = frames.flip(3)
-        # Contiguous as the published network had them: convolutions on strided input round differently.
-        frames = frames.permute(0, 3, 1, 2).contiguous().float() / 255
+        frames = pixels.tensors(torch.from_numpy(np.stack(padded)).to(self._device), bgr=self._bgr)
         return frames[: len(requests)], frames[len(requests) :]
 
     def _step(self, predicted: rollout.Predicted, request: PredictRequest, cost: Flops) -> Step:
-        pixels = predicted.frame.float().mul(255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-        if self._about.colour_order == "BGR":
-            pixels = pixels.flip(2)
         maps = request.options.maps
         return Step(
-            frame=Frame(np.ascontiguousarray(pixels.contiguous().cpu().numpy())),
+            frame=Frame(pixels.picture(predicted.frame, bgr=self._bgr).cpu().numpy()),
             route=predicted.route,
             flops=sum(f for f, runs in zip(cost.blocks, predicted.route, strict=True) if runs)
             + (cost.routing if rollout.needs_routing(request.options) else 0),
@@ -279,6 +273,6 @@ def _member(work: Work) -> rollout.Member:
     return rollout.Member(frame.height, frame.width, work.request.options, work.route, work.most_blocks)
 
 
-def _padded(pixels: NDArray[np.uint8], bucket: Bucket) -> NDArray[np.uint8]:
-    bottom, right = bucket.height - pixels.shape[0], bucket.width - pixels.shape[1]
-    return np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="edge") if bottom or right else pixels
+def _padded(picture: NDArray[np.uint8], bucket: Bucket) -> NDArray[np.uint8]:
+    bottom, right = bucket.height - picture.shape[0], bucket.width - picture.shape[1]
+    return np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge") if bottom or right else picture

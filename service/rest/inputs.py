@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -26,8 +27,9 @@ MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/o
 
 _SHAPE = re.compile(r"(2,)?([0-9]{1,6}),([0-9]{1,6})(?(1),3)")  # 2,H,W,3 or H,W
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
-#: Bodies from here on are taken apart in a thread.
-LARGE = 256 * 1024
+#: Bodies from here on are taken apart in a thread: base64 and JSON touch every byte, a form's parts are only found, and
+#: raw pixels are not looked at.
+LARGE = {JSON: 256 * 1024, MULTIPART: 8 * 2**20}
 
 Bytes = bytes | memoryview
 
@@ -74,7 +76,7 @@ async def receive(request: Request, limits: Limits) -> Inputs:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
 
-    return await asyncio.to_thread(apart) if len(body) >= LARGE else apart()
+    return await asyncio.to_thread(apart) if len(body) >= LARGE.get(kind, sys.maxsize) else apart()
 
 
 def _shape(header: str | None, limits: Limits) -> tuple[int, int]:

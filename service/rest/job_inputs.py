@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -78,7 +79,7 @@ async def receive(request: Request, parts: Parts) -> JobInputs:
             return _sorted(_json(body), most)
         return _sorted(multipart.parse(body, content_type, most + len(options.NAMES)), most)
 
-    return await asyncio.to_thread(apart) if len(body) >= LARGE else apart()
+    return await asyncio.to_thread(apart) if len(body) >= LARGE.get(kind, sys.maxsize) else apart()
 
 
 def _raw(body: bytes, shape: str | None) -> JobInputs:

@@ -405,3 +405,16 @@ def test_a_smaller_limit_grows_back_one_by_one() -> None:
         waiting.clear()
         sizes.append(len(batch))
     assert sizes == [2] * RECOVER_AFTER + [3] * RECOVER_AFTER + [4]
+
+
+def test_caution_learnt_in_a_rush_is_forgotten_once_the_device_has_been_idle() -> None:
+    waiting = BatchQueue(Limits(max_batch=1))
+    for _ in range(100):  # admitted and expired: predictions were too bold
+        waiting.put(entry(deadline=1.0, costs=(0.1,)), 0.0)
+        waiting.take(now=0.95)
+    for _ in range(5):  # served alone, with nothing behind it
+        waiting.put(entry(deadline=9.0, costs=(0.1,)), 2.0)
+        waiting.done(waiting.take(now=2.0).batch, now=2.1)
+    for _ in range(4):  # 0.4 s of work, far from 0.6 s
+        waiting.put(entry(deadline=3.6, costs=(0.1,)), 3.0)
+    assert len(waiting) == 4
