@@ -73,6 +73,7 @@ async def stream(
     window: int,
     frame_deadline_ms: int | None = None,
     adaptive: bool = False,
+    blocks: int | None = None,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -81,7 +82,8 @@ async def stream(
 
     async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
         chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
-        options = pb.Options(quality=pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT)
+        quality = pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT
+        options = pb.Options(quality=quality, route="" if blocks is None else "budget", blocks=blocks)
         start = pb.StreamStart(policy=chosen, window=window, options=options, frame_deadline_ms=frame_deadline_ms)
         yield pb.StreamPredictRequest(start=start)
         for n, data in enumerate(frames):
@@ -161,6 +163,7 @@ async def main(arguments: argparse.Namespace) -> int:
             window=arguments.window,
             frame_deadline_ms=arguments.frame_deadline_ms,
             adaptive=arguments.adaptive,
+            blocks=arguments.blocks,
         )
     print(json.dumps(dataclasses.asdict(outcome)))
     return 0 if outcome.in_order and sum(outcome.outcomes.values()) == outcome.frames else 1
@@ -180,6 +183,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=2)
     parser.add_argument("--frame-deadline-ms", type=int, help="a later prediction is an error; none: the server's")
     parser.add_argument("--adaptive", action="store_true", help="fewer blocks rather than a missed deadline")
+    parser.add_argument("--blocks", type=int, help="the most probable so many (route=budget); none: route=auto")
     return parser.parse_args()
 
 

@@ -1,9 +1,6 @@
 """The network's forward pass along one fixed route for the whole batch: what the full-route phase trains.
 
-Equal to the published training forward with those gates, without the warps that only closed gates need. A block that
-comes again is shown the warped frames as if they were the frames: what it then finds is what is still missing, so one
-set of weights learns from large motion and from what is left of it. `seeding` turns such a repeat into a block of
-its own, exactly.
+Equal to the published training forward with those gates, without the warps that only closed gates need.
 """
 
 from __future__ import annotations
@@ -28,21 +25,13 @@ class Step(NamedTuple):
 
 def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[Step]:
     """One Step for each of `blocks`, run in that order on frames Bx3xHxW (0..1, sides multiples of 16)."""
-    nothing = older.new_zeros(older.shape[0], 5, *older.shape[2:])
     flow = older.new_zeros(older.shape[0], 4, *older.shape[2:])
     mask = flow[:, :1]
     warped_older, warped_newer = older, newer
     steps: list[Step] = []
-    for position, index in enumerate(blocks):
-        if index in blocks[:position]:
-            # Each pass answers for itself: with gradients through the passes before, the first one learns to prepare
-            # for the second instead of finding the motion.
-            flow, mask = flow.detach(), mask.detach()
-            warped = (warped_older.detach(), warped_newer.detach())
-            seen, known = torch.cat((*warped, *warped, nothing[:, :1]), 1), nothing[:, 1:]
-        else:
-            seen, known = torch.cat((older, newer, warped_older, warped_newer, mask), 1), flow
-        flow_step, mask_step = network.block(index)(seen.contiguous(memory_format=torch.channels_last), known)
+    for index in blocks:
+        seen = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
+        flow_step, mask_step = network.block(index)(seen.contiguous(memory_format=torch.channels_last), flow)
         # Coordinates stay in float32 under mixed precision: half a pixel at 1000 is beyond bfloat16.
         flow, mask = flow + flow_step.float(), mask + mask_step.float()
         warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])

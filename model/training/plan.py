@@ -39,7 +39,7 @@ class Phase:
     size: int = 256
     #: Samples per step and process.
     batch: int = 8
-    #: Blocks of the forward pass and, of these, the ones that learn; empty means all. A block may come again: `chain`.
+    #: Blocks of the forward pass and, of these, the ones that learn; empty means all.
     blocks: tuple[int, ...] = ()
     train: tuple[int, ...] = ()
     #: Draw a route per sample and train the router through it; needs all nine blocks.
@@ -67,8 +67,7 @@ class Phase:
     flow: tuple[float, float] = (0.0, 0.0)
     #: Supervise real samples by DIS flow from the true next frame, too.
     teacher: bool = False
-    #: "from>to": before the phase, block `to` starts as block `from` with its last layer shrunk to 5 %; "from=>to": as
-    #: what block `from` was when it came again (`seeding`).
+    #: "from>to": before the phase, block `to` starts as block `from` with its last layer shrunk to 5 %.
     seeds: tuple[str, ...] = ()
     #: Before the phase, the router forgets what it knew and gives every block the same chance.
     fresh_router: bool = False

@@ -12,25 +12,13 @@ WHISPER = 0.05
 
 @torch.no_grad()
 def copy_block(network: DMVFN, seed: str) -> None:
-    """`seed` is "from>to" or "from=>to", block numbers of one scale. ValueError where it is not.
-
-    ">": a copy with a last layer of WHISPER. "=>": block `to` does exactly what `from` does when it comes again in a
-    phase's blocks (`chain.run`): it looks at the warped frames alone.
-    """
+    """`seed` is "from>to", block numbers of one scale. ValueError where it is not."""
     source, found, target = seed.partition(">")
-    again = source.endswith("=")
-    source = source.removesuffix("=")
     if not (found and source.isdigit() and target.isdigit()):
-        raise ValueError(f"a seed is written from>to or from=>to, not {seed!r}")
+        raise ValueError(f"a seed is written from>to, not {seed!r}")
     state = {name: tensor.clone() for name, tensor in network.block(int(source)).state_dict().items()}
-    if again:
-        for name in ("conv0.0.0.weight", "conv1.0.0.weight"):
-            kernel = state[name]
-            kernel[:, 6:12] += kernel[:, 0:6]
-            kernel[:, 0:6] = kernel[:, 12:] = 0
-    else:
-        state["lastconv.weight"] *= WHISPER
-        state["lastconv.bias"] *= WHISPER
+    state["lastconv.weight"] *= WHISPER
+    state["lastconv.bias"] *= WHISPER
     network.block(int(target)).load_state_dict(state)
 
 
