@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from model import checkpoint, execute
 from model import flops as model_flops
@@ -24,6 +25,7 @@ from service.engine.predictor import Predictor, bucket_of, cores
 from service.settings import Settings
 from tests.engine.tiny import network, predictor, request
 
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 FULL = Options(RouteChoice(RoutePolicy.FULL))
 DEVICE = predictor()
 TOGETHER = predictor(rows_per_call=64)
@@ -246,6 +248,21 @@ def test_smaller_types_answer_nearly_the_same_frame(dtype: str) -> None:
     assert small.flow is not None
     assert small.flow.dtype == np.float32
     assert np.abs(small.frame.pixels.astype(int) - exact.frame.pixels).mean() < 1.5
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_with_our_weights_smaller_types_stay_within_50_decibels_of_float32(dtype: str) -> None:
+    before, after = (np.asarray(Image.open(SAMPLES / f"frame0{time}.png").convert("RGB")) for time in (4, 5))
+    asked = PredictRequest("real", Frame(before), Frame(after), options=FULL)
+    frames = []
+    for kind in ("float32", dtype):
+        device = Predictor.of(Settings(device="cpu", threads=1, dtype=kind))
+        ((step,),) = run(device, asked)
+        frames.append(step.frame.pixels / 255.0)
+    exact, small = frames
+    decibels = -10 * np.log10(np.square(exact - small).mean())
+    print(f"{dtype}: {decibels:.1f} dB against float32")
+    assert decibels >= 50
 
 
 def test_warming_up_measures_every_size_with_few_and_many_blocks() -> None:
