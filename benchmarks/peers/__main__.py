@@ -37,6 +37,8 @@ DEADLINE = 8.0
 BATCH = 4
 #: Seconds a server may take until its first right answer.
 PATIENCE = 60.0
+#: Seconds between that and the first load.
+SETTLE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _await(plan: load.Plan, core: int | None, log: Path) -> None:
         shots = load.run(warm, core).shots
         if shots and all(shot.right for shot in shots):
             load.run(dataclasses.replace(warm, seconds=2.0, connections=2 * BATCH), core)
+            time.sleep(SETTLE)  # what the rush left behind is no light load's
             return
         time.sleep(0.2)
     raise RuntimeError(f"no right answer within {PATIENCE:.0f} s:\n{log.read_text(errors='replace')[-3000:]}")
