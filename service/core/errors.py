@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+#: Told where trying again helps and the error does not know when, seconds.
+RETRY_AFTER = 1.0
+
 
 class ServiceError(Exception):
     """Base of everything a caller may be told. `code` is stable, `reason` is from a small closed set."""
@@ -138,3 +141,13 @@ CODES: frozenset[str] = frozenset(
         Internal,
     )
 )
+
+#: What these tell of passes by itself.
+_PASSING = frozenset(cls.code for cls in (QueueFull, ClientLimit, Unavailable))
+
+
+def retry_after(error: ServiceError) -> float | None:
+    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
+    # A deadline that passed on the way passed because others were served: later there may be fewer.
+    again = error.code in _PASSING or error.reason == DeadlineExceeded.reason
+    return RETRY_AFTER if error.retry_after is None and again else error.retry_after

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.core.errors import CODES, DeadlineExceeded, InvalidRequest, NotFound, ServiceError
+from service.core.errors import CODES, InvalidRequest, NotFound, ServiceError, retry_after
 from service.rest import context
 
 #: Every code's status; a test checks that none is missing. 499 is only logged: nobody is there to read it.
@@ -68,8 +68,6 @@ MEANING: Mapping[str, tuple[str, str]] = {
 }
 
 MEDIA_TYPE = "application/problem+json"
-#: Told where trying again helps and the error does not know when, seconds.
-RETRY_AFTER = 1.0
 
 
 class BodyTimeout(InvalidRequest):
@@ -81,13 +79,6 @@ class BodyTimeout(InvalidRequest):
 def status_of(error: ServiceError) -> int:
     """The HTTP status."""
     return 408 if isinstance(error, BodyTimeout) else STATUS[error.code]
-
-
-def retry_after(error: ServiceError) -> float | None:
-    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
-    # A deadline that passed on the way passed because others were served: later there may be fewer.
-    again = STATUS[error.code] in (429, 503) or error.reason == DeadlineExceeded.reason
-    return RETRY_AFTER if error.retry_after is None and again else error.retry_after
 
 
 def problem(

@@ -8,11 +8,10 @@ import struct
 from typing import Any
 
 from service.core.codec import ImageFormat
-from service.core.errors import InvalidRequest, ServiceError
+from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.session import Answer, Done, Dropped, Failed, First, Plan, Policy
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.engine.stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
-from service.rest.errors import retry_after
 
 #: Of a binary message's JSON header, bytes.
 MAX_HEADER = 64 * 1024

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.codec import ImageFormat
-from service.core.errors import InvalidRequest, ServiceError
+from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.engine.stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
@@ -171,7 +171,7 @@ def error(failure: ServiceError) -> pb.Error:
         reason=failure.reason or "",
         status=errors.number(failure),
     )
-    seconds = errors.retry_after(failure)
+    seconds = retry_after(failure)
     if seconds is not None:
         made.retry_after_ms = math.ceil(seconds * 1000)
     return made

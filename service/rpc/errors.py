@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2 as details_pb2
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from service.core.errors import DeadlineExceeded, ServiceError
+from service.core.errors import ServiceError, retry_after
 
 #: Every code's status; a test checks that none is missing.
 STATUS: Mapping[str, StatusCode] = {
@@ -38,8 +38,6 @@ STATUS: Mapping[str, StatusCode] = {
 DOMAIN = "dmvfn"
 #: gRPC's own name for a binary trailer that holds a google.rpc.Status.
 DETAILS_KEY = "grpc-status-details-bin"
-#: Told where trying again helps and the error does not know when, seconds.
-RETRY_AFTER = 1.0
 #: Trailers share the room that HTTP/2 gives to headers, 8 KiB as clients have it by default.
 MAX_TEXT = 1000
 
@@ -55,16 +53,6 @@ def number(error: ServiceError) -> int:
 def text(error: ServiceError) -> str:
     """The message, no longer than a trailer should be."""
     return error.message[:MAX_TEXT]
-
-
-def retry_after(error: ServiceError) -> float | None:
-    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
-    if error.retry_after is not None:
-        return error.retry_after
-    # A deadline that passed on the way passed because others were served: later there may be fewer.
-    again = STATUS[error.code] in (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED)
-    again = again or error.reason == DeadlineExceeded.reason
-    return RETRY_AFTER if again else None
 
 
 def status(error: ServiceError, request_id: str, client: str = "") -> Status:
