@@ -147,8 +147,13 @@ class BatchQueue:
             found: list[Entry] = []
             while line and len(found) < room:
                 entry = line.popleft()
-                if entry.waiting and self._latest_start(entry) >= now:
+                if not entry.waiting:
+                    continue
+                if self._latest_start(entry) >= now:
                     found.append(entry)
+                else:
+                    # What is known of costs may have changed since it came: `take` must find it under its new time.
+                    heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
             if not line:
                 del self._unrouted[bucket]
             if found:

@@ -242,6 +242,13 @@ def test_no_route_is_chosen_for_the_withdrawn_or_the_expired() -> None:
     assert ids(waiting.take(now=1.5).expired) == ["late"]
 
 
+def test_what_became_too_late_because_predictions_changed_is_expired_at_the_next_take() -> None:
+    waiting = queue(entry("late", deadline=8.0, costs=(1.0,), routed=False))
+    waiting.overhead = 0.5
+    assert waiting.unrouted(now=7.0) == ()
+    assert ids(waiting.take(now=7.0).expired) == ["late"]
+
+
 def test_pricing_one_that_was_withdrawn_meanwhile_does_nothing() -> None:
     waiting = queue(entry("a", routed=False))
     (unrouted,) = waiting.unrouted(0.0)
