@@ -154,7 +154,7 @@ class Worker:
         # As the service: without skipped parts, what they took together tells how good the prediction was.
         parts = -(-len(turn.batch) // self._device.rows)
         if len(ran) == parts:
-            self._cost.observe(turn.batch[0].entry.bucket, functools.reduce(Load.beside, ran), seconds)
+            self._cost.observe(turn.batch[0].entry.bucket, functools.reduce(_beside, ran), seconds)
         self.desk.learned()
 
     # --- outcomes -------------------------------------------------------------------------------------------------
@@ -172,3 +172,13 @@ class Worker:
         self.desk.forget((pending,))
         self.in_flight -= 1
         self._settled(self)
+
+
+def _beside(one: Load, other: Load) -> Load:
+    """Both in one batch."""
+    return Load(
+        passes=max(one.passes, other.passes),
+        pixels=one.pixels + other.pixels,
+        routed=one.routed + other.routed,
+        blocks=tuple(a + b for a, b in zip(one.blocks, other.blocks, strict=True)),
+    )

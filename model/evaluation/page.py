@@ -6,10 +6,10 @@ import base64
 import html
 import io
 
-import torch
 from PIL import Image
 from torch import Tensor
 
+from model import pixels
 from model.evaluation.measure import Measured, Shown
 from model.evaluation.report import About, figures
 from model.training.sheet import ERROR_GAIN, flow_colours
@@ -56,8 +56,7 @@ def _strip(shown: Shown) -> str:
 
 
 def _embedded(frame: Tensor) -> str:
-    levels = frame.detach().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    image = Image.fromarray(levels)
+    image = Image.fromarray(pixels.picture(frame.detach()).numpy())
     image.thumbnail((10 * HEIGHT, HEIGHT))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

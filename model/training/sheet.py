@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from model import pixels
 
 #: Errors are shown this many times stronger.
 ERROR_GAIN = 4.0
@@ -17,8 +17,7 @@ def sheet(older: Tensor, newer: Tensor, target: Tensor, prediction: Tensor, flow
     columns = [older, newer, target, prediction, (prediction - target).abs() * ERROR_GAIN, flow_colours(flow[:, 2:4])]
     picture = torch.cat([column[:rows].detach().float().clamp(0, 1).cpu() for column in columns], 3)
     stacked = torch.cat(list(picture), 1)
-    levels: NDArray[np.uint8] = stacked.permute(1, 2, 0).mul(255).round().byte().numpy()
-    return Image.fromarray(levels)
+    return Image.fromarray(pixels.picture(stacked).numpy())
 
 
 def flow_colours(flow: Tensor, limit: float | None = None) -> Tensor:

@@ -83,15 +83,6 @@ class Load:
             blocks=tuple(bucket.estimated * count for count in counts),
         )
 
-    def beside(self, other: Load) -> Load:
-        """Both in one batch."""
-        return Load(
-            passes=max(self.passes, other.passes),
-            pixels=self.pixels + other.pixels,
-            routed=self.routed + other.routed,
-            blocks=tuple(a + b for a, b in zip(self.blocks, other.blocks, strict=True)),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:

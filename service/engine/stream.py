@@ -153,7 +153,7 @@ async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Messa
     settings, waiting = parts.settings, asyncio.ensure_future(first)
     try:
         with parts.streams.place(
-            client, lambda: _cancel(waiting), most=settings.max_streams, most_of_client=settings.max_client_streams
+            client, waiting.cancel, most=settings.max_streams, most_of_client=settings.max_client_streams
         ):
             await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
             if not waiting.done():
@@ -161,10 +161,6 @@ async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Messa
             return Goodbye() if waiting.cancelled() else waiting.result()
     finally:
         waiting.cancel()
-
-
-def _cancel(waiting: asyncio.Future[Message]) -> None:
-    waiting.cancel()
 
 
 def _idle(seconds: float) -> DeadlineExceeded:

@@ -23,7 +23,7 @@ class Place:
 
     _streams: Streams
     client: str
-    on_drain: Callable[[], None]
+    on_drain: Callable[[], object]
     held: int = 0
     owed: int = 0
 
@@ -68,7 +68,7 @@ class Streams:
         return len(self._places)
 
     @contextmanager
-    def place(self, client: str, on_drain: Callable[[], None], *, most: int, most_of_client: int) -> Iterator[Place]:
+    def place(self, client: str, on_drain: Callable[[], object], *, most: int, most_of_client: int) -> Iterator[Place]:
         """A place for one stream while it lasts; `client` "" is nobody in particular. 0 `most_of_client`: no limit."""
         if self._draining:
             raise Unavailable("the server is stopping", reason="draining", retry_after=RETRY_S)

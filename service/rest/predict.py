@@ -11,6 +11,7 @@ from starlette.responses import Response
 from service.core.errors import DeadlineExceeded, Unavailable
 from service.core.job import Jobs
 from service.core.types import PredictRequest, PredictResult, route_text
+from service.engine import spent
 from service.parts import Parts
 from service.rest import answers, context, docs, inputs, options
 from service.rest import jobs as later
@@ -79,24 +80,10 @@ async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: 
     if spare < 0:
         parts.metrics.deadline_missed("late")
         raise DeadlineExceeded("the deadline passed while the answer was written")
-    came.stages += [
-        ("decode", decoded - started),
-        ("queue", result.timings.queue),
-        ("route", result.timings.route),
-        ("blocks", result.timings.blocks),
-        ("encode", encoded - predicted),
-    ]
-    facts = _facts(result, came)
-    came.notes.update(
-        route=facts["X-Dmvfn-Route"],
-        flops=result.flops,
-        batch_size=result.batch_size,
-        width=current.width,
-        height=current.height,
-        spare_ms=round(spare * 1000, 3),
-        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in came.stages},
-    )
-    return answers.build(result, files, form, facts)
+    took = spent.stages(result, decode=decoded - started, encode=encoded - predicted)
+    came.stages += took
+    came.notes.update(spent.facts(result, took), spare_ms=round(spare * 1000, 3))
+    return answers.build(result, files, form, _facts(result, came))
 
 
 def _facts(result: PredictResult, came: Context) -> dict[str, str]:
