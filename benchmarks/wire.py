@@ -23,11 +23,16 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def post(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+def request(method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
     """A whole request as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def post(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The same for a POST."""
+    return request("POST", path, headers, body)
 
 
 class _Incoming:
@@ -90,16 +95,21 @@ class Connection(asyncio.Protocol):
         self._incoming = _Incoming()
         self._reply: asyncio.Future[Reply] | None = None
 
-    async def exchange(self, request: bytes) -> Reply:
-        """The answer to a request built by `post`; ConnectionError where the server hangs up instead."""
+    def send(self, request: bytes) -> asyncio.Future[Reply]:
+        """The answer to come to a request, whole or not; ConnectionError where the server hangs up instead."""
         self._incoming = _Incoming()
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(request)
-        return await self._reply
+        return self._reply
 
     def close(self) -> None:
         """Hang up."""
         self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up without a word, whatever is still to be sent."""
+        self._reply = None  # nobody waits for it any more
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's."""
@@ -128,16 +138,23 @@ class Pool:
         self._host, self._port = host, port
         self._idle: list[Connection] = []
 
-    async def exchange(self, request: bytes) -> Reply:
-        """Over an idle connection, else a new one."""
+    async def take(self) -> Connection:
+        """An idle connection, else a new one, for the caller alone."""
         while self._idle:
             if (connection := self._idle.pop()).open:
-                break
-        else:
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_connection(Connection, self._host, self._port)
+                return connection
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, self._host, self._port)
+        return connection
+
+    async def exchange(self, request: bytes) -> Reply:
+        """The answer to a whole request; OSError where there is none."""
+        return await self.over(await self.take(), request)
+
+    async def over(self, connection: Connection, request: bytes) -> Reply:
+        """The same over a connection taken before, kept afterwards where it can be."""
         try:
-            reply = await connection.exchange(request)
+            reply = await connection.send(request)
         except BaseException:
             connection.close()  # whoever came next would get this one's late answer
             raise

@@ -50,7 +50,7 @@ async def measure(callers: int) -> Gone:
         await asyncio.to_thread(device.entered.wait)
         leavers = [await connections.take() for _ in range(callers)]
         for leaver in leavers:
-            leaver.ask(raw(1, 32, 48, "", X_Request_Id="leaves"))
+            leaver.send(raw(1, 32, 48, "", X_Request_Id="leaves"))
         while waiting() < callers + 1:
             await asyncio.sleep(0.001)
         after: list[float] = []
@@ -66,7 +66,7 @@ async def measure(callers: int) -> Gone:
 
         watching = asyncio.create_task(watch())
         for leaver in leavers:
-            leaver.leave()
+            leaver.abort()
             left.append(clock())
             await asyncio.sleep(0.002)
         await asyncio.wait({watching}, timeout=PATIENCE)

@@ -136,9 +136,9 @@ async def run(address: str, count: int, *, seed: int = 1, callers: int = 8) -> O
             ask = dice.choice(KINDS)(dice)
             if dice.randrange(LEAVES) == 0:
                 connection = await connections.take()
-                connection.ask(ask.data if dice.random() < 0.7 else ask.data[: dice.randrange(len(ask.data))])
+                connection.send(ask.data if dice.random() < 0.7 else ask.data[: dice.randrange(len(ask.data))])
                 await asyncio.sleep(dice.uniform(0, 0.05))
-                connection.leave()
+                connection.abort()
                 outcomes.left += 1
                 continue
             reply = await connections.ask(ask.data)
