@@ -179,7 +179,7 @@ class BatchQueue:
         if lead is None:
             return Take(expired=expired)
         batch, limit, predicted = self._fill(lead, now)
-        self._free_at = now + predicted * (1 + self.margin)
+        self._free_at = now + predicted
         return Take(batch, expired, limit, predicted)
 
     def withdraw(self, id: str) -> bool:
@@ -255,7 +255,8 @@ class BatchQueue:
         start = max(now, self._free_at if self._running else now)
         ahead = sum(self._least[: entry.group + 1])
         if ahead <= 0.0 or not self._entries:
-            return start + own * (1 + (self.margin if self._running else 0.0)), not self._running
+            # Nobody waits whom it could make late: the odds are its own to take.
+            return start + own, not self._running
         # Clients take turns, so no more than as much again is ahead for each of them.
         client = self._clients.get(entry.client)
         mine = entry.least + (client.work if client else 0.0)
@@ -263,7 +264,7 @@ class BatchQueue:
         batches = self.overhead * (1 + len(self._entries) // self._most())
         work = (ahead + batches) * self._caution + own
         # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
-        return start + work + self.margin * math.sqrt(work * own), False
+        return start + work + self.margin * math.sqrt((start - now + work) * own), False
 
     # --- filling --------------------------------------------------------------------------------------------------
 

@@ -317,6 +317,18 @@ def test_what_cannot_be_in_time_is_refused_at_once() -> None:
     assert refused.value.retry_after == pytest.approx(1.0)  # 2 s are ahead of its 99 s
 
 
+def test_behind_a_running_batch_with_nobody_waiting_the_margin_refuses_nobody() -> None:
+    waiting = queue(entry("first", costs=(1.0,)))
+    waiting.margin = 1.0  # what a rush leaves behind
+    waiting.take(0.0)
+    with pytest.raises(DeadlineExceeded):
+        waiting.put(entry(deadline=1.9, costs=(1.0,)), 0.0)
+    waiting.put(entry("second", deadline=2.0, costs=(1.0,)), 0.0)
+    with pytest.raises(DeadlineExceeded):  # behind somebody else the margin counts: 3 s and the root of 3 times 1
+        waiting.put(entry(deadline=4.7, costs=(1.0,)), 0.0)
+    waiting.put(entry("third", deadline=4.8, costs=(1.0,)), 0.0)
+
+
 def test_on_an_idle_device_waiting_would_not_help_and_is_not_advised() -> None:
     with pytest.raises(DeadlineExceeded) as refused:
         queue().put(entry(deadline=1.0, costs=(2.0,)), 0.0)
