@@ -53,9 +53,14 @@ class DMVFN(nn.Module):
         weights = self.get_parameter
         return pooled.mean_of_convolution(maps, weights("routing.2.weight"), weights("routing.2.bias"))
 
+    def routing_logits(self, older: Tensor, newer: Tensor) -> Tensor:
+        """What `routing_probabilities` normalises: Bxn."""
+        logits: Tensor = self.l1(self.routing_features(older, newer))
+        return logits
+
     def routing_probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
         """Probability of each block: frames Bx3xHxW in 0..1 -> Bxn in 0..1."""
-        return routing.normalise(self.l1(self.routing_features(older, newer)), self.config.expected_blocks)
+        return routing.normalise(self.routing_logits(older, newer), self.config.expected_blocks)
 
     def forward(self, older: Tensor, newer: Tensor, routes: Tensor | None = None) -> TrainingOutput:
         """Run every block and gate its increment by the sample's route, as the published training forward does.

@@ -15,25 +15,39 @@ from model.network import DMVFN
 from model.warp import blend, warp
 
 
-class Step(NamedTuple):
-    """The state after one block."""
+class State(NamedTuple):
+    """What a block sees of the blocks before it."""
 
-    frame: Tensor  #: Bx3xHxW, the prediction so far
     flow: Tensor  #: Bx4xHxW pixels: x, y of the older frame, x, y of the newer
     mask: Tensor  #: Bx1xHxW logits of the older frame's weight
+    warped_older: Tensor  #: Bx3xHxW
+    warped_newer: Tensor  #: Bx3xHxW
+
+    @property
+    def frame(self) -> Tensor:
+        """The prediction so far, Bx3xHxW."""
+        return blend(self.warped_older, self.warped_newer, self.mask)
 
 
-def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[Step]:
-    """One Step for each of `blocks`, run in that order on frames Bx3xHxW (0..1, sides multiples of 16)."""
+def start(older: Tensor, newer: Tensor) -> State:
+    """Before the first block: no motion. Frames Bx3xHxW in 0..1, sides multiples of 16."""
     flow = older.new_zeros(older.shape[0], 4, *older.shape[2:])
-    mask = flow[:, :1]
-    warped_older, warped_newer = older, newer
-    steps: list[Step] = []
+    return State(flow, flow[:, :1], older, newer)
+
+
+def advance(network: DMVFN, older: Tensor, newer: Tensor, state: State, index: int) -> State:
+    """The state after block `index`."""
+    seen = torch.cat((older, newer, state.warped_older, state.warped_newer, state.mask), 1)
+    flow_step, mask_step = network.block(index)(seen.contiguous(memory_format=torch.channels_last), state.flow)
+    # Coordinates stay in float32 under mixed precision: half a pixel at 1000 is beyond bfloat16.
+    flow, mask = state.flow + flow_step.float(), state.mask + mask_step.float()
+    return State(flow, mask, warp(older, flow[:, :2]), warp(newer, flow[:, 2:]))
+
+
+def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[State]:
+    """The state after each of `blocks`, run in that order."""
+    state, states = start(older, newer), []
     for index in blocks:
-        seen = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
-        flow_step, mask_step = network.block(index)(seen.contiguous(memory_format=torch.channels_last), flow)
-        # Coordinates stay in float32 under mixed precision: half a pixel at 1000 is beyond bfloat16.
-        flow, mask = flow + flow_step.float(), mask + mask_step.float()
-        warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])
-        steps.append(Step(blend(warped_older, warped_newer, mask), flow, mask))
-    return steps
+        state = advance(network, older, newer, state, index)
+        states.append(state)
+    return states

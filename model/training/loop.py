@@ -138,11 +138,14 @@ class Loop:
             seeding.fresh_router(self._network)
             seeding.fresh_router(self._mean)
         self._phase = index
-        learning = set(phase.train or phase.blocks or range(self._network.config.blocks))
+        choosing = bool(phase.router_tolerance)
+        learning = set() if choosing else set(phase.train or phase.blocks or range(self._network.config.blocks))
         for name, parameter in self._network.named_parameters():
             prefix = name.split(".")[0]
             routing = prefix in ("routing", "l1")
-            parameter.requires_grad_(phase.routed if routing else int(prefix.removeprefix("block")) in learning)
+            parameter.requires_grad_(
+                phase.routed or choosing if routing else int(prefix.removeprefix("block")) in learning
+            )
         self._optimizers = optimizers.Optimizers(self._network, phase)
         objective: nn.Module = Objective(self._network, phase, self._plan.precision, self._vgg)
         if self._plan.compile:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network import DMVFN
-from model.training import chain, losses
+from model.training import chain, choices, losses
 from model.training.batches import Batch
 from model.training.plan import Phase, Precision
 from model.training.vgg import VGG
@@ -36,6 +37,8 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, flow_weight: float, routes: Tensor | None = None) -> Outcome:
         """The loss of a batch; `routes` BxN of 0/1 in a routed phase."""
+        if self._phase.router_tolerance:
+            return self._choosing(batch)
         with torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
             if routes is not None:
                 out = self.network(batch.older, batch.newer, routes)
@@ -53,6 +56,19 @@ class Objective(nn.Module):
         if self._phase.vgg and self._vgg:
             loss = loss + self._phase.vgg * self._vgg[0](frames[-1].float(), batch.target)
         return Outcome(loss, frames[-1].detach().float(), flows[-1].detach(), ran)
+
+    def _choosing(self, batch: Batch) -> Outcome:
+        """How far the router is from what trying every route says: cross-entropy of the normalised probabilities."""
+        network, count = self.network, self.network.config.blocks
+        with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
+            last = chain.run(network, batch.older, batch.newer, self.blocks)[-1]
+            errors = choices.errors(network, batch.older, batch.newer, batch.target, self.blocks)
+        expected = network.config.expected_blocks
+        wanted = choices.wanted(errors, self.blocks, count, expected, self._phase.router_tolerance)
+        values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))
+        shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
+        loss = -(wanted.probabilities / expected * shares).sum(1).mean()
+        return Outcome(loss, last.frame.float(), last.flow, wanted.blocks)
 
     def _frame_loss(self, frame: Tensor, target: Tensor) -> Tensor:
         loss = target.new_zeros(())

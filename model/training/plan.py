@@ -44,6 +44,9 @@ class Phase:
     train: tuple[int, ...] = ()
     #: Draw a route per sample and train the router through it; needs all nine blocks.
     routed: bool = False
+    #: Train the router alone, on the fewest of `blocks` that are within so many decibels of the best choice of them,
+    #: known by trying every subset; 0: do not.
+    router_tolerance: float = 0.0
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
     #: Learning rate of the convolution kernels under Muon; the rest stays with AdamW.
@@ -78,6 +81,9 @@ class Phase:
         _require(0 <= self.synthetic <= 1, f"phase {self.name}: synthetic is a share, 0..1")
         _require(self.stride >= 1 and self.zoom >= 1, f"phase {self.name}: stride and zoom start at 1")
         _require(not (self.routed and self.blocks), f"phase {self.name}: a routed phase runs all blocks")
+        _require(
+            not self.router_tolerance or len(self.blocks) > 1, f"phase {self.name}: name the blocks to choose from"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ class Motion:
     relative: tuple[float, float] = (0.3, 12.0)
     #: Largest rotation in degrees, and largest zoom and shear as fractions.
     rotation: float = 3.0
-    zoom: float = 0.04
-    shear: float = 0.01
+    zoom: float = 0.08
+    shear: float = 0.02
 
 
 class Triple(NamedTuple):

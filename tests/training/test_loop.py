@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,24 @@ def test_frozen_blocks_and_the_router_stay_as_they_were(tmp_path: Path) -> None:
     loop.run()
     changed = {name.split(".")[0] for name, tensor in _weights(loop).items() if not torch.equal(tensor, before[name])}
     assert changed == {"block3"}
+
+
+def test_a_router_phase_teaches_the_router_alone_and_lowers_its_loss(tmp_path: Path) -> None:
+    phase = Phase(
+        "choose", 30, size=64, batch=4, blocks=(0, 3), router_tolerance=0.1, fresh_router=True, synthetic=0.5,
+        shift=4.0, warm_up=1, learning_rate=0.02, schedule="constant", weight_decay=0.0,
+    )  # fmt: skip
+    loop = _loop(Plan("chosen", (phase,), sources=(Source("clips"),), network="tiny"), tmp_path)
+    before = _weights(loop)
+    loop.run()
+    changed = {name.split(".")[0] for name, tensor in _weights(loop).items() if not torch.equal(tensor, before[name])}
+    assert changed == {"routing", "l1"}
+    rows = _rows(tmp_path)
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.03  # two of nine blocks: at most 0.05 to gain
+    assert 1 <= float(rows[-1]["blocks"]) <= 2
+    batch = Batches([], CPU, 0).make(0, dataclasses.replace(phase, synthetic=1.0))
+    favourites = loop.network.routing_probabilities(batch.older, batch.newer).topk(2).indices
+    assert set(favourites.flatten().tolist()) == {0, 3}
 
 
 def test_a_seed_starts_a_block_as_a_copy(tmp_path: Path) -> None:
