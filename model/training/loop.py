@@ -108,7 +108,7 @@ class Loop:
         outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         factor = optimizers.curve(within, phase)
         norm = self._optimizers.step(factor)
-        optimizers.follow(self._mean, self._network, self._plan.ema, self.step)
+        optimizers.follow(self._mean, self._network, self._plan.ema, within)
         return outcome, _figures(batch, outcome, norm, factor)
 
     @torch.no_grad()

@@ -107,7 +107,7 @@ def curve(step: int, phase: Phase, floor: float = 0.02) -> float:
 
 @torch.no_grad()
 def follow(mean: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the running mean of the weights one step; the first steps weigh more, so that it forgets its start."""
+    """Move the running mean of the weights one step; a phase's first steps weigh more, so that it forgets its start."""
     keep = min(decay, (step + 1) / (step + 20))
     for averaged, parameter in zip(mean.parameters(), network.parameters(), strict=True):
         averaged.lerp_(parameter, 1 - keep)
