@@ -45,7 +45,7 @@ def advance(network: DMVFN, older: Tensor, newer: Tensor, state: State, index: i
 
 
 def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[State]:
-    """The state after each of `blocks`, run in that order."""
+    """The state after each of `blocks`, run in that order on frames as `start` takes them."""
     state, states = start(older, newer), []
     for index in blocks:
         state = advance(network, older, newer, state, index)

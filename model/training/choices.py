@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from model.network import DMVFN
+from model.routing import AUTO_THRESHOLD
 from model.training import chain
 from model.training.chain import State
 
-#: Probabilities wanted of blocks that should run go down to this one, the first being certain; the threshold is 1/2.
-LEAST, CLEARANCE = 0.7, 0.04
+#: Probabilities wanted of blocks that should run go down to this one, the first being certain.
+LEAST = 0.7
+#: None is wanted nearer than this to the threshold, but where the sum leaves no choice.
+CLEARANCE = 0.04
 
 
 class Wanted(NamedTuple):
@@ -28,23 +31,23 @@ class Wanted(NamedTuple):
 
 
 @torch.no_grad()
-def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks: Sequence[int]) -> Tensor:
+def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks: Sequence[int]) -> tuple[Tensor, State]:
     """Mean squared error of every route over `blocks` (run in that order), BxR with R = 2 to the number of blocks.
 
     Bit i of a column's number says that blocks[i] runs. The first one always does: columns without it are infinite.
+    The second value is the state after all of them.
     """
     found = older.new_full((older.shape[0], 1 << len(blocks)), float("inf"))
 
-    def walk(position: int, route: int, state: State) -> None:
+    def walk(position: int, route: int, state: State) -> State:
         if position == len(blocks):
             found[:, route] = (state.frame.float() - target).square().mean((1, 2, 3))
-            return
+            return state
         if position:
             walk(position + 1, route, state)
-        walk(position + 1, route | 1 << position, chain.advance(network, older, newer, state, blocks[position]))
+        return walk(position + 1, route | 1 << position, chain.advance(network, older, newer, state, blocks[position]))
 
-    walk(0, 0, chain.start(older, newer))
-    return found
+    return found, walk(0, 0, chain.start(older, newer))
 
 
 def wanted(errors: Tensor, blocks: Sequence[int], count: int, expected: float, tolerance: float) -> Wanted:
@@ -84,11 +87,11 @@ def _row(
 def _graded(number: int, count: int, expected: float) -> list[float]:
     """Falling probabilities whose sum is `expected`: the first `number` above the threshold, the rest below."""
     mean = min((1 + LEAST) / 2, expected / number)
-    spread = max(0.0, min(1 - mean, mean - 0.5 - CLEARANCE))
+    spread = max(0.0, min(1 - mean, mean - AUTO_THRESHOLD - CLEARANCE))
     running = [mean + spread * (1 - 2 * i / max(1, number - 1)) for i in range(number)]
     left, others = expected - sum(running), count - number
     if not others:
         return running
     rest = left / others
-    slope = max(0.0, min(0.2 * rest, 0.5 - CLEARANCE - rest))
+    slope = max(0.0, min(0.2 * rest, AUTO_THRESHOLD - CLEARANCE - rest))
     return running + [rest + slope * (1 - 2 * i / max(1, others - 1)) for i in range(others)]

@@ -61,8 +61,7 @@ class Objective(nn.Module):
         """How far the router is from what trying every route says: cross-entropy of the normalised probabilities."""
         network, count = self.network, self.network.config.blocks
         with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
-            last = chain.run(network, batch.older, batch.newer, self.blocks)[-1]
-            errors = choices.errors(network, batch.older, batch.newer, batch.target, self.blocks)
+            errors, last = choices.errors(network, batch.older, batch.newer, batch.target, self.blocks)
         expected = network.config.expected_blocks
         wanted = choices.wanted(errors, self.blocks, count, expected, self._phase.router_tolerance)
         values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))

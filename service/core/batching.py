@@ -149,11 +149,12 @@ class BatchQueue:
                 entry = line.popleft()
                 if not entry.waiting:
                     continue
-                if self._latest_start(entry) >= now:
+                latest = self._latest_start(entry)
+                if latest >= now:
                     found.append(entry)
                 else:
                     # What is known of costs may have changed since it came: `take` must find it under its new time.
-                    heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
+                    heapq.heappush(self._latest, Key(latest, entry.seq, entry))
             if not line:
                 del self._unrouted[bucket]
             if found:

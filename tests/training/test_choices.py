@@ -19,7 +19,7 @@ def test_the_table_holds_the_error_of_every_route_that_runs_the_first_block() ->
     network = DMVFN(ModelConfig.tiny()).eval()
     older, newer, target = torch.rand(3, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     blocks = (0, 3, 6)
-    found = choices.errors(network, older, newer, target, blocks)
+    found, last = choices.errors(network, older, newer, target, blocks)
     assert found.shape == (2, 8)
     assert torch.isinf(found[:, ::2]).all()
     for route in range(1, 8, 2):
@@ -27,6 +27,7 @@ def test_the_table_holds_the_error_of_every_route_that_runs_the_first_block() ->
         with torch.no_grad():
             frame = chain.run(network, older, newer, ran)[-1].frame
         torch.testing.assert_close(found[:, route], (frame - target).square().mean((1, 2, 3)))
+    torch.testing.assert_close(last.frame, frame)  # the loop ended with all of them
     assert len({round(float(error), 9) for error in found[0, 1::2]}) == 4
 
 
