@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from model import geometry, pooled, winograd
 from model.config import ModelConfig
-from model.folded import LANES, VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
+from model.folded import VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
+from model.layers import LANES
+from model.memo import Memo
 from model.network import DMVFN
 from model.routing import normalise
 
@@ -30,7 +31,7 @@ _BAND_FLOATS = 1 << 19
 
 #: One caller at a time: the buffers are shared, and so are the processor's cores.
 _turn = threading.Lock()
-_prepared: WeakKeyDictionary[DMVFN, tuple[tuple[tuple[int, int], ...], Prepared]] = WeakKeyDictionary()
+_prepared: Memo[Prepared | None] = Memo()
 
 
 class Estimate(NamedTuple):
@@ -47,18 +48,14 @@ def of(network: DMVFN, *frames: Tensor) -> Prepared | None:
     Prepared once; again after its weights were replaced or changed in place. Call it without frames to prepare
     a network as soon as it is loaded: the first request then finds everything in place.
     """
-    parameters = list(network.parameters())
-    if any(t.device.type != "cpu" or t.dtype != torch.float32 for t in (*frames, *parameters)):
-        return None
     # Under autocast (a smaller type was asked for) torch would hand the compiled loops tensors of that type.
-    if torch.is_autocast_enabled("cpu") or not available(network.config):
+    if not _fits(frames) or torch.is_autocast_enabled("cpu") or not available(network.config):
         return None
-    version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
-    with _turn:
-        known = _prepared.get(network)
-        if known is None or known[0] != version:
-            known = _prepared[network] = (version, Prepared(network))
-    return known[1]
+    return _prepared.of(network, lambda: Prepared(network) if _fits(network.parameters()) else None)
+
+
+def _fits(tensors: Iterable[Tensor]) -> bool:
+    return all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
 
 
 @functools.cache
