@@ -12,6 +12,13 @@ WORKDIR /src
 COPY requirements/torch.txt requirements/
 ARG TORCH_INDEX=
 RUN /opt/dmvfn/bin/pip install --quiet ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements/torch.txt
+# Triton, which the CUDA build brings, compiles a C module at its first launch. Here, since the image has no compiler.
+COPY deploy/image/triton-driver /usr/local/bin/
+# hadolint ignore=DL3008
+RUN if [ -d /opt/dmvfn/lib/python3.11/site-packages/triton ]; then \
+      apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/* \
+      && triton-driver /opt/dmvfn/triton; \
+    fi
 COPY requirements/service.txt requirements/
 RUN /opt/dmvfn/bin/pip install --quiet -r requirements/service.txt
 # `train` and `evaluate` read and compare videos; 0 leaves their libraries out of an image that only serves.
@@ -51,6 +58,7 @@ ENV PATH=/opt/dmvfn/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \
+    TRITON_CACHE_DIR=/tmp/triton \
     MPLCONFIGDIR=/tmp/matplotlib \
     DMVFN_HTTP_HOST=0.0.0.0 \
     DMVFN_GRPC_HOST=0.0.0.0 \

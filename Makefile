@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench bench-peers \
+.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench bench-gpu bench-peers \
 	simulate chaos soak fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
@@ -43,6 +43,8 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m benchmarks.simulate run --write
+bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
+	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
 chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in

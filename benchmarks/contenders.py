@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import execute, plain, prepared
+from model import accelerated, execute, plain, prepared
 from model.export import FullRoute, to_onnx
 from model.network import DMVFN
 
@@ -43,7 +43,7 @@ def published(network: DMVFN, older: Tensor, newer: Tensor) -> Run:
 
 
 def plain_torch(network: DMVFN, older: Tensor, newer: Tensor, route: Tensor) -> Run:
-    """Our path without numba: no routing, no blends but the last, which is left to the caller here."""
+    """Our path without numba or triton: routing, no blends but the last, which is left to the caller here."""
 
     @torch.inference_mode()
     def run() -> Tensor:
@@ -83,5 +83,5 @@ def onnx_runtime(network: DMVFN, older: Tensor, newer: Tensor, threads: int) -> 
 
 
 def ready(network: DMVFN) -> bool:
-    """Whether the compiled CPU path runs here; prepared now, so that no measurement pays for it."""
-    return prepared.of(network) is not None
+    """Whether a path made for this device runs here; prepared now, so that no measurement pays for it."""
+    return prepared.of(network) is not None or accelerated.of(network) is not None

@@ -1,6 +1,7 @@
 """The network alone: our execution against the published form, OpenVINO and ONNX Runtime, side by side.
 
     python -m benchmarks.forward [--sizes 256x448 512x1024] [--seconds 40] [--threads N] [--plot docs/mixed.png]
+    python -m benchmarks.forward --device cuda --dtype float16
 
 Contenders take turns in one process and each keeps its fastest turn, so that what else the machine does touches
 all alike; a figure is a ratio of two such minima. Random weights: time does not depend on their values.
@@ -31,23 +32,31 @@ def route(bits: str, count: int = 1) -> torch.Tensor:
     return torch.tensor([[bit == "1" for bit in bits]]).expand(count, -1).contiguous()
 
 
-def frames(height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random pairs that move by a few pixels."""
+def frames(network: DMVFN, height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random pairs that move by a few pixels, where the network is."""
     older = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+    older = older.to(next(network.parameters()).device)
     return older, older.roll((2, 3), (2, 3))
+
+
+def timed(run: Run, clock: Clock) -> float:
+    """Seconds of `clock` until the answer is there: a GPU is waited for."""
+    begun = clock()
+    if run().is_cuda:
+        torch.cuda.synchronize()
+    return clock() - begun
 
 
 def in_turn(runs: Mapping[str, Run], seconds: float, clock: Clock) -> dict[str, float]:
     """The fastest of many turns of each, in seconds of `clock`; at least three turns each."""
     best = dict.fromkeys(runs, float("inf"))
     for run in runs.values():
-        run()
+        # A GPU records what it launches at the second call.
+        timed(run, clock), timed(run, clock)
     end, turns = time.perf_counter() + seconds, 0
     while turns < 3 or time.perf_counter() < end:
         for name, run in runs.items():
-            start = clock()
-            run()
-            best[name] = min(best[name], clock() - start)
+            best[name] = min(best[name], timed(run, clock))
         turns += 1
     return best
 
@@ -56,7 +65,7 @@ def compare(
     network: DMVFN, height: int, width: int, seconds: float, clock: Clock, against: Sequence[str]
 ) -> dict[str, float]:
     """Seconds of every contender on one pair of this size, after checking that they agree."""
-    older, newer = frames(height, width)
+    older, newer = frames(network, height, width)
     threads = torch.get_num_threads()
     runs: dict[str, Run | None] = {
         "published": contenders.published(network, older, newer),
@@ -78,7 +87,7 @@ def compare(
 
 def mixed(network: DMVFN, height: int, width: int, seconds: float, clock: Clock) -> list[tuple[int, float]]:
     """(blocks chosen in all, seconds) of batches of four whose rows choose 0 to 9 blocks, unlike one another."""
-    older, newer = frames(height, width, 4)
+    older, newer = frames(network, height, width, 4)
     batches = (
         (1, 1, 1, 1),
         (1, 2, 2, 3),
@@ -103,6 +112,8 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", default=["256x448", "512x1024"], help="height x width, multiples of 16")
     parser.add_argument("--seconds", type=float, default=40.0, help="how long contenders take turns, for each size")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
     parser.add_argument(
         "--cpu-time", action="store_true", help="count processor seconds: for a machine that is not idle"
     )
@@ -112,17 +123,29 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     clock: Clock = time.process_time if arguments.cpu_time else time.perf_counter
     torch.manual_seed(0)
-    network = DMVFN().eval()
+    network = DMVFN().eval().requires_grad_(False).to(arguments.device)
     print(machine.describe())
+    with torch.autocast(arguments.device, getattr(torch, arguments.dtype), enabled=arguments.dtype != "float32"):
+        tables(network, arguments, clock)
+    again = f"--device {arguments.device} --dtype {arguments.dtype} --threads {arguments.threads}"
+    print(f"{machine.describe()}\nagain: python -m benchmarks.forward --sizes {' '.join(arguments.sizes)} {again}")
+    return 0
+
+
+def tables(network: DMVFN, arguments: argparse.Namespace, clock: Clock) -> None:
+    """Print a table for each size, then the mixed routes."""
     kind, compiled = "processor" if arguments.cpu_time else "wall", contenders.ready(network)
-    print(f"threads {arguments.threads}, {kind} time; compiled CPU path: {'yes' if compiled else 'no (numba?)'}")
-    contenders.ours(network, *frames(64, 64), route(FULL))()
+    paths = "prepared for this device" if compiled else "plain torch (numba or triton missing?)"
+    print(f"{arguments.device}, {arguments.dtype}, threads {arguments.threads}, {kind} time; ours is {paths}")
+    contenders.ours(network, *frames(network, 64, 64), route(FULL))()
+    # The others run float32 on the processor.
+    against = arguments.against if (arguments.device, arguments.dtype) == ("cpu", "float32") else ()
     for size in arguments.sizes:
         height, width = map(int, size.split("x"))
         started = time.perf_counter()
-        contenders.ours(network, *frames(height, width), route(FULL))()
+        timed(contenders.ours(network, *frames(network, height, width), route(FULL)), clock)
         print(f"{size}: first answer at a new size {(time.perf_counter() - started) * 1e3:.0f} ms")
-        best = compare(network, height, width, arguments.seconds, clock, arguments.against)
+        best = compare(network, height, width, arguments.seconds, clock, against)
         print(f"  | full route with routing, one pair | ms | published / this | this / ours |\n  |{'---|' * 4}")
         for name, took in best.items():
             print(
@@ -136,8 +159,6 @@ def main() -> int:
         print(f"  | {blocks} | {took * 1e3:.1f} |")
     if arguments.plot:
         draw(curve, arguments.sizes[0], arguments.plot)
-    print(f"{machine.describe()}\nagain: python -m benchmarks.forward --sizes {' '.join(arguments.sizes)}")
-    return 0
 
 
 def draw(curve: list[tuple[int, float]], size: str, path: Path) -> None:

@@ -10,12 +10,13 @@ import torch
 
 
 def describe() -> str:
-    """Processor, cores, vector instructions, versions and how busy the machine is, on one line."""
+    """Processor, cores, vector instructions, GPU, versions and how busy the machine is, on one line."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
         f"{names[0] if names else platform.processor() or 'unknown processor'}, {os.cpu_count()} cores, "
-        f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"load {load:.1f}"
+        f"{torch.backends.cpu.get_cpu_capability()}{gpu}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, load {load:.1f}"
     )

@@ -1,7 +1,7 @@
 """Routed inference: every sample its own route, on the fastest path that can run it.
 
-On a CPU with numba `model.prepared`, else `model.plain`. Knows tensors only: no route policy, no image formats,
-no batching.
+On a CPU with numba `model.prepared`, on a GPU with triton `model.accelerated`, else `model.plain`. Knows tensors only:
+no route policy, no image formats, no batching.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import geometry, plain, prepared
+from model import accelerated, geometry, plain, prepared
+from model.accelerated import Accelerated
 from model.network import DMVFN
+from model.prepared import Prepared
 from model.warp import blend, warp
 
 
@@ -29,7 +31,7 @@ class Prediction(NamedTuple):
 def probabilities(network: DMVFN, older: Tensor, newer: Tensor, scale: float = 1.0) -> Tensor:
     """Routing probabilities Bxn of frames Bx3xHxW of any size (padded and reduced as `predict` does)."""
     older, newer = _reduced(older, scale), _reduced(newer, scale)
-    ready = prepared.of(network, older, newer)
+    ready = _fastest(network, older, newer)
     if ready is not None:
         return ready.probabilities(older, newer)
     return network.routing_probabilities(geometry.pad(older), geometry.pad(newer))
@@ -45,7 +47,7 @@ def predict(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor, scale:
     """
     _check(network, older, newer, routes)
     small_older, small_newer = _reduced(older, scale), _reduced(newer, scale)
-    ready = prepared.of(network, older, newer)
+    ready = _fastest(network, older, newer)
     if ready is not None and scale == 1.0:
         return Prediction(*ready.predict(older, newer, routes.tolist()))
     if ready is not None:
@@ -64,6 +66,16 @@ def predict(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor, scale:
     if not bool(chosen.all()):
         frame = torch.where(chosen.view(-1, 1, 1, 1), frame, newer)
     return Prediction(frame, flow, mask)
+
+
+def release(network: DMVFN) -> None:
+    """Give back the device memory that is kept to make the next prediction faster."""
+    accelerated.release(network)
+
+
+def _fastest(network: DMVFN, older: Tensor, newer: Tensor) -> Prepared | Accelerated | None:
+    """What runs these frames faster than plain torch, if anything can."""
+    return prepared.of(network, older, newer) or accelerated.of(network, older, newer)
 
 
 def _enlarged(flow: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What every test runs under: one thread for the network, no deadline inside hypothesis (machines are shared)."""
+"""What every test runs under: one thread for the network, a GPU's loops interpreted, no deadline inside hypothesis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# Without a GPU its loops run too, interpreted. Before anything imports triton, which reads this once.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Two cores run the tests; a small network is slower with two threads than with one.
 torch.set_num_threads(1)

@@ -10,6 +10,7 @@ import pytest
 
 #: Where each comes from, for the message.
 SOURCES = {
+    "gcc": "a C compiler",
     "kubectl": "a Kubernetes client",
     "node": "Node.js",
     "npm": "Node.js",

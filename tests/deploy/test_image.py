@@ -13,6 +13,7 @@ import yaml
 
 from service.settings import PREFIX, Settings
 from tests.deploy.manifests import DEPLOY, OVERLAYS, ROOT, overlay
+from tests.tools import require
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 FINAL = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
@@ -88,3 +89,34 @@ def test_the_entry_point_knows_the_command(command: str) -> None:
 
 def test_the_entry_point_runs_anything_else_as_it_is() -> None:
     assert _run(ENTRY, "echo", "as it is").stdout == "as it is\n"
+
+
+#: Loads Triton's module for the driver, whose library it is given in place of one.
+LOADS = "from triton.backends.nvidia.driver import CudaUtils; print(CudaUtils().launch)"
+
+
+def test_triton_needs_no_compiler_once_its_module_is_compiled(tmp_path: Path) -> None:
+    """As in the image: compiled without a GPU's driver, loaded without a compiler."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("sh", "mktemp", "find", "grep", "rm", "chmod", "gcc", "as", "ld"):
+        (tools / tool).symlink_to(require(tool))
+    environment = {"PATH": str(tools), "PYTHON": sys.executable, "TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    command = [DEPLOY / "image" / "triton-driver", tmp_path / "cache"]
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert made.returncode == 0, made.stderr
+    module = Path(made.stdout.strip())
+    # Any library that has the driver's functions will do to see it load.
+    wanted = subprocess.run(["nm", "-D", "--undefined-only", module], capture_output=True, text=True, check=True).stdout
+    functions = "".join(f"int {name}(void) {{ return 1; }}\n" for name in re.findall(r"\b(cu[A-Z]\w+)", wanted))
+    assert "cuModuleLoadData" in functions
+    options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", "-"]
+    subprocess.run(
+        [require("gcc"), *options, "-o", str(tmp_path / "libcuda.so.1")], input=functions, text=True, check=True
+    )
+    (tools / "gcc").unlink()
+    environment |= {"LD_LIBRARY_PATH": str(tmp_path), "TRITON_LIBCUDA_PATH": str(tmp_path)}
+    load = [sys.executable, "-c", LOADS]
+    loaded = subprocess.run(load, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert loaded.returncode == 0, loaded.stderr
+    assert "launch" in loaded.stdout
