@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 
 from benchmarks import forward, machine
 from benchmarks.contenders import Run
-from model import execute
+from model import execute, flops
 from model.config import ModelConfig
+from model.flops import Layer
 from model.network import DMVFN
 
 
@@ -38,27 +39,12 @@ class Work(NamedTuple):
     floor: float  #: seconds
 
 
-def layers(config: ModelConfig, index: int, pixels: int) -> Iterator[tuple[float, float]]:
-    """(multiply-adds, values read and written) of each convolution of block `index` on a frame of `pixels`."""
-    scale, width, spatial = config.scales[index], config.widths[index], config.spatial_width
-    reduced, half, quarter = pixels / scale**2, pixels / (2 * scale) ** 2, pixels / (4 * scale) ** 2
-    yield half * 9 * 17 * width / 2, reduced * 17 + half * width / 2
-    yield quarter * 9 * width / 2 * width, half * width / 2 + quarter * width
-    for _ in range(3):
-        yield quarter * 9 * width * width, quarter * 2 * width
-    yield quarter * 9 * width * width / 4, quarter * (width + width / 4)
-    yield pixels / 4 * 9 * 17 * spatial, pixels * 17 + pixels / 4 * spatial
-    yield pixels / 4 * 9 * spatial * spatial, pixels / 4 * 2 * spatial
-    joined = width / 4 + spatial
-    yield pixels / 4 * joined * 5 * 16, pixels / 4 * joined + pixels * 5
-
-
-def routing(config: ModelConfig, pixels: int) -> Iterator[tuple[float, float]]:
+def routing(height: int, width: int, config: ModelConfig) -> Layer:
     """The routing's only convolution that runs; its maps are summed, and need never be written."""
-    yield pixels * 9 * 6 * config.routing_width, pixels * 6
+    return Layer(height * width * 9 * 6 * config.routing_width, height * width * 6)
 
 
-def work(found: Iterator[tuple[float, float]], size: int, peaks: Peaks) -> Work:
+def work(found: Iterable[Layer], size: int, peaks: Peaks) -> Work:
     """Sums over layers whose values take `size` bytes each; each layer waits for the slower of its two limits."""
     macs = floor = moved = 0.0
     for operations, values in found:
@@ -125,18 +111,18 @@ def main() -> int:
     print(f"best here: {limits.products / 1e9:.0f} G multiply-adds/s, {limits.copying / 1e9:.1f} GB/s copied\n")
     with torch.autocast(arguments.device, kind, enabled=kind != torch.float32):
         took = measured(network, height, width, arguments.seconds)
-    config, pixels = network.config, height * width
+    config = network.config
+    blocks = [flops.layers(height, width, i, config) for i in range(config.blocks)]
     parts = {
-        "routing": [routing(config, pixels)],
-        "scale 4": [layers(config, 1, pixels)],
-        "scale 2": [layers(config, 3, pixels)],
-        "scale 1": [layers(config, 6, pixels)],
-        "nine blocks": [layers(config, i, pixels) for i in range(config.blocks)],
+        "routing": [routing(height, width, config)],
+        "scale 4": blocks[1],
+        "scale 2": blocks[3],
+        "scale 1": blocks[6],
+        "nine blocks": [layer for found in blocks for layer in found],
     }
     print("| part | G multiply-adds | MB | floor, ms | measured, ms | measured / floor |\n|---|---|---|---|---|---|")
     for name, found in parts.items():
-        needs = [work(part, kind.itemsize, limits) for part in found]
-        macs, moved, floor = (sum(values) for values in zip(*needs, strict=True))
+        macs, moved, floor = work(found, kind.itemsize, limits)
         print(
             f"| {name} | {macs / 1e9:.2f} | {moved / 1e6:.0f} | {floor * 1e3:.2f} | {took[name] * 1e3:.2f} | "
             f"{took[name] / floor:.2f} |"

@@ -7,21 +7,41 @@ multiply-adds). Where FLOPs are meant, one multiply-add is two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from model import geometry
 from model.config import ModelConfig
 
 
-def block(height: int, width: int, index: int, config: ModelConfig | None = None) -> int:
-    """Multiply-adds of block `index` on one frame pair of height x width pixels (padded first)."""
+class Layer(NamedTuple):
+    """One convolution on one frame pair."""
+
+    macs: int
+    values: int  #: read and written, weights apart
+
+
+def layers(height: int, width: int, index: int, config: ModelConfig | None = None) -> list[Layer]:
+    """The convolutions of block `index`, in order, on one frame pair of height x width pixels (padded first)."""
     config = config or ModelConfig.paper()
     scale, channels, spatial = config.scales[index], config.widths[index], config.spatial_width
-    pixels = geometry.padded(height) * geometry.padded(width)
-    half, quarter = pixels // (2 * scale) ** 2, pixels // (4 * scale) ** 2
-    motion = half * 9 * 17 * (channels // 2) + quarter * 9 * channels * (channels // 2 + 3 * channels + channels // 4)
-    joined = pixels // 4 * (9 * 17 * spatial + 9 * spatial * spatial)
-    # A transposed convolution multiplies every input pixel with its whole 4x4x5 kernel.
-    return motion + joined + pixels // 4 * (channels // 4 + spatial) * 5 * 16
+    whole = geometry.padded(height) * geometry.padded(width)
+    reduced, half, quarter = whole // scale**2, whole // (2 * scale) ** 2, whole // (4 * scale) ** 2
+    joined = channels // 4 + spatial
+    return [
+        Layer(half * 9 * 17 * (channels // 2), reduced * 17 + half * (channels // 2)),
+        Layer(quarter * 9 * (channels // 2) * channels, half * (channels // 2) + quarter * channels),
+        *[Layer(quarter * 9 * channels**2, quarter * 2 * channels)] * 3,
+        Layer(quarter * 9 * channels * (channels // 4), quarter * (channels + channels // 4)),
+        Layer(whole // 4 * 9 * 17 * spatial, whole * 17 + whole // 4 * spatial),
+        Layer(whole // 4 * 9 * spatial**2, whole // 4 * 2 * spatial),
+        # A transposed convolution multiplies every input pixel with its whole 4x4x5 kernel.
+        Layer(whole // 4 * joined * 5 * 16, whole // 4 * joined + whole * 5),
+    ]
+
+
+def block(height: int, width: int, index: int, config: ModelConfig | None = None) -> int:
+    """Multiply-adds of block `index` on one frame pair of height x width pixels (padded first)."""
+    return sum(layer.macs for layer in layers(height, width, index, config))
 
 
 def routing(height: int, width: int, config: ModelConfig | None = None, *, published: bool = False) -> int:

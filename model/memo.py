@@ -1,7 +1,7 @@
 """Keeps what was made from a network's weights for as long as they are the same. Knows nothing of what is made.
 
-Asked twice for every prediction: to look at all parameters anew, through the modules, takes 0.9 ms, as long as a GPU may
-take to predict; to compare them with what was seen before a seventh of that.
+Asked twice for every prediction: to look at all parameters anew, through the modules, takes 0.9 ms, as long as a GPU
+may take to predict; to compare them with what was seen before a seventh of that.
 """
 
 from __future__ import annotations

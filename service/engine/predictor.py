@@ -81,8 +81,6 @@ class Predictor:
         self.rows = rows_per_call or (1 if self._device.type == "cpu" else sys.maxsize)
         self._flops: dict[Bucket, Flops] = {}
         self._routing_seconds = 0.0
-        # The second call on a GPU records what it launches (`model.graphs`); the third is as fast as all later ones.
-        self._untimed = 1 if self._device.type == "cpu" else 2
         if self._device.type == "cpu":
             torch.set_num_threads(threads or cores())
         self.info = ModelInfo(
@@ -133,6 +131,8 @@ class Predictor:
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
         """Time one block, all blocks, a routed frame and a batch of each size, each after runs that are not timed."""
+        # The second call on a GPU records what it launches (`model.graphs`); the third is as fast as all later ones.
+        untimed = 1 if self._device.type == "cpu" else 2
         blocks = self._network.config.blocks
         one = tuple(i == 0 for i in range(blocks))
         full = (True,) * blocks
@@ -146,7 +146,7 @@ class Predictor:
                 choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
                 request = PredictRequest("warm-up", previous, current, Options(route=choice))
                 works = [Work(request, route)] * count
-                for _ in range(self._untimed):
+                for _ in range(untimed):
                     self.run(works, lambda work: True)
                 begun = time.perf_counter()
                 ran = self.run(works, lambda work: True)

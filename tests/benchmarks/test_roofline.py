@@ -7,19 +7,20 @@ import pytest
 from benchmarks import roofline
 from model import flops
 from model.config import ModelConfig
+from model.flops import Layer
 from model.network import DMVFN
 
 
 @pytest.mark.parametrize("config", [ModelConfig.paper(), ModelConfig.tiny()])
 def test_multiply_adds_are_those_that_are_reported(config: ModelConfig) -> None:
     for index in range(config.blocks):
-        found = sum(macs for macs, _ in roofline.layers(config, index, 64 * 96))
+        found = sum(macs for macs, _ in flops.layers(64, 96, index, config))
         assert found == flops.block(64, 96, index, config)
 
 
 def test_the_floor_waits_for_products_or_for_memory() -> None:
     peaks = roofline.Peaks(products=10.0, copying=100.0)
-    found = roofline.work(iter([(50.0, 1.0), (1.0, 300.0)]), 4, peaks)
+    found = roofline.work([Layer(50, 1), Layer(1, 300)], 4, peaks)
     assert found == roofline.Work(macs=51.0, bytes=1204.0, floor=5.0 + 12.0)
 
 
