@@ -37,8 +37,10 @@ DEADLINE = 8.0
 BATCH = 4
 #: Seconds a server may take until its first right answer.
 PATIENCE = 60.0
-#: Seconds between that and the first load.
-SETTLE = 2.0
+#: Seconds for which each size is run alone to know its time.
+ALONE = 2.0
+#: Seconds of a first rush, which shows a server that adapts to load some, and between that and the first load.
+RUSH, SETTLE = 2.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def prepare(weights: Path, sizes: Sequence[str], core: int | None) -> Case:
     with tempfile.TemporaryDirectory() as name, bare.process(weights, core) as executor:
         for pair in pairs:
             np.save(Path(name) / "pair.npy", pair[None])
-            spell = executor.run(Path(name) / "pair.npy", bare.AUTO, 2.0)
+            spell = executor.run(Path(name) / "pair.npy", bare.AUTO, ALONE)
             alone.append(spell.seconds / spell.frames)
     return Case(tuple(sizes), pairs, frames, tuple(alone))
 
@@ -118,7 +120,7 @@ def _await(plan: load.Plan, core: int | None, log: Path) -> None:
     while time.monotonic() < end:
         shots = load.run(warm, core).shots
         if shots and all(shot.right for shot in shots):
-            load.run(dataclasses.replace(warm, seconds=2.0, connections=2 * BATCH), core)
+            load.run(dataclasses.replace(warm, seconds=RUSH, connections=2 * BATCH), core)
             time.sleep(SETTLE)  # what the rush left behind is no light load's
             return
         time.sleep(0.2)

@@ -89,6 +89,7 @@ class Front:
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ModelInfo | None = None
     _away: bool = True
+    _told: bool = False  #: the log knows that Redis is away
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -216,8 +217,10 @@ class Front:
                 await work()  # type: ignore[misc]  # a coroutine function of this class
                 delays = waits(self._rng)
             except LOST as error:
-                if not self._away:
+                if not self._told:
                     log.warning("redis is away: %s", error)
+                    self._told = True
+                if not self._away:
                     self._away = True
                     self.lost()
                 await asyncio.sleep(next(delays))
@@ -246,7 +249,7 @@ class Front:
             if self._away:
                 await self._check_policy()
                 log.info("redis is here")
-                self._away = False
+                self._away = self._told = False
                 self.events([])
             if self._model is not None:
                 self.seen.set()

@@ -55,9 +55,11 @@ def test_a_row_counts_late_and_wrong_answers() -> None:
     # The others take up to a minute to start on a busy machine.
     [pytest.param(c, id=c.name, marks=() if c.name == OURS else pytest.mark.slow) for c in CONTENDERS],
 )
-def test_a_contender_answers_two_sizes(contender: Contender, tmp_path: Path) -> None:
+def test_a_contender_answers_two_sizes(contender: Contender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not contender.python.exists():
         pytest.skip("not installed: scripts/bench-peers")
+    for name in ("ALONE", "RUSH", "SETTLE"):
+        monkeypatch.setattr(peers, name, 0.2)
     weights = tiny_weights(tmp_path)
     case = peers.prepare(weights, ("64x96", "32x48"), None)
     # Deadlines far beyond what a loaded machine needs: here only the answers count.

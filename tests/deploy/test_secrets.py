@@ -15,7 +15,7 @@ import redis
 
 from service.settings import Settings
 from tests.deploy.manifests import DEPLOY, ROOT, overlay
-from tests.jobs.servers import Server, binary
+from tests.jobs.servers import NEVER, Server, binary
 
 
 def _made(*arguments: str) -> dict[str, dict[str, Any]]:
@@ -54,7 +54,9 @@ def guarded() -> Iterator[tuple[Server, dict[str, dict[str, Any]]]]:
     server.options = (*(word for key, value in lines for word in (f"--{key}", *value.replace('"', "").split())),)
     password = urlsplit(made["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_URL"]).password
     server.options += ("--aclfile", str(acl))
-    server.client = lambda: redis.Redis(unix_socket_path=str(server.socket), username="dmvfn", password=password)  # type: ignore[method-assign]
+    server.client = lambda: redis.Redis(  # type: ignore[method-assign]
+        unix_socket_path=str(server.socket), username="dmvfn", password=password, retry=NEVER
+    )
     try:
         yield server.start(), made
     finally:

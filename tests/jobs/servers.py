@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: For clients that are to say at once what is wrong.
+NEVER = Retry(NoBackoff(), 0)
 
 
 def _inside(package: str, path: str) -> Path | None:
@@ -97,8 +102,8 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def client(self) -> redis.Redis:
-        """For looking at it."""
-        return redis.Redis(unix_socket_path=str(self.socket))
+        """For looking at it. Fails at once: redis-py's own tries would sleep for seconds while a server starts."""
+        return redis.Redis(unix_socket_path=str(self.socket), retry=NEVER)
 
     def remove(self) -> None:
         """Ends it and its folder."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,17 @@ async def test_readiness_falls_while_redis_is_away_and_waiting_calls_fail_at_onc
         adder.gate.set()
         await until(lambda: bench.engine.readiness().ready)
         assert alike(await bench.engine.predict(request(2)), answer(request(2)))
+
+
+async def test_a_front_end_that_finds_no_redis_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    front = Front(Settings(redis_url=f"unix://{tmp_path / 'nobody'}"))
+    await front.start()
+    await until(lambda: bool(caplog.messages))
+    await asyncio.sleep(0.3)  # further tries
+    await front.stop()
+    (said,) = caplog.messages
+    assert said.startswith("redis is away: ")
+    assert front.readiness() == Readiness(False, "queue_lost")
 
 
 async def test_the_model_is_what_the_workers_publish(bench: Bench) -> None:
