@@ -13,7 +13,7 @@ from service.core.errors import Conflict, NotFound, QueueFull, ServiceError, Too
 from service.core.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
-from service.engine import webhook
+from service.engine.webhook import Sender
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -48,6 +48,7 @@ class LocalJobs:
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._chores: set[asyncio.Task[None]] = set()
         self._rng = random.Random()
+        self._sender = Sender(settings.webhook_secret)
         self._closed = False
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
@@ -108,6 +109,7 @@ class LocalJobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._sender.close()
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class LocalJobs:
 
     async def _tell(self, url: str, view: JobView) -> None:
         tries = 0
-        while not await asyncio.to_thread(webhook.send, url, self._settings.webhook_secret, view):
+        while not await self._sender.send(url, view):
             tries += 1
             wait = webhook_wait(tries, self._rng.random())
             if wait is None:

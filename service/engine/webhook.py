@@ -1,13 +1,15 @@
-"""Sends one signed webhook. Whether, where to and when is decided in `service.core.job`."""
+"""Sends signed webhooks. Whether, where to and when is decided in `service.core.job`."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from service.core.job import JobView, webhook_signature
@@ -16,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds a receiver may take.
 TIMEOUT_S = 10.0
+#: Webhooks on their way at once.
+AT_ONCE = 16
 HEADER = "DMVFN-Signature"
 
 
@@ -37,8 +41,24 @@ def body(view: JobView) -> bytes:
     return json.dumps(told).encode()
 
 
+class Sender:
+    """Sends from threads of its own: a receiver that is slow or gone holds up nothing else of the process."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
+
+    async def send(self, url: str, view: JobView) -> bool:
+        """Posts it; True for any 2xx answer."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, send, url, self._secret, view)
+
+    def close(self) -> None:
+        """What has not begun never will; what has begun ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
 def send(url: str, secret: str, view: JobView) -> bool:
-    """Posts it; True for any 2xx answer. Blocks: call it in a thread."""
+    """Posts it; True for any 2xx answer. Blocks up to TIMEOUT_S."""
     payload = body(view)
     headers = {
         "Content-Type": "application/json",
@@ -54,4 +74,4 @@ def send(url: str, secret: str, view: JobView) -> bool:
         return False
 
 
-__all__ = ["HEADER", "body", "send"]
+__all__ = ["AT_ONCE", "HEADER", "Sender", "body", "send"]

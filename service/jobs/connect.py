@@ -47,6 +47,8 @@ LOST = (
     redis.sentinel.MasterNotFoundError,
     OSError,
 )
+#: Whatever a server may answer, full memory or a right taken away too: for loops that must outlive it.
+FAILED = (redis.RedisError, OSError)
 
 
 def _common() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from service.core.errors import ClientLimit, DeadlineExceeded, Internal, Service
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
-from service.jobs.connect import LOST, many
+from service.jobs.connect import FAILED, LOST, many
 from service.jobs.front import Front, Submission
 from service.metrics import Metrics
 from service.settings import Settings
@@ -163,7 +163,7 @@ class RemoteEngine:
             answer.set_result(outcome)
 
     async def _withdraw(self, call: str) -> None:
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*FAILED):  # then it runs, or expires, unheard
             await self._front.withdraw(call, keep=KEEP_S, tell=False)
 
     def _later(self, work: Coroutine[None, None, None]) -> None:

@@ -21,7 +21,7 @@ import redis
 from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.jobs import scripts, wire
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, end, hang_up, many, waits
+from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, end, hang_up, many, waits
 from service.jobs.keys import GROUP, Keys
 from service.settings import Settings
 
@@ -216,7 +216,7 @@ class Front:
             try:
                 await work()  # type: ignore[misc]  # a coroutine function of this class
                 delays = waits(self._rng)
-            except LOST as error:
+            except FAILED as error:
                 if not self._told:
                     log.warning("redis is away: %s", error)
                     self._told = True
@@ -244,7 +244,8 @@ class Front:
 
     async def _pulse(self) -> None:
         while True:
-            await self.client.set(self.keys.front(self.name), b"1", px=FRONT_MS)
+            # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
+            await scripts.call(self.client, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
             await self._look()
             if self._away:
                 await self._check_policy()

@@ -7,9 +7,9 @@ import logging
 import random
 
 from service.core.job import webhook_wait
-from service.engine import webhook
+from service.engine.webhook import AT_ONCE, Sender
 from service.jobs import scripts
-from service.jobs.connect import LOST, waits
+from service.jobs.connect import FAILED, LOST, end, waits
 from service.jobs.front import Front
 from service.jobs.store import job_view
 from service.metrics import Metrics
@@ -24,42 +24,66 @@ LOOK_S = 1.0
 
 
 class HookSender:
-    """`run()` beside a started `Front`, for ever."""
+    """`run()` beside a started `Front`, for ever; then `close()`."""
 
     def __init__(self, settings: Settings, front: Front, metrics: Metrics) -> None:
-        self._settings = settings
         self._front = front
         self._metrics = metrics
+        self._sender = Sender(settings.webhook_secret)
         self._rng = random.Random()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A receiver that is slow or gone holds up its own webhooks only."""
+        sending: set[asyncio.Task[None]] = set()
         delays = waits(self._rng)
-        while True:
-            try:
-                if not await self.deliver_one():
-                    await asyncio.sleep(LOOK_S)
-                delays = waits(self._rng)
-            except LOST:
-                await asyncio.sleep(next(delays))
+        try:
+            while True:
+                wait = LOOK_S
+                try:
+                    if len(sending) < AT_ONCE and (job := await self.due()):
+                        task = asyncio.create_task(self.deliver(job))
+                        sending.add(task)
+                        task.add_done_callback(sending.discard)
+                        wait = 0.0
+                    delays = waits(self._rng)
+                except FAILED as error:
+                    self._say(error)
+                    wait = next(delays)
+                await asyncio.sleep(wait)
+        finally:
+            await end(*sending)
 
-    async def deliver_one(self) -> bool:
-        """Tries one that is due; False if none is."""
+    def close(self) -> None:
+        """What was not delivered is due again elsewhere."""
+        self._sender.close()
+
+    async def due(self) -> str | None:
+        """A job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
+        found = await scripts.call(self._front.client, scripts.HOOK, [self._front.keys.hooks], [HELD_MS])
+        return None if found is None else found.decode()
+
+    async def deliver(self, job: str) -> None:
+        """Tries once, and notes what came of it; should Redis fail meanwhile, it is due again after HELD_MS."""
+        try:
+            await self._deliver(job)
+        except FAILED as error:
+            self._say(error)
+
+    async def _deliver(self, job: str) -> None:
         client, keys = self._front.client, self._front.keys
-        found = await scripts.call(client, scripts.HOOK, [keys.hooks], [HELD_MS])
-        if found is None:
-            return False
-        job = found.decode()
         fields = await client.hgetall(keys.job(job))
         url = fields.get(b"hook", b"").decode()
         if not url:  # the job has expired, or an operator purged it
             await client.zrem(keys.hooks, job)
-            return True
-        sent = await asyncio.to_thread(webhook.send, url, self._settings.webhook_secret, job_view(job, fields))
+            return
+        sent = await self._sender.send(url, job_view(job, fields))
         wait = None if sent else webhook_wait(await client.hincrby(keys.job(job), "tries", 1), self._rng.random())
         if wait is None:
             await client.zrem(keys.hooks, job)
             self._metrics.webhook("delivered" if sent else "failed")
         else:
             await client.zadd(keys.hooks, {job: await self._front.now_ms() + round(1000 * wait)})
-        return True
+
+    def _say(self, error: Exception) -> None:
+        if not isinstance(error, LOST):  # that Redis is away, its front end says
+            log.warning("webhooks wait: %s", error)

@@ -60,5 +60,6 @@ class Remote:
         """To be called once, also after a start that never ended."""
         if self._sending is not None:
             await end(self._sending)
+        self._hooks.close()
         await self._engine.close()
         await self._front.stop()

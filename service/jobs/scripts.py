@@ -180,7 +180,8 @@ return 1
 """
 )
 
-#: Stores an attempt when memory is full: KEYS attempt | ARGV value ttl_ms. It makes room by the finish that follows.
+#: Stores a value even when memory is full: KEYS place | ARGV value ttl_ms. For an attempt, which makes room by the
+#: finish that follows, and for a sign of life.
 KEEP = Script("redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1")
 
 #: Ends an item, once, whoever tries: the lease must be the caller's, and the entry must be this job's item (a stream

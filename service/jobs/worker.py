@@ -23,7 +23,7 @@ from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
 from service.jobs.claims import Claims, Item, Work
-from service.jobs.connect import BLOCK_S, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
+from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
 from service.jobs.leases import Lease, Leases
 from service.metrics import Metrics
 from service.settings import Settings
@@ -291,7 +291,9 @@ class Worker:
             try:
                 since, jobs = await self._claims.withdrawn(since, BLOCK_S)
                 delays = waits(self._rng)
-            except LOST:
+            except FAILED as error:
+                if not isinstance(error, LOST):  # that Redis is away, the main loop says
+                    log.warning("withdrawals are not heard: %s", error)
                 await asyncio.sleep(next(delays))
                 continue
             for lease, (item, task) in list(self._running.items()):

@@ -10,7 +10,7 @@ from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, Una
 from service.core.ports import Readiness
 from service.core.types import Options, PredictRequest
 from service.jobs.engine import RemoteEngine
-from service.jobs.front import Front
+from service.jobs.front import PULSE_S, Front
 from service.settings import Settings
 from tests.jobs.conftest import Bench, metrics, until
 from tests.jobs.engines import MODEL, Adder, alike, answer, frame
@@ -120,6 +120,20 @@ async def test_readiness_falls_while_redis_is_away_and_waiting_calls_fail_at_onc
         adder.gate.set()
         await until(lambda: bench.engine.readiness().ready)
         assert alike(await bench.engine.predict(request(2)), answer(request(2)))
+
+
+async def test_a_full_redis_refuses_calls_and_takes_them_again_once_there_is_room(bench: Bench, server: Server) -> None:
+    async with bench.work(Adder()):
+        admin = server.client()
+        admin.config_set("maxmemory", 1)
+        await asyncio.sleep(2 * PULSE_S)
+        with pytest.raises(QueueFull):
+            await bench.engine.predict(request(1))
+        admin.config_set("maxmemory", 0)
+        admin.delete(bench.keys.front(bench.front.name))  # as if it had been full until the sign of life ran out
+        await until(lambda: bool(admin.exists(bench.keys.front(bench.front.name))))
+        assert alike(await bench.engine.predict(request(2)), answer(request(2)))
+        admin.close()
 
 
 async def test_a_front_end_that_finds_no_redis_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

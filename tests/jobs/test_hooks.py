@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from service.core.job import webhook_signature
 from service.engine.local_jobs import LocalJobs
-from service.engine.webhook import HEADER
+from service.engine.webhook import HEADER, TIMEOUT_S
+from service.jobs.connect import end
 from service.jobs.hooks import HookSender
 from tests.jobs.conftest import Bench, metrics, until
 from tests.jobs.engines import Adder
@@ -21,16 +23,19 @@ from tests.jobs.test_worker import a_job, ended, jobs_of
 
 
 class Receiver:
-    """Answers with the statuses it is given, 200 after them; keeps what it was told."""
+    """Answers with the statuses it is given, 200 after them, and not before `gate` is set; keeps what it was told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, bytes]] = []
         self.statuses: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.gate.wait(TIMEOUT_S / 2)
                 outer.told.append((self.path, self.headers[HEADER], body))
                 self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -39,12 +44,12 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
+@contextlib.contextmanager
+def receiving() -> Iterator[Receiver]:
     made = Receiver()
     thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -52,6 +57,12 @@ def receiver() -> Iterator[Receiver]:
     made.server.shutdown()
     thread.join()
     made.server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
 
 
 async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: Bench, receiver: Receiver) -> None:
@@ -63,9 +74,10 @@ async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: 
         await jobs_of(bench).submit(job)
         await ended(jobs_of(bench), job.id)
     for tries in (1, 2, 3):
-        assert await sender.deliver_one()
+        assert await sender.due() == job.id
+        await sender.deliver(job.id)
         assert len(receiver.told) == tries
-        assert not await sender.deliver_one()  # not due again before its time
+        assert await sender.due() is None  # not due again before its time
         if tries < 3:
             await bench.front.client.zadd(bench.keys.hooks, {job.id: 0})
     path, signature, body = receiver.told[-1]
@@ -75,6 +87,25 @@ async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: 
     assert signature == webhook_signature("s3cret", timestamp, body)
     assert bench.count("dmvfn_webhooks_total", outcome="delivered") == 1
     assert not await bench.front.client.exists(bench.keys.hooks)
+    sender.close()
+
+
+async def test_a_receiver_that_is_slow_holds_up_its_own_webhooks_only(bench: Bench, receiver: Receiver) -> None:
+    sender = HookSender(dataclasses.replace(bench.settings, webhook_secret="s3cret"), bench.front, bench.metrics)
+    with receiving() as slow:
+        slow.gate.clear()
+        jobs = [dataclasses.replace(a_job(1, 2), webhook=to.url) for to in (slow, slow, slow, receiver)]
+        async with bench.work(Adder()):
+            for job in jobs:
+                await jobs_of(bench).submit(job)
+                await ended(jobs_of(bench), job.id)
+        running = asyncio.create_task(sender.run())
+        await until(lambda: len(receiver.told) == 1, seconds=TIMEOUT_S / 2)
+        assert slow.told == []
+        slow.gate.set()
+        await until(lambda: bench.count("dmvfn_webhooks_total", outcome="delivered") == len(jobs))
+        await end(running)
+    sender.close()
 
 
 async def test_a_job_of_this_process_tells_too(bench: Bench, receiver: Receiver) -> None:
