@@ -15,7 +15,7 @@ from service.core.errors import Conflict, Internal, NotFound, QueueFull, Service
 
 log = logging.getLogger("service.rest")
 
-#: Clips kept, finished ones included: each has a file in the temporary folder.
+#: Clips kept, finished ones included: each has a file in the temporary folder. Fetched and failed ones make room.
 MOST = 16
 #: Seconds a finished clip is kept at most, whatever other jobs are.
 LONGEST = 3600.0
@@ -36,6 +36,7 @@ class VideoJob:
         self.client, self.media_type, self.close = client, media_type, close
         self._total, self._progress = total, progress
         self.state = "running"
+        self.taken = False  #: somebody has its result
         self.failure: ServiceError | None = None
         self.ended: float | None = None
         self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the job is dropped
@@ -49,11 +50,7 @@ class VideoJob:
             "state": self.state,
             "done": done,
             "items": self._total,
-            "progress": 1.0
-            if self.state == "done"
-            else round(min(1.0, done / self._total), 4)
-            if self._total
-            else None,
+            "progress": self._share(done),
             "durable": False,
             "links": {"self": f"/v1/video/{self.id}", "result": f"/v1/video/{self.id}/result"},
         }
@@ -73,7 +70,9 @@ class VideoJob:
         if self.state != "done":
             raise Conflict(f"this clip is {self.state}")
         self.file.seek(0)
-        return self.file.read()
+        clip = self.file.read()
+        self.taken = True
+        return clip
 
 
 class VideoJobs:
@@ -95,7 +94,10 @@ class VideoJobs:
         """Makes the clip from now on; QueueFull where too many are kept. `close` lets go of what `pieces` holds."""
         self._forget()
         if len(self._jobs) >= MOST:
-            raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
+            idle = next((kept for kept in self._jobs.values() if kept.taken or kept.failure is not None), None)
+            if idle is None:
+                raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
+            self._drop(idle)
         job = VideoJob(client, media_type, total, progress, close)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._make(job, pieces))

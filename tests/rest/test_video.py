@@ -13,7 +13,7 @@ import pytest
 
 from service.core.errors import Internal
 from service.core.ports import Readiness
-from service.rest import video
+from service.rest import video, video_jobs
 from service.rest.app import build
 from service.settings import Settings
 from service.video.clip import Timed
@@ -175,3 +175,25 @@ async def test_a_cancelled_job_stops_and_frees_its_place(door: Door) -> None:
         assert (waiting.status_code, waiting.json()["code"]) == (409, "conflict")
         assert (await door.http.delete(path)).json()["state"] == "cancelled"
     assert door.engine.ran == []
+
+
+async def test_clips_that_were_fetched_make_room_and_others_do_not(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_jobs, "MOST", 2)
+
+    async def begin() -> httpx.Response:
+        return await door.post("every=2", y4m(moving(3)), Prefer="respond-async", **Y4M)
+
+    async def made(job: httpx.Response) -> str:
+        path = str(job.headers["location"])
+        while (await door.http.get(path)).json()["state"] != "done":
+            await asyncio.sleep(0.01)
+        return path
+
+    kept = await made(await begin())
+    fetched = await made(await begin())
+    refused = await begin()
+    assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+    assert (await door.http.get(f"{fetched}/result")).status_code == 200
+    assert (await begin()).status_code == 202
+    assert (await door.http.get(fetched)).status_code == 404
+    assert (await door.http.get(f"{kept}/result")).status_code == 200
