@@ -30,9 +30,16 @@ class _Kept:
     webhook: str | None
     view: JobView
     job: NewJob | None  #: with its frames, which are let go of once it has ended
+    nbytes: int  #: of frames: those given and those to come, and once it has ended its results
     results: dict[int, PredictResult] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)  #: items whose result was asked for
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+
+    @property
+    def expendable(self) -> bool:
+        """Whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
+        return self.view.state is JobState.CANCELLED or len(self.taken) == self.view.items
 
 
 class LocalJobs:
@@ -52,15 +59,15 @@ class LocalJobs:
         self._closed = False
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
-        """As `Jobs.submit`. Bounded like the queue: items and bytes of jobs that are not final."""
+        """As `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
         self._forget()
         if (there := self._kept.get(job.id)) is not None:
             if (there.client, there.fingerprint) != (job.client, job.fingerprint):
                 raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
             return await self.get(job.id, job.client), False
-        self._admit(job)
+        nbytes = self._admit(job)
         view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time())
-        kept = _Kept(job.client, job.fingerprint, job.webhook, view, job)
+        kept = _Kept(job.client, job.fingerprint, job.webhook, view, job, nbytes)
         self._kept[job.id] = kept
         kept.task = asyncio.create_task(self._run(kept, job))
         return kept.view, True
@@ -91,6 +98,7 @@ class LocalJobs:
             raise kept.view.failure.error()
         if item not in kept.results:
             raise Conflict(f"the job is {kept.view.state}; there is no such result")
+        kept.taken.add(item)
         return kept.results[item]
 
     async def cancel(self, job: str, client: str) -> JobView:
@@ -117,21 +125,31 @@ class LocalJobs:
         self._forget()
         kept = self._kept.get(job)
         if kept is None or kept.client != client:
-            raise NotFound(f"there is no job {job[:64]!r}; jobs of this server end with its process")
+            raise NotFound(f"there is no job {job[:64]!r} any more; jobs of this server end with its process")
         return kept
 
-    def _admit(self, job: NewJob) -> None:
+    def _admit(self, job: NewJob) -> int:
+        """The bytes it will hold, which there is room for."""
         if self._closed:
             raise Unavailable("shutting down", reason="draining", retry_after=5.0)
-        if job.items > self._settings.max_queue_items:
-            raise TooLarge(f"at most {self._settings.max_queue_items} predictions fit the queue", field="frames")
-        # Results are kept in this process too, so final jobs count with what they hold.
-        items = sum(k.view.items - k.view.done for k in self._kept.values() if not k.view.state.final)
-        held = sum(_nbytes(k) for k in self._kept.values())
-        if items + job.items > self._settings.max_queue_items:
+        most = self._settings.max_queue_items
+        if job.items > most:
+            raise TooLarge(f"at most {most} predictions fit the queue", field="frames")
+        if sum(k.view.items - k.view.done for k in self._kept.values() if not k.view.state.final) + job.items > most:
             raise QueueFull("the queue holds as many items as it may", retry_after=5.0)
-        if held + sum(f.pixels.nbytes for f in job.frames) > self._settings.max_queue_bytes:
-            raise QueueFull("jobs and their results hold as many bytes as they may", retry_after=30.0)
+        # Results are kept in this process too, so they count from the start.
+        nbytes, most = _needed(job), self._settings.max_queue_bytes
+        if nbytes > most:
+            raise TooLarge(f"frames given and predicted would take {nbytes} bytes; at most {most} fit", field="frames")
+        while sum(kept.nbytes for kept in self._kept.values()) + nbytes > most:
+            oldest = next((id for id, kept in self._kept.items() if kept.expendable), None)
+            if oldest is None:
+                raise QueueFull(
+                    "jobs and their results hold as many bytes as they may; results that were fetched make room",
+                    retry_after=30.0,
+                )
+            del self._kept[oldest]
+        return nbytes
 
     def _forget(self) -> None:
         oldest = time.time() - self._settings.job_ttl_s
@@ -194,6 +212,9 @@ class LocalJobs:
         done = kept.view.items if state is JobState.DONE else kept.view.done
         self._move(kept, replace(kept.view, state=state, done=done, finished=time.time(), failure=failure))
         kept.job = None
+        if failure is not None:
+            kept.results.clear()
+        kept.nbytes = sum(map(_held, kept.results.values()))
         if kept.webhook is not None and state is not JobState.CANCELLED:
             chore = asyncio.create_task(self._tell(kept.webhook, kept.view))
             self._chores.add(chore)
@@ -211,9 +232,17 @@ class LocalJobs:
         self._metrics.webhook("delivered")
 
 
-def _nbytes(kept: _Kept) -> int:
-    frames = sum(f.pixels.nbytes for f in kept.job.frames) if kept.job is not None else 0
-    return frames + sum(s.frame.pixels.nbytes for r in kept.results.values() for s in r.steps)
+def _needed(job: NewJob) -> int:
+    """Bytes of its frames and of what will be predicted from them."""
+    frame, options = job.frames[0].pixels.nbytes, job.options
+    # Flow and mask: five float32 where a frame has three bytes.
+    predicted = frame + (frame // 3 * 20 if options.maps else 0)
+    return len(job.frames) * frame + job.items * options.steps * predicted
+
+
+def _held(result: PredictResult) -> int:
+    arrays = (array for step in result.steps for array in (step.frame.pixels, step.flow, step.mask))
+    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:

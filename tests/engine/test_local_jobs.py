@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pytest
@@ -42,10 +43,30 @@ async def test_items_and_bytes_of_jobs_are_bounded() -> None:
     await jobs.submit(a_job(1, 2, 3))
     with pytest.raises(QueueFull):
         await jobs.submit(a_job(1, 2, 3))
-    large = NewJob(job_id("", None), "", (Frame(np.zeros((64, 96, 3), np.uint8)),) * 2, Options(), "")
     with pytest.raises(QueueFull, match="bytes"):
+        await jobs.submit(a_job(1, 2))
+    large = NewJob(job_id("", None), "", (Frame(np.zeros((64, 96, 3), np.uint8)),) * 2, Options(), "")
+    with pytest.raises(TooLarge, match="bytes"):
         await jobs.submit(large)
+    long = dataclasses.replace(a_job(1, 2), options=Options(steps=5))  # what comes out counts, too
+    with pytest.raises(TooLarge, match="bytes"):
+        await jobs.submit(long)
     await jobs.close()
+
+
+async def test_results_that_were_fetched_make_room_and_others_do_not() -> None:
+    jobs = jobs_over(Adder(), max_queue_bytes=30_000)
+    first, second = a_job(1, 2, 3), a_job(4, 5, 6)
+    await jobs.submit(first)
+    assert await ended(jobs, first.id) is JobState.DONE
+    await jobs.result(first.id, "", 0)
+    with pytest.raises(QueueFull, match="fetched"):
+        await jobs.submit(second)
+    await jobs.result(first.id, "", 1)
+    await jobs.submit(second)
+    assert await ended(jobs, second.id) is JobState.DONE
+    with pytest.raises(NotFound):
+        await jobs.get(first.id, "")
 
 
 async def test_a_job_waits_for_its_turn_and_for_room_in_the_engine() -> None:
