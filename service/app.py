@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import platform
@@ -199,6 +200,9 @@ async def _started(host: Host, stop: Stop) -> bool:
     if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
+    # What is here now stays: to look through all of it again for garbage would stop every request for 0.14 s.
+    gc.collect()
+    gc.freeze()
     return True
 
 

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.core.types import BLOCKS
+
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 #: Buckets' names: by padded pixels, so that the label stays bounded whatever sizes callers send.
@@ -143,6 +145,12 @@ class Metrics:
         self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
         self._claimed = histogram("redis_claim_size", "Items in a claim.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
         self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
+        # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in Stage}
+        self._routing_flops = self._flops.labels("routing")
+        names = [f"block{i}" for i in range(1, BLOCKS + 1)]
+        self._block_flops = [self._flops.labels(name) for name in names]
+        self._block_runs = [self._blocks.labels(name) for name in names]
 
     @classmethod
     def unseen(cls) -> Metrics:
@@ -158,7 +166,7 @@ class Metrics:
 
     def stage_took(self, stage: Stage, seconds: float) -> None:
         """One stage of one request took this long."""
-        self._stage_seconds.labels(stage).observe(seconds)
+        self._stages[stage].observe(seconds)
 
     def rejected(self, reason: str, bucket: str) -> None:
         """Refused at the door; `reason` is a ServiceError's reason or code."""
@@ -189,12 +197,12 @@ class Metrics:
         """One frame; `block_flops[i]` is what block i costs at this size, run or not."""
         self._frames.labels(bucket).inc()
         self._route_blocks.observe(sum(route))
-        self._flops.labels("routing").inc(routing_flops)
+        self._routing_flops.inc(routing_flops)
         saved = 0
-        for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True), start=1):
+        for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True)):
             if runs:
-                self._flops.labels(f"block{i}").inc(flops)
-                self._blocks.labels(f"block{i}").inc()
+                self._block_flops[i].inc(flops)
+                self._block_runs[i].inc()
             else:
                 saved += flops
         self._flops_saved.inc(saved)

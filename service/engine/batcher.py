@@ -95,15 +95,11 @@ class Batcher:
         loop = asyncio.get_running_loop()
         pending = self._pending(request, loop)
         deadline = pending.entry.deadline
-        try:
-            self._line.join(pending, self._clock())
-        except ServiceError as refused:
-            self._count_refusal(refused, request)
-            raise
-        self._idle.clear()
-        self._arm(loop)
+        # First what can be done before the device thread is woken: it needs the interpreter then.
         timer = loop.call_later(max(0.0, deadline - self._clock()), self._too_late, pending)
+        self._arm(loop)
         try:
+            self._join(pending)
             return await pending.future
         except asyncio.CancelledError:
             if pending.wanted:
@@ -194,6 +190,15 @@ class Batcher:
         }
 
     # --- requests -------------------------------------------------------------------------------------------------
+
+    def _join(self, pending: Pending) -> None:
+        self._idle.clear()
+        try:
+            self._line.join(pending, self._clock())
+        except ServiceError as refused:
+            self._settle()
+            self._count_refusal(refused, pending.request)
+            raise
 
     def _pending(self, request: PredictRequest, loop: asyncio.AbstractEventLoop) -> Pending:
         choice = request.options.route

@@ -15,6 +15,7 @@ from service.core.job import Jobs
 from service.parts import Parts
 from service.rest import docs, errors, model, ops, predict
 from service.rest import jobs as jobs_routes
+from service.rest.direct import Shortcut
 from service.rest.door import Door
 from service.tracing import Tracer
 
@@ -33,7 +34,11 @@ def build(
     jobs: Jobs | None = None,
 ) -> FastAPI:
     """Our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
-    middleware = [Middleware(Door, parts=parts, tracer=tracer or Tracer())]
+    predicting = predict.router(parts, jobs)
+    middleware = [
+        Middleware(Door, parts=parts, tracer=tracer or Tracer()),
+        Middleware(Shortcut, router=predicting),
+    ]
     if parts.settings.cors_origins:
         # Outside the door: a preflight carries no key, and a refusal must be readable too.
         cors = Middleware(
@@ -59,7 +64,7 @@ def build(
     )
     if jobs is not None:
         extra = (jobs_routes.router(parts, jobs), *extra)
-    for router in (predict.router(parts, jobs), model.router(parts), ops.router(parts), errors.router(), *extra):
+    for router in (predicting, model.router(parts), ops.router(parts), errors.router(), *extra):
         app.include_router(router)
     errors.install(app)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,9 +50,11 @@ class Door:
         self._tracer = tracer
         # As much as may wait for the device may be on its way in.
         self._budget = Budget(max(parts.settings.max_queue_bytes, parts.settings.max_body_bytes))
-        self._headers = dict(SECURITY_HEADERS)
+        headers = dict(SECURITY_HEADERS)
         if parts.settings.tls_cert is not None:
-            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+        #: As ASGI carries them: names in lower case.
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or websocket."""
@@ -151,29 +153,32 @@ class _Exchange:
         """Adds what every answer carries, and remembers how it went."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._context.request_id
-            headers["traceparent"] = self._context.trace.traceparent
-            for name, value in self._door._headers.items():
-                headers.setdefault(name, value)
-            await self._hear_out(headers)
+            own = message.get("headers", ())
+            given = {name for name, _ in own}
+            message["headers"] = [
+                *own,
+                (b"x-request-id", self._context.request_id.encode()),
+                (b"traceparent", self._context.trace.traceparent.encode()),
+                *(header for header in self._door._headers if header[0] not in given),
+            ]
+            await self._hear_out(message)
         elif message["type"] == "http.response.body":
             self._sent += len(message.get("body", b""))
         await self._send(message)
 
-    async def _hear_out(self, headers: MutableHeaders) -> None:
+    async def _hear_out(self, start: Message) -> None:
         """An answer before the end of the body: hear some of the rest, else close."""
         has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
         if not has_body or self._body.complete or self._body.left:
             return
         if self._status == 408:  # heard long enough
-            headers["Connection"] = "close"
+            start["headers"].append((b"connection", b"close"))
             return
         # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
         if "expect" not in self._headers or self._body.seen:
             await self._body.drain()
         if not self._body.complete:
-            headers["Connection"] = "close"
+            start["headers"].append((b"connection", b"close"))
 
     async def _refuse(self, error: ServiceError) -> None:
         self._context.code = error.code
