@@ -15,8 +15,8 @@ def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
 
 
 def picture(frame: Tensor, *, bgr: bool = False) -> Tensor:
-    """3xHxW in 0..1 -> HxWx3 uint8 RGB, rounded, contiguous."""
+    """(B x) 3xHxW in 0..1 -> (B x) HxWx3 uint8 RGB, rounded, contiguous."""
     # A copy in the answer's own layout first: every later step then runs over neighbouring values, in place.
-    values = frame.permute(1, 2, 0).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    values = frame.movedim(-3, -1).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     pixels = values.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-    return pixels.flip(2) if bgr else pixels
+    return pixels.flip(-1) if bgr else pixels

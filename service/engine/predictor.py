@@ -197,10 +197,12 @@ class Predictor:
             tally.passes = max(tally.passes, passes)
             for predicted in predictions:
                 tally.add(predicted)
-                if predicted.finite:
-                    steps[predicted.member].append(self._step(predicted, requests[predicted.member], cost))
-                else:
+                if not predicted.finite:
                     failed[predicted.member] = Internal("the network's answer was not finite")
+            finite = [predicted for predicted in predictions if predicted.finite]
+            pictures = self._pictures([predicted.frame for predicted in finite])
+            for predicted, picture in zip(finite, pictures, strict=True):
+                steps[predicted.member].append(self._step(predicted, picture, requests[predicted.member], cost))
         return [failed.get(i) or tuple(done) for i, done in enumerate(steps)]
 
     def free(self) -> None:
@@ -242,13 +244,26 @@ class Predictor:
         pictures = [r.previous for r in requests] + [r.current for r in requests]
         padded = [_padded(picture.pixels, bucket) for picture in pictures]
         # uint8 travels to the device, a quarter of the bytes; np.stack copies, so no frame is ever written to.
-        frames = pixels.tensors(torch.from_numpy(np.stack(padded)).to(self._device), bgr=self._bgr)
+        stacked = torch.from_numpy(np.stack(padded))
+        if self._device.type == "cuda":
+            stacked = stacked.pin_memory()  # else the driver copies it there itself, and waits
+        frames = pixels.tensors(stacked.to(self._device, non_blocking=True), bgr=self._bgr)
         return frames[: len(requests)], frames[len(requests) :]
 
-    def _step(self, predicted: rollout.Predicted, request: PredictRequest, cost: Flops) -> Step:
+    def _pictures(self, frames: Sequence[Tensor]) -> list[NDArray[np.uint8]]:
+        """Each as HxWx3 RGB, here. Those of one size come together: every crossing waits for the device."""
+        if len(frames) > 1 and len({frame.shape for frame in frames}) == 1:
+            together = pixels.picture(torch.stack(list(frames)), bgr=self._bgr).cpu().numpy()
+            # Copies: who keeps one frame must not keep all.
+            return [picture.copy() for picture in together]
+        return [pixels.picture(frame, bgr=self._bgr).cpu().numpy() for frame in frames]
+
+    def _step(
+        self, predicted: rollout.Predicted, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops
+    ) -> Step:
         maps = request.options.maps
         return Step(
-            frame=Frame(pixels.picture(predicted.frame, bgr=self._bgr).cpu().numpy()),
+            frame=Frame(picture),
             route=predicted.route,
             flops=sum(f for f, runs in zip(cost.blocks, predicted.route, strict=True) if runs)
             + (cost.routing if rollout.needs_routing(request.options) else 0),

@@ -17,7 +17,9 @@ def every_value() -> torch.Tensor:
 @pytest.mark.parametrize("bgr", [False, True])
 def test_there_and_back_is_the_same_picture(bgr: bool) -> None:
     pictures = every_value()
-    assert torch.equal(pixels.picture(pixels.tensors(pictures, bgr=bgr)[0], bgr=bgr), pictures[0])
+    there = pixels.tensors(pictures, bgr=bgr)
+    assert torch.equal(pixels.picture(there, bgr=bgr), pictures)
+    assert torch.equal(pixels.picture(there[0], bgr=bgr), pictures[0])
 
 
 def test_bgr_puts_blue_first() -> None:
