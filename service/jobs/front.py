@@ -263,33 +263,46 @@ class Front:
                 log.warning("maxmemory-policy is %s: Redis may throw accepted work away; set noeviction", policy)
 
     async def _look(self) -> None:
-        now = await self.now_ms()
-        names = [w.decode() for w in await self.client.zrangebyscore(self.keys.workers, now, "+inf")]
-        infos = [await self.client.get(self.keys.info(name)) for name in names] + [
-            await self.client.get(self.keys.model)
-        ]
+        # Five round trips, however many workers and sizes: the sign of life waits for it, and Redis may be far away.
+        keys, now = self.keys, await self.now_ms()
+        load = ("HMGET", keys.load, "items", "bytes", "work")
+        workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
+        names, sums, streams, dead = await many(
+            self.client, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead)]
+        )
+        for answer in (names, sums, streams, dead):
+            if isinstance(answer, Exception):
+                raise answer
+        infos = await self.client.mget([*(keys.info(name.decode()) for name in names), keys.model])
         known = [wire.read_info(info) for info in infos if info]
         costs = [cost for _, cost in known[: len(names)] if cost is not None]
         if known:
             self._model = known[0][0]
-        items, size, work = await self.client.hmget(self.keys.load, "items", "bytes", "work")
-        leased, oldest = 0, now
-        for stream in list(await self.client.smembers(self.keys.buckets))[:LOOK_AT]:
-            with contextlib.suppress(redis.ResponseError):  # it may be gone by now, and its group with it
-                first = await self.client.xrange(stream, count=1)
-                if first:
-                    oldest = min(oldest, int(first[0][0].split(b"-")[0]))
-                    leased += (await self.client.xpending(stream, GROUP))["pending"]
+        leased, oldest = await self._oldest(list(streams)[:LOOK_AT], now)
+        items, size, work = (int(value or 0) for value in sums)
         self.snapshot = Snapshot(
-            items=int(items or 0),
-            bytes=int(size or 0),
-            work=int(work or 0) / 1e6,
+            items=items,
+            bytes=size,
+            work=work / 1e6,
             leased=leased,
             oldest=(now - oldest) / 1000,
-            dead=await self.client.xlen(self.keys.dead),
+            dead=dead,
             workers=len(names),
             cost=sum(costs) / len(costs) if costs else None,
         )
+
+    async def _oldest(self, streams: list[bytes], now: int) -> tuple[int, int]:
+        """How many items of these are claimed, and when the oldest came (milliseconds; `now` if there is none)."""
+        asked = [ask for s in streams for ask in (("XRANGE", s, "-", "+", "COUNT", 1), ("XPENDING", s, GROUP))]
+        found = await many(self.client, asked)
+        leased, oldest = 0, now
+        for first, pending in zip(found[::2], found[1::2], strict=True):
+            # A stream may be gone by now, and its group with it.
+            if first and not isinstance(first, Exception):
+                oldest = min(oldest, int(first[0][0].split(b"-")[0]))
+            if not isinstance(pending, Exception):
+                leased += pending["pending"]
+        return leased, oldest
 
     async def now_ms(self) -> int:
         """The server's clock, which all deadlines in Redis are on."""

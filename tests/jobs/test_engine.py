@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, Unavailable
 from service.core.ports import Readiness
 from service.core.types import Options, PredictRequest
 from service.jobs.engine import RemoteEngine
 from service.jobs.front import PULSE_S, Front
+from service.jobs.keys import GROUP
 from service.settings import Settings
 from tests.jobs.conftest import Bench, metrics, until
 from tests.jobs.engines import MODEL, Adder, alike, answer, frame
@@ -133,6 +136,38 @@ async def test_a_full_redis_refuses_calls_and_takes_them_again_once_there_is_roo
         admin.delete(bench.keys.front(bench.front.name))  # as if it had been full until the sign of life ran out
         await until(lambda: bool(admin.exists(bench.keys.front(bench.front.name))))
         assert alike(await bench.engine.predict(request(2)), answer(request(2)))
+        admin.close()
+
+
+async def test_to_look_at_a_large_queue_takes_few_round_trips(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sign of life waits for them: each a hundred milliseconds to a Redis far away."""
+    async with bench.work(Adder()):
+        # What is told of a worker, under many names; and an item waiting in each of many sizes.
+        admin, keys = server.client(), bench.keys
+        about = admin.get(keys.model) or b""
+        for k in range(100):
+            admin.zadd(keys.workers, {f"w{k}": 2**53})
+            admin.set(keys.info(f"w{k}"), about)
+            admin.xadd(f"{keys.buckets}:{k}", {"j": "x"})
+            admin.xgroup_create(f"{keys.buckets}:{k}", GROUP, id="0")
+            admin.sadd(keys.buckets, f"{keys.buckets}:{k}")
+        sent: list[object] = []
+        send = AbstractConnection.send_packed_command
+
+        async def counted(self: AbstractConnection, *command: Any, **more: Any) -> None:
+            sent.append(command)
+            await send(self, *command, **more)
+
+        front = Front(bench.settings)
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+        await front._look()
+        monkeypatch.undo()
+        assert (front.snapshot.workers, front.snapshot.leased) == (101, 0)
+        assert len(sent) < 30, sent  # what the worker and the other front end said meanwhile included
+        await front.stop()
+        admin.flushall()
         admin.close()
 
 
