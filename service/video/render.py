@@ -19,6 +19,8 @@ from service.video.plan import Plan
 
 #: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
 UNDER_WAY = 4
+#: Frames and packets of sound behind a prediction that is not ready, at most: a clip may be nearly all sound.
+WAITING = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +45,15 @@ async def render(
     """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
     run = _Run(plan, predict, scene_cuts)
     waiting: deque[asyncio.Future[Shown] | Passed] = deque()
-    reading = iter(items)
+    reading, begun = iter(items), 0
     try:
         while (item := await asyncio.to_thread(_next, reading)) is not None:
             waiting.append(run.begin(item) if isinstance(item, Timed) else item)
-            while sum(isinstance(entry, asyncio.Future) for entry in waiting) > under_way:
-                yield await _done(waiting.popleft())
+            begun += isinstance(item, Timed)
+            while begun > under_way or len(waiting) > WAITING:
+                entry = waiting.popleft()
+                begun -= not isinstance(entry, Passed)
+                yield await _done(entry)
         while waiting:
             yield await _done(waiting.popleft())
     finally:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from service.core.errors import Internal
 from service.core.types import Frame, PredictResult
 from service.video.clip import Item, Passed, VideoError
 from service.video.plan import Ahead, Every, FillLost, Plan
-from service.video.render import UNDER_WAY, Shown, render
+from service.video.render import UNDER_WAY, WAITING, Shown, render
 from tests.video.clips import Held, answer, moving, shifted
 
 
@@ -111,3 +111,21 @@ async def _until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not met():
             await asyncio.sleep(0.005)
+
+
+async def test_much_sound_behind_one_frame_is_not_held() -> None:
+    ahead = 0
+
+    class OneFrame(Held):
+        def __iter__(self) -> Iterator[Item]:
+            nonlocal ahead
+            yield from super().__iter__()
+            for k in range(2000):
+                ahead += 1
+                yield Passed(f"sound {k}", 0)
+
+    found: list[Item | Shown] = []
+    async for item in render(OneFrame(moving(1)), Every(2), shifted):
+        assert ahead - len(found) <= WAITING + 1
+        found.append(item)
+    assert len(found) == 2001
