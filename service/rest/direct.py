@@ -38,6 +38,6 @@ class Shortcut:
         if route is None:
             await self._app(scope, receive, send)
             return
-        scope["route"], scope["path_params"] = route, {}
+        scope.update(route=route, endpoint=route.endpoint, path_params={})
         response = await route.endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
