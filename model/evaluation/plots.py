@@ -35,6 +35,8 @@ def quality_against_cost(lines: list[Line], path: Path) -> None:
     for name, style in styles:
         line = next(line for line in first if line.method == name)
         axes.axhline(line.values["psnr"], linestyle=style, color="grey", label=name)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.08 * (high - low))  # room for the numbers over the points
     axes.set_xlabel("G multiply-adds per frame (routing included, but for full)")
     axes.set_ylabel("PSNR at t+1, dB")
     axes.legend(fontsize=8)
