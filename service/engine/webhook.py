@@ -42,7 +42,7 @@ def body(view: JobView) -> bytes:
 
 
 class Sender:
-    """Sends from threads of its own: a receiver that is slow or gone holds up nothing else of the process."""
+    """Sends from threads of its own: receivers that are slow or gone hold up nothing else of the process."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret

@@ -33,7 +33,7 @@ class HookSender:
         self._rng = random.Random()
 
     async def run(self) -> None:
-        """Until cancelled. A receiver that is slow or gone holds up its own webhooks only."""
+        """Until cancelled. A webhook whose receiver is slow or gone takes one of AT_ONCE places, for seconds."""
         sending: set[asyncio.Task[None]] = set()
         delays = waits(self._rng)
         try:
