@@ -44,14 +44,14 @@ async def test_at_three_times_its_capacity_nothing_is_late_and_every_refusal_say
 
 async def test_mixed_requests_are_answered_rightly_and_leave_no_memory_behind() -> None:
     with service() as running:
-        await mixed.run(running.http, 300, seed=1)
+        await mixed.run(running.http, 500, seed=1)
         before = resident(running.process.pid)
-        outcomes = await mixed.run(running.http, 700, seed=2)
+        outcomes = await mixed.run(running.http, 1500, seed=2)
         grew = resident(running.process.pid) - before
         log = journal.read(running.log)
     print(f"{outcomes.total} mixed requests, {outcomes.left} broken off, grew memory by {grew:.1f} MiB")
     assert outcomes.wrong == []
-    assert outcomes.total == 700
+    assert outcomes.total == 1500
     assert log.errors == []
     assert grew < GROWTH
 
