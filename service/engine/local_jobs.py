@@ -129,16 +129,22 @@ class LocalJobs:
         return kept
 
     def _admit(self, job: NewJob) -> int:
-        """The bytes it will hold, which there is room for."""
+        """The bytes it will hold, for which there is room now."""
         if self._closed:
             raise Unavailable("shutting down", reason="draining", retry_after=5.0)
         most = self._settings.max_queue_items
         if job.items > most:
             raise TooLarge(f"at most {most} predictions fit the queue", field="frames")
-        if sum(k.view.items - k.view.done for k in self._kept.values() if not k.view.state.final) + job.items > most:
+        items = sum(k.view.items - k.view.done for k in self._kept.values() if not k.view.state.final)
+        if items + job.items > most:
             raise QueueFull("the queue holds as many items as it may", retry_after=5.0)
         # Results are kept in this process too, so they count from the start.
-        nbytes, most = _needed(job), self._settings.max_queue_bytes
+        nbytes = _needed(job)
+        self._make_room(nbytes)
+        return nbytes
+
+    def _make_room(self, nbytes: int) -> None:
+        most = self._settings.max_queue_bytes
         if nbytes > most:
             raise TooLarge(f"frames given and predicted would take {nbytes} bytes; at most {most} fit", field="frames")
         while sum(kept.nbytes for kept in self._kept.values()) + nbytes > most:
@@ -149,7 +155,6 @@ class LocalJobs:
                     retry_after=30.0,
                 )
             del self._kept[oldest]
-        return nbytes
 
     def _forget(self) -> None:
         oldest = time.time() - self._settings.job_ttl_s

@@ -100,7 +100,7 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
 
 
 def asked_for(request: Request) -> bool:
-    """Whether the caller of /v1/predict would rather have a job (RFC 7240)."""
+    """Whether the caller would rather have a job than wait (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("prefer"))
     return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))
 

@@ -29,6 +29,7 @@ from service.core.errors import (
 from service.core.types import Options, RouteChoice, RoutePolicy
 from service.parts import Parts
 from service.rest import context
+from service.rest import jobs as later
 from service.rest.video_jobs import VideoJobs
 from service.video import y4m
 from service.video.ask import predictor
@@ -124,7 +125,7 @@ def router(parts: Parts) -> APIRouter:
             await _receive(request, file)
             made = _Conversion(parts, asked, client, file, stack)
             await made.open()
-            if _preferred(request):
+            if later.asked_for(request):
                 job = jobs.begin(client, made.pieces(), made.total, asked.media_type, made.progress, stack.aclose)
                 headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
                 return JSONResponse(job.document(), 202, headers)
@@ -282,9 +283,3 @@ def _containers() -> Any:
     except ImportError:
         raise Unsupported("this server reads and writes y4m only; PyAV is not installed") from None
     return container
-
-
-def _preferred(request: Request) -> bool:
-    """As RFC 7240 says it."""
-    preferences = ",".join(request.headers.getlist("prefer"))
-    return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))

@@ -42,6 +42,11 @@ class VideoJob:
         self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the job is dropped
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def expendable(self) -> bool:
+        """Whether nobody is likely to miss it: it was fetched, or it failed."""
+        return self.taken or self.failure is not None
+
     def document(self) -> dict[str, Any]:
         """As JSON; like other jobs' documents."""
         done = self._progress()
@@ -94,10 +99,10 @@ class VideoJobs:
         """Makes the clip from now on; QueueFull where too many are kept. `close` lets go of what `pieces` holds."""
         self._forget()
         if len(self._jobs) >= MOST:
-            idle = next((kept for kept in self._jobs.values() if kept.taken or kept.failure is not None), None)
-            if idle is None:
+            oldest = next((kept for kept in self._jobs.values() if kept.expendable), None)
+            if oldest is None:
                 raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
-            self._drop(idle)
+            self._drop(oldest)
         job = VideoJob(client, media_type, total, progress, close)
         self._jobs[job.id] = job
         job.task = asyncio.create_task(self._make(job, pieces))

@@ -112,7 +112,7 @@ def test_the_password_of_redis_is_never_printed(address: str, tmp_path: Path) ->
     """Neither while Redis cannot be reached nor where its address makes no sense."""
     url = address.replace("PORT", str(free_port()))
     with service(wait=False, ENGINE="redis", REDIS_URL=url, LOG_LEVEL="debug") as running:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE  # it says so once, after its first try
         while running.process.poll() is None and "redis is away" not in running.output():
             assert time.monotonic() < end, running.output()
             time.sleep(0.1)
