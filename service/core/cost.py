@@ -30,7 +30,7 @@ RESIDUALS, SIZES = 128, 256
 LARGEST_RATIO = 8.0
 #: Learnt rates stay within this factor of the warm-up's, and a size's factor within this factor of 1. Together they
 #: hold every prediction within RATE_BAND * FACTOR_BAND of what the warm-up alone predicts, whatever was measured.
-RATE_BAND, FACTOR_BAND = 4.0, 100.0
+RATE_BAND, FACTOR_BAND = 3.0, 100.0
 
 
 class Bucket(NamedTuple):

@@ -15,7 +15,7 @@ WEIGHTS = (800.0,) * 9
 ROUTING_WEIGHT = 300.0
 SIZES = (Bucket(16, 16, 1.0), Bucket(64, 64, 1.0), Bucket(256, 448, 1.0), Bucket(2304, 4096, 1.0))
 #: Honest batches of every size after which predictions are within a factor of two again.
-RECOVERED_AFTER = 250
+RECOVERED_AFTER = 150
 
 #: The measured seconds of a batch: chance, its number, its size, its blocks and its true seconds.
 Noise = Callable[[random.Random, int, Bucket, int, float], float]
