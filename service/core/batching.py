@@ -7,10 +7,10 @@ timer: `take` answers what is best to run now, and is asked whenever the device 
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from dataclasses import dataclass
 
+from service.core.admission import Admission, Ahead
 from service.core.cost import Bucket, Rung
 from service.core.deadline import CLASSES, deadline_class, urgency
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
@@ -20,16 +20,6 @@ from service.core.lane import Entry, Key, Lane
 RECOVER_AFTER = 50
 #: Withdrawn entries leave husks in the heaps; swept when there are this many and more than live ones.
 HUSKS = 256
-
-
-#: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
-#: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
-CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
-#: One of so many requests that an idle device would refuse by prediction alone is run.
-TRY_EVERY = 16
-#: What is left of that caution whenever the device has nothing more to do: the rush that taught it is over. Without
-#: this, hundreds of requests after a rush would be refused too early.
-CAUTION_AFTER_IDLE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +72,7 @@ class BatchQueue:
         self._wanted = [0.0] * CLASSES
         self._least = [0.0] * CLASSES
         self._free_at = 0.0
-        self._caution = 1.0
-        self._turned_away = 0
+        self._admission = Admission()
         self._caps: dict[Bucket, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -180,7 +169,9 @@ class BatchQueue:
         if lead is None:
             return Take(expired=expired)
         batch, limit, predicted = self._fill(lead, now)
-        self._free_at = now + predicted
+        # What a trial is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
+        self._free_at = now + min([predicted, *(e.deadline - now for e in batch if e.trial is not None)])
+        self._trim()
         return Take(batch, expired, limit, predicted)
 
     def withdraw(self, id: str) -> bool:
@@ -202,9 +193,13 @@ class BatchQueue:
         if not self._running:
             self._free_at = now
             if not self._entries:
-                self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
+                self._admission.idle()
         if batch and (capped := self._caps.get(batch[0].bucket)) and len(batch) >= capped[0]:
             self._recover(batch[0].bucket, *capped)
+
+    def trial_ran(self, entry: Entry, ratio: float) -> None:
+        """A request that was tried took `ratio` times what was predicted; without effect on others."""
+        self._admission.trial_ran(entry, ratio)
 
     def clear(self) -> tuple[Entry, ...]:
         """Everything that waits leaves: what a shutdown answers."""
@@ -233,39 +228,21 @@ class BatchQueue:
             raise QueueFull("too many requests are waiting", retry_after=max(self.work(now), 0.001))
         if entry.deadline <= now:
             raise DeadlineExceeded("the deadline has passed", reason="deadline")
-        finish, idle = self._predicted_finish(entry, now)
-        if finish > entry.deadline and not (idle and self._to_be_tried(entry)):
-            raise DeadlineExceeded(
-                f"it would take about {(finish - now) * 1000:.0f} ms, the deadline is in "
-                f"{(entry.deadline - now) * 1000:.0f} ms",
-                reason="unmeetable",
-                # On an idle device waiting does not help.
-                retry_after=None if idle else max(finish - entry.deadline, 0.001),
-            )
+        self._admission.check(entry, now, self._ahead(entry, now))
 
-    def _to_be_tried(self, entry: Entry) -> bool:
-        # Else one wrong measurement could refuse a size for ever, since refused work is never measured. The prediction
-        # itself stays as it is, else who asks for the impossible could spoil it for others.
-        self._turned_away = (self._turned_away + 1) % TRY_EVERY
-        entry.trial = not self._turned_away
-        return entry.trial
-
-    def _predicted_finish(self, entry: Entry, now: float) -> tuple[float, bool]:
-        """When it would be answered if nothing more urgent came, and whether nothing is ahead of it."""
-        own = entry.least + self.overhead * entry.steps
-        start = max(now, self._free_at if self._running else now)
-        ahead = sum(self._least[: entry.group + 1])
-        if ahead <= 0.0 or not self._entries:
-            # Nobody waits whom it could make late: the odds are its own to take.
-            return start + own, not self._running
-        # Clients take turns, so no more than as much again is ahead for each of them.
+    def _ahead(self, entry: Entry, now: float) -> Ahead:
         client = self._clients.get(entry.client)
-        mine = entry.least + (client.work if client else 0.0)
-        ahead = min(ahead, mine * (len(self._clients) + 1))
-        batches = self.overhead * (1 + len(self._entries) // self._most())
-        work = (ahead + batches) * self._caution + own
-        # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
-        return start + work + self.margin * math.sqrt((start - now + work) * own), False
+        return Ahead(
+            start=max(now, self._free_at if self._running else now),
+            busy=bool(self._running),
+            waiting=len(self._entries),
+            batches=1 + len(self._entries) // self._most(),
+            work=sum(self._least[: entry.group + 1]),
+            client_work=client.work if client else 0.0,
+            clients=len(self._clients),
+            overhead=self.overhead,
+            margin=self.margin,
+        )
 
     # --- filling --------------------------------------------------------------------------------------------------
 
@@ -292,7 +269,7 @@ class BatchQueue:
                 self._leave(entry)
                 self._running[entry.id] = entry
                 entry.chosen = rung
-                self._caution = max(1.0, self._caution * CAUTION_DOWN)
+                self._admission.ran()
                 batch.append(entry)
                 total, steps, earliest = total + rung.cost, longest, due
             if limit != "empty":
@@ -337,7 +314,7 @@ class BatchQueue:
     # --- keeping ----------------------------------------------------------------------------------------------------
 
     def _latest_start(self, entry: Entry) -> float:
-        if entry.trial:
+        if entry.trial is not None:
             return entry.deadline
         return entry.deadline - entry.least - self.overhead * entry.steps
 
@@ -358,15 +335,28 @@ class BatchQueue:
             if not entry.waiting:
                 continue
             latest = self._latest_start(entry)  # its route or the overhead may have changed since
+            if latest < now and self._is_tried_late(entry, now):
+                latest = self._latest_start(entry)
             if latest < now:
                 self._leave(entry)
                 self._release(entry)
                 expired.append(entry)
-                self._caution = min(CAUTION_MOST, self._caution * CAUTION_UP)
+                self._admission.expired()
             else:
                 heapq.heappush(self._latest, Key(latest, entry.seq, entry))
         self._husks += len(expired)
         return tuple(expired)
+
+    def _is_tried_late(self, entry: Entry, now: float) -> bool:
+        """Whether it runs after all, though by what is known now it cannot be in time."""
+        if entry.trial is not None:
+            return False
+        self._count(entry, -1)  # by its cost until now, which a trial's limit changes
+        is_tried = self._admission.tried_late(entry, now, self.overhead)
+        self._count(entry, 1)
+        if is_tried and not entry.routed:
+            self._unrouted.setdefault(entry.bucket, deque()).append(entry)  # `unrouted` may have left it to `take`
+        return is_tried
 
     def _leave(self, entry: Entry) -> None:
         entry.waiting = False
@@ -386,6 +376,16 @@ class BatchQueue:
         self._wanted[entry.group] += sign * entry.wanted
         self._least[entry.group] += sign * entry.least
         self._clients[entry.client].work += sign * entry.least
+
+    def _trim(self) -> None:
+        """Drop the taken from the heaps that only look at their heads: one of infinite deadline never gets there."""
+        most = 2 * len(self._entries) + HUSKS
+        if len(self._latest) > most:
+            self._latest = [Key(self._latest_start(entry), entry.seq, entry) for entry in self._entries.values()]
+            heapq.heapify(self._latest)
+        if len(self._urgent) > most:
+            self._urgent = [key for key in self._urgent if key[3].waiting]
+            heapq.heapify(self._urgent)
 
     def _sweep(self) -> None:
         if self._husks <= max(HUSKS, len(self._entries)):

@@ -28,6 +28,9 @@ USAGE_MEMORY = 200.0
 RESIDUALS, SIZES = 128, 256
 #: One observation moves a coefficient at most by this factor: a suspended process is no evidence.
 LARGEST_RATIO = 8.0
+#: Learnt rates stay within this factor of the warm-up's, and a size's factor within this factor of 1. Together they
+#: hold every prediction within RATE_BAND * FACTOR_BAND of what the warm-up alone predicts, whatever was measured.
+RATE_BAND, FACTOR_BAND = 3.0, 100.0
 
 
 class Bucket(NamedTuple):
@@ -111,11 +114,14 @@ class CostModel:
     factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
     _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
     _margin: float = 0.0
+    _fitted: bool = False  #: whether anything was measured yet: the first measurement replaces FIRST_GUESS
+    _bands: tuple[tuple[float, float], ...] = ()  #: lowest and highest rate of a pass, of routing, of each block
 
     def __post_init__(self) -> None:
         self.routed = self.routing_weight * FIRST_GUESS
         self.blocks = [weight * FIRST_GUESS for weight in self.block_weights]
         self.usage = [0.5] * len(self.block_weights)
+        self._bands = self._bands_around_rates()
 
     @property
     def margin(self) -> float:
@@ -123,16 +129,22 @@ class CostModel:
         return self._margin
 
     def fit(self, table: Sequence[Measured]) -> None:
-        """Start from measurements: least squares over four rates, none negative, then each size's factor."""
+        """Start from measurements: least squares over four rates, none negative, then each size's factor.
+
+        Rows whose seconds are not finite and positive are left out.
+        """
+        table = [m for m in table if _is_time(m.seconds)]
         if not table:
             return
         rows = [[m.load.passes, m.load.pixels, m.load.routed, self._weighted(m.load)] for m in table]
         # Relative errors count, not absolute ones: otherwise the largest size alone decides.
         scale = 1.0 / np.maximum([m.seconds for m in table], 1e-9)
         self.passes, self.pixel, routed, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
+        # Where no cost of blocks shows, they are taken for no dearer than what was measured with them.
+        rate = rate or min([FIRST_GUESS, *(m.seconds / row[3] for m, row in zip(table, rows, strict=True) if row[3])])
         self.routed = routed or self.routing_weight * rate
-        if rate:
-            self.blocks = [weight * rate for weight in self.block_weights]
+        self.blocks = [weight * rate for weight in self.block_weights]
+        self._fitted, self._bands = True, self._bands_around_rates()
         for m in table:
             self.observe(m.bucket, m.load, m.seconds)
         self._ratios.clear()
@@ -175,25 +187,57 @@ class CostModel:
         for i, runs in enumerate(route):
             self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY
 
-    def observe(self, bucket: Bucket, load: Load, seconds: float) -> float:
-        """A batch took `seconds`; answers the ratio of measured to predicted time, and learns from it."""
+    def observe(self, bucket: Bucket, load: Load, seconds: float, *, trial: bool = False) -> float:
+        """Learn from a batch that took `seconds`; return the ratio of measured to predicted time.
+
+        A `trial` was run because its prediction refused it: what it took corrects its size's factor in full.
+        Seconds that are not finite and positive teach nothing and return 1.
+        """
         passes, own = self.passes * load.passes, self._own(bucket, load)
         predicted = passes + own
-        if predicted <= 0 or seconds <= 0:
+        if predicted <= 0 or not _is_time(seconds):
             return 1.0
         ratio = seconds / predicted
+        if not self._fitted:
+            self._replace_guess(ratio)
+            return ratio
         self._ratios.append(ratio)
         self._margin = min(1.0, max(0.0, _quantile(self._ratios, 0.95) - 1.0))
-        step = min(max(ratio, 1 / LARGEST_RATIO), LARGEST_RATIO)
-        known = bucket in self.factors
-        # Each part answers for the error in proportion to its share of the prediction.
-        self._set_factor(bucket, self._factor(bucket) * step ** ((SIZE_RATE if known else 1.0) * own / predicted))
-        self.passes *= step ** (SIZE_RATE * passes / predicted)
-        if own > 0:
-            for i, pixels in enumerate(load.blocks):
-                self.blocks[i] *= step ** (SHARED_RATE * self.blocks[i] * pixels / own)
-            self.routed *= step ** (SHARED_RATE * self.routed * load.routed / own)
+        self._correct(bucket, load, passes / predicted, own / predicted, ratio, trial=trial)
         return ratio
+
+    def _correct(
+        self, bucket: Bucket, load: Load, passes_share: float, own_share: float, ratio: float, *, trial: bool
+    ) -> None:
+        step = _clamp(ratio, 1 / LARGEST_RATIO, LARGEST_RATIO)
+        factor = self._factor(bucket)
+        rate = 1.0 if trial or bucket not in self.factors else SIZE_RATE
+        self._set_factor(bucket, _clamp(factor * step ** (rate * own_share), 1 / FACTOR_BAND, FACTOR_BAND))
+        passes_band, routed_band, *block_bands = self._bands
+        self.passes = _clamp(self.passes * step ** (SIZE_RATE * passes_share), *passes_band)
+        # Each rate answers for the error by its share of the sum before the size's factor, so that the exponents
+        # add up to SHARED_RATE at most. Divided by the corrected sum they would grow as factors shrink, and diverge.
+        uncorrected = self.pixel * load.pixels + self.routed * load.routed
+        uncorrected += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        if uncorrected <= 0:
+            return
+        exponent = SHARED_RATE / uncorrected
+        for i, (pixels, band) in enumerate(zip(load.blocks, block_bands, strict=True)):
+            self.blocks[i] = _clamp(self.blocks[i] * step ** (exponent * self.blocks[i] * pixels), *band)
+        self.routed = _clamp(self.routed * step ** (exponent * self.routed * load.routed), *routed_band)
+
+    def _replace_guess(self, ratio: float) -> None:
+        """Scale all rates by the first measurement's `ratio`: nothing was fitted, so there is nothing to keep."""
+        self.passes, self.pixel, self.routed = self.passes * ratio, self.pixel * ratio, self.routed * ratio
+        self.blocks = [rate * ratio for rate in self.blocks]
+        self._fitted, self._bands = True, self._bands_around_rates()
+
+    def _bands_around_rates(self) -> tuple[tuple[float, float], ...]:
+        # A fit may give routing next to nothing: its band reaches to what its multiply-adds would cost as well.
+        weighed = self.routing_weight * sum(self.blocks) / max(sum(self.block_weights), 1e-9)
+        low, high = min(self.routed, weighed), max(self.routed, weighed)
+        around = [(self.passes, self.passes), (low, high), *zip(self.blocks, self.blocks, strict=True)]
+        return tuple((lowest / RATE_BAND, highest * RATE_BAND) for lowest, highest in around)
 
     def _own(self, bucket: Bucket, load: Load) -> float:
         blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
@@ -214,6 +258,14 @@ class CostModel:
         self.factors.move_to_end(bucket)
         if len(self.factors) > SIZES:
             self.factors.popitem(last=False)
+
+
+def _is_time(seconds: float) -> bool:
+    return 0.0 < seconds < math.inf  # false for nan, too
+
+
+def _clamp(value: float, lowest: float, highest: float) -> float:
+    return min(max(value, lowest), highest)
 
 
 def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,17 +30,19 @@ class Entry:
     seq: int = 0
     group: int = 0  #: its deadline class
     waiting: bool = False
-    trial: bool = False  #: runs whatever its prediction says, so that the prediction is measured
+    #: Set where it runs whatever its prediction says, so that the prediction is measured: its `admission.Kind`.
+    trial: tuple[Bucket, int, int] | None = None
+    cost_limit: float = math.inf  #: seconds it may be taken for: what a trial is predicted to cost is in doubt
 
     @property
     def wanted(self) -> float:
         """Seconds of its dearest rung."""
-        return self.rungs[0].cost
+        return min(self.rungs[0].cost, self.cost_limit)
 
     @property
     def least(self) -> float:
         """Seconds of its cheapest rung."""
-        return self.rungs[-1].cost
+        return min(self.rungs[-1].cost, self.cost_limit)
 
 
 class Key(NamedTuple):

@@ -34,10 +34,15 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None."""
+    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None.
+
+    `refusing_seconds`: for how long an idle device has refused by prediction alone and answered nothing. It stays
+    ready meanwhile, since what it refuses is tried, too.
+    """
 
     ready: bool
     reason: str | None = None
+    refusing_seconds: float = 0.0
 
 
 class Engine(Protocol):

@@ -36,6 +36,7 @@ HUNG_FACTOR = 10.0
 #: Seconds that the device thread gets to finish what it does when all is over.
 JOIN_S = 5.0
 
+REFUSING = "For how long an idle device has refused all by prediction alone and answered none; 0 once it answers."
 MESSAGES = {
     "starting": "the service is starting",
     "draining": "the service is shutting down",
@@ -85,6 +86,8 @@ class Batcher:
         self._info: ModelInfo | None = None
         self._start_seconds = RETRY_SOON
         self._watch: asyncio.TimerHandle | None = None
+        #: When the first and the last request were refused by prediction alone since one was answered; None: none was.
+        self._refusing: tuple[float, float] | None = None
 
     # --- Engine ---------------------------------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class Batcher:
 
     def readiness(self) -> Readiness:
         """Whether new work is taken."""
-        return Readiness(self._reason is None, self._reason)
+        return Readiness(self._reason is None, self._reason, self._refusing_seconds())
 
     def model(self) -> ModelInfo:
         """What is served; Unavailable before `start` is done."""
@@ -172,6 +175,7 @@ class Batcher:
             "reason": self._reason,
             "queue": {"items": items, "bytes": nbytes, "oldest_age_seconds": age, "predicted_work_seconds": work},
             "inflight": inflight,
+            "refusing_seconds": self._refusing_seconds(),
             "waiting": {f"{b.height}x{b.width}@{b.scale:g}": count for b, count in self._line.sizes().items()},
             "cost": None
             if cost is None
@@ -230,6 +234,13 @@ class Batcher:
         self._metrics.rejected(refused.reason or refused.code, self._label(request))
         if isinstance(refused, DeadlineExceeded):
             self._metrics.deadline_missed("admit")
+            if refused.reason == "unmeetable" and refused.retry_after is None:  # by an idle device
+                now = self._clock()
+                self._refusing = (self._refusing[0] if self._refusing else now, now)
+
+    def _refusing_seconds(self) -> float:
+        """For how long an idle device has refused by prediction alone and answered nothing; 0: it has not."""
+        return self._refusing[1] - self._refusing[0] if self._refusing else 0.0
 
     def _too_late(self, pending: Pending) -> None:
         if pending.future.done():
@@ -248,6 +259,7 @@ class Batcher:
             if isinstance(answer, ServiceError):
                 pending.future.set_exception(answer)
             else:
+                self._refusing = None
                 pending.future.set_result(answer)
         self._line.forget(pending for pending, _ in answers)
         self._settle()
@@ -321,6 +333,7 @@ class Batcher:
             ("queue_oldest_age_seconds", "How long the oldest waits.", {}, age),
             ("inflight_requests", "Requests waiting or running.", {}, inflight),
             ("predicted_work_seconds", "Predicted time until all that is in flight is done.", {}, work),
+            ("refusing_seconds", REFUSING, {}, self._refusing_seconds()),
         )
 
     @staticmethod

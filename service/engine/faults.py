@@ -15,19 +15,45 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Words of errors after which a CUDA context answers nothing but errors: only a new process helps.
+#: Words with which a GPU's runtime begins its errors; torch.AcceleratorError is its type, where torch has it.
+RUNTIME = ("cuda error:", "hip error:", "xpu error:")
+#: What such an error says when the call was wrong and the device is not: later calls work.
+HARMLESS = (
+    "invalid argument",
+    "invalid configuration argument",
+    "invalid device function",
+    "invalid resource handle",
+    "no kernel image is available",
+    "not supported",
+    "not permitted when stream is capturing",
+    "operation would make the legacy stream depend on",
+    "operation failed due to a previous error during capture",
+    "too many resources requested for launch",
+    "cublas_status_invalid_value",
+    "cublas_status_not_initialized",
+)
+#: Words of errors after which a context answers nothing but errors, whatever their type: only a new process helps.
 STICKY = (
     "illegal memory access",
     "device-side assert",
     "misaligned address",
+    "global/shared address space",
     "unspecified launch failure",
     "device kernel image is invalid",
     "uncorrectable ecc",
-    "cuda error: unknown error",
     "gpu has fallen off the bus",
+    "status_execution_failed",  # of CUBLAS, CUDNN, CUSOLVER and the others
+    "status_internal_error",
+    "status_mapping_error",
 )
+#: Words of the errors by which a device's allocation fails outside torch's own allocator.
+DEVICE_MEMORY = ("out of memory", "status_alloc_failed", "memory allocation failure")
 #: Words of the errors by which a CPU allocation fails; torch has no type for it.
 CPU_MEMORY = ("can't allocate memory", "not enough memory")
+#: The types of a GPU runtime's errors; older torch raises plain RuntimeErrors, told by their words.
+ACCELERATOR_ERRORS: tuple[type[BaseException], ...] = tuple(
+    kind for kind in (getattr(torch, "AcceleratorError", None),) if kind is not None
+)
 #: Seconds a caller should wait when even its own request alone did not fit the device's memory.
 MEMORY_RETRY = 1.0
 
@@ -45,12 +71,24 @@ class DeviceLost(Exception):
 
 
 def classify(error: BaseException) -> Fault:
-    """What to do about it. Unknown errors are taken for an item's: bisecting finds out at little cost."""
+    """Tell what is wrong by the error's type and words.
+
+    Errors of a GPU's runtime are the device's unless they are known to be harmless. Those that nothing is known of are
+    taken for an item's: bisecting finds out at little cost, and `engine.selftest` tests a device that goes on failing.
+    """
     text = str(error).lower()
-    if isinstance(error, DeviceLost) or any(words in text for words in STICKY):
+    # "out of memory" is an item's own word, too: only of a runtime's error does it tell of memory.
+    is_runtime = isinstance(error, ACCELERATOR_ERRORS) or any(words in text for words in RUNTIME)
+    if isinstance(error, DeviceLost):
         return Fault.DEVICE
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in text for words in CPU_MEMORY):
         return Fault.MEMORY
+    if (is_runtime or "_status_" in text) and any(words in text for words in DEVICE_MEMORY):
+        return Fault.MEMORY
+    if any(words in text for words in STICKY):
+        return Fault.DEVICE
+    if is_runtime and not any(words in text for words in HARMLESS):
+        return Fault.DEVICE
     return Fault.ITEM
 
 

@@ -152,6 +152,12 @@ class Line:
         with self._work:
             self._learned()
 
+    def trial_ran(self, batch: Iterable[Pending], ratio: float) -> None:
+        """Tell the queue how a batch compared with its prediction: those of it that were tried proved or refuted it."""
+        with self._work:
+            for pending in batch:
+                self.queue.trial_ran(pending.entry, ratio)
+
     def drop(self, failed: Iterable[Pending]) -> None:
         """Their routes could not be chosen; they leave without running."""
         with self._work:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from service.core.cold import ColdRuns
 from service.core.cost import Bucket, CostModel
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.ports import ModelInfo
@@ -16,6 +17,7 @@ from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step,
 from service.engine.device import Choice, Device, Ran, Work
 from service.engine.faults import isolate
 from service.engine.line import Line, Pending, Turn
+from service.engine.selftest import SMALLEST, DeviceHealth
 from service.metrics import Metrics, Stage, size_class
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ Answers = list[tuple[Pending, PredictResult | ServiceError]]
 
 #: Decisions kept for /debug/batcher.
 DECISIONS = 32
+#: First runs of a size and number of rows that are slower than all later ones: a GPU's second one records its calls.
+COLD_RUNS_CPU, COLD_RUNS_GPU = 1, 2
 #: The device's memory is asked for at most this often, seconds.
 MEMORY_EVERY = 1.0
 
@@ -68,6 +72,8 @@ class Worker:
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._device: Device
         self._cost: CostModel
+        self._cold: ColdRuns
+        self._health: DeviceHealth
         self._memory_at = float("-inf")
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
         #: (since, predicted seconds) while the device works; `since` moves on with every step and every retry.
@@ -86,7 +92,11 @@ class Worker:
         try:
             self._device = self._build()
             self._cost = CostModel(self._device.weights_of_blocks, self._device.weight_of_routing)
-            self._cost.fit(self._device.warm_up(self._sizes))
+            table = self._device.warm_up(self._sizes)
+            self._cost.fit(table)
+            self._cold = ColdRuns(COLD_RUNS_CPU if self._device.info.device == "cpu" else COLD_RUNS_GPU)
+            self._cold.warmed_up(table)
+            self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
             self._line.cost = self._cost
             self._line.queue.together = self._device.rows
             self._line.done((), self._clock())  # hands the queue the first coefficients
@@ -147,6 +157,7 @@ class Worker:
             self._line.drop([pending for pending, _ in failed])
             self._isolated(len(arrivals), [error for _, error in failed])
             self._reports.answered(failed)
+            self._note(failed)
 
     # --- batches --------------------------------------------------------------------------------------------------
 
@@ -155,11 +166,7 @@ class Worker:
         ran: list[tuple[Ran, float]] = []
         answers = self._run_batch(turn, ran)
         bucket, took = turn.batch[0].entry.bucket, self._clock() - begun
-        predicted = None
-        # Without retries it ran once, and what that took tells how good the prediction was.
-        if len(ran) == 1:
-            done, seconds = ran[0]
-            predicted = seconds / self._cost.observe(bucket, done.load, seconds)
+        predicted = self._learn(turn, bucket, ran)
         label = size_class(bucket.height, bucket.width)
         self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
         self._line.learned()
@@ -167,6 +174,30 @@ class Worker:
             Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
         )
         self._reports.answered(answers)  # after the batch is on record, so that whoever has an answer can look it up
+        self._note(answers)
+
+    def _note(self, answers: Answers) -> None:
+        self.busy = (self._clock(), 0.0)  # a device that is put to the test may hang, too
+        try:
+            self._health.note(answer for _, answer in answers)
+        finally:
+            self.busy = None
+
+    def _learn(self, turn: Turn, bucket: Bucket, ran: Sequence[tuple[Ran, float]]) -> float | None:
+        """Teach the cost model what the batch took; return the seconds predicted for it, None if it proves nothing.
+
+        Without retries it ran once, and what that took tells how good the prediction was; a first run does not.
+        """
+        if len(ran) != 1:
+            return None
+        (done, seconds) = ran[0]
+        if self._cold.is_cold(bucket, len(done.outcomes)):
+            return None
+        trial = any(pending.entry.trial is not None for pending in turn.batch)
+        ratio = self._cost.observe(bucket, done.load, seconds, trial=trial)
+        if trial:
+            self._line.trial_ran(turn.batch, ratio)
+        return seconds / ratio
 
     def _run_batch(self, turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
         begun, bucket = self._clock(), turn.batch[0].entry.bucket

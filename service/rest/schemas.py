@@ -67,3 +67,6 @@ class Health(BaseModel):
 
     status: str = Field(examples=["ready"])
     reason: str | None = Field(None, description="starting, draining, device_lost or queue_lost.")
+    refusing_seconds: float = Field(
+        0.0, description="For how long an idle device has refused all by prediction alone and answered nothing."
+    )

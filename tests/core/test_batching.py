@@ -7,7 +7,8 @@ import itertools
 
 import pytest
 
-from service.core.batching import HUSKS, RECOVER_AFTER, TRY_EVERY, BatchQueue, Limits
+from service.core.admission import BUSY_TRIAL_S, MOST_REFUSED
+from service.core.batching import HUSKS, RECOVER_AFTER, BatchQueue, Limits
 from service.core.cost import Bucket, Rung
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.lane import Entry
@@ -335,34 +336,105 @@ def test_on_an_idle_device_waiting_would_not_help_and_is_not_advised() -> None:
     assert (refused.value.reason, refused.value.retry_after) == ("unmeetable", None)
 
 
-def test_on_an_idle_device_one_of_sixteen_refusals_is_tried_so_that_its_prediction_is_measured() -> None:
-    waiting, refused = queue(), 0
-    while not len(waiting):
-        hopeless = entry("hopeless", deadline=1.0, costs=(2.0,))
-        try:
-            waiting.put(hopeless, 0.0)
-        except DeadlineExceeded:
-            refused += 1
-    assert refused == TRY_EVERY - 1
-    take = waiting.take(0.5)
-    assert (ids(take.batch), take.expired) == (["hopeless"], ())
+def is_admitted(waiting: BatchQueue, request: Entry, now: float = 0.0) -> bool:
+    with contextlib.suppress(DeadlineExceeded):
+        waiting.put(request, now)
+        return True
+    return False
+
+
+def outcomes(waiting: BatchQueue, requests: int, ratio: float) -> str:
+    """T for each request that an idle device tried, - for each refused; a trial takes `ratio` times its cost."""
+    letters = ""
+    for _ in range(requests):
+        request = entry("hopeless", deadline=1.0, costs=(2.0,))
+        if not is_admitted(waiting, request):
+            letters += "-"
+            continue
+        take = waiting.take(0.5)
+        assert (ids(take.batch), take.expired) == (["hopeless"], ())
+        waiting.trial_ran(request, ratio)
+        waiting.done(take.batch, 0.6)
+        letters += "T"
+    return letters
+
+
+def test_on_an_idle_device_refusals_are_tried_less_often_while_they_prove_right() -> None:
+    assert outcomes(queue(), 20, ratio=1.0) == "-T" + "--T" + "----T" * 3
+    assert MOST_REFUSED == 4
+
+
+def test_once_a_trial_proves_a_prediction_wrong_nothing_of_its_size_is_refused_until_it_is_right() -> None:
+    waiting = queue()
+    assert outcomes(waiting, 8, ratio=1.0) == "-T--T---"
+    assert outcomes(waiting, 6, ratio=0.2) == "-TTTTT"
+    assert outcomes(waiting, 6, ratio=1.0) == "T----T"
+
+
+def test_callers_who_ask_for_the_impossible_do_not_use_up_the_trials_of_others() -> None:
+    waiting, tried = queue(), 0
+    for _ in range(20):
+        impossible, possible = entry(deadline=0.001, costs=(2.0,)), entry(deadline=1.0, costs=(2.0,))
+        for request in (impossible, possible):
+            if is_admitted(waiting, request):
+                waiting.take(0.0)
+                waiting.trial_ran(request, 1.0)
+                waiting.done((request,), 0.0)
+                tried += request is possible
+    assert tried >= 20 // (MOST_REFUSED + 1)
 
 
 def test_what_is_tried_does_not_run_after_its_deadline() -> None:
     waiting = queue()
-    for _ in range(TRY_EVERY):
-        with contextlib.suppress(DeadlineExceeded):
-            waiting.put(entry("hopeless", deadline=1.0, costs=(2.0,)), 0.0)
+    assert [is_admitted(waiting, entry("hopeless", deadline=1.0, costs=(2.0,))) for _ in range(2)] == [False, True]
     assert ids(waiting.take(1.1).expired) == ["hopeless"]
 
 
-def test_a_busy_device_tries_nothing() -> None:
+def test_while_a_trial_runs_others_are_not_refused_for_what_it_was_thought_to_cost() -> None:
+    waiting = queue()
+    for _ in range(2):
+        is_admitted(waiting, entry("doubted", deadline=1.0, costs=(1e6,)))
+    waiting.take(0.0)
+    assert is_admitted(waiting, entry(deadline=2.0, costs=(0.5,)))
+
+
+def test_a_busy_device_tries_one_request_in_ten_seconds() -> None:
+    """So that a size whose requests always find it busy with another is not refused for ever."""
     waiting = queue(entry(costs=(0.5,)))
     waiting.take(0.0)
-    for _ in range(3 * TRY_EVERY):
-        with pytest.raises(DeadlineExceeded):
-            waiting.put(entry(deadline=1.0, costs=(2.0,)), 0.0)
-    assert len(waiting) == 0
+    assert not any(is_admitted(waiting, entry(deadline=1.0, costs=(2.0,))) for _ in range(50))
+    now = BUSY_TRIAL_S
+    tried = [is_admitted(waiting, entry(deadline=now + 1.0, costs=(2.0,)), now) for _ in range(50)]
+    assert tried == [True] + [False] * 49
+
+
+def test_what_becomes_too_dear_as_it_waits_is_tried_as_well() -> None:
+    """Admitted by what routes usually cost, priced by its own: by that alone it would expire each time, unmeasured."""
+    waiting, ran = queue(), 0
+    for _ in range(10):
+        request = entry("own route", deadline=1.0, costs=(0.9,), routed=False)
+        waiting.put(request, 0.0)
+        waiting.price(*waiting.unrouted(0.0), (Rung(2.0, (True,) * 9),))
+        take = waiting.take(0.0)
+        assert ids(take.batch + take.expired) == ["own route"]
+        ran += len(take.batch)
+        waiting.done(take.batch, 0.1)
+    assert ran == 5
+
+
+@pytest.mark.parametrize("together", [1, 8])
+def test_what_ran_leaves_nothing_behind_however_late_its_deadline(together: int) -> None:
+    waiting = queue()
+    waiting.together = together
+    for number in range(20 * HUSKS):
+        waiting.put(
+            entry(deadline=float("inf"), routed=number % 2 == 0, priority=list(Priority)[number % 2]), float(number)
+        )
+        for request in waiting.unrouted(float(number)):
+            waiting.price(request, (Rung(0.01, (True,) * 9),))
+        if number % together == 0:
+            waiting.done(waiting.take(float(number)).batch, float(number))
+    assert max(len(waiting._latest), len(waiting._urgent)) <= 2 * len(waiting) + HUSKS + 1
 
 
 def test_a_deadline_that_has_passed_is_refused_as_such() -> None:

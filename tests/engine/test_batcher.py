@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.core.batching import TRY_EVERY
 from service.core.cost import Bucket, Load, Measured
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
+from service.core.ports import Readiness
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
 from service.engine.device import Work
 from service.metrics import Metrics
@@ -301,16 +301,51 @@ async def test_a_wrong_prediction_does_not_refuse_for_ever_and_the_impossible_sp
                 return False
             return True
 
-        refused = 0
-        while not await ask(60):
-            refused += 1
-            assert refused < TRY_EVERY, "it is refused for ever"
+        assert [await ask(60), await ask(60)] == [False, True], "the first is refused, the second tried"
         cost = batcher._line.cost
         believed = copy.deepcopy(cost)
-        for _ in range(TRY_EVERY - 1):
-            assert not await ask(1)
+        assert not await ask(1e-5)
+        assert cost == believed, "who asked for less time than it takes spoiled it for others"
+        assert all([await ask(1) for _ in range(20)]), "what is proved wrong refuses no more"
+
+
+async def test_the_first_run_of_a_size_teaches_nothing_and_the_second_does() -> None:
+    """It compiles and allocates: learnt from, a slow one had the size refused dozens of times."""
+    device, metrics = Rigged(), Metrics(CollectorRegistry())
+    async with batching(device, metrics=metrics) as batcher:
+        cost, warmed_up = batcher._line.cost, Bucket.of(32, 48)
+        assert cost is not None
+        believed = copy.deepcopy(cost)
+        device.before_run = lambda works: time.sleep(0.3)
+        await batcher.predict(request(1, 64, 96, options=Options(FULL)))
         assert cost == believed
-        assert await ask(60), "who asked for less time than it takes spoiled it for others"
+        assert count(metrics, "cost_model_error_ratio_count", bucket="le_512x512") == 0
+        device.before_run = lambda works: None
+        await batcher.predict(request(1, 64, 96, options=Options(FULL)))
+        assert list(cost.factors) == [warmed_up, Bucket.of(64, 96)]
+        await batcher.predict(request(1, options=Options(FULL)))  # a size that was warmed up has no first run
+        assert count(metrics, "cost_model_error_ratio_count", bucket="le_512x512") == 2
+
+
+async def test_an_idle_device_that_only_refuses_says_since_when_and_stays_ready() -> None:
+    device, metrics = Rigged(), Metrics(CollectorRegistry())
+    device.table = table(per_block=10.0)  # nine blocks: 90 s, which is wrong
+    async with batching(device, metrics=metrics) as batcher:
+        assert batcher.readiness() == Readiness(True)
+        for seconds in (2, 20):  # of unlike classes, so that neither is tried
+            await refusal(
+                asyncio.create_task(
+                    batcher.predict(request(1, deadline=time.monotonic() + seconds, options=Options(FULL)))
+                )
+            )
+            await asyncio.sleep(0.01)
+        state = batcher.readiness()
+        assert state.ready
+        assert state.refusing_seconds >= 0.01
+        assert batcher.debug()["refusing_seconds"] == state.refusing_seconds == count(metrics, "refusing_seconds")
+        await batcher.predict(request(1, deadline=time.monotonic() + 200, options=Options(FULL)))
+        assert batcher.readiness() == Readiness(True)
+        assert count(metrics, "refusing_seconds") == 0
 
 
 async def test_an_adaptive_request_with_time_gets_every_block() -> None:

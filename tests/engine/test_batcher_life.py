@@ -116,6 +116,93 @@ async def test_a_sticky_device_error_fails_what_is_in_flight_and_asks_for_a_new_
     assert count(metrics, "ready") == 0
 
 
+async def ended(batcher: Batcher, id: str) -> str:
+    """How a request ended: "ok", or its error's reason or code."""
+    try:
+        await batcher.predict(request(1, id=id))
+    except ServiceError as error:
+        return error.reason or error.code
+    return "ok"
+
+
+@pytest.mark.parametrize("options", [Options(), Options(quality=Quality.ADAPTIVE)])
+async def test_a_device_broken_in_a_way_that_nothing_names_is_lost_after_three_failures(options: Options) -> None:
+    """It was ready for ever and failed each request."""
+    device, told = Rigged(), list[BaseException]()
+
+    def fail(works: Sequence[object]) -> None:
+        raise RuntimeError("an error that no release of the driver has yet")
+
+    device.before_run = device.before_routes = fail
+    async with batching(device, on_fatal=told.append) as batcher:
+        outcomes = []
+        for number in range(20):
+            try:
+                await batcher.predict(request(number, options=options))
+            except ServiceError as error:
+                outcomes.append(error.reason or error.code)
+            if len(outcomes) == 3:
+                await until(lambda: not batcher.readiness().ready)
+        assert batcher.readiness() == Readiness(False, "device_lost")
+    assert outcomes == ["internal"] * 3 + ["device_lost"] * 17
+    assert len(told) == 1
+
+
+async def test_a_device_whose_answers_are_never_finite_is_lost() -> None:
+    device = Rigged()
+    for parameter in device.real._network.parameters():  # type: ignore[attr-defined]
+        parameter.fill_(float("nan"))
+    device.table = []
+    async with batching(device) as batcher:
+        assert [await ended(batcher, f"{number}") for number in range(3)] == ["internal"] * 3
+        await until(lambda: batcher.readiness() == Readiness(False, "device_lost"))
+
+
+async def test_a_device_that_passes_its_test_goes_on_however_many_requests_fail() -> None:
+    device, told = Rigged(), list[BaseException]()
+
+    def fail(works: Sequence[Work]) -> None:
+        if any(work.request.id.startswith("bad") for work in works):
+            raise RuntimeError("a frame that nobody can predict")
+
+    device.before_run = fail
+    async with batching(device, on_fatal=told.append) as batcher:
+        assert [await ended(batcher, f"bad {number}") for number in range(10)] == ["internal"] * 10
+        assert await ended(batcher, "good") == "ok"
+        assert batcher.readiness() == Readiness(True)
+    assert told == []
+    assert device.ran.count("self-test") == 3
+
+
+async def test_a_success_between_failures_spares_the_device_its_test() -> None:
+    device = Rigged()
+
+    def fail(works: Sequence[Work]) -> None:
+        if any(work.request.id.startswith("bad") for work in works):
+            raise RuntimeError("a frame that nobody can predict")
+
+    device.before_run = fail
+    async with batching(device) as batcher:
+        ids = ["bad", "bad", "good"] * 4
+        assert [await ended(batcher, id) for id in ids] == ["internal", "internal", "ok"] * 4
+    assert "self-test" not in device.ran
+
+
+async def test_a_device_without_memory_for_its_test_is_not_lost() -> None:
+    device = Rigged()
+
+    def fail(works: Sequence[Work]) -> None:
+        if works[0].request.id == "self-test":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if works[0].request.id == "bad":
+            raise RuntimeError("a frame that nobody can predict")
+
+    device.before_run = fail
+    async with batching(device) as batcher:
+        assert [await ended(batcher, "bad") for _ in range(4)] == ["internal"] * 4
+        assert await ended(batcher, "good") == "ok"
+
+
 async def test_a_hung_device_is_noticed_by_the_watchdog() -> None:
     device, told = Rigged(), list[BaseException]()
     settings = Settings(warmup_sizes=((32, 48),), watchdog_s=0.2)

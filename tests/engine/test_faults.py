@@ -12,6 +12,21 @@ from hypothesis import strategies as st
 from service.core.errors import Internal, InvalidRequest, ServiceError, Unavailable
 from service.engine.faults import DeviceLost, Fault, classify, isolate
 
+#: What NVIDIA says of errors after which "any further CUDA work will return the same error".
+STICKY_WORDS = (
+    "an illegal memory access was encountered",
+    "the launch timed out and was terminated",
+    "context is destroyed",
+    "hardware stack error",
+    "an illegal instruction was encountered",
+    "misaligned address",
+    "operation not supported on global/shared address space",
+    "invalid program counter",
+    "unspecified launch failure",
+    "unknown error",
+    "a name that no release of CUDA has yet",
+)
+
 
 def never(items: int) -> None:
     raise AssertionError("no memory was short")
@@ -26,11 +41,32 @@ def never(items: int) -> None:
         (DeviceLost("gone"), Fault.DEVICE),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), Fault.MEMORY),
         (MemoryError(), Fault.MEMORY),
+        *((RuntimeError(f"CUDA error: {words}"), Fault.DEVICE) for words in STICKY_WORDS),
+        (RuntimeError("HIP error: an illegal state was encountered"), Fault.DEVICE),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), Fault.DEVICE),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), Fault.DEVICE),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`"), Fault.DEVICE),
+        (RuntimeError("CUDA error: out of memory"), Fault.MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), Fault.MEMORY),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), Fault.MEMORY),
+        (RuntimeError("CUDA error: invalid configuration argument"), Fault.ITEM),
+        (RuntimeError("CUDA error: operation not permitted when stream is capturing"), Fault.ITEM),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED"), Fault.ITEM),
+        (RuntimeError("the caller's list is out of memory cells"), Fault.ITEM),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."), Fault.MEMORY),
     ],
 )
 def test_an_error_says_what_is_wrong(error: Exception, fault: Fault) -> None:
     assert classify(error) is fault
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="this torch has no type for a device's errors")
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [("whatever it is", Fault.DEVICE), ("out of memory", Fault.MEMORY), ("invalid argument", Fault.ITEM)],
+)
+def test_a_devices_error_is_known_by_its_type(words: str, fault: Fault) -> None:
+    assert classify(torch.AcceleratorError(words)) is fault
 
 
 @given(st.sets(st.integers(0, 15)), st.integers(1, 16))
