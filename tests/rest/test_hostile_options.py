@@ -19,8 +19,8 @@ from tests.rest.small import Small, running
 RANGES = ",".join(f"{k * 1000001}-{k * 1000001 + 1000000}" for k in range(30))
 LONG = "9" * 60_000
 NUMBERS = (LONG, "1e400", "nan", "-1", "1" * 19, "\u0663", "")
-#: Seconds of processor for an answer: mostly it takes a twentieth of them, and before the bounds took a hundred times.
-AT_ONCE = 0.25
+#: Seconds that an answer may take of the thread all share: mostly a fiftieth, before the bounds up to nineteen.
+AT_ONCE = 0.5
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ async def edge() -> AsyncIterator[Small]:
 
 
 async def _refused(edge: Small, path: str, field: str, **how: Any) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     answer = await edge.http.post(path, **how)
-    seconds = time.process_time() - began
+    seconds = time.thread_time() - began
     assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text[:300]
     assert len(answer.content) < 2000
     assert seconds < AT_ONCE
@@ -109,6 +109,6 @@ def test_options_of_the_command_line(option: tuple[str, str], capsys: pytest.Cap
 
 
 async def test_all_at_once_leave_time_for_others(edge: Small) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     await asyncio.gather(*(edge.http.post("/v1/video", params={"lost": RANGES}) for _ in range(20)))
-    assert time.process_time() - began < 20 * AT_ONCE
+    assert time.thread_time() - began < 20 * AT_ONCE
