@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from service.core.codec import Limits
 from service.core.errors import Unavailable
 from service.core.ports import Engine
+from service.engine.accepted_work import AcceptedWork
 from service.engine.codecs import Codecs
 from service.hosts import Gate, Host, Local, Remote
 from service.metrics import Metrics
@@ -169,11 +170,12 @@ async def _serve(
     metrics: Metrics,
     announce: Callable[[str], None],
 ) -> None:
-    gate = Gate(host.engine)
+    work = AcceptedWork()
+    gate = Gate(host.engine, work)
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
-    parts = Parts(settings, gate, codecs, metrics)
+    parts = Parts(settings, gate, codecs, metrics, work=work)
     extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener), _grpc(parts, tracer) as calls:

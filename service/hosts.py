@@ -10,6 +10,7 @@ from service.core.errors import Unavailable
 from service.core.job import Jobs
 from service.core.ports import Engine, ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
+from service.engine.accepted_work import AcceptedWork
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -80,8 +81,9 @@ class Gate:
     Between falling from ready and refusing lies the time that load balancers need to notice.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, work: AcceptedWork | None = None) -> None:
         self._engine = engine
+        self._work = work or AcceptedWork()
         self._falling = False
         self._shut = False
         self._inside = 0
@@ -95,17 +97,18 @@ class Gate:
 
     async def shut(self, grace: float) -> bool:
         """Take no more; true if all that was taken has been answered within `grace` seconds."""
-        self._falling = self._shut = True
+        self._falling = self._shut = self._work.shut = True
         try:
             async with asyncio.timeout(grace):
+                await self._work.finished()
                 await self._empty.wait()
         except TimeoutError:
             return False
         return True
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As the engine; Unavailable once shut."""
-        if self._shut:
+        """As the engine; Unavailable once shut, except for what belongs to accepted work."""
+        if self._shut and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         self._inside += 1
         self._empty.clear()

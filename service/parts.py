@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from service.core.ports import Engine
 from service.core.v2_stats import Usage
+from service.engine.accepted_work import AcceptedWork
 from service.engine.codecs import Codecs
 from service.engine.streams import Streams
 from service.metrics import Metrics
@@ -25,3 +26,4 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
     streams: Streams = field(default_factory=Streams)
     usage: Usage = field(default_factory=Usage)
+    work: AcceptedWork = field(default_factory=AcceptedWork)

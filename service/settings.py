@@ -163,6 +163,9 @@ class Settings:
     min_side: int = _set(16, _whole(1, 4096), "Shortest side of a frame, pixels.")
     max_side: int = _set(8192, _whole(16, 65536), "Longest side of a frame, pixels.")
     max_aspect: float = _set(16.0, _number(1, 1000), "Largest ratio of a frame's sides.")
+    max_video_bytes: int = _set(
+        768 * 2**20, _whole(2**16, 2**42), "Most bytes of disk that clips take, those sent and those made; one: half."
+    )
     body_timeout_s: float = _set(60.0, _number(0.1, 3600), "Seconds in which a request's body must have arrived.")
     codec_threads: int = _set(0, _whole(0, 256), "Threads that decode and encode images; 0: one per core.")
 

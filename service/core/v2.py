@@ -88,8 +88,8 @@ def parse(request: Infer, *, max_batch: int, max_steps: int) -> Parsed:
         for (previous, current), seed in zip(pairs, seeds, strict=True)
     )
     timeout = parameters.whole("timeout")
-    if timeout is not None and timeout < 0:
-        raise InvalidRequest("timeout must not be negative", field="parameters.timeout")
+    if timeout is not None and not 0 <= timeout < 2**63:  # microseconds; more than a float holds must not be divided
+        raise InvalidRequest("timeout must not be negative, and fit 64 bits", field="parameters.timeout")
     return Parsed(items, format, quality, outputs, timeout or None)
 
 

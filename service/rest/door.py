@@ -141,6 +141,7 @@ class _Exchange:
         except Exception as error:
             _log.exception("a request failed", extra={"request_id": self._context.request_id})
             if self._status:
+                self._context.code = Internal.code
                 raise  # half an answer is out: only closing the connection tells the client that it is not whole
             failure = Internal(f"internal error; the log knows it as request {self._context.request_id}")
             failure.__cause__ = error

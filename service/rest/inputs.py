@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import re
 import sys
@@ -20,6 +18,7 @@ from service.core.types import Frame
 from service.engine.codecs import Codecs
 from service.rest import multipart, options
 from service.rest.body import read
+from service.rest.json_body import FEW, apart, base64_in_pieces, check_values
 
 FRAMES = ("previous", "current")
 SHAPE_HEADER = "X-Frame-Shape"
@@ -27,9 +26,8 @@ MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/o
 
 _SHAPE = re.compile(r"(2,)?([0-9]{1,6}),([0-9]{1,6})(?(1),3)")  # 2,H,W,3 or H,W
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
-#: Bodies from here on are taken apart in a thread: base64 and JSON touch every byte, a form's parts are only found, and
-#: raw pixels are not looked at.
-LARGE = {JSON: 256 * 1024, MULTIPART: 8 * 2**20}
+#: Bodies from here on are taken apart in a thread: a form's parts are only found, and raw pixels are not looked at.
+LARGE = {MULTIPART: 8 * 2**20}
 
 Bytes = bytes | memoryview
 
@@ -71,12 +69,14 @@ async def receive(request: Request, limits: Limits) -> Inputs:
     size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
     body = await read(request)
 
-    def apart() -> Inputs:
+    def parts() -> Inputs:
         if size is not None:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
 
-    return await asyncio.to_thread(apart) if len(body) >= LARGE.get(kind, sys.maxsize) else apart()
+    if kind == JSON:
+        return await apart(parts, len(body))
+    return await asyncio.to_thread(parts) if len(body) >= LARGE.get(kind, sys.maxsize) else parts()
 
 
 def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
@@ -138,6 +138,7 @@ def text(name: str, data: Bytes) -> str:
 
 
 def _json(body: bytes) -> Inputs:
+    check_values(body, FEW)
     try:
         members = json.loads(body, object_pairs_hook=_Members, parse_constant=_no_constant)
     # RecursionError: nested deeper than any honest body; ValueError: also numbers of thousands of digits.
@@ -170,6 +171,6 @@ def base64_bytes(name: str, value: object) -> bytes:
         raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
     prefix = _DATA_URL.match(value)
     try:
-        return base64.b64decode(value[prefix.end() :] if prefix else value, validate=True)
-    except (binascii.Error, ValueError):
+        return base64_in_pieces(value[prefix.end() :] if prefix else value)
+    except ValueError:
         raise InvalidFrame(f"{name} is not base64", field=name) from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from service.core.codec import Limits
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, UnsupportedMedia
 from service.core.job import fingerprint
 from service.core.types import Frame
@@ -18,6 +19,7 @@ from service.parts import Parts
 from service.rest import inputs, multipart, options
 from service.rest.body import read
 from service.rest.inputs import FRAMES, JSON, LARGE, MULTIPART, RAW, SHAPE_HEADER, Bytes
+from service.rest.json_body import FEW, apart, check_values
 
 MANY = "frames"
 _SHAPE = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6}),3")
@@ -72,21 +74,27 @@ async def receive(request: Request, parts: Parts) -> JobInputs:
     body = await read(request)
     most = parts.settings.max_job_frames
 
-    def apart() -> JobInputs:
+    def parts_of() -> JobInputs:
         if kind == RAW:
-            return _raw(body, shape)
+            return _raw(body, shape, most, parts.codecs.limits)
         if kind == JSON:
+            check_values(body, most + FEW)
             return _sorted(_json(body), most)
         return _sorted(multipart.parse(body, content_type, most + len(options.NAMES)), most)
 
-    return await asyncio.to_thread(apart) if len(body) >= LARGE.get(kind, sys.maxsize) else apart()
+    if kind == JSON:
+        return await apart(parts_of, len(body))
+    return await asyncio.to_thread(parts_of) if len(body) >= LARGE.get(kind, sys.maxsize) else parts_of()
 
 
-def _raw(body: bytes, shape: str | None) -> JobInputs:
+def _raw(body: bytes, shape: str | None, most: int, limits: Limits) -> JobInputs:
     match = _SHAPE.fullmatch((shape or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: COUNT,HEIGHT,WIDTH,3", field=SHAPE_HEADER)
     count, height, width = map(int, match.groups())
+    if count > most:
+        raise TooLarge(f"a job may have at most {most} frames", field=SHAPE_HEADER)
+    limits.check(width, height, SHAPE_HEADER)
     one = height * width * 3
     if len(body) != count * one:
         raise InvalidFrame(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.core import v2_models
-from service.core.errors import InvalidRequest, Unavailable, Unsupported
+from service.core.errors import InvalidRequest, TooLarge, Unavailable, Unsupported
 from service.engine import v2
 from service.engine.spent import facts
 from service.engine.v2 import Caller
@@ -19,10 +20,11 @@ from service.parts import Parts
 from service.rest import context, oip_wire
 from service.rest.body import read
 from service.rest.disconnect import while_connected
+from service.rest.json_body import FEW, apart, check_values
 from service.rest.oip_wire import BINARY, JSON, LENGTH
 
-#: Bodies from here on are taken apart and made in a thread.
-LARGE = 64 * 1024
+#: Bytes of the index's body, which says one word.
+MAX_INDEX = 64 * 1024
 #: Both spellings of every path of a model.
 BARE, VERSIONED = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
@@ -109,7 +111,7 @@ def _infer(routes: APIRouter, parts: Parts) -> None:
             whole = oip_wire.inflated(body, coding, parts.settings.max_body_bytes)
             return oip_wire.read(whole, length, model, version)
 
-        asked = await asyncio.to_thread(take) if len(body) > LARGE or coding else take()
+        asked = await apart(take, sys.maxsize if coding else len(body))
         came = context.of(request)
         caller = Caller(came.request_id, came.client, None, came.trace.traceparent)
         answer = await while_connected(request.receive, v2.infer(parts, asked.request, caller))
@@ -172,6 +174,9 @@ def _ready(parts: Parts) -> Response:
 def _object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
+    if len(body) > MAX_INDEX:
+        raise TooLarge(f"the body may have at most {MAX_INDEX} bytes", field="body")
+    check_values(body, FEW)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

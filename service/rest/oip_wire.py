@@ -15,6 +15,7 @@ from service.core.errors import InvalidRequest, TooLarge, Unsupported, Unsupport
 from service.core.v2 import Infer
 from service.core.v2_tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
 from service.engine.v2 import Inferred
+from service.rest.json_body import NumberLists, check_values, read_numbers, split_numbers
 
 #: How many of the body's bytes are JSON; the tensors follow. Always of the uncompressed body.
 LENGTH = "Inference-Header-Content-Length"
@@ -24,6 +25,10 @@ _CODINGS = {"gzip": 31, "deflate": 15}
 MAX_INPUTS = 16
 #: Of a body, bytes: as Python's objects JSON takes many times its size.
 MAX_JSON = 32 * 2**20
+#: Of a body, values that are no numbers of a tensor: files in base64, parameters, outputs.
+MAX_VALUES = 2**14
+#: Of a request's id, which the answer repeats: characters.
+MAX_ID = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +77,10 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     size = len(body) if length is None else _length(length, len(body))
     if size > MAX_JSON:
         raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
+    lists = split_numbers(body[:size])
+    check_values(lists.rest, MAX_VALUES)
     try:
-        whole = json.loads(body[:size])
+        whole = json.loads(lists.rest)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON", field="body") from None
     _must(isinstance(whole, dict), "the body must be a JSON object", "body")
@@ -83,13 +90,14 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     given = whole.get("inputs")
     _must(isinstance(given, list) and 0 < len(given) <= MAX_INPUTS, "inputs must be a list of tensors", "inputs")
     for n, tensor in enumerate(given):
-        made, used = _input(tensor, n, rest[at:])
+        made, used = _input(tensor, n, rest[at:], lists)
         inputs.append(made)
         at += used
     _must(at == len(rest), f"{len(rest) - at} bytes follow the last tensor", "inputs")
     names, binary = _outputs(whole.get("outputs"))
     name = whole.get("id", "")
     _must(isinstance(name, str), "id must be a string", "id")
+    _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
     return Asked(
         Infer(model, version, name, parameters, tuple(inputs), names),
         binary,
@@ -135,7 +143,7 @@ def _length(text: str, most: int) -> int:
     return int(digits)
 
 
-def _input(tensor: object, n: int, rest: memoryview) -> tuple[Tensor, int]:
+def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tuple[Tensor, int]:
     """One input, and how many of the bytes behind the JSON are its."""
     field = f"inputs[{n}]"
     if not isinstance(tensor, dict):
@@ -143,13 +151,18 @@ def _input(tensor: object, n: int, rest: memoryview) -> tuple[Tensor, int]:
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise InvalidRequest("an input needs a name and a datatype", field=field)
-    if not isinstance(shape, list) or not all(type(side) is int for side in shape) or len(shape) > 8:
+    if not isinstance(shape, list) or len(shape) > 8 or not all(type(d) is int and abs(d) < 2**128 for d in shape):
         raise InvalidRequest("an input's shape must be a list of at most 8 whole numbers", field=f"{field}.shape")
     parameters = _parameters(tensor, f"{field}.parameters")
     refuse_shared_memory(parameters, field)
     size = parameters.get("binary_data_size")
     if size is None:
         data = tensor.get("data")
+        if (span := lists.of(data)) is not None:
+            # Numbers of another type are refused by the model, which need not see them.
+            known = datatype in ("UINT8", "UINT64")
+            numbers = read_numbers(lists, span, name[:80], datatype) if known else []
+            return Tensor(name, datatype, tuple(shape), numbers), 0
         if not isinstance(data, list):
             raise InvalidRequest("an input needs data, or binary_data_size", field=f"{field}.data")
         return Tensor(name, datatype, tuple(shape), data), 0

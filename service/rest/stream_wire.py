@@ -198,6 +198,8 @@ def _picture(header: dict[str, Any], data: bytes) -> Picture:
 
 
 def _object(text: str) -> dict[str, Any]:
+    if len(text) > MAX_HEADER:
+        raise InvalidRequest(f"a message of text may have at most {MAX_HEADER} characters", field="message")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

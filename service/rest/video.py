@@ -6,86 +6,53 @@ y4m or a container comes in as the plain body; what comes out is what Accept pre
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from service.core import accept
 from service.core.errors import (
     Cancelled,
-    InvalidFrame,
     InvalidRequest,
     NotAcceptable,
-    QueueFull,
     Unavailable,
-    Unsupported,
+    UnsupportedMedia,
 )
 from service.core.types import Options, RouteChoice, RoutePolicy
 from service.parts import Parts
 from service.rest import context
 from service.rest import jobs as later
-from service.rest.video_jobs import VideoJobs
-from service.video import y4m
-from service.video.ask import predictor
-from service.video.clip import Info, Sink, Source, Timed, VideoError
-from service.video.compare import Score
-from service.video.convert import Wish, frames
+from service.rest.clip_answers import PiecesResponse
+from service.rest.clip_conversion import OUTPUTS, ClipOrder, Conversion
+from service.rest.clip_disk import ClipDisk, ClipFile
+from service.rest.clip_places import ClipPlaces
+from service.rest.context import Context
+from service.rest.options import shown
+from service.rest.video_jobs import ClipMaker, VideoJob, VideoJobs
+from service.video.clip import VideoError
+from service.video.convert import Wish
 from service.video.plan import Ahead, Every, FillLost, Plan, lost_frames
-from service.video.y4m import Y4mSink, Y4mSource
 
-#: What comes out, ours first, and the container's ending.
-OUTPUTS = {
-    "video/mp4": ".mp4",
-    "video/x-yuv4mpeg2": ".y4m",
-    "video/webm": ".webm",
-    "video/x-matroska": ".mkv",
-}
-#: Clips made at once: each holds an encoder and a few frames, and more of them only share the device.
-AT_ONCE = 2
-#: Frames of one clip at most: two minutes at 30 a second.
-MAX_FRAMES = 3600
-#: Bytes of a body kept in memory before it goes to a temporary file.
-SPOOL = 4 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    wish: Wish
-    options: Options
-    suffix: str
-    media_type: str
-
-
-class _Outlet:
-    """Where a sink writes: whole pieces, taken away as they come."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._pieces.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def take(self) -> bytes:
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        return data
+#: Characters of `lost` at most: every second frame of the longest clip takes half of them.
+MAX_LOST = 16 * 1024
+#: Characters of `lost` from which it is read in a thread.
+LARGE_LOST = 256
+#: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
+CHECKED_AT_ONCE = 2
+#: What the query may hold; a name with a slip in it would else mean nothing, silently.
+QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
 
 
 def router(parts: Parts) -> APIRouter:
     """POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
     routes = APIRouter(tags=["video"])
-    places = asyncio.Semaphore(AT_ONCE)
-    jobs = VideoJobs(parts.settings.job_ttl_s)
+    clips = _Clips(parts)
+    jobs = clips.jobs
 
     @routes.post(
         "/v1/video",
@@ -109,37 +76,18 @@ def router(parts: Parts) -> APIRouter:
         blocks: int | None = None,
         scale: float = 1.0,
     ) -> Response:
-        asked = _asked(parts, request, _plan(ahead, every, lost), compare, route, blocks, scale)
+        _check_names(request)
+        plan = await _plan(ahead, every, lost)
+        asked = _asked(parts, request, plan, compare, route, blocks, scale)
         state = parts.engine.readiness()
         if not state.ready:
             raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
-        client = context.of(request).client
-        stack = AsyncExitStack()
-        try:
-            if places.locked():
-                raise QueueFull("as many videos are being made as may be", retry_after=5.0)
-            await places.acquire()
-            stack.callback(places.release)
-            file = cast(BinaryIO, tempfile.SpooledTemporaryFile(SPOOL))  # noqa: SIM115  # the stack closes it
-            stack.callback(file.close)
-            await _receive(request, file)
-            made = _Conversion(parts, asked, client, file, stack)
-            await made.open()
-            if later.asked_for(request):
-                job = jobs.begin(client, made.pieces(), made.total, asked.media_type, made.progress, stack.aclose)
-                headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
-                return JSONResponse(job.document(), 202, headers)
-        except BaseException:
-            await stack.aclose()
-            raise
-        pieces = made.pieces()
-        try:
-            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
-            first = await anext(pieces, b"")
-        except BaseException:
-            await pieces.aclose()
-            raise
-        return StreamingResponse(_after(first, pieces), media_type=asked.media_type)
+        file = await clips.receive(request)
+        if later.asked_for(request):
+            job = await clips.later(request, asked, file)
+            headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
+            return JSONResponse(job.document(), 202, headers)
+        return await clips.now(request, asked, file)
 
     @routes.get("/v1/video/{job}", operation_id="getVideoJob", summary="How far a clip is")
     async def get(request: Request, job: str) -> Response:
@@ -147,8 +95,10 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:
-        found = jobs.get(job, context.of(request).client)
-        return Response(await asyncio.to_thread(found.result), media_type=found.media_type)
+        came = context.of(request)
+        clip = jobs.get(job, came.client)
+        clip.check_done()
+        return PiecesResponse(_fetched(clip), came, clip.maker.media_type, clip.file.nbytes)
 
     @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
     async def cancel(request: Request, job: str) -> Response:
@@ -157,59 +107,112 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-class _Conversion:
-    """One clip, from the body's file to pieces of the answer. `stack` closes whatever it holds."""
+class _Clips:
+    """What all clips of a process share: places, disk, jobs."""
 
-    def __init__(self, parts: Parts, asked: _Asked, client: str, file: BinaryIO, stack: AsyncExitStack) -> None:
-        self._parts, self._asked, self._client, self._file, self._stack = parts, asked, client, file, stack
-        self.done = 0
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._places = ClipPlaces()
+        self._disk = ClipDisk(parts.settings.max_video_bytes)
+        self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
+        self.jobs = VideoJobs(parts.settings.job_ttl_s, self._places, self._disk, parts.work)
 
-    async def open(self) -> None:
-        """Reads the clip's beginning; InvalidFrame where it is no clip, or too large."""
-        settings = self._parts.settings
-        self._source = await asyncio.to_thread(_open, self._file, settings.max_pixels)
-        self._stack.callback(self._source.close)
-        info: Info = self._source.info
-        if min(info.width, info.height) < settings.min_side:
-            raise InvalidFrame(f"frames of {info.width}x{info.height} are too small", field="body")
-        self.total = info.frames
+    async def receive(self, request: Request) -> ClipFile:
+        """The body in a file. It takes no place while it comes, and makes way for others who have less."""
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise UnsupportedMedia("send the clip itself as the body, not a form", field="Content-Type")
+        file = self._disk.open(_caller(request), spooled=True)
+        file.give_up = file.drop
+        try:
+            await _receive(request, file)
+        except BaseException:
+            file.drop()
+            raise
+        file.give_up = None
+        return file
 
-    def progress(self) -> int:
-        """Frames written."""
-        return self.done
+    async def later(self, request: Request, order: ClipOrder, file: ClipFile) -> VideoJob:
+        """Accept a clip as a job, once its beginning has been looked into."""
+        async with AsyncExitStack() as stack:
+            stack.callback(file.drop)
+            conversion = Conversion(self._parts, order, context.of(request).client, file, self._disk.one_clip)
+            async with self._checking:
+                total = await conversion.check()
+            pieces = conversion.pieces()
+            maker = ClipMaker(pieces, order.media_type, total, conversion.progress, conversion.close)
+            job = self.jobs.begin(context.of(request).client, _caller(request), maker)
+            stack.pop_all()  # the job's from here on
+            return job
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The answer, as it is made."""
+    async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
+        """Make a clip while its caller waits."""
+        came = context.of(request)
+        stack = AsyncExitStack()
+        stack.callback(file.drop)
+        try:
+            stack.enter_context(self._places.call(_caller(request)))
+            stack.enter_context(self._parts.work.accepted())
+            conversion = Conversion(self._parts, order, came.client, file, self._disk.one_clip)
+            pieces = conversion.pieces()
+            stack.push_async_callback(pieces.aclose)
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
+            first = await anext(pieces, b"")
+        except BaseException:
+            await stack.aclose()
+            raise
+        return _Made(_after(first, pieces), came, order.media_type, stack)
+
+
+class _Made(PiecesResponse):
+    """A clip that is being made; `stack` is closed with the answer, however it ends."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], came: Context, media_type: str, stack: AsyncExitStack
+    ) -> None:
+        super().__init__(pieces, came, media_type)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
-            outlet = _Outlet()
-            sink = await asyncio.to_thread(_sink, outlet, self._source, self._asked)
-            ask = predictor(self._parts.engine, self._asked.options, self._parts.settings, self._client)
-            try:
-                async with aclosing(frames(self._source, self._asked.wish, ask, Score())) as items:
-                    async for item, _ in items:
-                        await asyncio.to_thread(sink.write, item)
-                        if isinstance(item, Timed):
-                            self.done += 1
-                            if self.done > MAX_FRAMES:
-                                raise InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames", field="body")
-                        if data := outlet.take():
-                            yield data
-                await asyncio.to_thread(sink.close)
-            except VideoError as error:
-                raise InvalidFrame(str(error), field="body") from error
-            yield outlet.take()
+            await super().__call__(scope, receive, send)
 
 
-async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest) as pieces:
         yield first
         async for piece in pieces:
             yield piece
 
 
+async def _fetched(clip: VideoJob) -> AsyncGenerator[bytes, None]:
+    """The file of a finished clip; read to its end, it may make room for others."""
+    async with aclosing(clip.file.pieces()) as pieces:
+        async for piece in pieces:
+            yield piece
+    clip.taken = True
+
+
+def _caller(request: Request) -> str:
+    """Whom places and bytes are counted for: the key's name, or the address where there are no keys."""
+    client = context.of(request).client
+    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+
+
+def _check_names(request: Request) -> None:
+    """InvalidRequest for a member of the query that is not known or is given twice."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in QUERY:
+            known = ", ".join(QUERY)
+            raise InvalidRequest(f"there is no option {shown(name)}; the options are {known}", field=shown(name))
+    for name in QUERY:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"{name} is given twice", field=name)
+
+
 def _asked(
     parts: Parts, request: Request, plan: Plan, compare: bool, route: str, blocks: int | None, scale: float
-) -> _Asked:
+) -> ClipOrder:
     media_type = accept.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
@@ -222,64 +225,35 @@ def _asked(
     except InvalidRequest as error:
         error.field = "ahead" if error.field == "steps" else error.field
         raise
-    return _Asked(Wish(plan, compare), chosen, OUTPUTS[media_type], media_type)
+    return ClipOrder(Wish(plan, compare), chosen, OUTPUTS[media_type], media_type)
 
 
-def _plan(ahead: int | None, every: int | None, lost: str | None) -> Plan:
+async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Plan:
     if sum(value is not None for value in (ahead, every, lost)) != 1:
         raise InvalidRequest("say one of ahead, every and lost", field="ahead")
     try:
         if ahead is not None:
             return Ahead(ahead)
-        return Every(every) if every is not None else FillLost(lost_frames(lost or ""))
+        if every is not None:
+            return Every(every)
+        lost = lost or ""
+        if len(lost) <= LARGE_LOST:
+            return FillLost(lost_frames(lost))
+        return FillLost(await asyncio.to_thread(lost_frames, lost, most=MAX_LOST))
     except VideoError as error:
         field = "ahead" if ahead is not None else "every" if every is not None else "lost"
         raise InvalidRequest(str(error).replace("--", ""), field=field) from error
 
 
-async def _receive(request: Request, file: BinaryIO) -> None:
+async def _receive(request: Request, file: ClipFile) -> None:
     """The body into the file; its size and time are bounded by the door."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the client left before its body was complete")
         if body := message.get("body"):
-            await asyncio.to_thread(file.write, body)
+            await file.write(body)
         if not message.get("more_body", False):
             break
-    if not file.tell():
+    if not file.nbytes:
         raise InvalidRequest("the body is empty; send a clip: y4m, MP4, Matroska or WebM", field="body")
-    file.seek(0)
-
-
-def _open(file: BinaryIO, max_pixels: int) -> Source:
-    is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
-    file.seek(0)
-    try:
-        if is_y4m:
-            return Y4mSource(file, max_pixels=max_pixels)
-        container = _containers()
-        found: Source = container.ContainerSource(file, max_pixels=max_pixels)
-        return found
-    except VideoError as error:
-        raise InvalidFrame(str(error), field="body") from error
-
-
-def _sink(outlet: _Outlet, source: Source, asked: _Asked) -> Sink:
-    width, height = asked.wish.size(source)
-    try:
-        if asked.suffix == ".y4m":
-            return Y4mSink(outlet, width, height, source.info.rate)  # type: ignore[arg-type]
-        sounds = list(getattr(source, "sounds", ()))
-        made: Sink = _containers().ContainerSink(outlet, width, height, source.info, suffix=asked.suffix, sounds=sounds)
-        return made
-    except VideoError as error:
-        raise InvalidRequest(str(error).replace("or leave it out with --no-audio", ""), field="Accept") from error
-
-
-def _containers() -> Any:
-    try:
-        from service.video import container
-    except ImportError:
-        raise Unsupported("this server reads and writes y4m only; PyAV is not installed") from None
-    return container

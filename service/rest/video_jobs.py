@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import Any
 
-from service.core.errors import Conflict, Internal, NotFound, QueueFull, ServiceError
+from service.core.errors import Conflict, Internal, NotFound, QueueFull, ServiceError, Unavailable
+from service.engine.accepted_work import AcceptedWork
+from service.rest.clip_disk import ClipDisk, ClipFile, failed_for_room
+from service.rest.clip_places import ClipPlaces, PlaceTicket
 
 log = logging.getLogger("service.rest")
 
-#: Clips kept, finished ones included: each has a file in the temporary folder. Fetched and failed ones make room.
+#: Clips kept, finished ones included. Fetched and failed ones make room; for another caller's, also unfetched ones.
 MOST = 16
 #: Seconds a finished clip is kept at most, whatever other jobs are.
 LONGEST = 3600.0
 
 
-class VideoJob:
-    """One clip."""
+@dataclass(frozen=True, slots=True)
+class ClipMaker:
+    """How a clip is made: its bytes, how far it is, and how to let go of what it holds if it is never begun."""
 
-    def __init__(
-        self,
-        client: str,
-        media_type: str,
-        total: int | None,
-        progress: Callable[[], int],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
+    pieces: AsyncGenerator[bytes, None]
+    media_type: str
+    total: int | None  #: frames, where they are known
+    progress: Callable[[], int]  #: frames made
+    close: Callable[[], Awaitable[None]]
+
+
+class VideoJob:
+    """One clip. `client` may see it; `caller` is who is counted: the same, or an address where there are no keys."""
+
+    def __init__(self, client: str, caller: str, maker: ClipMaker, file: ClipFile, ticket: PlaceTicket) -> None:
         self.id = str(uuid.uuid4())
-        self.client, self.media_type, self.close = client, media_type, close
-        self._total, self._progress = total, progress
-        self.state = "running"
+        self.client, self.caller, self.maker = client, caller, maker
+        self.file, self.ticket = file, ticket
+        self.state = "running" if ticket.turn.is_set() else "queued"
         self.taken = False  #: somebody has its result
         self.failure: ServiceError | None = None
         self.ended: float | None = None
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the job is dropped
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -49,12 +56,12 @@ class VideoJob:
 
     def document(self) -> dict[str, Any]:
         """As JSON; like other jobs' documents."""
-        done = self._progress()
+        done = self.maker.progress()
         told: dict[str, Any] = {
             "id": self.id,
             "state": self.state,
             "done": done,
-            "items": self._total,
+            "items": self.maker.total,
             "progress": self._share(done),
             "durable": False,
             "links": {"self": f"/v1/video/{self.id}", "result": f"/v1/video/{self.id}/result"},
@@ -66,54 +73,61 @@ class VideoJob:
     def _share(self, done: int) -> float | None:
         if self.state == "done":
             return 1.0
-        return round(min(1.0, done / self._total), 4) if self._total else None
+        return round(min(1.0, done / self.maker.total), 4) if self.maker.total else None
 
-    def result(self) -> bytes:
-        """The clip; Conflict while it is being made, its own error if it failed."""
+    def check_done(self) -> None:
+        """Return if there is a clip to fetch; Conflict while it is being made, its own error if it failed."""
         if self.failure is not None:
             raise self.failure
         if self.state != "done":
             raise Conflict(f"this clip is {self.state}")
-        self.file.seek(0)
-        clip = self.file.read()
-        self.taken = True
-        return clip
 
 
 class VideoJobs:
     """All of them; another client's is NotFound, as one that never was."""
 
-    def __init__(self, keep_s: float) -> None:
+    def __init__(self, keep_s: float, places: ClipPlaces, disk: ClipDisk, work: AcceptedWork) -> None:
         self._keep = min(keep_s, LONGEST)
-        self._jobs: dict[str, VideoJob] = {}
+        self._places, self._disk, self._work = places, disk, work
+        self._jobs: dict[str, VideoJob] = {}  #: oldest first
 
-    def begin(
-        self,
-        client: str,
-        pieces: AsyncGenerator[bytes, None],
-        total: int | None,
-        media_type: str,
-        progress: Callable[[], int],
-        close: Callable[[], Awaitable[None]],
-    ) -> VideoJob:
-        """Makes the clip from now on; QueueFull where too many are kept. `close` lets go of what `pieces` holds."""
+    def begin(self, client: str, caller: str, maker: ClipMaker) -> VideoJob:
+        """Make the clip when it is its turn. QueueFull where too many are kept, ClientLimit if too many wait."""
         self._forget()
+        self._places.check_line(caller)
         if len(self._jobs) >= MOST:
-            oldest = next((kept for kept in self._jobs.values() if kept.expendable), None)
-            if oldest is None:
-                raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
-            self._drop(oldest)
-        job = VideoJob(client, media_type, total, progress, close)
+            self._make_room(caller)
+        job = VideoJob(client, caller, maker, self._disk.open(caller), self._places.enter(caller))
         self._jobs[job.id] = job
-        job.task = asyncio.create_task(self._make(job, pieces))
+        job.task = asyncio.create_task(self._make(job))
         return job
 
-    async def _make(self, job: VideoJob, pieces: AsyncGenerator[bytes, None]) -> None:
+    def _make_room(self, caller: str) -> None:
+        """Drop one: the oldest expendable, else the oldest finished of whoever keeps more than this caller would."""
+        victim = next((kept for kept in self._jobs.values() if kept.expendable), None)
+        counts = Counter(kept.caller for kept in self._jobs.values())
+        for holder, count in counts.most_common():
+            if victim is not None or count <= counts[caller] + 1:
+                break
+            finished = (kept for kept in self._jobs.values() if kept.caller == holder and kept.ended is not None)
+            victim = next(finished, None)
+        if victim is None:
+            raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
+        self._drop(victim)
+
+    async def _make(self, job: VideoJob) -> None:
         try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    await asyncio.to_thread(job.file.write, piece)
+            async with aclosing(job.maker.pieces) as pieces:
+                await job.ticket.turn.wait()
+                if self._work.shut:
+                    raise Unavailable("the service is shutting down", reason="draining")
+                job.state = "running"
+                with self._work.accepted():
+                    async for piece in pieces:
+                        await self._write(job.file, piece)
             job.state = "done"
+            job.file.expendable = lambda: job.taken
+            job.file.give_up = lambda: self._drop(job)
         except asyncio.CancelledError:
             job.state = "cancelled"
             raise
@@ -124,6 +138,20 @@ class VideoJobs:
             job.state, job.failure = "failed", Internal("internal error; the log has the cause under this job's id")
         finally:
             job.ended = time.monotonic()
+            if job.state != "done":
+                job.file.drop()
+            await self._let_go(job)
+
+    async def _let_go(self, job: VideoJob) -> None:
+        """Free what making it takes; again does nothing."""
+        self._places.leave(job.ticket)
+        await job.maker.close()
+
+    async def _write(self, file: ClipFile, piece: bytes) -> None:
+        try:
+            await file.write(piece)
+        except QueueFull as error:
+            raise failed_for_room(error) from error
 
     def get(self, id: str, client: str) -> VideoJob:
         """How it stands."""
@@ -139,8 +167,8 @@ class VideoJobs:
         if job.task is not None and not job.task.done():
             job.task.cancel()
             await asyncio.gather(job.task, return_exceptions=True)
-            # Cancelled before it began, the task has closed nothing.
-            await job.close()
+            # Cancelled before it began, the task has let go of nothing.
+            await self._let_go(job)
             job.state = "cancelled"
         self._drop(job)
         return job
@@ -152,4 +180,4 @@ class VideoJobs:
 
     def _drop(self, job: VideoJob) -> None:
         self._jobs.pop(job.id, None)
-        job.file.close()
+        job.file.drop()

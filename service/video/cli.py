@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import sys
 import time
@@ -22,7 +23,7 @@ from service.video.clip import Source, Timed, VideoError
 from service.video.compare import Score
 from service.video.convert import Wish, frames
 from service.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
-from service.video.plan import Ahead, Every, FillLost, Plan, lost_frames
+from service.video.plan import MAX_LIST, Ahead, Every, FillLost, Plan, lost_frames
 from service.video.progress import Progress
 
 EPILOG = f"""\
@@ -135,7 +136,9 @@ def _plan(asked: argparse.Namespace) -> Plan:
         return Every(asked.every)
     name = asked.fill_lost
     try:
-        return FillLost(lost_frames(sys.stdin.read() if name == "-" else Path(name).read_text()))
+        with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open() as file:
+            # One character more than may be: a longer list is refused without being read whole.
+            return FillLost(lost_frames(file.read(MAX_LIST + 1)))
     except (OSError, UnicodeDecodeError) as error:
         raise VideoError(f"cannot read the list of lost frames {name}: {error}") from error
 

@@ -6,10 +6,20 @@ A frame is predicted only from frames of its own scene; where there are not enou
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.video.clip import VideoError
+
+#: Characters of a list of lost frames at most: a number for each frame of ten hours.
+MAX_LIST = 8 * 2**20
+#: The largest n of every n-th frame: more than any clip has, and still quick to divide by.
+MAX_NTH = 10**9
+
+_BETWEEN = re.compile(r"[,\s]+")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +95,8 @@ class Every:
     nth: int
 
     def __post_init__(self) -> None:
-        if self.nth < 1:
-            raise VideoError("--every must be at least 1")
+        if not 1 <= self.nth <= MAX_NTH:
+            raise VideoError(f"--every must be at least 1 and at most {MAX_NTH}")
 
     @property
     def memory(self) -> int:
@@ -103,10 +113,37 @@ class Every:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameRanges:
+    """Numbers of frames as sorted ranges apart from one another: as small as their text, however much they cover."""
+
+    firsts: tuple[int, ...]
+    lasts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, int]]) -> FrameRanges:
+        """Join (first, last) pairs, both included, that touch or overlap."""
+        firsts: list[int] = []
+        lasts: list[int] = []
+        for first, last in sorted(pairs):
+            if lasts and first <= lasts[-1] + 1:
+                lasts[-1] = max(lasts[-1], last)
+            else:
+                firsts.append(first)
+                lasts.append(last)
+        return cls(tuple(firsts), tuple(lasts))
+
+    def __contains__(self, index: object) -> bool:
+        if not isinstance(index, int):
+            return False
+        place = bisect_right(self.firsts, index) - 1
+        return place >= 0 and index <= self.lasts[place]
+
+
+@dataclass(frozen=True, slots=True)
 class FillLost:
     """Lost frames are predicted from the two shown before them, whether those came in or were predicted too."""
 
-    indexes: frozenset[int]
+    indexes: Container[int]
 
     @property
     def memory(self) -> int:
@@ -126,18 +163,23 @@ class FillLost:
         return Repeat() if index else Keep()
 
 
-def lost_frames(text: str) -> frozenset[int]:
-    """Numbers and ranges of frames, counted from 0: `17`, `20-24`; one a line or with commas, # begins a comment."""
-    found: set[int] = set()
+def lost_frames(text: str, *, most: int = MAX_LIST) -> FrameRanges:
+    """Parse numbers and ranges of frames, counted from 0: `17`, `20-24`; one a line or with commas, # begins a comment.
+
+    VideoError where `text` has more than `most` characters, names no frame, or holds another word.
+    """
+    if len(text) > most:
+        raise VideoError(f"the list of lost frames is longer than {most} characters; write ranges like 20-24")
+    pairs: list[tuple[int, int]] = []
     for number, line in enumerate(text.splitlines() or [text], start=1):
-        for word in re.split(r"[,\s]+", line.partition("#")[0].strip()):
+        for word in _BETWEEN.split(line.partition("#")[0].strip()):
             if not word:
                 continue
-            match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", word)
+            match = _RANGE.fullmatch(word)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-            if first > last or last - first > 1_000_000:
+            if first > last:
                 raise VideoError(f"line {number} of the lost frames: {word[:40]!r} is no number or range like 20-24")
-            found.update(range(first, last + 1))
-    if not found:
+            pairs.append((first, last))
+    if not pairs:
         raise VideoError("the list of lost frames names none; write frame numbers, counted from 0, one a line")
-    return frozenset(found)
+    return FrameRanges.of(pairs)

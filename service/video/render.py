@@ -86,9 +86,15 @@ class _Run:
         decision = self._plan.decide(index, index - self._scene_start)
         shown = asyncio.ensure_future(self._show(came, decision, tuple(self._places)))
         self._tasks.add(shown)
-        shown.add_done_callback(self._tasks.discard)
+        shown.add_done_callback(self._ended)
         self._places.append(_Place(came.frame, shown))
         return shown
+
+    def _ended(self, shown: asyncio.Future[Shown]) -> None:
+        self._tasks.discard(shown)
+        if not shown.cancelled():
+            # Only the first error is raised; that nobody asks for the others is no fault to report.
+            shown.exception()
 
     def _look_for_cut(self, index: int, frame: Frame) -> None:
         thumbnail = scene.thumbnail(frame)

@@ -13,7 +13,7 @@ import pytest
 
 from service.core.errors import Internal
 from service.core.ports import Readiness
-from service.rest import video, video_jobs
+from service.rest import clip_places, video, video_jobs
 from service.rest.app import build
 from service.settings import Settings
 from service.video.clip import Timed
@@ -119,12 +119,13 @@ async def test_not_ready_is_told_before_the_body_is_read(door: Door) -> None:
 
 async def test_only_so_many_clips_are_made_at_once(door: Door) -> None:
     door.engine.hold = asyncio.Event()
-    running_ = [asyncio.ensure_future(door.post("every=1", y4m(moving(9)), **Y4M)) for _ in range(video.AT_ONCE)]
+    most = clip_places.CALLS_OF_ONE
+    running_ = [asyncio.ensure_future(door.post("every=1", y4m(moving(9)), **Y4M)) for _ in range(most)]
     async with asyncio.timeout(30):
-        while len(door.engine.requests) < video.AT_ONCE:
+        while len(door.engine.requests) < most:
             await asyncio.sleep(0.01)
     refused = await door.post("every=1", y4m(moving(9)), **Y4M)
-    assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+    assert (refused.status_code, refused.json()["code"]) == (429, "client_limit")
     assert int(refused.headers["retry-after"]) >= 5
     door.engine.hold.set()
     assert [answer.status_code for answer in await asyncio.gather(*running_)] == [200, 200]
@@ -167,7 +168,7 @@ async def test_a_job_that_fails_says_why(door: Door) -> None:
 
 async def test_a_cancelled_job_stops_and_frees_its_place(door: Door) -> None:
     door.engine.hold = asyncio.Event()
-    for _ in range(video.AT_ONCE + 1):
+    for _ in range(4):
         accepted = await door.post("every=1", y4m(moving(9)), Prefer="respond-async", **Y4M)
         assert accepted.status_code == 202
         path = accepted.headers["location"]

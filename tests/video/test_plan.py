@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.video.clip import VideoError
-from service.video.plan import Ahead, Decision, Every, FillLost, Keep, Plan, Predict, Repeat, lost_frames
+from service.video.plan import Ahead, Decision, Every, FillLost, FrameRanges, Keep, Plan, Predict, Repeat, lost_frames
 
 
 def _all(plan: Plan, cuts: frozenset[int], count: int) -> list[Decision]:
@@ -46,16 +46,29 @@ def test_a_lost_frame_with_no_pair_before_it_repeats_and_a_first_one_stays() -> 
 
 
 def test_lists_of_lost_frames_hold_numbers_ranges_and_comments() -> None:
-    assert lost_frames("3, 5-7\n# a burst\n20  # one\n") == {3, 5, 6, 7, 20}
+    frames = lost_frames("20  # one\n3, 5-7\n# a burst\n7-8,6")
+    assert [index for index in range(30) if index in frames] == [3, 5, 6, 7, 8, 20]
+    assert frames == FrameRanges((3, 5, 20), (3, 8, 20))
 
 
-@pytest.mark.parametrize("text", ["", "# none", "x", "7-3", "1-99999999", "-4", "1.5"])
+def test_a_range_takes_no_more_memory_than_its_text() -> None:
+    frames = lost_frames(",".join(f"{start}-{start + 10**6}" for start in range(0, 9 * 10**8, 10**6 + 2)))
+    assert len(frames.firsts) == 900
+    assert (0 in frames, 10**6 in frames, 10**6 + 1 in frames, 10**9 in frames) == (True, True, False, False)
+
+
+def test_a_list_that_is_longer_than_it_may_be_is_refused_unread() -> None:
+    with pytest.raises(VideoError, match="longer than 10 characters"):
+        lost_frames("1,2,3,4,5,x", most=10)
+
+
+@pytest.mark.parametrize("text", ["", "# none", "x", "7-3", "9" * 10, "9" * 10**5, "\u0663", "-4", "1.5"])
 def test_lists_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(VideoError, match="lost frames"):
         lost_frames(text)
 
 
-@pytest.mark.parametrize("make", [lambda: Ahead(0), lambda: Every(0)])
+@pytest.mark.parametrize("make", [lambda: Ahead(0), lambda: Every(0), lambda: Every(10**100)])
 def test_nothing_ahead_and_every_zeroth_are_refused(make: type) -> None:
     with pytest.raises(VideoError, match="at least 1"):
         make()

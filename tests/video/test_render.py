@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -129,3 +131,20 @@ async def test_much_sound_behind_one_frame_is_not_held() -> None:
         assert ahead - len(found) <= WAITING + 1
         found.append(item)
     assert len(found) == 2001
+
+
+async def test_errors_behind_the_first_one_are_not_reported_as_never_retrieved() -> None:
+    async def failing(previous: Frame, current: Frame, steps: int) -> PredictResult:
+        raise Internal("broken")
+
+    reports: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context["message"]))
+    shown = render(Held(moving(9)), Every(1), failing)
+    with contextlib.suppress(Internal):
+        while True:
+            await anext(shown)
+            await asyncio.sleep(0.01)
+    await shown.aclose()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert reports == []

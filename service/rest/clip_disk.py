@@ -1,0 +1,187 @@
+"""The disk that clips take: bodies that came in and clips that were made, each counted while it grows.
+
+One clip may have half of the limit, one caller three quarters, all together the whole of it. When another caller needs
+room, what can be given up goes first: fetched and failed clips, then the oldest finished one of whoever has most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from typing import BinaryIO, cast
+
+from service.core.errors import NotFound, QueueFull, ServiceError, TooLarge
+
+#: Bytes of a file kept in memory before it goes to the disk.
+SPOOL = 4 * 2**20
+#: Bytes of a clip read at once for an answer.
+PIECE = 2**20
+#: Seconds after which a refused caller may ask again: others must fetch or delete what they have.
+RETRY_S = 30.0
+
+
+class ClipDisk:
+    """At most `limit` bytes of files, shared by callers (names: an API key's, or an address)."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._files: list[ClipFile] = []  #: oldest first
+
+    @property
+    def one_clip(self) -> int:
+        """Bytes that one clip may take."""
+        return self.limit // 2
+
+    @property
+    def held(self) -> int:
+        """Bytes of all files."""
+        return sum(file.nbytes for file in self._files)
+
+    def open(self, caller: str, *, spooled: bool = False) -> ClipFile:
+        """A new file, empty. `spooled`: in memory while it is small; then it has no `pieces`."""
+        # Closed by `drop`.
+        file = tempfile.SpooledTemporaryFile(SPOOL) if spooled else _Nameless()  # noqa: SIM115
+        clip = ClipFile(self, caller, cast(BinaryIO, file))
+        self._files.append(clip)
+        return clip
+
+    def reserve(self, file: ClipFile, count: int) -> None:
+        """Count `count` more bytes of `file`. TooLarge beyond `one_clip`; QueueFull where there is no room."""
+        if file.nbytes + count > self.one_clip:
+            raise TooLarge(f"a clip may take at most {self.one_clip} bytes", field="body")
+        share = self.limit * 3 // 4
+        while self._of(file.caller) + count > share:
+            self._give_up(self._expendable(file.caller), f"your clips may take {share} bytes together")
+        while self.held + count > self.limit:
+            victim = self._expendable() or self._of_the_largest(self._of(file.caller) + count)
+            self._give_up(victim, "the clips of all callers take as many bytes as they may")
+        file.nbytes += count
+
+    def forget(self, file: ClipFile) -> None:
+        """Count it no longer."""
+        if file in self._files:
+            self._files.remove(file)
+
+    def _of(self, caller: str) -> int:
+        return sum(file.nbytes for file in self._files if file.caller == caller)
+
+    def _expendable(self, caller: str | None = None) -> ClipFile | None:
+        """The oldest that nobody is likely to miss, of this caller or of all."""
+        return next((f for f in self._files if f.expendable() and caller in (None, f.caller)), None)
+
+    def _of_the_largest(self, wanted: int) -> ClipFile | None:
+        """The oldest file to give up of the caller who has most, if that is more than `wanted` bytes."""
+        held: Counter[str] = Counter()
+        for file in self._files:
+            held[file.caller] += file.nbytes
+        for caller, nbytes in held.most_common():
+            if nbytes <= wanted:
+                return None
+            victim = next((f for f in self._files if f.caller == caller and f.give_up is not None), None)
+            if victim is not None:
+                return victim
+        return None
+
+    def _give_up(self, victim: ClipFile | None, why: str) -> None:
+        if victim is None or victim.give_up is None:
+            raise QueueFull(f"{why}; take results and delete them", retry_after=RETRY_S)
+        victim.give_up()
+
+
+class ClipFile:
+    """One file. `give_up`, where it is set, lets go of it for another caller's sake."""
+
+    def __init__(self, disk: ClipDisk, caller: str, file: BinaryIO) -> None:
+        self._disk = disk
+        self.caller = caller
+        self.file = file
+        self.nbytes = 0
+        self.dropped = False
+        self.give_up: Callable[[], None] | None = None
+        self.expendable: Callable[[], bool] = lambda: False
+
+    async def write(self, data: bytes) -> None:
+        """Append. Errors as `ClipDisk.reserve`; QueueFull if the file was given up meanwhile."""
+        if not self.dropped:
+            self._disk.reserve(self, len(data))
+        try:
+            await asyncio.to_thread(self.file.write, data)
+        except ValueError:  # closed
+            raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Its bytes from the start, a piece at a time; any number of readers. NotFound if it is dropped on the way."""
+        if self.dropped:
+            raise NotFound("the clip was deleted before it was read", field="job")
+        # The reader's own: by the time it reads, the file's number may be another file's.
+        descriptor, nbytes, at = os.dup(self.file.fileno()), self.nbytes, 0
+        try:
+            while at < nbytes:
+                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, nbytes - at), at)
+                if not piece:
+                    raise NotFound("the clip was deleted while it was read", field="job")
+                at += len(piece)
+                yield piece
+        finally:
+            os.close(descriptor)
+
+    def drop(self) -> None:
+        """Let go of the bytes at once, readers or not."""
+        if self.dropped:
+            return
+        self.dropped = True
+        self._disk.forget(self)
+        # A slow reader's descriptor would keep the bytes on the disk.
+        self.file.truncate(0)
+        self.file.close()
+
+
+class _Nameless:
+    """A temporary file that has no name and no buffer: what is written can be read at once. For any thread.
+
+    Forgotten, it closes itself without a warning, unlike Python's own: kept clips end with the process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        with tempfile.TemporaryFile() as file:
+            self._descriptor = os.dup(file.fileno())
+
+    def write(self, data: bytes) -> int:
+        """Append all of it. ValueError if the file is closed."""
+        view = memoryview(data)
+        # Held against close(): the number could be another file's by then.
+        with self._lock:
+            while view:
+                view = view[os.write(self.fileno(), view) :]
+        return len(data)
+
+    def fileno(self) -> int:
+        """The descriptor's number. ValueError if it is closed."""
+        if self._descriptor < 0:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+    def truncate(self, size: int) -> int:
+        """Cut off what is beyond `size` bytes, for every reader."""
+        os.truncate(self.fileno(), size)
+        return size
+
+    def close(self) -> None:
+        """Let go of the file; again does nothing."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def failed_for_room(error: ServiceError) -> ServiceError:
+    """What a clip that found no room for its bytes is told: later it would find no more."""
+    return TooLarge(f"the clip does not fit: {error.message}", field="body")
