@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from service.core.errors import Unavailable
 from service.core.job import Jobs
 from service.core.ports import Engine, ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
+from service.engine.accepted_work import AcceptedWork
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -25,6 +27,10 @@ class Host(Protocol):
 
     async def start(self) -> None:
         """Returns when it can predict, or (over Redis) has begun to look for workers."""
+        ...
+
+    async def drain(self, seconds: float) -> bool:
+        """Finish the jobs that would end with this process; false if some could not be within `seconds`."""
         ...
 
     async def close(self) -> None:
@@ -50,6 +56,10 @@ class Local:
         """Load the weights and warm up."""
         await self.engine.start()
 
+    async def drain(self, seconds: float) -> bool:
+        """Jobs of this process end with it."""
+        return await self.jobs.drain(seconds)
+
     async def close(self) -> None:
         """Jobs first: they use the engine."""
         await self.jobs.close()
@@ -69,6 +79,10 @@ class Remote:
         """Returns when Redis is there and a worker has been seen; readiness tells meanwhile."""
         await self.engine.start()
 
+    async def drain(self, seconds: float) -> bool:
+        """Jobs outlive this process: there is nothing to wait for."""
+        return True
+
     async def close(self) -> None:
         """Withdrawals under way reach Redis first."""
         await self.engine.close()
@@ -77,16 +91,14 @@ class Remote:
 class Gate:
     """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
 
-    Between falling from ready and refusing lies the time that load balancers need to notice.
+    Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
+    (`accepted`) is counted to its end, and may predict as long as it lasts.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, work: AcceptedWork | None = None) -> None:
         self._engine = engine
+        self._work = work or AcceptedWork()
         self._falling = False
-        self._shut = False
-        self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
         self.debug = getattr(engine, "debug", None)
 
     def fall(self) -> None:
@@ -95,26 +107,24 @@ class Gate:
 
     async def shut(self, grace: float) -> bool:
         """Take no more; true if all that was taken has been answered within `grace` seconds."""
-        self._falling = self._shut = True
+        self._falling = self._work.shut = True
         try:
             async with asyncio.timeout(grace):
-                await self._empty.wait()
+                await self._work.finished()
         except TimeoutError:
             return False
         return True
 
+    def accepted(self) -> AbstractContextManager[None]:
+        """Around work that was accepted, from its beginning to its end: as `AcceptedWork.accepted`."""
+        return self._work.accepted()
+
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As the engine; Unavailable once shut."""
-        if self._shut:
+        """As the engine; Unavailable once shut, but for work that was accepted before."""
+        if self._work.shut and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
-        self._inside += 1
-        self._empty.clear()
-        try:
+        with self._work.accepted():
             return await self._engine.predict(request)
-        finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
 
     def readiness(self) -> Readiness:
         """As the engine, or draining."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -15,9 +14,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from service.core import accept
 from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.core.job import Hooks, Jobs, JobView, NewJob, job_id
-from service.core.types import PredictResult, route_text
 from service.parts import Parts
-from service.rest import answers, context, job_docs, job_inputs, options
+from service.rest import answers, context, job_docs, job_inputs, job_results, options
 from service.rest.disconnect import while_connected
 
 #: Longest long-poll, seconds: below what proxies usually cut.
@@ -82,13 +80,9 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         given = {"image_quality": image_quality, "maps": maps}
         wish = options.parse({k: v for k, v in given.items() if v is not None}, None, parts.settings)
         view = await jobs.get(job, client)
-        items = range(view.items) if item is None else (item,)
-        found = [await jobs.result(job, client, k) for k in items]
-        joined = replace(found[0], steps=tuple(step for one in found for step in one.steps))
-        form = answers.choose(
-            request.headers.get("accept"), replace(wish, options=replace(wish.options, steps=len(joined.steps)))
-        )
-        return answers.build(joined, await answers.encode(joined, form, parts.codecs), form, _facts(joined))
+        if item is None and view.items > 1:
+            return await job_results.every(jobs, view, request, wish, parts.codecs)
+        return await job_results.one(jobs, view, item or 0, request, wish, parts.codecs)
 
     @routes.delete(
         "/v1/jobs/{job}", operation_id="cancelJob", summary="Withdraw a job", responses=job_docs.job_answers()
@@ -125,7 +119,7 @@ async def take(parts: Parts, jobs: Jobs, request: Request, *, preferred: bool = 
     job = NewJob(
         id=ident,
         client=came.client,
-        frames=await given.decode(parts),
+        frames=await given.decode(parts, came.holding),
         # With the seed that was drawn, if any: a job that is run twice gives the same frames.
         options=wish.options,
         fingerprint=given.fingerprint(query),
@@ -187,14 +181,3 @@ async def _events(jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
 
 def _event(view: JobView, jobs: Jobs) -> str:
     return f"event: {view.state.value}\ndata: {json.dumps(document(view, jobs))}\n\n"
-
-
-def _facts(result: PredictResult) -> dict[str, str]:
-    facts = {
-        "X-Dmvfn-Route": ",".join(route_text(step.route) for step in result.steps),
-        "X-Dmvfn-Flops": str(result.flops),
-        "X-Dmvfn-Model": result.model_version,
-    }
-    if result.seed is not None:
-        facts["X-Dmvfn-Seed"] = str(result.seed)
-    return facts
