@@ -107,7 +107,8 @@ class Gate:
 
     async def shut(self, grace: float) -> bool:
         """Take no more; true if all that was taken has been answered within `grace` seconds."""
-        self._falling = self._work.shut = True
+        self._falling = True
+        self._work.shut()
         try:
             async with asyncio.timeout(grace):
                 await self._work.finished()
@@ -121,7 +122,7 @@ class Gate:
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """As the engine; Unavailable once shut, but for work that was accepted before."""
-        if self._work.shut and not self._work.inside:
+        if self._work.stopping.is_set() and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         with self._work.accepted():
             return await self._engine.predict(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
@@ -57,9 +58,9 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if accept.choose(request.headers.get("accept"), (answers.JSON, EVENTS)) == EVENTS:
-            return StreamingResponse(_events(jobs, view, client), media_type=EVENTS)
+            return StreamingResponse(_events(parts, jobs, view, client), media_type=EVENTS)
         if wait and not view.state.final:
-            view = await while_connected(request.receive, jobs.changed(view, client, wait))
+            view = await while_connected(request.receive, _newer(parts, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
 
     @routes.get(
@@ -125,6 +126,7 @@ async def take(parts: Parts, jobs: Jobs, request: Request, *, preferred: bool = 
         fingerprint=given.fingerprint(query),
         webhook=hook,
         traceparent=came.trace.traceparent,
+        holder=came.client or (request.client.host if request.client else ""),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}
@@ -165,12 +167,29 @@ def _headers(view: JobView) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
 
 
-async def _events(jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
+    """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
+    if not jobs.durable:
+        return await jobs.changed(view, client, seconds)
+    news = asyncio.ensure_future(jobs.changed(view, client, seconds))
+    stopping = asyncio.ensure_future(parts.work.stopping.wait())
+    try:
+        await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return news.result() if news.done() else view
+    finally:
+        news.cancel()
+        stopping.cancel()
+        await asyncio.gather(news, stopping, return_exceptions=True)
+
+
+async def _events(parts: Parts, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
     """One event for each change, the first at once, the last when the job is final; comments while nothing moves."""
     yield _event(view, jobs)
     while not view.state.final:
         try:
-            newer = await jobs.changed(view, client, KEEP_ALIVE)
+            newer = await _newer(parts, jobs, view, client, KEEP_ALIVE)
+            if jobs.durable and parts.work.stopping.is_set() and newer.same_as(view):
+                raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
         except ServiceError as error:
             # The queue went away, or the job expired: told, not just an end that looks like success.
             yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
