@@ -228,7 +228,10 @@ async def _drain(
         await asyncio.sleep(parts.settings.drain_delay_s)
     parts.streams.drain()
     left = max(0.0, until - asyncio.get_running_loop().time())
-    leaving = [gate.shut(left), host.drain(left)]
+    leaving = [gate.shut(left)]
+    # Jobs that end with this process; those in Redis outlive it.
+    if (finish := getattr(host.jobs, "drain", None)) is not None:
+        leaving.append(finish(left))
     if calls is not None:
         leaving.append(_left(calls, left))
     return all(await asyncio.gather(*leaving))

@@ -29,10 +29,6 @@ class Host(Protocol):
         """Returns when it can predict, or (over Redis) has begun to look for workers."""
         ...
 
-    async def drain(self, seconds: float) -> bool:
-        """Finish the jobs that would end with this process; false if some could not be within `seconds`."""
-        ...
-
     async def close(self) -> None:
         """To be called once, whatever `start` did."""
         ...
@@ -56,10 +52,6 @@ class Local:
         """Load the weights and warm up."""
         await self.engine.start()
 
-    async def drain(self, seconds: float) -> bool:
-        """Jobs of this process end with it."""
-        return await self.jobs.drain(seconds)
-
     async def close(self) -> None:
         """Jobs first: they use the engine."""
         await self.jobs.close()
@@ -78,10 +70,6 @@ class Remote:
     async def start(self) -> None:
         """Returns when Redis is there and a worker has been seen; readiness tells meanwhile."""
         await self.engine.start()
-
-    async def drain(self, seconds: float) -> bool:
-        """Jobs outlive this process: there is nothing to wait for."""
-        return True
 
     async def close(self) -> None:
         """Withdrawals under way reach Redis first."""

@@ -32,3 +32,4 @@ class Parts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", ByteBudget(self.settings.inflight_bytes))
+        self.streams.budget = self.budget
