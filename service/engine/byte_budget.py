@@ -44,14 +44,17 @@ class ByteBudget:
 class ByteHolding:
     """What one request holds, bytes. Also a context manager that releases it."""
 
-    __slots__ = ("_budget", "nbytes")
+    __slots__ = ("_budget", "_over", "nbytes")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
+        self._over = False
         self.nbytes = 0
 
     def grow(self, count: int) -> None:
         """Reserve `count` more; QueueFull where there is no room for them, and nothing changes then."""
+        if self._over:  # a decoder's thread that outlived its request
+            raise QueueFull("the request is over", retry_after=RETRY_S)
         self._budget._move(self, self.nbytes + count, checked=True)
 
     def shrink(self, count: int) -> None:
@@ -63,7 +66,8 @@ class ByteHolding:
         self._budget._move(self, nbytes, checked=False)
 
     def release(self) -> None:
-        """Give everything back; more than once does no harm."""
+        """Give everything back, and take no more; more than once does no harm."""
+        self._over = True
         self.settle(0)
 
     def __enter__(self) -> ByteHolding:

@@ -101,6 +101,9 @@ async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tup
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
+        tasks.clear()
+        del task
     return [value for value, _ in done], max(seconds for _, seconds in done)
 
 
@@ -134,7 +137,10 @@ async def _one(
         named = copy.copy(error)
         named.message = f"item {index}: {error.message}"
         named.args = (named.message,)
-        raise named from error
+        try:
+            raise named from error
+        finally:
+            del named  # as above
 
 
 def ready_parameters(answer: Inferred, *, final: bool) -> Inferred:

@@ -8,6 +8,7 @@ then HTTP/2 holds its sender back.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -21,7 +22,7 @@ from service.engine.fair_turns import FairTurns
 from service.parts import Parts
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
-HEALTH = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
+HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
 HEALTH += ("/inference.GRPCInferenceService/ServerReady",)
 REFLECTION = ("/grpc.reflection.",)
 #: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
@@ -112,8 +113,13 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has n
             with self._parts.budget.open() as holding:
                 _holding.set(holding)
                 message = await self._message(reading, context, read, holding)
-                answer = await behaviour(message, context)
-                del message
+                try:
+                    answer = await behaviour(message, context)
+                except BaseException as error:
+                    _forget_frames(error)
+                    raise
+                finally:
+                    del message
                 if handler.unary_unary is not None:
                     holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
                     await context.write(answer)  # back when the transport has taken it
@@ -164,7 +170,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has n
 
                 async def messages() -> AsyncIterator[Any]:
                     async for data in requests:
-                        holding.release()
+                        holding.settle(0)
                         try:
                             holding.grow(len(data))
                         except QueueFull as error:
@@ -175,6 +181,16 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has n
                 await behaviour(messages(), context)
 
         return serve
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the frames in its traceback hold.
+
+    gRPC keeps the error of an aborted call in a cycle with the call, and its whole message until garbage is collected.
+    """
+    for one in (error, error.__context__):
+        if one is not None:
+            traceback.clear_frames(one.__traceback__)
 
 
 def _host(context: Any) -> str:

@@ -117,6 +117,8 @@ class Door:
                 await refuse(call, call.error)
         finally:
             self._report(call, endpoint, parts.clock() - began, counts)
+            # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
+            call.error = None
 
     def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
         if call.error is not None:
