@@ -30,6 +30,8 @@ class ByteBudget:
 
     def _move(self, holding: ByteHolding, nbytes: int, *, checked: bool) -> None:
         with self._lock:
+            if checked and holding.over:  # a decoder's thread that outlived its request
+                raise QueueFull("the request is over", retry_after=RETRY_S)
             others = self.held - holding.nbytes
             if checked and nbytes > holding.nbytes and others > 0 and others + nbytes > self.limit:
                 raise QueueFull(
@@ -44,17 +46,15 @@ class ByteBudget:
 class ByteHolding:
     """What one request holds, bytes. Also a context manager that releases it."""
 
-    __slots__ = ("_budget", "_over", "nbytes")
+    __slots__ = ("_budget", "nbytes", "over")
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
-        self._over = False
         self.nbytes = 0
+        self.over = False
 
     def grow(self, count: int) -> None:
         """Reserve `count` more; QueueFull where there is no room for them, and nothing changes then."""
-        if self._over:  # a decoder's thread that outlived its request
-            raise QueueFull("the request is over", retry_after=RETRY_S)
         self._budget._move(self, self.nbytes + count, checked=True)
 
     def shrink(self, count: int) -> None:
@@ -67,7 +67,7 @@ class ByteHolding:
 
     def release(self) -> None:
         """Give everything back, and take no more; more than once does no harm."""
-        self._over = True
+        self.over = True
         self.settle(0)
 
     def __enter__(self) -> ByteHolding:
