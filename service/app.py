@@ -41,9 +41,9 @@ from service.tracing import Tracer
 log = logging.getLogger("service")
 
 #: Exit statuses, for supervisors and people.
-EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTING, EXIT_DEVICE_LOST = 0, 1, 2, 3
-#: Seconds that connections get to take their last answers once all work is done.
-LAST_WORDS_S = 2.0
+EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTING, EXIT_DEVICE_LOST, EXIT_UNFINISHED = 0, 1, 2, 3, 4
+#: Seconds that connections get for their last bytes, though the grace be over.
+LAST_WORDS_S = 1
 #: Seconds an idle connection is kept: longer than the usual load balancer's 60, which must be the one to close.
 KEEP_ALIVE_S = 75
 
@@ -178,13 +178,21 @@ async def _serve(
     parts = Parts(settings, gate, codecs, metrics, work=work)
     extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener), _grpc(parts, tracer) as calls:
+    async with _http(settings, web, listener) as http, _grpc(parts, tracer) as calls:
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
             await stop.asked.wait()
         metrics.draining()
-        await _drain(settings, parts, gate, calls, at_once=stop.status != EXIT_OK)
+        lost = stop.status != EXIT_OK
+        until = (
+            asyncio.get_running_loop().time() + (0.0 if lost else settings.drain_delay_s) + settings.shutdown_grace_s
+        )
+        finished = await _drain(parts, gate, host, calls, until, at_once=lost)
+        http.config.timeout_graceful_shutdown = max(LAST_WORDS_S, int(until - asyncio.get_running_loop().time()))
+        if not finished:
+            log.warning("accepted work was not finished within %.0f s", settings.shutdown_grace_s)
+            stop.status = stop.status or EXIT_UNFINISHED
     codecs.close()
     # Exporting what is left may wait for an endpoint that is not there.
     await asyncio.to_thread(tracer.close)
@@ -209,24 +217,24 @@ async def _started(host: Host, stop: Stop) -> bool:
 
 
 async def _drain(
-    settings: Settings, parts: Parts, gate: Gate, calls: rpc.RunningServer | None, *, at_once: bool
-) -> None:
-    """Not ready; streams end; nothing new; what was accepted is answered: within the grace, all told."""
+    parts: Parts, gate: Gate, host: Host, calls: rpc.RunningServer | None, until: float, *, at_once: bool
+) -> bool:
+    """Not ready; nothing new; what was accepted is finished, to its last byte: true if all of it by `until`.
+
+    `until` on the loop's clock, seconds; `at_once` where there is nothing to wait for, the device being lost.
+    """
     gate.fall()
-    if settings.drain_delay_s and not at_once:
-        await asyncio.sleep(settings.drain_delay_s)
-    clock = asyncio.get_running_loop().time
-    until = clock() + settings.shutdown_grace_s
+    if parts.settings.drain_delay_s and not at_once:
+        await asyncio.sleep(parts.settings.drain_delay_s)
     parts.streams.drain()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(until):
-            await parts.streams.ended()
-    leaving = [gate.shut(until - clock())]
+    left = max(0.0, until - asyncio.get_running_loop().time())
+    leaving = [gate.shut(left)]
+    # Jobs that end with this process; those in Redis outlive it.
+    if (finish := getattr(host.jobs, "drain", None)) is not None:
+        leaving.append(finish(left))
     if calls is not None:
-        leaving.append(_left(calls, until - clock()))
-    answered = await asyncio.gather(*leaving)
-    if not all(answered):
-        log.warning("accepted work was not finished within %.0f s", settings.shutdown_grace_s)
+        leaving.append(_left(calls, left))
+    return all(await asyncio.gather(*leaving))
 
 
 async def _left(calls: rpc.RunningServer, grace: float) -> bool:
@@ -270,8 +278,8 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _http(settings: Settings, app: object, listener: socket.socket) -> AsyncIterator[None]:
-    """HTTP is served while this lasts."""
+async def _http(settings: Settings, app: object, listener: socket.socket) -> AsyncIterator[_Http]:
+    """HTTP is served while this lasts; then connections get `config.timeout_graceful_shutdown` seconds."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
         http=BoundedProtocol,
@@ -279,11 +287,12 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
         access_log=False,
         server_header=False,
         date_header=False,
-        # A raw 4K frame is one message; frames do not get smaller by deflating.
+        # A raw 4K frame is one message; frames do not get smaller by deflating. Unread ones wait in the socket.
         ws_max_size=settings.max_body_bytes,
+        ws_max_queue=1,
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(LAST_WORDS_S) or 1,
+        timeout_graceful_shutdown=LAST_WORDS_S,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
@@ -292,7 +301,7 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
     server = _Http(config)
     serving = asyncio.ensure_future(server.serve([listener]))
     try:
-        yield
+        yield server
     finally:
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from service.core.errors import Unavailable
@@ -78,17 +79,14 @@ class Remote:
 class Gate:
     """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
 
-    Between falling from ready and refusing lies the time that load balancers need to notice.
+    Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
+    (`accepted`) is counted to its end, and may predict as long as it lasts.
     """
 
     def __init__(self, engine: Engine, work: AcceptedWork | None = None) -> None:
         self._engine = engine
         self._work = work or AcceptedWork()
         self._falling = False
-        self._shut = False
-        self._inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
         self.debug = getattr(engine, "debug", None)
 
     def fall(self) -> None:
@@ -97,27 +95,25 @@ class Gate:
 
     async def shut(self, grace: float) -> bool:
         """Take no more; true if all that was taken has been answered within `grace` seconds."""
-        self._falling = self._shut = self._work.shut = True
+        self._falling = True
+        self._work.shut()
         try:
             async with asyncio.timeout(grace):
                 await self._work.finished()
-                await self._empty.wait()
         except TimeoutError:
             return False
         return True
 
+    def accepted(self) -> AbstractContextManager[None]:
+        """Around work that was accepted, from its beginning to its end: as `AcceptedWork.accepted`."""
+        return self._work.accepted()
+
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As the engine; Unavailable once shut, except for what belongs to accepted work."""
-        if self._shut and not self._work.inside:
+        """As the engine; Unavailable once shut, but for work that was accepted before."""
+        if self._work.stopping.is_set() and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
-        self._inside += 1
-        self._empty.clear()
-        try:
+        with self._work.accepted():
             return await self._engine.predict(request)
-        finally:
-            self._inside -= 1
-            if not self._inside:
-                self._empty.set()
 
     def readiness(self) -> Readiness:
         """As the engine, or draining."""

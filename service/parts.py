@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from service.core.ports import Engine
 from service.core.v2_stats import Usage
 from service.engine.accepted_work import AcceptedWork
+from service.engine.byte_budget import ByteBudget
 from service.engine.codecs import Codecs
 from service.engine.streams import Streams
 from service.metrics import Metrics
@@ -27,3 +28,8 @@ class Parts:
     streams: Streams = field(default_factory=Streams)
     usage: Usage = field(default_factory=Usage)
     work: AcceptedWork = field(default_factory=AcceptedWork)
+    budget: ByteBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", ByteBudget(self.settings.inflight_bytes))
+        self.streams.budget = self.budget

@@ -145,6 +145,11 @@ class Settings:
     )
     max_queue_items: int = _set(256, _whole(1, 10**6), "Most requests waiting.")
     max_queue_bytes: int = _set(2**30, _whole(1, 2**42), "Most bytes of frames waiting.")
+    max_inflight_bytes: int = _set(
+        0,
+        _whole(0, 2**42),
+        "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`.",
+    )
     max_client_items: int = _set(0, _whole(0, 10**6), "Most requests one API key may have in flight; 0: no limit.")
     default_deadline_ms: int = _set(30_000, _whole(1, 10**9), "Deadline of a request that states none.")
     max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")
@@ -220,6 +225,11 @@ class Settings:
             raise SettingsError(f"{PREFIX}ENGINE=redis needs {PREFIX}REDIS_URL")
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
+
+    @property
+    def inflight_bytes(self) -> int:
+        """`max_inflight_bytes`, or what stands for it."""
+        return self.max_inflight_bytes or max(self.max_queue_bytes, self.max_body_bytes)
 
     def replace(self, **changes: Any) -> Settings:
         """The same with some fields changed, for a part that needs them otherwise."""

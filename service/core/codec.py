@@ -21,6 +21,7 @@ import enum
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,10 +126,11 @@ class Limits:
             raise InvalidFrame(f"{size}; one side may be at most {self.max_aspect:g} times the other", field=field)
 
 
-def decode(data: bytes | memoryview, limits: Limits, field: str) -> Frame:
+def decode(data: bytes | memoryview, limits: Limits, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
     """The picture in `data`, upright, RGB. Safe in any number of threads.
 
-    InvalidFrame, UnsupportedMedia or TooLarge name `field`; nothing else is raised.
+    InvalidFrame, UnsupportedMedia or TooLarge name `field`; nothing else is raised, but by `reserve`, which is called
+    with the bytes of the pixels once the header has told them, before any is decoded.
     """
     if not len(data):
         raise InvalidFrame(f"{field} is empty", field=field)
@@ -137,6 +139,8 @@ def decode(data: bytes | memoryview, limits: Limits, field: str) -> Frame:
     file = bytes(data)
     head = header.read(file, field)
     limits.check(head.width, head.height, field)
+    if reserve is not None:
+        reserve(3 * head.width * head.height)
     pixels = _anymap(head, field) if head.kind is Kind.ANYMAP else _pillow(head, field)
     return Frame(_upright(pixels, head.orientation), source=file if len(file) < pixels.nbytes else None)
 

@@ -68,6 +68,7 @@ class NewJob:
     fingerprint: str
     webhook: str | None = None
     traceparent: str | None = None
+    holder: str = ""  #: whose share it counts in: the client, or the address of who has no key
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:

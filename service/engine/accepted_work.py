@@ -18,7 +18,7 @@ class AcceptedWork:
     """One object for the whole service."""
 
     def __init__(self) -> None:
-        self.shut = False  #: nothing new is accepted
+        self.stopping = asyncio.Event()  #: nothing new is accepted
         self.count = 0
         self._finished = asyncio.Event()
         self._finished.set()
@@ -26,7 +26,7 @@ class AcceptedWork:
     @contextmanager
     def accepted(self) -> Iterator[None]:
         """Count what is done inside, and let it through to the engine; once shut, only what is within accepted work."""
-        if self.shut and not self.inside:
+        if self.stopping.is_set() and not self.inside:
             yield
             return
         before = _accepted.get()
@@ -46,6 +46,10 @@ class AcceptedWork:
     def inside(self) -> bool:
         """Whether the caller runs within accepted work."""
         return _accepted.get()
+
+    def shut(self) -> None:
+        """Accept nothing new."""
+        self.stopping.set()
 
     async def finished(self) -> None:
         """When nothing accepted is under way."""

@@ -33,9 +33,9 @@ class Codecs:
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
 
-    async def decode(self, data: bytes | memoryview, field: str) -> Frame:
-        """As `codec.decode`."""
-        return await self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field))
+    async def decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
+        """As `codec.decode`; `reserve` is called in a thread."""
+        return await self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None

@@ -7,12 +7,14 @@ import contextlib
 import logging
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from service.core.errors import Conflict, NotFound, QueueFull, ServiceError, TooLarge, Unavailable
+from service.core.errors import Conflict, NotFound, ServiceError, Unavailable
 from service.core.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
+from service.engine.fair_turns import FairTurns
+from service.engine.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
 from service.engine.webhook import Sender
 from service.metrics import Metrics
 from service.settings import Settings
@@ -23,23 +25,14 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16
 
 
-@dataclass
-class _Kept:
-    client: str
-    fingerprint: str
-    webhook: str | None
-    view: JobView
-    job: NewJob | None  #: with its frames, which are let go of once it has ended
-    nbytes: int  #: of frames: those given and those to come, and once it has ended its results
-    results: dict[int, PredictResult] = field(default_factory=dict)
-    taken: set[int] = field(default_factory=set)  #: items whose result was asked for
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def expendable(self) -> bool:
-        """Whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
-        return self.view.state is JobState.CANCELLED or len(self.taken) == self.view.items
+#: Why a job failed that was accepted and could not be finished.
+STOPPED = Failure(
+    "unavailable", "the server stopped before the job was finished; submit it again", reason="draining", retry_after=5.0
+)
+#: Runs of one item that does not fit the device's memory, before its job fails.
+MEMORY_TRIES = 3
+#: Seconds of a grace that are kept for webhooks, at most.
+TELLING_S = 2.0
 
 
 class LocalJobs:
@@ -51,8 +44,8 @@ class LocalJobs:
         self._settings = settings
         self._engine = engine
         self._metrics = metrics
-        self._kept: dict[str, _Kept] = {}
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._kept = KeptJobs(settings.max_queue_items, settings.max_queue_bytes, settings.job_ttl_s)
+        self._turns = FairTurns(AT_ONCE)
         self._chores: set[asyncio.Task[None]] = set()
         self._rng = random.Random()
         self._sender = Sender(settings.webhook_secret)
@@ -60,15 +53,19 @@ class LocalJobs:
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """As `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
-        self._forget()
+        self._kept.forget(time.monotonic())
         if (there := self._kept.get(job.id)) is not None:
             if (there.client, there.fingerprint) != (job.client, job.fingerprint):
                 raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
             return await self.get(job.id, job.client), False
-        nbytes = self._admit(job)
+        if self._closed:
+            raise Unavailable("shutting down", reason="draining", retry_after=5.0)
         view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time())
-        kept = _Kept(job.client, job.fingerprint, job.webhook, view, job, nbytes)
-        self._kept[job.id] = kept
+        # Results are kept in this process too, so they count from the start.
+        kept = KeptJob(
+            job.client, job.holder or job.client, job.fingerprint, job.webhook, view, job, RECORD_BYTES + _needed(job)
+        )
+        self._kept.add(kept)
         kept.task = asyncio.create_task(self._run(kept, job))
         return kept.view, True
 
@@ -77,8 +74,7 @@ class LocalJobs:
         kept = self._find(job, client)
         if kept.view.state is not JobState.QUEUED:
             return kept.view
-        before = [k for k in self._kept.values() if k.view.state is JobState.QUEUED]
-        return replace(kept.view, position=sum(k.view.items for k in before[: before.index(kept)]))
+        return replace(kept.view, position=self._kept.position(kept))
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """As `Jobs.changed`."""
@@ -99,70 +95,67 @@ class LocalJobs:
         if item not in kept.results:
             raise Conflict(f"the job is {kept.view.state}; there is no such result")
         kept.taken.add(item)
+        self._kept.fetched(kept)
         return kept.results[item]
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """As `Jobs.cancel`."""
+        """As `Jobs.cancel`; a job that is final is dropped with its results."""
         kept = self._find(job, client)
-        if not kept.view.state.final:
+        if kept.view.state.final:
+            self._kept.drop(kept)
+        else:
             self._end(kept, JobState.CANCELLED)
             if kept.task is not None:
                 kept.task.cancel()
         return kept.view
 
-    async def close(self) -> None:
-        """Withdraws every job: nothing here outlives the process."""
+    async def drain(self, seconds: float) -> bool:
+        """Take no more; finish what was accepted. What is left near the end of `seconds` fails and says why."""
         self._closed = True
-        tasks = [kept.task for kept in self._kept.values() if kept.task is not None] + list(self._chores)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        clock = asyncio.get_running_loop().time
+        until, telling = clock() + seconds, min(TELLING_S, seconds / 4)
+        running = [kept.task for kept in self._kept.open() if kept.task is not None]
+        if running:
+            log.info("%d jobs are finished before the end", len(running))
+            await asyncio.wait(running, timeout=max(0.0, seconds - telling))
+        left = await self._give_up()
+        if self._chores:
+            await asyncio.wait(self._chores, timeout=max(0.0, min(telling, until - clock())))
+        return not left
+
+    async def close(self) -> None:
+        """Fail what is not finished: nothing here outlives the process."""
+        self._closed = True
+        await self._give_up()
+        for chore in self._chores:
+            chore.cancel()
+        if self._chores:
+            log.warning("%d webhooks were not delivered before the end", len(self._chores))
+            await asyncio.gather(*self._chores, return_exceptions=True)
         self._sender.close()
+
+    async def _give_up(self) -> int:
+        """Fail every open job, and tell; how many there were."""
+        left = self._kept.open()
+        for kept in left:
+            self._end(kept, JobState.FAILED, STOPPED)
+            if kept.task is not None:
+                kept.task.cancel()
+        if left:
+            log.warning("%d jobs were not finished when the server stopped; they have failed", len(left))
+            await asyncio.gather(*(kept.task for kept in left if kept.task is not None), return_exceptions=True)
+        return len(left)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _find(self, job: str, client: str) -> _Kept:
-        self._forget()
+    def _find(self, job: str, client: str) -> KeptJob:
+        self._kept.forget(time.monotonic())
         kept = self._kept.get(job)
         if kept is None or kept.client != client:
             raise NotFound(f"there is no job {job[:64]!r} any more; jobs of this server end with its process")
         return kept
 
-    def _admit(self, job: NewJob) -> int:
-        """The bytes it will hold, for which there is room now."""
-        if self._closed:
-            raise Unavailable("shutting down", reason="draining", retry_after=5.0)
-        most = self._settings.max_queue_items
-        if job.items > most:
-            raise TooLarge(f"at most {most} predictions fit the queue", field="frames")
-        items = sum(k.view.items - k.view.done for k in self._kept.values() if not k.view.state.final)
-        if items + job.items > most:
-            raise QueueFull("the queue holds as many items as it may", retry_after=5.0)
-        # Results are kept in this process too, so they count from the start.
-        nbytes = _needed(job)
-        self._make_room(nbytes)
-        return nbytes
-
-    def _make_room(self, nbytes: int) -> None:
-        most = self._settings.max_queue_bytes
-        if nbytes > most:
-            raise TooLarge(f"frames given and predicted would take {nbytes} bytes; at most {most} fit", field="frames")
-        while sum(kept.nbytes for kept in self._kept.values()) + nbytes > most:
-            oldest = next((id for id, kept in self._kept.items() if kept.expendable), None)
-            if oldest is None:
-                raise QueueFull(
-                    "jobs and their results hold as many bytes as they may; results that were fetched make room",
-                    retry_after=30.0,
-                )
-            del self._kept[oldest]
-
-    def _forget(self) -> None:
-        oldest = time.time() - self._settings.job_ttl_s
-        gone = [k for k, kept in self._kept.items() if kept.view.finished is not None and kept.view.finished < oldest]
-        for job in gone:
-            del self._kept[job]
-
-    async def _run(self, kept: _Kept, job: NewJob) -> None:
+    async def _run(self, kept: KeptJob, job: NewJob) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for item in range(job.items):
@@ -175,43 +168,50 @@ class LocalJobs:
         else:
             self._end(kept, JobState.DONE)
 
-    async def _item(self, kept: _Kept, job: NewJob, item: int) -> None:
-        async with self._turn:
-            if kept.view.state is JobState.QUEUED:
-                self._move(kept, replace(kept.view, state=JobState.RUNNING))
-            request = PredictRequest(
-                id=job.id,
-                previous=job.frames[item],
-                current=job.frames[item + 1],
-                options=job.options,
-                client=job.client,
-                priority=Priority.BATCH,
-                traceparent=job.traceparent,
-                # A job has time; without this the engine's default deadline for callers would count.
-                deadline=time.monotonic() + self._settings.job_ttl_s,
-            )
-            kept.results[item] = await self._patiently(request)
+    async def _item(self, kept: KeptJob, job: NewJob, item: int) -> None:
+        request = PredictRequest(
+            id=job.id,
+            previous=job.frames[item],
+            current=job.frames[item + 1],
+            options=job.options,
+            client=job.client,
+            priority=Priority.BATCH,
+            traceparent=job.traceparent,
+            # A job has time; without this the engine's default deadline for callers would count.
+            deadline=time.monotonic() + self._settings.job_ttl_s,
+        )
+        kept.results[item] = await self._patiently(kept, request)
         # The last one is told together with the end: whoever waits for news should not be woken twice.
         if kept.view.done + 1 < job.items:
             self._move(kept, replace(kept.view, done=kept.view.done + 1))
 
-    async def _patiently(self, request: PredictRequest) -> PredictResult:
-        """An accepted job waits for room rather than failing for want of it."""
+    async def _patiently(self, kept: KeptJob, request: PredictRequest) -> PredictResult:
+        """Predict at the holder's turn. An accepted job waits for room rather than failing, but not for memory."""
+        tries = 0
         while True:
             try:
-                return await self._engine.predict(request)
+                async with self._turns.turn(kept.holder):
+                    if kept.view.state is JobState.QUEUED:
+                        self._move(kept, replace(kept.view, state=JobState.RUNNING))
+                    return await self._engine.predict(request)
             except ServiceError as error:
                 if error.code not in PASSING or self._engine.readiness().reason == "device_lost":
                     raise
-                await asyncio.sleep(min(5.0, error.retry_after or 1.0) * self._rng.uniform(0.5, 1.5))
+                tries += error.reason == "out_of_memory"
+                if tries >= MEMORY_TRIES:
+                    raise
+                wait = min(5.0, error.retry_after or 1.0) * self._rng.uniform(0.5, 1.5)
+            # The place is given back first: whoever sleeps needs none.
+            await asyncio.sleep(wait)
 
-    def _move(self, kept: _Kept, view: JobView) -> None:
+    def _move(self, kept: KeptJob, view: JobView) -> None:
         if not kept.view.state.final:
-            kept.view = view
+            before, kept.view = kept.view, view
+            self._kept.moved(kept, before)
             kept.moved.set()
             kept.moved = asyncio.Event()
 
-    def _end(self, kept: _Kept, state: JobState, failure: Failure | None = None) -> None:
+    def _end(self, kept: KeptJob, state: JobState, failure: Failure | None = None) -> None:
         if kept.view.state.final:
             return
         done = kept.view.items if state is JobState.DONE else kept.view.done
@@ -219,7 +219,7 @@ class LocalJobs:
         kept.job = None
         if failure is not None:
             kept.results.clear()
-        kept.nbytes = sum(map(_held, kept.results.values()))
+        self._kept.ended(kept, time.monotonic())
         if kept.webhook is not None and state is not JobState.CANCELLED:
             chore = asyncio.create_task(self._tell(kept.webhook, kept.view))
             self._chores.add(chore)
@@ -243,11 +243,6 @@ def _needed(job: NewJob) -> int:
     # Flow and mask: five float32 where a frame has three bytes.
     predicted = frame + (frame // 3 * 20 if options.maps else 0)
     return len(job.frames) * frame + job.items * options.steps * predicted
-
-
-def _held(result: PredictResult) -> int:
-    arrays = (array for step in result.steps for array in (step.frame.pixels, step.flow, step.mask))
-    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:

@@ -19,6 +19,7 @@ from service.core.codec import ImageFormat
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
+from service.engine.byte_budget import ByteHolding
 from service.engine.spent import Stages, facts, stages
 from service.engine.streams import Place
 from service.metrics import Transport
@@ -127,11 +128,13 @@ async def encoded(
     return Predicted(result, format, tuple(pictures), ahead, took)
 
 
-async def decoded(parts: Parts, picture: Picture, name: str) -> Frame:
-    """The frame in a picture; a ServiceError names the field `name`."""
+async def decoded(parts: Parts, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
+    """The frame in a picture; a ServiceError names the field `name`. Its pixels are reserved in `holding` first."""
     if picture.shape is None:
-        return await parts.codecs.decode(picture.data, name)
+        return await parts.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
     height, width = picture.shape
+    if holding is not None and isinstance(picture.data, bytes):
+        holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
     return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
 
 

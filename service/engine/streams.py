@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.core.errors import ClientLimit, QueueFull, Unavailable
+from service.engine.byte_budget import ByteBudget, ByteHolding
 
 #: Seconds after which a refused stream may try again: streams end when people stop watching.
 RETRY_S = 5.0
@@ -24,6 +25,7 @@ class Place:
     _streams: Streams
     client: str
     on_drain: Callable[[], object]
+    _holding: ByteHolding | None = None  #: answers count among all that is in flight
     held: int = 0
     owed: int = 0
 
@@ -43,11 +45,15 @@ class Place:
         """
         if self._streams.owed and self._streams.owed + nbytes > most:
             raise QueueFull(f"live streams already owe {self._streams.owed} bytes of answers", retry_after=RETRY_S)
+        if self._holding is not None:
+            self._holding.grow(nbytes)
         self._streams.owed += nbytes
         self.owed += nbytes
 
     def settle(self, nbytes: int) -> None:
         """It has been read, or came to nothing."""
+        if self._holding is not None:
+            self._holding.shrink(nbytes)
         self._streams.owed -= nbytes
         self.owed -= nbytes
 
@@ -58,6 +64,7 @@ class Streams:
     def __init__(self) -> None:
         self.held = 0  #: bytes of frames kept between frames, by all streams
         self.owed = 0  #: bytes of answers begun and not yet read, of all streams
+        self.budget: ByteBudget | None = None  #: of all that is in flight, where there is one
         self._places: set[Place] = set()
         self._clients: Counter[str] = Counter()
         self._draining = False
@@ -76,7 +83,7 @@ class Streams:
             raise QueueFull(f"{most} streams are open, which is the most", retry_after=RETRY_S)
         if client and most_of_client and self._clients[client] >= most_of_client:
             raise ClientLimit(f"{client} has {most_of_client} streams open, which is the most", retry_after=RETRY_S)
-        place = Place(self, client, on_drain)
+        place = Place(self, client, on_drain, None if self.budget is None else self.budget.open())
         self._places.add(place)
         self._clients[client] += 1
         self._empty.clear()
@@ -85,6 +92,8 @@ class Streams:
         finally:
             self.held -= place.held
             self.owed -= place.owed
+            if place._holding is not None:
+                place._holding.release()
             self._places.discard(place)
             self._clients -= Counter({client: 1})
             if not self._places:

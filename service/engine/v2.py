@@ -17,6 +17,7 @@ from service.core.v2 import Infer, Item, Parsed
 from service.core.v2_models import VERSION
 from service.core.v2_stats import Spent
 from service.core.v2_tensors import Tensor
+from service.engine.byte_budget import ByteHolding, reserve_answer
 from service.engine.stream import Picture, Predicted, decoded, encoded, seeded
 from service.parts import Parts
 
@@ -29,6 +30,7 @@ class Caller:
     client: str = ""
     ends: float | None = None
     traceparent: str | None = None
+    holding: ByteHolding | None = None  #: what its frames and its answer are counted in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +101,9 @@ async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tup
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
+        tasks.clear()
+        del task
     return [value for value, _ in done], max(seconds for _, seconds in done)
 
 
@@ -108,8 +113,9 @@ async def _one(
     began = parts.clock()
     names = ("FRAMES", "FRAMES") if item.shape else ("FRAME0", "FRAME1")
     try:
-        previous = await decoded(parts, Picture(item.previous, item.shape), f"inputs.{names[0]}")
-        current = await decoded(parts, Picture(item.current, item.shape), f"inputs.{names[1]}")
+        holding = caller.holding
+        previous = await decoded(parts, Picture(item.previous, item.shape), f"inputs.{names[0]}", holding)
+        current = await decoded(parts, Picture(item.current, item.shape), f"inputs.{names[1]}", holding)
         read = parts.clock() - began
         request = PredictRequest(
             id=caller.request_id if index is None else f"{caller.request_id}.{index}",
@@ -120,6 +126,8 @@ async def _one(
             client=caller.client,
             traceparent=caller.traceparent,
         )
+        if holding is not None:
+            reserve_answer(holding, request)
         result = await parts.engine.predict(request)
         return await encoded(parts, result, parsed.format, parsed.image_quality, decode=read), read
     except ServiceError as error:
@@ -129,7 +137,10 @@ async def _one(
         named = copy.copy(error)
         named.message = f"item {index}: {error.message}"
         named.args = (named.message,)
-        raise named from error
+        try:
+            raise named from error
+        finally:
+            del named  # as above
 
 
 def ready_parameters(answer: Inferred, *, final: bool) -> Inferred:

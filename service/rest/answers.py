@@ -6,21 +6,22 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.responses import Response
 
 from service.core import accept
 from service.core.codec import ImageFormat
 from service.core.errors import InvalidRequest, NotAcceptable
 from service.core.types import PredictResult, Step, route_text
+from service.engine.byte_budget import ByteHolding
 from service.engine.codecs import Codecs
 from service.rest import multipart
 from service.rest.options import Maps, Wish
+from service.rest.pieces import PiecedResponse
 
 MIXED, JSON = "multipart/mixed", "application/json"
 #: What single pictures can be, ours first.
@@ -69,24 +70,35 @@ async def encode(result: PredictResult, form: Form, codecs: Codecs) -> list[byte
     return await asyncio.gather(*(codecs.encode(step.frame, form.format, form.quality) for step in result.steps))
 
 
-def build(result: PredictResult, files: list[bytes], form: Form, facts: Mapping[str, str]) -> Response:
-    """The answer; `facts` are its headers."""
-    headers = {**facts, "Vary": "Accept"}
+def build(
+    result: PredictResult, files: list[bytes], form: Form, facts: Mapping[str, str], holding: ByteHolding
+) -> PiecedResponse:
+    """The answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
+    headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
     if form.media_type == JSON:
-        return Response(json.dumps(_document(result, files, form)), 200, headers, JSON)
+        return PiecedResponse(_document(result, files, form), headers, JSON, holding)
     if form.media_type == MIXED:
-        content_type, body = multipart.mixed(_parts(result, files, form))
-        return Response(body, 200, {**headers, "Content-Type": content_type})
-    if form.format is ImageFormat.RAW:
-        frame = result.steps[0].frame
-        shape = f"{frame.height},{frame.width},3"
-        headers["X-Frame-Shape"] = f"{len(files)},{shape}" if len(files) > 1 else shape
-    return Response(files[0] if len(files) == 1 else b"".join(files), 200, headers, form.media_type)
+        boundary = multipart.new_boundary()
+        pieces = [multipart.piece(boundary, *part) for part in parts(result, files, form)]
+        headers["Content-Type"] = multipart.mixed_type(boundary)
+        return PiecedResponse([*pieces, multipart.last(boundary)], headers, None, holding)
+    return PiecedResponse(files, headers, form.media_type, holding)
 
 
-def _parts(result: PredictResult, files: list[bytes], form: Form) -> list[tuple[dict[str, str], bytes]]:
-    parts = []
-    for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
+def shape_header(result: PredictResult, form: Form, frames: int) -> dict[str, str]:
+    """What tells the size of raw pixels; nothing for other forms."""
+    if form.media_type != ImageFormat.RAW.media_type:
+        return {}
+    frame = result.steps[0].frame
+    shape = f"{frame.height},{frame.width},3"
+    return {"X-Frame-Shape": f"{frames},{shape}" if frames > 1 else shape}
+
+
+def parts(
+    result: PredictResult, files: list[bytes], form: Form, first: int = 1
+) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Each step's frame and maps with their headers; steps are numbered from `first`."""
+    for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
         about = {
             "Content-Type": form.format.media_type,
             "Content-Disposition": f'inline; name="frame-{number}"; filename="frame-{number}.{form.format}"',
@@ -94,18 +106,39 @@ def _parts(result: PredictResult, files: list[bytes], form: Form) -> list[tuple[
             "X-Dmvfn-Route": route_text(step.route),
             "X-Dmvfn-Flops": str(step.flops),
         }
-        parts.append((about, file))
+        yield about, file
         for name, values in _maps(step, form.maps).items():
             about = {
                 "Content-Type": "application/x-npy",
                 "Content-Disposition": f'inline; name="{name}-{number}"; filename="{name}-{number}.npy"',
                 "X-Dmvfn-Step": str(number),
             }
-            parts.append((about, _npy(values)))
-    return parts
+            yield about, _npy(values)
 
 
-def _document(result: PredictResult, files: list[bytes], form: Form) -> dict[str, Any]:
+def _document(result: PredictResult, files: list[bytes], form: Form) -> list[bytes]:
+    """The JSON text, a piece for each step: as one document its base64 would be in memory several times."""
+    pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
+    for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
+        pieces.append((b"" if number == 1 else b", ") + step_text(step, file, form, number))
+    return [*pieces, b"]}"]
+
+
+def step_text(step: Step, file: bytes, form: Form, number: int) -> bytes:
+    """A member of `frames`, as JSON."""
+    about = {
+        "step": number,
+        "media_type": form.format.media_type,
+        "data": base64.b64encode(file).decode("ascii"),
+        "route": route_text(step.route),
+        "flops": step.flops,
+        **{name: _array(values) for name, values in _maps(step, form.maps).items()},
+    }
+    return json.dumps(about).encode()
+
+
+def head(result: PredictResult) -> dict[str, Any]:
+    """The members that stand before `frames`."""
     first = result.steps[0].frame
     return {
         "id": result.id,
@@ -121,17 +154,6 @@ def _document(result: PredictResult, files: list[bytes], form: Form) -> dict[str
             "route": round(result.timings.route * 1000, 3),
             "blocks": round(result.timings.blocks * 1000, 3),
         },
-        "frames": [
-            {
-                "step": number,
-                "media_type": form.format.media_type,
-                "data": base64.b64encode(file).decode("ascii"),
-                "route": route_text(step.route),
-                "flops": step.flops,
-                **{name: _array(values) for name, values in _maps(step, form.maps).items()},
-            }
-            for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1)
-        ],
     }
 
 

@@ -8,7 +8,8 @@ import contextlib
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from service.core.errors import Cancelled, QueueFull, TooLarge
+from service.core.errors import Cancelled, TooLarge
+from service.engine.byte_budget import ByteHolding
 from service.rest.errors import BodyTimeout
 
 #: How long a refused sender is listened to, seconds: closing at once would reset the connection under its last bytes,
@@ -16,34 +17,15 @@ from service.rest.errors import BodyTimeout
 LINGER = 2.0
 
 
-class Budget:
-    """Bytes of bodies that all requests together may hold."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def take(self, count: int) -> None:
-        """QueueFull where there is no room; what is taken must be given back."""
-        if self.held + count > self.limit:
-            raise QueueFull("too many request bodies are being read at once", retry_after=1.0)
-        self.held += count
-
-    def give_back(self, count: int) -> None:
-        """The request is over."""
-        self.held -= count
-
-
 class BoundedBody:
     """An ASGI `receive` that raises TooLarge, BodyTimeout or QueueFull instead of delivering without end."""
 
-    def __init__(self, receive: Receive, max_bytes: int, seconds: float, budget: Budget) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, seconds: float, holding: ByteHolding) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self._seconds = seconds
-        self._budget = budget
+        self._holding = holding
         self._until: float | None = None
-        self._held = 0
         self.seen = 0  #: bytes
         self.complete = False
         self.left = False  #: the client is gone
@@ -73,8 +55,8 @@ class BoundedBody:
             self.complete = not message.get("more_body", False)
             if self.seen > self._max_bytes:
                 raise self._too_large()
-            self._budget.take(length)
-            self._held += length
+            if length:
+                self._holding.grow(length)
         return message
 
     async def drain(self) -> None:
@@ -85,11 +67,6 @@ class BoundedBody:
                     message = await self._receive()
                     self.left = message["type"] == "http.disconnect"
                     self.complete = not self.left and not message.get("more_body", False)
-
-    def release(self) -> None:
-        """The request is over: its bytes count no longer."""
-        self._budget.give_back(self._held)
-        self._held = 0
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request body may have at most {self._max_bytes} bytes")

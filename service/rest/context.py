@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from service import tracing
+from service.engine.byte_budget import ByteBudget, ByteHolding
 from service.tracing import Trace, Tracer
 
 _KEY = "dmvfn.context"
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
+
+
+def _unbounded() -> ByteHolding:
+    """Where a router runs without the door, nothing bounds it."""
+    return ByteBudget(2**62).open()
 
 
 @dataclass(slots=True)
@@ -28,6 +34,7 @@ class Context:
     code: str | None = None  #: of the error it ended with
     stages: list[tuple[str, float]] = field(default_factory=list)  #: name, seconds
     notes: dict[str, str | int | float | bool] = field(default_factory=dict)  #: for log line and trace
+    holding: ByteHolding = field(default_factory=_unbounded)  #: the request's share of the memory for all
 
 
 def begin(request_id: str | None, traceparent: str | None, now: float) -> Context:

@@ -31,6 +31,8 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             unfinished.cancel()
         # Awaited, so that nothing of this request is running when the next one of this connection begins.
         await asyncio.gather(task, watch, return_exceptions=True)
+        # An error's traceback holds this frame, and it the task with its error: a cycle that would keep the body.
+        del task, watch, unfinished
 
 
 async def _left(receive: Receive) -> None:

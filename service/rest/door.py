@@ -15,8 +15,8 @@ from service.core import auth
 from service.core.errors import Internal, ServiceError, Unauthenticated
 from service.metrics import OUTCOMES, Outcome, Transport
 from service.parts import Parts
-from service.rest import context
-from service.rest.body import BoundedBody, Budget
+from service.rest import context, wire
+from service.rest.body import BoundedBody
 from service.rest.context import Context
 from service.rest.errors import problem
 from service.tracing import Tracer
@@ -48,8 +48,6 @@ class Door:
         self._app = app
         self._parts = parts
         self._tracer = tracer
-        # As much as may wait for the device may be on its way in.
-        self._budget = Budget(max(parts.settings.max_queue_bytes, parts.settings.max_body_bytes))
         headers = dict(SECURITY_HEADERS)
         if parts.settings.tls_cert is not None:
             headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -61,7 +59,8 @@ class Door:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http":
-            await _Exchange(self, scope, receive, send).run()
+            with self._parts.work.accepted():
+                await _Exchange(self, scope, receive, send).run()
         else:
             await self._app(scope, receive, send)
 
@@ -70,6 +69,7 @@ class Door:
         headers = Headers(scope=scope)
         found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
         found.tracer = self._tracer
+        found.holding = self._parts.budget.open()
         context.put(scope, found)
         return found
 
@@ -89,8 +89,10 @@ class Door:
             await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
             return
         try:
-            await self._app(scope, receive, send)
+            with self._parts.work.accepted():
+                await self._app(scope, receive, send)
         finally:
+            found.holding.release()
             self._streamed(_template(scope), found)
 
     def _streamed(self, endpoint: str, found: Context) -> None:
@@ -126,8 +128,9 @@ class _Exchange:
         self._send = send
         self._headers = Headers(scope=scope)
         settings = self._parts.settings
-        self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, door._budget)
         self._context = door.meet(scope)
+        self._holding = self._context.holding
+        self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._status = 0
         self._sent = 0
 
@@ -147,8 +150,13 @@ class _Exchange:
             failure.__cause__ = error
             await self._refuse(failure)
         finally:
-            self._body.release()
             self._report()
+            try:
+                # The transport holds what its reader has not taken: it counts until it has left.
+                if self._status and (drained := wire.drained(self._scope)) is not None:
+                    await drained()
+            finally:
+                self._holding.release()
 
     async def send(self, message: Message) -> None:
         """Adds what every answer carries, and remembers how it went."""
@@ -163,9 +171,9 @@ class _Exchange:
                 *(header for header in self._door._headers if header[0] not in given),
             ]
             await self._hear_out(message)
-        elif message["type"] == "http.response.body":
-            self._sent += len(message.get("body", b""))
         await self._send(message)
+        if message["type"] == "http.response.body":
+            self._sent += len(message.get("body", b""))
 
     async def _hear_out(self, start: Message) -> None:
         """An answer before the end of the body: hear some of the rest, else close."""

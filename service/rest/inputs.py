@@ -15,6 +15,7 @@ from starlette.requests import Request
 from service.core.codec import Limits
 from service.core.errors import InvalidFrame, InvalidRequest, UnsupportedMedia
 from service.core.types import Frame
+from service.engine.byte_budget import ByteHolding
 from service.engine.codecs import Codecs
 from service.rest import multipart, options
 from service.rest.body import read
@@ -41,8 +42,8 @@ class Inputs:
     options: list[tuple[str, str]]
     size: tuple[int, int] | None = None
 
-    async def frames(self, codecs: Codecs) -> tuple[Frame, Frame]:
-        """Both, decoded at once."""
+    async def frames(self, codecs: Codecs, holding: ByteHolding) -> tuple[Frame, Frame]:
+        """Both, decoded at once; their pixels are reserved first. QueueFull where there is no room for them."""
         if self.size is not None:
             height, width = self.size
             pair = await asyncio.gather(
@@ -50,7 +51,8 @@ class Inputs:
             )
         else:
             pair = await asyncio.gather(
-                codecs.decode(self.previous, "previous"), codecs.decode(self.current, "current")
+                codecs.decode(self.previous, "previous", holding.grow),
+                codecs.decode(self.current, "current", holding.grow),
             )
         return pair[0], pair[1]
 

@@ -15,6 +15,7 @@ from service.core.codec import Limits
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, UnsupportedMedia
 from service.core.job import fingerprint
 from service.core.types import Frame
+from service.engine.byte_budget import ByteHolding
 from service.parts import Parts
 from service.rest import inputs, multipart, options
 from service.rest.body import read
@@ -43,19 +44,30 @@ class JobInputs:
 
         return fingerprint(parts())
 
-    async def decode(self, parts: Parts) -> tuple[Frame, ...]:
-        """All, a few at a time; TooLarge where their pixels together are more than the queue may hold."""
+    async def decode(self, parts: Parts, holding: ByteHolding) -> tuple[Frame, ...]:
+        """All, one after the other, each reserved before it is decoded.
+
+        TooLarge where their pixels together are more than the queue may hold; QueueFull where there is no room now.
+        """
         frames: list[Frame] = []
         held = 0
+
+        def bounded(nbytes: int) -> None:
+            if held + nbytes > parts.settings.max_queue_bytes:
+                raise TooLarge(f"a job's frames may have {parts.settings.max_queue_bytes} bytes of pixels", field=where)
+
+        def reserve(nbytes: int) -> None:
+            bounded(nbytes)
+            holding.grow(nbytes)
+
         for k, (name, data) in enumerate(zip(self.names, self.frames, strict=True)):
             where = name if name != MANY else f"{MANY}[{k}]"
             if self.size is None:
-                frames.append(await parts.codecs.decode(data, where))
+                frames.append(await parts.codecs.decode(data, where, reserve))
             else:
+                bounded(3 * self.size[0] * self.size[1])  # they are the body's, and counted with it
                 frames.append(await parts.codecs.raw(data, *self.size, where))
             held += frames[-1].pixels.nbytes
-            if held > parts.settings.max_queue_bytes:
-                raise TooLarge(f"a job's frames may have {parts.settings.max_queue_bytes} bytes of pixels", field=where)
         return tuple(frames)
 
 

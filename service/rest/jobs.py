@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -15,9 +15,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from service.core import accept
 from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.core.job import Hooks, Jobs, JobView, NewJob, job_id
-from service.core.types import PredictResult, route_text
 from service.parts import Parts
-from service.rest import answers, context, job_docs, job_inputs, options
+from service.rest import answers, context, job_docs, job_inputs, job_results, options
 from service.rest.disconnect import while_connected
 
 #: Longest long-poll, seconds: below what proxies usually cut.
@@ -59,9 +58,9 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if accept.choose(request.headers.get("accept"), (answers.JSON, EVENTS)) == EVENTS:
-            return StreamingResponse(_events(jobs, view, client), media_type=EVENTS)
+            return StreamingResponse(_events(parts, jobs, view, client), media_type=EVENTS)
         if wait and not view.state.final:
-            view = await while_connected(request.receive, jobs.changed(view, client, wait))
+            view = await while_connected(request.receive, _newer(parts, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
 
     @routes.get(
@@ -82,13 +81,9 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         given = {"image_quality": image_quality, "maps": maps}
         wish = options.parse({k: v for k, v in given.items() if v is not None}, None, parts.settings)
         view = await jobs.get(job, client)
-        items = range(view.items) if item is None else (item,)
-        found = [await jobs.result(job, client, k) for k in items]
-        joined = replace(found[0], steps=tuple(step for one in found for step in one.steps))
-        form = answers.choose(
-            request.headers.get("accept"), replace(wish, options=replace(wish.options, steps=len(joined.steps)))
-        )
-        return answers.build(joined, await answers.encode(joined, form, parts.codecs), form, _facts(joined))
+        if item is None and view.items > 1:
+            return await job_results.every(jobs, view, request, wish, parts.codecs)
+        return await job_results.one(jobs, view, item or 0, request, wish, parts.codecs)
 
     @routes.delete(
         "/v1/jobs/{job}", operation_id="cancelJob", summary="Withdraw a job", responses=job_docs.job_answers()
@@ -125,12 +120,13 @@ async def take(parts: Parts, jobs: Jobs, request: Request, *, preferred: bool = 
     job = NewJob(
         id=ident,
         client=came.client,
-        frames=await given.decode(parts),
+        frames=await given.decode(parts, came.holding),
         # With the seed that was drawn, if any: a job that is run twice gives the same frames.
         options=wish.options,
         fingerprint=given.fingerprint(query),
         webhook=hook,
         traceparent=came.trace.traceparent,
+        holder=came.client or (request.client.host if request.client else ""),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}
@@ -171,12 +167,29 @@ def _headers(view: JobView) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
 
 
-async def _events(jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
+    """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
+    if not jobs.durable:
+        return await jobs.changed(view, client, seconds)
+    news = asyncio.ensure_future(jobs.changed(view, client, seconds))
+    stopping = asyncio.ensure_future(parts.work.stopping.wait())
+    try:
+        await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return news.result() if news.done() else view
+    finally:
+        news.cancel()
+        stopping.cancel()
+        await asyncio.gather(news, stopping, return_exceptions=True)
+
+
+async def _events(parts: Parts, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
     """One event for each change, the first at once, the last when the job is final; comments while nothing moves."""
     yield _event(view, jobs)
     while not view.state.final:
         try:
-            newer = await jobs.changed(view, client, KEEP_ALIVE)
+            newer = await _newer(parts, jobs, view, client, KEEP_ALIVE)
+            if jobs.durable and parts.work.stopping.is_set() and newer.same_as(view):
+                raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
         except ServiceError as error:
             # The queue went away, or the job expired: told, not just an end that looks like success.
             yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
@@ -187,14 +200,3 @@ async def _events(jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
 
 def _event(view: JobView, jobs: Jobs) -> str:
     return f"event: {view.state.value}\ndata: {json.dumps(document(view, jobs))}\n\n"
-
-
-def _facts(result: PredictResult) -> dict[str, str]:
-    facts = {
-        "X-Dmvfn-Route": ",".join(route_text(step.route) for step in result.steps),
-        "X-Dmvfn-Flops": str(result.flops),
-        "X-Dmvfn-Model": result.model_version,
-    }
-    if result.seed is not None:
-        facts["X-Dmvfn-Seed"] = str(result.seed)
-    return facts

@@ -73,12 +73,28 @@ def _name(headers: bytes) -> str:
     raise InvalidRequest("every part needs Content-Disposition: form-data with a name", field="body")
 
 
+def new_boundary() -> str:
+    """Of a multipart/mixed body."""
+    return secrets.token_hex(16)
+
+
+def mixed_type(boundary: str) -> str:
+    """The content type of parts told apart by `boundary`."""
+    return f"multipart/mixed; boundary={boundary}"
+
+
+def piece(boundary: str, headers: Mapping[str, str], data: bytes) -> bytes:
+    """One part with its headers, and the line break after it. Source: RFC 2046, 5.1."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return b"".join((f"--{boundary}\r\n{lines}\r\n".encode("latin-1"), data, b"\r\n"))
+
+
+def last(boundary: str) -> bytes:
+    """What ends the body."""
+    return f"--{boundary}--\r\n".encode("latin-1")
+
+
 def mixed(parts: Sequence[tuple[Mapping[str, str], bytes]]) -> tuple[str, bytes]:
-    """(content type, body) of parts with these headers. Source: RFC 2046, 5.1."""
-    boundary = secrets.token_hex(16)
-    pieces: list[bytes] = []
-    for headers, data in parts:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        pieces += [f"--{boundary}\r\n{lines}\r\n".encode("latin-1"), data, b"\r\n"]
-    pieces.append(f"--{boundary}--\r\n".encode("latin-1"))
-    return f"multipart/mixed; boundary={boundary}", b"".join(pieces)
+    """(content type, body) of parts with these headers."""
+    boundary = new_boundary()
+    return mixed_type(boundary), b"".join([*(piece(boundary, *part) for part in parts), last(boundary)])

@@ -109,11 +109,12 @@ def _infer(routes: APIRouter, parts: Parts) -> None:
 
         def take() -> oip_wire.Asked:
             whole = oip_wire.inflated(body, coding, parts.settings.max_body_bytes)
+            context.of(request).holding.grow(max(0, len(whole) - len(body)))
             return oip_wire.read(whole, length, model, version)
 
         asked = await apart(take, sys.maxsize if coding else len(body))
         came = context.of(request)
-        caller = Caller(came.request_id, came.client, None, came.trace.traceparent)
+        caller = Caller(came.request_id, came.client, None, came.trace.traceparent, came.holding)
         answer = await while_connected(request.receive, v2.infer(parts, asked.request, caller))
         came.stages += answer.slowest.took
         came.notes.update(facts(answer.slowest.result, answer.slowest.took))

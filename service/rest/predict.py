@@ -12,6 +12,7 @@ from service.core.errors import DeadlineExceeded, Unavailable
 from service.core.job import Jobs
 from service.core.types import PredictRequest, PredictResult, route_text
 from service.engine import spent
+from service.engine.byte_budget import reserve_answer
 from service.parts import Parts
 from service.rest import answers, context, docs, inputs, options
 from service.rest import jobs as later
@@ -45,7 +46,9 @@ def router(parts: Parts, jobs: Jobs | None = None) -> APIRouter:
         chosen = options.merge([request.query_params.multi_items(), given.options])
         wish = options.parse(chosen, request.headers.get(options.TIMEOUT_HEADER), parts.settings)
         form = answers.choose(", ".join(request.headers.getlist("accept")), wish)
-        return await while_connected(request.receive, _answer(parts, came, given, wish, form))
+        work = _answer(parts, came, given, wish, form)
+        del given  # what is decoded lets go of the body
+        return await while_connected(request.receive, work)
 
     return routes
 
@@ -65,15 +68,18 @@ async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: 
     deadline = came.began + wish.deadline_ms / 1000
     clock = time.perf_counter
     started = clock()
-    previous, current = await given.frames(parts.codecs)
+    previous, current = await given.frames(parts.codecs, came.holding)
     decoded = clock()
     request = PredictRequest(
         came.request_id, previous, current, wish.options, deadline, came.client, traceparent=came.trace.traceparent
     )
+    reserve_answer(came.holding, request)
+    del given, previous, current
     if parts.clock() >= deadline:
         parts.metrics.deadline_missed("admit")
         raise DeadlineExceeded("the deadline passed while the frames were read")
     result = await parts.engine.predict(request)
+    del request  # the answer takes the place of its frames
     predicted = clock()
     files = await answers.encode(result, form, parts.codecs)
     encoded = clock()
@@ -84,7 +90,7 @@ async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: 
     took = spent.stages(result, decode=decoded - started, encode=encoded - predicted)
     came.stages += took
     came.notes.update(spent.facts(result, took), spare_ms=round(spare * 1000, 3))
-    return answers.build(result, files, form, _facts(result, came))
+    return answers.build(result, files, form, _facts(result, came), came.holding)
 
 
 def _facts(result: PredictResult, came: Context) -> dict[str, str]:

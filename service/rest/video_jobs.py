@@ -119,7 +119,7 @@ class VideoJobs:
         try:
             async with aclosing(job.maker.pieces) as pieces:
                 await job.ticket.turn.wait()
-                if self._work.shut:
+                if self._work.stopping.is_set():
                     raise Unavailable("the service is shutting down", reason="draining")
                 job.state = "running"
                 with self._work.accepted():

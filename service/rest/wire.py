@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.core.errors import InvalidRequest
 from service.rest.errors import problem
+
+#: Where a request's ASGI scope tells how to wait for its answer to leave.
+_DRAINED = "dmvfn.drained"
+
+
+def drained(scope: Scope) -> Callable[[], Awaitable[None]] | None:
+    """How to wait until the answer to this request has left the process; None on another server (in tests)."""
+    wait: Callable[[], Awaitable[None]] | None = scope.get("extensions", {}).get(_DRAINED)
+    return wait
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -59,6 +70,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
+        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})  # type: ignore[assignment]
+        extensions[_DRAINED] = self._drained
         self._unseen = 0
         self._cancel_head_timer()
         super().on_headers_complete()
@@ -86,6 +99,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """It has read enough."""
         self._cancel_stall_timer()
         super().resume_writing()
+
+    async def _drained(self) -> None:
+        """When no more than a few kilobytes wait for the reader, or the connection is gone."""
+        await self.flow.drain()
 
     def _watch_reader(self, waiting: int) -> None:
         self._cancel_stall_timer()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +15,14 @@ import grpc
 
 from service import tracing
 from service.core import auth, deadline
-from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.engine.byte_budget import ByteHolding
 from service.engine.spent import Stages, facts
 from service.engine.stream import Predicted
 from service.metrics import OUTCOMES, Outcome, Transport
 from service.parts import Parts
 from service.rpc import errors
+from service.rpc.admission import Unreadable, holding_of_call
 from service.tracing import Trace, Tracer
 
 _access = logging.getLogger("service.access")
@@ -29,33 +31,6 @@ log = logging.getLogger("service.rpc")
 #: gRPC counts a deadline on a clock of its own, seconds.
 CLOCKS_DIFFER_S = 0.05
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
-
-
-class Unreadable:
-    """Stands where a message should be whose bytes are not that message."""
-
-
-def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`read`, but bytes that are no message become `Unreadable`: gRPC itself would answer INTERNAL, as if we failed."""
-
-    def lenient(data: bytes) -> Any:
-        try:
-            return read(data)
-        except Exception:  # a protobuf runtime may raise what it likes
-            return Unreadable()
-
-    return lenient
-
-
-class Lenient(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Lets unreadable messages come in as far as the door, which answers them."""
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """The handler with a forgiving reader."""
-        handler = await continuation(details)
-        if handler is None or handler.request_deserializer is None:
-            return handler
-        return handler._replace(request_deserializer=forgiving(handler.request_deserializer))
 
 
 @dataclass(slots=True)
@@ -67,6 +42,7 @@ class Call:
     client: str
     ends: float | None
     trace: Trace
+    holding: ByteHolding  #: what its bytes are counted in
     stages: Stages = ()
     notes: dict[str, str | int | float | bool] = field(default_factory=dict)  #: for log line and trace
     error: ServiceError | None = None
@@ -85,9 +61,9 @@ class Call:
 
 
 def readable(message: Any) -> Any:
-    """The message; InvalidRequest if its bytes were not one."""
+    """The message; why there is none, if there is none."""
     if isinstance(message, Unreadable):
-        raise InvalidRequest("the message is not what this method takes")
+        raise message.error
     return message
 
 
@@ -117,6 +93,7 @@ class Door:
             "",
             _ends(context, began),
             tracing.begin(metadata.get("traceparent")),
+            holding_of_call(parts),
         )
         try:
             try:
@@ -124,7 +101,8 @@ class Door:
                 if call.ends is not None and call.ends <= began:
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
                 context.set_trailing_metadata(_trailers(call))
-                yield call
+                with parts.work.accepted():
+                    yield call
             except ServiceError as error:
                 call.error = error
             except asyncio.CancelledError:
@@ -139,6 +117,8 @@ class Door:
                 await refuse(call, call.error)
         finally:
             self._report(call, endpoint, parts.clock() - began, counts)
+            # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
+            call.error = None
 
     def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
         if call.error is not None:

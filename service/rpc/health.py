@@ -13,8 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.core.ports import Engine
 
-#: How late a watcher may learn of a change, seconds. Costs nothing while nobody watches.
+#: How late watchers may learn of a change, seconds: one look for all of them, none while nobody watches.
 EVERY_S = 0.25
+#: Watchers at once: they show no key.
+MOST_WATCHERS = 1024
 
 Status = health_pb2.HealthCheckResponse
 
@@ -25,11 +27,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
     def __init__(self, engine: Engine, services: tuple[str, ...]) -> None:
         self._engine = engine
         self._services = frozenset(services) | {""}
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._changed = asyncio.Event()
+        self._watchers = 0
+        self._looking: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """NOT_SERVING from now on."""
-        self._stopping.set()
+        """NOT_SERVING from now on; watches end."""
+        self._stopping = True
+        self._changed.set()
 
     async def Check(self, request: Any, context: Any) -> Any:
         """The status now."""
@@ -40,22 +46,41 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
 
     async def Watch(self, request: Any, context: Any) -> None:
         """The status now, and again whenever it changes."""
-        last = None
+        if self._watchers >= MOST_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already; use Check")
+        self._watchers += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        try:
+            last = None
+            while True:
+                changed = self._changed
+                status = self._status(request)
+                if status != last:
+                    await context.write(Status(status=status))
+                    last = status
+                if self._stopping:
+                    return  # a watch that stayed would keep the server from ending
+                await changed.wait()
+        finally:
+            self._watchers -= 1
+            if not self._watchers and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    async def _look(self) -> None:
+        """Wake every watcher when the engine's readiness has changed."""
+        last = self._engine.readiness().ready
         while True:
-            status = self._status(request)
-            if status != last:
-                await context.write(Status(status=status))
-                last = status
-            if self._stopping.is_set():
-                return  # a watch that stayed would keep the server from ending
-            try:
-                async with asyncio.timeout(EVERY_S):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(EVERY_S)
+            ready = self._engine.readiness().ready
+            if ready != last and not self._stopping:
+                last, waiting = ready, self._changed
+                self._changed = asyncio.Event()
+                waiting.set()
 
     def _status(self, request: Any) -> int:
         if getattr(request, "service", None) not in self._services:
             return int(Status.SERVICE_UNKNOWN)
-        ready = not self._stopping.is_set() and self._engine.readiness().ready
+        ready = not self._stopping and self._engine.readiness().ready
         return int(Status.SERVING if ready else Status.NOT_SERVING)

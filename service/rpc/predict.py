@@ -9,9 +9,10 @@ from typing import Any
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
-from service.core.errors import InvalidRequest
+from service.core.errors import InvalidRequest, ServiceError
 from service.core.session import MAX_ID, Answer
 from service.core.types import PredictRequest
+from service.engine.byte_budget import reserve_answer
 from service.engine.stream import (
     Goodbye,
     Incoming,
@@ -53,8 +54,8 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             began = parts.clock()
             request = PredictRequest(
                 id=call.request_id,
-                previous=await decoded(parts, pictures[0], "previous"),
-                current=await decoded(parts, pictures[1], "current"),
+                previous=await decoded(parts, pictures[0], "previous", call.holding),
+                current=await decoded(parts, pictures[1], "current", call.holding),
                 options=seeded(chosen),
                 deadline=call.until(parts),
                 client=call.client,
@@ -63,6 +64,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             decode = parts.clock() - began
             before, shown = convert.time_us(asked.previous), convert.time_us(asked.current)
             pace = shown - before if shown is not None and before is not None else None
+            reserve_answer(call.holding, request)
             result = await parts.engine.predict(request)
             value = await encoded(parts, result, format, quality, (shown, pace), decode=decode)
             call.tell(value)
@@ -119,5 +121,5 @@ async def _rest(pushed: Incoming | None, messages: AsyncIterator[Any], *, ended:
     async for message in messages:
         try:
             yield convert.incoming(readable(message))
-        except InvalidRequest as error:
+        except ServiceError as error:
             yield Unreadable(error)

@@ -16,7 +16,7 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
 from service.parts import Parts
 from service.rpc import predict, v2
-from service.rpc.door import Lenient
+from service.rpc.admission import Admission
 from service.rpc.health import Health
 from service.settings import Settings
 from service.tracing import Tracer
@@ -28,6 +28,8 @@ HEALTH = "grpc.health.v1.Health"
 PING_TIMEOUT_S = 20
 #: Clients may ping as often as this, seconds; more often is an attack and closes the connection.
 LEAST_PING_S = 5
+#: Calls open at once on a connection, and connections.
+MOST_CALLS, MOST_CONNECTIONS = 1000, 4096
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class RunningServer:
 async def start(parts: Parts, tracer: Tracer | None = None) -> RunningServer:
     """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = parts.settings
-    server = grpc.aio.server(interceptors=(Lenient(),), options=_options(settings))
+    server = grpc.aio.server(interceptors=(Admission(parts),), options=_options(settings))
     health = Health(parts.engine, (predict.NAME, v2.NAME))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(parts, tracer), server)
@@ -84,6 +86,10 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_S * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_S * 1000),
+        ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
+        # What a call may send before its message is asked for: 64 KiB, not what the link could carry.
+        ("grpc.http2.bdp_probe", 0),
         # A second server on the same port must fail to start, not share the calls.
         ("grpc.so_reuseport", 0),
     ]

@@ -108,7 +108,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
         """One batch."""
         async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
-            caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent)
+            caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, call.holding)
             answer = await v2.infer(self._parts, request(readable(message)), caller)
             call.tell(answer.slowest)
             return response(answer)

@@ -13,12 +13,14 @@ from typing import Any
 from proto.inference import inference_pb2 as pb
 from service.core.errors import ServiceError, Unavailable
 from service.engine import v2
+from service.engine.byte_budget import ByteHolding
 from service.engine.spent import facts
 from service.engine.v2 import Caller
 from service.metrics import Transport
 from service.parts import Parts
 from service.rpc import errors
-from service.rpc.door import Call, Door, Unreadable, readable
+from service.rpc.admission import Unreadable
+from service.rpc.door import Call, Door, readable
 from service.rpc.v2_convert import request, response
 
 #: Requests of one stream under way at once; beyond them its messages wait unread.
@@ -36,7 +38,7 @@ class InferStream:
     def __init__(self, parts: Parts, door: Door, call: Call) -> None:
         self._parts, self._door, self._call = parts, door, call
         self._strict = (STRICT, "true") in {(key, value) for key, value in call.context.invocation_metadata() or ()}
-        self._under_way: deque[tuple[Responding, int]] = deque()  #: each with the bytes it asked with
+        self._under_way: deque[tuple[Responding, ByteHolding, int]] = deque()  #: the last: bytes it asked with
         self._bytes = 0
         self._room, self._news = asyncio.Event(), asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -82,16 +84,18 @@ class InferStream:
                 return
             nbytes = 0 if isinstance(message, Unreadable) else message.ByteSize()
             self._bytes += nbytes
-            self._under_way.append((asyncio.create_task(self._infer(message)), nbytes))
+            holding = self._parts.budget.open()
+            self._under_way.append((asyncio.create_task(self._infer(message, holding, nbytes)), holding, nbytes))
             self._news.set()
 
     async def _answer(self, reader: asyncio.Task[None]) -> None:
         while True:
             self._news.clear()
             while self._under_way:
-                answering, nbytes = self._under_way.popleft()
+                answering, holding, nbytes = self._under_way.popleft()
                 self._room.set()
-                await self._write(await answering)
+                with holding:
+                    await self._write(await answering)
                 self._bytes -= nbytes
                 self._room.set()
             if reader.done():
@@ -100,11 +104,12 @@ class InferStream:
                 return
             await self._news.wait()
 
-    async def _infer(self, message: Any) -> pb.ModelStreamInferResponse:
+    async def _infer(self, message: Any, holding: ByteHolding, nbytes: int) -> pb.ModelStreamInferResponse:
         began, call = self._parts.clock(), self._call
-        caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent)
+        caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, holding)
         try:
             asked = readable(message)
+            holding.grow(nbytes)
             answer = await v2.infer(self._parts, request(asked), caller)
         except ServiceError as error:
             self._door.tracer.part(call.trace, "infer", self._parts.clock() - began, {}, error=error.code)
@@ -126,7 +131,9 @@ class InferStream:
 
     async def _stop(self, reader: asyncio.Task[None]) -> None:
         """Withdraws everything that has not been answered."""
-        tasks = [reader, *(task for task, _ in self._under_way)]
+        tasks = [reader, *(task for task, _, _ in self._under_way)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _, holding, _ in self._under_way:
+            holding.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from service.core.errors import InvalidRequest, NotFound, QueueFull, ServiceError, TooLarge, Unavailable
 from service.core.job import JobState, NewJob, job_id
 from service.core.types import Frame, Options, PredictRequest
-from service.engine.local_jobs import AT_ONCE, LocalJobs
+from service.engine.local_jobs import AT_ONCE, MEMORY_TRIES, LocalJobs
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.jobs.conftest import until
@@ -139,3 +140,121 @@ async def test_a_process_that_ends_takes_no_more_jobs() -> None:
     assert engine.running == 0
     with pytest.raises(Unavailable):
         await jobs.submit(a_job(1, 2))
+
+
+async def test_a_job_that_does_not_fit_the_memory_fails_soon_and_holds_up_nobody() -> None:
+    engine = Adder()
+
+    def refuse(request: PredictRequest) -> ServiceError | None:
+        large = request.previous.height == 64
+        return Unavailable("no memory", reason="out_of_memory", retry_after=0.02) if large else None
+
+    engine.error = refuse
+    jobs = jobs_over(engine)
+    large = NewJob(job_id("", None), "", (Frame(np.zeros((64, 64, 3), np.uint8)),) * (AT_ONCE + 2), Options(), "")
+    small = a_job(1, 2)
+    await jobs.submit(large)
+    await asyncio.sleep(0)
+    await jobs.submit(small)
+    assert await ended(jobs, small.id) is JobState.DONE
+    async with asyncio.timeout(5):
+        assert await ended(jobs, large.id) is JobState.FAILED
+    failure = (await jobs.get(large.id, "")).failure
+    assert failure is not None
+    assert failure.reason == "out_of_memory"
+    assert sum(request.previous.height == 64 for request in engine.seen) <= (AT_ONCE + 1) * MEMORY_TRIES
+    await jobs.close()
+
+
+def held_by(holder: str, *values: int) -> NewJob:
+    return dataclasses.replace(a_job(*values), client=holder, holder=holder)
+
+
+async def test_unfetched_results_of_one_caller_make_room_for_another_one() -> None:
+    jobs = jobs_over(Adder(), max_queue_bytes=60_000)
+    alice = [held_by("alice", 1, 2, 3) for _ in range(4)]
+    accepted = []
+    for job in alice:
+        try:
+            await jobs.submit(job)
+        except QueueFull:
+            break
+        accepted.append(job)
+        while not (await jobs.get(job.id, "alice")).state.final:
+            await asyncio.sleep(0)
+    assert 1 < len(accepted) < 4, "alice fills the store"
+    bob = held_by("bob", 1, 2, 3)
+    await jobs.submit(bob)
+    with pytest.raises(NotFound):
+        await jobs.get(accepted[0].id, "alice")  # the oldest went
+    assert (await jobs.get(accepted[-1].id, "alice")).state is JobState.DONE
+    await jobs.close()
+
+
+async def test_a_finished_job_that_is_withdrawn_gives_its_bytes_back() -> None:
+    jobs = jobs_over(Adder(), max_queue_bytes=30_000)
+    first, second = a_job(1, 2, 3), a_job(4, 5, 6)
+    await jobs.submit(first)
+    assert await ended(jobs, first.id) is JobState.DONE
+    with pytest.raises(QueueFull):
+        await jobs.submit(second)
+    assert (await jobs.cancel(first.id, "")).state is JobState.DONE
+    with pytest.raises(NotFound):
+        await jobs.get(first.id, "")
+    await jobs.submit(second)
+    assert await ended(jobs, second.id) is JobState.DONE
+    await jobs.cancel(second.id, "")
+    assert (len(jobs._kept), jobs._kept.nbytes, jobs._kept.open_items) == (0, 0, 0)
+
+
+async def test_jobs_are_finished_within_the_grace() -> None:
+    engine = Adder()
+    engine.gate = asyncio.Event()
+    jobs = jobs_over(engine)
+    job = a_job(1, 2, 3)
+    await jobs.submit(job)
+    draining = asyncio.create_task(jobs.drain(10))
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    engine.gate.set()
+    assert await draining
+    assert (await jobs.get(job.id, "")).state is JobState.DONE
+    with pytest.raises(Unavailable):
+        await jobs.submit(a_job(1, 2))
+
+
+async def test_a_job_that_the_grace_was_too_short_for_fails_and_says_why() -> None:
+    engine = Adder()
+    engine.gate = asyncio.Event()
+    jobs = jobs_over(engine)
+    job = a_job(1, 2, 3)
+    await jobs.submit(job)
+    await until(lambda: engine.running == 2)
+    watching = asyncio.create_task(jobs.changed(await jobs.get(job.id, ""), "", 10))
+    await asyncio.sleep(0)
+    assert not await jobs.drain(0.05)
+    seen = await watching
+    assert seen.failure is not None
+    assert (seen.state, seen.failure.reason) == (JobState.FAILED, "draining")
+    assert engine.running == 0
+
+
+async def test_what_is_asked_of_a_full_store_takes_no_longer_than_of_an_empty_one() -> None:
+    jobs = jobs_over(Adder())
+    one = a_job(1, 2)
+    await jobs.submit(one)
+    assert await ended(jobs, one.id) is JobState.DONE
+    kept = jobs._kept.get(one.id)
+    assert kept is not None
+    for k in range(20_000):
+        view = dataclasses.replace(kept.view, id=str(k), state=JobState.QUEUED, done=0)
+        copy = dataclasses.replace(kept, view=view, results={})
+        jobs._kept.add(copy)
+        copy.view = dataclasses.replace(view, state=JobState.DONE, done=1)
+        jobs._kept.moved(copy, view)
+        jobs._kept.ended(copy, time.monotonic())
+    began = time.perf_counter()
+    for _ in range(1000):
+        await jobs.get(one.id, "")
+    assert time.perf_counter() - began < 0.5  # each looked through all: 2 s and more
+    await jobs.close()

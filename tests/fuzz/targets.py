@@ -24,7 +24,8 @@ from service.engine.stream import Picture, Sent, Unreadable
 from service.rest import inputs, job_inputs, multipart, oip_wire, options, stream_wire
 from service.rpc import convert
 from service.rpc import v2_convert as rpc_v2
-from service.rpc.door import forgiving, readable
+from service.rpc.admission import forgiving
+from service.rpc.door import readable
 from service.settings import Settings
 from service.video.clip import VideoError
 from service.video.y4m import Y4mSource

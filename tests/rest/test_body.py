@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from service.core.errors import Cancelled, QueueFull, TooLarge
-from service.rest.body import BoundedBody, Budget, read
+from service.engine.byte_budget import ByteBudget, ByteHolding
+from service.rest.body import BoundedBody, read
 from service.rest.errors import BodyTimeout
 
 
@@ -26,8 +27,10 @@ def stream(chunks: Iterable[bytes], *, ends: bool = True) -> Receive:
     return receive
 
 
-def bounded(receive: Receive, *, max_bytes: int = 100, seconds: float = 5, budget: Budget | None = None) -> BoundedBody:
-    return BoundedBody(receive, max_bytes, seconds, budget or Budget(1000))
+def bounded(
+    receive: Receive, *, max_bytes: int = 100, seconds: float = 5, holding: ByteHolding | None = None
+) -> BoundedBody:
+    return BoundedBody(receive, max_bytes, seconds, holding or ByteBudget(1000).open())
 
 
 async def body_of(receive: Receive) -> bytes:
@@ -65,24 +68,15 @@ async def test_a_silent_sender_is_given_up() -> None:
 
 
 async def test_all_bodies_together_are_bounded() -> None:
-    budget = Budget(150)
-    first = bounded(stream([bytes(100)]), budget=budget)
-    await body_of(first)
-    with pytest.raises(QueueFull) as error:
-        await body_of(bounded(stream([bytes(100)]), budget=budget))
+    budget = ByteBudget(150)
+    first = budget.open()
+    await body_of(bounded(stream([bytes(100)]), holding=first))
+    with pytest.raises(QueueFull) as error, budget.open() as second:
+        await body_of(bounded(stream([bytes(100)]), holding=second))
     assert error.value.retry_after
     first.release()
     assert budget.held == 0
-    assert len(await body_of(bounded(stream([bytes(100)]), budget=budget))) == 100
-
-
-async def test_what_is_released_twice_counts_once() -> None:
-    budget = Budget(150)
-    body = bounded(stream([bytes(100)]), budget=budget)
-    await body_of(body)
-    body.release()
-    body.release()
-    assert budget.held == 0
+    assert len(await body_of(bounded(stream([bytes(100)]), holding=budget.open()))) == 100
 
 
 async def test_a_client_that_leaves_cancels() -> None:

@@ -235,3 +235,19 @@ async def test_frames_of_two_sizes_or_a_damaged_one_are_refused_by_number(house:
     files = [("frames", png(small)), ("frames", png(small)[:-20])]
     damaged = await house.client.post("/v1/jobs", files=files)
     assert (damaged.status_code, damaged.json()["field"]) == (422, "frames[1]")
+
+
+async def test_all_results_are_sent_one_after_the_other(house: House) -> None:
+    """In every form the whole is its items in a row."""
+    frames = pictures(5)
+    path = (await house.post(*frames)).headers["location"]
+    await house.done(path)
+    whole = (await house.client.get(f"{path}/result", headers={"Accept": "application/json"})).json()
+    assert [step["step"] for step in whole["frames"]] == [1, 2, 3, 4]
+    one = (await house.client.get(f"{path}/result?item=2", headers={"Accept": "application/json"})).json()
+    assert whole["frames"][2]["data"] == one["frames"][0]["data"]
+    assert whole["flops"] == sum(step["flops"] for step in whole["frames"])
+    mixed = await house.client.get(f"{path}/result", headers={"Accept": "multipart/mixed, image/png"})
+    assert mixed.content.count(b"\x89PNG") == 4
+    raw = await house.client.get(f"{path}/result", headers={"Accept": "application/octet-stream"})
+    assert raw.headers["x-frame-shape"] == "4,32,48,3"

@@ -1,0 +1,95 @@
+"""Bounds the bytes that all requests in flight hold together, from the first of a body to the last of its answer.
+
+One object for the whole service, shared by HTTP, gRPC, WebSocket and jobs. Nothing ever waits for room: who does not
+fit is refused at once, so that requests which hold some of it and need more cannot wait for one another.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+
+from service.core.errors import QueueFull
+from service.core.types import PredictRequest, PredictResult
+
+#: Seconds after which a refused caller may try again: about as long as a small answer takes to leave.
+RETRY_S = 1.0
+
+
+class ByteBudget:
+    """`limit` bytes for all holdings together; one that is alone is always admitted. Safe from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._lock = threading.Lock()
+
+    def open(self) -> ByteHolding:
+        """A request's share, empty at first; `release` it whatever happens."""
+        return ByteHolding(self)
+
+    def _move(self, holding: ByteHolding, nbytes: int, *, checked: bool) -> None:
+        with self._lock:
+            if checked and holding.over:  # a decoder's thread that outlived its request
+                raise QueueFull("the request is over", retry_after=RETRY_S)
+            others = self.held - holding.nbytes
+            if checked and nbytes > holding.nbytes and others > 0 and others + nbytes > self.limit:
+                raise QueueFull(
+                    f"requests in flight hold {self.held} of {self.limit} bytes; this one needs "
+                    f"{nbytes - holding.nbytes} more",
+                    retry_after=RETRY_S,
+                )
+            self.held = others + nbytes
+            holding.nbytes = nbytes
+
+
+class ByteHolding:
+    """What one request holds, bytes. Also a context manager that releases it."""
+
+    __slots__ = ("_budget", "nbytes", "over")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.nbytes = 0
+        self.over = False
+
+    def grow(self, count: int) -> None:
+        """Reserve `count` more; QueueFull where there is no room for them, and nothing changes then."""
+        self._budget._move(self, self.nbytes + count, checked=True)
+
+    def shrink(self, count: int) -> None:
+        """Give `count` of it back; at most all."""
+        self._budget._move(self, max(0, self.nbytes - count), checked=False)
+
+    def settle(self, nbytes: int) -> None:
+        """Say that it is `nbytes` now, as has been found out; never refused, since they are there already."""
+        self._budget._move(self, nbytes, checked=False)
+
+    def release(self) -> None:
+        """Give everything back, and take no more; more than once does no harm."""
+        self.over = True
+        self.settle(0)
+
+    def __enter__(self) -> ByteHolding:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+
+def reserve_answer(holding: ByteHolding, request: PredictRequest) -> None:
+    """Reserve what the answer to `request` will need beyond its frames, which are let go of when it has been predicted.
+
+    An answer is its frames, its maps if they are asked for (five float32 a pixel), and the encoding of both, which
+    is taken to be as large. QueueFull where there is no room.
+    """
+    pixels = request.current.pixels.nbytes
+    step = pixels + (pixels // 3 * 20 if request.options.maps else 0)
+    frames = request.previous.pixels.nbytes + pixels
+    holding.grow(max(0, 2 * step * request.options.steps - frames))
+
+
+def result_bytes(result: PredictResult) -> int:
+    """Bytes of a prediction's frames and maps."""
+    arrays = (array for step in result.steps for array in (step.frame.pixels, step.flow, step.mask))
+    return sum(array.nbytes for array in arrays if array is not None)

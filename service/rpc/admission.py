@@ -1,0 +1,198 @@
+"""What a gRPC call passes before a byte of its message is held: its key, a place to read in, time and bytes.
+
+gRPC's own unary handlers read the whole message first, however large and slow, for whoever sends it. Here every method
+is registered as one that reads for itself, so that a message is only asked for when there is a place for it; until
+then HTTP/2 holds its sender back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+
+from service.core import auth
+from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
+from service.engine.byte_budget import ByteHolding
+from service.engine.fair_turns import FairTurns
+from service.parts import Parts
+
+#: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
+HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
+HEALTH += ("/inference.GRPCInferenceService/ServerReady",)
+REFLECTION = ("/grpc.reflection.",)
+#: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
+OPEN_PLACES, OPEN_SECONDS = 4, 2.0
+#: Messages are in memory twice while they are read: as they came and as one piece.
+COPIES = 2
+
+_holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
+
+
+def holding_of_call(parts: Parts) -> ByteHolding:
+    """What the current call's bytes are counted in."""
+    holding = _holding.get()
+    return parts.budget.open() if holding is None else holding
+
+
+class Unreadable:
+    """Stands where a message should be that is not there: `error` says why."""
+
+    def __init__(self, error: ServiceError) -> None:
+        self.error = error
+
+
+def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`read`, but bytes that are no message become `Unreadable`: gRPC itself would answer INTERNAL, as if we failed."""
+
+    def lenient(data: bytes) -> Any:
+        try:
+            return read(data)
+        except Exception:  # a protobuf runtime may raise what it likes
+            return Unreadable(InvalidRequest("the message is not what this method takes"))
+
+    return lenient
+
+
+class Reading:
+    """So many messages read at once, each within `seconds`; half of the places at most for one caller."""
+
+    def __init__(self, places: int, seconds: float) -> None:
+        self._turns = FairTurns(places, max(1, places // 2))
+        self._seconds = seconds
+
+    async def next(self, context: Any, caller: str) -> bytes | Unreadable | None:
+        """The next message's bytes; None where no more come."""
+        waiting = True
+        try:
+            async with asyncio.timeout(self._seconds), self._turns.turn(caller):
+                waiting = False
+                data = await context.read()
+        except TimeoutError:
+            if waiting:
+                return Unreadable(QueueFull("too many messages are being read at once", retry_after=1.0))
+            late = f"the message did not arrive within {self._seconds:g} s"
+            return Unreadable(DeadlineExceeded(late, reason="body_timeout"))
+        return None if data is grpc.aio.EOF else data
+
+
+class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Puts itself between gRPC and every method's handler."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        settings = parts.settings
+        places = max(1, settings.inflight_bytes // (COPIES * settings.max_body_bytes))
+        self._messages = Reading(places, settings.body_timeout_s)
+        self._health = Reading(OPEN_PLACES, OPEN_SECONDS)
+        self._reflection = Reading(OPEN_PLACES // 2, OPEN_SECONDS)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """A handler that reads for itself, in the place of one that is given what was read."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        read = forgiving(handler.request_deserializer or bytes)
+        serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, read)
+        if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
+            serve = self._counted(handler.stream_stream, read)
+        return grpc.stream_stream_rpc_method_handler(
+            serve, request_deserializer=None, response_serializer=handler.response_serializer
+        )
+
+    def _one(self, handler: Any, details: Any, read: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
+        """One message in; `handler` returns the answer, or writes as many as it likes."""
+        reading = self._health if details.method.startswith(HEALTH) else self._messages
+        behaviour = handler.unary_stream or handler.unary_unary
+
+        async def serve(_: Any, context: Any) -> None:
+            with self._parts.budget.open() as holding:
+                _holding.set(holding)
+                message = await self._message(reading, context, read, holding)
+                try:
+                    answer = await behaviour(message, context)
+                except BaseException as error:
+                    _forget_frames(error)
+                    raise
+                finally:
+                    del message
+                if handler.unary_unary is not None:
+                    holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
+                    await context.write(answer)  # back when the transport has taken it
+
+        return serve
+
+    async def _message(self, reading: Reading, context: Any, read: Callable[[bytes], Any], holding: ByteHolding) -> Any:
+        """The call's message, or why there is none; unread where the door will refuse the key anyway."""
+        try:
+            caller = "" if reading is self._health else self._caller(context)
+        except Unauthenticated as error:
+            return Unreadable(error)
+        data = await reading.next(context, caller or _host(context))
+        if data is None:
+            return Unreadable(InvalidRequest("the call ended before its message"))
+        if isinstance(data, Unreadable):
+            return data
+        try:
+            holding.grow(len(data))
+        except QueueFull as error:
+            return Unreadable(error)
+        return read(data)
+
+    def _caller(self, context: Any) -> str:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        return auth.identify(self._parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+
+    def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
+        """Reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
+        if not details.method.startswith(REFLECTION):
+            return None
+
+        async def serve(_: Any, context: Any) -> None:
+            async def messages() -> AsyncIterator[Any]:
+                while isinstance(data := await self._reflection.next(context, _host(context)), bytes):
+                    yield handler.request_deserializer(data)
+
+            async for answer in handler.stream_stream(messages(), context):
+                await context.write(answer)
+
+        return serve
+
+    def _counted(self, behaviour: Any, read: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
+        """A stream whose last message counts until the next one is asked for."""
+
+        async def serve(requests: Any, context: Any) -> None:
+            with self._parts.budget.open() as holding:
+
+                async def messages() -> AsyncIterator[Any]:
+                    async for data in requests:
+                        holding.settle(0)
+                        try:
+                            holding.grow(len(data))
+                        except QueueFull as error:
+                            yield Unreadable(error)
+                        else:
+                            yield read(data)
+
+                await behaviour(messages(), context)
+
+        return serve
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the frames in its traceback hold.
+
+    gRPC keeps the error of an aborted call in a cycle with the call, and its whole message until garbage is collected.
+    """
+    for one in (error, error.__context__):
+        if one is not None:
+            traceback.clear_frames(one.__traceback__)
+
+
+def _host(context: Any) -> str:
+    """The caller's address without its port."""
+    return str(context.peer()).rpartition(":")[0]
