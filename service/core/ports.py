@@ -34,7 +34,10 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None."""
+    """Whether new work is taken; if not, `reason` says why.
+
+    It is "starting", "draining", "device_lost", "queue_lost" or "pulse_lost".
+    """
 
     ready: bool
     reason: str | None = None

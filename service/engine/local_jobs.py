@@ -14,8 +14,9 @@ from service.core.job import PASSING, Failure, JobState, JobView, NewJob, webhoo
 from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
 from service.engine.webhook import Sender
-from service.metrics import Metrics
+from service.metrics import Background, Metrics
 from service.settings import Settings
+from service.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class LocalJobs:
         self._metrics = metrics
         self._kept: dict[str, _Kept] = {}
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._chores: set[asyncio.Task[None]] = set()
+        self._supervisor = Supervisor(metrics)
         self._rng = random.Random()
         self._sender = Sender(settings.webhook_secret)
         self._closed = False
@@ -69,6 +70,7 @@ class LocalJobs:
         view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time())
         kept = _Kept(job.client, job.fingerprint, job.webhook, view, job, nbytes)
         self._kept[job.id] = kept
+        # owned: by the job, whose state tells how it ended; _run catches all
         kept.task = asyncio.create_task(self._run(kept, job))
         return kept.view, True
 
@@ -113,7 +115,7 @@ class LocalJobs:
     async def close(self) -> None:
         """Withdraws every job: nothing here outlives the process."""
         self._closed = True
-        tasks = [kept.task for kept in self._kept.values() if kept.task is not None] + list(self._chores)
+        tasks = [kept.task for kept in self._kept.values() if kept.task is not None] + list(self._supervisor.pending)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -166,7 +168,7 @@ class LocalJobs:
         try:
             async with asyncio.TaskGroup() as group:
                 for item in range(job.items):
-                    group.create_task(self._item(kept, job, item))
+                    group.create_task(self._item(kept, job, item))  # awaited: by the group
         except* ServiceError as failed:
             self._end(kept, JobState.FAILED, Failure.of(_first(failed)))
         except* Exception as failed:
@@ -221,9 +223,7 @@ class LocalJobs:
             kept.results.clear()
         kept.nbytes = sum(map(_held, kept.results.values()))
         if kept.webhook is not None and state is not JobState.CANCELLED:
-            chore = asyncio.create_task(self._tell(kept.webhook, kept.view))
-            self._chores.add(chore)
-            chore.add_done_callback(self._chores.discard)
+            self._supervisor.once(Background.WEBHOOK, self._tell(kept.webhook, kept.view))
 
     async def _tell(self, url: str, view: JobView) -> None:
         tries = 0

@@ -66,4 +66,4 @@ class Health(BaseModel):
     """Whether the service lives, or takes work."""
 
     status: str = Field(examples=["ready"])
-    reason: str | None = Field(None, description="starting, draining, device_lost or queue_lost.")
+    reason: str | None = Field(None, description="starting, draining, device_lost, queue_lost or pulse_lost.")

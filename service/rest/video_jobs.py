@@ -105,6 +105,7 @@ class VideoJobs:
             self._drop(oldest)
         job = VideoJob(client, media_type, total, progress, close)
         self._jobs[job.id] = job
+        # owned: by the job, whose state tells how it ended; _make catches all
         job.task = asyncio.create_task(self._make(job, pieces))
         return job
 
