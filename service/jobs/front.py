@@ -274,7 +274,9 @@ class Front:
                 await asyncio.sleep(next(delays))
 
     async def _listen(self) -> None:
-        await listen(self.steady, self.keys.reply(self.name), self.keys.events, self.replies, self.events)
+        # Whom to tell is looked up each time: who takes `events` may come after the start.
+        told = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
+        await listen(self.steady, self.keys.reply(self.name), self.keys.events, *told)
 
     async def _pulse(self) -> None:
         while True:

@@ -35,5 +35,7 @@ class Stopping:
                 await asyncio.wait({doing}, timeout=grace)
         finally:
             await end(doing, stopped)
+            if not doing.cancelled():
+                doing.exception()  # seen: raised below, unless this wait itself was cancelled
         if not doing.cancelled():
             doing.result()
