@@ -75,7 +75,8 @@ class Supervisor:
     async def _forever(self, name: Background, work: Callable[[], Awaitable[object]]) -> None:
         pause = SHORTEST_S
         while True:
-            begun, failure = self._clock(), None
+            begun = self._clock()
+            failure: BaseException | None = None
             try:
                 await work()
             except asyncio.CancelledError as error:

@@ -241,9 +241,10 @@ def _unpack(data: bytes) -> dict[str, Any]:
 @contextmanager
 def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
     """Make Unreadable of whatever a value of another form makes its reader raise, and of `also`."""
+    kinds = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, *also)
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, *also) as error:
+    except kinds as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"{what} of another form: {type(error).__name__}: {error}"[:200]) from error
