@@ -11,6 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.ports import ModelInfo, Readiness
@@ -106,7 +107,8 @@ class RemoteEngine:
         """Does it, but no longer than until `answer` is there: a loss of Redis is one."""
         task = asyncio.ensure_future(work)  # awaited: here, or ended here
         try:
-            await asyncio.wait({task, answer}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {task, answer}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
         finally:

@@ -241,7 +241,8 @@ def _unpack(data: bytes) -> dict[str, Any]:
 @contextmanager
 def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
     """Make Unreadable of whatever a value of another form makes its reader raise, and of `also`."""
-    kinds = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, *also)
+    forms = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+    kinds: tuple[type[Exception], ...] = (*forms, *also)
     try:
         yield
     except kinds as error:

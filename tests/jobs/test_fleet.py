@@ -125,7 +125,8 @@ def variants(data: bytes) -> list[bytes]:
     value = msgpack.unpackb(data)
     more = [changed(data, extra={"a": [1]}), changed(data, v=2), changed(data, v=2**31)]
     less = [changed(data, **{name: None}) for name in value]
-    others = [changed(data, **{name: other}) for name in value for other in (7, "seven", [], {}, b"\x00", 1e400)]
+    kinds: list[object] = [7, "seven", [], {}, b"\x00", 1e400]
+    others = [changed(data, **{name: other}) for name in value for other in kinds]
     cut = [data[:end] for end in range(0, min(len(data), 60), 7)]
     return [*more, *less, *others, *cut]
 
@@ -200,8 +201,8 @@ async def test_records_of_another_release_end_no_loop(bench: Bench) -> None:
         with pytest.raises(ServiceError, match="no job"):
             await jobs.get("husk", "")
         sender = HookSender(bench.settings, bench.front, bench.metrics)
-        for job in ("odd", "husk"):
-            await sender.deliver(job)
+        for name in ("odd", "husk"):
+            await sender.deliver(name)
         sender.close()
         await client.hdel(keys.load, "items")
         job = a_job(1, 2)

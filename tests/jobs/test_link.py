@@ -94,11 +94,11 @@ async def test_after_a_cut_nothing_runs_that_was_answered_by_the_cut(bench: Benc
     calls = [asyncio.create_task(bench.engine.predict(request(k))) for k in range(40)]
 
     async def queued() -> bool:
-        return await bench.front.client.hget(bench.keys.load, "items") == b"40"
+        return bool(await bench.front.client.hget(bench.keys.load, "items") == b"40")
 
     await until(queued)
     admin = server.client()
-    admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    admin.client_kill_filter(_type="normal", skipme=True)
     admin.close()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
