@@ -72,6 +72,13 @@ class Stop:
         self.status = EXIT_DEVICE_LOST
         self.asked.set()
 
+    def failed(self, what: str) -> None:
+        """A part ended that should not; only a new process helps."""
+        if not self.asked.is_set():
+            log.error("%s; leaving", what)
+            self.status = EXIT_FAILED
+            self.asked.set()
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While this lasts, signals come here."""
@@ -145,11 +152,11 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
         worker = Worker(settings, gate, metrics)
         try:
-            async with _http(settings, rest.operations(parts), listener):
+            async with _http(settings, rest.operations(parts), listener, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
-                    working = asyncio.ensure_future(worker.run())
-                    asked = asyncio.ensure_future(stop.asked.wait())
+                    working = asyncio.ensure_future(worker.run())  # awaited below
+                    asked = asyncio.ensure_future(stop.asked.wait())  # awaited
                     await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
                     asked.cancel()
                     metrics.draining()
@@ -178,7 +185,7 @@ async def _serve(
     parts = Parts(settings, gate, codecs, metrics, work=work)
     extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener) as http, _grpc(parts, tracer) as calls:
+    async with _http(settings, web, listener, stop) as http, _grpc(parts, tracer) as calls:
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
@@ -200,8 +207,8 @@ async def _serve(
 
 async def _started(host: Host, stop: Stop) -> bool:
     """False if it was told to stop before it was ready."""
-    starting = asyncio.ensure_future(host.start())
-    asked = asyncio.ensure_future(stop.asked.wait())
+    starting = asyncio.ensure_future(host.start())  # awaited below
+    asked = asyncio.ensure_future(stop.asked.wait())  # awaited
     await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if not starting.done():
@@ -278,7 +285,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _http(settings: Settings, app: object, listener: socket.socket) -> AsyncIterator[_Http]:
+async def _http(settings: Settings, app: object, listener: socket.socket, stop: Stop) -> AsyncIterator[_Http]:
     """HTTP is served while this lasts; then connections get `config.timeout_graceful_shutdown` seconds."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
@@ -299,7 +306,8 @@ async def _http(settings: Settings, app: object, listener: socket.socket) -> Asy
         ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
     )
     server = _Http(config)
-    serving = asyncio.ensure_future(server.serve([listener]))
+    serving = asyncio.ensure_future(server.serve([listener]))  # awaited below; its early end stops the process
+    serving.add_done_callback(lambda _: None if server.should_exit else stop.failed("the HTTP server ended by itself"))
     try:
         yield server
     finally:

@@ -53,6 +53,21 @@ class Stage(enum.StrEnum):
     ENCODE = "encode"
 
 
+class Background(enum.StrEnum):
+    """Work of ours that nobody awaits; `service.supervision` runs it."""
+
+    HEALTH_WATCH = "health_watch"  #: telling watchers of gRPC health
+    REDIS_PULSE = "redis_pulse"
+    REDIS_LISTENER = "redis_listener"
+    REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
+    WEBHOOKS = "webhooks"  #: looking for due ones
+    WEBHOOK = "webhook"  #: one delivery
+    WORKER_CLAIMS = "worker_claims"
+    WORKER_BEAT = "worker_beat"
+    WORKER_WITHDRAWALS = "worker_withdrawals"
+    WORKER_LEASES = "worker_leases"
+
+
 #: Which outcome each error code counts as; a test checks that it has every code of service.core.errors.
 OUTCOMES: dict[str, Outcome] = {
     "invalid_request": Outcome.INVALID,
@@ -145,6 +160,9 @@ class Metrics:
         self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
         self._claimed = histogram("redis_claim_size", "Items in a claim.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
         self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
+        self._background = counter("background_failures", "Failures of background work, restarted since.", "task")
+        for task in Background:  # at 0 from the start, or the first failure would be no increase
+            self._background.labels(task)
         # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
         self._stages = {stage: self._stage_seconds.labels(stage) for stage in Stage}
         self._routing_flops = self._flops.labels("routing")
@@ -274,6 +292,10 @@ class Metrics:
     def webhook(self, outcome: str) -> None:
         """Outcome is delivered or failed."""
         self._webhooks.labels(outcome).inc()
+
+    def background_failed(self, task: Background) -> None:
+        """Background work raised, or ended though it should not."""
+        self._background.labels(task).inc()
 
     # --- state ----------------------------------------------------------------------------------------------------
 

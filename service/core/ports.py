@@ -34,8 +34,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None.
+    """Whether new work is taken; if not, `reason` says why.
 
+    It is "starting", "draining", "device_lost", "queue_lost" or "pulse_lost".
     `refusing_seconds`: for how long an idle device has refused by prediction alone and answered nothing. It stays
     ready meanwhile, since what it refuses is tried, too.
     """

@@ -16,8 +16,9 @@ from service.core.types import PredictRequest, PredictResult, Priority
 from service.engine.fair_turns import FairTurns
 from service.engine.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
 from service.engine.webhook import Sender
-from service.metrics import Metrics
+from service.metrics import Background, Metrics
 from service.settings import Settings
+from service.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class LocalJobs:
         self._metrics = metrics
         self._kept = KeptJobs(settings.max_queue_items, settings.max_queue_bytes, settings.job_ttl_s)
         self._turns = FairTurns(AT_ONCE)
-        self._chores: set[asyncio.Task[None]] = set()
+        self._supervisor = Supervisor(metrics)
         self._rng = random.Random()
         self._sender = Sender(settings.webhook_secret)
         self._closed = False
@@ -66,6 +67,7 @@ class LocalJobs:
             job.client, job.holder or job.client, job.fingerprint, job.webhook, view, job, RECORD_BYTES + _needed(job)
         )
         self._kept.add(kept)
+        # owned: by the job, whose state tells how it ended; _run catches all
         kept.task = asyncio.create_task(self._run(kept, job))
         return kept.view, True
 
@@ -119,19 +121,20 @@ class LocalJobs:
             log.info("%d jobs are finished before the end", len(running))
             await asyncio.wait(running, timeout=max(0.0, seconds - telling))
         left = await self._give_up()
-        if self._chores:
-            await asyncio.wait(self._chores, timeout=max(0.0, min(telling, until - clock())))
+        if self._supervisor.pending:
+            await asyncio.wait(self._supervisor.pending, timeout=max(0.0, min(telling, until - clock())))
         return not left
 
     async def close(self) -> None:
         """Fail what is not finished: nothing here outlives the process."""
         self._closed = True
         await self._give_up()
-        for chore in self._chores:
-            chore.cancel()
-        if self._chores:
-            log.warning("%d webhooks were not delivered before the end", len(self._chores))
-            await asyncio.gather(*self._chores, return_exceptions=True)
+        webhooks = list(self._supervisor.pending)
+        for webhook in webhooks:
+            webhook.cancel()
+        if webhooks:
+            log.warning("%d webhooks were not delivered before the end", len(webhooks))
+            await asyncio.gather(*webhooks, return_exceptions=True)
         self._sender.close()
 
     async def _give_up(self) -> int:
@@ -159,7 +162,7 @@ class LocalJobs:
         try:
             async with asyncio.TaskGroup() as group:
                 for item in range(job.items):
-                    group.create_task(self._item(kept, job, item))
+                    group.create_task(self._item(kept, job, item))  # awaited: by the group
         except* ServiceError as failed:
             self._end(kept, JobState.FAILED, Failure.of(_first(failed)))
         except* Exception as failed:
@@ -221,9 +224,7 @@ class LocalJobs:
             kept.results.clear()
         self._kept.ended(kept, time.monotonic())
         if kept.webhook is not None and state is not JobState.CANCELLED:
-            chore = asyncio.create_task(self._tell(kept.webhook, kept.view))
-            self._chores.add(chore)
-            chore.add_done_callback(self._chores.discard)
+            self._supervisor.once(Background.WEBHOOK, self._tell(kept.webhook, kept.view))
 
     async def _tell(self, url: str, view: JobView) -> None:
         tries = 0

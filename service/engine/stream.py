@@ -153,7 +153,7 @@ async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Messa
 
     Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
     """
-    settings, waiting = parts.settings, asyncio.ensure_future(first)
+    settings, waiting = parts.settings, asyncio.ensure_future(first)  # awaited below
     try:
         with parts.streams.place(
             client, waiting.cancel, most=settings.max_streams, most_of_client=settings.max_client_streams
@@ -194,6 +194,7 @@ class LiveStream:
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
             self._parts.metrics.stream_opened(self._transport)
+            # awaited: its end wakes _in_order, which raises what it raised
             self._reader = asyncio.create_task(self._read(incoming, place))
             self._reader.add_done_callback(lambda _: self._news.set())
             try:
@@ -278,6 +279,7 @@ class LiveStream:
     def _advance(self, place: Place) -> None:
         """Begin what may begin, and wake whoever waits for a change."""
         for work in self._session.take():
+            # owned: by the stream; _run makes every error the frame's outcome, and _stop ends it
             task = asyncio.create_task(self._run(work, place))
             self._works.add(task)
             task.add_done_callback(self._works.discard)

@@ -91,6 +91,7 @@ async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tup
     """Every item's prediction, and the seconds that reading the slowest item's frames took."""
     alone = len(parsed.items) == 1
     tasks = [
+        # awaited: by gather below
         asyncio.create_task(_one(parts, parsed, item, caller, ends, None if alone else n))
         for n, item in enumerate(parsed.items)
     ]

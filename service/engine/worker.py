@@ -69,6 +69,7 @@ class Worker:
     ) -> None:
         self._build, self._sizes = build, warmup_sizes
         self._line, self._metrics, self._reports, self._clock = line, metrics, reports, clock
+        # owned: _main reports how it ends, whatever happens, and the process ends with it
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._device: Device
         self._cost: CostModel

@@ -6,15 +6,16 @@ Knows nothing of predicting, leases' renewal or of how many at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
 from service.core.job import Failure
 from service.jobs import scripts, wire
 from service.jobs.connect import AsyncRedis, many
-from service.jobs.keys import GROUP, Keys
+from service.jobs.keys import GROUP, Keys, whole
 from service.jobs.leases import Lease
 from service.settings import Settings
 
@@ -71,30 +72,39 @@ class Claims:
         if not streams:
             return []
         now, taken = await scripts.call(self._client, scripts.CLAIM, streams, [GROUP, self._worker, most])
-        return [
+        items = (
             _item(stream.decode(), entry.decode(), fields, now, 1)
             for stream, entries in taken
             for entry, fields in entries
-        ]
+        )
+        return [item for item in items if item is not None]
 
-    async def lapsed(self, held: Iterable[Lease]) -> Item | None:
-        """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way."""
+    async def lapsed(self, held: Iterable[Lease], skip: Callable[[Item], bool] = lambda item: False) -> Item | None:
+        """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way.
+
+        Neither one that is `held`, nor one that `skip` names: those stay as they are.
+        """
         mine = set(held)
         for stream in await self._streams():
-            try:
-                found = await self._client.xpending_range(stream, GROUP, "-", "+", 8, idle=self._settings.lease_ms)
-            except redis.ResponseError:
-                continue  # the stream went with its last item
-            for row in found:
-                entry = row["message_id"].decode()
-                if (stream, entry) in mine:
-                    continue  # still running here: Redis was away for longer than a lease
-                item = await self._take_over(stream, entry, row["times_delivered"])
-                if item is not None:
-                    return item
+            after = "-"
+            while rows := await self._silent(stream, after):
+                for row in rows:
+                    after = row["message_id"].decode()
+                    if (stream, after) in mine:
+                        continue  # still running here: Redis was away for longer than a lease
+                    item = await self._take_over(stream, after, row["times_delivered"], skip)
+                    if item is not None:
+                        return item
+                after = f"({after}"
         return None
 
-    async def _take_over(self, stream: str, entry: str, deliveries: int) -> Item | None:
+    async def _silent(self, stream: str, after: str) -> list[dict[str, Any]]:
+        try:
+            return list(await self._client.xpending_range(stream, GROUP, after, "+", 8, idle=self._settings.lease_ms))
+        except redis.ResponseError:
+            return []  # the stream went with its last item
+
+    async def _take_over(self, stream: str, entry: str, deliveries: int, skip: Callable[[Item], bool]) -> Item | None:
         rows = await self._client.xrange(stream, entry, entry)
         if not rows:
             await self._client.xack(stream, GROUP, entry)
@@ -102,12 +112,27 @@ class Claims:
         seconds, micros = await self._client.time()
         now = int(seconds) * 1000 + int(micros) // 1000
         item = _item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
+        if item is None or skip(item):
+            return None
         if deliveries >= self._settings.max_deliveries:
             await self.bury(item, deliveries)
             return None
-        # The minimum idle time makes this a race that one worker wins.
-        won = await self._client.xclaim(stream, GROUP, self._worker, self._settings.lease_ms, [entry])
-        return item if won else None
+        return item if await self.take_idle(item) else None
+
+    async def take_idle(self, item: Item) -> bool:
+        """Whether this worker has it now. The minimum idle time makes this a race that one worker wins."""
+        settings = self._settings
+        return bool(await self._client.xclaim(item.stream, GROUP, self._worker, settings.lease_ms, [item.entry]))
+
+    async def live_workers(self) -> list[str]:
+        """The names of workers whose sign of life has not lapsed, this one's among them."""
+        seconds, micros = await self._client.time()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        return [name.decode() for name in await self._client.zrangebyscore(self.keys.workers, now, "+inf")]
+
+    async def wake_another(self) -> None:
+        """Give a token back that was meant for another worker."""
+        await self._client.lpush(self.keys.wake, "back")
 
     async def begin(self, items: list[Item]) -> list[Work]:
         """What to do with each, and its frames, in one round trip."""
@@ -132,7 +157,8 @@ class Claims:
             elif None in frames:
                 works.append(Work(item, "lost"))
             else:
-                works.append(Work(item, verdict, begun[1], *frames))
+                task = begun[1] if len(begun) > 1 else None  # Lua drops what is nil at the end
+                works.append(Work(item, verdict, task or b"", *frames))
         return works
 
     async def answer(self, item: Item, result: bytes) -> bool:
@@ -175,6 +201,13 @@ class Claims:
             log.error("job %s, item %d: %s", item.job, item.index, failure.message)
         return buried
 
+    async def give_up(self, item: Item, failure: Failure) -> bool:
+        """Ends it with this error and keeps a dead letter; False if another worker has it."""
+        buried = await self._end(item, "bury", failure)
+        if buried:
+            log.error("job %s, item %d: %s", item.job, item.index, failure.message)
+        return buried
+
     async def _end(self, item: Item, how: str, failure: Failure | None) -> bool:
         names, args = self._settle(item, how, b"" if failure is None else wire.failure_bytes(failure))
         return bool((await scripts.call(self._client, scripts.SETTLE, names, args))[0])
@@ -182,8 +215,22 @@ class Claims:
     async def hand_back(self, item: Item, *, counts: bool) -> bool:
         """For others to take at once; `counts`: this run is held against the item."""
         names = [item.stream, self.keys.wake]
-        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
-        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
+        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, self._back(item, counts=counts)))
+
+    async def hand_back_all(self, items: list[Item]) -> None:
+        """For others to take at once, in one round trip; none of these runs is held against its item."""
+        commands: list[tuple[str | int | bytes, ...]] = []
+        for item in items:
+            names = [item.stream, self.keys.wake]
+            commands.append(("EVALSHA", scripts.HAND_BACK.sha, 2, *names, *self._back(item, counts=False)))
+        for item, answer in zip(items, await many(self._client, commands), strict=True):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                await self.hand_back(item, counts=False)
+            elif isinstance(answer, Exception):
+                log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
+
+    def _back(self, item: Item, *, counts: bool) -> list[str | int | bytes]:
+        return [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
 
     def _settle(self, item: Item, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
         k = self.keys
@@ -207,19 +254,23 @@ class Claims:
         if not heard:
             return since, []
         rows = heard[0][1]
-        return rows[-1][0], [fields[b"j"].decode() for _, fields in rows]
+        return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
 
 
-def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> Item:
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    deadline = int(fields[b"x"])
+def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> Item | None:
+    """An entry as an item; None where another release wrote one that names no job: those are for its workers."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=False))
+    if b"j" not in fields:
+        log.warning("entry %s of %s names no job that this release knows; it is left alone", entry, stream)
+        return None
+    deadline = whole(fields.get(b"x"))
     return Item(
         stream=stream,
         entry=entry,
-        job=fields[b"j"].decode(),
-        index=int(fields[b"k"]),
-        payload=fields[b"p"].decode(),
-        front=fields[b"f"].decode(),
+        job=fields[b"j"].decode(errors="replace"),
+        index=whole(fields.get(b"k")),
+        payload=fields.get(b"p", b"").decode(errors="replace"),
+        front=fields.get(b"f", b"").decode(errors="replace"),
         left=(deadline - now) / 1000 if deadline else None,
         delivery=delivery,
     )

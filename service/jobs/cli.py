@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from service.core.job import Failure
 from service.jobs import scripts, wire
 from service.jobs.connect import LOST, SyncRedis, connect_sync, hang_up_sync
-from service.jobs.keys import GROUP, Keys
+from service.jobs.keys import GROUP, Keys, whole
 from service.jobs.store import PATIENCE_S
 from service.settings import Settings
 
@@ -55,7 +57,9 @@ def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Se
     now = _now(client)
     for worker, until in client.zrange(keys.workers, 0, -1, withscores=True):
         info = client.get(keys.info(worker.decode()))
-        model = wire.read_info(info)[0].version if info else "?"
+        model = "?"
+        with contextlib.suppress(wire.Unreadable):
+            model = wire.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
     print(f"dead letters {client.xlen(keys.dead)}")
     return 0
@@ -70,12 +74,15 @@ def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings:
     for field, name in about.items():
         if (value := fields.get(field.encode())) is not None:
             text = value.decode()
-            print(f"{name:9} {_time(int(text)) if field in ('at', 'end') else text}")
-    options, priority, _, trace = wire.read_task(fields[b"m"])
-    print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+            print(f"{name:9} {_time(whole(value)) if field in ('at', 'end') else text}")
+    try:
+        options, priority, _, trace = wire.read_task(fields.get(b"m", b""))
+        print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+    except wire.Unreadable as error:
+        print(f"options   not known to this release: {error}")
     if b"e" in fields:
-        print(f"failure   {wire.read_failure(fields[b'e'])}")
-    payload = keys.payload(fields[b"p"].decode())
+        print(f"failure   {_failure(fields[b'e'])}")
+    payload = keys.payload(fields.get(b"p", b"").decode())
     sizes = [client.hstrlen(payload, name) for name in sorted(client.hkeys(payload), key=int)]
     print(f"frames    {len(sizes)} kept, {sum(sizes)} bytes")
     return 0
@@ -83,11 +90,13 @@ def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings:
 
 def _dead(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
     for entry, f in _letters(client, keys, None):
-        failure = wire.read_failure(f["e"])
-        kind = "call" if f["f"] else "job"
+        failure = _failure(f.get("e", b""))
+        kind = "call" if f.get("f") else "job"
+        item, runs, worker = (f.get(name, b"?").decode() for name in ("k", "runs", "worker"))
+        message = failure if isinstance(failure, str) else failure.message
         print(
-            f"{entry}  {kind} {f['j'].decode()}  item {f['k'].decode()}  runs {f['runs'].decode()}  "
-            f"{_time(int(f['at']))}  last worker {f['worker'].decode()}  {failure.message}"
+            f"{entry}  {kind} {f['j'].decode()}  item {item}  runs {runs}  "
+            f"{_time(whole(f.get('at')))}  last worker {worker}  {message}"
         )
     return 0
 
@@ -97,7 +106,8 @@ def _replay(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: 
     for entry, f in list(_letters(client, keys, given.job)):
         found += 1
         job = f["j"].decode()
-        names = [keys.job(job), keys.payload(f["p"].decode()), keys.load, f["st"].decode(), keys.buckets]
+        payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
+        names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
         names += [keys.wake, keys.dead, keys.hooks]
         queued = scripts.call_sync(client, scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
         failed += queued < 0
@@ -110,7 +120,7 @@ def _purge(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: S
     found = 0
     for entry, f in list(_letters(client, keys, given.job)):
         found += 1
-        client.unlink(keys.payload(f["p"].decode()))
+        client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
@@ -141,8 +151,15 @@ _VERBS: dict[str, Any] = {
 def _letters(client: SyncRedis, keys: Keys, job: str | None) -> Iterator[tuple[str, dict[str, bytes]]]:
     for entry, fields in client.xrange(keys.dead):
         letter = {name.decode(): value for name, value in fields.items()}
-        if job is None or letter["j"].decode() == job:
+        if "j" in letter and (job is None or letter["j"].decode() == job):
             yield entry.decode(), letter
+
+
+def _failure(data: bytes) -> Failure | str:
+    try:
+        return wire.read_failure(data)
+    except wire.Unreadable as error:
+        return f"not known to this release: {error}"
 
 
 def _found(found: int, failed: int, given: argparse.Namespace) -> int:

@@ -31,8 +31,10 @@ SyncRedis = Any
 BLOCK_S = 2.0
 #: Seconds without an answer after which a connection is given up: half-open ones say nothing at all.
 SOCKET_TIMEOUT = 5.0
-#: Connections of one process to one server; two or three of them sit in blocking reads.
+#: Connections of one process to one server for what may be large; a worker's blocking reads are among them.
 CONNECTIONS = 32
+#: Those of a front end's pulse, listener and withdrawals, which no upload may hold up.
+STEADY_CONNECTIONS = 8
 #: What "Redis is away" looks like. A server that is loading, a replica just demoted or a Cluster without its slot are
 #: the same to us: wait and try again.
 LOST = (
@@ -55,8 +57,11 @@ def _common() -> dict[str, Any]:
     return {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": 2.0, "health_check_interval": 0}
 
 
-def connect(settings: Settings) -> AsyncRedis:
-    """A client for coroutines, not yet connected; `aclose` it. Answers are bytes."""
+def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
+    """A client for coroutines, not yet connected; `aclose` it. Answers are bytes.
+
+    Who finds all `connections` in use waits for one, for as long as its caller lets it: a busy link is no lost one.
+    """
     never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
     if settings.redis_cluster:
         # A moved slot is followed by asking again: the Cluster's own retries are kept, they repeat only refused calls.
@@ -68,7 +73,7 @@ def connect(settings: Settings) -> AsyncRedis:
         return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(options), **_common())
     # A burst of calls waits for one of a few connections rather than opening hundreds.
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis_url, max_connections=CONNECTIONS, timeout=SOCKET_TIMEOUT, retry=never, **_common()
+        settings.redis_url, max_connections=connections, timeout=None, retry=never, **_common()
     )
     return redis.asyncio.Redis.from_pool(pool)
 

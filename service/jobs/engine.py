@@ -11,14 +11,15 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
-from service.jobs.connect import FAILED, LOST, many
+from service.jobs.connect import FAILED, LOST, end, many
 from service.jobs.front import Front, Submission
-from service.metrics import Metrics
+from service.metrics import Background, Metrics
 from service.settings import Settings
 
 #: Seconds an answered call's traces stay for a front end that is slow to fetch them.
@@ -26,7 +27,7 @@ KEEP_S = 60.0
 
 
 class RemoteEngine:
-    """`service.core.ports.Engine` over a started `Front`, whose `replies` and `lost` it takes."""
+    """`service.core.ports.Engine` over a started `Front`, whose `replies`, `lost` and `beat` it takes."""
 
     def __init__(
         self, settings: Settings, front: Front, metrics: Metrics, clock: Callable[[], float] = time.monotonic
@@ -41,7 +42,8 @@ class RemoteEngine:
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._chores: set[asyncio.Task[None]] = set()
+        self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
+        front.beat = self._withdraw_unwanted
         front.replies = self._answered
         front.lost = self._lost
 
@@ -73,7 +75,7 @@ class RemoteEngine:
         try:
             async with asyncio.timeout(seconds):
                 sent = True  # from here on it may be in Redis, however the submission ends
-                await self._submit(call, request, seconds)
+                await self._unless_lost(self._submit(call, request, seconds), answer)
                 return await answer
         except TimeoutError:
             self._metrics.deadline_missed("queue")
@@ -87,10 +89,11 @@ class RemoteEngine:
             del self._calls[call], self._ids[call], self._clients[call]
             if not self._calls:
                 self._idle.set()
-            if sent and not (answer.done() and not answer.cancelled()):
-                self._later(self._withdraw(call))
-            elif answer.done() and not answer.cancelled():
+            if answer.done() and not answer.cancelled():
                 answer.exception()  # seen: a loss that came while the submission failed is not news
+            elif sent:
+                self._unwanted.add(call)
+                self._later(self._withdraw(call))
 
     def _admit(self, request: PredictRequest) -> None:
         if self._draining:
@@ -99,6 +102,19 @@ class RemoteEngine:
         if most and request.client and sum(client == request.client for client in self._clients.values()) >= most:
             self._metrics.rejected("client_limit", buckets.label(request.current.height, request.current.width))
             raise ClientLimit(f"at most {most} requests of one client at once", retry_after=1.0)
+
+    async def _unless_lost(self, work: Coroutine[None, None, None], answer: asyncio.Future[PredictResult]) -> None:
+        """Does it, but no longer than until `answer` is there: a loss of Redis is one."""
+        task = asyncio.ensure_future(work)  # awaited: here, or ended here
+        try:
+            either: set[asyncio.Future[Any]] = {task, answer}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await end(task)
+            if not task.cancelled():
+                task.exception()  # seen: raised above, unless the caller left in the same moment
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         frame, options = request.current, request.options
@@ -123,9 +139,11 @@ class RemoteEngine:
         self._later(self._collect(calls))
 
     def _lost(self) -> None:
-        for answer in self._calls.values():
+        for call, answer in self._calls.items():
             if not answer.done():
                 answer.set_exception(self._front.unavailable())
+                # It may be in the queue, and would be run for nobody, just when everybody tries again.
+                self._unwanted.add(call)
 
     async def _collect(self, calls: list[str]) -> None:
         keys, client = self._front.keys, self._front.client
@@ -163,13 +181,18 @@ class RemoteEngine:
             answer.set_result(outcome)
 
     async def _withdraw(self, call: str) -> None:
-        with contextlib.suppress(*FAILED):  # then it runs, or expires, unheard
+        with contextlib.suppress(*FAILED):  # then the next pulse tries again
             await self._front.withdraw(call, keep=KEEP_S, tell=False)
+            self._unwanted.discard(call)
+
+    async def _withdraw_unwanted(self) -> None:
+        """Withdraws what could not be withdrawn when its caller left, at latest before Redis is said to be back."""
+        calls = list(self._unwanted)
+        await asyncio.gather(*(self._front.withdraw(call, keep=KEEP_S, tell=False) for call in calls))
+        self._unwanted.difference_update(calls)
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+        self._front.supervisor.once(Background.REDIS_CALL, work)
 
     async def drain(self, grace: float) -> bool:
         """Takes no more calls; true if those under way were answered within `grace` seconds."""
@@ -181,4 +204,4 @@ class RemoteEngine:
 
     async def close(self) -> None:
         """Waits for withdrawals under way; then `front.stop()`."""
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)

@@ -11,19 +11,36 @@ import contextlib
 import logging
 import math
 import random
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
 
 from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
-from service.jobs import scripts, wire
-from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, end, hang_up, many, waits
-from service.jobs.keys import GROUP, Keys
+from service.jobs import scripts
+from service.jobs.ages import ages
+from service.jobs.announced import Announcements
+from service.jobs.connect import (
+    FAILED,
+    LOST,
+    STEADY_CONNECTIONS,
+    AsyncRedis,
+    connect,
+    end,
+    hang_up,
+    many,
+    waits,
+)
+from service.jobs.keys import GROUP, Keys, whole
+from service.jobs.listener import listen
+from service.jobs.uploads import Uploads
+from service.metrics import Background, Metrics
 from service.settings import Settings
+from service.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -77,19 +94,29 @@ class Submission:
 
 @dataclass
 class Front:
-    """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved."""
+    """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved.
+
+    `beat` is awaited with every pulse, before readiness returns. `client` is for what is large, `steady` for what must
+    not wait behind it.
+    """
 
     settings: Settings
+    metrics: Metrics = field(default_factory=Metrics.unseen)
     replies: Callable[[list[str]], None] = lambda ids: None
     events: Callable[[list[str]], None] = lambda ids: None
     lost: Callable[[], None] = lambda: None
+    beat: Callable[[], Awaitable[None]] | None = None
     client: AsyncRedis = None
+    steady: AsyncRedis = None
+    clock: Callable[[], float] = time.monotonic
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     snapshot: Snapshot = Snapshot()
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ModelInfo | None = None
     _away: bool = True
     _told: bool = False  #: the log knows that Redis is away
+    _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
+    _announcements: Announcements = field(default_factory=Announcements)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -97,27 +124,38 @@ class Front:
         self.keys = Keys(self.settings.redis_queue)
         if self.client is None:
             self.client = connect(self.settings)
+        if self.steady is None:
+            self.steady = connect(self.settings, STEADY_CONNECTIONS)
+        self._uploads = Uploads()
+        self._withdrawals = asyncio.Semaphore(STEADY_CONNECTIONS // 2)  # the pulse must find a free connection
+        self.supervisor = Supervisor(self.metrics)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begins; does not wait for Redis: readiness tells."""
         self._tasks = [
-            asyncio.create_task(self._forever(self._listen), name="redis listener"),
-            asyncio.create_task(self._forever(self._pulse), name="redis pulse"),
+            self.supervisor.loop(Background.REDIS_LISTENER, lambda: self._while_away(self._listen)),
+            self.supervisor.loop(Background.REDIS_PULSE, lambda: self._while_away(self._pulse)),
         ]
 
     async def stop(self) -> None:
         """Leaves; calls still waiting are the caller's to end first."""
         await end(*self._tasks)
         with contextlib.suppress(*LOST):
-            await self.client.unlink(self.keys.front(self.name), self.keys.reply(self.name))
+            await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
         await hang_up(self.client)
+        await hang_up(self.steady)
 
     def readiness(self) -> Readiness:
-        """Falls while Redis is away. Without workers it stays: what is queued is what calls for more of them."""
+        """Falls while Redis is away, and before this front end's sign of life lapses: workers drop its calls then.
+
+        Without workers it stays: what is queued is what calls for more of them.
+        """
         if self._away:
             return Readiness(False, "queue_lost")
+        if self.clock() - self._pulsed > FRONT_MS / 2000:
+            return Readiness(False, "pulse_lost")
         return Readiness(True) if self._model else Readiness(False, "starting")
 
     def model(self) -> ModelInfo:
@@ -137,6 +175,13 @@ class Front:
 
         QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
         """
+        came = self.clock()
+        async with self._uploads.place(sum(map(len, s.frames.values()))):
+            if s.deadline is not None:  # it runs while others upload
+                s = replace(s, deadline=s.deadline - (self.clock() - came))
+            return await self._submit(s)
+
+    async def _submit(self, s: Submission) -> tuple[bytes, bytes] | None:
         if s.items > self.settings.max_queue_items:
             raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
         if self._away:
@@ -203,18 +248,21 @@ class Front:
 
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
         """Cancels what is not final yet; the state it then has, None if it is unknown."""
-        token = await self.client.hget(self.keys.job(job), "p")
-        names = [self.keys.job(job), self.keys.payload((token or b"").decode()), self.keys.events, self.keys.cancels]
-        state = await scripts.call(self.client, scripts.CANCEL, names, [job, max(1, round(1000 * keep)), int(tell)])
+        async with self._withdrawals:
+            token = await self.steady.hget(self.keys.job(job), "p")
+            names = [self.keys.job(job), self.keys.payload((token or b"").decode())]
+            names += [self.keys.events, self.keys.cancels]
+            state = await scripts.call(self.steady, scripts.CANCEL, names, [job, max(1, round(1000 * keep)), int(tell)])
         return None if state is None else state.decode()
 
     # --- listening ------------------------------------------------------------------------------------------------
 
-    async def _forever(self, work: Callable[[], object]) -> None:
+    async def _while_away(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's."""
         delays = waits(self._rng)
         while True:
             try:
-                await work()  # type: ignore[misc]  # a coroutine function of this class
+                await work()
                 delays = waits(self._rng)
             except FAILED as error:
                 if not self._told:
@@ -226,27 +274,19 @@ class Front:
                 await asyncio.sleep(next(delays))
 
     async def _listen(self) -> None:
-        reply, events = self.keys.reply(self.name), self.keys.events
-        newest = await self.client.xrevrange(events, count=1)
-        since = {reply: b"0-0", events: newest[0][0] if newest else b"0-0"}
-        while True:
-            heard = await self.client.xread(since, count=500, block=math.ceil(1000 * BLOCK_S))
-            for name, entries in heard.items() if isinstance(heard, dict) else heard or ():
-                key = name.decode()
-                rows = entries[0] if isinstance(heard, dict) else entries
-                since[key] = rows[-1][0]
-                ids = [fields[b"j"].decode() for _, fields in rows]
-                if key == reply:
-                    self.replies(ids)
-                    await self.client.xdel(reply, *(row for row, _ in rows))
-                else:
-                    self.events(ids)
+        # Whom to tell is looked up each time: who takes `events` may come after the start.
+        told = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
+        await listen(self.steady, self.keys.reply(self.name), self.keys.events, *told)
 
     async def _pulse(self) -> None:
         while True:
             # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
-            await scripts.call(self.client, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
+            sent = self.clock()
+            await scripts.call(self.steady, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
+            self._pulsed = sent
             await self._look()
+            if self.beat is not None:
+                await self.beat()
             if self._away:
                 await self._check_policy()
                 log.info("redis is here")
@@ -258,7 +298,7 @@ class Front:
 
     async def _check_policy(self) -> None:
         with contextlib.suppress(redis.exceptions.NoPermissionError):
-            policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+            policy = (await self.steady.info("memory")).get("maxmemory_policy", "noeviction")
             if policy != "noeviction":
                 log.warning("maxmemory-policy is %s: Redis may throw accepted work away; set noeviction", policy)
 
@@ -268,18 +308,16 @@ class Front:
         load = ("HMGET", keys.load, "items", "bytes", "work")
         workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
         names, sums, streams, dead = await many(
-            self.client, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead)]
+            self.steady, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead)]
         )
         for answer in (names, sums, streams, dead):
             if isinstance(answer, Exception):
                 raise answer
-        infos = await self.client.mget([*(keys.info(name.decode()) for name in names), keys.model])
-        known = [wire.read_info(info) for info in infos if info]
-        costs = [cost for _, cost in known[: len(names)] if cost is not None]
-        if known:
-            self._model = known[0][0]
-        leased, oldest = await self._oldest(list(streams)[:LOOK_AT], now)
-        items, size, work = (int(value or 0) for value in sums)
+        *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
+        model, cost = self._announcements.read(names, infos, latest)
+        self._model = model or self._model
+        leased, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
+        items, size, work = map(whole, sums)
         self.snapshot = Snapshot(
             items=items,
             bytes=size,
@@ -288,25 +326,12 @@ class Front:
             oldest=(now - oldest) / 1000,
             dead=dead,
             workers=len(names),
-            cost=sum(costs) / len(costs) if costs else None,
+            cost=cost,
         )
-
-    async def _oldest(self, streams: list[bytes], now: int) -> tuple[int, int]:
-        """How many items of these are claimed, and when the oldest came (milliseconds; `now` if there is none)."""
-        asked = [ask for s in streams for ask in (("XRANGE", s, "-", "+", "COUNT", 1), ("XPENDING", s, GROUP))]
-        found = await many(self.client, asked)
-        leased, oldest = 0, now
-        for first, pending in zip(found[::2], found[1::2], strict=True):
-            # A stream may be gone by now, and its group with it.
-            if first and not isinstance(first, Exception):
-                oldest = min(oldest, int(first[0][0].split(b"-")[0]))
-            if not isinstance(pending, Exception):
-                leased += pending["pending"]
-        return leased, oldest
 
     async def now_ms(self) -> int:
         """The server's clock, which all deadlines in Redis are on."""
-        seconds, micros = await self.client.time()
+        seconds, micros = await self.steady.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:

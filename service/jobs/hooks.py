@@ -12,7 +12,7 @@ from service.jobs import scripts
 from service.jobs.connect import FAILED, LOST, end, waits
 from service.jobs.front import Front
 from service.jobs.store import job_view
-from service.metrics import Metrics
+from service.metrics import Background, Metrics
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class HookSender:
                 wait = LOOK_S
                 try:
                     if len(sending) < AT_ONCE and (job := await self.due()):
-                        task = asyncio.create_task(self.deliver(job))
+                        task = self._front.supervisor.once(Background.WEBHOOK, self.deliver(job))
                         sending.add(task)
                         task.add_done_callback(sending.discard)
                         wait = 0.0

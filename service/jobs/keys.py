@@ -8,6 +8,14 @@ from dataclasses import dataclass
 GROUP = "workers"
 
 
+def whole(value: bytes | None) -> int:
+    """A number kept in Redis; 0 where there is none, or another release wrote none that is whole."""
+    try:
+        return int(value or 0)
+    except ValueError:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """`queue` is the name in the hash tag; an ACL of `~{queue}:*` covers all."""

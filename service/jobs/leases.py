@@ -19,12 +19,18 @@ from service.jobs.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
 
+#: Seconds that `stop` waits for the thread; while Redis is away it ends by itself, later.
+STOP_S = 0.5
+
 Lease = tuple[str, str]
 """A stream and an entry's id."""
 
 
 class Leases:
-    """`beat()` from the main loop proves it alive; `lost(lease)` is called in the thread for each one that is gone."""
+    """`beat()` from the main loop proves it alive; `lost(lease)` is called in the thread for each one that is gone.
+
+    Nothing ends the thread but `stop`: what it cannot do is given to `failed`, in the thread, and tried again.
+    """
 
     def __init__(
         self,
@@ -36,6 +42,7 @@ class Leases:
         longest_s: float,
         about: Callable[[], bytes | None],
         lost: Callable[[Lease], None],
+        failed: Callable[[BaseException], None] = lambda error: log.error("leases", exc_info=error),
     ) -> None:
         self._client = client
         self._keys = keys
@@ -44,10 +51,12 @@ class Leases:
         self._longest_s = longest_s
         self._about = about
         self._lost = lost
+        self._failed = failed
         self._held: dict[Lease, float] = {}
         self._lock = threading.Lock()
         self._beat = time.monotonic()
         self._stop = threading.Event()
+        # owned: ended by `stop`; its own loop outlives every exception
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
@@ -55,10 +64,9 @@ class Leases:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends; leases that are still held run out."""
+        """Ends; leases that are still held run out. Waits STOP_S, not for a Redis that does not answer."""
         self._stop.set()
-        self._thread.join()
-        hang_up_sync(self._client)
+        self._thread.join(STOP_S)
 
     def beat(self) -> None:
         """The main loop turned."""
@@ -82,22 +90,27 @@ class Leases:
     def _run(self) -> None:
         while not self._stop.is_set():
             if time.monotonic() - self._beat <= self._lease_s:
-                try:
-                    self.renew()
-                except LOST as error:
-                    log.debug("leases wait for redis: %s", error)
-                except redis.RedisError:
-                    log.exception("leases could not be renewed")
+                # Apart: leases are kept even where this worker cannot say what it is.
+                self._try(self._announce)
+                self._try(self.renew)
             else:
                 log.error("the main loop has not turned for a lease's time; leases are left to run out")
             self._stop.wait(self._lease_s / 3)
         with contextlib.suppress(redis.RedisError, OSError):
             self._client.zrem(self._keys.workers, self._worker)
             self._client.unlink(self._keys.info(self._worker))
+        hang_up_sync(self._client)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LOST as error:
+            log.debug("leases wait for redis: %s", error)
+        except Exception as error:
+            self._failed(error)
 
     def renew(self) -> None:
-        """Once: every lease held, and this worker's sign of life."""
-        self._announce()
+        """Renew every lease that is held, once."""
         with self._lock:
             held = dict(self._held)
         now = time.monotonic()

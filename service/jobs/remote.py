@@ -13,7 +13,7 @@ from service.jobs.engine import RemoteEngine
 from service.jobs.front import Front
 from service.jobs.hooks import HookSender
 from service.jobs.store import RemoteJobs
-from service.metrics import Metrics
+from service.metrics import Background, Metrics
 from service.settings import Settings
 
 
@@ -21,7 +21,7 @@ class Remote:
     """An `Engine` with the life of a `Batcher` (`start`, `drain`, `close`), and `jobs` beside it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._front = Front(settings)
+        self._front = Front(settings, metrics)
         self._engine = RemoteEngine(settings, self._front, metrics, clock)
         self._hooks = HookSender(settings, self._front, metrics)
         self._sending: asyncio.Task[None] | None = None
@@ -34,7 +34,7 @@ class Remote:
         A queue that workers have served before is ready at once: what it holds is what calls for new ones.
         """
         await self._front.start()
-        self._sending = asyncio.create_task(self._hooks.run(), name="webhooks")
+        self._sending = self._front.supervisor.loop(Background.WEBHOOKS, self._hooks.run)
         self._metrics.watch(self._front.gauges)
         await self._front.seen.wait()
         info = self.model()

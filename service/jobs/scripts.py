@@ -121,7 +121,7 @@ for i,stream in ipairs(KEYS) do
     -- A server that lost its tail in a failover may have the stream and not the group. 0, not $: nothing is skipped.
     if not last then redis.call('XGROUP','CREATE',stream,ARGV[1],'0') last='0-0' end
     local next=redis.call('XRANGE',stream,'('..last,'+','COUNT',1)
-    if #next>0 then heads[#heads+1]={tonumber(fields(next[1][2])['d']),stream} end
+    if #next>0 then heads[#heads+1]={tonumber(fields(next[1][2])['d']) or 0,stream} end
   end
 end
 local t=now()
@@ -197,6 +197,8 @@ local how=ARGV[6]
 local entry=redis.call('XRANGE',KEYS[1],ARGV[2],ARGV[2])
 if #entry==0 then redis.pcall('XACK',KEYS[1],ARGV[1],ARGV[2]) return {0} end
 local e=fields(entry[1][2])
+-- What another release left out.
+for name,value in pairs({k='0',b='0',w='0',t='86400000',f='',p=''}) do e[name]=e[name] or value end
 if e['j']~=ARGV[4] or e['k']~=ARGV[5] then return {0} end
 local p=pending(KEYS[1],ARGV[1],ARGV[2])
 if not p then return {0} end

@@ -17,7 +17,7 @@ from service.core.types import PredictResult, Priority
 from service.jobs import buckets, scripts, wire
 from service.jobs.connect import LOST
 from service.jobs.front import Front, Submission
-from service.jobs.keys import GROUP
+from service.jobs.keys import GROUP, whole
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -26,6 +26,8 @@ T = TypeVar("T")
 PATIENCE_S = 600.0
 #: A place in the queue further back than this is told as this.
 FAR = 1000
+#: Seconds that a question may take, the wait for a free connection included.
+ASK_S = 15.0
 #: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
 LOOK_AGAIN_S = 5.0
 
@@ -75,10 +77,12 @@ class RemoteJobs:
         """As `Jobs.get`; Unavailable while Redis is away."""
         fields = await self._ask(self._front.client.hgetall(self._front.keys.job(job)))
         # A call that waits has a state of the same form, and is no job.
-        if not fields or fields[b"f"] or fields[b"c"].decode() != client:
+        if b"n" not in fields or fields.get(b"f") or fields.get(b"c", b"").decode() != client:
             raise NotFound(f"there is no job {job[:64]!r}")
         view = job_view(job, fields)
         if view.state is not JobState.QUEUED:
+            return view
+        if b"st" not in fields or b"id" not in fields:
             return view
         names = [fields[b"st"].decode(), self._front.keys.load]
         ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
@@ -137,7 +141,9 @@ class RemoteJobs:
 
     async def _ask(self, question: Awaitable[T]) -> T:
         try:
-            return await question
+            # Beyond a connection's own time-out: when Redis hangs, many wait for few connections.
+            async with asyncio.timeout(ASK_S):
+                return await question
         except LOST:
             raise self._front.unavailable() from None
         except redis.exceptions.OutOfMemoryError:
@@ -145,20 +151,31 @@ class RemoteJobs:
 
 
 def job_view(job: str, fields: dict[bytes, bytes], position: int | None = None, wait: float | None = None) -> JobView:
-    """A job's hash as what is told of it."""
+    """A job's hash as what is told of it; what another release wrote, as far as it is known here."""
     end, failure = fields.get(b"end"), fields.get(b"e")
     return JobView(
         id=job,
-        state=JobState(fields[b"s"].decode()),
-        items=int(fields[b"n"]),
-        done=int(fields[b"done"]),
-        created=int(fields[b"at"]) / 1000,
-        finished=None if end is None else int(end) / 1000,
+        state=_state(fields),
+        items=max(1, whole(fields.get(b"n"))),
+        done=whole(fields.get(b"done")),
+        created=whole(fields.get(b"at")) / 1000,
+        finished=None if end is None else whole(end) / 1000,
         position=position,
         wait=wait,
         failure=_failure(failure),
     )
 
 
+def _state(fields: dict[bytes, bytes]) -> JobState:
+    """Its state; of one that is not known here only whether it has ended is certain."""
+    try:
+        return JobState(fields.get(b"s", b"").decode(errors="replace"))
+    except ValueError:
+        return JobState.FAILED if b"end" in fields else JobState.RUNNING
+
+
 def _failure(data: bytes | None) -> Failure | None:
-    return None if data is None else wire.read_failure(data)
+    try:
+        return None if data is None else wire.read_failure(data)
+    except wire.Unreadable:
+        return Failure("internal", "the job failed; why, another version of the service has written")

@@ -24,15 +24,24 @@ from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
 from service.jobs.claims import Claims, Item, Work
 from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
+from service.jobs.foreign import Foreign
 from service.jobs.leases import Lease, Leases
-from service.metrics import Metrics
+from service.jobs.stopping import Stopping
+from service.metrics import Background, Metrics
 from service.settings import Settings
+from service.supervision import Supervisor
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Weight of a new measurement in the running mean of what a megapixel costs.
 FRESH = 0.2
+#: Seconds that handing back may take once the grace is over: a Redis that does not answer must not hold up the end.
+HAND_BACK_S = 0.5
+#: Seconds that a claim under way may take once `stop` was called: its items can then be handed back.
+LAST_CLAIM_S = 0.5
+#: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
+PASS_ON_S = 0.05
 
 
 class Worker:
@@ -48,23 +57,25 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
+        self._foreign = Foreign(settings, self._client, self._claims, self.name)
+        self._supervisor = Supervisor(metrics)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
         self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
         self._room = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._stopping = Stopping()
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._cost: float | None = None
         self._next_look = 0.0
-        self._lapsed_turn = True
+        self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
 
     # --- life -----------------------------------------------------------------------------------------------------
 
     @property
     def stopping(self) -> bool:
         """`stop` was called."""
-        return self._stopping.is_set()
+        return bool(self._stopping)
 
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
@@ -85,33 +96,42 @@ class Worker:
             longest_s=self._settings.max_run_s,
             about=self._about,
             lost=lost,
+            failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
         )
         self._leases.start()
-        chores = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen())]
+        chores = [
+            self._supervisor.loop(Background.WORKER_BEAT, self._beat),
+            self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
+        ]
         try:
             sound = await self._work()
             await self._drain()
         finally:
             await end(*chores)
             await asyncio.to_thread(self._leases.stop)
-            await hang_up(self._client)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HAND_BACK_S):
+                    await hang_up(self._client)
         return sound
 
     async def _work(self) -> bool:
         delays = waits(self._rng)
-        while not self._stopping.is_set():
+        while not self._stopping:
             if not (ready := self._engine.readiness()).ready:
                 if ready.reason == "device_lost":
                     log.error("the device is lost; leaving")
                     return False
-                await self._unless_stopped(asyncio.sleep(0.2))
+                await self._stopping.unless(asyncio.sleep(0.2))
                 continue
             try:
-                await self._turn()
+                await self._stopping.unless(self._turn(), LAST_CLAIM_S)
                 delays = waits(self._rng)
             except LOST as error:
                 log.warning("redis is away: %s", error)
-                await self._unless_stopped(asyncio.sleep(next(delays)))
+                await self._stopping.unless(asyncio.sleep(next(delays)))
+            except Exception as error:
+                self._supervisor.failed(Background.WORKER_CLAIMS, error)
+                await self._stopping.unless(asyncio.sleep(next(delays)))
         return True
 
     async def _turn(self) -> None:
@@ -121,36 +141,47 @@ class Worker:
         if lapsed_turn and time.monotonic() >= self._next_look:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
-            if item := await self._claims.lapsed(self._running):
+            if item := await self._claims.lapsed([*self._running, *self._foreign.leases], self._foreign.covers):
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
                 await self._alone(item)
                 return
+            await self._foreign.settle()
+            if self._woken and self._foreign.passes_wake_on():
+                await self._claims.wake_another()
+                await asyncio.sleep(PASS_ON_S)
+            self._woken = False
         # As many as run, again as many ready behind them: the device need not wait for Redis.
         room = 2 * self._settings.max_batch - len(self._running)
         if room <= 0:
             self._room.clear()
-            await self._unless_stopped(self._room.wait())
+            await self._stopping.unless(self._room.wait())
             return
         items = await self._claims.claim(room)
         if items:
             await self._start(items)
             return
         if (rest := self._next_look - time.monotonic()) > 0:
-            await self._unless_stopped(self._rest(max(0.05, min(BLOCK_S, rest))))
+            await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))
 
     async def _rest(self, seconds: float) -> None:
         if await self._claims.wait(seconds):
-            self._next_look = 0.0
+            self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: Item) -> None:
         """An item that may have killed its worker runs with no neighbours to take along."""
         self._leases.hold(item.lease)
-        while self._running:
-            await asyncio.wait([task for _, task in self._running.values()])
+        await self._stopping.unless(self._all_ended())
+        if self._stopping:
+            self._leases.drop(item.lease)
+            await self._claims.hand_back(item, counts=False)
+            return
         if self._leases.holds(item.lease):
             await self._start([item])
+        await self._stopping.unless(self._all_ended())
+
+    async def _all_ended(self) -> None:
         while self._running:
             await asyncio.wait([task for _, task in self._running.values()])
 
@@ -166,6 +197,7 @@ class Worker:
             raise
         self._metrics.claimed(buckets.label_of(items[0].stream), len(items))
         for work in works:
+            # owned: by _running until it ends; _run lets no exception out, and _drain ends it
             task = asyncio.create_task(self._run(work))
             self._running[work.item.lease] = (work.item, task)
             task.add_done_callback(lambda _, lease=work.item.lease: self._ended(lease))  # type: ignore[misc]
@@ -178,14 +210,19 @@ class Worker:
         self._room.set()
 
     async def _drain(self) -> None:
+        """Answers what runs, until the grace since `stop` is over; hands the rest back, all at once."""
+        begun = self._stopping.since if self._stopping else time.monotonic()
         tasks = [task for _, task in self._running.values()]
         if tasks:
-            await asyncio.wait(tasks, timeout=self._settings.shutdown_grace_s)
-        for item, task in list(self._running.values()):
-            task.cancel()
-            await asyncio.wait([task])
-            with contextlib.suppress(*LOST):
-                await self._claims.hand_back(item, counts=False)
+            await asyncio.wait(tasks, timeout=max(0.0, begun + self._settings.shutdown_grace_s - time.monotonic()))
+        left = list(self._running.values())
+        try:
+            async with asyncio.timeout(HAND_BACK_S):
+                await end(*(task for _, task in left))
+                if left:
+                    await self._claims.hand_back_all([item for item, _ in left])
+        except LOST as error:
+            log.warning("%d items are left to their leases: %s", len(left), error or "redis did not answer in time")
 
     # --- one item -------------------------------------------------------------------------------------------------
 
@@ -213,6 +250,9 @@ class Worker:
             result = await self._engine.predict(request)
             compress = not item.front
             answer = await asyncio.to_thread(wire.result_bytes, result, compress=compress)
+        except wire.Unreadable as error:
+            why = str(error)
+            await self._lasting(lambda: self._foreign.leave(item, why))
         except ServiceError as error:
             await self._failed(item, error)
         except Exception:
@@ -308,16 +348,3 @@ class Worker:
             log.warning("a lease was lost; its run is stopped")
             self._metrics.lease_lost()
             self._running[lease][1].cancel()
-
-    async def _unless_stopped(self, wait: Awaitable[object]) -> None:
-        """Waits, but not past `stop()`."""
-        waiting = asyncio.ensure_future(wait)
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait([waiting, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            waiting.cancel()
-            done = await asyncio.gather(waiting, stopped, return_exceptions=True)
-        if isinstance(done[0], LOST):
-            raise done[0]

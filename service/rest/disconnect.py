@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives, or Cancelled as soon as the client left; `work` is cancelled then. Read the body first."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_left(receive))
+    task = asyncio.ensure_future(work)  # awaited: by gather below, as is `watch`
+    watch = asyncio.ensure_future(_left(receive))  # awaited
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         # Work that has ended is answered even if the client left in the same moment: sending will show it.

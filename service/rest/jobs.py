@@ -171,8 +171,8 @@ async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: 
     """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
     if not jobs.durable:
         return await jobs.changed(view, client, seconds)
-    news = asyncio.ensure_future(jobs.changed(view, client, seconds))
-    stopping = asyncio.ensure_future(parts.work.stopping.wait())
+    news = asyncio.ensure_future(jobs.changed(view, client, seconds))  # awaited below
+    stopping = asyncio.ensure_future(parts.work.stopping.wait())  # awaited below
     try:
         await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return news.result() if news.done() else view

@@ -66,7 +66,7 @@ class Health(BaseModel):
     """Whether the service lives, or takes work."""
 
     status: str = Field(examples=["ready"])
-    reason: str | None = Field(None, description="starting, draining, device_lost or queue_lost.")
+    reason: str | None = Field(None, description="starting, draining, device_lost, queue_lost or pulse_lost.")
     refusing_seconds: float = Field(
         0.0, description="For how long an idle device has refused all by prediction alone and answered nothing."
     )

@@ -99,6 +99,7 @@ class VideoJobs:
             self._make_room(caller)
         job = VideoJob(client, caller, maker, self._disk.open(caller), self._places.enter(caller))
         self._jobs[job.id] = job
+        # owned: by the job, whose state tells how it ended; _make catches all
         job.task = asyncio.create_task(self._make(job))
         return job
 

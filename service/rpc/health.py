@@ -12,6 +12,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.core.ports import Engine
+from service.metrics import Background
+from service.supervision import Supervisor
 
 #: How late watchers may learn of a change, seconds: one look for all of them, none while nobody watches.
 EVERY_S = 0.25
@@ -24,8 +26,9 @@ Status = health_pb2.HealthCheckResponse
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health has no types
     """`services`: the names that may be asked for; "" is the whole server."""
 
-    def __init__(self, engine: Engine, services: tuple[str, ...]) -> None:
+    def __init__(self, engine: Engine, services: tuple[str, ...], supervisor: Supervisor) -> None:
         self._engine = engine
+        self._supervisor = supervisor
         self._services = frozenset(services) | {""}
         self._stopping = False
         self._changed = asyncio.Event()
@@ -50,7 +53,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already; use Check")
         self._watchers += 1
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+            self._looking = self._supervisor.loop(Background.HEALTH_WATCH, self._look)
         try:
             last = None
             while True:

@@ -19,6 +19,7 @@ from service.rpc import predict, v2
 from service.rpc.admission import Admission
 from service.rpc.health import Health
 from service.settings import Settings
+from service.supervision import Supervisor
 from service.tracing import Tracer
 
 log = logging.getLogger("service.rpc")
@@ -60,7 +61,7 @@ async def start(parts: Parts, tracer: Tracer | None = None) -> RunningServer:
     """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = parts.settings
     server = grpc.aio.server(interceptors=(Admission(parts),), options=_options(settings))
-    health = Health(parts.engine, (predict.NAME, v2.NAME))
+    health = Health(parts.engine, (predict.NAME, v2.NAME), Supervisor(parts.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(parts, tracer), server)
     add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server

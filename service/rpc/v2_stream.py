@@ -51,6 +51,7 @@ class InferStream:
             self._call.client, self._drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ):
             metrics.stream_opened(Transport.V2_GRPC)
+            # awaited: its end wakes _answer, which raises what it raised
             self._reader = asyncio.create_task(self._read(messages))
             self._reader.add_done_callback(lambda _: self._news.set())
             try:
@@ -85,6 +86,7 @@ class InferStream:
             nbytes = 0 if isinstance(message, Unreadable) else message.ByteSize()
             self._bytes += nbytes
             holding = self._parts.budget.open()
+            # awaited: by _answer, in turn
             self._under_way.append((asyncio.create_task(self._infer(message, holding, nbytes)), holding, nbytes))
             self._news.set()
 

@@ -84,6 +84,7 @@ class _Run:
         if self._scene_cuts and not self._plan.lost(index):
             self._look_for_cut(index, came.frame)
         decision = self._plan.decide(index, index - self._scene_start)
+        # awaited: by whoever takes the frames, in their order
         shown = asyncio.ensure_future(self._show(came, decision, tuple(self._places)))
         self._tasks.add(shown)
         shown.add_done_callback(self._ended)

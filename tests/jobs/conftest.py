@@ -89,7 +89,7 @@ def _is_work(key: str) -> bool:
 @pytest_asyncio.fixture
 async def bench(settings: Settings) -> AsyncIterator[Bench]:
     instruments = metrics()
-    front = Front(settings)
+    front = Front(settings, instruments)
     engine = RemoteEngine(settings, front, instruments)
     await front.start()
     yield Bench(settings, front, engine, instruments, front.keys)

@@ -221,4 +221,4 @@ async def test_a_dead_front_ends_calls_are_never_run(bench: Bench, settings: Set
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     await engine.close()
-    await gone.client.aclose()  # again: the call's withdrawal opened it
+    await gone.steady.aclose()  # again: the call's withdrawal opened it
