@@ -34,10 +34,14 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None."""
+    """Whether new work is taken; `reason` is "starting", "draining", "device_lost", "queue_lost" or None.
+
+    `warnings`: what an operator should mend, ready or not.
+    """
 
     ready: bool
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ import math
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
@@ -23,6 +23,7 @@ from service.core.ports import ModelInfo, Readiness
 from service.jobs import scripts, wire
 from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, end, hang_up, many, waits
 from service.jobs.keys import GROUP, Keys
+from service.jobs.server_check import ServerCheck
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Front:
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings.redis_queue)
+        self.server = ServerCheck(self.settings.redis_queue)
         if self.client is None:
             self.client = connect(self.settings)
 
@@ -118,7 +120,8 @@ class Front:
         """Falls while Redis is away. Without workers it stays: what is queued is what calls for more of them."""
         if self._away:
             return Readiness(False, "queue_lost")
-        return Readiness(True) if self._model else Readiness(False, "starting")
+        state = Readiness(True) if self._model else Readiness(False, "starting")
+        return replace(state, warnings=self.server.warnings)
 
     def model(self) -> ModelInfo:
         """What the workers serve, as the last of them said."""
@@ -220,6 +223,7 @@ class Front:
                 if not self._told:
                     log.warning("redis is away: %s", error)
                     self._told = True
+                self.server.away()
                 if not self._away:
                     self._away = True
                     self.lost()
@@ -247,20 +251,14 @@ class Front:
             # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
             await scripts.call(self.client, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
             await self._look()
+            await self.server.look(self.client)
             if self._away:
-                await self._check_policy()
                 log.info("redis is here")
                 self._away = self._told = False
                 self.events([])
             if self._model is not None:
                 self.seen.set()
             await asyncio.sleep(PULSE_S)
-
-    async def _check_policy(self) -> None:
-        with contextlib.suppress(redis.exceptions.NoPermissionError):
-            policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
-            if policy != "noeviction":
-                log.warning("maxmemory-policy is %s: Redis may throw accepted work away; set noeviction", policy)
 
     async def _look(self) -> None:
         # Five round trips, however many workers and sizes: the sign of life waits for it, and Redis may be far away.

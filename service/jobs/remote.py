@@ -36,6 +36,7 @@ class Remote:
         await self._front.start()
         self._sending = asyncio.create_task(self._hooks.run(), name="webhooks")
         self._metrics.watch(self._front.gauges)
+        self._metrics.watch(self._front.server.gauges)
         await self._front.seen.wait()
         info = self.model()
         self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)

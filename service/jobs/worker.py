@@ -25,6 +25,7 @@ from service.jobs import buckets, wire
 from service.jobs.claims import Claims, Item, Work
 from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
 from service.jobs.leases import Lease, Leases
+from service.jobs.server_check import ServerCheck
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -48,6 +49,7 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
+        self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
         self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
@@ -107,10 +109,12 @@ class Worker:
                 await self._unless_stopped(asyncio.sleep(0.2))
                 continue
             try:
+                await self.server.look(self._client)
                 await self._turn()
                 delays = waits(self._rng)
             except LOST as error:
                 log.warning("redis is away: %s", error)
+                self.server.away()
                 await self._unless_stopped(asyncio.sleep(next(delays)))
         return True
 

@@ -18,7 +18,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/healthz/live", operation_id="getLive", summary="Whether the process answers")
     async def live() -> Health:
-        return Health(status="live", reason=None)
+        return Health(status="live", reason=None, warnings=[])
 
     @routes.get(
         "/healthz/ready",
@@ -29,7 +29,9 @@ def router(parts: Parts) -> APIRouter:
     )
     async def ready() -> Response:
         state = parts.engine.readiness()
-        health = Health(status="ready" if state.ready else "not ready", reason=state.reason)
+        health = Health(
+            status="ready" if state.ready else "not ready", reason=state.reason, warnings=list(state.warnings)
+        )
         # A bare body: the caller is a probe that reads the status and a person who reads the reason.
         return JSONResponse(health.model_dump(), 200 if state.ready else 503)
 

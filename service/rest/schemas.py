@@ -67,3 +67,4 @@ class Health(BaseModel):
 
     status: str = Field(examples=["ready"])
     reason: str | None = Field(None, description="starting, draining, device_lost or queue_lost.")
+    warnings: list[str] = Field([], description="What an operator should mend, such as a Redis that may lose jobs.")
