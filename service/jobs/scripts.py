@@ -157,12 +157,14 @@ return {t,taken}
 """
 )
 
-#: Whether a claimed item is to be run: KEYS job front | ARGV k waits -> {verdict, what to do}
+#: Whether a claimed item is to be run: KEYS job front | ARGV k waits payload -> {verdict, what to do}
 #: run · gone (withdrawn, failed elsewhere or expired) · done (its answer is there) · orphan (who asked has died)
 #: · lost (what to do with it is gone)
 BEGIN = Script(
     """
-local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1])
+local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1],'p')
+-- Of a record that was lost; the job was accepted anew under the same id.
+if ARGV[3] and job[4] and job[4]~=ARGV[3] then return {'gone'} end
 if not job[1] or (job[1]~='queued' and job[1]~='running') then return {'gone'} end
 if job[3] then return {'done'} end
 if ARGV[2]=='1' then

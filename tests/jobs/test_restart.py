@@ -106,9 +106,10 @@ def test_a_volume_that_was_hit_is_rescued_by_the_corrected_file(version: str) ->
     server = Server(program(version), str(SHIPPED_CONF), acl=shipped_acl())
     try:
         server.start()
-        client = server.client()
-        client.pipeline(transaction=True).set("{dmvfn}:one", 1).set("{dmvfn}:two", 1).execute()
-        client.close()
+        pipe = server.client().pipeline(transaction=True)
+        pipe.set("{dmvfn}:one", 1)
+        pipe.set("{dmvfn}:two", 1)
+        pipe.execute()
         _restart(server, shipped_acl().replace("user default off ~* &* +@all", "user default off"))
         assert server.client().dbsize() == 0
         _restart(server, shipped_acl())

@@ -28,9 +28,9 @@ from tests.jobs.servers import SHIPPED_CONF, Server, binary, running, shipped_ac
 FINE = {"redis_version": "7.2.5", "aof_enabled": 1, "maxmemory": 1, "maxmemory_policy": "noeviction"}
 #: What makes each problem on a sound server; `fsync_off` needs the file to be on, and so stands alone.
 SPOIL = {
-    Problem.AOF_OFF: ("CONFIG", "SET", "appendonly", "no"),
-    Problem.FSYNC_OFF: ("CONFIG", "SET", "appendfsync", "no"),
-    Problem.EVICTION: ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"),
+    Problem.AOF_OFF: ("appendonly", "no"),
+    Problem.FSYNC_OFF: ("appendfsync", "no"),
+    Problem.EVICTION: ("maxmemory-policy", "allkeys-lru"),
 }
 
 
@@ -73,7 +73,7 @@ async def test_a_sound_server_is_not_warned_of(sound: Server, caplog: pytest.Log
 async def test_each_problem_is_told_once_in_the_log_and_always_elsewhere(
     problem: Problem, sound: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound.client().execute_command(*SPOIL[problem])
+    sound.client().config_set(*SPOIL[problem])
     monkeypatch.setattr("service.jobs.server_check.ASK_AGAIN_S", 0.0)  # every beat asks, so that it could warn again
     monkeypatch.setattr("service.jobs.front.PULSE_S", 0.02)
     async with front_end(sound) as (remote, instruments):
