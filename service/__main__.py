@@ -45,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = parser.parse_args(given[:1]).verb
     try:
         settings = Settings.from_env(os.environ)
+        if settings.redis_url:
+            from service.jobs import connect
+
+            connect.check(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTING

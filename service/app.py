@@ -151,6 +151,8 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         metrics.ready_while(lambda: gate.readiness().ready)
         parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
         worker = Worker(settings, gate, metrics)
+        gate.warnings = lambda: worker.server.warnings
+        metrics.watch(worker.server.gauges)
         try:
             async with _http(settings, rest.operations(parts), listener, stop):
                 if await _started(host, stop):

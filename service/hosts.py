@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Protocol
 
 from service.core.errors import Unavailable
@@ -88,6 +89,7 @@ class Gate:
         self._work = work or AcceptedWork()
         self._falling = False
         self.debug = getattr(engine, "debug", None)
+        self.warnings: Callable[[], tuple[str, ...]] = tuple  #: what an operator should mend beside the engine
 
     def fall(self) -> None:
         """From now on not ready, though what comes is still taken."""
@@ -117,7 +119,11 @@ class Gate:
 
     def readiness(self) -> Readiness:
         """As the engine, or draining."""
-        return Readiness(False, "draining") if self._falling else self._engine.readiness()
+        if self._falling:
+            return Readiness(False, "draining")
+        state = self._engine.readiness()
+        more = self.warnings()
+        return replace(state, warnings=(*state.warnings, *more)) if more else state
 
     def model(self) -> ModelInfo:
         """As the engine."""

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from service import addresses
 
 PREFIX = "DMVFN_"
 
@@ -54,13 +57,9 @@ def _flag(text: str) -> bool:
         raise ValueError("must be 1 or 0") from None
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
-
-
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     sizes = []
-    for word in _words(text):
+    for word in addresses.words_of(text):
         height, _, width = word.partition("x")
         if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
             raise ValueError("must be sizes like 256x448,512x1024 (height x width)")
@@ -74,18 +73,9 @@ def _name(text: str) -> str:
     return text
 
 
-def _prefixes(text: str) -> tuple[str, ...]:
-    prefixes = _words(text)
-    for prefix in prefixes:
-        # Without the slash, https://hooks.example would also allow https://hooks.example.evil.net.
-        if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", prefix):
-            raise ValueError("must be URLs like https://hooks.example.com/dmvfn/ that end in a slash")
-    return prefixes
-
-
 def _keys(text: str) -> tuple[tuple[str, str], ...]:
     pairs = []
-    for word in _words(text):
+    for word in addresses.words_of(text):
         name, _, key = word.partition(":")
         if not name or len(key) < 8:
             raise ValueError("must be name:key pairs, keys of at least 8 characters")
@@ -97,13 +87,32 @@ def _existing(text: str) -> Path | None:
     if not text:
         return None
     path = Path(text)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # a name too long, a folder that may not be read
+        there = False
+    if not there:
         raise ValueError("no such file")
     return path
 
 
-def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"parse": parse, "help": help_, "secret": secret})
+def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False, hidden: bool = False) -> Any:
+    """`secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: never part of a message."""
+    metadata = {"parse": parse, "help": help_, "secret": secret, "hidden": hidden or secret}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _text_of(name: str, field: dataclasses.Field[Any], environment: Mapping[str, str]) -> str:
+    """The variable's text, or that of the file NAME_FILE names; a password keeps its spaces, and no line's end."""
+    text, file = environment.get(name, ""), environment.get(f"{name}_FILE", "").strip()
+    if field.metadata["secret"] and file:
+        if text.strip():
+            raise SettingsError(f"{name} and {name}_FILE are both set: give one")
+        try:
+            text = Path(file).read_text()
+        except (OSError, ValueError):
+            raise SettingsError(f"{name}_FILE={file!r}: cannot be read as text") from None
+    return text.rstrip("\r\n") if field.metadata["parse"] is str and field.metadata["secret"] else text.strip()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,7 +134,7 @@ class Settings:
         "`name:key` pairs, comma-separated. Any given: requests need `Authorization: Bearer KEY`.",
         secret=True,
     )
-    cors_origins: tuple[str, ...] = _set((), _words, "Origins browsers may call from, separated by commas.")
+    cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network
     weights: Path | None = _set(None, _existing, "Checkpoint to serve (.safetensors or a published .pkl); empty: ours.")
@@ -187,12 +196,14 @@ class Settings:
     engine: str = _set(
         "local", _one_of("local", "redis"), "`local`: predict in this process; `redis`: hand requests to workers."
     )
-    redis_url: str = _set(
-        "", str, "`redis://`, `rediss://` (TLS) or `unix://` URL, ACL user and password in it.", secret=True
-    )
+    redis_url: str = _set("", addresses.redis_url, "`redis://`, `rediss://` (TLS) or `unix://` URL.", secret=True)
+    redis_username: str = _set("", str, "ACL user; empty: the URL's, or `default`.")
+    redis_password: str = _set("", str, "Its password, as it is (in the URL it must be percent-encoded).", secret=True)
     redis_queue: str = _set("dmvfn", _name, "Name of the queue; all its keys share one hash tag, so one Cluster slot.")
     redis_cluster: bool = _set(False, _flag, "`redis_url` is a node of a Redis Cluster.")
-    redis_sentinels: tuple[str, ...] = _set((), _words, "Sentinels, host:port separated by commas; they name the host.")
+    redis_sentinels: tuple[str, ...] = _set(
+        (), addresses.sentinels, "Sentinels, host:port separated by commas; they name the host.", hidden=True
+    )
     redis_sentinel_service: str = _set("dmvfn", str, "Name of the primary that the Sentinels watch.")
     lease_ms: int = _set(15_000, _whole(100, 10**7), "Silence after which a worker's jobs go to another one.")
     max_run_s: float = _set(300.0, _number(0.1, 86_400), "Longest run of one job; its lease then ends (a hung device).")
@@ -200,13 +211,17 @@ class Settings:
     job_ttl_s: float = _set(86_400.0, _number(1, 10**8), "Seconds a finished job's state and results are kept.")
     dead_letter_ttl_s: float = _set(604_800.0, _number(1, 10**8), "Seconds a dead letter's frames are kept.")
     max_job_frames: int = _set(256, _whole(2, 100_000), "Most frames in one job.")
-    webhook_prefixes: tuple[str, ...] = _set((), _prefixes, "URL prefixes that webhooks may go to; empty: no webhooks.")
+    webhook_prefixes: tuple[str, ...] = _set(
+        (), addresses.prefixes, "URL prefixes that webhooks may go to; empty: no webhooks.", hidden=True
+    )
     webhook_secret: str = _set("", str, "Key of the webhooks' HMAC-SHA256 signature.", secret=True)
 
     # Running
     log_level: str = _set("info", _one_of("debug", "info", "warning", "error"), "Least severe level logged.")
     log_format: str = _set("json", _one_of("json", "text"), "One JSON object a line, or text.")
-    otlp_endpoint: str = _set("", str, "OTLP gRPC endpoint for traces; empty: none are exported.")
+    otlp_endpoint: str = _set(
+        "", addresses.endpoint, "OTLP gRPC endpoint for traces; empty: none are exported.", hidden=True
+    )
     shutdown_grace_s: float = _set(30.0, _number(0, 3600), "Seconds that accepted work may take after SIGTERM.")
     drain_delay_s: float = _set(0.0, _number(0, 600), "Seconds between falling from ready and refusing new work.")
     device_peak_flops: float = _set(
@@ -223,6 +238,11 @@ class Settings:
             raise SettingsError(f"{PREFIX}DEFAULT_DEADLINE_MS is above {PREFIX}MAX_DEADLINE_MS")
         if self.engine == "redis" and not self.redis_url:
             raise SettingsError(f"{PREFIX}ENGINE=redis needs {PREFIX}REDIS_URL")
+        url = urlsplit(self.redis_url)
+        if self.redis_password and url.password:
+            raise SettingsError(f"{PREFIX}REDIS_PASSWORD is set and {PREFIX}REDIS_URL holds a password: give one")
+        if self.redis_username and url.username and unquote(url.username) != self.redis_username:
+            raise SettingsError(f"{PREFIX}REDIS_USERNAME is set and {PREFIX}REDIS_URL names another user")
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
 
@@ -237,24 +257,29 @@ class Settings:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Settings:
-        """Read every DMVFN_* variable; an empty value means the default. SettingsError names a bad one."""
+        """Read every DMVFN_* variable; an empty value means the default. SettingsError names a bad one.
+
+        A secret may stand in a file that NAME_FILE names instead.
+        """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             name = PREFIX + field.name.upper()
-            text = environment.get(name, "").strip()
+            text = _text_of(name, field, environment)
             if not text:
                 continue
             try:
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
-                shown = "(hidden)" if field.metadata["secret"] else repr(text)
+                shown = "(hidden)" if field.metadata["hidden"] else repr(text)
                 raise SettingsError(f"{name}={shown}: {error}") from None
         return cls(**values)
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
     """DMVFN_* names that mean nothing here: worth a warning, not a stop (Kubernetes adds DMVFN_SERVICE_HOST &c.)."""
-    known = {PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    fields = dataclasses.fields(Settings)
+    known = {PREFIX + field.name.upper() for field in fields}
+    known |= {f"{PREFIX}{field.name.upper()}_FILE" for field in fields if field.metadata["secret"]}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

@@ -123,6 +123,11 @@ class Jobs(Protocol):
         """Whether jobs outlive this process."""
         ...
 
+    @property
+    def durability(self) -> str | None:
+        """What keeps jobs through a power cut: "fsync:always", "fsync:everysec" or "none"; None: not known."""
+        ...
+
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Accepts it: (view, True); a job of this id and fingerprint that is there already: (its view, False).
 

@@ -39,11 +39,13 @@ class Readiness:
     It is "starting", "draining", "device_lost", "queue_lost" or "pulse_lost".
     `refusing_seconds`: for how long an idle device has refused by prediction alone and answered nothing. It stays
     ready meanwhile, since what it refuses is tried, too.
+    `warnings`: what an operator should mend, ready or not.
     """
 
     ready: bool
     reason: str | None = None
     refusing_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

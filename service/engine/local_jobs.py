@@ -40,6 +40,7 @@ class LocalJobs:
     """`service.core.job.Jobs` over an engine of this process; `close()` it before the engine."""
 
     durable = False
+    durability: str | None = None
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
         self._settings = settings

@@ -139,7 +139,8 @@ class Claims:
         commands: list[tuple[str | int, ...]] = []
         for item in items:
             names = [self.keys.job(item.job), self.keys.front(item.front)]
-            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, item.index, int(bool(item.front))))
+            about = [item.index, int(bool(item.front)), item.payload]
+            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *about))
             commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
         found = await many(self._client, commands)
         works = []
@@ -147,7 +148,8 @@ class Claims:
             begun, frames = found[2 * k], found[2 * k + 1]
             if isinstance(begun, redis.exceptions.NoScriptError):
                 names = [self.keys.job(item.job), self.keys.front(item.front)]
-                begun = await scripts.call(self._client, scripts.BEGIN, names, [item.index, int(bool(item.front))])
+                about = [item.index, int(bool(item.front)), item.payload]
+                begun = await scripts.call(self._client, scripts.BEGIN, names, about)
             for step in (begun, frames):
                 if isinstance(step, Exception):
                     raise step
@@ -163,7 +165,7 @@ class Claims:
 
     async def answer(self, item: Item, result: bytes) -> bool:
         """Publishes it if the lease is still this worker's; False if another has it."""
-        attempt = self.keys.attempt(item.job, item.index, self._worker)
+        attempt = self._attempt(item)
         life_ms = 4 * self._settings.lease_ms
         names, args = self._settle(item, "ok")
         for _ in range(3):
@@ -232,10 +234,14 @@ class Claims:
     def _back(self, item: Item, *, counts: bool) -> list[str | int | bytes]:
         return [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
 
+    def _attempt(self, item: Item) -> str:
+        # With the upload's name: a job whose record was lost may be accepted anew while its first items still run here.
+        return self.keys.attempt(item.job, item.index, f"{self._worker}-{item.payload}")
+
     def _settle(self, item: Item, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
         k = self.keys
         names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
-        names += [k.attempt(item.job, item.index, self._worker), k.out(item.job, item.index), k.reply(item.front)]
+        names += [self._attempt(item), k.out(item.job, item.index), k.reply(item.front)]
         names += [k.events, k.buckets, k.hooks, k.dead]
         args: list[str | int | bytes] = [GROUP, item.entry, self._worker, item.job, item.index, how, failure]
         args += [self._settings.lease_ms, self._settings.max_deliveries]

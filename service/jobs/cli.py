@@ -13,11 +13,13 @@ from service.core.job import Failure
 from service.jobs import scripts, wire
 from service.jobs.connect import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.jobs.keys import GROUP, Keys, whole
+from service.jobs.replay import REPLAY
 from service.jobs.store import PATIENCE_S
 from service.settings import Settings
 
 #: Why `replay` did not: what REPLAY answers.
 NOT_REPLAYED = {-1: "its frames have expired", -2: "it is no failed job", -3: "it was a waiting call; nobody waits"}
+NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
 
 
 def main(argv: Sequence[str], settings: Settings) -> int:
@@ -75,11 +77,14 @@ def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings:
         if (value := fields.get(field.encode())) is not None:
             text = value.decode()
             print(f"{name:9} {_time(whole(value)) if field in ('at', 'end') else text}")
-    try:
-        options, priority, _, trace = wire.read_task(fields.get(b"m", b""))
-        print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
-    except wire.Unreadable as error:
-        print(f"options   not known to this release: {error}")
+    if missing := sorted(name.decode() for name in (scripts.RECORD | {b"m", b"p"}) - fields.keys()):
+        print(f"lost      {', '.join(missing)} (parts of its record, as after a Redis that lost writes)")
+    if b"m" in fields:
+        try:
+            options, priority, _, trace = wire.read_task(fields[b"m"])
+            print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+        except wire.Unreadable as error:
+            print(f"options   not known to this release: {error}")
     if b"e" in fields:
         print(f"failure   {_failure(fields[b'e'])}")
     payload = keys.payload(fields.get(b"p", b"").decode())
@@ -109,7 +114,7 @@ def _replay(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: 
         payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
         names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
         names += [keys.wake, keys.dead, keys.hooks]
-        queued = scripts.call_sync(client, scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
+        queued = scripts.call_sync(client, REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
         failed += queued < 0
         if not given.quiet:
             print(f"{job}  " + (f"{queued} items queued" if queued > 0 else f"not replayed: {NOT_REPLAYED[queued]}"))

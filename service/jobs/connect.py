@@ -21,7 +21,7 @@ import redis.cluster
 import redis.retry
 import redis.sentinel
 
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 # redis-py's annotations say Awaitable[X] | X of every command, for both of its worlds; nothing can be checked by them.
 AsyncRedis = Any
@@ -57,6 +57,17 @@ def _common() -> dict[str, Any]:
     return {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": 2.0, "health_check_interval": 0}
 
 
+def check(settings: Settings) -> None:
+    """Make a connection's object, which connects to nothing: SettingsError for an option that redis-py cannot use."""
+    if settings.redis_url:
+        try:
+            redis.Redis.from_url(settings.redis_url).connection_pool.make_connection()
+        except Exception:  # whatever it is, its message may hold the password
+            raise SettingsError(
+                "DMVFN_REDIS_URL=(hidden): holds an option, behind the ?, that redis-py does not know or cannot use"
+            ) from None
+
+
 def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
     """A client for coroutines, not yet connected; `aclose` it. Answers are bytes.
 
@@ -65,15 +76,19 @@ def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
     never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
     if settings.redis_cluster:
         # A moved slot is followed by asking again: the Cluster's own retries are kept, they repeat only refused calls.
-        return redis.asyncio.cluster.RedisCluster.from_url(settings.redis_url, **_common())
+        return redis.asyncio.cluster.RedisCluster.from_url(settings.redis_url, **_user(settings), **_common())
     if settings.redis_sentinels:
         asynchronous: Any = redis.asyncio.sentinel
         sentinels = asynchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
-        options = redis.asyncio.connection.parse_url(settings.redis_url)
-        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(options), **_common())
+        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
     # A burst of calls waits for one of a few connections rather than opening hundreds.
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis_url, max_connections=connections, timeout=None, retry=never, **_common()
+        settings.redis_url,
+        max_connections=connections,
+        timeout=None,
+        retry=never,
+        **_user(settings),
+        **_common(),
     )
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -82,13 +97,12 @@ def connect_sync(settings: Settings) -> SyncRedis:
     """The same for a thread."""
     never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
     if settings.redis_cluster:
-        return redis.cluster.RedisCluster.from_url(settings.redis_url, **_common())
+        return redis.cluster.RedisCluster.from_url(settings.redis_url, **_user(settings), **_common())
     if settings.redis_sentinels:
         threaded: Any = redis.sentinel
         sentinels = threaded.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
-        options = redis.asyncio.connection.parse_url(settings.redis_url)
-        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(options), **_common())
-    return redis.Redis.from_url(settings.redis_url, retry=never, **_common())
+        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
+    return redis.Redis.from_url(settings.redis_url, retry=never, **_user(settings), **_common())
 
 
 async def hang_up(client: AsyncRedis) -> None:
@@ -109,12 +123,19 @@ def hang_up_sync(client: SyncRedis) -> None:
 
 def _hosts(words: tuple[str, ...]) -> list[tuple[str, int]]:
     pairs = (word.rpartition(":") for word in words)
-    return [(host, int(port)) for host, _, port in pairs]
+    return [(host.strip("[]"), int(port)) for host, _, port in pairs]
 
 
-def _served(options: Any) -> dict[str, Any]:
-    """The URL's user, password, database and TLS; the Sentinels know the host."""
-    kept = {k: v for k, v in dict(options).items() if k not in ("host", "port", "path", "connection_class")}
+def _user(settings: Settings) -> dict[str, Any]:
+    """The user and password that stand apart from the URL."""
+    apart = {"username": settings.redis_username, "password": settings.redis_password}
+    return {name: value for name, value in apart.items() if value}
+
+
+def _served(settings: Settings) -> dict[str, Any]:
+    """The user, password, database and TLS; the Sentinels know the host."""
+    options = dict(redis.asyncio.connection.parse_url(settings.redis_url)) | _user(settings)
+    kept = {k: v for k, v in options.items() if k not in ("host", "port", "path", "connection_class")}
     if "SSL" in getattr(options.get("connection_class"), "__name__", ""):
         kept["ssl"] = True
     return kept

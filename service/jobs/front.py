@@ -37,6 +37,7 @@ from service.jobs.connect import (
 )
 from service.jobs.keys import GROUP, Keys, whole
 from service.jobs.listener import listen
+from service.jobs.server_check import ServerCheck
 from service.jobs.uploads import Uploads
 from service.metrics import Background, Metrics
 from service.settings import Settings
@@ -122,6 +123,7 @@ class Front:
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.settings.redis_queue)
+        self.server = ServerCheck(self.settings.redis_queue)
         if self.client is None:
             self.client = connect(self.settings)
         if self.steady is None:
@@ -156,7 +158,8 @@ class Front:
             return Readiness(False, "queue_lost")
         if self.clock() - self._pulsed > FRONT_MS / 2000:
             return Readiness(False, "pulse_lost")
-        return Readiness(True) if self._model else Readiness(False, "starting")
+        state = Readiness(True) if self._model else Readiness(False, "starting")
+        return replace(state, warnings=self.server.warnings)
 
     def model(self) -> ModelInfo:
         """What the workers serve, as the last of them said."""
@@ -268,6 +271,7 @@ class Front:
                 if not self._told:
                     log.warning("redis is away: %s", error)
                     self._told = True
+                self.server.away()
                 if not self._away:
                     self._away = True
                     self.lost()
@@ -287,20 +291,14 @@ class Front:
             await self._look()
             if self.beat is not None:
                 await self.beat()
+            await self.server.look(self.steady)
             if self._away:
-                await self._check_policy()
                 log.info("redis is here")
                 self._away = self._told = False
                 self.events([])
             if self._model is not None:
                 self.seen.set()
             await asyncio.sleep(PULSE_S)
-
-    async def _check_policy(self) -> None:
-        with contextlib.suppress(redis.exceptions.NoPermissionError):
-            policy = (await self.steady.info("memory")).get("maxmemory_policy", "noeviction")
-            if policy != "noeviction":
-                log.warning("maxmemory-policy is %s: Redis may throw accepted work away; set noeviction", policy)
 
     async def _look(self) -> None:
         # Five round trips, however many workers and sizes: the sign of life waits for it, and Redis may be far away.

@@ -72,12 +72,14 @@ class HookSender:
     async def _deliver(self, job: str) -> None:
         client, keys = self._front.client, self._front.keys
         fields = await client.hgetall(keys.job(job))
-        url = fields.get(b"hook", b"").decode()
-        if not url:  # the job has expired, or an operator purged it
+        url, view = fields.get(b"hook", b"").decode(), job_view(job, fields)
+        if not url or view is None:  # the job has expired, an operator purged it, or part of its record is lost
             await client.zrem(keys.hooks, job)
             return
-        sent = await self._sender.send(url, job_view(job, fields))
-        wait = None if sent else webhook_wait(await client.hincrby(keys.job(job), "tries", 1), self._rng.random())
+        sent = await self._sender.send(url, view)
+        # 0: the job has expired meanwhile.
+        tries = 0 if sent else int(await scripts.call(client, scripts.TRIED, [keys.job(job)], []))
+        wait = webhook_wait(tries, self._rng.random()) if tries else None
         if wait is None:
             await client.zrem(keys.hooks, job)
             self._metrics.webhook("delivered" if sent else "failed")

@@ -36,6 +36,7 @@ class Remote:
         await self._front.start()
         self._sending = self._front.supervisor.loop(Background.WEBHOOKS, self._hooks.run)
         self._metrics.watch(self._front.gauges)
+        self._metrics.watch(self._front.server.gauges)
         await self._front.seen.wait()
         info = self.model()
         self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)

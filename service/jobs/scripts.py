@@ -46,7 +46,12 @@ def call_sync(client: SyncRedis, script: Script, keys: Sequence[str], args: Sequ
         return client.eval(script.text, len(keys), *keys, *args)
 
 
-_FIELDS = """
+#: Fields that every record of a job or call has until it is gone. One that lacks some is what a server that lost writes
+#: left: it is answered as no job, and may be written anew. SUBMIT and SETTLE name the same.
+RECORD = frozenset({b"s", b"n", b"done", b"c", b"fp", b"f", b"at"})
+
+#: Functions that scripts begin with.
+FIELDS = """
 local function fields(list) local map={} for i=1,#list,2 do map[list[i]]=list[i+1] end return map end
 local function now() local t=redis.call('TIME') return t[1]*1000+math.floor(t[2]/1000) end
 -- Who holds an entry, if anybody: nobody where the stream went with its last item, or its group in a failover.
@@ -54,6 +59,16 @@ local function pending(stream,group,id)
   local found=redis.pcall('XPENDING',stream,group,id,id,1)
   if found.err or #found==0 then return nil end
   return found[1]
+end
+-- A job's record as a map; nil if there is none, or only part of one.
+local function record(key)
+  local names={'s','n','done','c','fp','f','at','p','hook'}
+  local values,map=redis.call('HMGET',key,unpack(names)),{}
+  for i,name in ipairs(names) do
+    if not values[i] and i<=7 then return nil end
+    map[name]=values[i]
+  end
+  return map
 end
 """
 
@@ -65,9 +80,10 @@ end
 #: -> {1, stream id} accepted · {0, client, fingerprint} there already · {-1|-2, work us} full in items|bytes
 #:    · {-3, work us} its deadline cannot be met · {-4} the upload is gone
 SUBMIT = Script(
-    _FIELDS
+    FIELDS
     + """
-if redis.call('EXISTS',KEYS[1])==1 then return {0,redis.call('HGET',KEYS[1],'c'),redis.call('HGET',KEYS[1],'fp')} end
+local known=record(KEYS[1])
+if known then return {0,known['c'],known['fp']} end
 local load=redis.call('HMGET',KEYS[3],'items','bytes','work','live')
 local items,bytes,work=tonumber(load[1] or 0),tonumber(load[2] or 0),tonumber(load[3] or 0)
 local n,size,each=tonumber(ARGV[4]),tonumber(ARGV[5]),tonumber(ARGV[6])
@@ -91,6 +107,8 @@ for k=0,n-1 do
     'x',deadline,'b',share,'w',each,'t',ARGV[12])
   first=first or id
 end
+-- What is left of a record that lost fields; whatever of its items still runs is refused by SETTLE.
+redis.call('UNLINK',KEYS[1])
 redis.call('HSET',KEYS[1],'s','queued','n',n,'done',0,'c',ARGV[14],'fp',ARGV[13],'m',ARGV[15],'p',ARGV[10],
   'f',ARGV[11],'hook',ARGV[16],'at',t,'st',KEYS[4],'id',first)
 if tonumber(ARGV[18])>0 then redis.call('PEXPIRE',KEYS[1],ARGV[18]) redis.call('PEXPIRE',KEYS[2],ARGV[18])
@@ -108,7 +126,7 @@ return {1,first}
 #: A batch of one bucket: the stream whose next item's deadline is earliest, filled from the bucket's other classes.
 #: KEYS streams... ARGV group worker most -> {ms now, {{stream, {{id, fields}...}}...}}
 CLAIM = Script(
-    _FIELDS
+    FIELDS
     + """
 local heads={}
 for i,stream in ipairs(KEYS) do
@@ -139,23 +157,28 @@ return {t,taken}
 """
 )
 
-#: Whether a claimed item is to be run: KEYS job front | ARGV k waits -> {verdict, what to do}
+#: Whether a claimed item is to be run: KEYS job front | ARGV k waits payload -> {verdict, what to do}
 #: run · gone (withdrawn, failed elsewhere or expired) · done (its answer is there) · orphan (who asked has died)
+#: · lost (what to do with it is gone)
 BEGIN = Script(
     """
-local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1])
+local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1],'p')
+-- Of a record that was lost; the job was accepted anew under the same id.
+if ARGV[3] and job[4] and job[4]~=ARGV[3] then return {'gone'} end
 if not job[1] or (job[1]~='queued' and job[1]~='running') then return {'gone'} end
 if job[3] then return {'done'} end
 if ARGV[2]=='1' then
   if redis.call('EXISTS',KEYS[2])==0 then return {'orphan'} end
-elseif job[1]=='queued' then redis.pcall('HSET',KEYS[1],'s','running') end
+end
+if not job[2] then return {'lost'} end
+if ARGV[2]~='1' and job[1]=='queued' then redis.pcall('HSET',KEYS[1],'s','running') end
 return {'run',job[2]}
 """
 )
 
 #: Renews a lease if it is still the caller's: KEYS stream | ARGV group id worker -> 1|0
 RENEW = Script(
-    _FIELDS
+    FIELDS
     + """
 local p=pending(KEYS[1],ARGV[1],ARGV[2])
 if not p or p[2]~=ARGV[3] then return 0 end
@@ -167,7 +190,7 @@ return 1
 #: Gives an item up for others to take at once: KEYS stream wake | ARGV group id worker lease_ms counts -> 1|0
 #: counts 0: this delivery is not held against the item (the worker leaves; the item did nothing).
 HAND_BACK = Script(
-    _FIELDS
+    FIELDS
     + """
 local p=pending(KEYS[1],ARGV[1],ARGV[2])
 if not p or p[2]~=ARGV[3] then return 0 end
@@ -191,7 +214,7 @@ KEEP = Script("redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],ARGV[1],'PX
 #: -> {1, state} done · {0} not the caller's · {-1} the attempt is gone
 #: `bury` needs no lease of the caller's: a lapsed one and too many deliveries, seen here again in the same step.
 SETTLE = Script(
-    _FIELDS
+    FIELDS
     + """
 local how=ARGV[6]
 local entry=redis.call('XRANGE',KEYS[1],ARGV[2],ARGV[2])
@@ -216,9 +239,17 @@ local function remove()
   if e['f']~='' then redis.call('HINCRBY',KEYS[4],'live',0-tonumber(e['w'])) end
   if redis.call('XLEN',KEYS[1])==0 then redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[9],KEYS[1]) end
 end
-local job=redis.call('HMGET',KEYS[2],'s','n','hook','d'..ARGV[5],'c')
+local rec=record(KEYS[2])
+-- Accepted anew under the same id after its record was lost: this is an item of the old one.
+if rec and rec['p'] and rec['p']~=e['p'] then rec=nil end
+local job={false}
+if rec then job={rec['s'],rec['n'],rec['hook'],redis.call('HGET',KEYS[2],'d'..ARGV[5]),rec['c']} end
 local open=job[1]=='queued' or job[1]=='running'
-if not job[1] then redis.call('UNLINK',KEYS[3]) end
+if not job[1] then
+  redis.call('UNLINK',KEYS[3])
+  -- A record that has lost fields cannot end, and has no time of its own.
+  if redis.call('TTL',KEYS[2])==-1 and not record(KEYS[2]) then redis.call('PEXPIRE',KEYS[2],e['t']) end
+end
 if how=='drop' and open and not job[4] then redis.call('UNLINK',KEYS[2],KEYS[3]) remove() return {1,'dropped'} end
 if not open or job[4] or how=='drop' then redis.call('UNLINK',KEYS[5]) remove() return {1,job[1] or 'gone'} end
 local t,state=now(),'running'
@@ -260,7 +291,7 @@ return {1,state}
 
 #: KEYS job payload events cancels | ARGV job ttl_ms tell -> the state it then has, or nil
 CANCEL = Script(
-    _FIELDS
+    FIELDS
     + """
 local state=redis.call('HGET',KEYS[1],'s')
 if state~='queued' and state~='running' then return state end
@@ -275,7 +306,7 @@ return 'cancelled'
 
 #: KEYS stream load | ARGV group id most -> {items of the stream not yet claimed and ahead of id, work us}
 AHEAD = Script(
-    _FIELDS
+    FIELDS
     + """
 local work=tonumber(redis.call('HGET',KEYS[2],'work') or 0)
 if redis.call('EXISTS',KEYS[1])==0 then return {0,work} end
@@ -288,50 +319,24 @@ return {#redis.call('XRANGE',KEYS[1],'('..last,'('..ARGV[2],'COUNT',ARGV[3]),wor
 """
 )
 
-#: Queues a dead job again, all of it: KEYS job payload load stream buckets wake dead hooks
-#: ARGV group dead_id job order_ms -> items queued, or -1: the frames are gone, -2: it did not fail, -3: nobody waits
-REPLAY = Script(
-    _FIELDS
-    + """
-local found=redis.call('XRANGE',KEYS[7],ARGV[2],ARGV[2])
-if #found==0 then return -2 end
-local e=fields(found[1][2])
-if e['f']~='' then return -3 end
-if redis.call('EXISTS',KEYS[2])==0 then return -1 end
-local job=redis.call('HMGET',KEYS[1],'s','n')
-if job[1]~='failed' then return -2 end
-local n,t,first=tonumber(job[2]),now(),nil
-if redis.call('EXISTS',KEYS[4])==0 then redis.call('XGROUP','CREATE',KEYS[4],ARGV[1],'0','MKSTREAM') end
-redis.call('SADD',KEYS[5],KEYS[4])
-for k=0,n-1 do
-  redis.call('HDEL',KEYS[1],'d'..k)
-  local id=redis.call('XADD',KEYS[4],'*','j',ARGV[3],'k',k,'p',e['p'],'f','','d',t+tonumber(ARGV[4]),
-    'x',0,'b',e['b'],'w',e['w'],'t',e['t'])
-  first=first or id
-end
-redis.call('HSET',KEYS[1],'s','queued','done',0,'st',KEYS[4],'id',first)
-redis.call('HDEL',KEYS[1],'e','end')
-redis.call('PERSIST',KEYS[1])
-redis.call('PERSIST',KEYS[2])
-redis.call('ZREM',KEYS[8],ARGV[3])
-redis.call('HINCRBY',KEYS[3],'items',n)
-redis.call('HINCRBY',KEYS[3],'bytes',n*tonumber(e['b']))
-redis.call('HINCRBY',KEYS[3],'work',n*tonumber(e['w']))
-redis.call('XDEL',KEYS[7],ARGV[2])
-redis.call('LPUSH',KEYS[6],'1')
-return n
-"""
-)
-
 #: The next webhook that is due, put off by lease_ms so that its sender may die.
 #: KEYS hooks | ARGV lease_ms -> job or nil
 HOOK = Script(
-    _FIELDS
+    FIELDS
     + """
 local t=now()
 local due=redis.call('ZRANGEBYSCORE',KEYS[1],'-inf',t,'LIMIT',0,1)
 if #due==0 then return nil end
 redis.call('ZADD',KEYS[1],t+tonumber(ARGV[1]),due[1])
 return due[1]
+"""
+)
+
+#: Counts a try of a job's webhook, if the job is still there: KEYS job -> tries so far, or 0. HINCRBY alone would make
+#: a hash of one field for a job that expired while its receiver was slow, and it would stay for ever.
+TRIED = Script(
+    """
+if redis.call('HEXISTS',KEYS[1],'s')==0 then return 0 end
+return redis.call('HINCRBY',KEYS[1],'tries',1)
 """
 )

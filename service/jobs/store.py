@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TypeVar
 
 import redis
@@ -15,7 +16,7 @@ from service.core.errors import Conflict, Internal, NotFound, QueueFull
 from service.core.job import Failure, JobState, JobView, NewJob
 from service.core.types import PredictResult, Priority
 from service.jobs import buckets, scripts, wire
-from service.jobs.connect import LOST
+from service.jobs.connect import LOST, many
 from service.jobs.front import Front, Submission
 from service.jobs.keys import GROUP, whole
 from service.settings import Settings
@@ -36,6 +37,11 @@ class RemoteJobs:
     """`service.core.job.Jobs` over a started `Front`, whose `events` it takes."""
 
     durable = True
+
+    @property
+    def durability(self) -> str | None:
+        """As `Jobs.durability`, of the server that this front end last reached."""
+        return self._front.server.durability
 
     def __init__(self, settings: Settings, front: Front) -> None:
         self._settings = settings
@@ -77,16 +83,18 @@ class RemoteJobs:
         """As `Jobs.get`; Unavailable while Redis is away."""
         fields = await self._ask(self._front.client.hgetall(self._front.keys.job(job)))
         # A call that waits has a state of the same form, and is no job.
-        if b"n" not in fields or fields.get(b"f") or fields.get(b"c", b"").decode() != client:
+        if fields.get(b"f") or fields.get(b"c", b"").decode() != client:
             raise NotFound(f"there is no job {job[:64]!r}")
         view = job_view(job, fields)
-        if view.state is not JobState.QUEUED:
+        if view is None:
+            raise NotFound(f"there is no job {job[:64]!r}: its record is lost or incomplete; submit it again")
+        if view.state is not JobState.QUEUED or not {b"st", b"id"} <= fields.keys():
             return view
         if b"st" not in fields or b"id" not in fields:
             return view
         names = [fields[b"st"].decode(), self._front.keys.load]
         ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
-        return job_view(job, fields, position=ahead, wait=self._front.snapshot.wait)
+        return replace(view, position=ahead, wait=self._front.snapshot.wait)
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """As `Jobs.changed`."""
@@ -115,8 +123,11 @@ class RemoteJobs:
             raise NotFound(f"the job has items 0 to {view.items - 1}")
         if view.failure is not None:
             raise view.failure.error()
-        data = await self._ask(self._front.client.get(self._front.keys.out(job, item)))
-        if data is None:
+        keys = self._front.keys
+        # Together: an answer without its mark is of a job whose record was lost, and which was accepted anew since.
+        ask = [("HEXISTS", keys.job(job), f"d{item}"), ("GET", keys.out(job, item))]
+        marked, data = await self._ask(many(self._front.client, ask))
+        if not marked or data is None:
             if view.state is JobState.DONE:
                 raise NotFound("the result has expired")
             raise Conflict(f"the job is {view.state}; there is no such result")
@@ -150,8 +161,13 @@ class RemoteJobs:
             raise QueueFull("Redis has no memory left", retry_after=5.0) from None
 
 
-def job_view(job: str, fields: dict[bytes, bytes], position: int | None = None, wait: float | None = None) -> JobView:
-    """A job's hash as what is told of it; what another release wrote, as far as it is known here."""
+def job_view(job: str, fields: dict[bytes, bytes]) -> JobView | None:
+    """A job's hash as what is told of it; None where part of it is gone, as after a server that lost writes.
+
+    What another release wrote is told as far as it is known here.
+    """
+    if not fields.keys() >= scripts.RECORD:
+        return None
     end, failure = fields.get(b"end"), fields.get(b"e")
     return JobView(
         id=job,
@@ -160,8 +176,6 @@ def job_view(job: str, fields: dict[bytes, bytes], position: int | None = None, 
         done=whole(fields.get(b"done")),
         created=whole(fields.get(b"at")) / 1000,
         finished=None if end is None else whole(end) / 1000,
-        position=position,
-        wait=wait,
         failure=_failure(failure),
     )
 

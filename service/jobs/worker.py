@@ -26,6 +26,7 @@ from service.jobs.claims import Claims, Item, Work
 from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
 from service.jobs.foreign import Foreign
 from service.jobs.leases import Lease, Leases
+from service.jobs.server_check import ServerCheck
 from service.jobs.stopping import Stopping
 from service.metrics import Background, Metrics
 from service.settings import Settings
@@ -59,6 +60,7 @@ class Worker:
         self._claims = Claims(settings, self._client, self.name)
         self._foreign = Foreign(settings, self._client, self._claims, self.name)
         self._supervisor = Supervisor(metrics)
+        self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
         self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
@@ -124,10 +126,12 @@ class Worker:
                 await self._stopping.unless(asyncio.sleep(0.2))
                 continue
             try:
+                await self.server.look(self._client)
                 await self._stopping.unless(self._turn(), LAST_CLAIM_S)
                 delays = waits(self._rng)
             except LOST as error:
                 log.warning("redis is away: %s", error)
+                self.server.away()
                 await self._stopping.unless(asyncio.sleep(next(delays)))
             except Exception as error:
                 self._supervisor.failed(Background.WORKER_CLAIMS, error)

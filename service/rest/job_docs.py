@@ -26,6 +26,11 @@ _FACTS: dict[str, dict[str, Any]] = {
     "created": {"type": "number", "description": "Seconds since the epoch."},
     "finished": {"type": "number"},
     "durable": {"type": "boolean", "description": "Whether it outlives this server's process."},
+    "durability": {
+        "type": "string",
+        "enum": ["fsync:always", "fsync:everysec", "none"],
+        "description": "What of Redis keeps it through a power cut; `fsync:everysec` may lose the last second.",
+    },
     "note": {"type": "string"},
     "links": {"type": "object", "additionalProperties": {"type": "string"}},
     "error": {"type": "object", "description": "Why it failed: code, message, field, reason."},

@@ -148,6 +148,7 @@ def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
         "created": view.created,
         "finished": view.finished,
         "durable": jobs.durable,
+        "durability": jobs.durability,
         "note": None if jobs.durable else NOT_DURABLE,
         "links": {"self": _path(view), "result": f"{_path(view)}/result"},
     }

@@ -18,7 +18,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/healthz/live", operation_id="getLive", summary="Whether the process answers")
     async def live() -> Health:
-        return Health(status="live", reason=None, refusing_seconds=0.0)
+        return Health(status="live", reason=None, refusing_seconds=0.0, warnings=[])
 
     @routes.get(
         "/healthz/ready",
@@ -33,6 +33,7 @@ def router(parts: Parts) -> APIRouter:
             status="ready" if state.ready else "not ready",
             reason=state.reason,
             refusing_seconds=state.refusing_seconds,
+            warnings=list(state.warnings),
         )
         # A bare body: the caller is a probe that reads the status and a person who reads the reason.
         return JSONResponse(health.model_dump(), 200 if state.ready else 503)

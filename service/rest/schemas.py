@@ -70,3 +70,4 @@ class Health(BaseModel):
     refusing_seconds: float = Field(
         0.0, description="For how long an idle device has refused all by prediction alone and answered nothing."
     )
+    warnings: list[str] = Field([], description="What an operator should mend, such as a Redis that may lose jobs.")

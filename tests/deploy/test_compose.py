@@ -26,6 +26,8 @@ from tests.jobs.servers import binary
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("server", "worker", "worker-gpu")
+#: As `openssl rand -base64` makes them, and worse.
+PASSWORD = "k3Qz/9+aB==@:#?%41 '\"\\&"
 
 
 def _with_defaults(text: str, **chosen: str) -> str:
@@ -101,7 +103,7 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
 
 
 @contextlib.contextmanager
-def _redis_as_composed(folder: Path, port: int) -> Any:
+def _redis_as_composed(folder: Path, port: int, password: str) -> Any:
     """The container's own command, its paths put into `folder`, on a port of loopback."""
     (script,) = SERVICES["redis"]["command"]
     places = {
@@ -114,7 +116,6 @@ def _redis_as_composed(folder: Path, port: int) -> Any:
     script = _with_defaults(script)
     for theirs, here in places.items():
         script = script.replace(theirs, here)
-    password = _with_defaults(SERVICES["redis"]["environment"]["REDIS_PASSWORD"])
     process = subprocess.Popen(
         ["sh", "-ceu", f"{script.rstrip()} --port {port} --bind 127.0.0.1"],
         env={**os.environ, "REDIS_PASSWORD": password},
@@ -122,11 +123,11 @@ def _redis_as_composed(folder: Path, port: int) -> Any:
         stderr=subprocess.DEVNULL,
     )
     url = _with_defaults(SERVICES["server"]["environment"]["DMVFN_REDIS_URL"]).replace(
-        "@redis:6379", f"@127.0.0.1:{port}"
+        "//redis:6379", f"//127.0.0.1:{port}"
     )
     try:
         end = time.monotonic() + PATIENCE
-        with redis.Redis.from_url(url) as client:
+        with redis.Redis.from_url(url, username="dmvfn", password=password) as client:
             while True:
                 assert process.poll() is None
                 assert time.monotonic() < end
@@ -142,10 +143,11 @@ def _redis_as_composed(folder: Path, port: int) -> Any:
 
 def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> None:
     """Redis, one worker and the front end as composed: through the ACL, a prediction comes back."""
-    with _redis_as_composed(tmp_path, free_port()) as url:
+    with _redis_as_composed(tmp_path, free_port(), PASSWORD) as url:
         given = {
             name: {
-                key.removeprefix(PREFIX): _with_defaults(value) for key, value in SERVICES[name]["environment"].items()
+                key.removeprefix(PREFIX): _with_defaults(value, DMVFN_REDIS_PASSWORD=PASSWORD)
+                for key, value in SERVICES[name]["environment"].items()
             }
             | {"REDIS_URL": url, "DRAIN_DELAY_S": "0"}
             for name in ("server", "worker")
@@ -180,6 +182,7 @@ def _job(front: str, pair: dict[str, bytes]) -> httpx.Response:
 
 def _operator(verb: str, url: str) -> int:
     """What `python -m service jobs VERB` says, as exit status."""
-    environment = {**os.environ, "DMVFN_REDIS_URL": url}
+    user = {"DMVFN_REDIS_USERNAME": "dmvfn", "DMVFN_REDIS_PASSWORD": PASSWORD}
+    environment = {**os.environ, "DMVFN_REDIS_URL": url, **user}
     command = [sys.executable, "-m", "service", "jobs", verb]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False).returncode

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -34,7 +33,9 @@ def test_each_is_a_valid_secret_and_no_two_runs_are_alike() -> None:
 def test_the_settings_in_it_can_be_used() -> None:
     settings = Settings.from_env(_made("--client", "web", "--client", "batch")["dmvfn-secrets"]["stringData"])
     assert [name for name, _ in settings.api_keys] == ["web", "batch"]
-    assert settings.redis_url.startswith("redis://dmvfn:")
+    assert settings.redis_url == "redis://dmvfn-redis:6379/0"
+    assert settings.redis_username == "dmvfn"
+    assert len(settings.redis_password) >= 32
 
 
 def test_every_secret_that_a_manifest_needs_is_made() -> None:
@@ -52,7 +53,7 @@ def guarded() -> Iterator[tuple[Server, dict[str, dict[str, Any]]]]:
     acl.write_text(made["dmvfn-redis-acl"]["stringData"]["users.acl"])
     lines = [line.split(" ", 1) for line in conf.read_text().splitlines() if line and not line.startswith("#")]
     server.options = (*(word for key, value in lines for word in (f"--{key}", *value.replace('"', "").split())),)
-    password = urlsplit(made["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_URL"]).password
+    password = made["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_PASSWORD"]
     server.options += ("--aclfile", str(acl))
     # Looking at it needs the password, too; a class of its own for that one server would say no more.
     server.client = lambda: redis.Redis(  # type: ignore[method-assign]

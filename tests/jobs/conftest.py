@@ -19,12 +19,13 @@ from service.jobs.worker import Worker
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.jobs.engines import Adder
-from tests.jobs.servers import Server, running
+from tests.jobs.servers import Server, running, shipped_acl
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with running() as server:
+    # As deployed: a right that the service needs and its ACL user lacks must show here.
+    with running(acl=shipped_acl()) as server:
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -16,6 +17,12 @@ from pathlib import Path
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+#: What scripts/deploy-secrets and docker-compose put the passwords' digests into.
+SHIPPED_ACL = Path(__file__).parents[2] / "deploy" / "redis" / "users.acl"
+SHIPPED_CONF = Path(__file__).parents[2] / "deploy" / "kubernetes" / "components" / "redis" / "redis.conf"
+#: The password of user `dmvfn` on a server with the shipped ACL.
+PASSWORD = "of-dmvfn"
 
 #: For clients that are to say at once what is wrong.
 NEVER = Retry(NoBackoff(), 0)
@@ -48,28 +55,44 @@ def binary() -> Path:
     return Path(chosen)
 
 
-class Server:
-    """One server in its own folder; `options` as on its command line."""
+def shipped_acl(password: str = PASSWORD) -> str:
+    """The ACL file of deploy/ with digests in it, and a user for tests that look at everything."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    text = SHIPPED_ACL.read_text()
+    text = text.replace("DMVFN_PASSWORD_SHA256", digest).replace("SCALER_PASSWORD_SHA256", digest)
+    return text + "user tester on nopass ~* &* +@all\n"
 
-    def __init__(self, program: Path, *options: str) -> None:
+
+class Server:
+    """One server in its own folder; `options` as on its command line.
+
+    With `acl`, the text of an ACL file, `url` is user `dmvfn`'s and `client` is user `tester`'s.
+    """
+
+    def __init__(self, program: Path, *options: str, acl: str | None = None) -> None:
         # Not pytest's folder: a unix socket's path may have 107 bytes only.
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.program = program
         self.options = options
+        self.guarded = acl is not None
+        if acl is not None:
+            (self.folder / "users.acl").write_text(acl)
+            self.options += ("--aclfile", str(self.folder / "users.acl"))
         self.socket = self.folder / "s"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """For `DMVFN_REDIS_URL`."""
-        return f"unix://{self.socket}"
+        return f"unix://dmvfn:{PASSWORD}@{self.socket}" if self.guarded else f"unix://{self.socket}"
 
     def start(self) -> Server:
         """Returns when it answers and has loaded what it kept."""
         base = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self.folder)]
-        self.process = subprocess.Popen(
-            [str(self.program), *base, *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        # A configuration file comes first of all.
+        files = 1 if self.options and not self.options[0].startswith("--") else 0
+        command = [str(self.program), *self.options[:files], *base, *self.options[files:]]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         client = self.client()
         while True:
@@ -103,7 +126,8 @@ class Server:
 
     def client(self) -> redis.Redis:
         """For looking at it. Fails at once: redis-py's own tries would sleep for seconds while a server starts."""
-        return redis.Redis(unix_socket_path=str(self.socket), retry=NEVER)
+        user, password = ("tester", "any") if self.guarded else (None, None)
+        return redis.Redis(unix_socket_path=str(self.socket), retry=NEVER, username=user, password=password)
 
     def remove(self) -> None:
         """Ends it and its folder."""
@@ -119,9 +143,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(program: Path | None = None, *options: str) -> Iterator[Server]:
+def running(program: Path | None = None, *options: str, acl: str | None = None) -> Iterator[Server]:
     """A server for the length of the block."""
-    server = Server(program or binary(), *options)
+    server = Server(program or binary(), *options, acl=acl)
     try:
         yield server.start()
     finally:

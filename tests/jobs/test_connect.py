@@ -89,6 +89,7 @@ def _raw(answer: object) -> bytes:
 async def test_an_acl_user_needs_only_the_queues_own_keys() -> None:
     with running() as server:
         admin: Any = server.client()
+        # Fewer rights than the shipped file gives: no CONFIG GET, no ACL DRYRUN.
         admin.execute_command("ACL", "SETUSER", "dmvfn", "on", ">secret", "~{dmvfn}:*", "+@all", "-@dangerous", "+info")
         admin.execute_command("ACL", "SETUSER", "default", "off")
         admin.close()

@@ -12,6 +12,7 @@ import redis
 
 from service.jobs import scripts
 from service.jobs.keys import GROUP, Keys
+from service.jobs.replay import REPLAY
 from service.jobs.scripts import Script, call_sync
 from tests.jobs.servers import Server, binaries, running
 
@@ -219,8 +220,8 @@ def test_a_replayed_job_runs_again_from_its_first_item(queue: Queue) -> None:
     queue.settle(second[1], k=1, how="bury")
     ((letter, _),) = queue.client.xrange(K.dead)
     names = [K.job("j"), K.payload("token-j"), K.load, STREAM, K.buckets, K.wake, K.dead, K.hooks]
-    assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
-    assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
+    assert queue(REPLAY, names, [GROUP, letter, "j", 1000]) == 2
+    assert queue(REPLAY, names, [GROUP, letter, "j", 1000]) == -2
     assert (queue.state()["s"], queue.state()["done"], queue.client.xlen(K.dead)) == ("queued", "0", 0)
     for k, (_, entry) in enumerate(queue.claim()):
         queue.settle(entry, k=k)

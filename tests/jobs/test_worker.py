@@ -18,6 +18,7 @@ from service.jobs.worker import Worker
 from service.settings import Settings
 from tests.jobs.conftest import Bench, metrics, until
 from tests.jobs.engines import Adder, alike, answer, frame
+from tests.jobs.servers import Server
 
 
 def a_job(*values: int, size: tuple[int, int] = (32, 48)) -> NewJob:
@@ -246,6 +247,6 @@ async def test_a_worker_whose_main_loop_stands_still_lets_its_leases_run_out(ben
         stuck.gate.set()
 
 
-async def test_scripts_are_told_to_a_server_that_does_not_know_them(bench: Bench) -> None:
-    await bench.front.client.script_flush()
+async def test_scripts_are_told_to_a_server_that_does_not_know_them(bench: Bench, server: Server) -> None:
+    server.client().script_flush()
     assert await scripts.call(bench.front.client, scripts.HOOK, [bench.keys.hooks], [1]) is None

@@ -24,7 +24,7 @@ from service.settings import Settings
 from tests.core.pictures import Pixels, file_of, noise
 from tests.jobs.conftest import metrics, until
 from tests.jobs.engines import Adder
-from tests.jobs.servers import running
+from tests.jobs.servers import running, shipped_acl
 from tests.jobs.workers import working
 
 
@@ -64,7 +64,7 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     adder = Adder()
     key = {"Authorization": "Bearer ann-key-1"}
     if request.param == "redis":
-        with running() as server:
+        with running(acl=shipped_acl()) as server:
             settings = Settings(redis_url=server.url, **SETTINGS)  # type: ignore[arg-type]
             front = Front(settings)
             instruments = metrics()

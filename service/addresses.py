@@ -1,0 +1,75 @@
+"""Addresses and URLs among the settings: refused where they cannot be used, or would be read otherwise than meant.
+
+Such a value may hold a password in any place, so that no ValueError raised here holds any part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """What stands between commas, without spaces around it."""
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def redis_url(text: str) -> str:
+    """Refuse what redis-py cannot use or would read otherwise than meant; ValueErrors hold no part of `text`."""
+    apart = "a password with special characters must be percent-encoded, or be given apart: DMVFN_REDIS_PASSWORD"
+    if not text.isprintable() or " " in text:
+        raise ValueError("must be one URL without spaces")
+    if not re.match(r"(redis|rediss|unix)://", text):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text) or "#" in text:
+        raise ValueError(f"holds a # or a % that encodes nothing; {apart}")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise ValueError(f"has no usable host and port; {apart}") from None
+    unix = url.scheme == "unix"
+    # `redis://user:1/2@host` parses as host `user`, port 1: an @ behind the host means that a password was cut.
+    cut = "@" in url.query or (not unix and "@" in url.path) or (unix and url.netloc and "@" not in url.netloc)
+    if cut or url.netloc.count("@") > 1 or port == 0:
+        raise ValueError(f"has no usable host and port; {apart}")
+    if unix and not url.path.strip("/"):
+        raise ValueError("must name a socket's path")
+    if not unix and not re.fullmatch(r"/?([0-9]{1,6})?", unquote(url.path)):
+        raise ValueError("must end in the host and port, or in a database's number")
+    return text
+
+
+def sentinels(text: str) -> tuple[str, ...]:
+    """Addresses, host:port, separated by commas."""
+    words = words_of(text)
+    for word in words:
+        host, _, port = word.rpartition(":")
+        bare = re.fullmatch(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+(%\w+)?\]", host)
+        if not bare or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+            raise ValueError("must be addresses like sentinel-0:26379,sentinel-1:26379")
+    return words
+
+
+def endpoint(text: str) -> str:
+    """An OTLP endpoint: a host and a port, with http:// or https:// or without."""
+    message = "must be an address like http://localhost:4317, without a path, user or password"
+    if not re.fullmatch(r"(https?://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", text):
+        raise ValueError(message)
+    try:
+        port = urlsplit(text if "://" in text else f"//{text}").port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(message)
+    return text
+
+
+def prefixes(text: str) -> tuple[str, ...]:
+    """URL prefixes, separated by commas."""
+    urls = words_of(text)
+    for prefix in urls:
+        # Without the slash, https://hooks.example would also allow https://hooks.example.evil.net.
+        if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", prefix):
+            raise ValueError("must be URLs like https://hooks.example.com/dmvfn/ that end in a slash")
+    return urls
