@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
 from service.core.job import Failure
-from service.jobs import scripts, wire
-from service.jobs.connect import AsyncRedis, many
+from service.jobs import endings, scripts, wire
+from service.jobs.capacity import LEAST_BULK, capacity
+from service.jobs.connect import FAILED, AsyncRedis, many
 from service.jobs.keys import GROUP, Keys
 from service.jobs.leases import Lease
 from service.settings import Settings
@@ -49,6 +51,7 @@ class Work:
     task: bytes = b""
     previous: bytes = b""
     current: bytes = b""
+    losses: int = 0  #: devices lost while the item ran alone
 
 
 class Claims:
@@ -70,19 +73,25 @@ class Claims:
         streams = await self._streams()
         if not streams:
             return []
-        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, [GROUP, self._worker, most])
+        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
         return [
             _item(stream.decode(), entry.decode(), fields, now, 1)
             for stream, entries in taken
             for entry, fields in entries
         ]
 
+    def _claim_args(self, most: int) -> list[str | int | bytes]:
+        # As many pixels as two batches may have: one that runs, one that is ready behind it.
+        return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
+
     async def lapsed(self, held: Iterable[Lease]) -> Item | None:
         """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way."""
         mine = set(held)
         for stream in await self._streams():
             try:
-                found = await self._client.xpending_range(stream, GROUP, "-", "+", 8, idle=self._settings.lease_ms)
+                found = await self._client.xpending_range(
+                    stream, GROUP, "-", "+", 8 + len(mine), idle=self._settings.lease_ms
+                )
             except redis.ResponseError:
                 continue  # the stream went with its last item
             for row in found:
@@ -103,7 +112,8 @@ class Claims:
         now = int(seconds) * 1000 + int(micros) // 1000
         item = _item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
         if deliveries >= self._settings.max_deliveries:
-            await self.bury(item, deliveries)
+            reason = f"given up: {deliveries} runs ended with the worker's death or an internal error"
+            await self.bury(item, reason)
             return None
         # The minimum idle time makes this a race that one worker wins.
         won = await self._client.xclaim(stream, GROUP, self._worker, self._settings.lease_ms, [entry])
@@ -132,7 +142,8 @@ class Claims:
             elif None in frames:
                 works.append(Work(item, "lost"))
             else:
-                works.append(Work(item, verdict, begun[1], *frames))
+                previous, current = frames
+                works.append(Work(item, verdict, begun[1], previous, current, losses=begun[2]))
         return works
 
     async def answer(self, item: Item, result: bytes) -> bool:
@@ -142,19 +153,21 @@ class Claims:
         names, args = self._settle(item, "ok")
         for _ in range(3):
             store = ("SET", attempt, result, "PX", life_ms)
-            settle = ("EVALSHA", scripts.SETTLE.sha, len(names), *names, *args)
+            settle = ("EVALSHA", endings.SETTLE.sha, len(names), *names, *args)
             kept, settled = await many(self._client, [store, settle])
             if isinstance(kept, redis.exceptions.OutOfMemoryError):
                 await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
-                settled = await scripts.call(self._client, scripts.SETTLE, names, args)
+                settled = await scripts.call(self._client, endings.SETTLE, names, args)
             elif isinstance(kept, Exception):
                 raise kept
             if isinstance(settled, redis.exceptions.NoScriptError):
-                settled = await scripts.call(self._client, scripts.SETTLE, names, args)
+                settled = await scripts.call(self._client, endings.SETTLE, names, args)
             if isinstance(settled, Exception):
                 raise settled
             if settled[0] == 0:
                 await self._client.unlink(attempt)
+            if settled[0] == 1:
+                await self._trim(item, settled)
             if settled[0] != -1:
                 return bool(settled[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
@@ -163,33 +176,64 @@ class Claims:
         """Ends it with an error; False if another worker has it."""
         return await self._end(item, "fail", failure)
 
+    async def storable(self, result: bytes) -> bool:
+        """Whether Redis takes a value of this size."""
+        return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).bulk
+
+    async def here(self) -> bool:
+        """Whether Redis answers at all."""
+        try:
+            return bool(await self._client.ping())
+        except FAILED:
+            return False
+
+    async def others(self) -> bool:
+        """Whether another worker lives."""
+        now = await self._client.time()
+        names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
+        return any(name.decode() != self._worker for name in names)
+
+    async def _trim(self, item: Item, settled: list[Any]) -> None:
+        """What a job of several items keeps once it has ended: each answer for as long as its state, or none."""
+        _, state, items, kept_ms = settled
+        if items < 2 or item.front or state == b"running":
+            return
+        outs = [self.keys.out(item.job, k) for k in range(items)]
+        if state == b"done":
+            await many(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+        else:
+            await self._client.unlink(*outs)
+
     async def drop(self, item: Item) -> bool:
         """Ends an item that nobody waits for."""
         return await self._end(item, "drop", None)
 
-    async def bury(self, item: Item, runs: int) -> bool:
-        """Ends it with an error and keeps a dead letter."""
-        failure = Failure("internal", f"given up: {runs} runs ended with the worker's death or an internal error")
-        buried = await self._end(item, "bury", failure)
+    async def bury(self, item: Item, reason: str) -> bool:
+        """Ends it with `reason` as its error and keeps a dead letter."""
+        buried = await self._end(item, "bury", Failure("internal", reason))
         if buried:
-            log.error("job %s, item %d: %s", item.job, item.index, failure.message)
+            log.error("job %s, item %d: %s", item.job, item.index, reason)
         return buried
 
     async def _end(self, item: Item, how: str, failure: Failure | None) -> bool:
         names, args = self._settle(item, how, b"" if failure is None else wire.failure_bytes(failure))
-        return bool((await scripts.call(self._client, scripts.SETTLE, names, args))[0])
+        settled = await scripts.call(self._client, endings.SETTLE, names, args)
+        if settled[0] == 1 and failure is not None:
+            await self._trim(item, settled)
+        return bool(settled[0])
 
-    async def hand_back(self, item: Item, *, counts: bool) -> bool:
-        """For others to take at once; `counts`: this run is held against the item."""
-        names = [item.stream, self.keys.wake]
+    async def hand_back(self, item: Item, *, counts: bool, loss: bool = False) -> bool:
+        """For others to take at once; `counts`: this run is held against the item; `loss`: and a lost device, too."""
+        names = [item.stream, self.keys.wake, self.keys.job(item.job)]
         args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
+        args.append(item.index if loss else "")
         return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
 
     def _settle(self, item: Item, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
         k = self.keys
         names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
         names += [k.attempt(item.job, item.index, self._worker), k.out(item.job, item.index), k.reply(item.front)]
-        names += [k.events, k.buckets, k.hooks, k.dead]
+        names += [k.events, k.buckets, k.hooks, k.dead, k.clients, k.results, k.kept]
         args: list[str | int | bytes] = [GROUP, item.entry, self._worker, item.job, item.index, how, failure]
         args += [self._settings.lease_ms, self._settings.max_deliveries]
         args += [round(1000 * self._settings.dead_letter_ttl_s)]
