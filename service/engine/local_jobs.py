@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from service.core.errors import Conflict, NotFound, QueueFull, ServiceError, TooLarge, Unavailable
+from service.core.fate import DEVICE_LOST, OUT_OF_MEMORY
 from service.core.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Predictions of all jobs handed to the engine at once: enough to fill batches, few enough to leave its queue to calls.
 AT_ONCE = 16
+#: Runs of a prediction that did not fit the device's memory by itself: another process may have held it once or twice.
+MEMORY_TRIES = 3
 
 
 @dataclass
@@ -104,7 +107,9 @@ class LocalJobs:
     async def cancel(self, job: str, client: str) -> JobView:
         """As `Jobs.cancel`."""
         kept = self._find(job, client)
-        if not kept.view.state.final:
+        if kept.view.state.final:
+            del self._kept[job]
+        else:
             self._end(kept, JobState.CANCELLED)
             if kept.task is not None:
                 kept.task.cancel()
@@ -176,34 +181,37 @@ class LocalJobs:
             self._end(kept, JobState.DONE)
 
     async def _item(self, kept: _Kept, job: NewJob, item: int) -> None:
-        async with self._turn:
-            if kept.view.state is JobState.QUEUED:
-                self._move(kept, replace(kept.view, state=JobState.RUNNING))
-            request = PredictRequest(
-                id=job.id,
-                previous=job.frames[item],
-                current=job.frames[item + 1],
-                options=job.options,
-                client=job.client,
-                priority=Priority.BATCH,
-                traceparent=job.traceparent,
-                # A job has time; without this the engine's default deadline for callers would count.
-                deadline=time.monotonic() + self._settings.job_ttl_s,
-            )
-            kept.results[item] = await self._patiently(request)
+        memory_tries = 0
+        while item not in kept.results:
+            try:
+                async with self._turn:
+                    await self._try(kept, job, item)
+            except ServiceError as error:
+                memory_tries += error.reason == OUT_OF_MEMORY
+                lost = self._engine.readiness().reason == DEVICE_LOST
+                if error.code not in PASSING or lost or memory_tries >= MEMORY_TRIES:
+                    raise
+                # An accepted job waits for room rather than failing for want of it; others have its turn meanwhile.
+                await asyncio.sleep(min(5.0, error.retry_after or 1.0) * self._rng.uniform(0.5, 1.5))
         # The last one is told together with the end: whoever waits for news should not be woken twice.
         if kept.view.done + 1 < job.items:
             self._move(kept, replace(kept.view, done=kept.view.done + 1))
 
-    async def _patiently(self, request: PredictRequest) -> PredictResult:
-        """An accepted job waits for room rather than failing for want of it."""
-        while True:
-            try:
-                return await self._engine.predict(request)
-            except ServiceError as error:
-                if error.code not in PASSING or self._engine.readiness().reason == "device_lost":
-                    raise
-                await asyncio.sleep(min(5.0, error.retry_after or 1.0) * self._rng.uniform(0.5, 1.5))
+    async def _try(self, kept: _Kept, job: NewJob, item: int) -> None:
+        if kept.view.state is JobState.QUEUED:
+            self._move(kept, replace(kept.view, state=JobState.RUNNING))
+        request = PredictRequest(
+            id=job.id,
+            previous=job.frames[item],
+            current=job.frames[item + 1],
+            options=job.options,
+            client=job.client,
+            priority=Priority.BATCH,
+            traceparent=job.traceparent,
+            # A job has time; without this the engine's default deadline for callers would count.
+            deadline=time.monotonic() + self._settings.job_ttl_s,
+        )
+        kept.results[item] = await self._engine.predict(request)
 
     def _move(self, kept: _Kept, view: JobView) -> None:
         if not kept.view.state.final:
