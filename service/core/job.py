@@ -142,7 +142,7 @@ class Jobs(Protocol):
         ...
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """Withdraws it if it is not final yet; what is final is removed with its results. How it stood last. NotFound."""
+        """Withdraws it; what is final is removed, with its results. How it then stands, or stood last. NotFound."""
         ...
 
 

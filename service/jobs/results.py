@@ -30,7 +30,7 @@ class ResultStore:
     async def make_room(self, nbytes: int) -> bool:
         """Remove jobs whose results were fetched, oldest first, until `nbytes` more fit; False if they do not."""
         before = await self._sum()
-        await self._forget_lost()
+        await self._reckon()
         while await self._sum() > before - nbytes:
             oldest = await self._client.zrange(self._keys.fetched, 0, 0)
             if not oldest:
@@ -42,12 +42,15 @@ class ResultStore:
     async def _sum(self) -> int:
         return int(await self._client.hget(self._keys.results, "sum") or 0)
 
-    async def _forget_lost(self) -> None:
-        """Count no more what is no longer there: an older release that ended a job has not said so."""
+    async def _reckon(self) -> None:
+        """Count in truth what older releases have ended, who say nothing of results, and what is gone."""
         jobs = [name.decode() for name in await self._client.hkeys(self._keys.results) if name != b"sum"]
         for start in range(0, len(jobs), AT_ONCE):
             part = jobs[start : start + AT_ONCE]
-            there = await many(self._client, [("EXISTS", self._keys.job(job)) for job in part])
-            for job, exists in zip(part, there, strict=True):
-                if exists == 0:
-                    await self.forget(job, 0)
+            facts = await many(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in part])
+            scores = await many(self._client, [("ZSCORE", self._keys.kept, job) for job in part])
+            for job, fact, score in zip(part, facts, scores, strict=True):
+                if fact[0] is None or (score is None and fact[0] not in (b"queued", b"running")):
+                    names = [self._keys.job(job), self._keys.results, self._keys.kept]
+                    names += [self._keys.out(job, k) for k in range(int(fact[1] or 0))]
+                    await scripts.call(self._client, endings.RECKON, names, [job])

@@ -91,7 +91,10 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         return answers.build(joined, await answers.encode(joined, form, parts.codecs), form, _facts(joined))
 
     @routes.delete(
-        "/v1/jobs/{job}", operation_id="cancelJob", summary="Withdraw a job", responses=job_docs.job_answers()
+        "/v1/jobs/{job}",
+        operation_id="cancelJob",
+        summary="Withdraw a job, or remove one that has ended",
+        responses=job_docs.job_answers(),
     )
     async def cancel(request: Request, job: str) -> Response:
         return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))

@@ -139,3 +139,35 @@ async def test_a_process_that_ends_takes_no_more_jobs() -> None:
     assert engine.running == 0
     with pytest.raises(Unavailable):
         await jobs.submit(a_job(1, 2))
+
+
+async def test_a_job_that_fits_no_memory_ends_and_does_not_hold_the_places_of_others() -> None:
+    engine = Adder()
+
+    def small(request: PredictRequest) -> ServiceError | None:
+        if request.previous.pixels[1, 1, 0] < 100:
+            return Unavailable("not enough memory", reason="out_of_memory", retry_after=0.2)
+        return None
+
+    engine.error = small
+    jobs = jobs_over(engine)
+    large, other = a_job(*range(AT_ONCE + 1)), a_job(200, 1)
+    await jobs.submit(large)
+    await jobs.submit(other)
+    await asyncio.sleep(0.05)
+    assert (await jobs.get(other.id, "")).state is JobState.DONE
+    assert await ended(jobs, large.id) is JobState.FAILED
+    failure = (await jobs.get(large.id, "")).failure
+    assert failure is not None
+    assert failure.reason == "out_of_memory"
+    await jobs.close()
+
+
+async def test_to_delete_a_job_that_has_ended_removes_it() -> None:
+    jobs, job = jobs_over(Adder()), a_job(1, 2)
+    await jobs.submit(job)
+    assert await ended(jobs, job.id) is JobState.DONE
+    assert (await jobs.cancel(job.id, "")).state is JobState.DONE
+    with pytest.raises(NotFound):
+        await jobs.get(job.id, "")
+    await jobs.close()

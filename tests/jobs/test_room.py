@@ -186,12 +186,20 @@ async def _kept(bench: Bench) -> list[tuple[bytes, float]]:
     return rows
 
 
-async def test_what_an_older_release_ended_is_found_when_room_is_needed(bench: Bench) -> None:
-    jobs = with_settings(bench, max_result_bytes=4 * RAW)
-    await bench.front.client.hset(bench.keys.results, mapping={"gone": 4 * RAW, "sum": 4 * RAW})
+async def test_what_an_older_release_ended_is_reckoned_when_room_is_needed(bench: Bench) -> None:
+    """A worker of c8bbcd6 publishes an answer and says nothing of the room that was held for it."""
+    jobs, room = with_settings(bench, max_result_bytes=4 * RAW), 2 * RAW
+    redis = bench.front.client
+    await redis.hset(bench.keys.results, mapping={"gone": room, "old": room, "sum": 2 * room})
+    await redis.hset(bench.keys.job("old"), mapping={"s": "done", "n": 2, "f": "", "c": ""})
+    await redis.pexpire(bench.keys.job("old"), 60_000)
+    await redis.set(bench.keys.out("old", 0), b"x" * 100)
     async with bench.work(Adder()):
         await finished(jobs, 1, 2)
-    assert not await bench.front.client.hexists(bench.keys.results, "gone")
+    counted = await redis.hgetall(bench.keys.results)
+    assert b"gone" not in counted
+    assert int(counted[b"old"]) == RECORD_BYTES + 100
+    assert (await redis.zscore(bench.keys.kept, "old")) is not None
 
 
 async def test_a_job_that_fails_leaves_none_of_its_results_and_none_of_its_items(bench: Bench) -> None:
