@@ -10,6 +10,7 @@ from service.core import errors
 from service.core.errors import ServiceError
 from service.core.fate import MAX_LOSSES, Bury, HandBack, Leave, Respond, Run, RunEnd, fate
 
+KINDS = sorted(ServiceError.__subclasses__(), key=lambda kind: kind.code)
 FINAL = {RunEnd.ANSWERED, RunEnd.REFUSED, RunEnd.UNSTORABLE}
 BITS = itertools.product((True, False), repeat=3)
 FLAGS = [dict(zip(("alone", "awaited", "others"), bits, strict=True)) for bits in BITS]
@@ -79,7 +80,7 @@ def test_the_worst_item_costs_two_devices_alone_and_one_in_company() -> None:
         assert delivery == 2 + company
 
 
-@pytest.mark.parametrize("kind", sorted(ServiceError.__subclasses__(), key=lambda kind: kind.code))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_error_is_an_end(kind: type[ServiceError]) -> None:
     others = {"internal": RunEnd.BROKEN, "queue_full": RunEnd.BUSY, "client_limit": RunEnd.BUSY}
     expected = RunEnd.BUSY if kind is errors.Unavailable else others.get(kind.code, RunEnd.REFUSED)

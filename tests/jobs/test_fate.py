@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,8 @@ async def restarted(kept: RemoteJobs, settings: Settings, jobs: list[str], death
         worker = Worker(settings, Breaking(), metrics())
         life = asyncio.create_task(worker.run())
         over = asyncio.ensure_future(asyncio.gather(*(ended(kept, job) for job in jobs)))
-        await asyncio.wait({life, over}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {life, over}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
         await asyncio.gather(over, return_exceptions=True)
         worker.stop()
@@ -220,7 +222,7 @@ async def test_nothing_is_sent_of_an_item_whose_lease_is_gone(bench: Bench, serv
             sent.append(result)
             return await publish(item, result)  # type: ignore[arg-type]
 
-        worker._claims.answer = counted  # type: ignore[method-assign, assignment]
+        worker._claims.answer = counted  # type: ignore[method-assign]
         job = a_job(1, 2)
         await jobs.submit(job)
         await until(lambda: slow.running == 1)
