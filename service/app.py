@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from importlib import metadata
@@ -144,9 +145,10 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:
         metrics = make_metrics()
-        # Clients were counted at the door; here the items of one client may fill the device.
+        # Clients, items and bytes were counted at the door; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
-        host = Local(settings, metrics, stop.fatal)
+        unbounded = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
+        host = Local(unbounded, metrics, stop.fatal)
         gate = Gate(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
         parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)

@@ -152,14 +152,18 @@ class Settings:
     max_batch_pixels: int = _set(
         8 * 1088 * 1920, _whole(256, 2**40), "Most padded pixels in one batch (the device's memory bounds it)."
     )
-    max_queue_items: int = _set(256, _whole(1, 10**6), "Most requests waiting.")
+    max_queue_items: int = _set(
+        256, _whole(1, 10**6), "Most requests waiting; over Redis calls and predictions of jobs are counted apart."
+    )
     max_queue_bytes: int = _set(2**30, _whole(1, 2**42), "Most bytes of frames waiting.")
     max_inflight_bytes: int = _set(
         0,
         _whole(0, 2**42),
         "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`.",
     )
-    max_client_items: int = _set(0, _whole(0, 10**6), "Most requests one API key may have in flight; 0: no limit.")
+    max_client_items: int = _set(
+        0, _whole(0, 10**6), "Most requests one API key may have in flight; jobs in Redis counted apart; 0: no limit."
+    )
     default_deadline_ms: int = _set(30_000, _whole(1, 10**9), "Deadline of a request that states none.")
     max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")
     max_steps: int = _set(16, _whole(1, 1024), "Most future frames in one request.")
@@ -209,6 +213,16 @@ class Settings:
     max_run_s: float = _set(300.0, _number(0.1, 86_400), "Longest run of one job; its lease then ends (a hung device).")
     max_deliveries: int = _set(4, _whole(1, 100), "Runs of a job, all cut short by deaths, before it is given up.")
     job_ttl_s: float = _set(86_400.0, _number(1, 10**8), "Seconds a finished job's state and results are kept.")
+    max_result_bytes: int = _set(
+        2**30,
+        _whole(1, 2**42),
+        "Most bytes of jobs' results in Redis, those to come included; at most half of its `maxmemory`.",
+    )
+    max_answer_bytes: int = _set(
+        500_000_000,
+        _whole(1, 2**42),
+        "Most bytes of one prediction's frames and maps over Redis; at most what its `proto-max-bulk-len` allows.",
+    )
     dead_letter_ttl_s: float = _set(604_800.0, _number(1, 10**8), "Seconds a dead letter's frames are kept.")
     max_job_frames: int = _set(256, _whole(2, 100_000), "Most frames in one job.")
     webhook_prefixes: tuple[str, ...] = _set(

@@ -1,4 +1,4 @@
-"""What a job is, how it moves, and when failed work is tried again: pure, whatever keeps the jobs.
+"""What a job is and how it moves: pure, whatever keeps the jobs.
 
 A job is a row of frames; item k predicts what follows frames k and k+1. Knows neither Redis nor HTTP.
 """
@@ -148,7 +148,7 @@ class Jobs(Protocol):
         ...
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """Withdraws it if it is not final yet; either way how it then stands. NotFound."""
+        """Withdraws it; what is final is removed, with its results. How it then stands, or stood last. NotFound."""
         ...
 
 
@@ -171,25 +171,8 @@ def fingerprint(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-class Verdict(enum.Enum):
-    """What becomes of an item whose run failed."""
-
-    ANSWER = "answer"  #: the request's own fault, or final: the caller gets the error
-    HAND_BACK = "hand back"  #: this worker's fault: another one may do better
-    BURY = "bury"  #: given up: the caller gets the error, operators a dead letter
-
-
 #: Errors that say "not here, not now" rather than "not ever".
 PASSING = frozenset({"unavailable", "queue_full", "client_limit"})
-
-
-def after_failure(error: ServiceError, delivery: int, max_deliveries: int) -> Verdict:
-    """`delivery` counts from 1. An internal error is run again too: its cause may have been the batch's company."""
-    if error.code in PASSING:
-        return Verdict.HAND_BACK
-    if error.code != "internal":
-        return Verdict.ANSWER
-    return Verdict.BURY if delivery >= max_deliveries else Verdict.HAND_BACK
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Predictions of all jobs handed to the engine at once: enough to fill batches, few enough to leave its queue to calls.
 AT_ONCE = 16
+#: Runs of a prediction that did not fit the device's memory by itself: another process may have held it once or twice.
+MEMORY_TRIES = 3
 
 
 #: Why a job failed that was accepted and could not be finished.

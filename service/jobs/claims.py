@@ -13,8 +13,9 @@ from typing import Any
 import redis
 
 from service.core.job import Failure
-from service.jobs import scripts, wire
-from service.jobs.connect import AsyncRedis, many
+from service.jobs import endings, scripts, wire
+from service.jobs.capacity import LEAST_BULK, capacity
+from service.jobs.connect import FAILED, AsyncRedis, many
 from service.jobs.keys import GROUP, Keys, whole
 from service.jobs.leases import Lease
 from service.settings import Settings
@@ -50,6 +51,7 @@ class Work:
     task: bytes = b""
     previous: bytes = b""
     current: bytes = b""
+    losses: int = 0  #: devices lost while the item ran alone
 
 
 class Claims:
@@ -71,13 +73,17 @@ class Claims:
         streams = await self._streams()
         if not streams:
             return []
-        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, [GROUP, self._worker, most])
+        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
         items = (
             _item(stream.decode(), entry.decode(), fields, now, 1)
             for stream, entries in taken
             for entry, fields in entries
         )
         return [item for item in items if item is not None]
+
+    def _claim_args(self, most: int) -> list[str | int | bytes]:
+        # As many pixels as two batches may have: one that runs, one that is ready behind it.
+        return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
 
     async def lapsed(self, held: Iterable[Lease], skip: Callable[[Item], bool] = lambda item: False) -> Item | None:
         """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way.
@@ -115,7 +121,8 @@ class Claims:
         if item is None or skip(item):
             return None
         if deliveries >= self._settings.max_deliveries:
-            await self.bury(item, deliveries)
+            reason = f"given up: {deliveries} runs ended with the worker's death or an internal error"
+            await self.bury(item, reason)
             return None
         return item if await self.take_idle(item) else None
 
@@ -159,8 +166,10 @@ class Claims:
             elif None in frames:
                 works.append(Work(item, "lost"))
             else:
+                previous, current = frames
                 task = begun[1] if len(begun) > 1 else None  # Lua drops what is nil at the end
-                works.append(Work(item, verdict, task or b"", *frames))
+                losses = int(begun[2]) if len(begun) > 2 else 0
+                works.append(Work(item, verdict, task or b"", previous, current, losses=losses))
         return works
 
     async def answer(self, item: Item, result: bytes) -> bool:
@@ -170,19 +179,21 @@ class Claims:
         names, args = self._settle(item, "ok")
         for _ in range(3):
             store = ("SET", attempt, result, "PX", life_ms)
-            settle = ("EVALSHA", scripts.SETTLE.sha, len(names), *names, *args)
+            settle = ("EVALSHA", endings.SETTLE.sha, len(names), *names, *args)
             kept, settled = await many(self._client, [store, settle])
             if isinstance(kept, redis.exceptions.OutOfMemoryError):
                 await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
-                settled = await scripts.call(self._client, scripts.SETTLE, names, args)
+                settled = await scripts.call(self._client, endings.SETTLE, names, args)
             elif isinstance(kept, Exception):
                 raise kept
             if isinstance(settled, redis.exceptions.NoScriptError):
-                settled = await scripts.call(self._client, scripts.SETTLE, names, args)
+                settled = await scripts.call(self._client, endings.SETTLE, names, args)
             if isinstance(settled, Exception):
                 raise settled
             if settled[0] == 0:
                 await self._client.unlink(attempt)
+            if settled[0] == 1:
+                await self._trim(item, settled)
             if settled[0] != -1:
                 return bool(settled[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
@@ -191,16 +202,43 @@ class Claims:
         """Ends it with an error; False if another worker has it."""
         return await self._end(item, "fail", failure)
 
+    async def storable(self, result: bytes) -> bool:
+        """Whether Redis takes a value of this size."""
+        return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).bulk
+
+    async def here(self) -> bool:
+        """Whether Redis answers at all."""
+        try:
+            return bool(await self._client.ping())
+        except FAILED:
+            return False
+
+    async def others(self) -> bool:
+        """Whether another worker lives."""
+        now = await self._client.time()
+        names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
+        return any(name.decode() != self._worker for name in names)
+
+    async def _trim(self, item: Item, settled: list[Any]) -> None:
+        """What a job of several items keeps once it has ended: each answer for as long as its state, or none."""
+        _, state, items, kept_ms = settled
+        if items < 2 or item.front or state == b"running":
+            return
+        outs = [self.keys.out(item.job, k) for k in range(items)]
+        if state == b"done":
+            await many(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+        else:
+            await self._client.unlink(*outs)
+
     async def drop(self, item: Item) -> bool:
         """Ends an item that nobody waits for."""
         return await self._end(item, "drop", None)
 
-    async def bury(self, item: Item, runs: int) -> bool:
-        """Ends it with an error and keeps a dead letter."""
-        failure = Failure("internal", f"given up: {runs} runs ended with the worker's death or an internal error")
-        buried = await self._end(item, "bury", failure)
+    async def bury(self, item: Item, reason: str) -> bool:
+        """Ends it with `reason` as its error and keeps a dead letter."""
+        buried = await self._end(item, "bury", Failure("internal", reason))
         if buried:
-            log.error("job %s, item %d: %s", item.job, item.index, failure.message)
+            log.error("job %s, item %d: %s", item.job, item.index, reason)
         return buried
 
     async def give_up(self, item: Item, failure: Failure) -> bool:
@@ -212,27 +250,32 @@ class Claims:
 
     async def _end(self, item: Item, how: str, failure: Failure | None) -> bool:
         names, args = self._settle(item, how, b"" if failure is None else wire.failure_bytes(failure))
-        return bool((await scripts.call(self._client, scripts.SETTLE, names, args))[0])
+        settled = await scripts.call(self._client, endings.SETTLE, names, args)
+        if settled[0] == 1 and failure is not None:
+            await self._trim(item, settled)
+        return bool(settled[0])
 
-    async def hand_back(self, item: Item, *, counts: bool) -> bool:
-        """For others to take at once; `counts`: this run is held against the item."""
-        names = [item.stream, self.keys.wake]
-        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, self._back(item, counts=counts)))
+    async def hand_back(self, item: Item, *, counts: bool, loss: bool = False) -> bool:
+        """For others to take at once; `counts`: this run is held against the item; `loss`: and a lost device, too."""
+        names, args = self._back(item, counts=counts, loss=loss)
+        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
 
     async def hand_back_all(self, items: list[Item]) -> None:
         """For others to take at once, in one round trip; none of these runs is held against its item."""
         commands: list[tuple[str | int | bytes, ...]] = []
         for item in items:
-            names = [item.stream, self.keys.wake]
-            commands.append(("EVALSHA", scripts.HAND_BACK.sha, 2, *names, *self._back(item, counts=False)))
+            names, args = self._back(item, counts=False)
+            commands.append(("EVALSHA", scripts.HAND_BACK.sha, len(names), *names, *args))
         for item, answer in zip(items, await many(self._client, commands), strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):
                 await self.hand_back(item, counts=False)
             elif isinstance(answer, Exception):
                 log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
 
-    def _back(self, item: Item, *, counts: bool) -> list[str | int | bytes]:
-        return [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
+    def _back(self, item: Item, *, counts: bool, loss: bool = False) -> tuple[list[str], list[str | int | bytes]]:
+        names = [item.stream, self.keys.wake, self.keys.job(item.job)]
+        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
+        return names, [*args, item.index if loss else ""]
 
     def _attempt(self, item: Item) -> str:
         # With the upload's name: a job whose record was lost may be accepted anew while its first items still run here.
@@ -242,7 +285,7 @@ class Claims:
         k = self.keys
         names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
         names += [self._attempt(item), k.out(item.job, item.index), k.reply(item.front)]
-        names += [k.events, k.buckets, k.hooks, k.dead]
+        names += [k.events, k.buckets, k.hooks, k.dead, k.clients, k.results, k.kept]
         args: list[str | int | bytes] = [GROUP, item.entry, self._worker, item.job, item.index, how, failure]
         args += [self._settings.lease_ms, self._settings.max_deliveries]
         args += [round(1000 * self._settings.dead_letter_ttl_s)]

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.core.job import Failure
-from service.jobs import scripts, wire
+from service.jobs import endings, scripts, wire
 from service.jobs.connect import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.jobs.keys import GROUP, Keys, whole
-from service.jobs.replay import REPLAY
 from service.jobs.store import PATIENCE_S
+from service.jobs.submission import cancel_arguments
 from service.settings import Settings
 
+#: Dead letters that `list` names, the newest ones.
+LISTED = 10
 #: Why `replay` did not: what REPLAY answers.
 NOT_REPLAYED = {-1: "its frames have expired", -2: "it is no failed job", -3: "it was a waiting call; nobody waits"}
 NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
@@ -63,7 +65,10 @@ def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Se
         with contextlib.suppress(wire.Unreadable):
             model = wire.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
+    print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
+    for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):
+        print(f"dead {fields[b'j'].decode()}  item {fields[b'k'].decode()}  {wire.read_failure(fields[b'e']).message}")
     return 0
 
 
@@ -113,8 +118,8 @@ def _replay(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: 
         job = f["j"].decode()
         payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
         names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
-        names += [keys.wake, keys.dead, keys.hooks]
-        queued = scripts.call_sync(client, REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
+        names += [keys.wake, keys.dead, keys.hooks, keys.clients, keys.results, keys.kept]
+        queued = scripts.call_sync(client, endings.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
         failed += queued < 0
         if not given.quiet:
             print(f"{job}  " + (f"{queued} items queued" if queued > 0 else f"not replayed: {NOT_REPLAYED[queued]}"))
@@ -135,10 +140,9 @@ def _purge(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: S
 
 
 def _cancel(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
-    token = client.hget(keys.job(given.job), "p") or b""
-    names = [keys.job(given.job), keys.payload(token.decode()), keys.events, keys.cancels]
-    args: list[str | int | bytes] = [given.job, round(1000 * settings.job_ttl_s), 1]
-    state = scripts.call_sync(client, scripts.CANCEL, names, args)
+    fields = client.hmget(keys.job(given.job), "p", "st")
+    names, args = cancel_arguments(keys, given.job, fields, keep=settings.job_ttl_s, tell=True)
+    state = scripts.call_sync(client, endings.CANCEL, names, args)
     print("there is no such job" if state is None else state.decode(), file=sys.stderr if state is None else sys.stdout)
     return 1 if state is None else 0
 

@@ -13,12 +13,14 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from service.core.answer_size import check_answer
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.ports import ModelInfo, Readiness
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
 from service.jobs.connect import FAILED, LOST, end, many
-from service.jobs.front import Front, Submission
+from service.jobs.front import Front
+from service.jobs.submission import Submission
 from service.metrics import Background, Metrics
 from service.settings import Settings
 
@@ -66,6 +68,8 @@ class RemoteEngine:
             self._metrics.deadline_missed("admit")
             raise DeadlineExceeded("the deadline has passed")
         self._admit(request)
+        frame = request.current
+        check_answer(frame.width * frame.height, request.options, self._front.capacity.answer_limit(self._settings))
         # Its own id: two callers may choose one request id.
         call = uuid.uuid4().hex
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
@@ -82,7 +86,6 @@ class RemoteEngine:
             raise DeadlineExceeded("no answer within the deadline") from None
         except ServiceError as error:
             if error.code in ("queue_full", "deadline_exceeded"):
-                frame = request.current
                 self._metrics.rejected(error.reason or error.code, buckets.label(frame.height, frame.width))
             raise
         finally:

@@ -19,11 +19,12 @@ from typing import Any
 
 import redis
 
-from service.core.errors import DeadlineExceeded, QueueFull, TooLarge, Unavailable
+from service.core.errors import QueueFull, TooLarge, Unavailable
 from service.core.ports import ModelInfo, Readiness
-from service.jobs import scripts
+from service.jobs import endings, scripts
 from service.jobs.ages import ages
 from service.jobs.announced import Announcements
+from service.jobs.capacity import Capacity, capacity
 from service.jobs.connect import (
     FAILED,
     LOST,
@@ -38,6 +39,7 @@ from service.jobs.connect import (
 from service.jobs.keys import GROUP, Keys, whole
 from service.jobs.listener import listen
 from service.jobs.server_check import ServerCheck
+from service.jobs.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
 from service.jobs.uploads import Uploads
 from service.metrics import Background, Metrics
 from service.settings import Settings
@@ -64,6 +66,7 @@ class Snapshot:
     leased: int = 0
     oldest: float = 0.0  #: seconds the oldest item has been there
     dead: int = 0
+    results: int = 0  #: bytes of jobs' results, and of those to come
     workers: int = 0
     cost: float | None = None
 
@@ -71,26 +74,6 @@ class Snapshot:
     def wait(self) -> float:
         """Predicted seconds until all that is there is done; one worker is assumed where none lives, as one will."""
         return self.work / max(1, self.workers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What SUBMIT needs; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
-
-    id: str
-    frames: Mapping[int, bytes]
-    items: int
-    priority: int
-    bucket: str
-    work: float  #: predicted seconds of one item
-    deadline: float | None
-    order: float
-    keep: float
-    task: bytes
-    client: str = ""
-    fingerprint: str = ""
-    webhook: str | None = None
-    waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
 
 
 @dataclass
@@ -112,6 +95,7 @@ class Front:
     clock: Callable[[], float] = time.monotonic
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     snapshot: Snapshot = Snapshot()
+    capacity: Capacity = field(default_factory=Capacity)
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ModelInfo | None = None
     _away: bool = True
@@ -192,18 +176,27 @@ class Front:
         token = uuid.uuid4().hex
         payload = self.keys.payload(token)
         size = sum(map(len, s.frames.values()))
+        check_size(s, self.settings, self.capacity)
         keep = max(1, round(1000 * s.keep))
         left = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
         names = [self.keys.job(s.id), payload, self.keys.load, self.keys.stream(s.priority, s.bucket)]
-        names += [self.keys.buckets, self.keys.wake]
+        names += [self.keys.buckets, self.keys.wake, self.keys.clients, self.keys.results, self.keys.kept]
         args: list[str | int | bytes] = [GROUP, self.settings.max_queue_items, self.settings.max_queue_bytes]
         args += [s.items, size, round(1e6 * s.work), left, round(1000 * s.order), s.id, token]
         args += [self.name if s.waits else "", keep, s.fingerprint, s.client, s.task, s.webhook or ""]
         args += [max(1, self.snapshot.workers), left + keep if s.waits else 0]
+        args += [
+            job_bytes(self.settings),
+            s.room,
+            self.capacity.result_limit(self.settings),
+            self.settings.max_client_items,
+        ]
         try:
             code, *rest = await self._upload(payload, s.frames, names, args)
         except redis.exceptions.OutOfMemoryError:
-            raise QueueFull("Redis has no memory left", retry_after=self._retry_after(self.snapshot.wait)) from None
+            raise QueueFull(
+                "Redis has no memory left", retry_after=retry_after(self.snapshot.wait, self._rng)
+            ) from None
         except LOST:
             raise self.unavailable() from None
         if code == 1:
@@ -213,15 +206,7 @@ class Front:
             return bytes(rest[0]), bytes(rest[1])
         if code == -4:
             raise Unavailable("the upload took too long", reason="queue_lost", retry_after=1.0)
-        wait = int(rest[0]) / 1e6 / max(1, self.snapshot.workers)
-        if code == -3:
-            raise DeadlineExceeded(
-                f"the queue holds {wait:.2f} s of work, more than the deadline allows",
-                reason="unmeetable",
-                retry_after=self._retry_after(wait),
-            )
-        what = "items" if code == -1 else "bytes"
-        raise QueueFull(f"the queue holds as many {what} as it may", retry_after=self._retry_after(wait))
+        raise refusal(code, int(rest[0]) if rest else 0, self.settings, self.snapshot.workers, self._rng)
 
     async def _upload(
         self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
@@ -245,17 +230,11 @@ class Front:
         with contextlib.suppress(*LOST):
             await self.client.unlink(payload)
 
-    def _retry_after(self, wait: float) -> float:
-        # Half of the work gone is room enough; spread, so that the refused do not return as one.
-        return max(1.0, wait / 2) * self._rng.uniform(0.8, 1.2)
-
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
         """Cancels what is not final yet; the state it then has, None if it is unknown."""
         async with self._withdrawals:
-            token = await self.steady.hget(self.keys.job(job), "p")
-            names = [self.keys.job(job), self.keys.payload((token or b"").decode())]
-            names += [self.keys.events, self.keys.cancels]
-            state = await scripts.call(self.steady, scripts.CANCEL, names, [job, max(1, round(1000 * keep)), int(tell)])
+            names, args = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
+            state = await scripts.call(self.steady, endings.CANCEL, names, args)
         return None if state is None else state.decode()
 
     # --- listening ------------------------------------------------------------------------------------------------
@@ -293,6 +272,7 @@ class Front:
                 await self.beat()
             await self.server.look(self.steady)
             if self._away:
+                self.capacity = await capacity(self.steady)
                 log.info("redis is here")
                 self._away = self._told = False
                 self.events([])
@@ -305,10 +285,11 @@ class Front:
         keys, now = self.keys, await self.now_ms()
         load = ("HMGET", keys.load, "items", "bytes", "work")
         workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
-        names, sums, streams, dead = await many(
-            self.steady, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead)]
+        names, sums, streams, dead, results = await many(
+            self.steady,
+            [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")],
         )
-        for answer in (names, sums, streams, dead):
+        for answer in (names, sums, streams, dead, results):
             if isinstance(answer, Exception):
                 raise answer
         *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
@@ -323,6 +304,7 @@ class Front:
             leased=leased,
             oldest=(now - oldest) / 1000,
             dead=dead,
+            results=int(results or 0),
             workers=len(names),
             cost=cost,
         )
@@ -339,6 +321,7 @@ class Front:
             ("redis_queue_items", "Items not yet claimed.", queue, max(0, s.items - s.leased)),
             ("redis_leased_items", "Items claimed by workers.", queue, s.leased),
             ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, s.bytes),
+            ("redis_result_bytes", "Bytes of jobs' results, kept and to come.", queue, s.results),
             ("redis_oldest_age_seconds", "Age of the oldest item.", queue, s.oldest),
             ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, s.work),
             ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, s.dead),

@@ -64,8 +64,28 @@ class Keys:
 
     @property
     def load(self) -> str:
-        """Hash: items, bytes and microseconds of predicted work, queued and running."""
+        """Hash: items, bytes and microseconds of predicted work, queued and running; of jobs alone, too."""
         return self._key("load")
+
+    @property
+    def clients(self) -> str:
+        """Hash: client -> items of its jobs, queued and running."""
+        return self._key("clients")
+
+    @property
+    def results(self) -> str:
+        """Hash: job -> bytes of its results, or of the room they may need; "sum" of all."""
+        return self._key("results")
+
+    @property
+    def kept(self) -> str:
+        """Sorted set: job that has ended -> until when its results are kept, in milliseconds of the server's clock."""
+        return self._key("kept")
+
+    @property
+    def fetched(self) -> str:
+        """Sorted set: job -> when the last of its results was fetched; the oldest makes room first."""
+        return self._key("fetched")
 
     @property
     def wake(self) -> str:

@@ -72,29 +72,71 @@ local function record(key)
 end
 """
 
+#: What is counted, beside the `load` of c8bbcd6 and before: releases that know none of it may be at work on the same
+#: queue. What they ended goes on being counted here until the queue is empty, and never for more than the queue holds.
+COUNTS = """
+local function add(key,field,by) if by~=0 then redis.call('HINCRBY',key,field,by) end end
+-- Items and bytes of jobs, no more than there are of anything.
+local function clamp(load,items,bytes,clients)
+  local c=redis.call('HMGET',load,'jobs','jobbytes')
+  local jobs,size=tonumber(c[1] or 0),tonumber(c[2] or 0)
+  local j,b=math.max(0,math.min(jobs,items)),math.max(0,math.min(size,bytes))
+  if items<=0 then j=0 end
+  if j==0 then b=0 redis.call('UNLINK',clients) end
+  if j~=jobs or b~=size then redis.call('HSET',load,'jobs',j,'jobbytes',b) end
+  return j,b
+end
+-- The bytes of one job's results, or of the room they may need: what was said of it before is replaced.
+local function hold(results,job,size)
+  add(results,'sum',size-tonumber(redis.call('HGET',results,job) or 0))
+  if size>0 then redis.call('HSET',results,job,size) else redis.call('HDEL',results,job) end
+  if redis.call('HLEN',results)==1 then redis.call('UNLINK',results) end
+end
+-- Results whose time is over are not counted any more.
+local function sweep(results,kept,t)
+  for _,job in ipairs(redis.call('ZRANGEBYSCORE',kept,'-inf',t,'LIMIT',0,100)) do
+    hold(results,job,0)
+    redis.call('ZREM',kept,job)
+  end
+end
+"""
+
 #: Checks every limit and accepts all items of a job, or none.
-#: KEYS job payload load stream buckets wake
+#: Calls and jobs are counted apart: `jobs` and `jobbytes` of the load are those of jobs, the rest is calls'. Releases
+#: before them count neither, so both are set right wherever they must be wrong (see `clamp`).
+#: KEYS job payload load stream buckets wake clients results kept
 #: ARGV 1 group 2 most items 3 most bytes 4 items 5 bytes 6 work of one item, us 7 deadline, ms from now or 0
 #:      8 order, ms from now 9 job 10 payload token 11 front end or '' 12 ms kept once settled 13 fingerprint 14 client
-#:      15 what to do 16 webhook 17 workers 18 ms kept while waiting (0: until settled)
+#:      15 what to do 16 webhook 17 workers 18 ms kept while waiting (0: until settled) 19 most bytes of jobs
+#:      20 bytes its results may take 21 most bytes of results 22 most items of one client's jobs, or 0
 #: -> {1, stream id} accepted · {0, client, fingerprint} there already · {-1|-2, work us} full in items|bytes
-#:    · {-3, work us} its deadline cannot be met · {-4} the upload is gone
+#:    · {-3, work us} its deadline cannot be met · {-4} the upload is gone · {-5} its client has as much as it may
+#:    · {-6, bytes} so much room for results is missing
 SUBMIT = Script(
     FIELDS
+    + COUNTS
     + """
 local known=record(KEYS[1])
 if known then return {0,known['c'],known['fp']} end
 local load=redis.call('HMGET',KEYS[3],'items','bytes','work','live')
 local items,bytes,work=tonumber(load[1] or 0),tonumber(load[2] or 0),tonumber(load[3] or 0)
 local n,size,each=tonumber(ARGV[4]),tonumber(ARGV[5]),tonumber(ARGV[6])
-if items+n>tonumber(ARGV[2]) then return {-1,work} end
-if bytes+size>tonumber(ARGV[3]) then return {-2,work} end
+local t,call=now(),ARGV[11]~=''
+local jobs,jobbytes=clamp(KEYS[3],items,bytes,KEYS[7])
+if (call and items-jobs or jobs)+n>tonumber(ARGV[2]) then return {-1,work} end
+if bytes+size>tonumber(ARGV[3]) or (not call and jobbytes+size>tonumber(ARGV[19])) then return {-2,work} end
+if not call then
+  local mine=math.min(jobs,tonumber(redis.call('HGET',KEYS[7],ARGV[14]) or 0))
+  if tonumber(ARGV[22])>0 and ARGV[14]~='' and mine+n>tonumber(ARGV[22]) then return {-5} end
+  sweep(KEYS[8],KEYS[9],t)
+  local missing=tonumber(redis.call('HGET',KEYS[8],'sum') or 0)+tonumber(ARGV[20])-tonumber(ARGV[21])
+  if missing>0 then return {-6,missing} end
+end
 local left=tonumber(ARGV[7])
 -- Calls pass jobs, so only the work of calls stands between a call and its deadline.
 local live=tonumber(load[4] or 0)
 if left>0 and (live+each*n)/tonumber(ARGV[17])>left*1000 then return {-3,live} end
 if redis.call('EXISTS',KEYS[2])==0 then return {-4} end
-local t=now()
 local deadline=0
 if left>0 then deadline=t+left end
 local first
@@ -104,19 +146,25 @@ for k=0,n-1 do
   local share=math.floor(size/n)
   if k==0 then share=size-share*(n-1) end
   local id=redis.call('XADD',KEYS[4],'*','j',ARGV[9],'k',k,'p',ARGV[10],'f',ARGV[11],'d',t+tonumber(ARGV[8]),
-    'x',deadline,'b',share,'w',each,'t',ARGV[12])
+    'x',deadline,'b',share,'w',each,'t',ARGV[12],'q',call and '' or '1','c',ARGV[14])
   first=first or id
 end
 -- What is left of a record that lost fields; whatever of its items still runs is refused by SETTLE.
 redis.call('UNLINK',KEYS[1])
 redis.call('HSET',KEYS[1],'s','queued','n',n,'done',0,'c',ARGV[14],'fp',ARGV[13],'m',ARGV[15],'p',ARGV[10],
-  'f',ARGV[11],'hook',ARGV[16],'at',t,'st',KEYS[4],'id',first)
+  'f',ARGV[11],'hook',ARGV[16],'at',t,'st',KEYS[4],'id',first,'room',ARGV[20])
 if tonumber(ARGV[18])>0 then redis.call('PEXPIRE',KEYS[1],ARGV[18]) redis.call('PEXPIRE',KEYS[2],ARGV[18])
 else redis.call('PERSIST',KEYS[2]) end
 redis.call('HINCRBY',KEYS[3],'items',n)
 redis.call('HINCRBY',KEYS[3],'bytes',size)
 redis.call('HINCRBY',KEYS[3],'work',each*n)
-if ARGV[11]~='' then redis.call('HINCRBY',KEYS[3],'live',each*n) end
+if call then redis.call('HINCRBY',KEYS[3],'live',each*n)
+else
+  redis.call('HINCRBY',KEYS[3],'jobs',n)
+  redis.call('HINCRBY',KEYS[3],'jobbytes',size)
+  redis.call('HINCRBY',KEYS[7],ARGV[14],n)
+  hold(KEYS[8],ARGV[9],tonumber(ARGV[20]))
+end
 redis.call('LPUSH',KEYS[6],'1')
 redis.call('LTRIM',KEYS[6],0,63)
 return {1,first}
@@ -124,7 +172,8 @@ return {1,first}
 )
 
 #: A batch of one bucket: the stream whose next item's deadline is earliest, filled from the bucket's other classes.
-#: KEYS streams... ARGV group worker most -> {ms now, {{stream, {{id, fields}...}}...}}
+#: KEYS streams... ARGV group worker most pixels (of all that is claimed; one item may have more)
+#: -> {ms now, {{stream, {{id, fields}...}}...}}
 CLAIM = Script(
     FIELDS
     + """
@@ -147,6 +196,8 @@ if #heads==0 then return {t,{}} end
 table.sort(heads,function(a,b) if a[1]==b[1] then return a[2]<b[2] end return a[1]<b[1] end)
 local bucket=string.match(heads[1][2],'[^:]+$')
 local room,taken=tonumber(ARGV[3]),{}
+local rows,columns=string.match(bucket,'^(%d+)x(%d+)')
+if ARGV[4] and rows then room=math.min(room,math.max(1,math.floor(tonumber(ARGV[4])/(rows*columns)))) end
 for _,head in ipairs(heads) do
   if room>0 and string.match(head[2],'[^:]+$')==bucket then
     local got=redis.call('XREADGROUP','GROUP',ARGV[1],ARGV[2],'COUNT',room,'STREAMS',head[2],'>')
@@ -157,12 +208,13 @@ return {t,taken}
 """
 )
 
-#: Whether a claimed item is to be run: KEYS job front | ARGV k waits payload -> {verdict, what to do}
+#: Whether a claimed item is to be run: KEYS job front | ARGV k waits payload
+#: -> {verdict, what to do, devices lost alone}
 #: run · gone (withdrawn, failed elsewhere or expired) · done (its answer is there) · orphan (who asked has died)
 #: · lost (what to do with it is gone)
 BEGIN = Script(
     """
-local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1],'p')
+local job=redis.call('HMGET',KEYS[1],'s','m','d'..ARGV[1],'p','l'..ARGV[1])
 -- Of a record that was lost; the job was accepted anew under the same id.
 if ARGV[3] and job[4] and job[4]~=ARGV[3] then return {'gone'} end
 if not job[1] or (job[1]~='queued' and job[1]~='running') then return {'gone'} end
@@ -172,7 +224,7 @@ if ARGV[2]=='1' then
 end
 if not job[2] then return {'lost'} end
 if ARGV[2]~='1' and job[1]=='queued' then redis.pcall('HSET',KEYS[1],'s','running') end
-return {'run',job[2]}
+return {'run',job[2],tonumber(job[5] or 0)}
 """
 )
 
@@ -187,8 +239,9 @@ return 1
 """
 )
 
-#: Gives an item up for others to take at once: KEYS stream wake | ARGV group id worker lease_ms counts -> 1|0
+#: Gives an item up for others to take at once: KEYS stream wake job | ARGV group id worker lease_ms counts k -> 1|0
 #: counts 0: this delivery is not held against the item (the worker leaves; the item did nothing).
+#: k not '': a device was lost while item k ran alone, which is noted with its job.
 HAND_BACK = Script(
     FIELDS
     + """
@@ -197,6 +250,7 @@ if not p or p[2]~=ARGV[3] then return 0 end
 local n=p[4]
 if ARGV[5]=='0' then n=math.max(0,n-1) end
 redis.call('XCLAIM',KEYS[1],ARGV[1],ARGV[3],0,ARGV[2],'IDLE',ARGV[4],'RETRYCOUNT',n,'JUSTID')
+if ARGV[6]~='' and redis.call('EXISTS',KEYS[3])==1 then redis.call('HINCRBY',KEYS[3],'l'..ARGV[6],1) end
 redis.call('LPUSH',KEYS[2],'back')
 redis.call('LTRIM',KEYS[2],0,63)
 return 1
@@ -206,103 +260,6 @@ return 1
 #: Stores a value even when memory is full: KEYS place | ARGV value ttl_ms. For an attempt, which makes room by the
 #: finish that follows, and for a sign of life.
 KEEP = Script("redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1")
-
-#: Ends an item, once, whoever tries: the lease must be the caller's, and the entry must be this job's item (a stream
-#: that was emptied and made again within a millisecond repeats its ids).
-#: KEYS 1 stream 2 job 3 payload 4 load 5 attempt 6 out 7 reply 8 events 9 buckets 10 hooks 11 dead
-#: ARGV 1 group 2 id 3 worker 4 job 5 k 6 how: ok fail drop bury 7 failure 8 lease ms 9 most deliveries 10 dead ttl ms
-#: -> {1, state} done · {0} not the caller's · {-1} the attempt is gone
-#: `bury` needs no lease of the caller's: a lapsed one and too many deliveries, seen here again in the same step.
-SETTLE = Script(
-    FIELDS
-    + """
-local how=ARGV[6]
-local entry=redis.call('XRANGE',KEYS[1],ARGV[2],ARGV[2])
-if #entry==0 then redis.pcall('XACK',KEYS[1],ARGV[1],ARGV[2]) return {0} end
-local e=fields(entry[1][2])
--- What another release left out.
-for name,value in pairs({k='0',b='0',w='0',t='86400000',f='',p=''}) do e[name]=e[name] or value end
-if e['j']~=ARGV[4] or e['k']~=ARGV[5] then return {0} end
-local p=pending(KEYS[1],ARGV[1],ARGV[2])
-if not p then return {0} end
-local owner,idle,runs=p[2],p[3],p[4]
-if owner~=ARGV[3] and not (how=='bury' and idle>=tonumber(ARGV[8]) and runs>=tonumber(ARGV[9])) then return {0} end
-if how=='ok' and redis.call('EXISTS',KEYS[5])==0 then return {-1} end
--- Last of all: should anything before it ever fail, the item is still there and its lease runs out.
-local function remove()
-  redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
-  redis.call('XDEL',KEYS[1],ARGV[2])
-  redis.call('HINCRBY',KEYS[4],'items',-1)
-  -- 0-x, not -x: Redis writes Lua's minus zero as "-0", which it then refuses to read as an integer.
-  redis.call('HINCRBY',KEYS[4],'bytes',0-tonumber(e['b']))
-  redis.call('HINCRBY',KEYS[4],'work',0-tonumber(e['w']))
-  if e['f']~='' then redis.call('HINCRBY',KEYS[4],'live',0-tonumber(e['w'])) end
-  if redis.call('XLEN',KEYS[1])==0 then redis.call('DEL',KEYS[1]) redis.call('SREM',KEYS[9],KEYS[1]) end
-end
-local rec=record(KEYS[2])
--- Accepted anew under the same id after its record was lost: this is an item of the old one.
-if rec and rec['p'] and rec['p']~=e['p'] then rec=nil end
-local job={false}
-if rec then job={rec['s'],rec['n'],rec['hook'],redis.call('HGET',KEYS[2],'d'..ARGV[5]),rec['c']} end
-local open=job[1]=='queued' or job[1]=='running'
-if not job[1] then
-  redis.call('UNLINK',KEYS[3])
-  -- A record that has lost fields cannot end, and has no time of its own.
-  if redis.call('TTL',KEYS[2])==-1 and not record(KEYS[2]) then redis.call('PEXPIRE',KEYS[2],e['t']) end
-end
-if how=='drop' and open and not job[4] then redis.call('UNLINK',KEYS[2],KEYS[3]) remove() return {1,'dropped'} end
-if not open or job[4] or how=='drop' then redis.call('UNLINK',KEYS[5]) remove() return {1,job[1] or 'gone'} end
-local t,state=now(),'running'
--- The write that a full server grants, so that it grants those that follow.
-redis.call('PEXPIRE',KEYS[5],60000)
-if how=='ok' then
-  redis.call('RENAME',KEYS[5],KEYS[6])
-  -- The first of many answers must not expire before the last is there and its own time begins.
-  redis.call('PEXPIRE',KEYS[6],(job[2]=='1' and 1 or 2)*tonumber(e['t']))
-  redis.call('HSET',KEYS[2],'d'..ARGV[5],'1')
-  if redis.call('HINCRBY',KEYS[2],'done',1)==tonumber(job[2]) then state='done' end
-else
-  state='failed'
-  redis.call('HSET',KEYS[2],'e',ARGV[7])
-end
-if how=='bury' then
-  redis.call('XADD',KEYS[11],'MAXLEN','~',1000,'*','j',ARGV[4],'k',ARGV[5],'p',e['p'],'f',e['f'],'st',KEYS[1],
-    'b',e['b'],'w',e['w'],'t',e['t'],'runs',runs,'worker',owner,'c',job[5],'e',ARGV[7],'at',t)
-end
-redis.call('HSET',KEYS[2],'s',state)
-if state~='running' then
-  redis.call('HSET',KEYS[2],'end',t)
-  redis.call('PEXPIRE',KEYS[2],e['t'])
-  if how=='bury' and e['f']=='' then
-    -- Frames, and the state that a replay needs, stay for whoever inspects the dead letter.
-    redis.call('PEXPIRE',KEYS[3],ARGV[10])
-    redis.call('PEXPIRE',KEYS[2],math.max(tonumber(ARGV[10]),tonumber(e['t'])))
-  else redis.call('UNLINK',KEYS[3]) end
-  if job[3] and job[3]~='' then redis.call('ZADD',KEYS[10],t,ARGV[4]) end
-end
-if e['f']~='' then
-  redis.call('XADD',KEYS[7],'*','j',ARGV[4])
-  redis.call('PEXPIRE',KEYS[7],600000)
-else redis.call('XADD',KEYS[8],'MAXLEN','~',1000,'*','j',ARGV[4]) end
-remove()
-return {1,state}
-"""
-)
-
-#: KEYS job payload events cancels | ARGV job ttl_ms tell -> the state it then has, or nil
-CANCEL = Script(
-    FIELDS
-    + """
-local state=redis.call('HGET',KEYS[1],'s')
-if state~='queued' and state~='running' then return state end
-redis.call('UNLINK',KEYS[2])
-redis.call('HSET',KEYS[1],'s','cancelled','end',now())
-redis.call('PEXPIRE',KEYS[1],ARGV[2])
-redis.call('XADD',KEYS[4],'MAXLEN','~',1000,'*','j',ARGV[1])
-if ARGV[3]=='1' then redis.call('XADD',KEYS[3],'MAXLEN','~',1000,'*','j',ARGV[1]) end
-return 'cancelled'
-"""
-)
 
 #: KEYS stream load | ARGV group id most -> {items of the stream not yet claimed and ahead of id, work us}
 AHEAD = Script(

@@ -12,13 +12,16 @@ from typing import TypeVar
 
 import redis
 
+from service.core.answer_size import check_answer
 from service.core.errors import Conflict, Internal, NotFound, QueueFull
 from service.core.job import Failure, JobState, JobView, NewJob
 from service.core.types import PredictResult, Priority
 from service.jobs import buckets, scripts, wire
-from service.jobs.connect import LOST, many
-from service.jobs.front import Front, Submission
+from service.jobs.connect import FAILED, LOST, many
+from service.jobs.front import Front
 from service.jobs.keys import GROUP, whole
+from service.jobs.results import ResultStore
+from service.jobs.submission import RECORD_BYTES, ResultsFull, Submission
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -31,6 +34,8 @@ FAR = 1000
 ASK_S = 15.0
 #: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
 LOOK_AGAIN_S = 5.0
+#: Times that room for results is made for one job; others may take it first.
+ROOM_TRIES = 3
 
 
 class RemoteJobs:
@@ -47,14 +52,17 @@ class RemoteJobs:
         self._settings = settings
         self._front = front
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._results = ResultStore(front.client, front.keys)
         front.events = self._moved
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """As `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options = job.frames[0], job.options
+        limit = self._front.capacity.answer_limit(self._settings)
+        answer = check_answer(first.width * first.height, options, limit)
         # Encoded in a thread: a long sequence is many megabytes.
         frames = await asyncio.to_thread(lambda: {k: wire.frame_bytes(frame) for k, frame in enumerate(job.frames)})
-        there = await self._front.submit(
+        there = await self._submit(
             Submission(
                 id=job.id,
                 frames=frames,
@@ -69,6 +77,7 @@ class RemoteJobs:
                 client=job.client,
                 fingerprint=job.fingerprint,
                 webhook=job.webhook,
+                room=job.items * answer + RECORD_BYTES,
             )
         )
         if there is None:
@@ -78,6 +87,16 @@ class RemoteJobs:
         if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
             raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
         return await self.get(job.id, job.client), False
+
+    async def _submit(self, submission: Submission) -> tuple[bytes, bytes] | None:
+        """As `Front.submit`; results that were fetched make room, oldest first, before a job is refused for them."""
+        for _ in range(ROOM_TRIES):
+            try:
+                return await self._front.submit(submission)
+            except ResultsFull as full:
+                if not await self._ask(self._results.make_room(full.missing)):
+                    raise
+        return await self._front.submit(submission)  # others took the room that was made
 
     async def get(self, job: str, client: str) -> JobView:
         """As `Jobs.get`; Unavailable while Redis is away."""
@@ -132,17 +151,24 @@ class RemoteJobs:
                 raise NotFound("the result has expired")
             raise Conflict(f"the job is {view.state}; there is no such result")
         try:
-            return await asyncio.to_thread(wire.read_result, data, job)
+            result = await asyncio.to_thread(wire.read_result, data, job)
         except wire.Unreadable:
             raise Internal("the result was written by another version of the service") from None
+        with contextlib.suppress(*FAILED):  # it would only make room sooner
+            await self._results.fetched(job, item)
+        return result
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """As `Jobs.cancel`."""
+        """As `Jobs.cancel`. What is final is forgotten, with its results."""
         view = await self.get(job, client)
         if view.state.final:
+            await self._ask(self._results.forget(job, view.items))
             return view
         await self._ask(self._front.withdraw(job, keep=self._settings.job_ttl_s, tell=True))
-        return await self.get(job, client)
+        withdrawn = await self.get(job, client)
+        if withdrawn.state is JobState.CANCELLED:
+            await self._ask(self._front.client.unlink(*(self._front.keys.out(job, k) for k in range(view.items))))
+        return withdrawn
 
     def _moved(self, ids: list[str]) -> None:
         """Wakes who watches these; an empty list: anything may have happened."""

@@ -14,11 +14,10 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
-from service.core.job import Failure, Verdict, after_failure
+from service.core.fate import RunEnd
+from service.core.job import Failure
 from service.core.ports import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.jobs import buckets, wire
@@ -26,6 +25,7 @@ from service.jobs.claims import Claims, Item, Work
 from service.jobs.connect import BLOCK_S, FAILED, LOST, AsyncRedis, connect, connect_sync, end, hang_up, waits
 from service.jobs.foreign import Foreign
 from service.jobs.leases import Lease, Leases
+from service.jobs.outcome import Outcomes
 from service.jobs.server_check import ServerCheck
 from service.jobs.stopping import Stopping
 from service.metrics import Background, Metrics
@@ -33,7 +33,6 @@ from service.settings import Settings
 from service.supervision import Supervisor
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Weight of a new measurement in the running mean of what a megapixel costs.
 FRESH = 0.2
@@ -68,6 +67,7 @@ class Worker:
         self._stopping = Stopping()
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
+        self._company: set[Lease] = set()  # what did not run alone
         self._cost: float | None = None
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
@@ -100,6 +100,7 @@ class Worker:
             lost=lost,
             failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
         )
+        self._outcomes = Outcomes(self._settings, self._claims, self._leases, self._metrics)
         self._leases.start()
         chores = [
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
@@ -145,7 +146,8 @@ class Worker:
         if lapsed_turn and time.monotonic() >= self._next_look:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
-            if item := await self._claims.lapsed([*self._running, *self._foreign.leases], self._foreign.covers):
+            avoided = [*self._running, *self._foreign.leases, *self._outcomes.avoided()]
+            if item := await self._claims.lapsed(avoided, self._foreign.covers):
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
@@ -205,11 +207,14 @@ class Worker:
             task = asyncio.create_task(self._run(work))
             self._running[work.item.lease] = (work.item, task)
             task.add_done_callback(lambda _, lease=work.item.lease: self._ended(lease))  # type: ignore[misc]
+        if len(self._running) > 1:
+            self._company.update(self._running)
 
     def _ended(self, lease: Lease) -> None:
         self._running.pop(lease, None)
         self._withdrawn.discard(lease)
         self._answering.discard(lease)
+        self._company.discard(lease)
         self._leases.drop(lease)
         self._room.set()
 
@@ -234,16 +239,16 @@ class Worker:
         item = work.item
         try:
             if work.verdict in ("gone", "done", "orphan"):
-                await self._lasting(lambda: self._claims.drop(item))
+                await self._outcomes.lasting(item, lambda: self._claims.drop(item))
             elif work.verdict == "lost":
                 gone = Failure("internal", "the frames expired before they were predicted")
-                await self._lasting(lambda: self._claims.fail(item, gone))
+                await self._outcomes.lasting(item, lambda: self._claims.fail(item, gone))
             else:
                 await self._predict(work)
         except asyncio.CancelledError:
             if item.lease not in self._withdrawn:
                 raise
-            await self._lasting(lambda: self._claims.drop(item))
+            await self._outcomes.lasting(item, lambda: self._claims.drop(item))
         except Exception:
             log.exception("job %s, item %d: left to its lease", item.job, item.index)
 
@@ -251,22 +256,33 @@ class Worker:
         item = work.item
         try:
             request = await asyncio.to_thread(self._request, work)
-            result = await self._engine.predict(request)
+            result = await self._patiently(request)
             compress = not item.front
             answer = await asyncio.to_thread(wire.result_bytes, result, compress=compress)
         except wire.Unreadable as error:
             why = str(error)
-            await self._lasting(lambda: self._foreign.leave(item, why))
+            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
-            await self._failed(item, error)
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
         except Exception:
             log.exception("job %s, item %d failed", item.job, item.index)
-            await self._failed(item, Internal(f"job {item.job} failed"))
+            failure = Internal(f"job {item.job} failed")
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
         else:
             self._measure(request, result)
             self._answering.add(item.lease)
-            if not await self._lasting(lambda: self._claims.answer(item, answer)):
-                self._metrics.lease_lost()
+            await self._outcomes.answer(work, answer)
+
+    async def _patiently(self, request: PredictRequest) -> PredictResult:
+        """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""
+        while True:
+            try:
+                return await self._engine.predict(request)
+            except ServiceError as error:
+                others = [task for _, task in self._running.values() if task is not asyncio.current_task()]
+                if RunEnd.of(error) is not RunEnd.BUSY or not others or not self._engine.readiness().ready:
+                    raise
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
 
     def _request(self, work: Work) -> PredictRequest:
         item = work.item
@@ -284,32 +300,6 @@ class Worker:
             priority=priority,
             traceparent=traceparent,
         )
-
-    async def _failed(self, item: Item, error: ServiceError) -> None:
-        if item.left is None and isinstance(error, DeadlineExceeded):
-            error = Internal(f"no answer within {self._settings.max_run_s:g} s")
-        verdict = after_failure(error, item.delivery, self._settings.max_deliveries)
-        if verdict is Verdict.ANSWER:
-            await self._lasting(lambda: self._claims.fail(item, Failure.of(error)))
-        elif verdict is Verdict.BURY:
-            if await self._lasting(lambda: self._claims.bury(item, item.delivery)):
-                self._metrics.dead_letter()
-        else:
-            counts = error.code == "internal"
-            await self._lasting(lambda: self._claims.hand_back(item, counts=counts))
-
-    async def _lasting(self, verb: Callable[[], Awaitable[T]]) -> T:
-        """Repeats it until Redis is there: work that is done is not thrown away because Redis restarts.
-
-        Should the lease run out meanwhile, the verb itself finds that out.
-        """
-        for delay in waits(self._rng):
-            try:
-                return await verb()
-            except LOST as error:
-                log.warning("an answer waits for redis: %s", error)
-                await asyncio.sleep(delay)
-        raise AssertionError("waits() never ends")
 
     # --- what others see ------------------------------------------------------------------------------------------
 

@@ -86,7 +86,10 @@ def router(parts: Parts, jobs: Jobs) -> APIRouter:
         return await job_results.one(jobs, view, item or 0, request, wish, parts.codecs)
 
     @routes.delete(
-        "/v1/jobs/{job}", operation_id="cancelJob", summary="Withdraw a job", responses=job_docs.job_answers()
+        "/v1/jobs/{job}",
+        operation_id="cancelJob",
+        summary="Withdraw a job, or remove one that has ended",
+        responses=job_docs.job_answers(),
     )
     async def cancel(request: Request, job: str) -> Response:
         return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))

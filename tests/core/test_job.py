@@ -6,18 +6,14 @@ import hmac
 import numpy as np
 import pytest
 
-from service.core import errors
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.job import (
-    PASSING,
     WEBHOOK_TRIES,
     Failure,
     Hooks,
     JobState,
     JobView,
     NewJob,
-    Verdict,
-    after_failure,
     fingerprint,
     job_id,
     webhook_signature,
@@ -81,18 +77,6 @@ def test_only_state_and_progress_are_news() -> None:
     assert view.progress == 0.25
     assert view.same_as(JobView("j", JobState.QUEUED, 4, 1, 0.0, position=2))
     assert not view.same_as(JobView("j", JobState.QUEUED, 4, 2, 0.0))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_this_workers_fault_nor_a_bug_is_answered(kind: type[ServiceError]) -> None:
-    expected = Verdict.HAND_BACK if kind.code in PASSING | {"internal"} else Verdict.ANSWER
-    assert after_failure(kind("x"), 1, 3) is expected
-
-
-def test_a_bug_is_given_up_after_its_last_delivery_and_a_passing_error_never() -> None:
-    assert after_failure(errors.Internal("x"), 2, 3) is Verdict.HAND_BACK
-    assert after_failure(errors.Internal("x"), 3, 3) is Verdict.BURY
-    assert after_failure(errors.Unavailable("x"), 9, 3) is Verdict.HAND_BACK
 
 
 def test_webhooks_wait_longer_each_time_and_end() -> None:

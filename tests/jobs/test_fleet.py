@@ -185,7 +185,9 @@ async def test_records_of_another_release_end_no_loop(bench: Bench) -> None:
     client, keys, jobs = bench.front.client, bench.keys, jobs_of(bench)
     async with bench.work(Adder()):
         await client.hset(
-            keys.job("odd"), mapping={"n": "2", "s": "paused", "c": "", "x-new": "1", "hook": "http://127.0.0.1:1/"}
+            keys.job("odd"),
+            mapping={"n": "2", "s": "paused", "done": "0", "c": "", "fp": "", "f": "", "at": "0"}
+            | {"x-new": "1", "hook": "http://127.0.0.1:1/"},
         )
         await client.hset(keys.job("husk"), "tries", 1)
         await client.zadd(keys.hooks, {"odd": 0, "husk": 0})

@@ -33,7 +33,8 @@ class Link:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Link]:
         gate = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{gate.sockets[0].getsockname()[1]}/0"
+        user = self._server.url.removeprefix("unix://").rpartition("@")[0]
+        self.url = f"redis://{user}{'@' if user else ''}127.0.0.1:{gate.sockets[0].getsockname()[1]}/0"
         try:
             yield self
         finally:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from service.jobs import scripts
+from service.jobs import endings, scripts
 from service.jobs.keys import GROUP, Keys
-from service.jobs.replay import REPLAY
 from service.jobs.scripts import Script, call_sync
 from tests.jobs.servers import Server, binaries, running
 
@@ -31,10 +30,11 @@ class Queue:
         payload = K.payload(f"token-{job}")
         for k in range(items + 1):
             self.client.hset(payload, str(k), b"x" * 10)
-        names = [K.job(job), payload, K.load, stream, K.buckets, K.wake]
+        names = [K.job(job), payload, K.load, stream, K.buckets, K.wake, K.clients, K.results, K.kept]
         args = [GROUP, given["most"], given["bytes"], items, 10 * (items + 1), given["work"], given["deadline"]]
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
-        args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0]
+        args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
+        args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
@@ -49,9 +49,14 @@ class Queue:
             self(scripts.KEEP, [attempt], [b"answer of " + worker.encode(), 60_000])
         stream = more.get("stream", STREAM)
         names = [stream, K.job(job), K.payload(f"token-{job}"), K.load, attempt, K.out(job, k), K.reply("f1")]
-        names += [K.events, K.buckets, K.hooks, K.dead]
+        names += [K.events, K.buckets, K.hooks, K.dead, K.clients, K.results, K.kept]
         args = [GROUP, entry, worker, job, k, how, b"why", more.get("lease", 1000), more.get("runs", 3), 60_000]
-        return self(scripts.SETTLE, names, args)
+        settled: list[Any] = self(endings.SETTLE, names, args)
+        return settled[:2]
+
+    def cancel(self, job: str = "j", stream: str = STREAM) -> Any:
+        names = [K.job(job), K.payload(f"token-{job}"), K.events, K.cancels, stream, K.load, K.buckets, K.clients]
+        return self(endings.CANCEL, [*names, K.results, K.kept], [job, 60_000, 1, GROUP])
 
     def state(self, job: str = "j") -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.client.hgetall(K.job(job)).items()}
@@ -103,7 +108,7 @@ def test_an_item_goes_in_once_and_out_once_and_leaves_only_its_answer(queue: Que
     assert queue.load() == [0, 0, 0]
     assert queue.client.get(K.out("j", 0)) == b"answer of w1"
     left = {key.decode() for key in queue.client.keys("*")}
-    assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake}
+    assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake, K.results, K.kept}
 
 
 def test_work_of_unknown_cost_is_counted_as_none(queue: Queue) -> None:
@@ -160,7 +165,7 @@ def test_a_lease_of_a_stream_that_is_gone_is_nobodys_and_no_error(queue: Queue) 
     queue.settle(entry)
     assert not queue.client.exists(STREAM)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake], [GROUP, entry, "w1", 1000, 1]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, ""]) == 0
     queue.submit("j2")
     queue.client.xgroup_destroy(STREAM, GROUP)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
@@ -185,10 +190,10 @@ def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:
     queue.submit()
     ((_, entry),) = queue.claim()
     for counts, deliveries in ((0, 0), (1, 0)):
-        assert queue(scripts.HAND_BACK, [STREAM, K.wake], [GROUP, entry, "w1", 1000, counts]) == 1
+        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, ""]) == 1
         (row,) = queue.client.xpending_range(STREAM, GROUP, "-", "+", 1, idle=1000)
         assert row["times_delivered"] == deliveries
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake], [GROUP, entry, "w2", 1000, 1]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, ""]) == 0
 
 
 def test_a_lost_group_is_made_again_from_the_beginning(queue: Queue) -> None:
@@ -220,23 +225,31 @@ def test_a_replayed_job_runs_again_from_its_first_item(queue: Queue) -> None:
     queue.settle(second[1], k=1, how="bury")
     ((letter, _),) = queue.client.xrange(K.dead)
     names = [K.job("j"), K.payload("token-j"), K.load, STREAM, K.buckets, K.wake, K.dead, K.hooks]
-    assert queue(REPLAY, names, [GROUP, letter, "j", 1000]) == 2
-    assert queue(REPLAY, names, [GROUP, letter, "j", 1000]) == -2
+    names += [K.clients, K.results, K.kept]
+    assert queue(endings.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
+    assert queue(endings.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
     assert (queue.state()["s"], queue.state()["done"], queue.client.xlen(K.dead)) == ("queued", "0", 0)
     for k, (_, entry) in enumerate(queue.claim()):
         queue.settle(entry, k=k)
     assert (queue.state()["s"], queue.load()) == ("done", [0, 0, 0])
 
 
-def test_a_withdrawn_job_is_not_begun_and_its_end_is_silent(queue: Queue) -> None:
-    queue.submit()
-    names = [K.job("j"), K.payload("token-j"), K.events, K.cancels]
-    assert queue(scripts.CANCEL, names, ["j", 60_000, 1]) == b"cancelled"
-    ((_, entry),) = queue.claim()
+def test_a_withdrawn_job_leaves_the_queue_at_once_whether_claimed_or_not(queue: Queue) -> None:
+    queue.submit(items=3, room=5000)
+    queue.submit("other")
+    (_, entry), _ = queue.claim(most=2)
+    assert queue.cancel() == b"cancelled"
+    assert (queue.load(), queue.client.xlen(STREAM)) == ([1, 20, 1000], 1)
+    assert not queue.client.exists(K.payload("token-j"))
     assert queue(scripts.BEGIN, [K.job("j"), K.front("")], [0, 0]) == [b"gone"]
     assert queue.settle(entry, how="drop") == [1, b"cancelled"]
+    assert queue.settle(entry) == [1, b"cancelled"]
+    assert queue.cancel() == b"cancelled"
+    assert queue.cancel("nobody") is None
+    assert queue.cancel("other") == b"cancelled"
     assert queue.load() == [0, 0, 0]
-    assert not queue.client.exists(STREAM, K.payload("token-j"))
+    assert not queue.client.exists(STREAM, K.clients)
+    assert queue.client.hget(K.results, "sum") == b"2048", "only the states of two jobs are left"
 
 
 def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
@@ -244,7 +257,7 @@ def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
     queue.claim()
     assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"orphan"]
     queue.client.set(K.front("f1"), 1)
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"run", b"task"]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"run", b"task", 0]
 
 
 def test_a_full_server_still_drains(queue: Queue) -> None:
@@ -257,12 +270,11 @@ def test_a_full_server_still_drains(queue: Queue) -> None:
         queue.submit("d")
     claimed = [entry for _, entry in queue.claim()]
     assert len(claimed) == 3
-    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0]) == [b"run", b"task"]
+    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0]) == [b"run", b"task", 0]
     assert queue(scripts.RENEW, [STREAM], [GROUP, claimed[0], "w1"]) == 1
     assert queue.settle(claimed[0], job="a") == [1, b"done"]
     assert queue.settle(claimed[1], job="b", how="bury") == [1, b"failed"]
-    names = [K.job("c"), K.payload("token-c"), K.events, K.cancels]
-    assert queue(scripts.CANCEL, names, ["c", 60_000, 1]) == b"cancelled"
+    assert queue.cancel("c") == b"cancelled"
     assert queue.settle(claimed[2], job="c", how="drop") == [1, b"cancelled"]
     assert queue.load() == [0, 0, 0]
     assert (queue.client.xlen(K.dead), queue.client.zcard(K.hooks)) == (1, 1)
