@@ -1,0 +1,127 @@
+"""How Redis stands in a round of chaos: as deployed, over TLS, with a clock that jumps, on a disk that loses power."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.e2e.process import ROOT, free_port
+from tests.jobs.servers import Server
+
+#: Debian's place for it, in `faketime`'s own folder.
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+#: Fails where the server was built without TLS or cannot be preloaded.
+UNFIT = "the server cannot be started so"
+
+
+def plain(program: Path, fsync: str = "always") -> Server:
+    """A server with an append-only file; `always`: what was promised with a 202 is on disk."""
+    return Server(program, "--appendonly", "yes", "--appendfsync", fsync)
+
+
+def deployed(program: Path, fsync: str = "always") -> Server:
+    """A server with the configuration, the ACL and the passwords that scripts/deploy-secrets and the manifests give."""
+    manifests = runpy.run_path(str(ROOT / "scripts" / "deploy-secrets"))["manifests"]("dmvfn", "redis", [])
+    secrets = {item["metadata"]["name"]: item["stringData"] for item in manifests}
+    acl = secrets["dmvfn-redis-acl"]["users.acl"]
+    # Redis 7.0 and older do not know the subcommand, and refuse the file as a whole: the scaler's line only.
+    version = re.search(r"v=(\d+)\.(\d+)", subprocess.check_output([program, "--version"], text=True))
+    assert version, f"{program} tells no version"
+    if (int(version[1]), int(version[2])) < (7, 2):
+        acl = acl.replace(" +client|setinfo", "")
+    server = plain(program)
+    (server.folder / "users.acl").write_text(acl)
+    conf = ROOT / "deploy" / "kubernetes" / "components" / "redis" / "redis.conf"
+    lines = [line.split(" ", 1) for line in conf.read_text().splitlines() if line and not line.startswith("#")]
+    words = [word for key, value in lines for word in (f"--{key}", *value.replace('"', "").split())]
+    server.options = (*words, "--aclfile", str(server.folder / "users.acl"), "--appendfsync", fsync)
+    url = urlsplit(secrets["dmvfn-secrets"]["DMVFN_REDIS_URL"])
+    server.user, server.password = url.username or "", url.password or ""
+    return server
+
+
+def over_tls(program: Path) -> tuple[Server, str]:
+    """A server with a TLS port and the URL of it; `fits` tells whether it was built with TLS."""
+    server = plain(program)
+    certificate, key, port = server.folder / "cert.pem", server.folder / "key.pem", free_port()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    server.options += ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    server.options += ("--tls-auth-clients", "no", "--tls-ca-cert-file", str(certificate))
+    return server, f"rediss://127.0.0.1:{port}?ssl_ca_certs={certificate}"
+
+
+def with_a_clock(program: Path) -> Server:
+    """A server whose wall clock is what `set_clock` says; its monotonic clock stays true."""
+    server = plain(program)
+    server.environment = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(server.folder / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    set_clock(server, 0)
+    return server
+
+
+def set_clock(server: Server, seconds: int) -> None:
+    """Moves the server's wall clock to so many seconds from the true one."""
+    temporary = server.folder / "clock.new"
+    temporary.write_text(f"{seconds:+d}\n")
+    temporary.replace(server.folder / "clock")
+
+
+def on_a_disk(program: Path, fsync: str) -> Server:
+    """A server that writes down what it synced, for `cut_power`."""
+    server = plain(program, fsync)
+    server.environment = {"LD_PRELOAD": str(_shim()), "FSYNC_LOG": str(server.folder / "fsync.log")}
+    return server
+
+
+def cut_power(server: Server) -> int:
+    """Kills the server and drops what it had not synced of its append-only file; the bytes dropped."""
+    server.kill()
+    log = server.folder / "fsync.log"
+    synced: dict[str, int] = {}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        path, _, size = line.rpartition(" ")
+        synced[path] = int(size)
+    dropped = 0
+    for file in (*server.folder.glob("appendonlydir/*.incr.aof"), *server.folder.glob("appendonly.aof")):
+        size, durable = file.stat().st_size, synced.get(str(file), 0)
+        if size > durable:
+            os.truncate(file, durable)
+            dropped += size - durable
+    return dropped
+
+
+def fits(server: Server) -> bool:
+    """Whether it starts and answers; what a build lacks (TLS, say) it says by ending at once."""
+    try:
+        server.start()
+    except AssertionError:
+        server.remove()
+        return False
+    server.kill()
+    return True
+
+
+def _shim() -> Path:
+    """Builds fsynced.c once for this machine's user; CalledProcessError without a C compiler."""
+    library = Path(tempfile.gettempdir()) / f"fsynced-{os.getuid()}.so"
+    source = Path(__file__).with_name("fsynced.c")
+    if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
+        building = library.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", building, source, "-ldl"], check=True)
+        building.replace(library)
+    return library
