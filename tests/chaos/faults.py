@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.chaos import places
-from tests.chaos.processes import BREAKER, GLUTTON, POISON, Mark
+from tests.chaos.processes import BREAKER, GLUTTON, POISON, Mark, picture
 from tests.chaos.stage import LEASE_S, Stage
 from tests.jobs.servers import Server
 
@@ -98,6 +98,7 @@ class GuiltyJob(Fault):
 
     share = 3
     lasts_s = 0.5
+    settings: ClassVar[dict[str, Any]] = {"max_deliveries": 3}
     mark: ClassVar[Mark]
 
     async def inject(self, stage: Stage) -> None:
@@ -158,8 +159,6 @@ class ColdSize(Fault):
     calls: ClassVar[int] = 6
 
     async def inject(self, stage: Stage) -> None:
-        from tests.chaos.processes import picture
-
         stage.fleet.order(f"cold {self.cold_s}", of_all=True)
         height = 64 + 16 * self.injected
         pair = picture(2_500_000 + self.injected, 2, height, 112)

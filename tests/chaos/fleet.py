@@ -31,7 +31,9 @@ class Fleet:
         self._stopped: dict[int, float] = {}
 
     def _worker(self) -> BaseProcess:
-        process = self._context.Process(target=processes.worker_main, args=(self._settings, str(self._orders)), daemon=True)
+        process = self._context.Process(
+            target=processes.worker_main, args=(self._settings, str(self._orders)), daemon=True
+        )
         process.start()
         return process
 

@@ -15,12 +15,15 @@ from typing import Any
 
 import redis
 
+from service.jobs.front import FRONT_MS
 from service.jobs.keys import GROUP, Keys
 
 #: Keys of items that nothing may leave behind once all is done: streams, uploads, attempts, dead letters, buckets.
 PASSING = ("s:", "p:", "a:", "dead", "buckets")
 #: Seconds within which an upload that was cut off expires, and more.
 LEFTOVER_S = 15.0
+#: A front end gives a sign of life every second; on a busy machine a little later, milliseconds.
+BEAT_MS = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class History:
             if letter and not letter.guilty:
                 verdict.notes.append(f"job {letter.number} is a dead letter")
         return verdict
+
+    async def beating(self) -> int:
+        """How many front ends gave a sign of life within the last seconds: without it, their calls are dropped."""
+        names = [name async for name in self.redis.scan_iter(match=f"{self.keys.front('*')}", count=1000)]
+        return sum([await self.redis.pttl(name) > FRONT_MS - BEAT_MS for name in names])
 
     async def leftovers(self, verdict: Verdict) -> None:
         """Adds what is left of items to `verdict`; to be called when dead letters have been purged."""

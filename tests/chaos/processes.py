@@ -105,6 +105,8 @@ def worker_main(settings: Settings, orders: str = "") -> None:
     """A worker's life; exits 0 after SIGTERM, 3 with a lost device. `orders`: folder of the files of HarmedDevice."""
     _quiet()
     torch.set_num_threads(1)
+    # Until it has begun to work, there is nothing to hand back.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     harmed = HarmedDevice(Path(orders) / str(os.getpid()))
 
     def device() -> Rigged:
@@ -116,7 +118,10 @@ def worker_main(settings: Settings, orders: str = "") -> None:
     async def live() -> bool:
         metrics = Metrics(CollectorRegistry())
         engine = Batcher(device, settings, metrics)
-        await engine.start()
+        try:
+            await engine.start()
+        except RuntimeError:  # ordered while it started
+            return False
         worker = Worker(settings, engine, metrics)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         sound = await worker.run()

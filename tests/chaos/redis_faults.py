@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +16,7 @@ from service.core.codec import ImageFormat, encode
 from tests.chaos import places
 from tests.chaos.faults import Fault
 from tests.chaos.processes import picture
-from tests.chaos.stage import LARGE_FROM, Stage, shape_of
+from tests.chaos.stage import LARGE, LARGE_FROM, Stage, shape_of
 from tests.jobs.servers import Server
 
 
@@ -89,8 +88,9 @@ class FullOfResults(Fault):
 
     name = "results fill Redis"
     share = 2
-    room: ClassVar[int] = 1_500_000  #: bytes
-    most: ClassVar[int] = 60  #: jobs, should they not fill it
+    room: ClassVar[int] = 1_000_000  #: bytes
+    most: ClassVar[int] = 300  #: jobs that must suffice
+    refusals: ClassVar[int] = 4  #: in a row, a moment apart: what waited has become results meanwhile
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,13 +101,21 @@ class FullOfResults(Fault):
             used = (await stage.redis.info("memory"))["used_memory"]
             await stage.redis.config_set("maxmemory", used + self.room)
         first = LARGE_FROM + 1000 * self.injected
+        refused = 0
         for number in range(first, first + self.most):
             files = [("frames", encode(frame, ImageFormat.PNG)) for frame in picture(number, *shape_of(number))]
             answer = await stage.front().post("/v1/jobs", files=files)
-            if answer.status_code != 202:
+            if answer.status_code == 202:
+                refused = 0
+                self._jobs.append((answer.json()["id"], number))
+                await asyncio.sleep(0.02)
+                continue
+            refused += 1
+            if refused == self.refusals:
+                self.note = f"{len(self._jobs)} jobs filled {self.room} bytes"
                 return
-            self._jobs.append((answer.json()["id"], number))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.4)
+        stage.refused.append(f"{self.most} jobs did not fill Redis: nothing was tried")
 
     async def heal(self, stage: Stage) -> None:
         """Fetches, compares and deletes, as an orderly caller does; the limit stays."""
@@ -121,13 +129,13 @@ class FullOfResults(Fault):
         self._jobs.clear()
         await asyncio.sleep(0.5)
         for number in range(4):
-            answer = await stage.call(2_600_000 + 4 * number, 10.0)
+            answer = await stage.call(0, 10.0, pair=picture(LARGE_FROM - 4 + number, 2, *LARGE))
             if answer is None or answer.status_code != 200:
                 stage.refused.append(f"after all results were deleted: {answer.text if answer else 'no answer'}")
 
 
 class NarrowLink(Fault):
-    """A burst whose frames take longer to send than a connection may be silent. Redis is well: every call is answered."""
+    """A burst whose frames take longer to send than a connection may be silent. Redis is well: all are answered."""
 
     name = "burst through a narrow link"
     lasts_s = 0.0
@@ -142,13 +150,13 @@ class NarrowLink(Fault):
         frames = [picture(2_700_000 + k, *shape_of(0)) for k in range(self.burst)]
         size = sum(len(encode(frame, ImageFormat.PNG)) for pair in frames for frame in pair)
         stage.link.bandwidth = size / self.upload_s
-        calls = [stage.call(0, 40.0, pair=pair) for pair in frames]
-        outcomes = Counter(answer.text if answer is not None and answer.status_code != 200 else answer is not None
-                           for answer in await asyncio.gather(*calls))  # fmt: skip
+        answers = await asyncio.gather(*(stage.call(0, 40.0, pair=pair) for pair in frames))
         stage.link.bandwidth = 0
-        answered = outcomes.pop(True, 0)
-        self.note = f"{answered} of {self.burst} calls of the burst answered"
-        stage.refused += [f"{n} calls of the burst: {why or 'no answer'}" for why, n in outcomes.items() for _ in range(n)]
+        failed = [a for a in answers if a is None or a.status_code != 200]
+        self.note = f"{self.burst - len(failed)} of {self.burst} calls of the burst answered"
+        stage.refused += [
+            f"a call of the burst: {a.json().get('reason', a.text) if a else 'no answer'}" for a in failed
+        ]
 
 
 class PowerCut(Fault):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -96,17 +97,29 @@ class TwoReleases(Fault):
         self._client = stage.client(socket)
         if not await stage.ready(self._client, 60):
             stage.refused.append("the front end of the release before is not ready beside today's")
+        if not await self._works(stage, 60):
+            stage.refused.append("the worker of the release before does not work beside today's")
         await self._announce_the_next(stage)
         stage.clients.append(self._client)
         await asyncio.to_thread(stage.fleet.kill_worker)
 
     async def heal(self, stage: Stage) -> None:
-        assert self._release and self._client
+        assert self._release is not None
+        assert self._client is not None
         stage.clients.remove(self._client)
         await self._client.aclose()
         statuses = await asyncio.to_thread(self._release.stop)
         self._release.close()
         self.note = f"{self.before}'s worker and front end left with {statuses}"
+
+    async def _works(self, stage: Stage, seconds: float) -> bool:
+        """Whether one worker more than the fleet's is alive within so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if await stage.redis.zcard(stage.history.keys.workers) > self.workers:
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     async def _announce_the_next(self, stage: Stage) -> None:
         """What a live worker says of itself, with fields that this release does not know, under another name."""

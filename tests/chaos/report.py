@@ -10,6 +10,7 @@ from tests.chaos.round import Outcome
 HEAD = ("fault", "count", "jobs", "lost", "double", "wrong", "silent", "refused", "left")
 #: Notes shown of one round; the rest is counted.
 SHOWN = 6
+WIDTH = 220
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -42,12 +43,12 @@ def details(outcomes: Sequence[Outcome]) -> str:
             continue
         if o.verdict.unsynced:
             lines.append(
-                f"note     {where}: {o.verdict.unsynced} of {o.verdict.jobs} jobs were not synced when the power was cut, "
+                f"note     {where}: {o.verdict.unsynced} of {o.verdict.jobs} jobs were not yet synced at a power cut, "
                 f"the oldest {o.verdict.oldest_s:.1f} s old"
             )
         if o.note:
             lines.append(f"note     {where}: {o.note}")
-        wrong = Counter(o.refused + o.verdict.notes)
+        wrong = Counter(line[:WIDTH] for line in o.refused + o.verdict.notes)
         lines += [f"WRONG    {where}: {n} x {why}" for why, n in list(wrong.items())[:SHOWN]]
         if len(wrong) > SHOWN:
             lines.append(f"WRONG    {where}: and {len(wrong) - SHOWN} more")

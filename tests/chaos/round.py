@@ -44,7 +44,9 @@ class Outcome:
         return self.verdict.sound and not self.silent and not self.refused
 
 
-async def play(fault: Fault, server: str, program: Path, jobs: int, faults: int, seed: int, patience_s: float) -> Outcome:
+async def play(
+    fault: Fault, server: str, program: Path, jobs: int, faults: int, seed: int, patience_s: float
+) -> Outcome:
     """Plays one round on its own server and fleet; `patience_s`: how long jobs may take to end afterwards."""
     outcome = Outcome(fault.name, server)
     began = time.monotonic()
@@ -120,12 +122,16 @@ async def _count(outcome: Outcome, stage: Stage, patience_s: float) -> None:
             continue
         for number in range(PROBES):
             answer = await stage.call(CALLS_FROM + 4 * (10**5 + number), 5.0, client)
-            if answer is None or answer.status_code == 504 and "unmeetable" not in answer.text:
+            if answer is None or (answer.status_code == 504 and "unmeetable" not in answer.text):
                 outcome.silent += 1
                 outcome.verdict.notes.append(f"a front end answers {answer.text if answer else 'nothing'}")
                 break
             if answer.status_code != 200:
                 outcome.refused.append(f"an idle fleet: {answer.text}")
+    beating = await _beating(stage)
+    if beating < len(stage.clients):
+        outcome.silent += len(stage.clients) - beating
+        outcome.verdict.notes.append(f"{beating} of {len(stage.clients)} front ends give a sign of life")
     silence = outcome.verdict.notes
     outcome.verdict = await stage.history.check(unfinished)
     outcome.verdict.notes += silence
@@ -134,4 +140,13 @@ async def _count(outcome: Outcome, stage: Stage, patience_s: float) -> None:
     await asyncio.to_thread(cli.main, ["purge", "--all", "--quiet"], stage.settings)
     await stage.history.leftovers(outcome.verdict)
     statuses = await asyncio.to_thread(stage.fleet.drain)
-    outcome.verdict.notes += [f"a drained worker exited with {status}" for status in statuses if status != 0]
+    # 3: its device was lost, as ordered.
+    outcome.verdict.notes += [f"a drained worker exited with {status}" for status in statuses if status not in (0, 3)]
+
+
+async def _beating(stage: Stage) -> int:
+    """How many front ends give a sign of life, once all do or RECOVERY_S have passed."""
+    end = time.monotonic() + RECOVERY_S
+    while (beating := await stage.history.beating()) < len(stage.clients) and time.monotonic() < end:
+        await asyncio.sleep(0.2)
+    return beating

@@ -1,7 +1,7 @@
 """Chaos: real workers, front ends and Redis suffer every kind of fault while jobs come in; then all is counted.
 
-`python -m tests.chaos.run --jobs 2000 --faults 300` prints a line for each kind, and exits 1 if an accepted job was lost,
-answered twice or wrongly, if a front end stays silent, if an idle fleet refuses a call, or if anything is left behind.
+`python -m tests.chaos.run --jobs 2000 --faults 300` prints a line for each kind, and exits 1 if an accepted job was
+lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left behind.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.chaos import report
 from tests.chaos.faults import DEVICES, PROCESSES, Fault
@@ -33,13 +33,19 @@ def plan(kinds: Sequence[type[Fault]], servers: int, jobs: int, faults: int) -> 
 
 
 async def rounds(
-    kinds: Sequence[type[Fault]], servers: Sequence[str], *, jobs: int, faults: int, seed: int, parallel: int,
+    pairs: Sequence[tuple[type[Fault], str]],
+    numbers: Mapping[type[Fault], tuple[int, int]],
+    *,
+    seed: int,
+    parallel: int,
     patience_s: float,
-) -> list[Outcome]:  # fmt: skip
-    """Plays a round of each kind on each server, `parallel` at a time; a line as each ends."""
+) -> list[Outcome]:
+    """Plays a round of each kind and server of `pairs`, `parallel` at a time; `numbers`: jobs and faults of each kind.
+
+    A line is printed as each ends. `patience_s`: how long jobs may take to end afterwards.
+    """
     gate = asyncio.Semaphore(parallel)
     programs = binaries()
-    numbers = plan(kinds, len(servers), jobs, faults)
     began = time.monotonic()
 
     async def one(kind: type[Fault], server: str, chance: int) -> Outcome:
@@ -53,7 +59,7 @@ async def rounds(
         return outcome
 
     chance = random.Random(seed)
-    return await asyncio.gather(*(one(kind, server, chance.getrandbits(32)) for server in servers for kind in kinds))
+    return await asyncio.gather(*(one(kind, server, chance.getrandbits(32)) for kind, server in pairs))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,10 +81,13 @@ def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     outcomes = asyncio.run(
         rounds(
-            kinds, servers, jobs=options.jobs, faults=options.faults, seed=options.seed, parallel=options.parallel,
+            [(kind, server) for server in servers for kind in kinds],
+            plan(kinds, len(servers), options.jobs, options.faults),
+            seed=options.seed,
+            parallel=options.parallel,
             patience_s=options.patience,
         )
-    )  # fmt: skip
+    )
     print(report.table(outcomes))
     print(report.details(outcomes))
     print(f"took {time.monotonic() - began:.0f} s, seed {options.seed}, {', '.join(servers)}")
