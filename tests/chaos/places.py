@@ -10,13 +10,25 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
+
 from tests.e2e.process import ROOT, free_port
-from tests.jobs.servers import Server
+from tests.jobs.servers import NEVER, Server
 
 #: Debian's place for it, in `faketime`'s own folder.
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-#: Fails where the server was built without TLS or cannot be preloaded.
-UNFIT = "the server cannot be started so"
+
+
+class Guarded(Server):
+    """A server on which only the service's user may look."""
+
+    def __init__(self, program: Path, *options: str) -> None:
+        super().__init__(program, *options)
+        self.user, self.password = "", ""
+
+    def client(self) -> redis.Redis:
+        """As that user."""
+        return redis.Redis(unix_socket_path=str(self.socket), username=self.user, password=self.password, retry=NEVER)
 
 
 def plain(program: Path, fsync: str = "always") -> Server:
@@ -24,7 +36,7 @@ def plain(program: Path, fsync: str = "always") -> Server:
     return Server(program, "--appendonly", "yes", "--appendfsync", fsync)
 
 
-def deployed(program: Path, fsync: str = "always") -> Server:
+def deployed(program: Path, fsync: str = "always") -> Guarded:
     """A server with the configuration, the ACL and the passwords that scripts/deploy-secrets and the manifests give."""
     manifests = runpy.run_path(str(ROOT / "scripts" / "deploy-secrets"))["manifests"]("dmvfn", "redis", [])
     secrets = {item["metadata"]["name"]: item["stringData"] for item in manifests}
@@ -34,14 +46,16 @@ def deployed(program: Path, fsync: str = "always") -> Server:
     assert version, f"{program} tells no version"
     if (int(version[1]), int(version[2])) < (7, 2):
         acl = acl.replace(" +client|setinfo", "")
-    server = plain(program)
+    server = Guarded(program)
     (server.folder / "users.acl").write_text(acl)
     conf = ROOT / "deploy" / "kubernetes" / "components" / "redis" / "redis.conf"
     lines = [line.split(" ", 1) for line in conf.read_text().splitlines() if line and not line.startswith("#")]
     words = [word for key, value in lines for word in (f"--{key}", *value.replace('"', "").split())]
     server.options = (*words, "--aclfile", str(server.folder / "users.acl"), "--appendfsync", fsync)
-    url = urlsplit(secrets["dmvfn-secrets"]["DMVFN_REDIS_URL"])
-    server.user, server.password = url.username or "", url.password or ""
+    service = secrets["dmvfn-secrets"]
+    url = urlsplit(service["DMVFN_REDIS_URL"])
+    server.user = service.get("DMVFN_REDIS_USERNAME") or url.username
+    server.password = service.get("DMVFN_REDIS_PASSWORD") or url.password
     return server
 
 
@@ -63,15 +77,25 @@ def over_tls(program: Path) -> tuple[Server, str]:
 def with_a_clock(program: Path) -> Server:
     """A server whose wall clock is what `set_clock` says; its monotonic clock stays true."""
     server = plain(program)
-    server.environment = {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(server.folder / "clock"),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+    preload(
+        server,
+        LD_PRELOAD=FAKETIME,
+        FAKETIME_TIMESTAMP_FILE=server.folder / "clock",
+        FAKETIME_NO_CACHE=1,
+        FAKETIME_DONT_FAKE_MONOTONIC=1,
+        DONT_FAKE_MONOTONIC=1,
+    )
     set_clock(server, 0)
     return server
+
+
+def preload(server: Server, **environment: object) -> None:
+    """Lets the server start with these variables, and nothing else with them."""
+    wrapper = server.folder / "server"
+    exports = "".join(f"export {name}='{value}'\n" for name, value in environment.items())
+    wrapper.write_text(f"""#!/bin/sh\n{exports}exec '{server.program}' "$@"\n""")
+    wrapper.chmod(0o700)
+    server.program = wrapper
 
 
 def set_clock(server: Server, seconds: int) -> None:
@@ -84,7 +108,7 @@ def set_clock(server: Server, seconds: int) -> None:
 def on_a_disk(program: Path, fsync: str) -> Server:
     """A server that writes down what it synced, for `cut_power`."""
     server = plain(program, fsync)
-    server.environment = {"LD_PRELOAD": str(_shim()), "FSYNC_LOG": str(server.folder / "fsync.log")}
+    preload(server, LD_PRELOAD=_shim(), FSYNC_LOG=server.folder / "fsync.log")
     return server
 
 

@@ -73,8 +73,8 @@ class Stage:
         )
         self.redis: Any = redis.asyncio.Redis(
             unix_socket_path=str(server.socket),
-            username=server.user or None,
-            password=server.password or None,
+            username=getattr(server, "user", None),
+            password=getattr(server, "password", None),
             socket_timeout=10,
         )
         self._device = predictor()

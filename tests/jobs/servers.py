@@ -56,8 +56,6 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.program = program
         self.options = options
-        self.environment: dict[str, str] = {}  #: beside this process' own
-        self.user, self.password = "", ""  #: of `client`, where the default user may do nothing
         self.socket = self.folder / "s"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -70,10 +68,7 @@ class Server:
         """Returns when it answers and has loaded what it kept."""
         base = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--dir", str(self.folder)]
         self.process = subprocess.Popen(
-            [str(self.program), *base, *self.options],
-            env={**os.environ, **self.environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            [str(self.program), *base, *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 20
         client = self.client()
@@ -108,12 +103,7 @@ class Server:
 
     def client(self) -> redis.Redis:
         """For looking at it. Fails at once: redis-py's own tries would sleep for seconds while a server starts."""
-        return redis.Redis(
-            unix_socket_path=str(self.socket),
-            username=self.user or None,
-            password=self.password or None,
-            retry=NEVER,
-        )
+        return redis.Redis(unix_socket_path=str(self.socket), retry=NEVER)
 
     def remove(self) -> None:
         """Ends it and its folder."""
