@@ -98,6 +98,16 @@ def preload(server: Server, **environment: object) -> None:
     server.program = wrapper
 
 
+def bears_faketime(program: Path) -> bool:
+    """Whether the program starts with libfaketime preloaded."""
+    environment = {**os.environ, "LD_PRELOAD": str(FAKETIME), "FAKETIME": "+0"}
+    try:
+        subprocess.run([program, "--version"], env=environment, capture_output=True, check=True, timeout=8)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return False
+    return True
+
+
 def set_clock(server: Server, seconds: int) -> None:
     """Moves the server's wall clock to so many seconds from the true one."""
     temporary = server.folder / "clock.new"

@@ -35,6 +35,8 @@ LEASE_S = 0.8
 RAW = {"Accept": "application/octet-stream"}
 #: Seconds after which a submission that is always refused gives up.
 SUBMIT_S = 40.0
+#: Seconds in which a fleet is ready: in a fresh checkout numba compiles first.
+START_S = 240.0
 
 
 def shape_of(number: int) -> tuple[int, int, int]:
@@ -92,7 +94,7 @@ class Stage:
         self.fleet = await asyncio.to_thread(Fleet, self.settings, self.server.folder, workers, fronts, self.rng)
         self.clients = [self.client(socket) for socket in self.fleet.sockets]
         for client in self.clients:
-            assert await self.ready(client, 90), "the fleet did not start"
+            assert await self.ready(client, START_S), "the fleet did not start"
         self._watcher = asyncio.create_task(self.history.watch())
 
     async def close(self) -> None:
