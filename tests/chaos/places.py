@@ -132,10 +132,10 @@ def cut_power(server: Server) -> int:
         synced[path] = int(size)
     dropped = 0
     for file in (*server.folder.glob("appendonlydir/*.incr.aof"), *server.folder.glob("appendonly.aof")):
-        size, durable = file.stat().st_size, synced.get(str(file), 0)
-        if size > durable:
+        length, durable = file.stat().st_size, synced.get(str(file), 0)
+        if length > durable:
             os.truncate(file, durable)
-            dropped += size - durable
+            dropped += length - durable
     return dropped
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import httpx
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from service.settings import PREFIX, Settings
 from tests.chaos.faults import Fault
