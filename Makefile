@@ -47,8 +47,8 @@ bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
-chaos: install-dev  ## kill, stop and starve workers, front ends and Redis while 1,000 jobs and more come in
-	@$(PY) -m tests.chaos.run --jobs 1000 --seconds 90
+chaos: install-dev  ## 300 faults of 21 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
+	@$(PY) -m tests.chaos.run $(ARGS)
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
 	@$(PY) -m tests.soak $(ARGS)
 fuzz: install-dev   ## a million hostile inputs at every parser of the door

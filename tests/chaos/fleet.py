@@ -19,18 +19,21 @@ class Fleet:
 
     def __init__(self, settings: Settings, folder: Path, workers: int, fronts: int, rng: random.Random) -> None:
         self._settings = settings
+        self._orders = folder / "orders"
+        self._orders.mkdir()
         self._rng = rng
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.chaos.processes"])
         self.sockets = [str(folder / f"f{k}") for k in range(fronts)]
         self.fronts = [self._front(socket) for socket in self.sockets]
         self.workers = [self._worker() for _ in range(workers)]
-        self.killed = {"worker": 0, "front end": 0}
-        self.died = 0  #: workers that poison killed
+        self.exits: list[int | None] = []  #: of workers that ended by themselves
         self._stopped: dict[int, float] = {}
 
     def _worker(self) -> BaseProcess:
-        process = self._context.Process(target=processes.worker_main, args=(self._settings,), daemon=True)
+        process = self._context.Process(
+            target=processes.worker_main, args=(self._settings, str(self._orders)), daemon=True
+        )
         process.start()
         return process
 
@@ -44,14 +47,12 @@ class Fleet:
         """SIGKILL to one that runs."""
         k = self._rng.randrange(len(self.workers))
         self._kill(self.workers[k])
-        self.killed["worker"] += 1
         self.workers[k] = self._worker()
 
     def kill_front(self) -> None:
         """SIGKILL to one."""
         k = self._rng.randrange(len(self.fronts))
         self._kill(self.fronts[k])
-        self.killed["front end"] += 1
         self.fronts[k] = self._front(self.sockets[k])
 
     def stop_worker(self, seconds: float) -> bool:
@@ -65,8 +66,15 @@ class Fleet:
         self._stopped[process.pid] = time.monotonic() + seconds
         return True
 
+    def order(self, what: str, *, of_all: bool = False) -> None:
+        """Tells the device of one worker, or of all, what to do from now on: see `processes.HarmedDevice`."""
+        for worker in self.workers if of_all else [self._rng.choice(self.workers)]:
+            temporary = self._orders / "next"
+            temporary.write_text(what)
+            temporary.replace(self._orders / str(worker.pid))
+
     def tend(self) -> None:
-        """Wakes the stopped whose time is over, replaces those that poison killed."""
+        """Wakes the stopped whose time is over, replaces those that ended."""
         for pid, until in list(self._stopped.items()):
             if time.monotonic() >= until:
                 del self._stopped[pid]
@@ -74,7 +82,7 @@ class Fleet:
                     os.kill(pid, signal.SIGCONT)
         for k, worker in enumerate(self.workers):
             if not worker.is_alive():
-                self.died += 1
+                self.exits.append(worker.exitcode)
                 self.workers[k] = self._worker()
 
     def wake_all(self) -> None:
