@@ -16,6 +16,8 @@ from torch import Tensor, nn
 DIFFERENCE_GAIN, FLOW_RANGE = 4.0, 8.0
 #: Largest amount of the difference between the first candidate and its softened copy that is added or taken away.
 MOST_DETAIL = 1.0
+#: Logit of a candidate that is absent.
+ABSENT = -1e4
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -29,8 +31,10 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no head can be: ValueError."""
-        if len(self.candidates) < 2 or len(set(self.candidates)) != len(self.candidates) or min(self.widths) < 1:
-            raise ValueError(f"at least two unlike candidates and positive widths expected, not {self}")
+        if len(set(self.candidates)) != len(self.candidates) or min(self.widths) < 1:
+            raise ValueError(f"candidates that differ and positive widths expected, not {self}")
+        if self.candidates[:1] != ("projected",) or "soft" not in self.candidates:
+            raise ValueError(f"the first candidate must be projected, and soft among the others, not {self}")
 
 
 class Mixture(NamedTuple):
@@ -58,12 +62,15 @@ class MixingHead(nn.Module):
             self.leave.bias.zero_()  # type: ignore[union-attr]  # there is one
             self.leave.bias[0] = 1.0  # type: ignore[index]
 
-    def features(self, candidates: Tensor, flow: Tensor) -> Tensor:
+    def features(self, candidates: Tensor, flow: Tensor, present: Tensor | None = None) -> Tensor:
         """candidates BxKx3xHxW in 0..1 and flow Bx2xHxW in pixels -> what the first layer sees, Bx(K+4)xHxW."""
         luma = candidates.new_tensor(_LUMA).view(1, 1, 3, 1, 1)
         levels = (candidates * luma).sum(2)
         first = candidates[:, 0] - 0.5
-        return torch.cat((first, (levels[:, 1:] - levels[:, :1]) * DIFFERENCE_GAIN, flow / FLOW_RANGE), 1)
+        differences = (levels[:, 1:] - levels[:, :1]) * DIFFERENCE_GAIN
+        if present is not None:
+            differences = differences * present[:, 1:, None, None]
+        return torch.cat((first, differences, flow / FLOW_RANGE), 1)
 
     def logits(self, features: Tensor) -> Tensor:
         """Bx(K+4)xHxW, sides multiples of 8 -> Bx(K+1)xH/2xW/2: one logit a candidate, and the detail."""
@@ -80,12 +87,10 @@ class MixingHead(nn.Module):
 
         Sides must be multiples of 8. A candidate that is absent is treated as equal to the first and weighs nothing.
         """
-        if present is not None:
-            candidates = torch.where(present[:, :, None, None, None], candidates, candidates[:, :1])
-        out = self.logits(self.features(candidates, flow))
+        out = self.logits(self.features(candidates, flow, present))
         logits, detail = out[:, :-1], out[:, -1:]
         if present is not None:
-            logits = logits.masked_fill(~present[:, :, None, None], -1e4)
+            logits = logits.masked_fill(~present[:, :, None, None], ABSENT)
         weights = logits.softmax(1)
         frame = (candidates * _enlarged(weights)[:, :, None]).sum(1)
         soft = self.config.candidates.index("soft")

@@ -11,7 +11,8 @@ import numpy as np
 from model.motion.field import Floats, MotionField, Pixels, check, grey, project, sample, steady
 
 Preset = Literal["ultrafast", "fast", "medium"]
-_PRESETS = {
+#: OpenCV's number of each preset, quickest first.
+PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
@@ -61,7 +62,7 @@ def dis(here: Pixels, there: Pixels, preset: Preset) -> Floats:
     if min(here.shape) < SHORTEST_SIDE:
         return np.zeros((*here.shape, 2), np.float32)
     # A new one each time: it keeps its working memory, which two threads must not share. The package's stubs lack it.
-    estimator: Any = getattr(cv2, "DISOpticalFlow_create")(_PRESETS[preset])  # noqa: B009
+    estimator: Any = getattr(cv2, "DISOpticalFlow_create")(PRESETS[preset])  # noqa: B009
     return np.asarray(estimator.calc(here, there, None), np.float32)
 
 

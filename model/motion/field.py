@@ -67,8 +67,8 @@ def steady(older: Pixels, newer: Pixels, flow: Floats) -> MotionField:
 
 def agreement(first: Pixels, second: Pixels) -> Floats:
     """Trust HxW in 0..1 from how little two warped frames HxWx3 differ."""
-    levels = cv2.absdiff(first, second).mean(2, dtype=np.float32)
-    trust: Floats = np.exp(levels * np.float32(-1 / TRUSTED_LEVELS))
+    levels = cv2.transform(cv2.absdiff(first, second), np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
+    trust: Floats = np.exp(levels.reshape(first.shape[:2]) * np.float32(-1 / TRUSTED_LEVELS))
     return trust
 
 

@@ -57,14 +57,14 @@ class HeadLoop:
         torch.manual_seed(plan.seed)
         self._plan, self._stores, self._held_back, self._out = plan, stores, held_back, out
         self._places = [candidates.NAMES.index(name) for name in plan.candidates]
-        self._head = MixingHead(HeadConfig(plan.candidates, plan.widths))
+        self._head = MixingHead(HeadConfig(plan.candidates, plan.widths)).to(memory_format=torch.channels_last)
         self._mean = copy.deepcopy(self._head)
         self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=plan.rate, weight_decay=1e-3)
         self._best = -math.inf
         self.step = 0
         self._resume()
 
-    def run(self, seconds: float, save_every: int = 300, say: Callable[[str], None] = print) -> None:
+    def run(self, seconds: float, save_every: int = 200, say: Callable[[str], None] = print) -> None:
         """Train until the last step, or for `seconds`; every `save_every` steps score the running mean and save.
 
         The file head.safetensors holds the running mean that scored best on the sources kept back.

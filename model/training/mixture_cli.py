@@ -61,6 +61,8 @@ def read(path: Path, data: Path) -> HeadPlan:
             for folder in raw.pop("folders")
         )
         draws = tuple(Draw(**draw) for draw in raw.pop("draws"))
+        if "held_back" in raw:
+            raw["held_back"] = Draw(**raw["held_back"])
         raw |= _tuples(raw, "candidates", "widths")
         return HeadPlan(folders=folders, draws=draws, **raw)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
