@@ -37,10 +37,11 @@ def mean_of_three(network: DMVFN) -> Baseline:
     """Without learnt weights: DIS as it is, projected, and the network at half size, a third each."""
 
     def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-        frames = []
+        frames: list[Floats] = []
         for _ in range(steps):
             third = predictor.predicted(network, older, newer).astype(np.float32) / 255
-            frames.append((2 * predictor.mean(older, newer) + third) / np.float32(3))
+            mean = (2 * predictor.mean(older, newer) + third) / 3
+            frames.append(np.asarray(mean, np.float32))
             older, newer = newer, predictor.rounded(frames[-1])
         return frames
 

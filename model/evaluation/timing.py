@@ -27,9 +27,9 @@ def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], older: Frame, 
     pair = [np.asarray(cv2.resize(f, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8) for f in (older, newer)]
 
     def along(scale: float) -> None:
-        frames = [tensor(frame, torch.device("cpu")) for frame in pair]
-        routes = routing.auto(execute.probabilities(network, *frames, scale))
-        execute.predict(network, *frames, routes, scale)
+        first, second = (tensor(frame, torch.device("cpu")) for frame in pair)
+        routes = routing.auto(execute.probabilities(network, first, second, scale))
+        execute.predict(network, first, second, routes, scale)
 
     best: dict[str, float] = {}
     for _ in range(TRIES):

@@ -126,9 +126,9 @@ def weigh(
 def predicted(network: DMVFN, older: Pixels, newer: Pixels) -> Pixels:
     """Answer by the network at half size, along the route it chooses: HxWx3."""
     bgr = checkpoint.metadata(network).colour_order == "BGR"
-    pair = [_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer)]
-    routes = routing.auto(execute.probabilities(network, *pair, NETWORK_SCALE))
-    frame = execute.predict(network, *pair, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
+    first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
+    routes = routing.auto(execute.probabilities(network, first, second, NETWORK_SCALE))
+    frame = execute.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
     return rounded(frame[..., ::-1] if bgr else frame)
 
 

@@ -68,7 +68,8 @@ def load(path: str | Path = DEFAULT) -> tuple[MixingHead, HeadMetadata]:
         AttributeError,
     ) as error:
         raise CheckpointError(f"{path}: not a mixing head: {error}") from error
-    return head.to(memory_format=torch.channels_last).eval(), metadata  # twice as fast on a processor
+    head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return head.eval(), metadata  # twice as fast on a processor
 
 
 def _metadata(strings: dict[str, str]) -> HeadMetadata:

@@ -76,7 +76,7 @@ def farneback(here: Pixels, there: Pixels, shrink: int) -> Floats:
     flow = np.asarray(cv2.calcOpticalFlowFarneback(here, there, none, 0.5, 5, 15, 3, 7, 1.5, 0), np.float32)
     if shrink > 1:
         flow = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-        flow *= np.float32([width / size[0], height / size[1]])
+        flow *= np.array([width / size[0], height / size[1]], np.float32)
     return flow
 
 
@@ -85,4 +85,4 @@ def turned(onward: Floats, flow: Floats) -> Floats:
 
     `flow` says where on the older frame each pixel of the next one was seen (twice as far back).
     """
-    return np.negative(sample(onward, flow * np.float32(2)))
+    return np.asarray(-sample(onward, flow * np.float32(2)), np.float32)

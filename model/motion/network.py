@@ -32,12 +32,12 @@ class NetworkMotion:
         """Estimate as `MotionEstimator` says; ValueError for a route of the wrong length, too."""
         check(older, newer)
         bgr = checkpoint.metadata(self.network).colour_order == "BGR"
-        pair = [_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer)]
+        first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
         if self.route is None:
-            routes = routing.auto(execute.probabilities(self.network, *pair, self.scale))
+            routes = routing.auto(execute.probabilities(self.network, first, second, self.scale))
         else:
             routes = torch.tensor([self.route])
-        flow = execute.predict(self.network, *pair, routes, self.scale).flow[0]
+        flow = execute.predict(self.network, first, second, routes, self.scale).flow[0]
         to_older, to_newer = _field(flow[:2]), _field(flow[2:])
         return MotionField(to_newer, to_older, agreement(sample(older, to_older), sample(newer, to_newer)))
 

@@ -57,7 +57,8 @@ class HeadLoop:
         torch.manual_seed(plan.seed)
         self._plan, self._stores, self._held_back, self._out = plan, stores, held_back, out
         self._places = [candidates.NAMES.index(name) for name in plan.candidates]
-        self._head = MixingHead(HeadConfig(plan.candidates, plan.widths)).to(memory_format=torch.channels_last)
+        self._head = MixingHead(HeadConfig(plan.candidates, plan.widths))
+        self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = copy.deepcopy(self._head)
         self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=plan.rate, weight_decay=1e-3)
         self._best = -math.inf

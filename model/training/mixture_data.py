@@ -99,7 +99,7 @@ def build(
     frames = np.lib.format.open_memmap(out / "frames.npy", "w+", np.uint8, (count, kinds, size, size, 3))
     target = np.lib.format.open_memmap(out / "target.npy", "w+", np.uint8, (count, size, size, 3))
     flow = np.lib.format.open_memmap(out / "flow.npy", "w+", np.float16, (count, size, size, 2))
-    known, names = np.zeros(count, np.bool_), []
+    known, names = np.zeros(count, np.bool_), list[str]()
     while len(names) < count:
         which = int(rng.choice(len(folders), p=shares))
         clip = loaded[which][0][int(rng.choice(len(loaded[which][0]), p=loaded[which][1]))]
@@ -180,6 +180,6 @@ def _wanted(moved: float, rng: np.random.Generator) -> bool:
 
 def _answer(network: DMVFN, older: decode.Frames, newer: decode.Frames) -> decode.Frames:
     """Predict by the network at half size, as the mixture does."""
-    pair = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer)]
-    found = execute.predict(network, *pair, torch.tensor([ROUTE]), 0.5).frame
+    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer))
+    found = execute.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
     return np.asarray((found[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

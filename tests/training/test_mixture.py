@@ -123,7 +123,7 @@ def test_training_gains_on_what_it_sees(root: Path, tmp_path: Path) -> None:
 )
 def test_what_is_no_run_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.toml").write_text(text)
-    with pytest.raises(PlanError, match="run.toml"):
+    with pytest.raises(PlanError, match=r"run\.toml"):
         mixture_cli.read(tmp_path / "run.toml", tmp_path)
     assert entry.main(["train-head", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "error" in capsys.readouterr().out
