@@ -36,7 +36,7 @@ def build(
     """
     here, there = grey(newer), grey(older)
     carried = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
-    flow = project(carried)
+    flow = project(carried, 1)
     main = sample(newer, flow)
     frames = []
     for name in names:

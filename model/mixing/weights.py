@@ -68,8 +68,9 @@ def load(path: str | Path = DEFAULT) -> tuple[MixingHead, HeadMetadata]:
         AttributeError,
     ) as error:
         raise CheckpointError(f"{path}: not a mixing head: {error}") from error
+    # Twice as fast on a processor. The stubs lack this form.
     head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return head.eval(), metadata  # twice as fast on a processor
+    return head.eval(), metadata
 
 
 def _metadata(strings: dict[str, str]) -> HeadMetadata:

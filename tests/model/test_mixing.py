@@ -46,7 +46,7 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     rng = np.random.default_rng(1)
     frames = rng.integers(0, 256, (len(NAMES), *size, 3), np.uint8)
     flow = rng.normal(0, 5, (*size, 2)).astype(np.float32)
-    frame, shares = predictor.weigh(head, NAMES, list(frames), flow)
+    frame, shares = predictor.weigh(head, NAMES, list(frames), flow, torch.float32)
 
     bottom, right = -size[0] % 8, -size[1] % 8
     stacked = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
@@ -57,6 +57,16 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     expected = plain.frame[0, :, : size[0], : size[1]].clamp(0, 1).permute(1, 2, 0).numpy()
     assert np.abs(frame - expected).max() < 1e-4
     assert np.allclose(list(shares.values()), plain.weights.mean((0, 2, 3)).numpy(), atol=1e-4)
+
+
+def test_bfloat16_changes_an_answer_by_little() -> None:
+    older, newer, _ = _pair()
+    head = _head(NAMES[:-1])
+    stack = candidates.build(older, newer, NAMES[:-1])
+    exact, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
+    quick, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
+    assert 0 < np.abs(exact - quick).mean() < 1 / 255
+    assert predictor.fastest_kind() in (torch.float32, torch.bfloat16)
 
 
 def test_without_the_network_its_candidate_weighs_nothing_and_is_not_seen() -> None:

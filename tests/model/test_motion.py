@@ -79,6 +79,7 @@ def _error(found: MotionField, motion: NDArray[np.float64]) -> float:
 #: Estimators and the mean error in pixels that they stay below on this scene.
 ESTIMATORS: list[tuple[MotionEstimator, float]] = [
     (DenseInverseSearch("medium"), 0.15),
+    (DenseInverseSearch("lean"), 0.15),
     (DenseInverseSearch("fast"), 0.2),
     (DenseInverseSearch("ultrafast"), 0.3),
     (DenseInverseSearch("medium", rounds=0), 0.15),
