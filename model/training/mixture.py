@@ -48,6 +48,10 @@ class HeadPlan:
     #: How often a candidate that need not be there is left out.
     absent: float = 0.1
     seed: int = 0
+    #: Squared error below which a sample hardly counts (`losses.log_mse`).
+    floor: float = 1e-4
+    #: A head's file to start from, of the same candidates and widths, relative to the data; empty: a fresh one.
+    init: str = ""
 
 
 class HeadLoop:
@@ -59,6 +63,8 @@ class HeadLoop:
         self._places = [candidates.NAMES.index(name) for name in plan.candidates]
         self._head = MixingHead(HeadConfig(plan.candidates, plan.widths))
         self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if plan.init:
+            self._head.load_state_dict(weights.load(plan.init)[0].state_dict())
         self._mean = copy.deepcopy(self._head)
         self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=plan.rate, weight_decay=1e-3)
         self._best = -math.inf
@@ -89,7 +95,7 @@ class HeadLoop:
         frames, target, flow, network = store.batch(rows)
         frames, target, flow = _augmented(frames[:, self._places], target, flow, rng)
         mixed = self._head(frames, flow, self._present(network, plan.absent)).frame
-        loss = log_mse(mixed, target)
+        loss = log_mse(mixed, target, plan.floor)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._head.parameters(), 1.0)

@@ -63,6 +63,8 @@ def read(path: Path, data: Path) -> HeadPlan:
         draws = tuple(Draw(**draw) for draw in raw.pop("draws"))
         if "held_back" in raw:
             raw["held_back"] = Draw(**raw["held_back"])
+        if raw.get("init"):
+            raw["init"] = str(data / raw["init"])
         raw |= _tuples(raw, "candidates", "widths")
         return HeadPlan(folders=folders, draws=draws, **raw)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:

@@ -130,7 +130,7 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_the_shipped_runs_can_be_read() -> None:
-    for name in ("head", "head-live"):
+    for name in ("head", "head-cool", "head-live"):
         plan = mixture_cli.read(mixture_cli.RUNS / f"{name}.toml", Path("data"))
         assert plan.folders[0] == Folder("data/train", 0.5, False, plan.folders[0].held_back, plan.folders[0].rarely)
         assert plan.draws[0].size == Draw(1, 1).size
