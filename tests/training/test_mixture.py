@@ -134,3 +134,12 @@ def test_the_shipped_runs_can_be_read() -> None:
         plan = mixture_cli.read(mixture_cli.RUNS / f"{name}.toml", Path("data"))
         assert plan.folders[0] == Folder("data/train", 0.5, False, plan.folders[0].held_back, plan.folders[0].rarely)
         assert plan.draws[0].size == Draw(1, 1).size
+
+
+def test_a_run_can_go_on_from_another_head(root: Path, tmp_path: Path) -> None:
+    drawn, held_back = _stores(root)
+    plan = dataclasses.replace(_plan(root), name="on", init=str(root / "out" / "head.safetensors"))
+    (tmp_path / "on").mkdir()
+    begun = HeadLoop(plan, [drawn], held_back, tmp_path / "on").scores()
+    _, about = weights.load(root / "out" / "head.safetensors")
+    assert begun["psnr"] == pytest.approx(about.scores["psnr"], abs=1e-3)
