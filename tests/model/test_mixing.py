@@ -150,3 +150,26 @@ def test_files_that_are_absent_or_damaged_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"\x05nothing")
     with pytest.raises(CheckpointError):
         weights.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 70), (16, 16), (33, 15)])
+def test_the_shipped_heads_answer_frames_of_any_size(size: tuple[int, int]) -> None:
+    frame = np.full((*size, 3), 90, np.uint8)
+    for path in (weights.DEFAULT, weights.LIVE):
+        head, about = weights.load(path)
+        answer = predictor.mix(frame, frame, None, head, about)
+        assert answer.frame.shape == (*size, 3)
+        assert np.allclose(answer.frame, 90 / 255, atol=1e-3)
+        assert sum(answer.report.shares.values()) == pytest.approx(1, abs=1e-3)
+        assert answer.report.macs > 0
+
+
+def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> None:
+    rng = np.random.default_rng(0)
+    older, newer, target = ((f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0))
+    for path in (weights.DEFAULT, weights.LIVE):
+        head, about = weights.load(path)
+        answer = predictor.mix(older, newer, None, head, about).frame
+        warps = candidates.build(older, newer, ("projected", "carried"), preset=about.preset).frames
+        errors = [np.square(frame - target / 255.0).mean() for frame in (answer, *(warp / 255.0 for warp in warps))]
+        assert errors[0] < 0.95 * min(errors[1:])
