@@ -25,7 +25,7 @@ RUN /opt/dmvfn/bin/pip install --quiet -r requirements/service.txt
 ARG TRAINING=1
 COPY requirements/dev.txt requirements/
 RUN [ "$TRAINING" != 1 ] \
-    || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt av opencv-python-headless matplotlib
+    || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt av matplotlib
 # Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
@@ -36,7 +36,8 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
     # Some packages carry sources for newer Pythons, which cannot be compiled here; nothing imports those.
     && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
 # The network's loops, compiled for the processor that builds; another kind compiles its own at its first start.
-RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c "import model.kernels_frames, model.kernels_winograd"
+RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c \
+    "import model.kernels_frames, model.kernels_winograd, model.mixing.kernels_mixing"
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 #: `flops` must not need a video library.
 VERBS = {
     "train": ("model.training.cli", "train the network by a run file, or continue a run"),
+    "train-head": ("model.training.mixture_cli", "train a mixing head by a run file, or continue a run"),
     "evaluate": ("model.evaluation.cli", "score weights and baselines on clips or a benchmark, and write a report"),
     "convert": ("model.convert_cli", "rewrite a checkpoint as safetensors with metadata"),
     "flops": ("model.flops_cli", "multiply-adds of a route at a frame size"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from model.motion import classical
+from model.motion.field import grey, project, sample
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -20,18 +22,45 @@ def repeat(older: Frame, newer: Frame, steps: int) -> list[Floats]:
     return [np.asarray(newer / 255.0, np.float32)] * steps
 
 
-def dis(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """Extrapolation along OpenCV's DIS flow (preset medium)."""
-    # The package's stubs lack it.
-    estimator: Any = getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # noqa: B009
-    return extrapolate(newer, estimator.calc(_grey(newer), _grey(older), None), steps)
+def along(preset: classical.Preset, projected: bool) -> Baseline:
+    """Extrapolation along OpenCV's DIS flow, as it is found on the newer frame or put on the next frame's grid."""
+
+    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+        flow = classical.dis(grey(newer), grey(older), preset)
+        return _projected(newer, flow, steps) if projected else extrapolate(newer, flow, steps)
+
+    return predict
 
 
 def farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
     """Extrapolation along OpenCV's Farneback flow (five levels, window 15)."""
-    none: Any = None
-    flow = cv2.calcOpticalFlowFarneback(_grey(newer), _grey(older), none, 0.5, 5, 15, 3, 7, 1.5, 0)
-    return extrapolate(newer, np.asarray(flow, np.float32), steps)
+    return extrapolate(newer, classical.farneback(grey(newer), grey(older), 1), steps)
+
+
+def dis_mean(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+    """The mean of DIS medium as it is and projected: the best that fits in ten lines around OpenCV."""
+    flow = classical.dis(grey(newer), grey(older), "medium")
+    return _mean(extrapolate(newer, flow, steps), _projected(newer, flow, steps))
+
+
+def dis_and_farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+    """The mean of DIS medium, projected, and Farneback."""
+    return _mean(along("medium", True)(older, newer, steps), farneback(older, newer, steps))
+
+
+def _projected(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
+    """As `extrapolate`, the flow put on each next frame's grid before it is followed."""
+    image: Floats = np.asarray(newer / 255.0, np.float32)
+    total, frames = np.zeros_like(flow), []
+    for _ in range(steps):
+        flow = project(flow)
+        total = flow + sample(total, flow)
+        frames.append(np.asarray(sample(image, total), np.float32))
+    return frames
+
+
+def _mean(first: list[Floats], second: list[Floats]) -> list[Floats]:
+    return [(a + b) * np.float32(0.5) for a, b in zip(first, second, strict=True)]
 
 
 def extrapolate(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
@@ -58,8 +87,15 @@ def _at(values: Floats, x: Floats, y: Floats) -> Floats:
     return np.asarray(found, np.float32)
 
 
-def _grey(frame: Frame) -> NDArray[Any]:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-
-
-BASELINES: dict[str, Baseline] = {"repeat": repeat, "dis": dis, "farneback": farneback}
+BASELINES: dict[str, Baseline] = {
+    "repeat": repeat,
+    "dis": along("medium", False),
+    "dis fast": along("fast", False),
+    "dis ultrafast": along("ultrafast", False),
+    "dis projected": along("medium", True),
+    "dis fast projected": along("fast", True),
+    "dis ultrafast projected": along("ultrafast", True),
+    "dis mean": dis_mean,
+    "dis + farneback": dis_and_farneback,
+    "farneback": farneback,
+}

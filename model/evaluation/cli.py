@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
-from model.evaluation import page, plots, protocols, report
+from model.evaluation import mixtures, page, plots, protocols, report, rollout, timing
+from model.evaluation.baselines import BASELINES
 from model.evaluation.lpips import LPIPS
 from model.evaluation.measure import Measured, measure
+from model.mixing import weights as heads
 from model.training.clips import LayoutError
 
 
@@ -21,6 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a folder of clips, or the root of a benchmark")
     parser.add_argument("--protocol", choices=protocols.NAMES, default="clips", help="default: clips")
     parser.add_argument("--weights", type=Path, default=checkpoint.DEFAULT, help="default: the shipped weights")
+    parser.add_argument("--head", type=Path, default=heads.DEFAULT, help="a mixing head (default: the shipped one)")
+    parser.add_argument("--live-head", type=Path, default=heads.LIVE, help="another, for live streams")
     parser.add_argument("--colour-order", choices=("RGB", "BGR"), help="of weights that do not say it")
     parser.add_argument("--out", type=Path, default=Path("run/evaluation"), help="folder of the report")
     parser.add_argument("--per-clip", type=int, default=5, help="windows of each clip (protocol clips; default 5)")
@@ -34,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Measure and write report.md, report.json, scores.json, index.html and quality.png; the exit code."""
+    """Measure and write report.md, report.json, scores.json, index.html, quality.png and time.png; the exit code."""
     try:
         return _evaluate(arguments)
     except (LayoutError, ValueError, OSError) as error:
@@ -57,9 +61,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     found = protocols.windows(arguments.protocol, arguments.data, arguments.per_clip, arguments.steps)
     chosen = (window for number, window in enumerate(found) if arguments.limit is None or number < arguments.limit)
-    measured = measure(network, chosen, device, lpips, progress=progress)
+    mixed = mixtures.methods(network, arguments.head, arguments.live_head)
+    measured = measure(network, chosen, device, lpips, progress=progress, mixtures=mixed)
     if not measured.scores:
         raise ValueError(f"{arguments.data}: no clip is long enough")
+    if device.type == "cpu":
+        pair = [rollout.picture(frame) for frame in (measured.shown[0].older, measured.shown[0].newer)]
+        measured.milliseconds.update(timing.milliseconds(network, {**BASELINES, **mixed}, pair[0], pair[1]))
     about = report.About(
         weights=arguments.name or checkpoint.metadata(network).version,
         protocol=arguments.protocol,
@@ -76,7 +84,8 @@ def write(out: Path, about: report.About, measured: Measured) -> None:
     """Every form of the report into one folder."""
     out.mkdir(parents=True, exist_ok=True)
     plots.quality_against_cost(report.budget_lines(measured), out / "quality.png")
-    (out / "report.md").write_text(report.markdown(about, measured, "quality.png"))
+    timed = plots.quality_against_time(report.timed_lines(about, measured), measured.milliseconds, out / "time.png")
+    (out / "report.md").write_text(report.markdown(about, measured, "quality.png", "time.png" if timed else None))
     (out / "report.json").write_text(report.as_json(about, measured))
     (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measured), indent=1) + "\n")
     (out / "index.html").write_text(page.page(about, measured))

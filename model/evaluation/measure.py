@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from model import checkpoint, flops
 from model.evaluation import baselines, rollout, scores
+from model.evaluation.baselines import Baseline
 from model.evaluation.lpips import LPIPS
 from model.evaluation.protocols import Window
 from model.network import DMVFN
 
-METRICS = ("psnr", "ssim", "ms_ssim", "lpips")
+METRICS = ("psnr", "ssim", "ms_ssim", "lpips", "sharpness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,18 @@ class Score:
     #: Multiply-adds of this frame, routing included where the method asks the router; 0 for baselines.
     macs: float
     route: str  #: one digit a block; empty for baselines
+    #: Energy of the Laplacian over the target's.
+    sharpness: float = math.nan
+
+
+class Figures(NamedTuple):
+    """One frame's metrics, in the order of METRICS."""
+
+    psnr: float
+    ssim: float
+    ms_ssim: float
+    lpips: float
+    sharpness: float
 
 
 class Shown(NamedTuple):
@@ -51,10 +64,12 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All scores, and the windows to show."""
+    """All scores, the windows to show, and how long a frame takes."""
 
     scores: list[Score]
     shown: list[Shown]
+    #: By method, of one frame of `timing`'s size; empty where nobody timed.
+    milliseconds: dict[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -63,37 +78,46 @@ def measure(
     device: torch.device,
     lpips: LPIPS | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    mixtures: Mapping[str, Baseline] | None = None,
 ) -> Measured:
-    """Score the baselines, `full` and `auto` on every window; each block budget on the first of each clip, at t+1.
+    """Score baselines, mixtures, `full` and `auto` on every window; block budgets on the first of each clip, at t+1.
 
     Budgets are many and slow, and a clip's first window says enough about what a block is worth.
     """
     measured = Measured([], [])
+    methods = {**baselines.BASELINES, **(mixtures or {})}
     seen: set[str] = set()
     for number, window in enumerate(found):
         first = window.clip not in seen
         seen.add(window.clip)
-        _measure(network, window, number, first, device, lpips, measured)
+        _measure(network, methods, window, number, first, device, lpips, measured)
         progress(number + 1)
     return measured
 
 
 def _measure(
-    network: DMVFN, window: Window, number: int, first: bool, device: torch.device, lpips: LPIPS | None, into: Measured
+    network: DMVFN,
+    methods: Mapping[str, Baseline],
+    window: Window,
+    number: int,
+    first: bool,
+    device: torch.device,
+    lpips: LPIPS | None,
+    into: Measured,
 ) -> None:
     targets = [rollout.tensor(target, device) for target in window.targets]
     predictions: dict[str, Tensor] = {}
-    for name, baseline in baselines.BASELINES.items():
+    for name, baseline in methods.items():
         frames = [rollout.tensor(f, device) for f in baseline(window.older, window.newer, len(targets))]
         predictions[name] = frames[0][0].cpu()
         for step, (frame, target) in enumerate(zip(frames, targets, strict=True), 1):
             figures = _figures(frame, target, lpips)
-            into.scores.append(Score(name, window.clip, number, step, *figures, macs=0.0, route=""))
+            into.scores.append(_score(name, window.clip, number, step, figures, 0.0, ""))
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     older, newer = (rollout.tensor(frame, device) for frame in (window.older, window.newer))
     rollouts = rollout.Rollouts(network, _ordered(older, bgr), _ordered(newer, bgr))
     # Policies that took the same routes share their frame, and so its figures.
-    known: dict[tuple[str, ...], tuple[float, float, float, float]] = {}
+    known: dict[tuple[str, ...], Figures] = {}
     flow, route = older, ""
     for policy in rollout.policies(network.config.blocks):
         if policy.budget is not None and not first:
@@ -108,26 +132,31 @@ def _measure(
             if history not in known:
                 known[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
             macs = _macs(network, answer, asked=policy.name != "full")
-            into.scores.append(Score(policy.name, window.clip, number, step, *known[history], macs, answer.route))
+            into.scores.append(_score(policy.name, window.clip, number, step, known[history], macs, answer.route))
     if first:
         inputs = older[0].cpu(), newer[0].cpu(), targets[0][0].cpu()
         into.shown.append(Shown(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
 
 
 @torch.inference_mode()
-def _figures(frame: Tensor, target: Tensor, lpips: LPIPS | None) -> tuple[float, float, float, float]:
+def _figures(frame: Tensor, target: Tensor, lpips: LPIPS | None) -> Figures:
     single, multiple = math.nan, math.nan
     if min(frame.shape[-2:]) >= scores.SHORTEST_SIDE:
         single, multiple = (float(value) for value in scores.similarities(frame, target))
     elif min(frame.shape[-2:]) >= scores.WINDOW:
         single = float(scores.ssim(frame, target))
-    return (
+    return Figures(
         float(scores.psnr(frame, target)),
         single,
         multiple,
         # The published figures were taken on BGR frames.
         float(lpips(frame.flip(1), target.flip(1))) if lpips is not None else math.nan,
+        float(scores.sharpness(frame, target)) if min(frame.shape[-2:]) > 2 else math.nan,
     )
+
+
+def _score(method: str, clip: str, window: int, step: int, figures: Figures, macs: float, route: str) -> Score:
+    return Score(method, clip, window, step, *figures[:4], macs, route, figures.sharpness)
 
 
 def _macs(network: DMVFN, answer: rollout.Answer, asked: bool) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model import execute, routing
@@ -70,3 +72,9 @@ def tensor(frame: object, device: torch.device) -> Tensor:
     loaded = torch.as_tensor(frame).to(device)
     floats = loaded.float() / 255 if loaded.dtype == torch.uint8 else loaded.float()
     return floats.permute(2, 0, 1)[None].contiguous()
+
+
+def picture(frame: Tensor) -> NDArray[np.uint8]:
+    """3xHxW in 0..1 -> HxWx3 uint8, rounded."""
+    levels = (frame * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+    return np.asarray(levels.cpu().numpy(), np.uint8)

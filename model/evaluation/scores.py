@@ -55,6 +55,16 @@ def similarities(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return single.mean(1), product.mean(1)
 
 
+def sharpness(prediction: Tensor, target: Tensor) -> Tensor:
+    """Energy of the Laplacian of frames BxCxHxW over the target's, one per sample; nan where that is flat."""
+    energies = []
+    for frames in (prediction, target):
+        line = frames.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+        edges = F.conv2d(frames, line.expand(frames.shape[1], 1, 3, 3), groups=frames.shape[1])
+        energies.append(edges.square().mean((1, 2, 3)))
+    return energies[0] / torch.where(energies[1] > 0, energies[1], torch.nan)
+
+
 def _ssim_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """SSIM and its contrast-structure part, BxC each."""
     mean_a, mean_b = _blur(a), _blur(b)

@@ -13,6 +13,9 @@ from model import __main__ as entry
 from model import checkpoint
 from model.checkpoint import Metadata
 from model.config import ModelConfig
+from model.evaluation import mixtures
+from model.evaluation.baselines import BASELINES
+from model.mixing import weights as heads
 from model.network import DMVFN
 from tests.training import pictures
 
@@ -34,7 +37,9 @@ def test_the_json_holds_every_method_at_every_horizon(report: Path) -> None:
     found = json.loads((report / "report.json").read_text())
     rows = {(row["method"], row["mean_over_steps_1_to"]): row for row in found["methods"]}
     firsts = {row["method"]: row for row in found["budgets_on_first_windows"]}
-    both = ["repeat", "dis", "farneback", "full", "auto"]
+    mixed = mixtures.methods(DMVFN(ModelConfig.tiny()), heads.DEFAULT, heads.LIVE)
+    assert {"mean of three", "flow", "live"} <= set(mixed)
+    both = [*BASELINES, *mixed, "full", "auto"]
     assert set(rows) == {(m, k) for m in both for k in (1, 3)}
     assert set(firsts) == {*both, *(f"budget {k}" for k in range(1, 10))}
     assert rows[("full", 1)]["blocks"] == 9
@@ -51,6 +56,8 @@ def test_the_markdown_says_how_to_do_it_again(report: Path) -> None:
     assert "| auto | t+3 |" in text
     assert "| large |" in text
     assert "(quality.png)" in text
+    assert "(time.png)" in text
+    assert "| dis mean | " in text
 
 
 def test_the_page_escapes_names_and_embeds_pictures(report: Path) -> None:
@@ -66,8 +73,17 @@ def test_scores_for_the_checkpoint(report: Path) -> None:
     assert all(math.isfinite(value) for value in scores.values())
 
 
-def test_the_plot_is_a_picture(report: Path) -> None:
-    assert (report / "quality.png").read_bytes().startswith(b"\x89PNG")
+def test_the_plots_are_pictures(report: Path) -> None:
+    for name in ("quality.png", "time.png"):
+        assert (report / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_method_is_timed_and_scored_for_sharpness(report: Path) -> None:
+    found = json.loads((report / "report.json").read_text())
+    assert {row["method"] for row in found["methods"]} - set(found["milliseconds"]) == {"full"}
+    assert all(value > 0 for value in found["milliseconds"].values())
+    rows = {(row["method"], row["mean_over_steps_1_to"]): row for row in found["methods"]}
+    assert rows[("repeat", 1)]["sharpness"] == pytest.approx(1, abs=0.1)
 
 
 def test_an_empty_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,3 +54,11 @@ def test_ms_ssim_refuses_frames_its_coarsest_window_does_not_fit() -> None:
     small = torch.zeros(1, 3, 160, 200)
     with pytest.raises(ValueError, match="161"):
         scores.ms_ssim(small, small)
+
+
+def test_sharpness_falls_with_blur_and_is_no_number_on_a_flat_target() -> None:
+    frames = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    blurred = torch.nn.functional.avg_pool2d(frames, 3, 1, 1)
+    assert torch.allclose(scores.sharpness(frames, frames), torch.ones(2))
+    assert float(scores.sharpness(blurred, frames).max()) < 0.3
+    assert torch.isnan(scores.sharpness(frames, torch.zeros_like(frames))).all()

@@ -1,0 +1,48 @@
+"""The mixtures as methods of an evaluation, beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from model.evaluation.baselines import Baseline, Floats, Frame
+from model.mixing import predictor, weights
+from model.network import DMVFN
+
+
+def methods(network: DMVFN, default: Path, live: Path) -> dict[str, Baseline]:
+    """What can be mixed with the heads in these files; a head whose file is absent is left out."""
+    found: dict[str, Baseline] = {"mean of three": mean_of_three(network)}
+    if default.is_file():
+        found["flow"] = headed(None, default)
+        if "network" in weights.load(default)[0].config.candidates:
+            found["mix"] = headed(network, default)
+    if live.is_file():
+        found["live"] = headed(None, live)
+    return found
+
+
+def headed(network: DMVFN | None, path: Path) -> Baseline:
+    """A learnt head's mixture, with the network's answer among its candidates or without."""
+    head, about = weights.load(path)
+
+    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+        return [answer.frame for answer in predictor.rollout(older, newer, steps, network, head, about)]
+
+    return predict
+
+
+def mean_of_three(network: DMVFN) -> Baseline:
+    """Without learnt weights: DIS as it is, projected, and the network at half size, a third each."""
+
+    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+        frames: list[Floats] = []
+        for _ in range(steps):
+            third = predictor.predicted(network, older, newer).astype(np.float32) / 255
+            mean = (2 * predictor.mean(older, newer) + third) / 3
+            frames.append(np.asarray(mean, np.float32))
+            older, newer = newer, predictor.rounded(frames[-1])
+        return frames
+
+    return predict

@@ -1,0 +1,44 @@
+"""How long each method takes for one frame, on this machine: the same two frames, reduced to one size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+
+from model import execute, routing
+from model.evaluation.baselines import Baseline, Frame
+from model.evaluation.rollout import tensor
+from model.network import DMVFN
+
+HEIGHT, WIDTH = 256, 448
+#: The least of so many tries: others use the machine, too.
+TRIES = 15
+
+
+def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], older: Frame, newer: Frame) -> dict[str, float]:
+    """Time every method, and the network as `auto` and at half size, in ms for one frame of HEIGHT x WIDTH.
+
+    Methods take turns, so that a busy minute slows all of them.
+    """
+    pair = [np.asarray(cv2.resize(f, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8) for f in (older, newer)]
+
+    def along(scale: float) -> None:
+        first, second = (tensor(frame, torch.device("cpu")) for frame in pair)
+        routes = routing.auto(execute.probabilities(network, first, second, scale))
+        execute.predict(network, first, second, routes, scale)
+
+    best: dict[str, float] = {}
+    for _ in range(TRIES):
+        for name in (*methods, "auto", "auto at 1/2"):
+            began = time.perf_counter()
+            if name in methods:
+                methods[name](pair[0], pair[1], 1)
+            else:
+                along(0.5 if name.endswith("1/2") else 1.0)
+            spent = (time.perf_counter() - began) * 1000
+            best[name] = min(best.get(name, spent), spent)
+    return best

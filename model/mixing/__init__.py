@@ -1,0 +1,1 @@
+"""Weighs what several motions predict, pixel by pixel, into one frame."""

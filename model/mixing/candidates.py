@@ -1,0 +1,71 @@
+"""The frames a mixture is made of: the newer (or older) frame warped by several cheap motions, still, or softened.
+
+Frames are HxWx3 uint8 RGB. Knows neither weights nor the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from model.motion import classical
+from model.motion.field import Floats, Pixels, grey, project, sample
+
+#: Every candidate there is, in the order of a head's weights.
+NAMES = ("projected", "carried", "fast", "turned", "farneback", "older", "still", "soft", "blurred", "network")
+#: Sigma in pixels of the two softened candidates.
+SOFT, BLURRED = 1.0, 3.0
+
+
+class Candidates(NamedTuple):
+    """What can be mixed, for one pair of frames."""
+
+    frames: list[Pixels]  #: HxWx3 each, in the order of the names asked for
+    flow: Floats  #: HxWx2: the projected flow, to the newer frame
+
+
+def build(
+    older: Pixels, newer: Pixels, names: Sequence[str], network: Pixels | None = None, preset: str = "medium"
+) -> Candidates:
+    """Warp two frames of one size into the candidates of `names`; `network` is the network's own answer.
+
+    `preset`: DIS's, for the two main candidates. ValueError for an unknown name, or for "network" without its frame.
+    """
+    here, there = grey(newer), grey(older)
+    carried = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
+    flow = project(carried, 1)
+    main = sample(newer, flow)
+    frames = []
+    for name in names:
+        if name == "projected":
+            frames.append(main)
+        elif name == "carried":
+            frames.append(sample(newer, carried))
+        elif name == "fast":
+            frames.append(sample(newer, project(classical.dis(here, there, "ultrafast"), 1)))
+        elif name == "turned":
+            frames.append(sample(newer, classical.turned(classical.dis(there, here, "fast"), flow)))
+        elif name == "farneback":
+            frames.append(sample(newer, project(classical.farneback(here, there, 2), 1)))
+        elif name == "older":
+            frames.append(sample(older, flow * np.float32(2)))
+        elif name == "still":
+            frames.append(newer)
+        elif name == "soft":
+            frames.append(cv2.GaussianBlur(main, (0, 0), SOFT))
+        elif name == "blurred":
+            frames.append(_blurred(main, newer))
+        elif name == "network" and network is not None:
+            frames.append(network)
+        else:
+            raise ValueError(f"no such candidate here: {name!r}")
+    return Candidates([np.asarray(frame, np.uint8) for frame in frames], flow)
+
+
+def _blurred(main: Pixels, newer: Pixels) -> Pixels:
+    """Hedge between moving and standing still where neither is to be trusted."""
+    middle = cv2.addWeighted(main, 2 / 3, newer, 1 / 3, 0)
+    return np.asarray(cv2.GaussianBlur(middle, (0, 0), BLURRED), np.uint8)

@@ -1,0 +1,174 @@
+"""Predicts the next frame as a mixture of motions: candidates, a head's weights, one sum.
+
+Frames are HxWx3 uint8 RGB in and HxWx3 float32 in 0..1 out. Runs on the processor, convolutions by torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import checkpoint, compiled, execute, geometry, routing
+from model.mixing import candidates, kernels_mixing
+from model.mixing.head import ABSENT, MixingHead
+from model.mixing.weights import HeadMetadata
+from model.motion.field import Floats, Pixels, check
+from model.network import DMVFN
+
+#: The head halves a frame three times.
+STRIDE = 8
+#: The network answers at this scale where it is a candidate: a quarter of the cost for 0.1 dB.
+NETWORK_SCALE = 0.5
+
+#: One caller at a time: compiled loops share the processor's cores (`model.compiled`).
+_turn = threading.Lock()
+_rooms: dict[str, NDArray[Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class MixReport:
+    """What a mixture was made of, and what it took."""
+
+    #: Mean share of each candidate, by name: 1 in all.
+    shares: dict[str, float]
+    #: Seconds for finding the motions and warping, and for weighing.
+    motion_s: float
+    mixing_s: float
+    #: Multiply-adds of the head's convolutions.
+    macs: int
+
+
+class Mixed(NamedTuple):
+    """One predicted frame."""
+
+    frame: Floats  #: HxWx3 in 0..1, unrounded
+    flow: Floats  #: HxWx2: the main candidate's, to the newer frame; `field.steady` gives its confidence
+    report: MixReport
+
+
+def mix(older: Pixels, newer: Pixels, network: DMVFN | None, head: MixingHead, about: HeadMetadata) -> Mixed:
+    """Predict the frame after two of one size; with `network` its answer is a candidate where the head knows it.
+
+    ValueError where the frames differ in size or are no HxWx3 uint8.
+    """
+    check(older, newer)
+    began = time.perf_counter()
+    names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
+    answer = predicted(network, older, newer) if network is not None and "network" in names else None
+    stack = candidates.build(older, newer, names, answer, about.preset)
+    between = time.perf_counter()
+    frame, shares = weigh(head, names, stack.frames, stack.flow)
+    ended = time.perf_counter()
+    height, width = (geometry.padded(side, STRIDE) for side in newer.shape[:2])
+    report = MixReport(shares, between - began, ended - between, macs(head, height, width))
+    return Mixed(frame, stack.flow, report)
+
+
+def rollout(
+    older: Pixels, newer: Pixels, steps: int, network: DMVFN | None, head: MixingHead, about: HeadMetadata
+) -> list[Mixed]:
+    """Predict `steps` frames, at least one, each from the two before it, predicted ones rounded."""
+    answers = [mix(older, newer, network, head, about)]
+    for _ in range(steps - 1):
+        older, newer = newer, rounded(answers[-1].frame)
+        answers.append(mix(older, newer, network, head, about))
+    return answers
+
+
+def mean(older: Pixels, newer: Pixels, preset: str = "medium") -> Floats:
+    """Predict without weights: the mean HxWx3 in 0..1 of the flow as it was found and of it projected."""
+    check(older, newer)
+    first, second = candidates.build(older, newer, ("projected", "carried"), preset=preset).frames
+    frame: Floats = (first.astype(np.float32) + second) * np.float32(0.5 / 255)
+    return frame
+
+
+@torch.inference_mode()
+def weigh(
+    head: MixingHead, names: Sequence[str], frames: Sequence[Pixels], flow: Floats, kind: torch.dtype | None = None
+) -> tuple[Floats, dict[str, float]]:
+    """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2 -> frame HxWx3 and mean shares.
+
+    A candidate that is absent looks like the first one and weighs nothing. `kind`: type of the convolutions; None
+    is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
+    """
+    height, width = flow.shape[:2]
+    known = head.config.candidates
+    tall, wide = geometry.padded(height, STRIDE), geometry.padded(width, STRIDE)
+    frame = np.empty((height, width, 3), np.float32)
+    with _turn:
+        compiled.use_threads(torch.get_num_threads())
+        stack = _room("stack", np.uint8, len(known), height, width, 3)
+        for place, name in enumerate(known):
+            stack[place] = frames[names.index(name)] if name in names else frames[0]
+        seen = _room("seen", np.float32, tall, wide, len(known) + 4)
+        kernels_mixing.see(stack, np.ascontiguousarray(flow), seen)
+        kind = kind or fastest_kind()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            logits = head.logits(torch.from_numpy(seen)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
+        for place, name in enumerate(known):
+            if name not in names:
+                logits[..., place] = ABSENT
+        shares = _room("shares", np.float32, tall // 2, wide // 2, len(known) + 1)
+        kernels_mixing.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
+        kernels_mixing.mix(stack, known.index("soft"), shares, frame)
+        means = torch.from_numpy(shares).view(-1, len(known) + 1).mean(0).tolist()
+    return frame, {name: means[known.index(name)] for name in names}
+
+
+@functools.cache
+def fastest_kind() -> torch.dtype:
+    """Choose bfloat16 where this processor has instructions for it, else float32."""
+    # Private, and absent from some versions: then float32 is right everywhere.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if supported() else torch.float32
+
+
+def predicted(network: DMVFN, older: Pixels, newer: Pixels) -> Pixels:
+    """Answer by the network at half size, along the route it chooses: HxWx3."""
+    bgr = checkpoint.metadata(network).colour_order == "BGR"
+    first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
+    routes = routing.auto(execute.probabilities(network, first, second, NETWORK_SCALE))
+    frame = execute.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
+    return rounded(frame[..., ::-1] if bgr else frame)
+
+
+def rounded(frame: Floats) -> Pixels:
+    """Round a frame HxWx3 in 0..1 to uint8."""
+    return np.asarray(cv2.convertScaleAbs(frame, alpha=255.0), np.uint8)
+
+
+def macs(head: MixingHead, height: int, width: int) -> int:
+    """Count the multiply-adds of a head's convolutions for a frame of height x width, multiples of STRIDE."""
+    fine, middle, coarse = head.config.widths
+    kinds = len(head.config.candidates)
+    at = [height * width // divisor for divisor in (4, 16, 64)]
+    weights = (
+        (at[0], (kinds + 4) * fine + (middle + fine) * fine + fine * (kinds + 1)),
+        (at[1], fine * middle + middle * middle + (coarse + middle) * middle),
+        (at[2], middle * coarse + 2 * coarse * coarse),
+    )
+    return sum(9 * pixels * pairs for pixels, pairs in weights)
+
+
+def _room(name: str, kind: type, *shape: int) -> NDArray[Any]:
+    """Working memory, kept from call to call: whatever the last user of `name` left in it. For holders of `_turn`."""
+    size = math.prod(shape)
+    if name not in _rooms or _rooms[name].size < size:
+        _rooms[name] = np.empty(size, kind)
+    return _rooms[name][:size].reshape(shape)
+
+
+def _tensor(frame: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255

@@ -1,0 +1,91 @@
+"""Motion by OpenCV: dense inverse search (DIS) in its three presets, either way round, and Farneback's method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from model.motion.field import Floats, MotionField, Pixels, check, grey, project, sample, steady
+
+Preset = Literal["ultrafast", "fast", "lean", "medium"]
+#: OpenCV's number of each preset, quickest first. Ours: "lean" is medium without the variational refinement.
+PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "lean": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+#: OpenCV's DIS refuses frames whose shorter side is below this, its coarsest patch grid.
+SHORTEST_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DenseInverseSearch:
+    """DIS from the newer frame to the older, put on the next frame's grid in `rounds` (0: taken as it is)."""
+
+    preset: Preset = "medium"
+    rounds: int = 2
+
+    @property
+    def name(self) -> str:
+        """Return e.g. "dis medium projected"."""
+        return f"dis {self.preset}" + (" projected" if self.rounds else "")
+
+    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+        """Estimate as `MotionEstimator` says; no motion for frames too small for DIS."""
+        check(older, newer)
+        return steady(older, newer, project(dis(grey(newer), grey(older), self.preset), self.rounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Farneback:
+    """Farneback's polynomial expansion, on frames reduced by `shrink`, put on the next frame's grid."""
+
+    shrink: int = 1
+    rounds: int = 2
+
+    @property
+    def name(self) -> str:
+        """Return e.g. "farneback at 1/2"."""
+        return "farneback" + (f" at 1/{self.shrink}" if self.shrink > 1 else "")
+
+    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+        """Estimate as `MotionEstimator` says."""
+        check(older, newer)
+        return steady(older, newer, project(farneback(grey(newer), grey(older), self.shrink), self.rounds))
+
+
+def dis(here: Pixels, there: Pixels, preset: Preset) -> Floats:
+    """Flow HxWx2 from each pixel of `here` to where it is in `there`, luma HxW each. Zero where too small for DIS."""
+    if min(here.shape) < SHORTEST_SIDE:
+        return np.zeros((*here.shape, 2), np.float32)
+    # A new one each time: it keeps its working memory, which two threads must not share. The package's stubs lack it.
+    estimator: Any = getattr(cv2, "DISOpticalFlow_create")(PRESETS[preset])  # noqa: B009
+    if preset == "lean":
+        estimator.setVariationalRefinementIterations(0)
+    return np.asarray(estimator.calc(here, there, None), np.float32)
+
+
+def farneback(here: Pixels, there: Pixels, shrink: int) -> Floats:
+    """Flow HxWx2 as `dis`, found on frames reduced by `shrink`: five levels, a window of 15."""
+    height, width = here.shape
+    size = max(1, width // shrink), max(1, height // shrink)
+    if shrink > 1:
+        here, there = (np.asarray(cv2.resize(f, size, interpolation=cv2.INTER_AREA), np.uint8) for f in (here, there))
+    none: Any = None
+    flow = np.asarray(cv2.calcOpticalFlowFarneback(here, there, none, 0.5, 5, 15, 3, 7, 1.5, 0), np.float32)
+    if shrink > 1:
+        flow = np.asarray(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        flow *= np.array([width / size[0], height / size[1]], np.float32)
+    return flow
+
+
+def turned(onward: Floats, flow: Floats) -> Floats:
+    """Answer the same question from a flow measured the other way: `onward` HxWx2, older to newer, on the older grid.
+
+    `flow` says where on the older frame each pixel of the next one was seen (twice as far back).
+    """
+    return np.asarray(-sample(onward, flow * np.float32(2)), np.float32)

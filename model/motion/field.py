@@ -1,0 +1,84 @@
+"""What a motion estimator answers, and the arithmetic that all of them share.
+
+Frames are HxWx3 uint8 RGB; flows HxWx2 float32 in pixels (x, y). Knows no estimator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+#: Difference of the two frames' warps, in grey levels, at which trust in a flow has fallen to 1/e.
+TRUSTED_LEVELS = 16.0
+
+
+class MotionField(NamedTuple):
+    """Where each pixel of the next frame was: sample a frame at (x, y) + flow to predict the pixel (x, y)."""
+
+    newer: Floats  #: HxWx2: to the newer frame
+    older: Floats  #: HxWx2: to the older frame
+    confidence: Floats  #: HxW in 0..1: 1 where both frames, so warped, agree
+
+
+class MotionEstimator(Protocol):
+    """Anything that tells the motion between two frames and carries it on to the next one."""
+
+    @property
+    def name(self) -> str:
+        """Return how reports call it."""
+        ...
+
+    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+        """Estimate from two frames HxWx3 of one size. ValueError where they differ."""
+        ...
+
+
+def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:
+    """Read `values` HxWx.. at (x, y) + flow HxWx2: bilinear, the border repeated; the type of `values`."""
+    height, width = flow.shape[:2]
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def project(carried: Floats, rounds: int = 2) -> Floats:
+    """Move a flow HxWx2 given on the newer frame's grid (to the older) onto the next frame's grid (to the newer).
+
+    Motion is taken to be steady: the pixel that arrives at x left x + u(x), where the flow was u(x). So u is
+    the fixed point of u(x) = carried(x + u(x)), approached in so many rounds; none leaves the flow as it is.
+    """
+    flow = carried
+    for _ in range(rounds):
+        flow = sample(carried, flow)
+    return flow
+
+
+def steady(older: Pixels, newer: Pixels, flow: Floats) -> MotionField:
+    """Complete a flow to the newer frame on the next frame's grid: twice as far to the older one, and confidence."""
+    twice = flow * np.float32(2)
+    return MotionField(flow, twice, agreement(sample(older, twice), sample(newer, flow)))
+
+
+def agreement(first: Pixels, second: Pixels) -> Floats:
+    """Trust HxW in 0..1 from how little two warped frames HxWx3 differ."""
+    levels = cv2.transform(cv2.absdiff(first, second), np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
+    trust: Floats = np.exp(levels.reshape(first.shape[:2]) * np.float32(-1 / TRUSTED_LEVELS))
+    return trust
+
+
+def grey(frame: Pixels) -> Pixels:
+    """Reduce RGB HxWx3 to luma HxW."""
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def check(older: Pixels, newer: Pixels) -> None:
+    """Raise ValueError unless both are HxWx3 uint8 of one size."""
+    for frame in (older, newer):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != newer.shape:
+            raise ValueError(f"two frames HxWx3 uint8 of one size expected, not {older.shape} and {newer.shape}")

@@ -1,0 +1,50 @@
+"""Motion by the DMVFN network, along any route, at full or reduced size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import checkpoint, execute, routing
+from model.motion.field import Floats, MotionField, Pixels, agreement, check, sample
+from model.network import DMVFN
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkMotion:
+    """The network's own two flows, which need not be steady: it was trained for the next frame's grid."""
+
+    network: DMVFN
+    #: One bit a block; None lets the network's router choose.
+    route: tuple[bool, ...] | None = None
+    #: 1, 1/2 or 1/4: the flow is found on frames reduced by it.
+    scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Return e.g. "network at 1/2"."""
+        return "network" + (f" at 1/{round(1 / self.scale)}" if self.scale < 1 else "")
+
+    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+        """Estimate as `MotionEstimator` says; ValueError for a route of the wrong length, too."""
+        check(older, newer)
+        bgr = checkpoint.metadata(self.network).colour_order == "BGR"
+        first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
+        if self.route is None:
+            routes = routing.auto(execute.probabilities(self.network, first, second, self.scale))
+        else:
+            routes = torch.tensor([self.route])
+        flow = execute.predict(self.network, first, second, routes, self.scale).flow[0]
+        to_older, to_newer = _field(flow[:2]), _field(flow[2:])
+        return MotionField(to_newer, to_older, agreement(sample(older, to_older), sample(newer, to_newer)))
+
+
+def _tensor(frame: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
+
+
+def _field(flow: Tensor) -> Floats:
+    return np.asarray(flow.permute(1, 2, 0).contiguous().numpy(), np.float32)

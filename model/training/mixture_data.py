@@ -1,0 +1,185 @@
+"""Draws training samples for a mixing head: crops of candidates that were warped on whole frames, kept on disk.
+
+Whole frames, because a flow found on a crop is worse; on disk, because finding flows costs more than a training step.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model import checkpoint, execute
+from model.mixing import candidates
+from model.motion.field import Floats
+from model.network import DMVFN
+from model.training import clips, decode
+
+#: Written last: a store that has it is whole.
+LAST = "clips.json"
+#: Steps between the frames of a triple and enlargements of its frames, with how often each is drawn.
+STRIDES, STRIDE_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
+SIZES, SIZE_SHARES = (1.0, 1.5, 2.0), (0.55, 0.25, 0.2)
+#: Mean motion in pixels that a crop must show, at least and at most.
+MOTION = (0.3, 32.0)
+#: The route that the network answers with as a candidate: its trained blocks, at half size.
+ROUTE = (True, True, True, True, False, False, True, False, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One data set: its clips, how much of the samples is drawn from it, and what the network knows of it."""
+
+    path: str
+    share: float
+    #: Whether the network's answer may be a candidate: never on clips that it was trained on.
+    network: bool
+    #: Sources (repository/path prefixes of the manifest) kept back for choosing checkpoints.
+    held_back: tuple[str, ...]
+    #: Sources drawn at this fraction of their number of clips.
+    rarely: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One store of samples: how many, drawn from which seed, of so many pixels a side, at most so many of a triple."""
+
+    count: int
+    seed: int
+    size: int = 128
+    crops: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Samples on disk. N samples, K candidates, S pixels a side."""
+
+    frames: NDArray[np.uint8]  #: NxKxSxSx3
+    target: NDArray[np.uint8]  #: NxSxSx3
+    flow: NDArray[np.float16]  #: NxSxSx2 pixels
+    network: NDArray[np.bool_]  #: N: whether the last candidate is one
+    clip: list[str]  #: N names
+
+    def batch(self, index: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Read samples -> candidates BxKx3xSxS and target Bx3xSxS in 0..1, flow Bx2xSxS, network B bool."""
+        frames = torch.from_numpy(self.frames[index]).permute(0, 1, 4, 2, 3).float() / 255
+        target = torch.from_numpy(self.target[index]).permute(0, 3, 1, 2).float() / 255
+        flow = torch.from_numpy(self.flow[index].astype(np.float32)).permute(0, 3, 1, 2)
+        return frames, target, flow, torch.from_numpy(self.network[index])
+
+
+def build(
+    out: Path,
+    folders: Sequence[Folder],
+    held_back: bool,
+    draw: Draw,
+    preset: str,
+    cache: Path,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write the samples of `draw` into the folder `out`. `preset`: DIS's, for the two main candidates.
+
+    `cache`: folder for decoded clips, shared by every call.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(draw.seed)
+    network = checkpoint.load()
+    loaded = [_clips(folder, held_back, cache) for folder in folders]
+    shares = np.array([folder.share for folder in folders]) / sum(folder.share for folder in folders)
+    count, size, kinds = draw.count, draw.size, len(candidates.NAMES)
+    frames = np.lib.format.open_memmap(out / "frames.npy", "w+", np.uint8, (count, kinds, size, size, 3))
+    target = np.lib.format.open_memmap(out / "target.npy", "w+", np.uint8, (count, size, size, 3))
+    flow = np.lib.format.open_memmap(out / "flow.npy", "w+", np.float16, (count, size, size, 2))
+    known, names = np.zeros(count, np.bool_), list[str]()
+    while len(names) < count:
+        which = int(rng.choice(len(folders), p=shares))
+        clip = loaded[which][0][int(rng.choice(len(loaded[which][0]), p=loaded[which][1]))]
+        triple = _triple(clip, size, rng)
+        if triple is None:
+            continue
+        older, newer, last = triple
+        answer = _answer(network, older, newer) if folders[which].network else None
+        # An absent network's place is filled; `known` says that nobody may look at it.
+        stack = candidates.build(older, newer, candidates.NAMES, newer if answer is None else answer, preset)
+        for part in _parts(stack.flow, draw, rng):
+            if len(names) == count:
+                break
+            row = len(names)
+            frames[row] = np.stack([frame[part] for frame in stack.frames])
+            target[row], flow[row], known[row] = last[part], stack.flow[part], answer is not None
+            names.append(clip.name)
+            if len(names) % 500 == 0:
+                say(f"{len(names)} of {count} samples")
+    np.save(out / "network.npy", known)
+    (out / LAST).write_text(json.dumps(names))
+
+
+def _parts(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
+    """Squares of a frame that move as samples should; of large frames more."""
+    height, width = flow.shape[:2]
+    for _ in range(min(draw.crops, max(2, height * width // (3 * draw.size * draw.size)))):
+        y, x = (int(rng.integers(0, side - draw.size + 1)) for side in (height, width))
+        part = np.s_[y : y + draw.size, x : x + draw.size]
+        if _wanted(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), rng):
+            yield part
+
+
+def load(folder: Path) -> Store:
+    """Open what `build` wrote, mapped and not read."""
+    mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "target", "flow")}
+    return Store(**mapped, network=np.load(folder / "network.npy"), clip=json.loads((folder / LAST).read_text()))
+
+
+def _clips(folder: Folder, held_back: bool, cache: Path) -> tuple[list[decode.Clip], NDArray[np.float64]]:
+    """Decoded clips of the half asked for, and how often each is drawn."""
+    root = Path(folder.path)
+    with (root / "manifest.csv").open(newline="") as file:
+        origin = {row["file"]: f"{row['source_repo']}/{row['source_path']}" for row in csv.DictReader(file)}
+    files = [
+        clip
+        for clip in clips.find(root, "clips")
+        if any(source in origin[clip.name] for source in folder.held_back) == held_back
+    ]
+    loaded = decode.load(files, cache)
+    weight = np.array([0.3 if any(s in origin[c.name] for s in folder.rarely) else 1.0 for c in loaded])
+    # By motion: the livelier, the more there is to learn.
+    weight = weight * np.array([min(max(clip.verdict.typical, 0.3), 8.0) ** 0.5 for clip in loaded])
+    return loaded, weight / weight.sum()
+
+
+def _triple(clip: decode.Clip, size: int, rng: np.random.Generator) -> tuple[decode.Frames, ...] | None:
+    stride = int(rng.choice(STRIDES, p=STRIDE_SHARES))
+    starts = clip.verdict.starts(len(clip.frames), stride)
+    if not starts:
+        return None
+    first = int(rng.choice(starts))
+    triple = tuple(np.ascontiguousarray(clip.frames[first + k * stride]) for k in range(3))
+    factor = float(rng.choice(SIZES, p=SIZE_SHARES))
+    height, width = triple[0].shape[:2]
+    factor = max(factor, size / min(height, width))
+    if factor == 1.0:
+        return triple
+    sides = (max(size, round(width * factor)), max(size, round(height * factor)))
+    return tuple(np.asarray(cv2.resize(f, sides, interpolation=cv2.INTER_CUBIC), np.uint8) for f in triple)
+
+
+def _wanted(moved: float, rng: np.random.Generator) -> bool:
+    if moved > MOTION[1]:
+        return False
+    return moved >= MOTION[0] or rng.random() < 0.05
+
+
+def _answer(network: DMVFN, older: decode.Frames, newer: decode.Frames) -> decode.Frames:
+    """Predict by the network at half size, as the mixture does."""
+    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer))
+    found = execute.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
+    return np.asarray((found[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
