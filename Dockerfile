@@ -37,7 +37,7 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
     && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
 # The network's loops, compiled for the processor that builds; another kind compiles its own at its first start.
 RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c \
-    "import model.kernels_frames, model.kernels_winograd, model.mixing.kernels_mixing"
+    "import model.inference.cpu.frame_kernels, model.inference.cpu.winograd_kernels, model.mixing.kernels"
 
 FROM ${PYTHON_IMAGE}
 ARG VERSION=0.1.0

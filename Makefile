@@ -42,21 +42,21 @@ evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
-	@$(PY) -m benchmarks.simulate run --write
+	@$(PY) -m simulator run --write
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
 chaos: install-dev  ## 300 faults of 21 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
-	@$(PY) -m tests.chaos.run $(ARGS)
+	@$(PY) -m tests.system.chaos.run $(ARGS)
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
-	@$(PY) -m tests.soak $(ARGS)
+	@$(PY) -m tests.system.soak $(ARGS)
 fuzz: install-dev   ## a million hostile inputs at every parser of the door
-	@$(PY) -m tests.fuzz 1000000
+	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
-	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.fuzz.guided $(ARGS)
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)
 v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
-	@scripts/v2-clients && $(PY) -m pytest -q tests/e2e/test_tritonclient.py tests/e2e/test_perf_analyzer.py
+	@scripts/v2-clients && $(PY) -m pytest -q tests/system/e2e/test_tritonclient.py tests/system/e2e/test_perf_analyzer.py
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
 	@scripts/deploy-check
 clean:           ## remove what the other verbs made

@@ -21,8 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import cores
-from model import checkpoint, execute, pixels, prepared, routing
-from model.network import DMVFN
+from model import checkpoint
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.inference import pixels
+from model.inference import predict as inference
+from model.inference.cpu import runner as cpu_runner
 
 Picture = NDArray[np.uint8]
 FULL, AUTO = "full", "auto"
@@ -35,19 +39,19 @@ class Executor:
         torch.set_num_threads(threads or cores.count())
         self.network: DMVFN = checkpoint.load(weights).eval().requires_grad_(False)
         self._bgr = checkpoint.metadata(self.network).colour_order == "BGR"
-        prepared.of(self.network)
+        cpu_runner.of(self.network)
 
     @torch.inference_mode()
     def __call__(self, pairs: Sequence[Picture], route: str = AUTO) -> list[Picture]:
         """The next frame HxWx3 of every pair 2xHxWx3 (one size, multiples of 16); `route`: auto, full or nine bits."""
         frames = torch.from_numpy(np.stack(pairs, axis=1))
         older, newer = (pixels.tensors(side, bgr=self._bgr) for side in frames)
-        predicted = execute.predict(self.network, older, newer, self._routes(older, newer, route))
+        predicted = inference.predict(self.network, older, newer, self._routes(older, newer, route))
         return [pixels.picture(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
 
     def _routes(self, older: torch.Tensor, newer: torch.Tensor, route: str) -> torch.Tensor:
         if route == AUTO:
-            return routing.auto(execute.probabilities(self.network, older, newer))
+            return routing.auto(inference.probabilities(self.network, older, newer))
         bits = "1" * self.network.config.blocks if route == FULL else route
         return routing.explicit(bits).expand(len(older), -1)
 

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import accelerated, execute, plain, prepared
+from model.dmvfn.network import DMVFN
 from model.export import FullRoute, to_onnx
-from model.network import DMVFN
+from model.inference import predict as inference
+from model.inference import torch_path
+from model.inference.cpu import runner as cpu_runner
+from model.inference.cuda import runner as cuda_runner
 
 #: Runs once and returns the predicted frame 1x3xHxW.
 Run = Callable[[], Tensor]
@@ -24,8 +27,8 @@ def ours(network: DMVFN, older: Tensor, newer: Tensor, route: Tensor) -> Run:
     """Routing and the blocks of `route`, as the service runs them."""
 
     def run() -> Tensor:
-        execute.probabilities(network, older, newer)
-        return execute.predict(network, older, newer, route).frame
+        inference.probabilities(network, older, newer)
+        return inference.predict(network, older, newer, route).frame
 
     return run
 
@@ -48,7 +51,7 @@ def plain_torch(network: DMVFN, older: Tensor, newer: Tensor, route: Tensor) -> 
     @torch.inference_mode()
     def run() -> Tensor:
         network.routing_probabilities(older, newer)
-        flow, _ = plain.estimate(network, older, newer, route)
+        flow, _ = torch_path.estimate(network, older, newer, route)
         return flow[:, :3]
 
     return run
@@ -84,4 +87,4 @@ def onnx_runtime(network: DMVFN, older: Tensor, newer: Tensor, threads: int) -> 
 
 def ready(network: DMVFN) -> bool:
     """Whether a path made for this device runs here; prepared now, so that no measurement pays for it."""
-    return prepared.of(network) is not None or accelerated.of(network) is not None
+    return cpu_runner.of(network) is not None or cuda_runner.of(network) is not None

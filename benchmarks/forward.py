@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import contenders, machine
 from benchmarks.contenders import Run
-from model.network import DMVFN
+from model.dmvfn.network import DMVFN
 
 #: The authors' average on Vimeo clips is four blocks; these four are used most often there.
 TYPICAL = "100110100"

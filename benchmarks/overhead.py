@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.machine import describe
 from benchmarks.wire import Caller, post
 from model import checkpoint
-from tests.e2e.process import SAMPLES, service
+from tests.system.e2e.process import SAMPLES, service
 
 WORK = ("decode", "route", "blocks", "encode")
 

@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from model.config import ModelConfig
-from model.network import DMVFN
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
 from service.core.types import Frame, PredictRequest, PredictResult
+from service.distributed.frontend.backend import Remote
+from service.distributed.worker.worker import Worker
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
-from service.jobs.remote import Remote
-from service.jobs.worker import Worker
-from service.metrics import Metrics
 from service.settings import Settings
-from tests.jobs.engines import Adder
-from tests.jobs.servers import Server, running
+from service.telemetry.metrics import Metrics
+from tests.unit.distributed.engines import Adder
+from tests.unit.distributed.servers import Server, running
 
 SIZES = ((64, 64), (256, 448), (720, 1280))
 

@@ -18,10 +18,11 @@ import torch
 
 from benchmarks import forward, machine
 from benchmarks.contenders import Run
-from model import execute, flops
-from model.config import ModelConfig
+from model import flops
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
 from model.flops import Layer
-from model.network import DMVFN
+from model.inference import predict as inference
 
 
 class Peaks(NamedTuple):
@@ -76,10 +77,10 @@ def measured(network: DMVFN, height: int, width: int, seconds: float) -> dict[st
 
     def blocks(bits: str) -> Callable[[], torch.Tensor]:
         chosen = forward.route(bits)
-        return lambda: execute.predict(network, older, newer, chosen).frame
+        return lambda: inference.predict(network, older, newer, chosen).frame
 
     runs: dict[str, Run] = {
-        "routing": lambda: execute.probabilities(network, older, newer),
+        "routing": lambda: inference.probabilities(network, older, newer),
         "first": blocks("100000000"),
         "scale 4": blocks("110000000"),
         "scale 2": blocks("100100000"),

@@ -24,7 +24,7 @@ from benchmarks.bare import Picture, Spell
 from benchmarks.machine import describe
 from benchmarks.wire import post
 from model import checkpoint
-from tests.e2e.process import Service, service
+from tests.system.e2e.process import Service, service
 
 #: Pairs in a bare batch, and the service's largest batch.
 BATCH = 8

@@ -130,13 +130,13 @@ async def _address(arguments: argparse.Namespace) -> AsyncIterator[str]:
     if arguments.address is not None:
         yield arguments.address
     elif arguments.without_network:
-        from tests.rpc.serving import served
-        from tests.rpc.small import SmallEngine
+        from tests.unit.rpc.serving import served
+        from tests.unit.rpc.small import SmallEngine
 
         async with served(SmallEngine()) as small:
             yield small.address
     else:
-        from tests.e2e.process import service
+        from tests.system.e2e.process import service
 
         settings = {"THREADS": str(arguments.threads), "WARMUP_SIZES": f"{arguments.height}x{arguments.width}"}
         if arguments.weights == "shipped":

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 #: Verb -> the module that knows its arguments (`configure`) and does it (`main`). Imported only when asked for:
 #: `flops` must not need a video library.
 VERBS = {
-    "train": ("model.training.cli", "train the network by a run file, or continue a run"),
-    "train-head": ("model.training.mixture_cli", "train a mixing head by a run file, or continue a run"),
-    "evaluate": ("model.evaluation.cli", "score weights and baselines on clips or a benchmark, and write a report"),
-    "convert": ("model.convert_cli", "rewrite a checkpoint as safetensors with metadata"),
-    "flops": ("model.flops_cli", "multiply-adds of a route at a frame size"),
+    "train": ("model.cli.train", "train the network by a run file, or continue a run"),
+    "train-head": ("model.cli.train_mixture", "train a mixing head by a run file, or continue a run"),
+    "evaluate": ("model.cli.evaluate", "score weights and baselines on clips or a benchmark, and write a report"),
+    "convert": ("model.cli.convert", "rewrite a checkpoint as safetensors with metadata"),
+    "flops": ("model.cli.flops", "multiply-adds of a route at a frame size"),
     "export": ("model.export", "write the full route as ONNX or torch.export, checked equal"),
 }
 

@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
-from model.network import DMVFN
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
 
 #: The weights this repository ships and serves by default.
 DEFAULT = Path(__file__).with_name("weights") / "dmvfn.safetensors"

@@ -15,9 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model import checkpoint, execute, geometry, routing
-from model.network import DMVFN
-from model.warp import blend, warp
+from model import checkpoint
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.dmvfn.warp import blend, warp
+from model.inference import padding
+from model.inference import predict as inference
 
 #: Largest difference of an answer (0..1) that an export may show and still be called equal.
 TOLERANCE = 1e-4
@@ -100,8 +103,8 @@ def main(arguments: argparse.Namespace) -> int:
     if target.suffix not in writers:
         print(f"error: the file must end in .onnx or .pt2, not {target.suffix!r}")
         return 2
-    if (geometry.padded(height), geometry.padded(width)) != (height, width):
-        print(f"error: sides must be multiples of 16; the next are {geometry.padded(height)}x{geometry.padded(width)}")
+    if (padding.padded(height), padding.padded(width)) != (height, width):
+        print(f"error: sides must be multiples of 16; the next are {padding.padded(height)}x{padding.padded(width)}")
         return 2
     difference = writers[target.suffix](checkpoint.load(arguments.weights), target, height, width)
     print(f"{target}: full route at {height}x{width}, largest difference from ours {difference:.1e}")
@@ -118,4 +121,4 @@ def _frames(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _difference(network: DMVFN, older: Tensor, newer: Tensor, frame: Tensor) -> float:
     full = torch.ones(1, network.config.blocks, dtype=torch.bool)
-    return float((execute.predict(network, older, newer, full).frame - frame).abs().max())
+    return float((inference.predict(network, older, newer, full).frame - frame).abs().max())

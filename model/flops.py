@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from model import geometry
-from model.config import ModelConfig
+from model.dmvfn.config import ModelConfig
+from model.inference import padding
 
 
 class Layer(NamedTuple):
@@ -24,7 +24,7 @@ def layers(height: int, width: int, index: int, config: ModelConfig | None = Non
     """The convolutions of block `index`, in order, on one frame pair of height x width pixels (padded first)."""
     config = config or ModelConfig.paper()
     scale, channels, spatial = config.scales[index], config.widths[index], config.spatial_width
-    whole = geometry.padded(height) * geometry.padded(width)
+    whole = padding.padded(height) * padding.padded(width)
     reduced, half, quarter = whole // scale**2, whole // (2 * scale) ** 2, whole // (4 * scale) ** 2
     joined = channels // 4 + spatial
     return [
@@ -47,11 +47,12 @@ def block(height: int, width: int, index: int, config: ModelConfig | None = None
 def routing(height: int, width: int, config: ModelConfig | None = None, *, published: bool = False) -> int:
     """Multiply-adds of the routing module on one frame pair of height x width pixels (padded first).
 
-    As it is run here, the second convolution from sums of its input (`model.pooled`); `published`: as the authors'
+    As it is run here, the second convolution from sums of its input (`model.dmvfn.conv_mean`); `published`: as the
+    authors'
     code computes it, that convolution at every pixel.
     """
     config = config or ModelConfig.paper()
-    pixels, maps = geometry.padded(height) * geometry.padded(width), config.routing_width
+    pixels, maps = padding.padded(height) * padding.padded(width), config.routing_width
     return pixels * 9 * 6 * maps + (pixels if published else 1) * 9 * maps * maps + maps * config.blocks
 
 

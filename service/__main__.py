@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service import logs
 from service.settings import Settings, SettingsError, table, unknown
+from service.telemetry import logging as service_logging
 
 EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
 
@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env(os.environ)
         if settings.redis_url:
-            from service.jobs import connect
+            from service.distributed.broker import client as broker_client
 
-            connect.check(settings)
+            broker_client.check(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTING
-    logs.configure(settings.log_level, settings.log_format)
+    service_logging.configure(settings.log_level, settings.log_format)
     for variable in unknown(os.environ):
         logging.getLogger("service").warning("%s is set but means nothing here", variable)
     return VERBS[name].run(given[1:], settings)
@@ -99,25 +99,25 @@ async def _work(settings: Settings) -> int:
 
 
 def _predict(arguments: Sequence[str], settings: Settings) -> int:
-    from service import predict
+    from service.cli import predict
 
     return predict.main(arguments, settings)
 
 
 def _video(arguments: Sequence[str], settings: Settings) -> int:
-    from service.video import cli
+    from service.cli import video
 
-    return cli.main(arguments, settings)
+    return video.main(arguments, settings)
 
 
 def _jobs(arguments: Sequence[str], settings: Settings) -> int:
-    from service.jobs import cli
+    from service.cli import jobs
 
-    return cli.main(arguments, settings)
+    return jobs.main(arguments, settings)
 
 
 def _health(arguments: Sequence[str], settings: Settings) -> int:
-    from service import health
+    from service.cli import health
 
     return health.main(arguments, settings)
 

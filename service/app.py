@@ -24,20 +24,20 @@ from importlib import metadata
 import uvicorn
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from service.core.codec import Limits
+from service.app_state import Parts
+from service.backends import Gate, Host, Local, Remote
 from service.core.errors import Unavailable
-from service.core.ports import Engine
-from service.engine.accepted_work import AcceptedWork
-from service.engine.codecs import Codecs
-from service.hosts import Gate, Host, Local, Remote
-from service.metrics import Metrics
-from service.parts import Parts
+from service.core.interfaces import Engine
+from service.imaging.codec import Limits
+from service.imaging.codec_pool import Codecs
 from service.rest import app as rest
-from service.rest import oip, pages, stream, video
-from service.rest.wire import BoundedProtocol
+from service.rest.routes import demo, oip, stream, video
+from service.rest.transport.bounded_protocol import BoundedProtocol
 from service.rpc import server as rpc
+from service.serving.accepted_work import AcceptedWork
 from service.settings import Settings
-from service.tracing import Tracer
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("service")
 
@@ -140,7 +140,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
     """Predict for front ends until a signal or a lost device; the process's exit status."""
     if not settings.redis_url:
         raise StartFailed("a worker needs DMVFN_REDIS_URL")
-    from service.jobs.worker import Worker
+    from service.distributed.worker.worker import Worker
 
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:
@@ -187,7 +187,7 @@ async def _serve(
     tracer = Tracer.to(settings.otlp_endpoint, version())
     codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
     parts = Parts(settings, gate, codecs, metrics, work=work)
-    extra = (oip.router(parts), stream.router(parts), pages.router(parts), video.router(parts))
+    extra = (oip.router(parts), stream.router(parts), demo.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener, stop) as http, _grpc(parts, tracer) as calls:
         port = listener.getsockname()[1]

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 
-from service.metrics import Background, Metrics
+from service.telemetry.metrics import Background, Metrics
 
 log = logging.getLogger(__name__)
 

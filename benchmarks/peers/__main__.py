@@ -28,7 +28,7 @@ from benchmarks.peers import plot
 from benchmarks.peers.contenders import CONTENDERS, OURS, Contender, running
 from benchmarks.peers.handler import Tuned
 from model import checkpoint
-from tests.e2e.process import free_port
+from tests.system.e2e.process import free_port
 
 #: Offered load as a share of the bare executor's capacity.
 LOADS = (0.2, 0.8, 2.0)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from model import checkpoint, flops
+from model.dmvfn.network import DMVFN
 from model.evaluation import baselines, rollout, scores
 from model.evaluation.baselines import Baseline
 from model.evaluation.lpips import LPIPS
 from model.evaluation.protocols import Window
-from model.network import DMVFN
 
 METRICS = ("psnr", "ssim", "ms_ssim", "lpips", "sharpness")
 

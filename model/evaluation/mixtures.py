@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from model.dmvfn.network import DMVFN
 from model.evaluation.baselines import Baseline, Floats, Frame
 from model.mixing import predictor, weights
-from model.network import DMVFN
 
 
 def methods(network: DMVFN, default: Path, live: Path) -> dict[str, Baseline]:

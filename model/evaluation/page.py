@@ -9,10 +9,10 @@ import io
 from PIL import Image
 from torch import Tensor
 
-from model import pixels
 from model.evaluation.measure import Measured, Shown
 from model.evaluation.report import About, figures
-from model.training.sheet import ERROR_GAIN, flow_colours
+from model.inference import pixels
+from model.training.sample_grid import ERROR_GAIN, flow_colours
 
 #: Pictures are reduced to this height: a page of a few megabytes.
 HEIGHT = 180

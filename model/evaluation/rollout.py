@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import execute, routing
-from model.network import DMVFN
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.inference import predict as inference
 
 
 class Answer(NamedTuple):
@@ -56,11 +57,11 @@ class Rollouts:
         answers = []
         for _ in range(steps):
             if history not in self._probabilities:
-                self._probabilities[history] = execute.probabilities(self._network, older, newer)
+                self._probabilities[history] = inference.probabilities(self._network, older, newer)
             route = policy.route(self._probabilities[history])
             history = (*history, "".join("01"[int(bit)] for bit in route[0]))
             if history not in self._answers:
-                found = execute.predict(self._network, older, newer, route)
+                found = inference.predict(self._network, older, newer, route)
                 self._answers[history] = Answer(found.frame, found.flow, history[-1])
             answers.append(self._answers[history])
             older, newer = newer, answers[-1].frame

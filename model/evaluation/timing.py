@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import torch
 
-from model import execute, routing
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
 from model.evaluation.baselines import Baseline, Frame
 from model.evaluation.rollout import tensor
-from model.network import DMVFN
+from model.inference import predict as inference
 
 HEIGHT, WIDTH = 256, 448
 #: The least of so many tries: others use the machine, too.
@@ -28,8 +29,8 @@ def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], older: Frame, 
 
     def along(scale: float) -> None:
         first, second = (tensor(frame, torch.device("cpu")) for frame in pair)
-        routes = routing.auto(execute.probabilities(network, first, second, scale))
-        execute.predict(network, first, second, routes, scale)
+        routes = routing.auto(inference.probabilities(network, first, second, scale))
+        inference.predict(network, first, second, routes, scale)
 
     best: dict[str, float] = {}
     for _ in range(TRIES):

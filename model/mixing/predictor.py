@@ -19,19 +19,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import checkpoint, compiled, execute, geometry, routing
-from model.mixing import candidates, kernels_mixing
+from model import checkpoint
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.inference import padding
+from model.inference import predict as inference
+from model.inference.cpu import compiler
+from model.mixing import candidates, kernels
 from model.mixing.head import ABSENT, MixingHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
-from model.network import DMVFN
 
 #: The head halves a frame three times.
 STRIDE = 8
 #: The network answers at this scale where it is a candidate: a quarter of the cost for 0.1 dB.
 NETWORK_SCALE = 0.5
 
-#: One caller at a time: compiled loops share the processor's cores (`model.compiled`).
+#: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
 _turn = threading.Lock()
 _rooms: dict[str, NDArray[Any]] = {}
 
@@ -70,7 +74,7 @@ def mix(older: Pixels, newer: Pixels, network: DMVFN | None, head: MixingHead, a
     between = time.perf_counter()
     frame, shares = weigh(head, names, stack.frames, stack.flow)
     ended = time.perf_counter()
-    height, width = (geometry.padded(side, STRIDE) for side in newer.shape[:2])
+    height, width = (padding.padded(side, STRIDE) for side in newer.shape[:2])
     report = MixReport(shares, between - began, ended - between, macs(head, height, width))
     return Mixed(frame, stack.flow, report)
 
@@ -105,15 +109,15 @@ def weigh(
     """
     height, width = flow.shape[:2]
     known = head.config.candidates
-    tall, wide = geometry.padded(height, STRIDE), geometry.padded(width, STRIDE)
+    tall, wide = padding.padded(height, STRIDE), padding.padded(width, STRIDE)
     frame = np.empty((height, width, 3), np.float32)
     with _turn:
-        compiled.use_threads(torch.get_num_threads())
+        compiler.use_threads(torch.get_num_threads())
         stack = _room("stack", np.uint8, len(known), height, width, 3)
         for place, name in enumerate(known):
             stack[place] = frames[names.index(name)] if name in names else frames[0]
         seen = _room("seen", np.float32, tall, wide, len(known) + 4)
-        kernels_mixing.see(stack, np.ascontiguousarray(flow), seen)
+        kernels.see(stack, np.ascontiguousarray(flow), seen)
         kind = kind or fastest_kind()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
             logits = head.logits(torch.from_numpy(seen)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
@@ -121,8 +125,8 @@ def weigh(
             if name not in names:
                 logits[..., place] = ABSENT
         shares = _room("shares", np.float32, tall // 2, wide // 2, len(known) + 1)
-        kernels_mixing.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
-        kernels_mixing.mix(stack, known.index("soft"), shares, frame)
+        kernels.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
+        kernels.mix(stack, known.index("soft"), shares, frame)
         means = torch.from_numpy(shares).view(-1, len(known) + 1).mean(0).tolist()
     return frame, {name: means[known.index(name)] for name in names}
 
@@ -139,8 +143,8 @@ def predicted(network: DMVFN, older: Pixels, newer: Pixels) -> Pixels:
     """Answer by the network at half size, along the route it chooses: HxWx3."""
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
-    routes = routing.auto(execute.probabilities(network, first, second, NETWORK_SCALE))
-    frame = execute.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
+    routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
+    frame = inference.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
     return rounded(frame[..., ::-1] if bgr else frame)
 
 

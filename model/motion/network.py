@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import checkpoint, execute, routing
+from model import checkpoint
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.inference import predict as inference
 from model.motion.field import Floats, MotionField, Pixels, agreement, check, sample
-from model.network import DMVFN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +36,10 @@ class NetworkMotion:
         bgr = checkpoint.metadata(self.network).colour_order == "BGR"
         first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
         if self.route is None:
-            routes = routing.auto(execute.probabilities(self.network, first, second, self.scale))
+            routes = routing.auto(inference.probabilities(self.network, first, second, self.scale))
         else:
             routes = torch.tensor([self.route])
-        flow = execute.predict(self.network, first, second, routes, self.scale).flow[0]
+        flow = inference.predict(self.network, first, second, routes, self.scale).flow[0]
         to_older, to_newer = _field(flow[:2]), _field(flow[2:])
         return MotionField(to_newer, to_older, agreement(sample(older, to_older), sample(newer, to_newer)))
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
-from model.network import DMVFN
-from model.training import optimizers, processes, seeding, sheet, state, validate
+from model.dmvfn.network import DMVFN
+from model.training import optimizers, processes, sample_grid, seeding, state, validate
 from model.training.batches import Batch, Batches
 from model.training.objective import Objective, Outcome
 from model.training.plan import Phase, Plan
@@ -174,7 +174,7 @@ class Loop:
             version=f"{self._plan.name}-{self.step}", training_data=_sources(self._plan), scores=scores
         )
         checkpoint.save(self._mean, self.out / "dmvfn.safetensors", about)
-        picture = sheet.sheet(batch.older, batch.newer, batch.target, outcome.frame, outcome.flow)
+        picture = sample_grid.sheet(batch.older, batch.newer, batch.target, outcome.frame, outcome.flow)
         picture.save(self.out / "sheet.png")
         self._save_state()
 

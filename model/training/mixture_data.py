@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model import checkpoint, execute
+from model import checkpoint
+from model.dmvfn.network import DMVFN
+from model.inference import predict as inference
 from model.mixing import candidates
 from model.motion.field import Floats
-from model.network import DMVFN
 from model.training import clips, decode
 
 #: Written last: a store that has it is whole.
@@ -181,5 +182,5 @@ def _wanted(moved: float, rng: np.random.Generator) -> bool:
 def _answer(network: DMVFN, older: decode.Frames, newer: decode.Frames) -> decode.Frames:
     """Predict by the network at half size, as the mixture does."""
     first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer))
-    found = execute.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
+    found = inference.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
     return np.asarray((found[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

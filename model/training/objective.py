@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network import DMVFN
-from model.training import chain, choices, losses
+from model.dmvfn.network import DMVFN
+from model.training import fixed_route, losses, route_labels
 from model.training.batches import Batch
 from model.training.plan import Phase, Precision
 from model.training.vgg import VGG
@@ -44,7 +44,7 @@ class Objective(nn.Module):
                 out = self.network(batch.older, batch.newer, routes)
                 frames, flows, ran = out.frames, [out.flow], routes.sum(1)
             else:
-                steps = chain.run(self.network, batch.older, batch.newer, self.blocks)
+                steps = fixed_route.run(self.network, batch.older, batch.newer, self.blocks)
                 # A step before the first learning block has no gradient: its loss would only cost time.
                 steps = [step for step in steps if step.flow.requires_grad] or steps
                 frames, flows = [step.frame for step in steps], [step.flow for step in steps]
@@ -61,9 +61,9 @@ class Objective(nn.Module):
         """How far the router is from what trying every route says: cross-entropy of the normalised probabilities."""
         network, count = self.network, self.network.config.blocks
         with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
-            errors, last = choices.errors(network, batch.older, batch.newer, batch.target, self.blocks)
+            errors, last = route_labels.errors(network, batch.older, batch.newer, batch.target, self.blocks)
         expected = network.config.expected_blocks
-        wanted = choices.wanted(errors, self.blocks, count, expected, self._phase.router_tolerance)
+        wanted = route_labels.wanted(errors, self.blocks, count, expected, self._phase.router_tolerance)
         values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))
         shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
         loss = -(wanted.probabilities / expected * shares).sum(1).mean()

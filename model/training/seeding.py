@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from model.network import DMVFN
+from model.dmvfn.network import DMVFN
 
 #: What is left of the copied block's last layer: enough for a gradient to reach every layer below at once.
 WHISPER = 0.05

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.warp import warp
+from model.dmvfn.warp import warp
 
 
 def flow(older: Tensor, newer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from model import execute
-from model.network import DMVFN
+from model.dmvfn.network import DMVFN
+from model.inference import predict as inference
 from model.training import clips, decode
 
 #: Triples looked at in each clip.
@@ -43,7 +43,7 @@ def psnr(network: DMVFN, held: list[Triples], route: Tensor, device: torch.devic
         scores = []
         for triple in clip.frames:
             older, newer, target = (triple.to(device).permute(0, 3, 1, 2).float() / 255).split(1)
-            predicted = execute.predict(network, older, newer, route[None].to(device)).frame
+            predicted = inference.predict(network, older, newer, route[None].to(device)).frame
             scores.append((decibels(predicted, target), decibels(newer, target)))
         ours.append(sum(a for a, _ in scores) / len(scores))
         repeated.append(sum(b for _, b in scores) / len(scores))

@@ -1,6 +1,8 @@
-"""Coroutines ask for predictions; one device thread answers them in batches. Implements `service.core.ports.Engine`.
+"""Coroutines ask for predictions; one device thread answers them in batches.
 
-Decides nothing itself: who waits, who runs and who is refused is `service.core.batching`'s.
+Implements `service.core.interfaces.Engine`.
+
+Decides nothing itself: who waits, who runs and who is refused is `service.engine.scheduling.batch_queue`'s.
 """
 
 from __future__ import annotations
@@ -15,17 +17,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.core.batching import BatchQueue, Limits
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
-from service.core.lane import Entry
-from service.core.ports import ModelInfo, Readiness
+from service.core.interfaces import ModelInfo, Readiness
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
 from service.engine.device import Device
-from service.engine.line import Line, Pending
+from service.engine.device_thread import Answers, Reports, Worker
 from service.engine.predictor import bucket_of
-from service.engine.worker import Answers, Reports, Worker
-from service.metrics import Metrics, size_class
+from service.engine.request_queue import Line, Pending
+from service.engine.scheduling.batch_queue import BatchQueue, Limits
+from service.engine.scheduling.fair_queue import Entry
 from service.settings import Settings
+from service.telemetry.metrics import Metrics, size_class
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.core.cost import Bucket, Load, Measured
 from service.core.errors import ServiceError
-from service.core.ports import ModelInfo
+from service.core.interfaces import ModelInfo
 from service.core.types import PredictRequest, Route, Step
+from service.engine.scheduling.cost_model import Bucket, Load, Measured
 
 
 @dataclass(frozen=True, slots=True)

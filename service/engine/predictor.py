@@ -20,14 +20,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import checkpoint, execute, flops, pixels
-from model.network import DMVFN
-from service.core.cost import Bucket, Load, Measured
+from model import checkpoint, flops
+from model.dmvfn.network import DMVFN
+from model.inference import pixels
+from model.inference import predict as inference
 from service.core.errors import Internal, ServiceError
-from service.core.ports import ModelInfo
+from service.core.interfaces import ModelInfo
 from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
 from service.engine import rollout
 from service.engine.device import Choice, Flops, Ran, Work
+from service.engine.scheduling.cost_model import Bucket, Load, Measured
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -131,7 +133,8 @@ class Predictor:
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
         """Time one block, all blocks, a routed frame and a batch of each size, each after runs that are not timed."""
-        # The second call on a GPU records what it launches (`model.graphs`); the third is as fast as all later ones.
+        # The second call on a GPU records what it launches (`model.inference.cuda.graphs`); the third is as fast as
+        # all later ones.
         untimed = 1 if self._device.type == "cpu" else 2
         blocks = self._network.config.blocks
         one = tuple(i == 0 for i in range(blocks))
@@ -207,7 +210,7 @@ class Predictor:
 
     def free(self) -> None:
         """Give cached memory back."""
-        execute.release(self._network)
+        inference.release(self._network)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model import execute, geometry, routing
-from model.network import DMVFN
+from model.dmvfn import routing
+from model.dmvfn.network import DMVFN
+from model.inference import padding
+from model.inference import predict as inference
 from service.core.types import MAX_SEED, Options, Quality, Route, RoutePolicy
 
 #: Odd constants of splitmix64 (Steele, Lea, Flood 2014), which turns (seed, step) into well separated seeds.
@@ -79,7 +81,7 @@ def choose(network: DMVFN, older: Tensor, newer: Tensor, members: Sequence[Membe
         some = len(asked) < len(members)
         pick = torch.tensor(asked, device=older.device)
         scale = members[0].options.scale
-        found = execute.probabilities(
+        found = inference.probabilities(
             network, older[pick] if some else older, newer[pick] if some else newer, scale
         ).to("cpu", torch.float32)
         rows = dict(zip(asked, found, strict=True))
@@ -130,7 +132,7 @@ def roll(
         here = [members[i] for i in present]
         chosen = _routes(network, older, newer, here, step, routing_took)
         routes = torch.tensor([choice.route for choice in chosen])
-        out = execute.predict(network, older, newer, routes, here[0].options.scale)
+        out = inference.predict(network, older, newer, routes, here[0].options.scale)
         frames = _fenced(out.frame, here)
         # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
         sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
@@ -143,9 +145,9 @@ def roll(
                 routed=chosen[row].probabilities is not None,
                 was_empty=chosen[row].was_empty,
                 finite=finite[row],
-                frame=geometry.crop(frames[row], member.height, member.width),
-                flow=geometry.crop(out.flow[row], member.height, member.width),
-                mask=geometry.crop(out.mask[row, 0], member.height, member.width).sigmoid(),
+                frame=padding.crop(frames[row], member.height, member.width),
+                flow=padding.crop(out.flow[row], member.height, member.width),
+                mask=padding.crop(out.mask[row, 0], member.height, member.width).sigmoid(),
             )
             for row, member in enumerate(here)
         ]

@@ -11,13 +11,16 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service.core.job import Jobs
-from service.parts import Parts
-from service.rest import docs, errors, model, ops, predict
-from service.rest import jobs as jobs_routes
-from service.rest.direct import Shortcut
-from service.rest.door import Door
-from service.tracing import Tracer
+from service.app_state import Parts
+from service.rest.formats import openapi as docs
+from service.rest.routes import jobs as jobs_routes
+from service.rest.routes import model, predict
+from service.rest.routes import operations as ops
+from service.rest.transport import errors
+from service.rest.transport.fast_path import Shortcut
+from service.rest.transport.middleware import Door
+from service.serving.jobs.job import Jobs
+from service.telemetry.tracing import Tracer
 
 #: What scripts in a browser may read of an answer.
 EXPOSED = [

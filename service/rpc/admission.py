@@ -15,11 +15,11 @@ from typing import Any
 
 import grpc
 
+from service.app_state import Parts
 from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
-from service.engine.byte_budget import ByteHolding
-from service.engine.fair_turns import FairTurns
-from service.parts import Parts
+from service.serving.byte_budget import ByteHolding
+from service.serving.jobs.fair_turns import FairTurns
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")

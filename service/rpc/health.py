@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.core.ports import Engine
-from service.metrics import Background
+from service.core.interfaces import Engine
 from service.supervision import Supervisor
+from service.telemetry.metrics import Background
 
 #: How late watchers may learn of a change, seconds: one look for all of them, none while nobody watches.
 EVERY_S = 0.25

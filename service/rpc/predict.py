@@ -1,4 +1,7 @@
-"""dmvfn.v1: single predictions and live streams. What they mean is decided in `service.engine.stream` and below."""
+"""dmvfn.v1: single predictions and live streams.
+
+What they mean is decided in `service.serving.streaming.live_stream` and below.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from typing import Any
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
+from service.app_state import Parts
 from service.core.errors import InvalidRequest, ServiceError
-from service.core.session import MAX_ID, Answer
 from service.core.types import PredictRequest
-from service.engine.byte_budget import reserve_answer
-from service.engine.stream import (
+from service.rpc import messages as convert
+from service.rpc.call import Door, readable
+from service.serving.byte_budget import reserve_answer
+from service.serving.streaming.live_stream import (
     Goodbye,
     Incoming,
     LiveStream,
@@ -25,11 +30,9 @@ from service.engine.stream import (
     seeded,
     traced,
 )
-from service.metrics import Transport
-from service.parts import Parts
-from service.rpc import convert
-from service.rpc.door import Door, readable
-from service.tracing import Tracer
+from service.serving.streaming.session import MAX_ID, Answer
+from service.telemetry.metrics import Transport
+from service.telemetry.tracing import Tracer
 
 NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
 

@@ -14,13 +14,13 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
-from service.parts import Parts
-from service.rpc import predict, v2
+from service.app_state import Parts
+from service.rpc import oip, predict
 from service.rpc.admission import Admission
 from service.rpc.health import Health
 from service.settings import Settings
 from service.supervision import Supervisor
-from service.tracing import Tracer
+from service.telemetry.tracing import Tracer
 
 log = logging.getLogger("service.rpc")
 
@@ -61,13 +61,13 @@ async def start(parts: Parts, tracer: Tracer | None = None) -> RunningServer:
     """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = parts.settings
     server = grpc.aio.server(interceptors=(Admission(parts),), options=_options(settings))
-    health = Health(parts.engine, (predict.NAME, v2.NAME), Supervisor(parts.metrics))
+    health = Health(parts.engine, (predict.NAME, oip.NAME), Supervisor(parts.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(parts, tracer), server)
     add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
-    add(v2.InferenceService(parts, tracer), server)
+    add(oip.InferenceService(parts, tracer), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection((predict.NAME, v2.NAME, HEALTH, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((predict.NAME, oip.NAME, HEALTH, reflection.SERVICE_NAME), server)
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     address = f"{host}:{settings.grpc_port}"
     credentials = _credentials(settings)

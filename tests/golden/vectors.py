@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.config import ModelConfig
-from model.network import DMVFN
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""The network of the paper: blocks, routing, warping. Torch only."""

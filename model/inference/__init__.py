@@ -1,0 +1,1 @@
+"""Routed prediction on the fastest path that can run it."""

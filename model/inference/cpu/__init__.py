@@ -1,0 +1,1 @@
+"""The CPU path: folded weights and compiled loops."""

@@ -1,0 +1,59 @@
+"""How the loops of the CPU path are compiled: numba's options, the types of arrays, float32 constants.
+
+Compiled code is cached beside the sources (or in NUMBA_CACHE_DIR), so only the first start on a machine compiles;
+signatures are given in advance, so that no request and no frame size ever does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+Loop = TypeVar("Loop", bound=Callable[..., None])
+
+# By name, because it is optional: type checkers need not find it.
+_numba: Any = import_module("numba")
+prange, get_thread_id = _numba.prange, _numba.get_thread_id
+
+# OpenMP shares the processor politely with torch's own pool; the work queue, numba's last resort, tolerates one
+# calling thread only, which `model.inference.cpu.runner` guarantees with a lock.
+_numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+
+#: Signature parts: contiguous float32 arrays of one to four dimensions, and frames of any strides.
+F1, F2, F3, F4 = "float32[::1]", "float32[:,::1]", "float32[:,:,::1]", "float32[:,:,:,::1]"
+FRAME = "float32[:,:,:]"
+
+#: Literals would be float64 inside compiled code, and every operation with them too.
+ZERO, QUARTER, ONE, TWO = np.float32(0), np.float32(0.25), np.float32(1), np.float32(2)
+FOUR, FIVE, EIGHT = np.float32(4), np.float32(5), np.float32(8)
+
+# Not the full fast mathematics: that would let the compiler assume that no NaN ever arrives.
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp", "afn"}, "error_model": "numpy"}
+
+
+def kernel(signature: str) -> Callable[[Loop], Loop]:
+    """Compile now, with `prange` shared among threads, for exactly these argument types."""
+    return lambda loop: _compiled(loop, f"void({signature})", parallel=True, nogil=True)
+
+
+def inlined(loop: Loop) -> Loop:
+    """A part of kernels, compiled with whichever calls it."""
+    return _compiled(loop)
+
+
+def _compiled(loop: Loop, *signature: str, **options: bool) -> Loop:
+    try:
+        return cast("Loop", _numba.njit(*signature, cache=True, **options, **_OPTIONS)(loop))
+    except RuntimeError:
+        # No folder to cache in can be written (a read-only container): compile at each start instead.
+        return cast("Loop", _numba.njit(*signature, **options, **_OPTIONS)(loop))
+
+
+def use_threads(wanted: int) -> int:
+    """Share kernels called from this thread among `wanted` threads at most; how many it will be."""
+    count: int = min(wanted, _numba.config.NUMBA_NUM_THREADS)
+    _numba.set_num_threads(count)
+    return count

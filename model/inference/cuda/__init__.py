@@ -1,0 +1,1 @@
+"""The GPU path: Triton loops and CUDA graphs."""

@@ -1,0 +1,130 @@
+"""Where predictions come from, as a process starts and stops it: a device of its own, or workers behind Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Protocol
+
+from service.core.errors import Unavailable
+from service.core.interfaces import Engine, ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.serving.accepted_work import AcceptedWork
+from service.serving.jobs.job import Jobs
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+
+class Host(Protocol):
+    """An engine and its jobs, from `start` to `close`."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    async def start(self) -> None:
+        """Returns when it can predict, or (over Redis) has begun to look for workers."""
+        ...
+
+    async def close(self) -> None:
+        """To be called once, whatever `start` did."""
+        ...
+
+
+class Local:
+    """A device in this process; jobs end with it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
+        # Here, not above: a front end over Redis holds no model and need not load torch.
+        from service.engine.batcher import Batcher
+        from service.engine.predictor import Predictor
+        from service.serving.jobs.local import LocalJobs
+
+        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal)
+        self.jobs = LocalJobs(settings, self.engine, metrics)
+        if settings.device_peak_flops:
+            metrics.device_peak(settings.dtype, settings.device_peak_flops)
+
+    async def start(self) -> None:
+        """Load the weights and warm up."""
+        await self.engine.start()
+
+    async def close(self) -> None:
+        """Jobs first: they use the engine."""
+        await self.jobs.close()
+        await self.engine.close()
+
+
+class Remote:
+    """Workers elsewhere, found through Redis; jobs outlive this process."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        from service.distributed.frontend import backend
+
+        self.engine = backend.Remote(settings, metrics)
+        self.jobs = self.engine.jobs
+
+    async def start(self) -> None:
+        """Returns when Redis is there and a worker has been seen; readiness tells meanwhile."""
+        await self.engine.start()
+
+    async def close(self) -> None:
+        """Withdrawals under way reach Redis first."""
+        await self.engine.close()
+
+
+class Gate:
+    """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
+
+    Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
+    (`accepted`) is counted to its end, and may predict as long as it lasts.
+    """
+
+    def __init__(self, engine: Engine, work: AcceptedWork | None = None) -> None:
+        self._engine = engine
+        self._work = work or AcceptedWork()
+        self._falling = False
+        self.debug = getattr(engine, "debug", None)
+        self.warnings: Callable[[], tuple[str, ...]] = tuple  #: what an operator should mend beside the engine
+
+    def fall(self) -> None:
+        """From now on not ready, though what comes is still taken."""
+        self._falling = True
+
+    async def shut(self, grace: float) -> bool:
+        """Take no more; true if all that was taken has been answered within `grace` seconds."""
+        self._falling = True
+        self._work.shut()
+        try:
+            async with asyncio.timeout(grace):
+                await self._work.finished()
+        except TimeoutError:
+            return False
+        return True
+
+    def accepted(self) -> AbstractContextManager[None]:
+        """Around work that was accepted, from its beginning to its end: as `AcceptedWork.accepted`."""
+        return self._work.accepted()
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As the engine; Unavailable once shut, but for work that was accepted before."""
+        if self._work.stopping.is_set() and not self._work.inside:
+            raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
+        with self._work.accepted():
+            return await self._engine.predict(request)
+
+    def readiness(self) -> Readiness:
+        """As the engine, or draining."""
+        if self._falling:
+            return Readiness(False, "draining")
+        state = self._engine.readiness()
+        more = self.warnings()
+        return replace(state, warnings=(*state.warnings, *more)) if more else state
+
+    def model(self) -> ModelInfo:
+        """As the engine."""
+        return self._engine.model()

@@ -1,0 +1,188 @@
+"""`python -m service jobs ...`: what an operator looks at and mends."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from service.distributed.broker import ending_scripts, scripts, serialization
+from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
+from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.broker.submission import cancel_arguments
+from service.distributed.frontend.job_store import PATIENCE_S
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+
+#: Dead letters that `list` names, the newest ones.
+LISTED = 10
+#: Why `replay` did not: what REPLAY answers.
+NOT_REPLAYED = {-1: "its frames have expired", -2: "it is no failed job", -3: "it was a waiting call; nobody waits"}
+NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
+
+
+def main(argv: Sequence[str], settings: Settings) -> int:
+    """The exit status: 0, 1 if something named is not there, 2 for a wrong command, 4 if Redis is away."""
+    parser = argparse.ArgumentParser(prog="python -m service jobs", description="Look at the queue and mend it.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="streams, workers and counts")
+    verbs.add_parser("dead", help="dead letters, oldest first")
+    for name, about in (("inspect", "everything known of a job"), ("cancel", "withdraw a job")):
+        verbs.add_parser(name, help=about).add_argument("job")
+    for name, about in (("replay", "queue dead jobs again"), ("purge", "throw dead letters and their frames away")):
+        verb = verbs.add_parser(name, help=about)
+        which = verb.add_mutually_exclusive_group(required=True)
+        which.add_argument("job", nargs="?")
+        which.add_argument("--all", action="store_true")
+        verb.add_argument("--quiet", action="store_true")
+    given = parser.parse_args(argv)
+    if not settings.redis_url:
+        print("set DMVFN_REDIS_URL: without Redis jobs live in the server's process", file=sys.stderr)
+        return 2
+    client = connect_sync(settings)
+    try:
+        return int(_VERBS[given.verb](client, Keys(settings.redis_queue), given, settings))
+    except LOST as error:
+        print(f"redis is away: {error}", file=sys.stderr)
+        return 4
+    finally:
+        hang_up_sync(client)
+
+
+def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    load = {k.decode(): int(v) for k, v in client.hgetall(keys.load).items()}
+    print(f"items {load.get('items', 0)}  bytes {load.get('bytes', 0)}  work {load.get('work', 0) / 1e6:.3f} s")
+    for stream in sorted(client.smembers(keys.buckets)):
+        pending = client.xpending(stream, GROUP)["pending"] if client.exists(stream) else 0
+        print(f"stream {stream.decode()}  items {client.xlen(stream)}  claimed {pending}")
+    now = _now(client)
+    for worker, until in client.zrange(keys.workers, 0, -1, withscores=True):
+        info = client.get(keys.info(worker.decode()))
+        model = "?"
+        with contextlib.suppress(serialization.Unreadable):
+            model = serialization.read_info(info)[0].version if info else "?"
+        print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
+    print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
+    print(f"dead letters {client.xlen(keys.dead)}")
+    for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):
+        failure = serialization.read_failure(fields[b"e"])
+        print(f"dead {fields[b'j'].decode()}  item {fields[b'k'].decode()}  {failure.message}")
+    return 0
+
+
+def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    fields = client.hgetall(keys.job(given.job))
+    if not fields:
+        print("there is no such job", file=sys.stderr)
+        return 1
+    about = {"s": "state", "n": "items", "done": "done", "c": "client", "at": "created", "end": "finished"}
+    for field, name in about.items():
+        if (value := fields.get(field.encode())) is not None:
+            text = value.decode()
+            print(f"{name:9} {_time(whole(value)) if field in ('at', 'end') else text}")
+    if missing := sorted(name.decode() for name in (scripts.RECORD | {b"m", b"p"}) - fields.keys()):
+        print(f"lost      {', '.join(missing)} (parts of its record, as after a Redis that lost writes)")
+    if b"m" in fields:
+        try:
+            options, priority, _, trace = serialization.read_task(fields[b"m"])
+            print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+        except serialization.Unreadable as error:
+            print(f"options   not known to this release: {error}")
+    if b"e" in fields:
+        print(f"failure   {_failure(fields[b'e'])}")
+    payload = keys.payload(fields.get(b"p", b"").decode())
+    sizes = [client.hstrlen(payload, name) for name in sorted(client.hkeys(payload), key=int)]
+    print(f"frames    {len(sizes)} kept, {sum(sizes)} bytes")
+    return 0
+
+
+def _dead(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    for entry, f in _letters(client, keys, None):
+        failure = _failure(f.get("e", b""))
+        kind = "call" if f.get("f") else "job"
+        item, runs, worker = (f.get(name, b"?").decode() for name in ("k", "runs", "worker"))
+        message = failure if isinstance(failure, str) else failure.message
+        print(
+            f"{entry}  {kind} {f['j'].decode()}  item {item}  runs {runs}  "
+            f"{_time(whole(f.get('at')))}  last worker {worker}  {message}"
+        )
+    return 0
+
+
+def _replay(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    found, failed = 0, 0
+    for entry, f in list(_letters(client, keys, given.job)):
+        found += 1
+        job = f["j"].decode()
+        payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
+        names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
+        names += [keys.wake, keys.dead, keys.hooks, keys.clients, keys.results, keys.kept]
+        queued = scripts.call_sync(client, ending_scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
+        failed += queued < 0
+        if not given.quiet:
+            print(f"{job}  " + (f"{queued} items queued" if queued > 0 else f"not replayed: {NOT_REPLAYED[queued]}"))
+    return _found(found, failed, given)
+
+
+def _purge(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    found = 0
+    for entry, f in list(_letters(client, keys, given.job)):
+        found += 1
+        client.unlink(keys.payload(f.get("p", b"").decode()))
+        client.xdel(keys.dead, entry)
+    if not client.xlen(keys.dead):
+        client.unlink(keys.dead)
+    if not given.quiet:
+        print(f"{found} purged")
+    return _found(found, 0, given)
+
+
+def _cancel(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+    fields = client.hmget(keys.job(given.job), "p", "st")
+    names, args = cancel_arguments(keys, given.job, fields, keep=settings.job_ttl_s, tell=True)
+    state = scripts.call_sync(client, ending_scripts.CANCEL, names, args)
+    print("there is no such job" if state is None else state.decode(), file=sys.stderr if state is None else sys.stdout)
+    return 1 if state is None else 0
+
+
+_VERBS: dict[str, Any] = {
+    "list": _list,
+    "inspect": _inspect,
+    "dead": _dead,
+    "replay": _replay,
+    "purge": _purge,
+    "cancel": _cancel,
+}
+
+
+def _letters(client: SyncRedis, keys: Keys, job: str | None) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for entry, fields in client.xrange(keys.dead):
+        letter = {name.decode(): value for name, value in fields.items()}
+        if "j" in letter and (job is None or letter["j"].decode() == job):
+            yield entry.decode(), letter
+
+
+def _failure(data: bytes) -> Failure | str:
+    try:
+        return serialization.read_failure(data)
+    except serialization.Unreadable as error:
+        return f"not known to this release: {error}"
+
+
+def _found(found: int, failed: int, given: argparse.Namespace) -> int:
+    if not found and not given.all:
+        print("there is no dead letter of this job", file=sys.stderr)
+        return 1
+    return 1 if failed else 0
+
+
+def _now(client: SyncRedis) -> int:
+    seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _time(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))

@@ -1,0 +1,154 @@
+"""`python -m service video`: arguments to a clip in, a plan, and a clip out; the network runs in this process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, closing
+from pathlib import Path
+
+from service.core.errors import InvalidRequest, ServiceError
+from service.core.types import SCALES, Options, RouteChoice
+from service.engine.batcher import Batcher
+from service.engine.predictor import Predictor
+from service.serving.video.ask import Predict, predictor
+from service.serving.video.clip import Source, Timed, VideoError
+from service.serving.video.compare import Score
+from service.serving.video.convert import Wish, frames
+from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
+from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, Plan, lost_frames
+from service.serving.video.progress import Progress
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+EPILOG = f"""\
+input and output: a file ({", ".join(CONTAINERS)} or .y4m), or - for y4m through a pipe.
+Timestamps are kept, sound is copied, and nothing is predicted across a scene cut.
+
+examples:
+  # each frame as foreseen three frames earlier
+  python -m service video in.mp4 -o out.mp4 --ahead 3
+  # every second frame predicted, true and error beside it, PSNR at the end
+  python -m service video in.mp4 -o seen.mp4 --every 2 --compare
+  # repair frames that were lost: their numbers, counted from 0, one a line or in ranges like 20-24
+  python -m service video in.mp4 -o whole.mp4 --fill-lost frames.txt
+  # anything that ffmpeg reads and writes
+  ffmpeg -v error -i in.ts -f yuv4mpegpipe -pix_fmt yuv420p - | python -m service video - -o - --ahead 1 |
+    ffmpeg -v error -i - out.webm
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments, and what it does."""
+    parser.description = "Predicts frames of a video: ahead of time, in place of lost ones, or to see how good it is."
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("input", help="the clip, or - for y4m on standard input")
+    parser.add_argument("-o", "--output", required=True, help="where to write, or - for y4m on standard output")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--ahead", type=int, metavar="K", help="show each frame as predicted K frames earlier")
+    what.add_argument("--fill-lost", metavar="FILE", help="predict the frames listed in FILE (- for standard input)")
+    what.add_argument("--every", type=int, metavar="N", help="predict every N-th frame from the two before it")
+    parser.add_argument("--compare", action="store_true", help="true, predicted, error side by side; PSNR at the end")
+    parser.add_argument("--route", default="auto", help="auto, full, or nine digits 0 and 1 (default: auto)")
+    parser.add_argument("--blocks", type=int, metavar="1..9", help="run this many blocks, the most probable ones")
+    parser.add_argument("--scale", type=float, default=1.0, choices=SCALES, help="size at which motion is estimated")
+    parser.add_argument("--across-cuts", action="store_true", help="predict across scene cuts too")
+    parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run)
+
+
+def main(argv: Sequence[str], settings: Settings) -> int:
+    """As a command of its own."""
+    parser = argparse.ArgumentParser(prog="python -m service video")
+    add_arguments(parser)
+    return run(parser.parse_args(argv), settings)
+
+
+def run(asked: argparse.Namespace, settings: Settings) -> int:
+    """The exit status: 0, or 1 with one line on standard error (130 when interrupted)."""
+    try:
+        return asyncio.run(_run(asked, settings))
+    except (VideoError, ServiceError) as error:
+        print(f"video: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        print("video: the program that reads the output went away", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("video: stopped; nothing was written", file=sys.stderr)
+        return 130
+
+
+async def _run(asked: argparse.Namespace, settings: Settings) -> int:
+    plan, options = _plan(asked), _options(asked, settings)
+    with closing(open_source(asked.input, max_pixels=settings.max_pixels, sound=not asked.no_audio)) as source:
+        info = source.info
+        if min(info.width, info.height) < settings.min_side:
+            raise VideoError(
+                f"frames of {info.width}x{info.height} are too small; a side has {settings.min_side} pixels at least"
+            )
+        wish = Wish(plan, asked.compare, not asked.across_cuts)
+        # Nothing to warm up: the first frames of the clip do it.
+        quick = dataclasses.replace(settings, warmup_sizes=())
+        engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
+        await engine.start()
+        try:
+            sink = open_sink(asked.output, source, *wish.size(source))
+            try:
+                score = await _write(asked, source, wish, predictor(engine, options, settings), sink)
+                await asyncio.to_thread(sink.close)
+            except BaseException:
+                sink.give_up()
+                raise
+        finally:
+            await engine.close()
+    if asked.compare:
+        print(score.text(), file=sys.stderr)
+    return 0
+
+
+async def _write(
+    asked: argparse.Namespace, source: Source, wish: Wish, predict: Predict, sink: OutFile | OutPipe
+) -> Score:
+    score = Score()
+    progress = None if asked.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
+    async with aclosing(frames(source, wish, predict, score)) as items:
+        async for item, predicted in items:
+            await asyncio.to_thread(sink.write, item)
+            if progress and isinstance(item, Timed):
+                progress.done(predicted)
+    if progress:
+        progress.end()
+    return score
+
+
+def _plan(asked: argparse.Namespace) -> Plan:
+    if asked.ahead is not None:
+        return Ahead(asked.ahead)
+    if asked.every is not None:
+        return Every(asked.every)
+    name = asked.fill_lost
+    try:
+        with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open() as file:
+            # One character more than may be: a longer list is refused without being read whole.
+            return FillLost(lost_frames(file.read(MAX_LIST + 1)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise VideoError(f"cannot read the list of lost frames {name}: {error}") from error
+
+
+def _options(asked: argparse.Namespace, settings: Settings) -> Options:
+    route = RouteChoice.parse(asked.route, blocks=asked.blocks)
+    if route.policy == "sample":
+        raise InvalidRequest("--route sample draws another route for each frame; choose auto, full or nine digits")
+    options = Options(route=route, steps=asked.ahead or 1, scale=asked.scale)
+    try:
+        return options.check(settings.max_steps)
+    except InvalidRequest as error:
+        raise VideoError(f"--ahead: {error}") from error

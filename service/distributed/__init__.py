@@ -1,0 +1,1 @@
+"""Predictions and jobs over Redis: front ends queue them, workers run them."""

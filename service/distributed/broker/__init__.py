@@ -1,0 +1,1 @@
+"""What front ends and workers share: connections, keys, scripts and the form of messages."""

@@ -1,0 +1,290 @@
+"""Values to msgpack and back: what waits in Redis between a front end and a worker. Nothing here can run code.
+
+Releases mix while a fleet is updated, so a reader takes what it knows: fields it does not know are ignored, optional
+ones that are missing get their defaults, a greater version is read as far as it goes. A task is the exception: an
+option that is ignored is another prediction than was asked for, so a worker that does not know all of it must leave
+it to one that does (`Unreadable`). What may be ignored even in a task goes into its map "notes".
+
+A frame stays the file it came as (`Frame.source`); what came as pixels travels as pixels. Encoding pixels afresh would
+cost the front end more time than Redis saves: 180 ms for a PNG of 720p against 3 ms for its raw bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.errors import ServiceError
+from service.core.interfaces import ModelInfo
+from service.core.types import (
+    Frame,
+    Options,
+    PredictResult,
+    Priority,
+    Quality,
+    Route,
+    RouteChoice,
+    RoutePolicy,
+    Step,
+    Timings,
+    route_text,
+)
+from service.imaging import codec
+from service.imaging.codec import ImageFormat, Limits
+from service.serving.jobs.job import Failure
+
+#: Goes up when a worker of the last form would misunderstand the next form's tasks; it then leaves them alone.
+VERSION = 1
+#: What this release knows of a task. A front end that asks for more needs workers that know more.
+TASK_FIELDS = frozenset({"v", "route", "steps", "scale", "quality", "maps", "priority", "client", "trace", "notes"})
+#: The fields of a model that are text.
+MODEL_TEXTS = ("version", "device", "dtype", "colour_order", "training_data", "sha256")
+#: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
+TRUSTED = Limits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
+
+
+class Unreadable(ValueError):
+    """Nothing that this release can read; the message says what it does not know."""
+
+
+def dialect() -> str:
+    """Name what this release can read of a task: two workers of equal dialects read the same tasks."""
+    words = [*sorted(TASK_FIELDS), *RoutePolicy, *Quality, *(str(int(priority)) for priority in Priority)]
+    return f"{VERSION}:{hashlib.sha256(' '.join(words).encode()).hexdigest()[:12]}"
+
+
+def frame_bytes(frame: Frame) -> bytes:
+    """The file it came as, or its pixels."""
+    if frame.source is not None:
+        return _pack({"file": frame.source})
+    return _pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
+
+
+def read_frame(data: bytes) -> Frame:
+    """The frame; Unreadable, or the codec's own errors for a file."""
+    value = _unpack(data)
+    with _reading("a frame"):
+        if "file" in value:
+            return codec.decode(value["file"], TRUSTED, "frame")
+        return codec.from_raw(value["rgb"], value["h"], value["w"], TRUSTED, "frame")
+
+
+def task_bytes(options: Options, priority: Priority, client: str, traceparent: str | None) -> bytes:
+    """What to do with the frames."""
+    route = options.route
+    return _pack(
+        {
+            "route": [route.policy.value, route.seed, route.blocks, _text(route.bits)],
+            "steps": options.steps,
+            "scale": options.scale,
+            "quality": options.quality.value,
+            "maps": options.maps,
+            "priority": int(priority),
+            "client": client,
+            "trace": traceparent,
+        }
+    )
+
+
+def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
+    """Options, priority, client and traceparent; Unreadable where any of it is not known here."""
+    v = _unpack(data)
+    if v["v"] > VERSION:
+        raise Unreadable(f"a task of version {v['v']}; this release knows {VERSION}")
+    if unknown := sorted(map(str, v.keys() - TASK_FIELDS)):
+        raise Unreadable(f"a task with an option that this release does not know: {', '.join(unknown)[:100]}")
+    with _reading("a task"):
+        policy, seed, blocks, bits = v.get("route", (RoutePolicy.AUTO.value, None, None, None))
+        steps, scale, maps = v.get("steps", 1), v.get("scale", 1.0), v.get("maps", False)
+        if type(steps) is not int or type(scale) not in (int, float) or type(maps) is not bool:
+            raise TypeError("steps, scale or maps is of another type")
+        options = Options(
+            route=RouteChoice(RoutePolicy(policy), seed, blocks, _route(bits)),
+            steps=steps,
+            scale=float(scale),
+            quality=Quality(v.get("quality", Quality.EXACT)),
+            maps=maps,
+        )
+        priority = Priority(v.get("priority", Priority.LIVE))
+        return options, priority, _str(v.get("client")), _str_or_none(v.get("trace"))
+
+
+def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
+    """An answer. `compress` makes PNGs of its frames: right for what is kept, too slow for what is awaited."""
+    steps = [
+        {
+            "frame": _pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
+            "route": _text(s.route),
+            "flops": s.flops,
+            "flow": _array(s.flow),
+            "mask": _array(s.mask),
+        }
+        for s in result.steps
+    ]
+    t = result.timings
+    return _pack(
+        {
+            "id": result.id,
+            "steps": steps,
+            "model": result.model_version,
+            "timings": [t.queue, t.route, t.blocks],
+            "batch": result.batch_size,
+            "seed": result.seed,
+            "shortened": result.shortened,
+        }
+    )
+
+
+def read_result(data: bytes, request: str) -> PredictResult:
+    """The answer, under the id that `request` was given here; Unreadable."""
+    v = _unpack(data)
+    with _reading("an answer", ServiceError):
+        times = [_number(seconds, 0.0) for seconds in [*v.get("timings", ()), 0.0, 0.0, 0.0][:3]]
+        return PredictResult(
+            id=request,
+            steps=tuple(_read_step(step) for step in v["steps"]),
+            model_version=_str(v.get("model")),
+            timings=Timings(*times),
+            batch_size=int(v.get("batch") or 1),
+            seed=None if v.get("seed") is None else int(v["seed"]),
+            shortened=bool(v.get("shortened", False)),
+        )
+
+
+def _read_step(step: dict[str, Any]) -> Step:
+    return Step(
+        frame=read_frame(step["frame"]),
+        route=_route(step.get("route")) or (),
+        flops=int(step.get("flops") or 0),
+        flow=_read_array(step.get("flow")),
+        mask=_read_array(step.get("mask")),
+    )
+
+
+def failure_bytes(failure: Failure) -> bytes:
+    """An error as a value."""
+    return _pack(asdict(failure))
+
+
+def read_failure(data: bytes) -> Failure:
+    """An error as a value; Unreadable only where there is none. A code that is not known here means "internal"."""
+    v = _unpack(data)
+    retry_after = v.get("retry_after")
+    return Failure(
+        code=_str(v.get("code")) or "internal",
+        message=_str(v.get("message")) or "the request failed; its worker said nothing more that is known here",
+        field=_str_or_none(v.get("field")),
+        reason=_str_or_none(v.get("reason")),
+        retry_after=None if retry_after is None else _number(retry_after, None),
+    )
+
+
+def info_bytes(model: ModelInfo, seconds_per_megapixel: float | None) -> bytes:
+    """What a worker says of itself: its model, the seconds of one step on a million padded pixels, its dialect.
+
+    Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
+    their front ends then fall silent. They ignore what stands beside it.
+    """
+    return _pack({"model": asdict(model), "cost": seconds_per_megapixel, "dialect": dialect()})
+
+
+def read_info(data: bytes) -> tuple[ModelInfo, float | None]:
+    """What a worker said of itself; Unreadable where it names no model."""
+    v = _unpack(data)
+    model = v.get("model")
+    if not isinstance(model, dict):
+        raise Unreadable("an announcement without a model")
+    texts = {name: _str(model.get(name)) or "unknown" for name in MODEL_TEXTS}
+    parameters, scores = model.get("parameters"), model.get("scores")
+    info = ModelInfo(
+        **texts,
+        parameters=parameters if type(parameters) is int else 0,
+        scores={str(name): float(value) for name, value in scores.items() if _number(value, None) is not None}
+        if isinstance(scores, dict)
+        else {},
+    )
+    return info, _number(v.get("cost"), None)
+
+
+def read_dialect(data: bytes) -> str | None:
+    """The dialect that a worker said it reads; None of a release that says none, or that cannot be read at all."""
+    try:
+        return _str_or_none(_unpack(data).get("dialect"))
+    except Unreadable:
+        return None
+
+
+def _pack(value: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb({"v": VERSION, **value}, use_bin_type=True)
+    return packed
+
+
+def _unpack(data: bytes) -> dict[str, Any]:
+    """A map with its version; Unreadable for anything else, whatever its bytes."""
+    try:
+        value = msgpack.unpackb(data, raw=False, max_ext_len=0)
+    except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
+        raise Unreadable("not msgpack") from error
+    if not isinstance(value, dict) or type(value.get("v")) is not int or value["v"] < VERSION:
+        raise Unreadable("not written by this service")
+    return value
+
+
+@contextmanager
+def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
+    """Make Unreadable of whatever a value of another form makes its reader raise, and of `also`."""
+    forms = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+    kinds: tuple[type[Exception], ...] = (*forms, *also)
+    try:
+        yield
+    except kinds as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(f"{what} of another form: {type(error).__name__}: {error}"[:200]) from error
+
+
+def _str(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _str_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object, default: Any) -> Any:
+    """`value` as a float where it is a finite number, else `default`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    try:
+        return float(value) if math.isfinite(value) else default
+    except OverflowError:
+        return default
+
+
+def _text(bits: Route | None) -> str | None:
+    return None if bits is None else route_text(bits)
+
+
+def _route(text: str | None) -> Route | None:
+    return None if text is None else tuple(bit == "1" for bit in text)
+
+
+def _array(array: NDArray[np.float32] | None) -> dict[str, Any] | None:
+    if array is None:
+        return None
+    return {"shape": list(array.shape), "f4": np.ascontiguousarray(array, "<f4").tobytes()}
+
+
+def _read_array(value: dict[str, Any] | None) -> NDArray[np.float32] | None:
+    if value is None:
+        return None
+    array: NDArray[np.float32] = np.frombuffer(value["f4"], "<f4").reshape(value["shape"])
+    return array

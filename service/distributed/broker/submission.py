@@ -1,0 +1,110 @@
+"""What a front end asks the queue to take, what it never takes, and why it refuses now."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, TooLarge
+from service.distributed.broker.capacity import Capacity
+from service.distributed.broker.client import AsyncRedis
+from service.distributed.broker.keys import GROUP, Keys
+from service.settings import Settings
+
+#: Part of `max_queue_bytes` that the frames of jobs may fill; the rest is for calls alone.
+JOBS_SHARE = 0.75
+#: Bytes that the state of a job takes beside its results.
+RECORD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What SUBMIT needs; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
+
+    id: str
+    frames: Mapping[int, bytes]
+    items: int
+    priority: int
+    bucket: str
+    work: float  #: predicted seconds of one item
+    deadline: float | None
+    order: float
+    keep: float
+    task: bytes
+    client: str = ""
+    fingerprint: str = ""
+    webhook: str | None = None
+    waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
+    room: int = 0  #: bytes that a job's results may take
+
+
+class ResultsFull(QueueFull):
+    """`missing` bytes of room for a job's results are to be made first."""
+
+    def __init__(self, missing: int, retry_after: float) -> None:
+        super().__init__("results hold as many bytes as they may; fetch or delete some", retry_after=retry_after)
+        self.missing = missing
+
+
+def job_bytes(settings: Settings) -> int:
+    """Most bytes of frames of all jobs."""
+    return int(JOBS_SHARE * settings.max_queue_bytes)
+
+
+def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
+    """Raises TooLarge for what an empty queue would not take either."""
+    if max(map(len, s.frames.values())) > server.bulk:
+        raise TooLarge(f"a frame may have {server.bulk} bytes in Redis", field="frames")
+    if s.waits:
+        return
+    size, limit, results = sum(map(len, s.frames.values())), job_bytes(settings), server.result_limit(settings)
+    if size > limit:
+        raise TooLarge(f"frames of {size} bytes; those of jobs may have {limit}", field="frames")
+    if s.room > results:
+        raise TooLarge(f"results would take up to {s.room} bytes; at most {results} fit", field="frames")
+    if s.client and 0 < settings.max_client_items < s.items:
+        raise TooLarge(f"at most {settings.max_client_items} predictions of one client at once", field="frames")
+
+
+def refusal(
+    code: int, number: int, settings: Settings, workers: int, rng: random.Random
+) -> QueueFull | ClientLimit | DeadlineExceeded:
+    """Why SUBMIT refused; `number` is microseconds of work, or (-6) the bytes that are missing."""
+    if code == -5:
+        most = settings.max_client_items
+        return ClientLimit(f"at most {most} predictions of one client's jobs at once", retry_after=1.0)
+    if code == -6:
+        return ResultsFull(number, retry_after(60.0, rng))
+    wait = number / 1e6 / max(1, workers)
+    if code == -3:
+        return DeadlineExceeded(
+            f"the queue holds {wait:.2f} s of work, more than the deadline allows",
+            reason="unmeetable",
+            retry_after=retry_after(wait, rng),
+        )
+    what = "items" if code == -1 else "bytes"
+    return QueueFull(f"the queue holds as many {what} as it may", retry_after=retry_after(wait, rng))
+
+
+def retry_after(wait: float, rng: random.Random) -> float:
+    """Seconds until half of the work is gone, which is room enough; spread, lest the refused return as one."""
+    return max(1.0, wait / 2) * rng.uniform(0.8, 1.2)
+
+
+async def cancel_call(
+    client: AsyncRedis, keys: Keys, job: str, *, keep: float, tell: bool
+) -> tuple[list[str], list[str | int | bytes]]:
+    """Keys and arguments of CANCEL, which need two fields of the job; its state is then kept for `keep` seconds."""
+    return cancel_arguments(keys, job, await client.hmget(keys.job(job), "p", "st"), keep=keep, tell=tell)
+
+
+def cancel_arguments(
+    keys: Keys, job: str, fields: list[bytes | None], *, keep: float, tell: bool
+) -> tuple[list[str], list[str | int | bytes]]:
+    """The same of fields that are there already: `p` and `st`."""
+    token, stream = ((value or b"").decode() for value in fields)
+    # An unknown job has no stream; the name of none takes its place, in the same slot.
+    names = [keys.job(job), keys.payload(token), keys.events, keys.cancels, stream or keys.stream(0, "none")]
+    names += [keys.load, keys.buckets, keys.clients, keys.results, keys.kept]
+    return names, [job, max(1, round(1000 * keep)), int(tell), GROUP]

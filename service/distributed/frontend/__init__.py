@@ -1,0 +1,1 @@
+"""The side of the caller: submit, wait, keep jobs. Never imports the worker."""

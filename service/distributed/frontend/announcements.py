@@ -1,0 +1,42 @@
+"""What workers say of themselves, whatever their release: what can be read of it, and a log line for what cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.core.interfaces import ModelInfo
+from service.distributed.broker import serialization
+
+log = logging.getLogger(__name__)
+
+#: Workers whose announcement could not be read, remembered so that each is logged once.
+REMEMBERED = 1000
+
+
+@dataclass
+class Announcements:
+    """Reads them; one for the life of a front end."""
+
+    _logged: set[bytes] = field(default_factory=set)
+
+    def read(
+        self, workers: Sequence[bytes], data: Sequence[bytes | None], latest: bytes | None
+    ) -> tuple[ModelInfo | None, float | None]:
+        """The model served and the mean seconds per megapixel of `workers`; `latest` counts where none can be read."""
+        infos = [self._info(name, value) for name, value in zip(workers, data, strict=True)]
+        known = [info for info in infos if info is not None]
+        costs = [cost for _, cost in known if cost is not None]
+        last = self._info(b"the last one", latest)
+        model = known[0][0] if known else last and last[0]
+        return model, sum(costs) / len(costs) if costs else None
+
+    def _info(self, worker: bytes, data: bytes | None) -> tuple[ModelInfo, float | None] | None:
+        try:
+            return serialization.read_info(data) if data else None
+        except serialization.Unreadable as error:
+            if worker not in self._logged and len(self._logged) < REMEMBERED:
+                self._logged.add(worker)
+                log.warning("worker %s cannot be read by this release: %s", worker.decode(errors="replace"), error)
+            return None

@@ -1,0 +1,66 @@
+"""Everything a front end needs of the queue, started and stopped as one: calls, jobs and webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from service.core.interfaces import ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.distributed.broker.client import end
+from service.distributed.frontend.engine import RemoteEngine
+from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.webhooks import HookSender
+from service.settings import Settings
+from service.telemetry.metrics import Background, Metrics
+
+
+class Remote:
+    """An `Engine` with the life of a `Batcher` (`start`, `drain`, `close`), and `jobs` beside it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._front = Front(settings, metrics)
+        self._engine = RemoteEngine(settings, self._front, metrics, clock)
+        self._hooks = HookSender(settings, self._front, metrics)
+        self._sending: asyncio.Task[None] | None = None
+        self._metrics = metrics
+        self.jobs = RemoteJobs(settings, self._front)
+
+    async def start(self) -> None:
+        """Returns when Redis is there and a worker has been seen; until then `readiness` says what is missing.
+
+        A queue that workers have served before is ready at once: what it holds is what calls for new ones.
+        """
+        await self._front.start()
+        self._sending = self._front.supervisor.loop(Background.WEBHOOKS, self._hooks.run)
+        self._metrics.watch(self._front.gauges)
+        self._metrics.watch(self._front.server.gauges)
+        await self._front.seen.wait()
+        info = self.model()
+        self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As `Engine.predict`."""
+        return await self._engine.predict(request)
+
+    def readiness(self) -> Readiness:
+        """As `Engine.readiness`."""
+        return self._engine.readiness()
+
+    def model(self) -> ModelInfo:
+        """As `Engine.model`."""
+        return self._engine.model()
+
+    async def drain(self, grace: float) -> bool:
+        """Takes no more calls; true if those under way were answered within `grace` seconds. Jobs stay in Redis."""
+        return await self._engine.drain(grace)
+
+    async def close(self) -> None:
+        """To be called once, also after a start that never ended."""
+        if self._sending is not None:
+            await end(self._sending)
+        self._hooks.close()
+        await self._engine.close()
+        await self._front.stop()

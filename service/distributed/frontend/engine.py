@@ -1,0 +1,210 @@
+"""The engine whose device is elsewhere: the same call as the local batcher, over Redis to a worker and back.
+
+A call is carried with its deadline and withdrawn with its caller. It lives no longer than this process and its link to
+Redis: when either is lost nobody waits for the answer, so nothing of it is kept. What must survive is a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
+from service.core.interfaces import ModelInfo, Readiness
+from service.core.types import PredictRequest, PredictResult
+from service.distributed.broker import buckets, serialization
+from service.distributed.broker.client import FAILED, LOST, end, many
+from service.distributed.broker.submission import Submission
+from service.distributed.frontend.queue_client import Front
+from service.serving.answer_size import check_answer
+from service.settings import Settings
+from service.telemetry.metrics import Background, Metrics
+
+#: Seconds an answered call's traces stay for a front end that is slow to fetch them.
+KEEP_S = 60.0
+
+
+class RemoteEngine:
+    """`service.core.interfaces.Engine` over a started `Front`, whose `replies`, `lost` and `beat` it takes."""
+
+    def __init__(
+        self, settings: Settings, front: Front, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._front = front
+        self._metrics = metrics
+        self._clock = clock
+        self._calls: dict[str, asyncio.Future[PredictResult]] = {}
+        self._ids: dict[str, str] = {}
+        self._clients: dict[str, str] = {}
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
+        front.beat = self._withdraw_unwanted
+        front.replies = self._answered
+        front.lost = self._lost
+
+    def readiness(self) -> Readiness:
+        """Whether Redis is there and workers have ever been."""
+        return self._front.readiness()
+
+    def model(self) -> ModelInfo:
+        """What the workers publish."""
+        return self._front.model()
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """As `Engine.predict`. Unavailable with `retry_after` when Redis goes away in between."""
+        ready = self.readiness()
+        if not ready.ready:
+            raise Unavailable(f"not ready: {ready.reason}", reason=ready.reason, retry_after=2.0)
+        deadline = request.deadline
+        seconds = self._settings.default_deadline_ms / 1000 if deadline is None else deadline - self._clock()
+        if seconds <= 0:
+            self._metrics.deadline_missed("admit")
+            raise DeadlineExceeded("the deadline has passed")
+        self._admit(request)
+        frame = request.current
+        check_answer(frame.width * frame.height, request.options, self._front.capacity.answer_limit(self._settings))
+        # Its own id: two callers may choose one request id.
+        call = uuid.uuid4().hex
+        answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
+        self._calls[call], self._ids[call], self._clients[call] = answer, request.id, request.client
+        self._idle.clear()
+        sent = False
+        try:
+            async with asyncio.timeout(seconds):
+                sent = True  # from here on it may be in Redis, however the submission ends
+                await self._unless_lost(self._submit(call, request, seconds), answer)
+                return await answer
+        except TimeoutError:
+            self._metrics.deadline_missed("queue")
+            raise DeadlineExceeded("no answer within the deadline") from None
+        except ServiceError as error:
+            if error.code in ("queue_full", "deadline_exceeded"):
+                self._metrics.rejected(error.reason or error.code, buckets.label(frame.height, frame.width))
+            raise
+        finally:
+            del self._calls[call], self._ids[call], self._clients[call]
+            if not self._calls:
+                self._idle.set()
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen: a loss that came while the submission failed is not news
+            elif sent:
+                self._unwanted.add(call)
+                self._later(self._withdraw(call))
+
+    def _admit(self, request: PredictRequest) -> None:
+        if self._draining:
+            raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
+        most = self._settings.max_client_items
+        if most and request.client and sum(client == request.client for client in self._clients.values()) >= most:
+            self._metrics.rejected("client_limit", buckets.label(request.current.height, request.current.width))
+            raise ClientLimit(f"at most {most} requests of one client at once", retry_after=1.0)
+
+    async def _unless_lost(self, work: Coroutine[None, None, None], answer: asyncio.Future[PredictResult]) -> None:
+        """Does it, but no longer than until `answer` is there: a loss of Redis is one."""
+        task = asyncio.ensure_future(work)  # awaited: here, or ended here
+        try:
+            either: set[asyncio.Future[Any]] = {task, answer}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            await end(task)
+            if not task.cancelled():
+                task.exception()  # seen: raised above, unless the caller left in the same moment
+
+    async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
+        frame, options = request.current, request.options
+        await self._front.submit(
+            Submission(
+                id=call,
+                frames={0: serialization.frame_bytes(request.previous), 1: serialization.frame_bytes(frame)},
+                items=1,
+                priority=request.priority,
+                bucket=buckets.bucket(frame.height, frame.width, options.scale),
+                work=buckets.work(frame.height, frame.width, options.steps, self._front.snapshot.cost),
+                deadline=seconds,
+                order=seconds,
+                keep=KEEP_S,
+                task=serialization.task_bytes(options, request.priority, request.client, request.traceparent),
+                client=request.client,
+                waits=True,
+            )
+        )
+
+    def _answered(self, calls: list[str]) -> None:
+        self._later(self._collect(calls))
+
+    def _lost(self) -> None:
+        for call, answer in self._calls.items():
+            if not answer.done():
+                answer.set_exception(self._front.unavailable())
+                # It may be in the queue, and would be run for nobody, just when everybody tries again.
+                self._unwanted.add(call)
+
+    async def _collect(self, calls: list[str]) -> None:
+        keys, client = self._front.keys, self._front.client
+        commands: list[tuple[str, ...]] = []
+        for call in calls:
+            job, out = keys.job(call), keys.out(call, 0)
+            commands += [("HGET", job, "e"), ("GET", out), ("UNLINK", job, out)]
+        try:
+            found = await many(client, commands)
+        except LOST:
+            for call in calls:
+                self._settle(call, self._front.unavailable())
+            return
+        for k, call in enumerate(calls):
+            failure, result, _ = found[3 * k : 3 * k + 3]
+            if call not in self._calls:
+                continue  # its caller left
+            try:
+                if failure is not None:
+                    self._settle(call, serialization.read_failure(failure).error())
+                elif result is not None:
+                    self._settle(call, serialization.read_result(result, self._ids[call]))
+                else:
+                    self._settle(call, Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0))
+            except serialization.Unreadable:
+                self._settle(call, Internal("a worker of another version answered"))
+
+    def _settle(self, call: str, outcome: PredictResult | ServiceError) -> None:
+        answer = self._calls.get(call)
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome, ServiceError):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+
+    async def _withdraw(self, call: str) -> None:
+        with contextlib.suppress(*FAILED):  # then the next pulse tries again
+            await self._front.withdraw(call, keep=KEEP_S, tell=False)
+            self._unwanted.discard(call)
+
+    async def _withdraw_unwanted(self) -> None:
+        """Withdraws what could not be withdrawn when its caller left, at latest before Redis is said to be back."""
+        calls = list(self._unwanted)
+        await asyncio.gather(*(self._front.withdraw(call, keep=KEEP_S, tell=False) for call in calls))
+        self._unwanted.difference_update(calls)
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        self._front.supervisor.once(Background.REDIS_CALL, work)
+
+    async def drain(self, grace: float) -> bool:
+        """Takes no more calls; true if those under way were answered within `grace` seconds."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        return not self._calls
+
+    async def close(self) -> None:
+        """Waits for withdrawals under way; then `front.stop()`."""
+        await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)

@@ -1,0 +1,223 @@
+"""Jobs kept in Redis: accepted by any front end, told of by any other, done by any worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import TypeVar
+
+import redis
+
+from service.core.errors import Conflict, Internal, NotFound, QueueFull
+from service.core.types import PredictResult, Priority
+from service.distributed.broker import buckets, scripts, serialization
+from service.distributed.broker.client import FAILED, LOST, many
+from service.distributed.broker.keys import GROUP, whole
+from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
+from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.results import ResultStore
+from service.serving.answer_size import check_answer
+from service.serving.jobs.job import Failure, JobState, JobView, NewJob
+from service.settings import Settings
+
+T = TypeVar("T")
+
+#: A job's turn comes as if it had this many seconds to be done: what keeps live calls from holding it back for ever.
+PATIENCE_S = 600.0
+#: A place in the queue further back than this is told as this.
+FAR = 1000
+#: Seconds that a question may take, the wait for a free connection included.
+ASK_S = 15.0
+#: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
+LOOK_AGAIN_S = 5.0
+#: Times that room for results is made for one job; others may take it first.
+ROOM_TRIES = 3
+
+
+class RemoteJobs:
+    """`service.serving.jobs.job.Jobs` over a started `Front`, whose `events` it takes."""
+
+    durable = True
+
+    @property
+    def durability(self) -> str | None:
+        """As `Jobs.durability`, of the server that this front end last reached."""
+        return self._front.server.durability
+
+    def __init__(self, settings: Settings, front: Front) -> None:
+        self._settings = settings
+        self._front = front
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._results = ResultStore(front.client, front.keys)
+        front.events = self._moved
+
+    async def submit(self, job: NewJob) -> tuple[JobView, bool]:
+        """As `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
+        first, options = job.frames[0], job.options
+        limit = self._front.capacity.answer_limit(self._settings)
+        answer = check_answer(first.width * first.height, options, limit)
+        # Encoded in a thread: a long sequence is many megabytes.
+        frames = await asyncio.to_thread(
+            lambda: {k: serialization.frame_bytes(frame) for k, frame in enumerate(job.frames)}
+        )
+        there = await self._submit(
+            Submission(
+                id=job.id,
+                frames=frames,
+                items=job.items,
+                priority=Priority.BATCH,
+                bucket=buckets.bucket(first.height, first.width, options.scale),
+                work=buckets.work(first.height, first.width, options.steps, self._front.snapshot.cost),
+                deadline=None,
+                order=PATIENCE_S,
+                keep=self._settings.job_ttl_s,
+                task=serialization.task_bytes(options, Priority.BATCH, job.client, job.traceparent),
+                client=job.client,
+                fingerprint=job.fingerprint,
+                webhook=job.webhook,
+                room=job.items * answer + RECORD_BYTES,
+            )
+        )
+        if there is None:
+            view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
+            return view, True
+        client, fingerprint = there
+        if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
+            raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
+        return await self.get(job.id, job.client), False
+
+    async def _submit(self, submission: Submission) -> tuple[bytes, bytes] | None:
+        """As `Front.submit`; results that were fetched make room, oldest first, before a job is refused for them."""
+        for _ in range(ROOM_TRIES):
+            try:
+                return await self._front.submit(submission)
+            except ResultsFull as full:
+                if not await self._ask(self._results.make_room(full.missing)):
+                    raise
+        return await self._front.submit(submission)  # others took the room that was made
+
+    async def get(self, job: str, client: str) -> JobView:
+        """As `Jobs.get`; Unavailable while Redis is away."""
+        fields = await self._ask(self._front.client.hgetall(self._front.keys.job(job)))
+        # A call that waits has a state of the same form, and is no job.
+        if fields.get(b"f") or fields.get(b"c", b"").decode() != client:
+            raise NotFound(f"there is no job {job[:64]!r}")
+        view = job_view(job, fields)
+        if view is None:
+            raise NotFound(f"there is no job {job[:64]!r}: its record is lost or incomplete; submit it again")
+        if view.state is not JobState.QUEUED or not {b"st", b"id"} <= fields.keys():
+            return view
+        if b"st" not in fields or b"id" not in fields:
+            return view
+        names = [fields[b"st"].decode(), self._front.keys.load]
+        ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
+        return replace(view, position=ahead, wait=self._front.snapshot.wait)
+
+    async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
+        """As `Jobs.changed`."""
+        end = time.monotonic() + seconds
+        moved = asyncio.Event()
+        self._watchers[seen.id].add(moved)
+        try:
+            while True:
+                moved.clear()
+                view = await self.get(seen.id, client)
+                left = end - time.monotonic()
+                if not view.same_as(seen) or left <= 0:
+                    return view
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, LOOK_AGAIN_S)):
+                        await moved.wait()
+        finally:
+            self._watchers[seen.id].discard(moved)
+            if not self._watchers[seen.id]:
+                del self._watchers[seen.id]
+
+    async def result(self, job: str, client: str, item: int) -> PredictResult:
+        """As `Jobs.result`. Items of a job that still runs are told as they come."""
+        view = await self.get(job, client)
+        if not 0 <= item < view.items:
+            raise NotFound(f"the job has items 0 to {view.items - 1}")
+        if view.failure is not None:
+            raise view.failure.error()
+        keys = self._front.keys
+        # Together: an answer without its mark is of a job whose record was lost, and which was accepted anew since.
+        ask = [("HEXISTS", keys.job(job), f"d{item}"), ("GET", keys.out(job, item))]
+        marked, data = await self._ask(many(self._front.client, ask))
+        if not marked or data is None:
+            if view.state is JobState.DONE:
+                raise NotFound("the result has expired")
+            raise Conflict(f"the job is {view.state}; there is no such result")
+        try:
+            result = await asyncio.to_thread(serialization.read_result, data, job)
+        except serialization.Unreadable:
+            raise Internal("the result was written by another version of the service") from None
+        with contextlib.suppress(*FAILED):  # it would only make room sooner
+            await self._results.fetched(job, item)
+        return result
+
+    async def cancel(self, job: str, client: str) -> JobView:
+        """As `Jobs.cancel`. What is final is forgotten, with its results."""
+        view = await self.get(job, client)
+        if view.state.final:
+            await self._ask(self._results.forget(job, view.items))
+            return view
+        await self._ask(self._front.withdraw(job, keep=self._settings.job_ttl_s, tell=True))
+        withdrawn = await self.get(job, client)
+        if withdrawn.state is JobState.CANCELLED:
+            await self._ask(self._front.client.unlink(*(self._front.keys.out(job, k) for k in range(view.items))))
+        return withdrawn
+
+    def _moved(self, ids: list[str]) -> None:
+        """Wakes who watches these; an empty list: anything may have happened."""
+        for job in ids or list(self._watchers):
+            for moved in self._watchers.get(job, ()):
+                moved.set()
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        try:
+            # Beyond a connection's own time-out: when Redis hangs, many wait for few connections.
+            async with asyncio.timeout(ASK_S):
+                return await question
+        except LOST:
+            raise self._front.unavailable() from None
+        except redis.exceptions.OutOfMemoryError:
+            raise QueueFull("Redis has no memory left", retry_after=5.0) from None
+
+
+def job_view(job: str, fields: dict[bytes, bytes]) -> JobView | None:
+    """A job's hash as what is told of it; None where part of it is gone, as after a server that lost writes.
+
+    What another release wrote is told as far as it is known here.
+    """
+    if not fields.keys() >= scripts.RECORD:
+        return None
+    end, failure = fields.get(b"end"), fields.get(b"e")
+    return JobView(
+        id=job,
+        state=_state(fields),
+        items=max(1, whole(fields.get(b"n"))),
+        done=whole(fields.get(b"done")),
+        created=whole(fields.get(b"at")) / 1000,
+        finished=None if end is None else whole(end) / 1000,
+        failure=_failure(failure),
+    )
+
+
+def _state(fields: dict[bytes, bytes]) -> JobState:
+    """Its state; of one that is not known here only whether it has ended is certain."""
+    try:
+        return JobState(fields.get(b"s", b"").decode(errors="replace"))
+    except ValueError:
+        return JobState.FAILED if b"end" in fields else JobState.RUNNING
+
+
+def _failure(data: bytes | None) -> Failure | None:
+    try:
+        return None if data is None else serialization.read_failure(data)
+    except serialization.Unreadable:
+        return Failure("internal", "the job failed; why, another version of the service has written")

@@ -1,0 +1,330 @@
+"""A front end's link to the queue: submits, hears of answers, and knows how the queue and its workers are.
+
+Two tasks. The listener holds the one blocking connection of this process; the pulse says once a second that this front
+end lives and looks at the queue. Knows nothing of what is predicted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis
+
+from service.core.errors import QueueFull, TooLarge, Unavailable
+from service.core.interfaces import ModelInfo, Readiness
+from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker.capacity import Capacity, capacity
+from service.distributed.broker.client import (
+    FAILED,
+    LOST,
+    STEADY_CONNECTIONS,
+    AsyncRedis,
+    connect,
+    end,
+    hang_up,
+    many,
+    waits,
+)
+from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.broker.server_check import ServerCheck
+from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
+from service.distributed.frontend.announcements import Announcements
+from service.distributed.frontend.listener import listen
+from service.distributed.frontend.stream_ages import ages
+from service.distributed.frontend.uploads import Uploads
+from service.settings import Settings
+from service.supervision import Supervisor
+from service.telemetry.metrics import Background, Metrics
+
+log = logging.getLogger(__name__)
+
+#: An upload whose submission needs another try (the server had not known the script) and never gets it is gone then.
+UPLOAD_MS = 10_000
+#: A front end silent for this long is dead: calls it made are dropped unrun.
+FRONT_MS = 10_000
+PULSE_S = 1.0
+#: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
+LOOK_AT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The queue as last seen. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
+
+    items: int = 0
+    bytes: int = 0
+    work: float = 0.0
+    leased: int = 0
+    oldest: float = 0.0  #: seconds the oldest item has been there
+    dead: int = 0
+    results: int = 0  #: bytes of jobs' results, and of those to come
+    workers: int = 0
+    cost: float | None = None
+
+    @property
+    def wait(self) -> float:
+        """Predicted seconds until all that is there is done; one worker is assumed where none lives, as one will."""
+        return self.work / max(1, self.workers)
+
+
+@dataclass
+class Front:
+    """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved.
+
+    `beat` is awaited with every pulse, before readiness returns. `client` is for what is large, `steady` for what must
+    not wait behind it.
+    """
+
+    settings: Settings
+    metrics: Metrics = field(default_factory=Metrics.unseen)
+    replies: Callable[[list[str]], None] = lambda ids: None
+    events: Callable[[list[str]], None] = lambda ids: None
+    lost: Callable[[], None] = lambda: None
+    beat: Callable[[], Awaitable[None]] | None = None
+    client: AsyncRedis = None
+    steady: AsyncRedis = None
+    clock: Callable[[], float] = time.monotonic
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    snapshot: Snapshot = Snapshot()
+    capacity: Capacity = field(default_factory=Capacity)
+    seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
+    _model: ModelInfo | None = None
+    _away: bool = True
+    _told: bool = False  #: the log knows that Redis is away
+    _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
+    _announcements: Announcements = field(default_factory=Announcements)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _rng: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.settings.redis_queue)
+        self.server = ServerCheck(self.settings.redis_queue)
+        if self.client is None:
+            self.client = connect(self.settings)
+        if self.steady is None:
+            self.steady = connect(self.settings, STEADY_CONNECTIONS)
+        self._uploads = Uploads()
+        self._withdrawals = asyncio.Semaphore(STEADY_CONNECTIONS // 2)  # the pulse must find a free connection
+        self.supervisor = Supervisor(self.metrics)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begins; does not wait for Redis: readiness tells."""
+        self._tasks = [
+            self.supervisor.loop(Background.REDIS_LISTENER, lambda: self._while_away(self._listen)),
+            self.supervisor.loop(Background.REDIS_PULSE, lambda: self._while_away(self._pulse)),
+        ]
+
+    async def stop(self) -> None:
+        """Leaves; calls still waiting are the caller's to end first."""
+        await end(*self._tasks)
+        with contextlib.suppress(*LOST):
+            await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
+        await hang_up(self.client)
+        await hang_up(self.steady)
+
+    def readiness(self) -> Readiness:
+        """Falls while Redis is away, and before this front end's sign of life lapses: workers drop its calls then.
+
+        Without workers it stays: what is queued is what calls for more of them.
+        """
+        if self._away:
+            return Readiness(False, "queue_lost")
+        if self.clock() - self._pulsed > FRONT_MS / 2000:
+            return Readiness(False, "pulse_lost")
+        state = Readiness(True) if self._model else Readiness(False, "starting")
+        return replace(state, warnings=self.server.warnings)
+
+    def model(self) -> ModelInfo:
+        """What the workers serve, as the last of them said."""
+        if self._model is None:
+            raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
+        return self._model
+
+    def unavailable(self) -> Unavailable:
+        """What a caller is told while Redis is away."""
+        return Unavailable("the queue cannot be reached", reason="queue_lost", retry_after=2.0)
+
+    # --- verbs ----------------------------------------------------------------------------------------------------
+
+    async def submit(self, s: Submission) -> tuple[bytes, bytes] | None:
+        """None once accepted; (client, fingerprint) of the job of this id that is there already.
+
+        QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
+        """
+        came = self.clock()
+        async with self._uploads.place(sum(map(len, s.frames.values()))):
+            if s.deadline is not None:  # it runs while others upload
+                s = replace(s, deadline=s.deadline - (self.clock() - came))
+            return await self._submit(s)
+
+    async def _submit(self, s: Submission) -> tuple[bytes, bytes] | None:
+        if s.items > self.settings.max_queue_items:
+            raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
+        if self._away:
+            raise self.unavailable()
+        token = uuid.uuid4().hex
+        payload = self.keys.payload(token)
+        size = sum(map(len, s.frames.values()))
+        check_size(s, self.settings, self.capacity)
+        keep = max(1, round(1000 * s.keep))
+        left = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
+        names = [self.keys.job(s.id), payload, self.keys.load, self.keys.stream(s.priority, s.bucket)]
+        names += [self.keys.buckets, self.keys.wake, self.keys.clients, self.keys.results, self.keys.kept]
+        args: list[str | int | bytes] = [GROUP, self.settings.max_queue_items, self.settings.max_queue_bytes]
+        args += [s.items, size, round(1e6 * s.work), left, round(1000 * s.order), s.id, token]
+        args += [self.name if s.waits else "", keep, s.fingerprint, s.client, s.task, s.webhook or ""]
+        args += [max(1, self.snapshot.workers), left + keep if s.waits else 0]
+        args += [
+            job_bytes(self.settings),
+            s.room,
+            self.capacity.result_limit(self.settings),
+            self.settings.max_client_items,
+        ]
+        try:
+            code, *rest = await self._upload(payload, s.frames, names, args)
+        except redis.exceptions.OutOfMemoryError:
+            raise QueueFull(
+                "Redis has no memory left", retry_after=retry_after(self.snapshot.wait, self._rng)
+            ) from None
+        except LOST:
+            raise self.unavailable() from None
+        if code == 1:
+            return None
+        await self._discard(payload)
+        if code == 0:
+            return bytes(rest[0]), bytes(rest[1])
+        if code == -4:
+            raise Unavailable("the upload took too long", reason="queue_lost", retry_after=1.0)
+        raise refusal(code, int(rest[0]) if rest else 0, self.settings, self.snapshot.workers, self._rng)
+
+    async def _upload(
+        self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
+    ) -> list[Any]:
+        # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
+        hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
+        submit = ("EVALSHA", scripts.SUBMIT.sha, len(names), *names, *args)
+        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit]
+        *stored, answer = await many(self.client, commands, atomic=True)
+        for step in stored:
+            if isinstance(step, Exception):
+                await self._discard(payload)
+                raise step
+        if isinstance(answer, redis.exceptions.NoScriptError):
+            answer = await scripts.call(self.client, scripts.SUBMIT, names, args)
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+    async def _discard(self, payload: str) -> None:
+        with contextlib.suppress(*LOST):
+            await self.client.unlink(payload)
+
+    async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
+        """Cancels what is not final yet; the state it then has, None if it is unknown."""
+        async with self._withdrawals:
+            names, args = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
+            state = await scripts.call(self.steady, ending_scripts.CANCEL, names, args)
+        return None if state is None else state.decode()
+
+    # --- listening ------------------------------------------------------------------------------------------------
+
+    async def _while_away(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's."""
+        delays = waits(self._rng)
+        while True:
+            try:
+                await work()
+                delays = waits(self._rng)
+            except FAILED as error:
+                if not self._told:
+                    log.warning("redis is away: %s", error)
+                    self._told = True
+                self.server.away()
+                if not self._away:
+                    self._away = True
+                    self.lost()
+                await asyncio.sleep(next(delays))
+
+    async def _listen(self) -> None:
+        # Whom to tell is looked up each time: who takes `events` may come after the start.
+        told = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
+        await listen(self.steady, self.keys.reply(self.name), self.keys.events, *told)
+
+    async def _pulse(self) -> None:
+        while True:
+            # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
+            sent = self.clock()
+            await scripts.call(self.steady, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
+            self._pulsed = sent
+            await self._look()
+            if self.beat is not None:
+                await self.beat()
+            await self.server.look(self.steady)
+            if self._away:
+                self.capacity = await capacity(self.steady)
+                log.info("redis is here")
+                self._away = self._told = False
+                self.events([])
+            if self._model is not None:
+                self.seen.set()
+            await asyncio.sleep(PULSE_S)
+
+    async def _look(self) -> None:
+        # Five round trips, however many workers and sizes: the sign of life waits for it, and Redis may be far away.
+        keys, now = self.keys, await self.now_ms()
+        load = ("HMGET", keys.load, "items", "bytes", "work")
+        workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
+        names, sums, streams, dead, results = await many(
+            self.steady,
+            [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")],
+        )
+        for answer in (names, sums, streams, dead, results):
+            if isinstance(answer, Exception):
+                raise answer
+        *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
+        model, cost = self._announcements.read(names, infos, latest)
+        self._model = model or self._model
+        leased, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
+        items, size, work = map(whole, sums)
+        self.snapshot = Snapshot(
+            items=items,
+            bytes=size,
+            work=work / 1e6,
+            leased=leased,
+            oldest=(now - oldest) / 1000,
+            dead=dead,
+            results=int(results or 0),
+            workers=len(names),
+            cost=cost,
+        )
+
+    async def now_ms(self) -> int:
+        """The server's clock, which all deadlines in Redis are on."""
+        seconds, micros = await self.steady.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
+        """For `Metrics.watch`."""
+        s, queue = self.snapshot, {"queue": self.settings.redis_queue}
+        return [
+            ("redis_queue_items", "Items not yet claimed.", queue, max(0, s.items - s.leased)),
+            ("redis_leased_items", "Items claimed by workers.", queue, s.leased),
+            ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, s.bytes),
+            ("redis_result_bytes", "Bytes of jobs' results, kept and to come.", queue, s.results),
+            ("redis_oldest_age_seconds", "Age of the oldest item.", queue, s.oldest),
+            ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, s.work),
+            ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, s.dead),
+            ("redis_workers", "Workers alive.", queue, s.workers),
+            ("redis_up", "1 while Redis answers.", queue, 0.0 if self._away else 1.0),
+        ]

@@ -1,0 +1,56 @@
+"""The results of jobs kept in Redis: which were fetched, which make room, and how they go. Knows no request."""
+
+from __future__ import annotations
+
+from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker.client import AsyncRedis, many
+from service.distributed.broker.keys import Keys
+
+#: Jobs looked at in one round trip.
+AT_ONCE = 100
+
+
+class ResultStore:
+    """Over a client of Redis; every verb raises what redis-py raises."""
+
+    def __init__(self, client: AsyncRedis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def fetched(self, job: str, item: int) -> None:
+        """Note that one result reached its caller: a job that was fetched whole makes room for others."""
+        await scripts.call(self._client, ending_scripts.FETCHED, [self._keys.job(job), self._keys.fetched], [item, job])
+
+    async def forget(self, job: str, items: int) -> bool:
+        """Remove a job that has ended, its state and results; False if it has not ended."""
+        names = [self._keys.job(job), self._keys.results, self._keys.kept, self._keys.fetched]
+        names += [self._keys.out(job, k) for k in range(items)]
+        return bool(await scripts.call(self._client, ending_scripts.FORGET, names, [job]))
+
+    async def make_room(self, nbytes: int) -> bool:
+        """Remove jobs whose results were fetched, oldest first, until `nbytes` more fit; False if they do not."""
+        before = await self._sum()
+        await self._reckon()
+        while await self._sum() > before - nbytes:
+            oldest = await self._client.zrange(self._keys.fetched, 0, 0)
+            if not oldest:
+                return False
+            job = oldest[0].decode()
+            await self.forget(job, int(await self._client.hget(self._keys.job(job), "n") or 0))
+        return True
+
+    async def _sum(self) -> int:
+        return int(await self._client.hget(self._keys.results, "sum") or 0)
+
+    async def _reckon(self) -> None:
+        """Count in truth what older releases have ended, who say nothing of results, and what is gone."""
+        jobs = [name.decode() for name in await self._client.hkeys(self._keys.results) if name != b"sum"]
+        for start in range(0, len(jobs), AT_ONCE):
+            part = jobs[start : start + AT_ONCE]
+            facts = await many(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in part])
+            scores = await many(self._client, [("ZSCORE", self._keys.kept, job) for job in part])
+            for job, fact, score in zip(part, facts, scores, strict=True):
+                if fact[0] is None or (score is None and fact[0] not in (b"queued", b"running")):
+                    names = [self._keys.job(job), self._keys.results, self._keys.kept]
+                    names += [self._keys.out(job, k) for k in range(int(fact[1] or 0))]
+                    await scripts.call(self._client, ending_scripts.RECKON, names, [job])

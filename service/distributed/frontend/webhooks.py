@@ -1,0 +1,91 @@
+"""Delivers the webhooks of jobs kept in Redis: at least once each, by whichever front end takes one first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from service.distributed.broker import scripts
+from service.distributed.broker.client import FAILED, LOST, end, waits
+from service.distributed.frontend.job_store import job_view
+from service.distributed.frontend.queue_client import Front
+from service.serving.jobs.job import webhook_wait
+from service.serving.jobs.webhook import AT_ONCE, Sender
+from service.settings import Settings
+from service.telemetry.metrics import Background, Metrics
+
+log = logging.getLogger(__name__)
+
+#: A sender that died is taken over from after this.
+HELD_MS = 60_000
+#: How often the due ones are looked for. A webhook is no low-latency channel.
+LOOK_S = 1.0
+
+
+class HookSender:
+    """`run()` beside a started `Front`, for ever; then `close()`."""
+
+    def __init__(self, settings: Settings, front: Front, metrics: Metrics) -> None:
+        self._front = front
+        self._metrics = metrics
+        self._sender = Sender(settings.webhook_secret)
+        self._rng = random.Random()
+
+    async def run(self) -> None:
+        """Until cancelled. A webhook whose receiver is slow or gone takes one of AT_ONCE places, for seconds."""
+        sending: set[asyncio.Task[None]] = set()
+        delays = waits(self._rng)
+        try:
+            while True:
+                wait = LOOK_S
+                try:
+                    if len(sending) < AT_ONCE and (job := await self.due()):
+                        task = self._front.supervisor.once(Background.WEBHOOK, self.deliver(job))
+                        sending.add(task)
+                        task.add_done_callback(sending.discard)
+                        wait = 0.0
+                    delays = waits(self._rng)
+                except FAILED as error:
+                    self._say(error)
+                    wait = next(delays)
+                await asyncio.sleep(wait)
+        finally:
+            await end(*sending)
+
+    def close(self) -> None:
+        """What was not delivered is due again elsewhere."""
+        self._sender.close()
+
+    async def due(self) -> str | None:
+        """A job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
+        found = await scripts.call(self._front.client, scripts.HOOK, [self._front.keys.hooks], [HELD_MS])
+        return None if found is None else found.decode()
+
+    async def deliver(self, job: str) -> None:
+        """Tries once, and notes what came of it; should Redis fail meanwhile, it is due again after HELD_MS."""
+        try:
+            await self._deliver(job)
+        except FAILED as error:
+            self._say(error)
+
+    async def _deliver(self, job: str) -> None:
+        client, keys = self._front.client, self._front.keys
+        fields = await client.hgetall(keys.job(job))
+        url, view = fields.get(b"hook", b"").decode(), job_view(job, fields)
+        if not url or view is None:  # the job has expired, an operator purged it, or part of its record is lost
+            await client.zrem(keys.hooks, job)
+            return
+        sent = await self._sender.send(url, view)
+        # 0: the job has expired meanwhile.
+        tries = 0 if sent else int(await scripts.call(client, scripts.TRIED, [keys.job(job)], []))
+        wait = webhook_wait(tries, self._rng.random()) if tries else None
+        if wait is None:
+            await client.zrem(keys.hooks, job)
+            self._metrics.webhook("delivered" if sent else "failed")
+        else:
+            await client.zadd(keys.hooks, {job: await self._front.now_ms() + round(1000 * wait)})
+
+    def _say(self, error: Exception) -> None:
+        if not isinstance(error, LOST):  # that Redis is away, its front end says
+            log.warning("webhooks wait: %s", error)

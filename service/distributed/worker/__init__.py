@@ -1,0 +1,1 @@
+"""The side of the device: claim, run, answer. Never imports the front end."""

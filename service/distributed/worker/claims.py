@@ -1,0 +1,326 @@
+"""What a worker does to items in Redis: claim a batch, take over a lapsed one, end or hand back each.
+
+Knows nothing of predicting, leases' renewal or of how many at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from service.distributed.broker import ending_scripts, scripts, serialization
+from service.distributed.broker.capacity import LEAST_BULK, capacity
+from service.distributed.broker.client import FAILED, AsyncRedis, many
+from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.worker.leases import Lease
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One claimed entry. `left`: seconds to its deadline at the time of the claim; `delivery` counts from 1."""
+
+    stream: str
+    entry: str
+    job: str
+    index: int
+    payload: str
+    front: str
+    left: float | None
+    delivery: int
+
+    @property
+    def lease(self) -> Lease:
+        """What is renewed."""
+        return self.stream, self.entry
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An item and what the worker is to do with it: `verdict` is run, gone, done, orphan or lost (no frames)."""
+
+    item: Item
+    verdict: str
+    task: bytes = b""
+    previous: bytes = b""
+    current: bytes = b""
+    losses: int = 0  #: devices lost while the item ran alone
+
+
+class Claims:
+    """The verbs of one worker, over a client of its own."""
+
+    def __init__(self, settings: Settings, client: AsyncRedis, worker: str) -> None:
+        self._settings = settings
+        self._client = client
+        self._worker = worker
+        self.keys = Keys(settings.redis_queue)
+
+    async def wait(self, seconds: float) -> bool:
+        """Until work is submitted or handed back, at most `seconds`; whether it was handed back."""
+        token = await self._client.blpop([self.keys.wake], timeout=seconds)
+        return token is not None and token[1] == b"back"
+
+    async def claim(self, most: int) -> list[Item]:
+        """Up to `most` new items of one bucket; [] if there are none."""
+        streams = await self._streams()
+        if not streams:
+            return []
+        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
+        items = (
+            _item(stream.decode(), entry.decode(), fields, now, 1)
+            for stream, entries in taken
+            for entry, fields in entries
+        )
+        return [item for item in items if item is not None]
+
+    def _claim_args(self, most: int) -> list[str | int | bytes]:
+        # As many pixels as two batches may have: one that runs, one that is ready behind it.
+        return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
+
+    async def lapsed(self, held: Iterable[Lease], skip: Callable[[Item], bool] = lambda item: False) -> Item | None:
+        """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way.
+
+        Neither one that is `held`, nor one that `skip` names: those stay as they are.
+        """
+        mine = set(held)
+        for stream in await self._streams():
+            after = "-"
+            while rows := await self._silent(stream, after):
+                for row in rows:
+                    after = row["message_id"].decode()
+                    if (stream, after) in mine:
+                        continue  # still running here: Redis was away for longer than a lease
+                    item = await self._take_over(stream, after, row["times_delivered"], skip)
+                    if item is not None:
+                        return item
+                after = f"({after}"
+        return None
+
+    async def _silent(self, stream: str, after: str) -> list[dict[str, Any]]:
+        try:
+            return list(await self._client.xpending_range(stream, GROUP, after, "+", 8, idle=self._settings.lease_ms))
+        except redis.ResponseError:
+            return []  # the stream went with its last item
+
+    async def _take_over(self, stream: str, entry: str, deliveries: int, skip: Callable[[Item], bool]) -> Item | None:
+        rows = await self._client.xrange(stream, entry, entry)
+        if not rows:
+            await self._client.xack(stream, GROUP, entry)
+            return None
+        seconds, micros = await self._client.time()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        item = _item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
+        if item is None or skip(item):
+            return None
+        if deliveries >= self._settings.max_deliveries:
+            reason = f"given up: {deliveries} runs ended with the worker's death or an internal error"
+            await self.bury(item, reason)
+            return None
+        return item if await self.take_idle(item) else None
+
+    async def take_idle(self, item: Item) -> bool:
+        """Whether this worker has it now. The minimum idle time makes this a race that one worker wins."""
+        settings = self._settings
+        return bool(await self._client.xclaim(item.stream, GROUP, self._worker, settings.lease_ms, [item.entry]))
+
+    async def live_workers(self) -> list[str]:
+        """The names of workers whose sign of life has not lapsed, this one's among them."""
+        seconds, micros = await self._client.time()
+        now = int(seconds) * 1000 + int(micros) // 1000
+        return [name.decode() for name in await self._client.zrangebyscore(self.keys.workers, now, "+inf")]
+
+    async def wake_another(self) -> None:
+        """Give a token back that was meant for another worker."""
+        await self._client.lpush(self.keys.wake, "back")
+
+    async def begin(self, items: list[Item]) -> list[Work]:
+        """What to do with each, and its frames, in one round trip."""
+        commands: list[tuple[str | int | bytes, ...]] = []
+        about: list[str | int | bytes]
+        for item in items:
+            names = [self.keys.job(item.job), self.keys.front(item.front)]
+            about = [item.index, int(bool(item.front)), item.payload]
+            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *about))
+            commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
+        found = await many(self._client, commands)
+        works = []
+        for k, item in enumerate(items):
+            begun, frames = found[2 * k], found[2 * k + 1]
+            if isinstance(begun, redis.exceptions.NoScriptError):
+                names = [self.keys.job(item.job), self.keys.front(item.front)]
+                about = [item.index, int(bool(item.front)), item.payload]
+                begun = await scripts.call(self._client, scripts.BEGIN, names, about)
+            for step in (begun, frames):
+                if isinstance(step, Exception):
+                    raise step
+            verdict = begun[0].decode()
+            if verdict != "run":
+                works.append(Work(item, verdict))
+            elif None in frames:
+                works.append(Work(item, "lost"))
+            else:
+                previous, current = frames
+                task = begun[1] if len(begun) > 1 else None  # Lua drops what is nil at the end
+                losses = int(begun[2]) if len(begun) > 2 else 0
+                works.append(Work(item, verdict, task or b"", previous, current, losses=losses))
+        return works
+
+    async def answer(self, item: Item, result: bytes) -> bool:
+        """Publishes it if the lease is still this worker's; False if another has it."""
+        attempt = self._attempt(item)
+        life_ms = 4 * self._settings.lease_ms
+        names, args = self._settle(item, "ok")
+        for _ in range(3):
+            store = ("SET", attempt, result, "PX", life_ms)
+            settle = ("EVALSHA", ending_scripts.SETTLE.sha, len(names), *names, *args)
+            kept, settled = await many(self._client, [store, settle])
+            if isinstance(kept, redis.exceptions.OutOfMemoryError):
+                await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
+                settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+            elif isinstance(kept, Exception):
+                raise kept
+            if isinstance(settled, redis.exceptions.NoScriptError):
+                settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+            if isinstance(settled, Exception):
+                raise settled
+            if settled[0] == 0:
+                await self._client.unlink(attempt)
+            if settled[0] == 1:
+                await self._trim(item, settled)
+            if settled[0] != -1:
+                return bool(settled[0] == 1)
+        raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
+
+    async def fail(self, item: Item, failure: Failure) -> bool:
+        """Ends it with an error; False if another worker has it."""
+        return await self._end(item, "fail", failure)
+
+    async def storable(self, result: bytes) -> bool:
+        """Whether Redis takes a value of this size."""
+        return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).bulk
+
+    async def here(self) -> bool:
+        """Whether Redis answers at all."""
+        try:
+            return bool(await self._client.ping())
+        except FAILED:
+            return False
+
+    async def others(self) -> bool:
+        """Whether another worker lives."""
+        now = await self._client.time()
+        names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
+        return any(name.decode() != self._worker for name in names)
+
+    async def _trim(self, item: Item, settled: list[Any]) -> None:
+        """What a job of several items keeps once it has ended: each answer for as long as its state, or none."""
+        _, state, items, kept_ms = settled
+        if items < 2 or item.front or state == b"running":
+            return
+        outs = [self.keys.out(item.job, k) for k in range(items)]
+        if state == b"done":
+            await many(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+        else:
+            await self._client.unlink(*outs)
+
+    async def drop(self, item: Item) -> bool:
+        """Ends an item that nobody waits for."""
+        return await self._end(item, "drop", None)
+
+    async def bury(self, item: Item, reason: str) -> bool:
+        """Ends it with `reason` as its error and keeps a dead letter."""
+        buried = await self._end(item, "bury", Failure("internal", reason))
+        if buried:
+            log.error("job %s, item %d: %s", item.job, item.index, reason)
+        return buried
+
+    async def give_up(self, item: Item, failure: Failure) -> bool:
+        """Ends it with this error and keeps a dead letter; False if another worker has it."""
+        buried = await self._end(item, "bury", failure)
+        if buried:
+            log.error("job %s, item %d: %s", item.job, item.index, failure.message)
+        return buried
+
+    async def _end(self, item: Item, how: str, failure: Failure | None) -> bool:
+        names, args = self._settle(item, how, b"" if failure is None else serialization.failure_bytes(failure))
+        settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+        if settled[0] == 1 and failure is not None:
+            await self._trim(item, settled)
+        return bool(settled[0])
+
+    async def hand_back(self, item: Item, *, counts: bool, loss: bool = False) -> bool:
+        """For others to take at once; `counts`: this run is held against the item; `loss`: and a lost device, too."""
+        names, args = self._back(item, counts=counts, loss=loss)
+        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
+
+    async def hand_back_all(self, items: list[Item]) -> None:
+        """For others to take at once, in one round trip; none of these runs is held against its item."""
+        commands: list[tuple[str | int | bytes, ...]] = []
+        for item in items:
+            names, args = self._back(item, counts=False)
+            commands.append(("EVALSHA", scripts.HAND_BACK.sha, len(names), *names, *args))
+        for item, answer in zip(items, await many(self._client, commands), strict=True):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                await self.hand_back(item, counts=False)
+            elif isinstance(answer, Exception):
+                log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
+
+    def _back(self, item: Item, *, counts: bool, loss: bool = False) -> tuple[list[str], list[str | int | bytes]]:
+        names = [item.stream, self.keys.wake, self.keys.job(item.job)]
+        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
+        return names, [*args, item.index if loss else ""]
+
+    def _attempt(self, item: Item) -> str:
+        # With the upload's name: a job whose record was lost may be accepted anew while its first items still run here.
+        return self.keys.attempt(item.job, item.index, f"{self._worker}-{item.payload}")
+
+    def _settle(self, item: Item, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
+        k = self.keys
+        names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
+        names += [self._attempt(item), k.out(item.job, item.index), k.reply(item.front)]
+        names += [k.events, k.buckets, k.hooks, k.dead, k.clients, k.results, k.kept]
+        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, item.job, item.index, how, failure]
+        args += [self._settings.lease_ms, self._settings.max_deliveries]
+        args += [round(1000 * self._settings.dead_letter_ttl_s)]
+        return names, args
+
+    async def _streams(self) -> list[str]:
+        return sorted(stream.decode() for stream in await self._client.smembers(self.keys.buckets))
+
+    async def withdrawn(self, since: bytes | None, block_s: float) -> tuple[bytes, list[str]]:
+        """Jobs cancelled after `since` (None: from now on), waiting up to `block_s`; and where to go on."""
+        if since is None:
+            newest = await self._client.xrevrange(self.keys.cancels, count=1)
+            since = newest[0][0] if newest else b"0-0"
+        heard = await self._client.xread({self.keys.cancels: since}, block=round(1000 * block_s))
+        if not heard:
+            return since, []
+        rows = heard[0][1]
+        return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
+
+
+def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> Item | None:
+    """An entry as an item; None where another release wrote one that names no job: those are for its workers."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=False))
+    if b"j" not in fields:
+        log.warning("entry %s of %s names no job that this release knows; it is left alone", entry, stream)
+        return None
+    deadline = whole(fields.get(b"x"))
+    return Item(
+        stream=stream,
+        entry=entry,
+        job=fields[b"j"].decode(errors="replace"),
+        index=whole(fields.get(b"k")),
+        payload=fields.get(b"p", b"").decode(errors="replace"),
+        front=fields.get(b"f", b"").decode(errors="replace"),
+        left=(deadline - now) / 1000 if deadline else None,
+        delivery=delivery,
+    )

@@ -1,0 +1,121 @@
+"""Items whose task this release cannot read: left to workers of another release, and ended once nobody can do them.
+
+While a fleet is updated, a front end of the next release may ask for what only the next release's workers know.
+Knows nothing of how items are read or run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.distributed.broker import serialization
+from service.distributed.broker.client import AsyncRedis, many
+from service.distributed.worker.claims import Claims, Item
+from service.distributed.worker.leases import Lease
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Leases for which no worker of another release may be seen before items are given up: one may be restarting.
+PATIENCE_LEASES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    item: Item
+    why: str
+    until: float  #: when it is given up in any case, on the clock
+
+
+class Foreign:
+    """What one worker has left to others. `clock` is in seconds; `worker` is this worker's own name."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: AsyncRedis,
+        claims: Claims,
+        worker: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client, self._claims, self._worker, self._clock = client, claims, worker, clock
+        self._lease_s, self._longest_s = settings.lease_ms / 1000, settings.job_ttl_s
+        self._left: dict[Lease, _Left] = {}
+        self._jobs: dict[str, str] = {}  #: why a job cannot be read here
+        self._lonely_since: float | None = None
+        self._newest = float("-inf")
+
+    @property
+    def leases(self) -> frozenset[Lease]:
+        """What this worker must not take again."""
+        return frozenset(self._left)
+
+    def covers(self, item: Item) -> bool:
+        """Whether an item is of a job that is known to be unreadable here; it is then not taken either."""
+        why = self._jobs.get(item.job)
+        if why is not None:
+            self._remember(item, why)
+        return why is not None
+
+    async def leave(self, item: Item, why: str) -> None:
+        """Hand it back for another release's worker; this run is not held against it."""
+        if item.job not in self._jobs:
+            log.warning("job %s is left to workers of another release: %s", item.job, why)
+        self._remember(item, why)
+        self._newest = self._clock()
+        await self._claims.hand_back(item, counts=False)
+
+    def passes_wake_on(self) -> bool:
+        """Whether a wake token that this worker took was probably meant for another release's worker."""
+        return self._lonely_since is None and self._clock() - self._newest < self._lease_s
+
+    async def settle(self) -> None:
+        """Forget what others did, and end what nobody will: to be called now and then."""
+        if not self._left:
+            return
+        now = self._clock()
+        if await self._others_live():
+            self._lonely_since = None
+        elif self._lonely_since is None:
+            self._lonely_since = now
+        lonely = self._lonely_since is not None and now - self._lonely_since >= PATIENCE_LEASES * self._lease_s
+        leases = list(self._left)
+        rows = await many(self._client, [("XRANGE", stream, entry, entry) for stream, entry in leases])
+        states = await many(
+            self._client, [("HGET", self._claims.keys.job(self._left[x].item.job), "s") for x in leases]
+        )
+        for lease, row, state in zip(leases, rows, states, strict=True):
+            left = self._left[lease]
+            open_ = state in (b"queued", b"running")
+            gone = not row or isinstance(row, Exception)
+            if gone or ((lonely or now >= left.until or not open_) and await self._end(left, open_)):
+                del self._left[lease]
+        self._jobs = {left.item.job: left.why for left in self._left.values()}
+
+    async def _end(self, left: _Left, open_: bool) -> bool:
+        """Whether it was this worker that ended it. One that another worker runs is not touched."""
+        item = left.item
+        if not await self._claims.take_idle(item):
+            return False
+        if not open_:
+            return await self._claims.drop(item)
+        message = f"no worker that is alive can read this request, which another release accepted: {left.why}"
+        return await self._claims.give_up(item, Failure("unavailable", message, reason="release"))
+
+    async def _others_live(self) -> bool:
+        """Whether a live worker says that it reads something else than this one, or does not say what."""
+        names = [name for name in await self._claims.live_workers() if name != self._worker]
+        if not names:
+            return False
+        infos = await self._client.mget([self._claims.keys.info(name) for name in names])
+        ours = serialization.dialect()
+        return any(info is not None and serialization.read_dialect(info) != ours for info in infos)
+
+    def _remember(self, item: Item, why: str) -> None:
+        until = self._longest_s if item.left is None else max(0.0, item.left)
+        self._jobs[item.job] = why
+        self._left.setdefault(item.lease, _Left(item, why, self._clock() + until))

@@ -1,0 +1,140 @@
+"""Keeps a worker's leases from a thread of its own, and only while its main loop turns.
+
+A stopped process, a blocked loop and a hung device all end the same way: leases run out and others do the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from service.distributed.broker import scripts
+from service.distributed.broker.client import LOST, SyncRedis, hang_up_sync
+from service.distributed.broker.keys import GROUP, Keys
+
+log = logging.getLogger(__name__)
+
+#: Seconds that `stop` waits for the thread; while Redis is away it ends by itself, later.
+STOP_S = 0.5
+
+Lease = tuple[str, str]
+"""A stream and an entry's id."""
+
+
+class Leases:
+    """`beat()` from the main loop proves it alive; `lost(lease)` is called in the thread for each one that is gone.
+
+    Nothing ends the thread but `stop`: what it cannot do is given to `failed`, in the thread, and tried again.
+    """
+
+    def __init__(
+        self,
+        client: SyncRedis,
+        keys: Keys,
+        worker: str,
+        *,
+        lease_s: float,
+        longest_s: float,
+        about: Callable[[], bytes | None],
+        lost: Callable[[Lease], None],
+        failed: Callable[[BaseException], None] = lambda error: log.error("leases", exc_info=error),
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._worker = worker
+        self._lease_s = lease_s
+        self._longest_s = longest_s
+        self._about = about
+        self._lost = lost
+        self._failed = failed
+        self._held: dict[Lease, float] = {}
+        self._lock = threading.Lock()
+        self._beat = time.monotonic()
+        self._stop = threading.Event()
+        # owned: ended by `stop`; its own loop outlives every exception
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Begins to renew and to say that this worker lives."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends; leases that are still held run out. Waits STOP_S, not for a Redis that does not answer."""
+        self._stop.set()
+        self._thread.join(STOP_S)
+
+    def beat(self) -> None:
+        """The main loop turned."""
+        self._beat = time.monotonic()
+
+    def hold(self, lease: Lease) -> None:
+        """From now on renewed."""
+        with self._lock:
+            self._held[lease] = time.monotonic()
+
+    def drop(self, lease: Lease) -> None:
+        """No longer."""
+        with self._lock:
+            self._held.pop(lease, None)
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether it is (still) renewed."""
+        with self._lock:
+            return lease in self._held
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if time.monotonic() - self._beat <= self._lease_s:
+                # Apart: leases are kept even where this worker cannot say what it is.
+                self._try(self._announce)
+                self._try(self.renew)
+            else:
+                log.error("the main loop has not turned for a lease's time; leases are left to run out")
+            self._stop.wait(self._lease_s / 3)
+        with contextlib.suppress(redis.RedisError, OSError):
+            self._client.zrem(self._keys.workers, self._worker)
+            self._client.unlink(self._keys.info(self._worker))
+        hang_up_sync(self._client)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LOST as error:
+            log.debug("leases wait for redis: %s", error)
+        except Exception as error:
+            self._failed(error)
+
+    def renew(self) -> None:
+        """Renew every lease that is held, once."""
+        with self._lock:
+            held = dict(self._held)
+        now = time.monotonic()
+        for lease, since in held.items():
+            stream, entry = lease
+            kept = now - since <= self._longest_s
+            if not kept:
+                log.error("an item has run for %.0f s; its lease is left to run out", now - since)
+            elif not scripts.call_sync(self._client, scripts.RENEW, [stream], [GROUP, entry, self._worker]):
+                kept = False
+            if not kept and self.holds(lease):
+                self.drop(lease)
+                self._lost(lease)
+
+    def _announce(self) -> None:
+        about = self._about()
+        if about is None:
+            return
+        seconds, micros = self._client.time()
+        life_ms = round(2000 * self._lease_s)
+        until = int(seconds) * 1000 + int(micros) // 1000 + life_ms
+        # Its absence must not stop the renewals: a full server refuses this write and takes those.
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            self._client.zadd(self._keys.workers, {self._worker: until})
+            self._client.set(self._keys.info(self._worker), about, px=life_ms)
+            self._client.set(self._keys.model, about)
+            self._client.zremrangebyscore(self._keys.workers, "-inf", until - 10 * life_ms)

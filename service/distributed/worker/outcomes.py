@@ -1,0 +1,127 @@
+"""Carries out what `service.serving.jobs.fate` decides of a run.
+
+That is its answer, its error, or the item's return to the queue.
+
+Nothing is sent to Redis of an item whose lease is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import redis
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
+from service.distributed.broker.client import LOST, waits
+from service.distributed.worker.claims import Claims, Item, Work
+from service.distributed.worker.leases import Lease, Leases
+from service.serving.jobs.fate import Bury, HandBack, Leave, Run, RunEnd, fate
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Times that Redis, being there, may cut the connection over one answer before it is taken for unstorable.
+CUT_TRIES = 3
+
+
+class Outcomes:
+    """Of the items of one worker."""
+
+    def __init__(self, settings: Settings, claims: Claims, leases: Leases, metrics: Metrics) -> None:
+        self._settings = settings
+        self._claims = claims
+        self._leases = leases
+        self._metrics = metrics
+        self._rng = random.Random()
+        self._avoided: dict[Lease, float] = {}
+
+    def avoided(self) -> list[Lease]:
+        """What has just proved too large for this device: others may take it first, for the time of a lease."""
+        now = time.monotonic()
+        self._avoided = {lease: until for lease, until in self._avoided.items() if until > now}
+        return list(self._avoided)
+
+    async def answer(self, work: Work, answer: bytes) -> None:
+        """Publish it; what Redis does not take, however often it is sent, is an error that says so."""
+        item, cuts = work.item, 0
+
+        async def publish() -> bool | None:
+            nonlocal cuts
+            if not await self._claims.storable(answer):
+                return None
+            try:
+                return await self._claims.answer(item, answer)
+            except LOST:
+                # A server cuts the connection over a value above its limit, which it need not have told.
+                cuts += await self._claims.here()
+                if cuts < CUT_TRIES:
+                    raise
+                return None
+            except redis.RedisError as error:
+                log.error("job %s, item %d: its answer was refused: %s", item.job, item.index, error)
+                return None
+
+        published = await self.lasting(item, publish)
+        if published is None and self._leases.holds(item.lease):
+            size = TooLarge(f"an answer of {len(answer)} bytes does not fit Redis", field="steps")
+            await self.failed(work, size, end=RunEnd.UNSTORABLE)
+        elif not published:
+            self._metrics.lease_lost()
+
+    async def failed(self, work: Work, error: ServiceError, *, alone: bool = False, end: RunEnd | None = None) -> None:
+        """Carry out the fate of a run that raised `error`; `alone`: nothing else ran beside it."""
+        item = work.item
+        if item.left is None and isinstance(error, DeadlineExceeded):
+            error = Internal(f"no answer within {self._settings.max_run_s:g} s")
+        end = end or RunEnd.of(error)
+        run = Run(
+            end,
+            item.delivery,
+            self._settings.max_deliveries,
+            leased=self._leases.holds(item.lease),
+            alone=alone,
+            losses=work.losses,
+            awaited=bool(item.front),
+            others=end is not RunEnd.NO_MEMORY or await self._claims.others(),
+        )
+        match fate(run):
+            case Leave():
+                pass
+            case Bury(reason):
+                if await self.lasting(item, lambda: self._claims.bury(item, reason)):
+                    self._metrics.dead_letter()
+            case HandBack() as back:
+                await self._hand_back(run, item, back)
+            case _:
+                await self.lasting(item, lambda: self._claims.fail(item, Failure.of(error)))
+
+    async def _hand_back(self, run: Run, item: Item, back: HandBack) -> None:
+        if back.elsewhere:
+            self._avoided[item.lease] = time.monotonic() + self._settings.lease_ms / 1000
+        if run.end in (RunEnd.DEVICE_LOST, RunEnd.NO_MEMORY):
+            where = "alone" if run.alone else "in company"
+            log.error("job %s, item %d, run %d, %s: %s", item.job, item.index, run.delivery, where, run.end.value)
+        await self.lasting(item, lambda: self._claims.hand_back(item, counts=back.counted, loss=back.loss))
+
+    async def lasting(self, item: Item, verb: Callable[[], Awaitable[T]]) -> T | None:
+        """Repeats it until Redis is there: work that is done is not thrown away because Redis restarts.
+
+        None once the item's lease is gone: whoever has it now says what becomes of it.
+        """
+        for delay in waits(self._rng):
+            if not self._leases.holds(item.lease):
+                return None
+            try:
+                return await verb()
+            except LOST as error:
+                log.warning("an answer waits for redis: %s", error)
+                await asyncio.sleep(delay)
+        raise AssertionError("waits() never ends")

@@ -1,0 +1,41 @@
+"""Stops a worker's waits when it is told to stop, and remembers when that was."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+from service.distributed.broker.client import end
+
+
+class Stopping:
+    """Set once, by `set()`; `since` is then the time of it on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.since = 0.0
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """End every wait of `unless`, now and from now on."""
+        if not self:
+            self.since = time.monotonic()
+            self._event.set()
+
+    async def unless(self, work: Awaitable[object], grace: float = 0.0) -> None:
+        """Do `work`, but no longer than `grace` seconds past `set()`; raises what it raises."""
+        doing = asyncio.ensure_future(work)  # awaited below, as is `stopped`
+        stopped = asyncio.ensure_future(self._event.wait())  # awaited
+        try:
+            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done() and grace:
+                await asyncio.wait({doing}, timeout=grace)
+        finally:
+            await end(doing, stopped)
+            if not doing.cancelled():
+                doing.exception()  # seen: raised below, unless this wait itself was cancelled
+        if not doing.cancelled():
+            doing.result()

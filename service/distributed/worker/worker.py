@@ -1,0 +1,354 @@
+"""A worker: claims batches from the queue, runs them on its engine, answers each item once.
+
+Any moment may be its last, so nothing is taken out of the queue before its answer is in. Its engine is what a front
+end would use itself: coroutines in, batches on the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+import uuid
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.interfaces import Engine
+from service.core.types import PredictRequest, PredictResult
+from service.distributed.broker import buckets, serialization
+from service.distributed.broker.client import (
+    BLOCK_S,
+    FAILED,
+    LOST,
+    AsyncRedis,
+    connect,
+    connect_sync,
+    end,
+    hang_up,
+    waits,
+)
+from service.distributed.broker.server_check import ServerCheck
+from service.distributed.worker.claims import Claims, Item, Work
+from service.distributed.worker.foreign_items import Foreign
+from service.distributed.worker.leases import Lease, Leases
+from service.distributed.worker.outcomes import Outcomes
+from service.distributed.worker.stopping import Stopping
+from service.serving.jobs.fate import RunEnd
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+from service.supervision import Supervisor
+from service.telemetry.metrics import Background, Metrics
+
+log = logging.getLogger(__name__)
+
+#: Weight of a new measurement in the running mean of what a megapixel costs.
+FRESH = 0.2
+#: Seconds that handing back may take once the grace is over: a Redis that does not answer must not hold up the end.
+HAND_BACK_S = 0.5
+#: Seconds that a claim under way may take once `stop` was called: its items can then be handed back.
+LAST_CLAIM_S = 0.5
+#: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
+PASS_ON_S = 0.05
+
+
+class Worker:
+    """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
+
+    def __init__(
+        self, settings: Settings, engine: Engine, metrics: Metrics, client: AsyncRedis = None, name: str | None = None
+    ) -> None:
+        # Unique for each life: a lease of an earlier life must not count as ours.
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._settings = settings
+        self._engine = engine
+        self._metrics = metrics
+        self._client = connect(settings) if client is None else client
+        self._claims = Claims(settings, self._client, self.name)
+        self._foreign = Foreign(settings, self._client, self._claims, self.name)
+        self._supervisor = Supervisor(metrics)
+        self.server = ServerCheck(settings.redis_queue)
+        self._lease_s = settings.lease_ms / 1000
+        self._rng = random.Random()
+        self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
+        self._room = asyncio.Event()
+        self._stopping = Stopping()
+        self._withdrawn: set[Lease] = set()
+        self._answering: set[Lease] = set()
+        self._company: set[Lease] = set()  # what did not run alone
+        self._cost: float | None = None
+        self._next_look = 0.0
+        self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """`stop` was called."""
+        return bool(self._stopping)
+
+    def stop(self) -> None:
+        """Claims nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
+        self._stopping.set()
+
+    async def run(self) -> bool:
+        """False if the device was lost: the process should end, and another take its place."""
+        loop = asyncio.get_running_loop()
+
+        def lost(lease: Lease) -> None:
+            loop.call_soon_threadsafe(self._lease_is_lost, lease)
+
+        self._leases = Leases(
+            connect_sync(self._settings),
+            self._claims.keys,
+            self.name,
+            lease_s=self._lease_s,
+            longest_s=self._settings.max_run_s,
+            about=self._about,
+            lost=lost,
+            failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
+        )
+        self._outcomes = Outcomes(self._settings, self._claims, self._leases, self._metrics)
+        self._leases.start()
+        chores = [
+            self._supervisor.loop(Background.WORKER_BEAT, self._beat),
+            self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
+        ]
+        try:
+            sound = await self._work()
+            await self._drain()
+        finally:
+            await end(*chores)
+            await asyncio.to_thread(self._leases.stop)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HAND_BACK_S):
+                    await hang_up(self._client)
+        return sound
+
+    async def _work(self) -> bool:
+        delays = waits(self._rng)
+        while not self._stopping:
+            if not (ready := self._engine.readiness()).ready:
+                if ready.reason == "device_lost":
+                    log.error("the device is lost; leaving")
+                    return False
+                await self._stopping.unless(asyncio.sleep(0.2))
+                continue
+            try:
+                await self.server.look(self._client)
+                await self._stopping.unless(self._turn(), LAST_CLAIM_S)
+                delays = waits(self._rng)
+            except LOST as error:
+                log.warning("redis is away: %s", error)
+                self.server.away()
+                await self._stopping.unless(asyncio.sleep(next(delays)))
+            except Exception as error:
+                self._supervisor.failed(Background.WORKER_CLAIMS, error)
+                await self._stopping.unless(asyncio.sleep(next(delays)))
+        return True
+
+    async def _turn(self) -> None:
+        """One turn: lapsed work, then new work, then a rest until there is some."""
+        # By turns: a crash leaves many to be run one by one, and live calls must not wait for all of them.
+        lapsed_turn, self._lapsed_turn = self._lapsed_turn, True
+        if lapsed_turn and time.monotonic() >= self._next_look:
+            # Spread, or workers started together would all look at the same instant.
+            self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
+            avoided = [*self._running, *self._foreign.leases, *self._outcomes.avoided()]
+            if item := await self._claims.lapsed(avoided, self._foreign.covers):
+                self._next_look = 0.0
+                self._lapsed_turn = False
+                self._metrics.redelivered()
+                await self._alone(item)
+                return
+            await self._foreign.settle()
+            if self._woken and self._foreign.passes_wake_on():
+                await self._claims.wake_another()
+                await asyncio.sleep(PASS_ON_S)
+            self._woken = False
+        # As many as run, again as many ready behind them: the device need not wait for Redis.
+        room = 2 * self._settings.max_batch - len(self._running)
+        if room <= 0:
+            self._room.clear()
+            await self._stopping.unless(self._room.wait())
+            return
+        items = await self._claims.claim(room)
+        if items:
+            await self._start(items)
+            return
+        if (rest := self._next_look - time.monotonic()) > 0:
+            await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))
+
+    async def _rest(self, seconds: float) -> None:
+        if await self._claims.wait(seconds):
+            self._next_look, self._woken = 0.0, True
+
+    async def _alone(self, item: Item) -> None:
+        """An item that may have killed its worker runs with no neighbours to take along."""
+        self._leases.hold(item.lease)
+        await self._stopping.unless(self._all_ended())
+        if self._stopping:
+            self._leases.drop(item.lease)
+            await self._claims.hand_back(item, counts=False)
+            return
+        if self._leases.holds(item.lease):
+            await self._start([item])
+        await self._stopping.unless(self._all_ended())
+
+    async def _all_ended(self) -> None:
+        while self._running:
+            await asyncio.wait([task for _, task in self._running.values()])
+
+    async def _start(self, items: list[Item]) -> None:
+        for item in items:
+            self._leases.hold(item.lease)
+        try:
+            works = await self._claims.begin(items)
+        except BaseException:
+            # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
+            for item in items:
+                self._leases.drop(item.lease)
+            raise
+        self._metrics.claimed(buckets.label_of(items[0].stream), len(items))
+        for work in works:
+            # owned: by _running until it ends; _run lets no exception out, and _drain ends it
+            task = asyncio.create_task(self._run(work))
+            self._running[work.item.lease] = (work.item, task)
+            task.add_done_callback(lambda _, lease=work.item.lease: self._ended(lease))  # type: ignore[misc]
+        if len(self._running) > 1:
+            self._company.update(self._running)
+
+    def _ended(self, lease: Lease) -> None:
+        self._running.pop(lease, None)
+        self._withdrawn.discard(lease)
+        self._answering.discard(lease)
+        self._company.discard(lease)
+        self._leases.drop(lease)
+        self._room.set()
+
+    async def _drain(self) -> None:
+        """Answers what runs, until the grace since `stop` is over; hands the rest back, all at once."""
+        begun = self._stopping.since if self._stopping else time.monotonic()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, begun + self._settings.shutdown_grace_s - time.monotonic()))
+        left = list(self._running.values())
+        try:
+            async with asyncio.timeout(HAND_BACK_S):
+                await end(*(task for _, task in left))
+                if left:
+                    await self._claims.hand_back_all([item for item, _ in left])
+        except LOST as error:
+            log.warning("%d items are left to their leases: %s", len(left), error or "redis did not answer in time")
+
+    # --- one item -------------------------------------------------------------------------------------------------
+
+    async def _run(self, work: Work) -> None:
+        item = work.item
+        try:
+            if work.verdict in ("gone", "done", "orphan"):
+                await self._outcomes.lasting(item, lambda: self._claims.drop(item))
+            elif work.verdict == "lost":
+                gone = Failure("internal", "the frames expired before they were predicted")
+                await self._outcomes.lasting(item, lambda: self._claims.fail(item, gone))
+            else:
+                await self._predict(work)
+        except asyncio.CancelledError:
+            if item.lease not in self._withdrawn:
+                raise
+            await self._outcomes.lasting(item, lambda: self._claims.drop(item))
+        except Exception:
+            log.exception("job %s, item %d: left to its lease", item.job, item.index)
+
+    async def _predict(self, work: Work) -> None:
+        item = work.item
+        try:
+            request = await asyncio.to_thread(self._request, work)
+            result = await self._patiently(request)
+            compress = not item.front
+            answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
+        except serialization.Unreadable as error:
+            why = str(error)
+            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
+        except ServiceError as error:
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
+        except Exception:
+            log.exception("job %s, item %d failed", item.job, item.index)
+            failure = Internal(f"job {item.job} failed")
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
+        else:
+            self._measure(request, result)
+            self._answering.add(item.lease)
+            await self._outcomes.answer(work, answer)
+
+    async def _patiently(self, request: PredictRequest) -> PredictResult:
+        """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""
+        while True:
+            try:
+                return await self._engine.predict(request)
+            except ServiceError as error:
+                others = [task for _, task in self._running.values() if task is not asyncio.current_task()]
+                if RunEnd.of(error) is not RunEnd.BUSY or not others or not self._engine.readiness().ready:
+                    raise
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+
+    def _request(self, work: Work) -> PredictRequest:
+        item = work.item
+        options, priority, client, traceparent = serialization.read_task(work.task)
+        if item.left is not None and item.left <= 0:
+            raise DeadlineExceeded("the deadline passed in the queue")
+        return PredictRequest(
+            id=item.job,
+            previous=serialization.read_frame(work.previous),
+            current=serialization.read_frame(work.current),
+            options=options,
+            # A job has no deadline, but engines give a request without one the default of waiting callers.
+            deadline=time.monotonic() + (self._settings.max_run_s if item.left is None else item.left),
+            client=client,
+            priority=priority,
+            traceparent=traceparent,
+        )
+
+    # --- what others see ------------------------------------------------------------------------------------------
+
+    def _measure(self, request: PredictRequest, result: PredictResult) -> None:
+        megapixels = buckets.work(request.current.height, request.current.width, request.options.steps, 1.0)
+        cost = (result.timings.route + result.timings.blocks) / result.batch_size / megapixels
+        self._cost = cost if self._cost is None else self._cost + FRESH * (cost - self._cost)
+
+    def _about(self) -> bytes | None:
+        return serialization.info_bytes(self._engine.model(), self._cost) if self._engine.readiness().ready else None
+
+    # --- chores ---------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            self._leases.beat()
+            await asyncio.sleep(self._lease_s / 6)
+
+    async def _listen(self) -> None:
+        """Withdraws from the engine what its caller withdrew from the queue."""
+        delays, since = waits(self._rng), None
+        while True:
+            try:
+                since, jobs = await self._claims.withdrawn(since, BLOCK_S)
+                delays = waits(self._rng)
+            except FAILED as error:
+                if not isinstance(error, LOST):  # that Redis is away, the main loop says
+                    log.warning("withdrawals are not heard: %s", error)
+                await asyncio.sleep(next(delays))
+                continue
+            for lease, (item, task) in list(self._running.items()):
+                if item.job in jobs:
+                    self._withdrawn.add(lease)
+                    task.cancel()
+                    self._metrics.cancelled("exec")
+
+    def _lease_is_lost(self, lease: Lease) -> None:
+        # Gone while its answer is on the way: that answer ended it, or will be refused and counted there.
+        if lease in self._running and lease not in self._answering:
+            log.warning("a lease was lost; its run is stopped")
+            self._metrics.lease_lost()
+            self._running[lease][1].cancel()

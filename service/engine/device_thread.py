@@ -1,0 +1,304 @@
+"""The device thread: chooses routes, takes a batch, runs it, and reports. The only thread that touches the device."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.interfaces import ModelInfo
+from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
+from service.engine.device import Choice, Device, Ran, Work
+from service.engine.fault_isolation import isolate
+from service.engine.request_queue import Line, Pending, Turn
+from service.engine.scheduling.cold_runs import ColdRuns
+from service.engine.scheduling.cost_model import Bucket, CostModel
+from service.engine.self_test import SMALLEST, DeviceHealth
+from service.telemetry.metrics import Metrics, Stage, size_class
+
+log = logging.getLogger(__name__)
+
+Answers = list[tuple[Pending, PredictResult | ServiceError]]
+
+#: Decisions kept for /debug/batcher.
+DECISIONS = 32
+#: First runs of a size and number of rows that are slower than all later ones: a GPU's second one records its calls.
+COLD_RUNS_CPU, COLD_RUNS_GPU = 1, 2
+#: The device's memory is asked for at most this often, seconds.
+MEMORY_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One batch, for people: what was taken, why not more, and how long it was thought to take and took (seconds)."""
+
+    at: float
+    bucket: Bucket
+    size: int
+    limit: str
+    waiting: int
+    predicted: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Where the thread's news go; each is called on the device thread and must return at once."""
+
+    started: Callable[[ModelInfo], None]
+    failed: Callable[[BaseException], None]  #: it could not start
+    answered: Callable[[Answers], None]
+    lost: Callable[[BaseException], None]
+
+
+class Worker:
+    """One device and its thread."""
+
+    def __init__(
+        self,
+        build: Callable[[], Device],
+        warmup_sizes: Sequence[tuple[int, int]],
+        line: Line,
+        metrics: Metrics,
+        reports: Reports,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._build, self._sizes = build, warmup_sizes
+        self._line, self._metrics, self._reports, self._clock = line, metrics, reports, clock
+        # owned: _main reports how it ends, whatever happens, and the process ends with it
+        self._thread = threading.Thread(target=self._main, name="device", daemon=True)
+        self._device: Device
+        self._cost: CostModel
+        self._cold: ColdRuns
+        self._health: DeviceHealth
+        self._memory_at = float("-inf")
+        self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
+        #: (since, predicted seconds) while the device works; `since` moves on with every step and every retry.
+        self.busy: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """Build the device, warm it up, and serve until the line is closed."""
+        self._thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Whether the thread has ended within `timeout` seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            self._device = self._build()
+            self._cost = CostModel(self._device.weights_of_blocks, self._device.weight_of_routing)
+            table = self._device.warm_up(self._sizes)
+            self._cost.fit(table)
+            self._cold = ColdRuns(COLD_RUNS_CPU if self._device.info.device == "cpu" else COLD_RUNS_GPU)
+            self._cold.warmed_up(table)
+            self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
+            self._line.cost = self._cost
+            self._line.queue.together = self._device.rows
+            self._line.done((), self._clock())  # hands the queue the first coefficients
+        except BaseException as error:
+            self._reports.failed(error)
+            return
+        self._reports.started(self._device.info)
+        try:
+            while self._line.wait():
+                self._turn()
+        except BaseException as error:
+            # Whatever gets here would get here again: DeviceLost, or a defect of ours that must not go unseen.
+            log.exception("the device thread stops")
+            self._reports.lost(error)
+
+    def _turn(self) -> None:
+        while arrivals := self._line.arrivals(self._clock()):
+            self._route(arrivals)
+        waiting = len(self._line.queue)
+        turn = self._line.take(self._clock())
+        for _ in turn.expired:
+            self._metrics.deadline_missed("queue")
+        if turn.expired:
+            late = "the deadline passed, or could no longer be met, while it waited"
+            wait = max(turn.work, 0.001)
+            self._reports.answered([(p, DeadlineExceeded(late, retry_after=wait)) for p in turn.expired])
+        if turn.batch:
+            self._run(turn, waiting)
+
+    # --- routes ---------------------------------------------------------------------------------------------------
+
+    def _route(self, arrivals: list[Pending]) -> None:
+        begun = self._clock()
+        self.busy = (begun, 0.0)
+
+        def choose(part: Sequence[Pending]) -> list[Choice | ServiceError]:
+            return list(self._device.routes([pending.request for pending in part]))
+
+        choices = isolate(choose, arrivals, lambda items: self._ran_out(arrivals[0].entry.bucket, items))
+        self.busy = None
+        took = self._clock() - begun
+        failed: Answers = []
+        priced = []
+        for pending, choice in zip(arrivals, choices, strict=True):
+            pending.route_seconds = took
+            if isinstance(choice, ServiceError):
+                failed.append((pending, choice))
+                continue
+            pending.was_empty = choice.was_empty
+            options = pending.request.options
+            self._saw(pending, choice.route)
+            adaptive = options.quality is Quality.ADAPTIVE
+            ladder = choice.probabilities if adaptive else None
+            later = options.steps - 1
+            priced.append((pending, self._cost.rungs(pending.entry.bucket, choice.route, ladder, options.steps, later)))
+        self._line.price(priced)
+        if failed:
+            self._line.drop([pending for pending, _ in failed])
+            self._isolated(len(arrivals), [error for _, error in failed])
+            self._reports.answered(failed)
+            self._note(failed)
+
+    # --- batches --------------------------------------------------------------------------------------------------
+
+    def _run(self, turn: Turn, waiting: int) -> None:
+        begun = self._clock()
+        ran: list[tuple[Ran, float]] = []
+        answers = self._run_batch(turn, ran)
+        bucket, took = turn.batch[0].entry.bucket, self._clock() - begun
+        predicted = self._learn(turn, bucket, ran)
+        label = size_class(bucket.height, bucket.width)
+        self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
+        self._line.learned()
+        self.decisions.append(
+            Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
+        )
+        self._reports.answered(answers)  # after the batch is on record, so that whoever has an answer can look it up
+        self._note(answers)
+
+    def _note(self, answers: Answers) -> None:
+        self.busy = (self._clock(), 0.0)  # a device that is put to the test may hang, too
+        try:
+            self._health.note(answer for _, answer in answers)
+        finally:
+            self.busy = None
+
+    def _learn(self, turn: Turn, bucket: Bucket, ran: Sequence[tuple[Ran, float]]) -> float | None:
+        """Teach the cost model what the batch took; return the seconds predicted for it, None if it proves nothing.
+
+        Without retries it ran once, and what that took tells how good the prediction was; a first run does not.
+        """
+        if len(ran) != 1:
+            return None
+        (done, seconds) = ran[0]
+        if self._cold.is_cold(bucket, len(done.outcomes)):
+            return None
+        trial = any(pending.entry.trial is not None for pending in turn.batch)
+        ratio = self._cost.observe(bucket, done.load, seconds, trial=trial)
+        if trial:
+            self._line.trial_ran(turn.batch, ratio)
+        return seconds / ratio
+
+    def _run_batch(self, turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
+        begun, bucket = self._clock(), turn.batch[0].entry.bucket
+        works = {_work(pending): pending for pending in turn.batch}
+
+        def keep(work: Work) -> bool:
+            now = self._clock()
+            self.busy = (now, turn.take.predicted)
+            return works[work].wanted and now < works[work].entry.deadline
+
+        def run(some: Sequence[Work]) -> Sequence[tuple[Step, ...] | ServiceError]:
+            at = self._clock()
+            self.busy = (at, turn.take.predicted)
+            done = self._device.run(some, keep)
+            ran.append((done, self._clock() - at))
+            return done.outcomes
+
+        # Callers may have left since it was taken.
+        wanted = [work for work in works if keep(work)]
+        try:
+            outcomes = dict(zip(wanted, isolate(run, wanted, lambda n: self._ran_out(bucket, n)), strict=True))
+        finally:
+            self.busy = None
+        took = self._clock() - begun
+        routing = sum(done.route_seconds for done, _ in ran)
+        answers: Answers = []
+        for work, pending in works.items():
+            pending.taken_at = begun
+            answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), took, routing)))
+        self._record(bucket, answers, len(turn.batch), sum(done.empty_routes for done, _ in ran))
+        self._line.done(turn.batch, self._clock())
+        return answers
+
+    def _result(
+        self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, took: float, routing: float
+    ) -> PredictResult | ServiceError:
+        if isinstance(outcome, ServiceError):
+            return outcome
+        request, entry = pending.request, pending.entry
+        if len(outcome) < request.options.steps:
+            return DeadlineExceeded("the deadline passed between two steps")
+        if entry.chosen is not None and entry.chosen.route is None:
+            self._saw(pending, outcome[0].route)
+        choice = request.options.route
+        return PredictResult(
+            id=request.id,
+            steps=outcome,
+            model_version=self._device.info.version,
+            timings=Timings(
+                queue=max(0.0, pending.taken_at - entry.enqueued - pending.route_seconds),
+                route=pending.route_seconds + routing,
+                blocks=max(0.0, took - routing),
+            ),
+            batch_size=size,
+            seed=choice.seed if choice.policy is RoutePolicy.SAMPLE else None,
+            shortened=entry.chosen is not None and entry.chosen is not entry.rungs[0],
+        )
+
+    def _saw(self, pending: Pending, route: Route) -> None:
+        if pending.request.options.route.policy in (RoutePolicy.AUTO, RoutePolicy.SAMPLE):
+            self._cost.saw(route)
+
+    # --- reports --------------------------------------------------------------------------------------------------
+
+    def _record(self, bucket: Bucket, answers: Answers, size: int, empty: int) -> None:
+        metrics, label = self._metrics, size_class(bucket.height, bucket.width)
+        flops = self._device.flops(bucket)
+        for _ in range(empty + sum(pending.was_empty for pending, _ in answers)):
+            metrics.empty_route()
+        self._isolated(size, [answer for _, answer in answers if isinstance(answer, Internal)])
+        for _, answer in answers:
+            if isinstance(answer, ServiceError):
+                continue
+            metrics.stage_took(Stage.QUEUE, answer.timings.queue)
+            metrics.stage_took(Stage.ROUTE, answer.timings.route)
+            metrics.stage_took(Stage.BLOCKS, answer.timings.blocks)
+            metrics.request_flops(label, answer.flops)
+            if answer.shortened:
+                metrics.route_shortened()
+            for step in answer.steps:
+                chosen = sum(f for f, runs in zip(flops.blocks, step.route, strict=True) if runs)
+                metrics.frame_predicted(label, step.route, step.flops - chosen, flops.blocks)
+        if self._clock() - self._memory_at >= MEMORY_EVERY:
+            self._memory_at = self._clock()
+            for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
+                metrics.device_memory(kind, value)
+
+    def _isolated(self, size: int, errors: Sequence[object]) -> None:
+        if size > 1:
+            for _ in errors:
+                self._metrics.item_isolated()
+
+    def _ran_out(self, bucket: Bucket, items: int) -> None:
+        self._metrics.out_of_memory()
+        self._device.free()
+        self._line.shrink(bucket, items // 2)
+
+
+def _work(pending: Pending) -> Work:
+    chosen, rungs = pending.entry.chosen, pending.entry.rungs
+    if chosen is None or chosen.route is None:
+        return Work(pending.request)
+    return Work(pending.request, chosen.route, sum(chosen.route) if chosen is not rungs[0] else None)

@@ -1,0 +1,183 @@
+"""Whether a request can be in time, how cautious that judgement is, and when a refusal is put to the test.
+
+Pure: time and costs are arguments. Knows no queue: what is ahead of a request is handed in as `Ahead`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import NamedTuple
+
+from service.core.errors import DeadlineExceeded
+from service.engine.scheduling.cost_model import Bucket
+from service.engine.scheduling.fair_queue import Entry
+
+#: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
+#: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
+CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
+#: What is left of that caution whenever the device has nothing more to do: the rush that taught it is over. Without
+#: this, hundreds of requests after a rush would be refused too early.
+CAUTION_AFTER_IDLE = 0.5
+#: Most requests refused between two trials of one kind on an idle device.
+MOST_REFUSED = 4
+#: A trial that took less than this share of its predicted time proved the prediction wrong.
+PROVED_WRONG = 0.8
+#: On a busy device one request that prediction alone refuses is tried in so many seconds.
+BUSY_TRIAL_S = 10.0
+#: Kinds of refusals, and sizes, that trials are remembered for.
+KINDS = 512
+
+
+class Ahead(NamedTuple):
+    """What a request finds. Seconds are predicted; `work` and `client_work` are the least that could be spent."""
+
+    start: float  #: when the device will be free
+    busy: bool  #: something runs
+    waiting: int  #: requests of all classes
+    batches: int  #: that they make at least
+    work: float  #: of its class and those before it
+    client_work: float  #: of its own client
+    clients: int
+    overhead: float  #: of one pass through the network
+    margin: float  #: relative, of predictions
+
+
+class Kind(NamedTuple):
+    """Refusals that one trial speaks for: a size, a class of deadlines, and the power of two of the predicted time."""
+
+    bucket: Bucket
+    group: int
+    magnitude: int
+
+
+class Trials:
+    """Which of the requests that prediction alone refuses run all the same, so that the prediction is measured.
+
+    Refused work is never measured, so that a wrong prediction would refuse it for ever. On an idle device the second
+    request of a kind that would be refused is tried. Where that proves the prediction right, two are refused before
+    the next trial, then four, and no more than that; where it proves it wrong, the next of that size is tried at once.
+    On a busy device one is tried every BUSY_TRIAL_S: sizes that always find it busy would else stay refused.
+    """
+
+    def __init__(self) -> None:
+        #: Refused since the last trial, and how many are to be refused before the next.
+        self._refused: OrderedDict[Kind, tuple[int, int]] = OrderedDict()
+        #: Sizes whose last trial proved the prediction wrong.
+        self._wrong: OrderedDict[Bucket, None] = OrderedDict()
+        self._busy_at: float | None = None
+
+    def due(self, kind: Kind) -> bool:
+        """Whether the request that an idle device would refuse is to run; else it is counted as refused."""
+        if kind.bucket in self._wrong:
+            return True
+        refused, wait = self._refused.get(kind, (0, 1))
+        is_due = refused >= wait
+        self._remember(kind, (0 if is_due else refused + 1, wait))
+        return is_due
+
+    def due_while_busy(self, now: float) -> bool:
+        """The same on a busy device: true once in BUSY_TRIAL_S, from BUSY_TRIAL_S after the first refusal on."""
+        if self._busy_at is None:
+            self._busy_at = now + BUSY_TRIAL_S
+        if now < self._busy_at:
+            return False
+        self._busy_at = now + BUSY_TRIAL_S
+        return True
+
+    def measured(self, kind: Kind, ratio: float) -> None:
+        """A trial ran and took `ratio` times its predicted time."""
+        if ratio < PROVED_WRONG:
+            self._wrong[kind.bucket] = None
+            self._wrong.move_to_end(kind.bucket)
+            if len(self._wrong) > KINDS:
+                self._wrong.popitem(last=False)
+            return
+        self._wrong.pop(kind.bucket, None)
+        refused, wait = self._refused.get(kind, (0, 1))
+        self._remember(kind, (refused, min(2 * wait, MOST_REFUSED)))
+
+    def _remember(self, kind: Kind, counts: tuple[int, int]) -> None:
+        self._refused[kind] = counts
+        self._refused.move_to_end(kind)
+        if len(self._refused) > KINDS:
+            self._refused.popitem(last=False)
+
+
+class Admission:
+    """Judges by prediction, with a caution that it learns, and tries what it would refuse by prediction alone."""
+
+    def __init__(self) -> None:
+        self._caution = 1.0
+        self._trials = Trials()
+
+    def check(self, entry: Entry, now: float, ahead: Ahead) -> None:
+        """Raise DeadlineExceeded where `entry` would be late; where it is to be tried all the same, mark it."""
+        finish, idle = self.predicted_finish(entry, now, ahead)
+        if finish <= entry.deadline or self._is_tried(entry, now, ahead, idle=idle):
+            return
+        raise DeadlineExceeded(
+            f"it would take about {(finish - now) * 1000:.0f} ms, the deadline is in "
+            f"{(entry.deadline - now) * 1000:.0f} ms",
+            reason="unmeetable",
+            # On an idle device waiting does not help.
+            retry_after=None if idle else max(finish - entry.deadline, 0.001),
+        )
+
+    def predicted_finish(self, entry: Entry, now: float, ahead: Ahead) -> tuple[float, bool]:
+        """When it would be answered if nothing more urgent came, and whether nothing is ahead of it."""
+        own = entry.least + ahead.overhead * entry.steps
+        if ahead.work <= 0.0 or not ahead.waiting:
+            # Nobody waits whom it could make late: the odds are its own to take.
+            return ahead.start + own, not ahead.busy
+        # Clients take turns, so no more than as much again is ahead for each of them.
+        work = min(ahead.work, (entry.least + ahead.client_work) * (ahead.clients + 1))
+        work = (work + ahead.overhead * ahead.batches) * self._caution + own
+        # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
+        return ahead.start + work + ahead.margin * math.sqrt((ahead.start - now + work) * own), False
+
+    def tried_late(self, entry: Entry, now: float, overhead: float) -> bool:
+        """Whether a waiting request is to be tried that cannot be in time by what is known since it was admitted.
+
+        Its own time alone must be the reason, else it expires as any other.
+        """
+        own = entry.least + overhead * entry.steps
+        if entry.deadline <= now or entry.enqueued + own <= entry.deadline or not self._trials.due(_kind(entry, own)):
+            return False
+        self._mark(entry, own, now)
+        return True
+
+    def trial_ran(self, entry: Entry, ratio: float) -> None:
+        """A tried request took `ratio` times its predicted time."""
+        if entry.trial is not None:
+            self._trials.measured(Kind(*entry.trial), ratio)
+
+    def ran(self) -> None:
+        """An admitted request runs: a little less caution."""
+        self._caution = max(1.0, self._caution * CAUTION_DOWN)
+
+    def expired(self) -> None:
+        """An admitted request expired as it waited: more caution."""
+        self._caution = min(CAUTION_MOST, self._caution * CAUTION_UP)
+
+    def idle(self) -> None:
+        """The device has nothing to do."""
+        self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
+
+    def _is_tried(self, entry: Entry, now: float, ahead: Ahead, *, idle: bool) -> bool:
+        own = entry.least + ahead.overhead * entry.steps
+        if idle:
+            is_due = self._trials.due(_kind(entry, own))
+        else:
+            is_due = now + own > entry.deadline and self._trials.due_while_busy(now)
+        if is_due:
+            self._mark(entry, own, now)
+        return is_due
+
+    @staticmethod
+    def _mark(entry: Entry, own: float, now: float) -> None:
+        entry.trial, entry.cost_limit = _kind(entry, own), entry.deadline - now
+
+
+def _kind(entry: Entry, own: float) -> Kind:
+    return Kind(entry.bucket, entry.group, math.frexp(own)[1])

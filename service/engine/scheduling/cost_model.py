@@ -1,0 +1,288 @@
+"""Predicts how long a batch will take from its sizes and routes, and learns from how long it took.
+
+Pure: measured seconds are arguments. time = step * passes + pixel * pixels + routing * routed + sum block_k * rows_k,
+with rows in padded pixels, so a batch costs its passes plus the sum of its members' own costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from service.core.types import BLOCKS, Route
+
+#: Frames' sides are padded to multiples of this (the network's stride; a test compares it with model.dmvfn.config).
+STRIDE = 16
+#: Where learning starts when nothing was measured: seconds per multiply-add of one slow core.
+FIRST_GUESS = 1e-10
+#: How much of a batch's error one observation corrects: of its size's factor, and of the shared coefficients.
+SIZE_RATE, SHARED_RATE = 0.3, 0.05
+#: Block usage is remembered over about this many routes.
+USAGE_MEMORY = 200.0
+#: Residuals remembered for the margin, and sizes remembered with a factor of their own.
+RESIDUALS, SIZES = 128, 256
+#: One observation moves a coefficient at most by this factor: a suspended process is no evidence.
+LARGEST_RATIO = 8.0
+#: Learnt rates stay within this factor of the warm-up's, and a size's factor within this factor of 1. Together they
+#: hold every prediction within RATE_BAND * FACTOR_BAND of what the warm-up alone predicts, whatever was measured.
+RATE_BAND, FACTOR_BAND = 3.0, 100.0
+
+
+class Bucket(NamedTuple):
+    """Requests that can share a batch: padded size in pixels, and the scale at which flow is estimated."""
+
+    height: int
+    width: int
+    scale: float
+
+    @classmethod
+    def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
+        """The bucket of a frame. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
+        stride = round(STRIDE / scale)
+        return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
+
+    @property
+    def pixels(self) -> int:
+        """Padded pixels of one frame."""
+        return self.height * self.width
+
+    @property
+    def estimated(self) -> float:
+        """Pixels at which the network runs."""
+        return self.pixels * self.scale * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way to answer a request: with this route, for about so many seconds. `route` None: not chosen yet."""
+
+    cost: float
+    route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a batch asked of the device, in padded pixels; `passes` is its longest member's steps."""
+
+    passes: int
+    pixels: float
+    routed: float
+    blocks: tuple[float, ...]
+
+    @classmethod
+    def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
+        """The load of predicted frames with these routes and `routings` runs of the routing module."""
+        routes = list(routes)
+        counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
+        return cls(
+            passes=passes,
+            pixels=float(bucket.pixels * len(routes)),
+            routed=bucket.estimated * routings,
+            blocks=tuple(bucket.estimated * count for count in counts),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row of the warm-up table: this load of this size took so many seconds."""
+
+    bucket: Bucket
+    load: Load
+    seconds: float
+
+
+@dataclass(slots=True)
+class CostModel:
+    """Coefficients in seconds per pixel (of a pass: seconds), shared by all sizes, and a factor for each size.
+
+    `block_weights` and `routing_weight` are multiply-adds per pixel: they shape the coefficients until every
+    block has been seen apart from the others.
+    """
+
+    block_weights: tuple[float, ...]
+    routing_weight: float
+    passes: float = 0.0
+    pixel: float = 0.0
+    routed: float = field(init=False)
+    blocks: list[float] = field(init=False)
+    usage: list[float] = field(init=False)
+    factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
+    _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
+    _margin: float = 0.0
+    _fitted: bool = False  #: whether anything was measured yet: the first measurement replaces FIRST_GUESS
+    _bands: tuple[tuple[float, float], ...] = ()  #: lowest and highest rate of a pass, of routing, of each block
+
+    def __post_init__(self) -> None:
+        self.routed = self.routing_weight * FIRST_GUESS
+        self.blocks = [weight * FIRST_GUESS for weight in self.block_weights]
+        self.usage = [0.5] * len(self.block_weights)
+        self._bands = self._bands_around_rates()
+
+    @property
+    def margin(self) -> float:
+        """Relative: 95 of 100 recent batches took at most (1 + margin) times their prediction. 0..1."""
+        return self._margin
+
+    def fit(self, table: Sequence[Measured]) -> None:
+        """Start from measurements: least squares over four rates, none negative, then each size's factor.
+
+        Rows whose seconds are not finite and positive are left out.
+        """
+        table = [m for m in table if _is_time(m.seconds)]
+        if not table:
+            return
+        rows = [[m.load.passes, m.load.pixels, m.load.routed, self._weighted(m.load)] for m in table]
+        # Relative errors count, not absolute ones: otherwise the largest size alone decides.
+        scale = 1.0 / np.maximum([m.seconds for m in table], 1e-9)
+        self.passes, self.pixel, routed, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
+        # Where no cost of blocks shows, they are taken for no dearer than what was measured with them.
+        rate = rate or min([FIRST_GUESS, *(m.seconds / row[3] for m, row in zip(table, rows, strict=True) if row[3])])
+        self.routed = routed or self.routing_weight * rate
+        self.blocks = [weight * rate for weight in self.block_weights]
+        self._fitted, self._bands = True, self._bands_around_rates()
+        for m in table:
+            self.observe(m.bucket, m.load, m.seconds)
+        self._ratios.clear()
+        self._margin = 0.0
+
+    def seconds(self, bucket: Bucket, load: Load) -> float:
+        """Predicted time of a batch, without margin."""
+        return self.passes * load.passes + self._own(bucket, load)
+
+    def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
+        """What one request adds to its batch, seconds: `route` for each of `steps`; None: as routes usually are."""
+        usage = self.usage if route is None else route
+        blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.estimated * steps
+        own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
+        return own * self._factor(bucket)
+
+    def rungs(
+        self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
+    ) -> tuple[Rung, ...]:
+        """Ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
+
+        The least probable block goes first (ties: the later one), down to one block. Without a route yet: what
+        routes usually cost and, given probabilities (any), the cheapest single block.
+        """
+        if route is None:
+            dear = Rung(self.cost(bucket, None, steps, routings))
+            return (
+                (dear,) if probabilities is None else (dear, Rung(min(dear.cost, self._least(bucket, steps, routings))))
+            )
+        rungs = [Rung(self.cost(bucket, route, steps, routings), route)]
+        if probabilities is not None:
+            for dropped in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
+                if route[dropped] and sum(route) > 1:
+                    route = tuple(bit and i != dropped for i, bit in enumerate(route))
+                    rungs.append(Rung(self.cost(bucket, route, steps, routings), route))
+        return tuple(rungs)
+
+    def saw(self, route: Route) -> None:
+        """A route was chosen by the network: remembered as what routes usually are."""
+        for i, runs in enumerate(route):
+            self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY
+
+    def observe(self, bucket: Bucket, load: Load, seconds: float, *, trial: bool = False) -> float:
+        """Learn from a batch that took `seconds`; return the ratio of measured to predicted time.
+
+        A `trial` was run because its prediction refused it: what it took corrects its size's factor in full.
+        Seconds that are not finite and positive teach nothing and return 1.
+        """
+        passes, own = self.passes * load.passes, self._own(bucket, load)
+        predicted = passes + own
+        if predicted <= 0 or not _is_time(seconds):
+            return 1.0
+        ratio = seconds / predicted
+        if not self._fitted:
+            self._replace_guess(ratio)
+            return ratio
+        self._ratios.append(ratio)
+        self._margin = min(1.0, max(0.0, _quantile(self._ratios, 0.95) - 1.0))
+        self._correct(bucket, load, passes / predicted, own / predicted, ratio, trial=trial)
+        return ratio
+
+    def _correct(
+        self, bucket: Bucket, load: Load, passes_share: float, own_share: float, ratio: float, *, trial: bool
+    ) -> None:
+        step = _clamp(ratio, 1 / LARGEST_RATIO, LARGEST_RATIO)
+        factor = self._factor(bucket)
+        rate = 1.0 if trial or bucket not in self.factors else SIZE_RATE
+        self._set_factor(bucket, _clamp(factor * step ** (rate * own_share), 1 / FACTOR_BAND, FACTOR_BAND))
+        passes_band, routed_band, *block_bands = self._bands
+        self.passes = _clamp(self.passes * step ** (SIZE_RATE * passes_share), *passes_band)
+        # Each rate answers for the error by its share of the sum before the size's factor, so that the exponents
+        # add up to SHARED_RATE at most. Divided by the corrected sum they would grow as factors shrink, and diverge.
+        uncorrected = self.pixel * load.pixels + self.routed * load.routed
+        uncorrected += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        if uncorrected <= 0:
+            return
+        exponent = SHARED_RATE / uncorrected
+        for i, (pixels, band) in enumerate(zip(load.blocks, block_bands, strict=True)):
+            self.blocks[i] = _clamp(self.blocks[i] * step ** (exponent * self.blocks[i] * pixels), *band)
+        self.routed = _clamp(self.routed * step ** (exponent * self.routed * load.routed), *routed_band)
+
+    def _replace_guess(self, ratio: float) -> None:
+        """Scale all rates by the first measurement's `ratio`: nothing was fitted, so there is nothing to keep."""
+        self.passes, self.pixel, self.routed = self.passes * ratio, self.pixel * ratio, self.routed * ratio
+        self.blocks = [rate * ratio for rate in self.blocks]
+        self._fitted, self._bands = True, self._bands_around_rates()
+
+    def _bands_around_rates(self) -> tuple[tuple[float, float], ...]:
+        # A fit may give routing next to nothing: its band reaches to what its multiply-adds would cost as well.
+        weighed = self.routing_weight * sum(self.blocks) / max(sum(self.block_weights), 1e-9)
+        low, high = min(self.routed, weighed), max(self.routed, weighed)
+        around = [(self.passes, self.passes), (low, high), *zip(self.blocks, self.blocks, strict=True)]
+        return tuple((lowest / RATE_BAND, highest * RATE_BAND) for lowest, highest in around)
+
+    def _own(self, bucket: Bucket, load: Load) -> float:
+        blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        return (self.pixel * load.pixels + self.routed * load.routed + blocks) * self._factor(bucket)
+
+    def _weighted(self, load: Load) -> float:
+        return sum(weight * pixels for weight, pixels in zip(self.block_weights, load.blocks, strict=True))
+
+    def _least(self, bucket: Bucket, steps: int, routings: int) -> float:
+        cheapest = self.blocks.index(min(self.blocks))
+        return self.cost(bucket, [i == cheapest for i in range(len(self.blocks))], steps, routings)
+
+    def _factor(self, bucket: Bucket) -> float:
+        return self.factors.get(bucket, 1.0)
+
+    def _set_factor(self, bucket: Bucket, value: float) -> None:
+        self.factors[bucket] = value
+        self.factors.move_to_end(bucket)
+        if len(self.factors) > SIZES:
+            self.factors.popitem(last=False)
+
+
+def _is_time(seconds: float) -> bool:
+    return 0.0 < seconds < math.inf  # false for nan, too
+
+
+def _clamp(value: float, lowest: float, highest: float) -> float:
+    return min(max(value, lowest), highest)
+
+
+def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
+    """x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
+    kept = list(range(rows.shape[1]))
+    kept = [i for i in kept if rows[:, i].any()]
+    size = {i: float(np.linalg.norm(rows[:, i])) for i in kept}
+    while kept:
+        columns = np.stack([rows[:, i] / size[i] for i in kept], axis=1)
+        solved = np.linalg.lstsq(columns, np.ones(len(rows)), rcond=1e-6)[0]
+        if solved.min() >= 0:
+            found = {i: float(value) / size[i] for i, value in zip(kept, solved, strict=True)}
+            return [found.get(i, 0.0) for i in range(rows.shape[1])]
+        kept.pop(int(solved.argmin()))
+    return [0.0] * rows.shape[1]
+
+
+def _quantile(values: Iterable[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]

@@ -1,0 +1,68 @@
+"""Decodes and encodes off the event loop, in a few threads, and times it.
+
+Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.core.types import Frame
+from service.imaging import codec
+from service.imaging.codec import ImageFormat, Limits
+from service.telemetry.metrics import Metrics, Stage
+
+T = TypeVar("T")
+
+#: Raw frames up to this many bytes are checked on the event loop: a thread's hand-over would cost more than the check.
+INLINE_BYTES = 64 * 1024
+#: Frames up to this many bytes are copied there into an answer of raw pixels, for the same reason.
+INLINE_COPY = 2**20
+
+
+class Codecs:
+    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
+
+    def __init__(self, limits: Limits, threads: int, metrics: Metrics) -> None:
+        self.limits = limits
+        self._metrics = metrics
+        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+
+    async def decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
+        """As `codec.decode`; `reserve` is called in a thread."""
+        return await self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
+
+    async def raw(
+        self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
+    ) -> Frame:
+        """As `codec.from_raw`."""
+
+        def work() -> Frame:
+            return codec.from_raw(data, height, width, self.limits, field, stride)
+
+        # Without gaps nothing is copied, so nothing is worth a thread.
+        if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
+            return work()
+        return await self._run(Stage.DECODE, work)
+
+    async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
+        """As `codec.encode`."""
+        if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
+            return codec.encode(frame, format, quality)
+        return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
+
+    async def _run(self, stage: Stage, work: Callable[[], T]) -> T:
+        """Cancelling the caller drops work that has not begun; only work that succeeded is timed, waiting included."""
+        began = time.perf_counter()
+        result = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self._metrics.stage_took(stage, time.perf_counter() - began)
+        return result
+
+    def close(self) -> None:
+        """Waits for work that has begun, drops the rest."""
+        self._pool.shutdown(cancel_futures=True)

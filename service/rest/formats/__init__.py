@@ -1,0 +1,1 @@
+"""Bodies and headers: what comes in parsed, what goes out written."""

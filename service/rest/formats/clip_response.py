@@ -1,0 +1,51 @@
+"""Long answers in pieces, whose end tells whether they are whole: of a clip being made, or of a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from service.core.errors import Internal, ServiceError
+from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
+
+log = logging.getLogger("service.rest")
+
+
+class PiecesResponse(StreamingResponse):
+    """Sends `pieces` one after the other; an error among them closes the connection: half is not taken for whole.
+
+    The error's code goes to `came`, for log line and metrics: the status went out long before. `nbytes`, where it is
+    known, becomes the Content-Length; `complete` is true once all was sent.
+    """
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], came: Context, media_type: str, nbytes: int | None = None
+    ) -> None:
+        headers = {} if nbytes is None else {"Content-Length": str(nbytes)}
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._pieces = pieces
+        self._came = came
+        self.complete = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer. Returns without its last message, which closes the connection, if it breaks off."""
+        try:
+            await while_connected(receive, self.stream_response(send))
+            self.complete = True
+        except ServiceError as error:
+            self._break_off(error)
+        except Exception:
+            log.exception("an answer failed on its way", extra={"request_id": self._came.request_id})
+            self._break_off(Internal("internal error"))
+        finally:
+            await self._pieces.aclose()
+
+    def _break_off(self, error: ServiceError) -> None:
+        self._came.code = error.code
+        level = logging.INFO if error.code == "cancelled" else logging.WARNING
+        extra = {"request_id": self._came.request_id, "code": error.code}
+        log.log(level, "an answer broke off: %s", error.message, extra=extra)

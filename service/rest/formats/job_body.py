@@ -1,0 +1,166 @@
+"""The bodies of POST /v1/jobs: those of /v1/predict, or many frames under the name `frames`. Apart, then decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from service.app_state import Parts
+from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, UnsupportedMedia
+from service.core.types import Frame
+from service.imaging.codec import Limits
+from service.rest.formats import multipart, predict_body
+from service.rest.formats import params as options
+from service.rest.formats.json_body import FEW, apart, check_values
+from service.rest.formats.predict_body import FRAMES, JSON, LARGE, MULTIPART, RAW, SHAPE_HEADER, Bytes
+from service.rest.transport.body import read
+from service.serving.byte_budget import ByteHolding
+from service.serving.jobs.job import fingerprint
+
+MANY = "frames"
+_SHAPE = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6}),3")
+
+
+@dataclass(frozen=True, slots=True)
+class JobInputs:
+    """Frames as they came, in order. `size` is (height, width) where they are raw pixels, None where they are files."""
+
+    names: list[str]
+    frames: list[Bytes]
+    options: list[tuple[str, str]] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+
+    def fingerprint(self, query: list[tuple[str, str]]) -> str:
+        """Of what is asked, not of how it was sent: a retry's form has another boundary and is the same request."""
+
+        def parts() -> Iterator[bytes]:
+            yield repr((self.names, self.size, sorted(self.options), sorted(query))).encode()
+            yield from map(bytes, self.frames)
+
+        return fingerprint(parts())
+
+    async def decode(self, parts: Parts, holding: ByteHolding) -> tuple[Frame, ...]:
+        """All, one after the other, each reserved before it is decoded.
+
+        TooLarge where their pixels together are more than the queue may hold; QueueFull where there is no room now.
+        """
+        frames: list[Frame] = []
+        held = 0
+
+        def bounded(nbytes: int) -> None:
+            if held + nbytes > parts.settings.max_queue_bytes:
+                raise TooLarge(f"a job's frames may have {parts.settings.max_queue_bytes} bytes of pixels", field=where)
+
+        def reserve(nbytes: int) -> None:
+            bounded(nbytes)
+            holding.grow(nbytes)
+
+        for k, (name, data) in enumerate(zip(self.names, self.frames, strict=True)):
+            where = name if name != MANY else f"{MANY}[{k}]"
+            if self.size is None:
+                frames.append(await parts.codecs.decode(data, where, reserve))
+            else:
+                bounded(3 * self.size[0] * self.size[1])  # they are the body's, and counted with it
+                frames.append(await parts.codecs.raw(data, *self.size, where))
+            held += frames[-1].pixels.nbytes
+        return tuple(frames)
+
+
+async def receive(request: Request, parts: Parts) -> JobInputs:
+    """Read the body and take it apart."""
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (MULTIPART, JSON, RAW):
+        raise UnsupportedMedia(
+            f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
+            field="Content-Type",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
+    shape = request.headers.get(SHAPE_HEADER)
+    body = await read(request)
+    most = parts.settings.max_job_frames
+
+    def parts_of() -> JobInputs:
+        if kind == RAW:
+            return _raw(body, shape, most, parts.codecs.limits)
+        if kind == JSON:
+            check_values(body, most + FEW)
+            return _sorted(_json(body), most)
+        return _sorted(multipart.parse(body, content_type, most + len(options.NAMES)), most)
+
+    if kind == JSON:
+        return await apart(parts_of, len(body))
+    return await asyncio.to_thread(parts_of) if len(body) >= LARGE.get(kind, sys.maxsize) else parts_of()
+
+
+def _raw(body: bytes, shape: str | None, most: int, limits: Limits) -> JobInputs:
+    match = _SHAPE.fullmatch((shape or "").replace(" ", ""))
+    if match is None:
+        raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: COUNT,HEIGHT,WIDTH,3", field=SHAPE_HEADER)
+    count, height, width = map(int, match.groups())
+    if count > most:
+        raise TooLarge(f"a job may have at most {most} frames", field=SHAPE_HEADER)
+    limits.check(width, height, SHAPE_HEADER)
+    one = height * width * 3
+    if len(body) != count * one:
+        raise InvalidFrame(
+            f"the body has {len(body)} bytes; {count} frames of {width}x{height} RGB take {count * one}", field="body"
+        )
+    view = memoryview(body)
+    return JobInputs([MANY] * count, [view[k * one : (k + 1) * one] for k in range(count)], size=(height, width))
+
+
+def _json(body: bytes) -> list[tuple[str, Bytes]]:
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not JSON", field="body") from None
+    if not isinstance(members, dict):
+        raise InvalidRequest("the body must be a JSON object", field="body")
+    found: list[tuple[str, Bytes]] = []
+    for name, value in members.items():
+        if name == MANY:
+            if not isinstance(value, list):
+                raise InvalidRequest(f"{MANY} must be a list of image files in base64", field=MANY)
+            found += [(MANY, predict_body.base64_bytes(f"{MANY}[{k}]", one)) for k, one in enumerate(value)]
+        elif name in FRAMES:
+            found.append((name, predict_body.base64_bytes(name, value)))
+        elif name in options.NAMES and value is not None:
+            found.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+        elif name not in options.NAMES:
+            raise _unknown(name)
+    return found
+
+
+def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most: int) -> JobInputs:
+    """A pair by its names, or frames in the order they came; the rest as options."""
+    frames: list[tuple[str, Bytes]] = []
+    texts: list[tuple[str, str]] = []
+    for name, data in parts:
+        if name == MANY or name in FRAMES:
+            frames.append((name, data))
+        elif name in options.NAMES:
+            texts.append((name, predict_body.text(name, data)))
+        else:
+            raise _unknown(name)
+    names = [name for name, _ in frames]
+    if set(names) != {MANY} and sorted(names) != sorted(FRAMES):
+        raise InvalidRequest(f"send {' and '.join(FRAMES)}, each once, or {MANY}", field=MANY)
+    if len(frames) > most:
+        raise TooLarge(f"a job may have at most {most} frames", field=MANY)
+    if names[0] != MANY:
+        frames.sort(key=lambda frame: FRAMES.index(frame[0]))
+    return JobInputs([name for name, _ in frames], [data for _, data in frames], texts)
+
+
+def _unknown(name: str) -> InvalidRequest:
+    name = options.shown(name)
+    known = ", ".join((MANY, *FRAMES, *options.NAMES))
+    return InvalidRequest(f"there is no field {name}; there are {known}", field=name)

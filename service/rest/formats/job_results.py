@@ -1,0 +1,117 @@
+"""What a job predicted, as an answer: one item like a prediction; all of them one after the other, never at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.core.errors import Conflict
+from service.core.types import PredictResult, route_text
+from service.imaging.codec_pool import Codecs
+from service.rest.formats import multipart, response
+from service.rest.formats.params import Wish
+from service.rest.formats.response import Form
+from service.rest.transport import context
+from service.rest.transport.pieces import MadeAsSent
+from service.serving.byte_budget import result_bytes
+from service.serving.jobs.job import Jobs, JobState, JobView
+
+
+async def one(jobs: Jobs, view: JobView, item: int, request: Request, wish: Wish, codecs: Codecs) -> Response:
+    """One item, as /v1/predict would have answered it."""
+    came = context.of(request)
+    result = await jobs.result(view.id, came.client, item)
+    form = _form(request, wish, len(result.steps))
+    came.holding.grow(2 * result_bytes(result))
+    facts = {**_facts(result), "X-Dmvfn-Route": _routes(result), "X-Dmvfn-Flops": str(result.flops)}
+    return response.build(result, await response.encode(result, form, codecs), form, facts, came.holding)
+
+
+async def every(jobs: Jobs, view: JobView, request: Request, wish: Wish, codecs: Codecs) -> Response:
+    """All items, joined: their steps in one row. Each is fetched when its turn comes."""
+    came = context.of(request)
+    if view.failure is not None:
+        raise view.failure.error()
+    if view.state is not JobState.DONE:
+        raise Conflict(f"the job is {view.state}; there is no such result")
+    first = await jobs.result(view.id, came.client, 0)
+    steps = len(first.steps)
+    form = _form(request, wish, view.items * steps)
+    # One item at a time, and its encoding; the one before may still be on its way out.
+    came.holding.grow(3 * result_bytes(first))
+    headers = {**_facts(first), **response.shape_header(first, form, view.items * steps), "Vary": "Accept"}
+    items = _Items(jobs, view, came.client)
+    if form.media_type == response.JSON:
+        return MadeAsSent(_document(items, first, form, codecs), headers, response.JSON)
+    if form.media_type == response.MIXED:
+        boundary = multipart.new_boundary()
+        pieces = _mixed(items, first, form, codecs, boundary)
+        return MadeAsSent(pieces, headers, multipart.mixed_type(boundary))
+    return MadeAsSent(_plain(items, first, form, codecs), headers, form.media_type)
+
+
+class _Items:
+    """A job's results in order, each fetched when it is asked for."""
+
+    def __init__(self, jobs: Jobs, view: JobView, client: str) -> None:
+        self._jobs, self._view, self._client = jobs, view, client
+
+    async def after(self, first: PredictResult) -> AsyncGenerator[PredictResult, None]:
+        """`first`, which is there already, and the others."""
+        yield first
+        del first
+        for item in range(1, self._view.items):
+            yield await self._jobs.result(self._view.id, self._client, item)
+
+
+async def _plain(items: _Items, first: PredictResult, form: Form, codecs: Codecs) -> AsyncGenerator[bytes, None]:
+    async for result in items.after(first):
+        for step in result.steps:
+            yield await codecs.encode(step.frame, form.format, form.quality)
+
+
+async def _mixed(
+    items: _Items, first: PredictResult, form: Form, codecs: Codecs, boundary: str
+) -> AsyncGenerator[bytes, None]:
+    number = 1
+    async for result in items.after(first):
+        for step in result.steps:
+            alone = replace(result, steps=(step,))
+            for part in response.parts(alone, await response.encode(alone, form, codecs), form, number):
+                yield multipart.piece(boundary, *part)
+            number += 1
+    yield multipart.last(boundary)
+
+
+async def _document(items: _Items, first: PredictResult, form: Form, codecs: Codecs) -> AsyncGenerator[bytes, None]:
+    """One JSON object; what is known only at the end stands at the end."""
+    head = response.head(first)
+    del head["flops"]
+    yield json.dumps(head).encode()[:-1] + b', "frames": ['
+    flops, number = 0, 1
+    async for result in items.after(first):
+        flops += result.flops
+        for step in result.steps:
+            file = await codecs.encode(step.frame, form.format, form.quality)
+            yield (b"" if number == 1 else b", ") + response.step_text(step, file, form, number)
+            number += 1
+    yield b'], "flops": %d}' % flops
+
+
+def _form(request: Request, wish: Wish, steps: int) -> Form:
+    return response.choose(request.headers.get("accept"), replace(wish, options=replace(wish.options, steps=steps)))
+
+
+def _routes(result: PredictResult) -> str:
+    return ",".join(route_text(step.route) for step in result.steps)
+
+
+def _facts(result: PredictResult) -> dict[str, str]:
+    facts = {"X-Dmvfn-Model": result.model_version}
+    if result.seed is not None:
+        facts["X-Dmvfn-Seed"] = str(result.seed)
+    return facts

@@ -1,0 +1,212 @@
+"""Bodies of the Open Inference Protocol over HTTP: JSON, tensors in it or as bytes behind it, perhaps compressed.
+
+Knows no model: what tensors mean is decided in `service.serving.oip.requests`.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from service.core.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
+from service.rest.formats.json_body import NumberLists, check_values, read_numbers, split_numbers
+from service.serving.oip.infer import Inferred
+from service.serving.oip.requests import Infer
+from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
+
+#: How many of the body's bytes are JSON; the tensors follow. Always of the uncompressed body.
+LENGTH = "Inference-Header-Content-Length"
+JSON, BINARY = "application/json", "application/octet-stream"
+#: zlib's window bits for what each coding's name means.
+_CODINGS = {"gzip": 31, "deflate": 15}
+MAX_INPUTS = 16
+#: Of a body, bytes: as Python's objects JSON takes many times its size.
+MAX_JSON = 32 * 2**20
+#: Of a body, values that are no numbers of a tensor: files in base64, parameters, outputs.
+MAX_VALUES = 2**14
+#: Of a request's id, which the answer repeats: characters.
+MAX_ID = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A request and which of its outputs are wanted as bytes: those in `binary`, and with `all_binary` the others."""
+
+    request: Infer
+    binary: Mapping[str, bool]
+    all_binary: bool
+
+
+def inflated(body: bytes, coding: str, most: int) -> bytes:
+    """The body without its Content-Encoding; TooLarge before more than `most` bytes are made."""
+    coding = coding.strip().lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in _CODINGS:
+        raise UnsupportedMedia(f"bodies may be compressed by {' or '.join(_CODINGS)}", field="Content-Encoding")
+    machine = zlib.decompressobj(_CODINGS[coding])
+    try:
+        data = machine.decompress(body, most + 1)
+    except zlib.error:
+        raise InvalidRequest(f"the body is not {coding}", field="Content-Encoding") from None
+    if len(data) > most:
+        raise TooLarge(f"the body is larger than {most} bytes when inflated")
+    if not machine.eof or machine.unused_data:
+        raise InvalidRequest(f"the body is not one whole {coding} stream", field="Content-Encoding")
+    return data
+
+
+def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
+    """The body as the client wants it, and the coding used.
+
+    Only a client that names one single coding gets it: most send a list without thinking, and compressing noise
+    costs more time than sending it.
+    """
+    coding = accept.strip().lower()
+    if coding not in _CODINGS:
+        return body, None
+    machine = zlib.compressobj(1, wbits=_CODINGS[coding])
+    return machine.compress(body) + machine.flush(), coding
+
+
+def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
+    """What a body asks for. Errors name the member."""
+    size = len(body) if length is None else _length(length, len(body))
+    if size > MAX_JSON:
+        raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
+    lists = split_numbers(body[:size])
+    check_values(lists.rest, MAX_VALUES)
+    try:
+        whole = json.loads(lists.rest)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not JSON", field="body") from None
+    _must(isinstance(whole, dict), "the body must be a JSON object", "body")
+    parameters = _parameters(whole, "parameters")
+    rest = memoryview(body)[size:]
+    inputs, at = [], 0
+    given = whole.get("inputs")
+    _must(isinstance(given, list) and 0 < len(given) <= MAX_INPUTS, "inputs must be a list of tensors", "inputs")
+    for n, tensor in enumerate(given):
+        made, used = _input(tensor, n, rest[at:], lists)
+        inputs.append(made)
+        at += used
+    _must(at == len(rest), f"{len(rest) - at} bytes follow the last tensor", "inputs")
+    names, binary = _outputs(whole.get("outputs"))
+    name = whole.get("id", "")
+    _must(isinstance(name, str), "id must be a string", "id")
+    _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
+    return Asked(
+        Infer(model, version, name, parameters, tuple(inputs), names),
+        binary,
+        parameters.get("binary_data_output") is True,
+    )
+
+
+def write(answer: Inferred, asked: Asked) -> tuple[bytes, int | None]:
+    """The answer's body and, if tensors follow its JSON, the JSON's length."""
+    outputs: list[dict[str, Any]] = []
+    tail: list[bytes] = []
+    for tensor in answer.outputs:
+        shown: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        assert isinstance(tensor.data, bytes)
+        if asked.binary.get(tensor.name, asked.all_binary):
+            shown["parameters"] = {"binary_data_size": len(tensor.data)}
+            tail.append(tensor.data)
+        elif len(tensor.data) > MAX_TYPED:
+            raise TooLarge(
+                f"{tensor.name} is too large for JSON; ask for it with binary_data", field=f"outputs.{tensor.name}"
+            )
+        else:
+            shown["data"] = elements(tensor)
+        outputs.append(shown)
+    head = json.dumps(
+        {
+            "model_name": answer.model,
+            "model_version": answer.version,
+            "id": answer.id,
+            "parameters": answer.parameters,
+            "outputs": outputs,
+        }
+    ).encode()
+    return b"".join([head, *tail]), len(head) if tail else None
+
+
+def _length(text: str, most: int) -> int:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= most):
+        raise InvalidRequest(f"{LENGTH} must be a length within the body", field=LENGTH)
+    if int(digits) == 0:
+        raise Unsupported("a body of bytes alone tells no frame size; send JSON before it", field=LENGTH)
+    return int(digits)
+
+
+def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tuple[Tensor, int]:
+    """One input, and how many of the bytes behind the JSON are its."""
+    field = f"inputs[{n}]"
+    if not isinstance(tensor, dict):
+        raise InvalidRequest("an input must be a JSON object", field=field)
+    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
+    if not isinstance(name, str) or not isinstance(datatype, str):
+        raise InvalidRequest("an input needs a name and a datatype", field=field)
+    if not isinstance(shape, list) or len(shape) > 8 or not all(type(d) is int and abs(d) < 2**128 for d in shape):
+        raise InvalidRequest("an input's shape must be a list of at most 8 whole numbers", field=f"{field}.shape")
+    parameters = _parameters(tensor, f"{field}.parameters")
+    refuse_shared_memory(parameters, field)
+    size = parameters.get("binary_data_size")
+    if size is None:
+        data = tensor.get("data")
+        if (span := lists.of(data)) is not None:
+            # Numbers of another type are refused by the model, which need not see them.
+            known = datatype in ("UINT8", "UINT64")
+            numbers = read_numbers(lists, span, name[:80], datatype) if known else []
+            return Tensor(name, datatype, tuple(shape), numbers), 0
+        if not isinstance(data, list):
+            raise InvalidRequest("an input needs data, or binary_data_size", field=f"{field}.data")
+        return Tensor(name, datatype, tuple(shape), data), 0
+    if "data" in tensor:
+        raise InvalidRequest("an input has either data or binary_data_size", field=f"{field}.data")
+    if type(size) is not int or not 0 <= size <= len(rest):
+        raise InvalidRequest(
+            f"binary_data_size must be a length within the {len(rest)} bytes left", field=f"{field}.parameters"
+        )
+    return Tensor(name, datatype, tuple(shape), rest[:size]), size
+
+
+def _outputs(outputs: object) -> tuple[tuple[str, ...], dict[str, bool]]:
+    """Their names, and which say whether they are wanted as bytes."""
+    if outputs is None:
+        return (), {}
+    if not isinstance(outputs, list) or len(outputs) > MAX_INPUTS:
+        raise InvalidRequest("outputs must be a list", field="outputs")
+    names, binary = [], {}
+    for n, output in enumerate(outputs):
+        field = f"outputs[{n}]"
+        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+            raise InvalidRequest("an output must be a JSON object with a name", field=field)
+        parameters = _parameters(output, f"{field}.parameters")
+        refuse_shared_memory(parameters, field)
+        if parameters.get("classification"):
+            raise Unsupported("classification is not offered: no output is a class", field=field)
+        wanted = parameters.get("binary_data")
+        if wanted is not None:
+            _must(isinstance(wanted, bool), "binary_data must be true or false", f"{field}.parameters")
+            binary[output["name"]] = bool(wanted)
+        names.append(output["name"])
+    return tuple(names), binary
+
+
+def _parameters(holder: Mapping[str, object], field: str) -> dict[str, object]:
+    found = holder.get("parameters")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidRequest("parameters must be a JSON object", field=field)
+    return found
+
+
+def _must(holds: bool, why: str, field: str) -> None:
+    if not holds:
+        raise InvalidRequest(why, field=field)

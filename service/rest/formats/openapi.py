@@ -1,0 +1,316 @@
+"""What the OpenAPI document says beyond what the code shows: bodies, answers, errors, examples."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.core.types import BLOCKS, MAX_SEED, SCALES, Frame, Quality
+from service.imaging.codec import ImageFormat, encode
+from service.rest.formats.params import Maps
+from service.rest.formats.response import PICTURES
+from service.rest.formats.schemas import Problem
+from service.rest.transport.errors import MEANING, MEDIA_TYPE, STATUS
+from service.settings import Settings
+
+PREDICT = """\
+Send two consecutive frames of one size; get the frame that follows.
+
+Frames are PNG, JPEG, WebP, BMP, PPM or PGM files in a form or (base64) in JSON, or raw RGB pixels, one frame after
+the other, with their shape in `X-Frame-Shape`. `Accept` chooses the answer: one picture, raw pixels, JSON, or
+`multipart/mixed`; several `steps` and `maps` need one of the last two (or raw pixels, for steps).
+Options stand in the query, in the form, or in the JSON object, each once.
+"""
+
+#: A frame that can be sent as it is: 16x16, black.
+_PNG = encode(Frame(np.zeros((16, 16, 3), np.uint8)), ImageFormat.PNG)
+_EXAMPLE = base64.b64encode(_PNG).decode("ascii")
+_BINARY = {"type": "string", "format": "binary"}
+
+#: What any guarded route may answer.
+COMMON_ERRORS = ("unauthenticated", "not_found", "internal")
+PREDICT_ERRORS = (
+    *("invalid_request", "unauthenticated", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
+    *("queue_full", "internal", "unavailable", "deadline_exceeded"),
+)
+
+
+def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
+    """One schema for each option."""
+    return {
+        "route": {
+            "type": "string",
+            "pattern": f"^(auto|full|sample|budget|(?=.*1)[01]{{{BLOCKS}}})$",
+            "default": "auto",
+            "description": "Which blocks run: `auto`, `full`, `sample` (with `seed`), `budget` (with `blocks`), or "
+            "nine digits 0 and 1, first block first.",
+        },
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_SEED,
+            "description": "For route `sample`; without one a seed is drawn and reported.",
+        },
+        "blocks": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": BLOCKS,
+            "description": "For route `budget`: the most blocks to run.",
+        },
+        "steps": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": settings.max_steps,
+            "default": 1,
+            "description": "How many future frames.",
+        },
+        "scale": {
+            "type": "number",
+            "enum": list(SCALES),
+            "default": 1.0,
+            "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
+        },
+        "quality": {
+            "type": "string",
+            "enum": list(Quality),
+            "default": "exact",
+            "description": "`adaptive`: blocks may be left out to meet the deadline.",
+        },
+        "deadline_ms": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": settings.max_deadline_ms,
+            "default": settings.default_deadline_ms,
+            "description": "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`.",
+        },
+        "image_quality": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 100,
+            "description": "Of a JPEG (default 95) or WebP (default lossless) answer.",
+        },
+        "maps": {
+            "type": "string",
+            "enum": list(Maps),
+            "default": "none",
+            "description": "Flow (HxWx4, pixels) and mask (HxW) with each frame, as these floats.",
+        },
+    }
+
+
+def predict_request(settings: Settings) -> dict[str, Any]:
+    """Parameters and body of POST /v1/predict."""
+    schemas = option_schemas(settings)
+    body = {"type": "object", "required": ["previous", "current"], "additionalProperties": False}
+    picture = {"type": "string", "contentEncoding": "base64", "description": "An image file in base64."}
+    parameters = [
+        {"name": name, "in": "query", "schema": schema, "description": schema["description"]}
+        for name, schema in schemas.items()
+    ]
+    parameters += [
+        {
+            "name": "X-Request-Timeout-Ms",
+            "in": "header",
+            "schema": {"type": "integer", "minimum": 1, "maximum": settings.max_deadline_ms},
+            "description": "As `deadline_ms`; one of the two.",
+        },
+        {
+            "name": "X-Frame-Shape",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "With raw pixels: `2,HEIGHT,WIDTH,3`, or `HEIGHT,WIDTH`.",
+            "example": "2,16,16,3",
+        },
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "schema": {"type": "string", "maxLength": 128},
+            "description": "Returned, and shown in the log; one is made where none is given.",
+        },
+        {
+            "name": "traceparent",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "W3C trace context.",
+            "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        },
+    ]
+    return {
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {**body, "properties": {"previous": _BINARY, "current": _BINARY, **schemas}},
+                    "encoding": {"previous": {"contentType": "image/*"}, "current": {"contentType": "image/*"}},
+                },
+                "application/json": {
+                    "schema": {**body, "properties": {"previous": picture, "current": picture, **schemas}},
+                    "examples": {
+                        "next": {
+                            "summary": "The next frame",
+                            "value": {"previous": _EXAMPLE, "current": _EXAMPLE},
+                        },
+                        "three": {
+                            "summary": "Three future frames, at most two blocks each",
+                            "value": {"previous": _EXAMPLE, "current": _EXAMPLE, "steps": 3, "blocks": 2},
+                        },
+                    },
+                },
+                "application/octet-stream": {
+                    "schema": _BINARY,
+                    "example": "two frames of HEIGHT x WIDTH x 3 bytes, RGB, one after the other",
+                },
+            },
+        },
+    }
+
+
+def predict_answers() -> dict[int | str, dict[str, Any]]:
+    """Answers of POST /v1/predict, good and bad."""
+    content: dict[str, Any] = {format.media_type: {"schema": _BINARY} for format in PICTURES}
+    content["application/octet-stream"] = {"schema": _BINARY}
+    content["multipart/mixed"] = {"schema": {"type": "string"}}
+    content["application/json"] = {
+        "schema": {"$ref": "#/components/schemas/Prediction"},
+        "example": {
+            "id": "4f1c0f7e8a274d0c9a1b5a0f0c3d2e1f",
+            "model": "start",
+            "width": 16,
+            "height": 16,
+            "flops": 10000000,
+            "seed": None,
+            "shortened": False,
+            "batch_size": 1,
+            "timings_ms": {"queue": 0.1, "route": 2.0, "blocks": 11.0},
+            "frames": [
+                {"step": 1, "media_type": "image/png", "data": _EXAMPLE, "route": "100100100", "flops": 10000000}
+            ],
+        },
+    }
+    headers = {
+        "X-Request-Id": "The request's id.",
+        "X-Dmvfn-Route": "Blocks that ran, nine digits; one such word for each step, separated by commas.",
+        "X-Dmvfn-Flops": "Floating-point operations of all steps.",
+        "X-Dmvfn-Model": "Version of the weights.",
+        "X-Dmvfn-Batch-Size": "Requests that ran together.",
+        "X-Dmvfn-Seed": "Where the route was sampled.",
+        "X-Dmvfn-Shortened": "1 where an adaptive route was cut to meet the deadline.",
+        "X-Frame-Shape": "With raw pixels: [STEPS,]HEIGHT,WIDTH,3.",
+        "Server-Timing": "Milliseconds of decode, queue, route, blocks, encode.",
+        "traceparent": "W3C trace context of this request.",
+    }
+    ok = {
+        "description": "The predicted frame or frames.",
+        "content": content,
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()},
+    }
+    answers: dict[int | str, dict[str, Any]] = {200: ok}
+    answers.update(error_answers(PREDICT_ERRORS))
+    answers[408] = _error("The body came too slowly.", "invalid_request", 408)
+    return answers
+
+
+def error_answers(codes: tuple[str, ...]) -> dict[int | str, dict[str, Any]]:
+    """Problem answers for these codes, by status."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        answers[STATUS[code]] = _error(MEANING[code][1], code, STATUS[code])
+    return answers
+
+
+def _error(description: str, code: str, status: int) -> dict[str, Any]:
+    example = {
+        "type": f"/problems/{code}",
+        "title": MEANING[code][0],
+        "status": status,
+        "detail": description,
+        "code": code,
+        "request_id": "4f1c0f7e8a274d0c9a1b5a0f0c3d2e1f",
+        "error": description,
+    }
+    answer: dict[str, Any] = {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    }
+    if status in (429, 503):
+        answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def prediction_schema() -> dict[str, Any]:
+    """The JSON answer of POST /v1/predict."""
+    number, whole, text = {"type": "number"}, {"type": "integer"}, {"type": "string"}
+    array = {
+        "type": "object",
+        "description": "Little-endian floats, row by row, in base64.",
+        "properties": {"dtype": text, "shape": {"type": "array", "items": whole}, "data": text},
+        "required": ["dtype", "shape", "data"],
+    }
+    frame = {"step": whole, "media_type": text, "data": text, "route": text, "flops": whole}
+    properties = {
+        "id": text,
+        "model": text,
+        "width": whole,
+        "height": whole,
+        "flops": whole,
+        "seed": {"type": ["integer", "null"]},
+        "shortened": {"type": "boolean"},
+        "batch_size": whole,
+        "timings_ms": {"type": "object", "additionalProperties": number},
+        "frames": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {**frame, "flow": array, "mask": array},
+                "required": list(frame),
+            },
+        },
+    }
+    return {"type": "object", "title": "Prediction", "properties": properties, "required": list(properties)}
+
+
+def document(app: FastAPI, secured: bool) -> dict[str, Any]:
+    """The whole document: every operation with its error answers, and none of FastAPI's own error form."""
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+    )
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    schemas["Problem"] = Problem.model_json_schema()
+    schemas["Prediction"] = prediction_schema()
+    if secured:
+        made["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+    for path, operations in made["paths"].items():
+        guarded = path.startswith(("/v1/", "/v2", "/debug/")) and not path.startswith("/v2/health")
+        for operation in operations.values():
+            _finish(operation, path, guarded, secured)
+    return made
+
+
+def _finish(operation: dict[str, Any], path: str, guarded: bool, secured: bool) -> None:
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422", "")):
+        del answers["422"]
+        _add(answers, "invalid_request")
+    _add(answers, "internal")
+    if "{" in path or path.startswith("/debug/"):
+        _add(answers, "not_found")
+    if guarded:
+        _add(answers, "unauthenticated")
+        if secured:
+            operation["security"] = [{"apiKey": []}]
+
+
+def _add(answers: dict[str, Any], code: str) -> None:
+    for status, answer in error_answers((code,)).items():
+        answers.setdefault(str(status), answer)

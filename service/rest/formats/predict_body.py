@@ -1,0 +1,179 @@
+"""The three kinds of body that hold two frames: a form, JSON, and raw pixels. Apart, not yet decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from starlette.requests import Request
+
+from service.core.errors import InvalidFrame, InvalidRequest, UnsupportedMedia
+from service.core.types import Frame
+from service.imaging.codec import Limits
+from service.imaging.codec_pool import Codecs
+from service.rest.formats import multipart
+from service.rest.formats import params as options
+from service.rest.formats.json_body import FEW, apart, base64_in_pieces, check_values
+from service.rest.transport.body import read
+from service.serving.byte_budget import ByteHolding
+
+FRAMES = ("previous", "current")
+SHAPE_HEADER = "X-Frame-Shape"
+MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
+
+_SHAPE = re.compile(r"(2,)?([0-9]{1,6}),([0-9]{1,6})(?(1),3)")  # 2,H,W,3 or H,W
+_DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
+#: Bodies from here on are taken apart in a thread: a form's parts are only found, and raw pixels are not looked at.
+LARGE = {MULTIPART: 8 * 2**20}
+
+Bytes = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Both frames as they came. `size` is (height, width) where they are raw pixels, None where they are files."""
+
+    previous: Bytes
+    current: Bytes
+    options: list[tuple[str, str]]
+    size: tuple[int, int] | None = None
+
+    async def frames(self, codecs: Codecs, holding: ByteHolding) -> tuple[Frame, Frame]:
+        """Both, decoded at once; their pixels are reserved first. QueueFull where there is no room for them."""
+        if self.size is not None:
+            height, width = self.size
+            pair = await asyncio.gather(
+                codecs.raw(self.previous, height, width, "previous"), codecs.raw(self.current, height, width, "current")
+            )
+        else:
+            pair = await asyncio.gather(
+                codecs.decode(self.previous, "previous", holding.grow),
+                codecs.decode(self.current, "current", holding.grow),
+            )
+        return pair[0], pair[1]
+
+
+async def receive(request: Request, limits: Limits) -> Inputs:
+    """Read the body and take it apart. The kind and its header are checked before the body is read."""
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (MULTIPART, JSON, RAW):
+        raise UnsupportedMedia(
+            f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
+            field="Content-Type",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
+    size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
+    body = await read(request)
+
+    def parts() -> Inputs:
+        if size is not None:
+            return _raw(body, size)
+        return _json(body) if kind == JSON else _form(body, content_type)
+
+    if kind == JSON:
+        return await apart(parts, len(body))
+    return await asyncio.to_thread(parts) if len(body) >= LARGE.get(kind, sys.maxsize) else parts()
+
+
+def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
+    match = _SHAPE.fullmatch((header or "").replace(" ", ""))
+    if match is None:
+        raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: 2,HEIGHT,WIDTH,3 (or HEIGHT,WIDTH)", field=SHAPE_HEADER)
+    height, width = int(match[2]), int(match[3])
+    limits.check(width, height, SHAPE_HEADER)
+    return height, width
+
+
+def _raw(body: bytes, size: tuple[int, int]) -> Inputs:
+    height, width = size
+    one = height * width * 3
+    if len(body) != 2 * one:
+        raise InvalidFrame(
+            f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * one}", field="body"
+        )
+    view = memoryview(body)
+    return Inputs(view[:one], view[one:], [], size)
+
+
+def _form(body: bytes, content_type: str) -> Inputs:
+    return _sorted([(name, data) for name, data in multipart.parse(body, content_type)])
+
+
+def _sorted(parts: Sequence[tuple[str, Bytes]]) -> Inputs:
+    """Frames by name, the rest as options."""
+    frames: dict[str, Bytes] = {}
+    texts: list[tuple[str, str]] = []
+    for name, data in parts:
+        if name in FRAMES:
+            if name in frames:
+                raise InvalidRequest(f"{name} is given twice", field=name)
+            frames[name] = data
+        elif name in options.NAMES:
+            texts.append((name, text(name, data)))
+        else:
+            _unknown(name)
+    for name in FRAMES:
+        if name not in frames:
+            raise InvalidRequest(f"{name} is missing", field=name)
+    return Inputs(frames["previous"], frames["current"], texts)
+
+
+def _unknown(name: str) -> NoReturn:
+    name = options.shown(name)
+    raise InvalidRequest(f"there is no field {name}; there are {', '.join((*FRAMES, *options.NAMES))}", field=name)
+
+
+def text(name: str, data: Bytes) -> str:
+    """An option in a form."""
+    if len(data) > 64:
+        raise InvalidRequest(f"{name} is too long", field=name)
+    try:
+        return bytes(data).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{name} is not ASCII text", field=name) from None
+
+
+def _json(body: bytes) -> Inputs:
+    check_values(body, FEW)
+    try:
+        members = json.loads(body, object_pairs_hook=_Members, parse_constant=_no_constant)
+    # RecursionError: nested deeper than any honest body; ValueError: also numbers of thousands of digits.
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not well-formed JSON", field="body") from None
+    if not isinstance(members, _Members):
+        raise InvalidRequest("the body must be a JSON object", field="body")
+    parts: list[tuple[str, Bytes]] = []
+    for name, value in members:
+        if name in FRAMES:
+            parts.append((name, base64_bytes(name, value)))
+        elif name not in options.NAMES:
+            _unknown(name)
+        elif value is not None:
+            parts.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+    return _sorted(parts)
+
+
+class _Members(list[tuple[str, object]]):
+    """A JSON object as its members in order: a dict would hide that one is given twice."""
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def base64_bytes(name: str, value: object) -> bytes:
+    """A file in a JSON body, bare or as a data URL."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
+    prefix = _DATA_URL.match(value)
+    try:
+        return base64_in_pieces(value[prefix.end() :] if prefix else value)
+    except ValueError:
+        raise InvalidFrame(f"{name} is not base64", field=name) from None

@@ -1,0 +1,179 @@
+"""Predictions as HTTP answers: one picture, raw pixels, several parts, or JSON. Chosen by `Accept` before any work."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.errors import InvalidRequest, NotAcceptable
+from service.core.types import PredictResult, Step, route_text
+from service.imaging.codec import ImageFormat
+from service.imaging.codec_pool import Codecs
+from service.rest.formats import multipart, negotiation
+from service.rest.formats.params import Maps, Wish
+from service.rest.transport.pieces import PiecedResponse
+from service.serving.byte_budget import ByteHolding
+
+MIXED, JSON = "multipart/mixed", "application/json"
+#: What single pictures can be, ours first.
+PICTURES = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.PPM)
+_BY_TYPE = {format.media_type: format for format in ImageFormat}
+_PICTURE_TYPES = tuple(format.media_type for format in PICTURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How to answer: `media_type` of the whole, `format` of each frame in it."""
+
+    media_type: str
+    format: ImageFormat
+    quality: int | None
+    maps: Maps
+
+
+def choose(header: str | None, wish: Wish) -> Form:
+    """The form `Accept` likes best, or NotAcceptable listing those there are.
+
+    Several steps and maps do not fit into one picture. The pictures inside a JSON or multipart answer are of the best
+    picture type that Accept names, PNG where it names none.
+    """
+    if wish.maps is not Maps.NONE:
+        offers: tuple[str, ...] = (MIXED, JSON)
+    elif wish.options.steps > 1:
+        offers = (MIXED, JSON, ImageFormat.RAW.media_type)
+    else:
+        offers = (*_PICTURE_TYPES, ImageFormat.RAW.media_type, JSON, MIXED)
+    media_type = negotiation.choose(header, offers)
+    if media_type is None:
+        raise NotAcceptable(f"this can be answered as {', '.join(offers)}", field="Accept")
+    inner = media_type if media_type in _BY_TYPE else negotiation.choose(header, _PICTURE_TYPES)
+    format = _BY_TYPE[inner or ImageFormat.PNG.media_type]
+    if wish.image_quality is not None and not format.lossy:
+        raise InvalidRequest(
+            f"image_quality means nothing for {format.media_type}; accept image/jpeg or image/webp",
+            field="image_quality",
+        )
+    return Form(media_type, format, wish.image_quality, wish.maps)
+
+
+async def encode(result: PredictResult, form: Form, codecs: Codecs) -> list[bytes]:
+    """Each step's frame."""
+    return await asyncio.gather(*(codecs.encode(step.frame, form.format, form.quality) for step in result.steps))
+
+
+def build(
+    result: PredictResult, files: list[bytes], form: Form, facts: Mapping[str, str], holding: ByteHolding
+) -> PiecedResponse:
+    """The answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
+    headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
+    if form.media_type == JSON:
+        return PiecedResponse(_document(result, files, form), headers, JSON, holding)
+    if form.media_type == MIXED:
+        boundary = multipart.new_boundary()
+        pieces = [multipart.piece(boundary, *part) for part in parts(result, files, form)]
+        headers["Content-Type"] = multipart.mixed_type(boundary)
+        return PiecedResponse([*pieces, multipart.last(boundary)], headers, None, holding)
+    return PiecedResponse(files, headers, form.media_type, holding)
+
+
+def shape_header(result: PredictResult, form: Form, frames: int) -> dict[str, str]:
+    """What tells the size of raw pixels; nothing for other forms."""
+    if form.media_type != ImageFormat.RAW.media_type:
+        return {}
+    frame = result.steps[0].frame
+    shape = f"{frame.height},{frame.width},3"
+    return {"X-Frame-Shape": f"{frames},{shape}" if frames > 1 else shape}
+
+
+def parts(
+    result: PredictResult, files: list[bytes], form: Form, first: int = 1
+) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Each step's frame and maps with their headers; steps are numbered from `first`."""
+    for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
+        about = {
+            "Content-Type": form.format.media_type,
+            "Content-Disposition": f'inline; name="frame-{number}"; filename="frame-{number}.{form.format}"',
+            "X-Dmvfn-Step": str(number),
+            "X-Dmvfn-Route": route_text(step.route),
+            "X-Dmvfn-Flops": str(step.flops),
+        }
+        yield about, file
+        for name, values in _maps(step, form.maps).items():
+            about = {
+                "Content-Type": "application/x-npy",
+                "Content-Disposition": f'inline; name="{name}-{number}"; filename="{name}-{number}.npy"',
+                "X-Dmvfn-Step": str(number),
+            }
+            yield about, _npy(values)
+
+
+def _document(result: PredictResult, files: list[bytes], form: Form) -> list[bytes]:
+    """The JSON text, a piece for each step: as one document its base64 would be in memory several times."""
+    pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
+    for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
+        pieces.append((b"" if number == 1 else b", ") + step_text(step, file, form, number))
+    return [*pieces, b"]}"]
+
+
+def step_text(step: Step, file: bytes, form: Form, number: int) -> bytes:
+    """A member of `frames`, as JSON."""
+    about = {
+        "step": number,
+        "media_type": form.format.media_type,
+        "data": base64.b64encode(file).decode("ascii"),
+        "route": route_text(step.route),
+        "flops": step.flops,
+        **{name: _array(values) for name, values in _maps(step, form.maps).items()},
+    }
+    return json.dumps(about).encode()
+
+
+def head(result: PredictResult) -> dict[str, Any]:
+    """The members that stand before `frames`."""
+    first = result.steps[0].frame
+    return {
+        "id": result.id,
+        "model": result.model_version,
+        "width": first.width,
+        "height": first.height,
+        "flops": result.flops,
+        "seed": result.seed,
+        "shortened": result.shortened,
+        "batch_size": result.batch_size,
+        "timings_ms": {
+            "queue": round(result.timings.queue * 1000, 3),
+            "route": round(result.timings.route * 1000, 3),
+            "blocks": round(result.timings.blocks * 1000, 3),
+        },
+    }
+
+
+def _maps(step: Step, maps: Maps) -> dict[str, NDArray[Any]]:
+    if maps is Maps.NONE:
+        return {}
+    kind = "<f2" if maps is Maps.FLOAT16 else "<f4"
+    found = {"flow": step.flow, "mask": step.mask}
+    return {name: np.ascontiguousarray(values, kind) for name, values in found.items() if values is not None}
+
+
+def _array(values: NDArray[Any]) -> dict[str, Any]:
+    """Little-endian, row by row."""
+    return {
+        "dtype": f"float{values.itemsize * 8}",
+        "shape": list(values.shape),
+        "data": base64.b64encode(values.tobytes()).decode("ascii"),
+    }
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=False)
+    return file.getvalue()

@@ -1,0 +1,233 @@
+"""Messages of `/v1/stream`: JSON texts, and binary ones of a JSON header and pictures. Knows no socket."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+from service.core.errors import InvalidRequest, ServiceError, retry_after
+from service.core.types import Options, Quality, RouteChoice, route_text
+from service.imaging.codec import ImageFormat
+from service.serving.streaming.live_stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
+from service.serving.streaming.session import Answer, Done, Dropped, Failed, First, Plan, Policy
+
+#: Of a binary message's JSON header, bytes.
+MAX_HEADER = 64 * 1024
+#: What `start` may hold, and the JSON type of each.
+START: dict[str, type] = {
+    "type": str,
+    "horizon": int,
+    "window": int,
+    "policy": str,
+    "scene_cuts": bool,
+    "frame_deadline_ms": int,
+    "format": str,
+    "image_quality": int,
+    "route": str,
+    "seed": int,
+    "blocks": int,
+    "scale": float,
+    "quality": str,
+}
+#: The same of a frame's header; with height and width the picture is raw RGB.
+FRAME: dict[str, type] = {
+    "type": str,
+    "frame_id": str,
+    "presentation_time_us": int,
+    "height": int,
+    "width": int,
+    "stride": int,
+}
+INT64 = range(-(2**63), 2**63)
+
+
+def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Request | None:
+    """What the stream is to be; None if the message is no `start`."""
+    if not isinstance(message, str):
+        return None
+    given = _object(message)
+    if given.get("type") != "start":
+        return None
+    _check(given, START)
+    deadline_ms, image_quality = given.get("frame_deadline_ms"), given.get("image_quality")
+    if deadline_ms is not None and not 0 < deadline_ms <= max_deadline_ms:
+        raise InvalidRequest(
+            f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
+        )
+    if image_quality is not None and not 1 <= image_quality <= 100:
+        raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+    plan = Plan(
+        window=given.get("window", Plan().window),
+        policy=_word(given, "policy", Policy, Policy.LATEST),
+        scene_cuts=given.get("scene_cuts", True),
+    )
+    options = Options(
+        route=RouteChoice.parse(given.get("route", "auto"), seed=given.get("seed"), blocks=given.get("blocks")),
+        steps=given.get("horizon", 1),
+        scale=float(given.get("scale", 1.0)),
+        quality=_word(given, "quality", Quality, Quality.EXACT),
+    )
+    try:
+        options.check(max_steps)
+    except InvalidRequest as error:
+        error.field = "horizon" if error.field == "steps" else error.field
+        raise
+    return Request(
+        options,
+        plan.check(),
+        # What browsers draw fastest, and a tenth of a PNG.
+        _word(given, "format", ImageFormat, ImageFormat.JPEG),
+        image_quality,
+        None if deadline_ms is None else deadline_ms / 1000,
+    )
+
+
+def is_end(message: str | bytes) -> bool:
+    """Whether the client says that no more frames come."""
+    return isinstance(message, str) and len(message) < 64 and _type(message) == "end"
+
+
+def incoming(message: str | bytes) -> Incoming:
+    """A message after `start`."""
+    if isinstance(message, str):
+        if _type(message) == "reset":
+            return Jump()
+        raise InvalidRequest("the text must be a reset or an end; frames are binary messages", field="type")
+    header, picture = _parts(message)
+    frame_id, shown = header.get("frame_id", ""), header.get("presentation_time_us")
+    frame_id = frame_id if isinstance(frame_id, str) else ""
+    shown = shown if type(shown) is int and shown in INT64 else None
+    try:
+        _check(header, FRAME)
+        if header.get("type", "frame") != "frame":
+            raise InvalidRequest("a binary message is a frame", field="type")
+        if "presentation_time_us" in header and shown is None:
+            raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
+        return Sent(_picture(header, picture), frame_id, shown)
+    except ServiceError as error:
+        return Unreadable(error, frame_id, shown)
+
+
+def answer(given: Answer[Predicted] | Goodbye) -> str | bytes:
+    """One frame's answer, or the goodbye."""
+    if isinstance(given, Goodbye):
+        return json.dumps({"type": "draining"})
+    tag = given.tag
+    head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
+    if tag.time_us is not None:
+        head["presentation_time_us"] = tag.time_us
+    match given.outcome:
+        case Done(value=value):
+            return _prediction(head, value)
+        case First(why=why):
+            head |= {"type": "first", "why": why}
+        case Dropped():
+            head |= {"type": "dropped"}
+        case Failed(error=error):
+            head |= {"type": "error", **_told(error)}
+    return json.dumps(head)
+
+
+def refusal(error: ServiceError) -> str:
+    """Why the stream ends before its time."""
+    return json.dumps({"type": "refused", **_told(error)})
+
+
+def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
+    """A binary message."""
+    text = json.dumps(header).encode()
+    return b"".join([struct.pack("<I", len(text)), text, *pictures])
+
+
+def _prediction(head: dict[str, Any], value: Predicted) -> bytes:
+    result = value.result
+    frames = []
+    for step, picture, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
+        frame: dict[str, Any] = {
+            "bytes": len(picture),
+            "media_type": value.format.media_type,
+            "height": step.frame.height,
+            "width": step.frame.width,
+            "route": route_text(step.route),
+            "flops": step.flops,
+        }
+        if shown is not None:
+            frame["presentation_time_us"] = shown
+        frames.append(frame)
+    head |= {
+        "type": "prediction",
+        "frames": frames,
+        "model_version": result.model_version,
+        "batch_size": result.batch_size,
+        "shortened": result.shortened,
+        "timings": dict(value.took),
+    }
+    if result.seed is not None:
+        head["seed"] = result.seed
+    return packed(head, *value.pictures)
+
+
+def _told(error: ServiceError) -> dict[str, Any]:
+    told: dict[str, Any] = {"code": error.code, "message": error.message, "reason": error.reason, "field": error.field}
+    wait = retry_after(error)
+    if wait is not None:
+        told["retry_after_ms"] = math.ceil(wait * 1000)
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _parts(message: bytes) -> tuple[dict[str, Any], bytes]:
+    if len(message) < 4:
+        raise InvalidRequest("a frame begins with the length of its header", field="header")
+    (size,) = struct.unpack_from("<I", message)
+    if size > MAX_HEADER or 4 + size > len(message):
+        raise InvalidRequest("the header's length is not within the message", field="header")
+    try:
+        return _object(message[4 : 4 + size].decode()), message[4 + size :]
+    except UnicodeDecodeError:
+        raise InvalidRequest("the header is not JSON", field="header") from None
+
+
+def _picture(header: dict[str, Any], data: bytes) -> Picture:
+    if "height" not in header and "width" not in header:
+        return Picture(data)
+    if "height" not in header or "width" not in header:
+        raise InvalidRequest("a raw picture has a height and a width", field="height")
+    return Picture(data, (header["height"], header["width"]), header.get("stride"))
+
+
+def _object(text: str) -> dict[str, Any]:
+    if len(text) > MAX_HEADER:
+        raise InvalidRequest(f"a message of text may have at most {MAX_HEADER} characters", field="message")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidRequest("the message is not a JSON object", field="message")
+    return found
+
+
+def _type(text: str) -> object:
+    return _object(text).get("type")
+
+
+def _check(given: dict[str, Any], known: dict[str, type]) -> None:
+    """Every member is known and of its type; a whole number is a number."""
+    for name, value in given.items():
+        kind = known.get(name)
+        if kind is None:
+            raise InvalidRequest(f"{name[:40]!r} is not known; there are {', '.join(known)}", field=name[:40])
+        if type(value) is not kind and not (kind is float and type(value) is int and abs(value) < 2**53):
+            raise InvalidRequest(f"{name} has the wrong type", field=name)
+
+
+def _word(given: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
+    value = given.get(name)
+    if value is None:
+        return default
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidRequest(f"{name} must be one of {', '.join(kind)}", field=name) from None

@@ -1,0 +1,206 @@
+"""POST /v1/jobs and what follows it: state, waiting, events, results, cancelling. Whoever keeps the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from service.app_state import Parts
+from service.core.errors import InvalidRequest, ServiceError, Unavailable
+from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
+from service.rest.transport import context
+from service.rest.transport.disconnect import while_connected
+from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
+
+#: Longest long-poll, seconds: below what proxies usually cut.
+LONGEST_WAIT = 50.0
+#: Seconds between comments on a quiet event stream, for proxies that close silent connections.
+KEEP_ALIVE = 15.0
+EVENTS = "text/event-stream"
+WEBHOOK = "webhook"
+CREATE_ERRORS = (
+    *("invalid_request", "conflict", "too_large", "unsupported_media", "invalid_frame"),
+    *("queue_full", "unavailable"),
+)
+NOT_DURABLE = "jobs of this server end with its process"
+
+
+def router(parts: Parts, jobs: Jobs) -> APIRouter:
+    """All routes under /v1/jobs."""
+    routes = APIRouter(tags=["jobs"])
+
+    @routes.post(
+        "/v1/jobs",
+        operation_id="createJob",
+        summary="Predict later: a pair, or every pair of many frames",
+        description=job_openapi.JOBS,
+        status_code=202,
+        responses=job_openapi.job_answers(*CREATE_ERRORS, accepted=True),
+        openapi_extra=job_openapi.job_request(parts.settings),
+    )
+    async def create(request: Request) -> Response:
+        return await take(parts, jobs, request)
+
+    @routes.get(
+        "/v1/jobs/{job}",
+        operation_id="getJob",
+        summary="How a job stands; with `wait`, as soon as that changes; as server-sent events if Accept asks for them",
+        responses=job_openapi.job_answers(),
+    )
+    async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
+        client = context.of(request).client
+        view = await jobs.get(job, client)
+        if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
+            return StreamingResponse(_events(parts, jobs, view, client), media_type=EVENTS)
+        if wait and not view.state.final:
+            view = await while_connected(request.receive, _newer(parts, jobs, view, client, wait))
+        return JSONResponse(document(view, jobs), headers=_headers(view))
+
+    @routes.get(
+        "/v1/jobs/{job}/result",
+        operation_id="getJobResult",
+        summary="What a job predicted, in the forms of /v1/predict; `item` picks one pair of many",
+        response_class=Response,
+        responses=job_openapi.job_answers("not_acceptable", "conflict"),
+    )
+    async def result(
+        request: Request,
+        job: str,
+        item: Annotated[int | None, Query(ge=0)] = None,
+        image_quality: str | None = None,
+        maps: str | None = None,
+    ) -> Response:
+        client = context.of(request).client
+        given = {"image_quality": image_quality, "maps": maps}
+        wish = params.parse({k: v for k, v in given.items() if v is not None}, None, parts.settings)
+        view = await jobs.get(job, client)
+        if item is None and view.items > 1:
+            return await job_results.every(jobs, view, request, wish, parts.codecs)
+        return await job_results.one(jobs, view, item or 0, request, wish, parts.codecs)
+
+    @routes.delete(
+        "/v1/jobs/{job}",
+        operation_id="cancelJob",
+        summary="Withdraw a job, or remove one that has ended",
+        responses=job_openapi.job_answers(),
+    )
+    async def cancel(request: Request, job: str) -> Response:
+        return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))
+
+    return routes
+
+
+def asked_for(request: Request) -> bool:
+    """Whether the caller would rather have a job than wait (RFC 7240)."""
+    preferences = ",".join(request.headers.getlist("prefer"))
+    return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))
+
+
+async def take(parts: Parts, jobs: Jobs, request: Request, *, preferred: bool = False) -> Response:
+    """Check a job at the door and accept it: 202, or 200 for one that was accepted before."""
+    state = parts.engine.readiness()
+    if not state.ready and state.reason != "starting":  # a queue without workers yet keeps what it is given
+        raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
+    came = context.of(request)
+    query = request.query_params.multi_items()
+    hooks = [value for name, value in query if name == WEBHOOK]
+    if len(hooks) > 1:
+        raise InvalidRequest("webhook is given twice", field=WEBHOOK)
+    hook = Hooks(parts.settings.webhook_prefixes).check(hooks[0] if hooks else None)
+    ident = job_id(came.client, request.headers.get("idempotency-key"))
+    given = await job_body.receive(request, parts)
+    chosen = params.merge([[pair for pair in query if pair[0] != WEBHOOK], given.options])
+    wish = params.parse(chosen, request.headers.get(params.TIMEOUT_HEADER), parts.settings)
+    if "deadline_ms" in chosen or params.TIMEOUT_HEADER in request.headers:
+        raise InvalidRequest("a job has no deadline; cancel it instead", field="deadline_ms")
+    job = NewJob(
+        id=ident,
+        client=came.client,
+        frames=await given.decode(parts, came.holding),
+        # With the seed that was drawn, if any: a job that is run twice gives the same frames.
+        options=wish.options,
+        fingerprint=given.fingerprint(query),
+        webhook=hook,
+        traceparent=came.trace.traceparent,
+        holder=came.client or (request.client.host if request.client else ""),
+    )
+    view, fresh = await jobs.submit(job)
+    headers = _headers(view) | {"Location": _path(view)}
+    if preferred:
+        headers["Preference-Applied"] = "respond-async"
+    return JSONResponse(document(view, jobs), 202 if fresh else 200, headers)
+
+
+def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
+    """A job as JSON; times are seconds since the epoch, waits milliseconds."""
+    told: dict[str, Any] = {
+        "id": view.id,
+        "state": view.state.value,
+        "items": view.items,
+        "done": view.done,
+        "progress": round(view.progress, 4),
+        "position": view.position,
+        "predicted_wait_ms": None if view.wait is None else math.ceil(view.wait * 1000),
+        "created": view.created,
+        "finished": view.finished,
+        "durable": jobs.durable,
+        "durability": jobs.durability,
+        "note": None if jobs.durable else NOT_DURABLE,
+        "links": {"self": _path(view), "result": f"{_path(view)}/result"},
+    }
+    if view.failure is not None:
+        f = view.failure
+        told["error"] = {"code": f.code, "message": f.message, "field": f.field, "reason": f.reason}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _path(view: JobView) -> str:
+    return f"/v1/jobs/{view.id}"
+
+
+def _headers(view: JobView) -> dict[str, str]:
+    if view.state.final:
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
+
+
+async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
+    """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
+    if not jobs.durable:
+        return await jobs.changed(view, client, seconds)
+    news = asyncio.ensure_future(jobs.changed(view, client, seconds))  # awaited below
+    stopping = asyncio.ensure_future(parts.work.stopping.wait())  # awaited below
+    try:
+        await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return news.result() if news.done() else view
+    finally:
+        news.cancel()
+        stopping.cancel()
+        await asyncio.gather(news, stopping, return_exceptions=True)
+
+
+async def _events(parts: Parts, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+    """One event for each change, the first at once, the last when the job is final; comments while nothing moves."""
+    yield _event(view, jobs)
+    while not view.state.final:
+        try:
+            newer = await _newer(parts, jobs, view, client, KEEP_ALIVE)
+            if jobs.durable and parts.work.stopping.is_set() and newer.same_as(view):
+                raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
+        except ServiceError as error:
+            # The queue went away, or the job expired: told, not just an end that looks like success.
+            yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
+            return
+        yield ": nothing new\n\n" if newer.same_as(view) else _event(newer, jobs)
+        view = newer
+
+
+def _event(view: JobView, jobs: Jobs) -> str:
+    return f"event: {view.state.value}\ndata: {json.dumps(document(view, jobs))}\n\n"

@@ -1,0 +1,67 @@
+"""What operators and their machines ask: is it alive, does it take work, its metrics, its queues."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from prometheus_client import exposition
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.app_state import Parts
+from service.core.errors import NotFound
+from service.rest.formats.schemas import Health
+
+
+def router(parts: Parts) -> APIRouter:
+    """Health and metrics need no key; /debug does where keys are set."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/healthz/live", operation_id="getLive", summary="Whether the process answers")
+    async def live() -> Health:
+        return Health(status="live", reason=None, refusing_seconds=0.0, warnings=[])
+
+    @routes.get(
+        "/healthz/ready",
+        operation_id="getReady",
+        summary="Whether new work is taken",
+        responses={503: {"model": Health, "description": "Not now; `reason` says why."}},
+        response_model=Health,
+    )
+    async def ready() -> Response:
+        state = parts.engine.readiness()
+        health = Health(
+            status="ready" if state.ready else "not ready",
+            reason=state.reason,
+            refusing_seconds=state.refusing_seconds,
+            warnings=list(state.warnings),
+        )
+        # A bare body: the caller is a probe that reads the status and a person who reads the reason.
+        return JSONResponse(health.model_dump(), 200 if state.ready else 503)
+
+    @routes.get(
+        "/metrics",
+        operation_id="getMetrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Text, or OpenMetrics where `Accept` asks for it.",
+                "content": {
+                    "text/plain": {"schema": {"type": "string"}},
+                    "application/openmetrics-text": {"schema": {"type": "string"}},
+                },
+            }
+        },
+    )
+    async def metrics(request: Request) -> Response:
+        encoder, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(parts.metrics.registry), headers={"Content-Type": content_type})
+
+    @routes.get("/debug/batcher", operation_id="getBatcher", summary="The queues and the cost model, as they are now")
+    async def batcher() -> JSONResponse:
+        debug = getattr(parts.engine, "debug", None)
+        if debug is None:
+            raise NotFound("this engine has no queues of its own")
+        return JSONResponse(debug())
+
+    return routes

@@ -1,0 +1,259 @@
+"""POST /v1/video: a clip in, the clip with predicted frames out, sent while it is being made; or as a job to wait for.
+
+y4m or a container comes in as the plain body; what comes out is what Accept prefers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from service.app_state import Parts
+from service.core.errors import (
+    Cancelled,
+    InvalidRequest,
+    NotAcceptable,
+    Unavailable,
+    UnsupportedMedia,
+)
+from service.core.types import Options, RouteChoice, RoutePolicy
+from service.rest.formats import negotiation
+from service.rest.formats.clip_response import PiecesResponse
+from service.rest.formats.params import shown
+from service.rest.routes import jobs as later
+from service.rest.transport import context
+from service.rest.transport.context import Context
+from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
+from service.serving.video.clip import VideoError
+from service.serving.video.clip_disk import ClipDisk, ClipFile
+from service.serving.video.clip_places import ClipPlaces
+from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
+from service.serving.video.convert import Wish
+from service.serving.video.plan import Ahead, Every, FillLost, Plan, lost_frames
+
+#: Characters of `lost` at most: every second frame of the longest clip takes half of them.
+MAX_LOST = 16 * 1024
+#: Characters of `lost` from which it is read in a thread.
+LARGE_LOST = 256
+#: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
+CHECKED_AT_ONCE = 2
+#: What the query may hold; a name with a slip in it would else mean nothing, silently.
+QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
+
+
+def router(parts: Parts) -> APIRouter:
+    """POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
+    routes = APIRouter(tags=["video"])
+    clips = _Clips(parts)
+    jobs = clips.jobs
+
+    @routes.post(
+        "/v1/video",
+        operation_id="convertVideo",
+        summary="Predict frames of a clip: every frame ahead of time, every n-th, or those that were lost",
+        response_class=Response,
+        responses={200: {"description": "The clip.", "content": {name: {} for name in OUTPUTS}}},
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/octet-stream": {}, "video/*": {}}},
+        },
+    )
+    async def convert(
+        request: Request,
+        ahead: Annotated[
+            int | None, Query(description="Show each frame as predicted this many frames earlier.")
+        ] = None,
+        every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
+        lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
+        compare: Annotated[bool, Query(description="True, predicted and error side by side.")] = False,
+        route: str = "auto",
+        blocks: int | None = None,
+        scale: float = 1.0,
+    ) -> Response:
+        _check_names(request)
+        plan = await _plan(ahead, every, lost)
+        asked = _asked(parts, request, plan, compare, route, blocks, scale)
+        state = parts.engine.readiness()
+        if not state.ready:
+            raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
+        file = await clips.receive(request)
+        if later.asked_for(request):
+            job = await clips.later(request, asked, file)
+            headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
+            return JSONResponse(job.document(), 202, headers)
+        return await clips.now(request, asked, file)
+
+    @routes.get("/v1/video/{job}", operation_id="getVideoJob", summary="How far a clip is")
+    async def get(request: Request, job: str) -> Response:
+        return JSONResponse(jobs.get(job, context.of(request).client).document())
+
+    @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
+    async def result(request: Request, job: str) -> Response:
+        came = context.of(request)
+        clip = jobs.get(job, came.client)
+        clip.check_done()
+        return PiecesResponse(_fetched(clip), came, clip.maker.media_type, clip.file.nbytes)
+
+    @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
+    async def cancel(request: Request, job: str) -> Response:
+        return JSONResponse((await jobs.cancel(job, context.of(request).client)).document())
+
+    return routes
+
+
+class _Clips:
+    """What all clips of a process share: places, disk, jobs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._places = ClipPlaces()
+        self._disk = ClipDisk(parts.settings.max_video_bytes)
+        self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
+        self.jobs = VideoJobs(parts.settings.job_ttl_s, self._places, self._disk, parts.work)
+
+    async def receive(self, request: Request) -> ClipFile:
+        """The body in a file. It takes no place while it comes, and makes way for others who have less."""
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise UnsupportedMedia("send the clip itself as the body, not a form", field="Content-Type")
+        file = self._disk.open(_caller(request), spooled=True)
+        file.give_up = file.drop
+        try:
+            await _receive(request, file)
+        except BaseException:
+            file.drop()
+            raise
+        file.give_up = None
+        return file
+
+    async def later(self, request: Request, order: ClipOrder, file: ClipFile) -> VideoJob:
+        """Accept a clip as a job, once its beginning has been looked into."""
+        async with AsyncExitStack() as stack:
+            stack.callback(file.drop)
+            conversion = Conversion(self._parts, order, context.of(request).client, file, self._disk.one_clip)
+            async with self._checking:
+                total = await conversion.check()
+            pieces = conversion.pieces()
+            maker = ClipMaker(pieces, order.media_type, total, conversion.progress, conversion.close)
+            job = self.jobs.begin(context.of(request).client, _caller(request), maker)
+            stack.pop_all()  # the job's from here on
+            return job
+
+    async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
+        """Make a clip while its caller waits."""
+        came = context.of(request)
+        stack = AsyncExitStack()
+        stack.callback(file.drop)
+        try:
+            stack.enter_context(self._places.call(_caller(request)))
+            stack.enter_context(self._parts.work.accepted())
+            conversion = Conversion(self._parts, order, came.client, file, self._disk.one_clip)
+            pieces = conversion.pieces()
+            stack.push_async_callback(pieces.aclose)
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
+            first = await anext(pieces, b"")
+        except BaseException:
+            await stack.aclose()
+            raise
+        return _Made(_after(first, pieces), came, order.media_type, stack)
+
+
+class _Made(PiecesResponse):
+    """A clip that is being made; `stack` is closed with the answer, however it ends."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[bytes, None], came: Context, media_type: str, stack: AsyncExitStack
+    ) -> None:
+        super().__init__(pieces, came, media_type)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest) as pieces:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+
+async def _fetched(clip: VideoJob) -> AsyncGenerator[bytes, None]:
+    """The file of a finished clip; read to its end, it may make room for others."""
+    async with aclosing(clip.file.pieces()) as pieces:
+        async for piece in pieces:
+            yield piece
+    clip.taken = True
+
+
+def _caller(request: Request) -> str:
+    """Whom places and bytes are counted for: the key's name, or the address where there are no keys."""
+    client = context.of(request).client
+    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+
+
+def _check_names(request: Request) -> None:
+    """InvalidRequest for a member of the query that is not known or is given twice."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in QUERY:
+            known = ", ".join(QUERY)
+            raise InvalidRequest(f"there is no option {shown(name)}; the options are {known}", field=shown(name))
+    for name in QUERY:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"{name} is given twice", field=name)
+
+
+def _asked(
+    parts: Parts, request: Request, plan: Plan, compare: bool, route: str, blocks: int | None, scale: float
+) -> ClipOrder:
+    media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
+    if media_type is None:
+        raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
+    choice = RouteChoice.parse(route, blocks=blocks)
+    if choice.policy is RoutePolicy.SAMPLE:
+        raise InvalidRequest("sample would draw another route for each frame", field="route")
+    steps = plan.steps if isinstance(plan, Ahead) else 1
+    try:
+        chosen = Options(route=choice, steps=steps, scale=scale).check(parts.settings.max_steps)
+    except InvalidRequest as error:
+        error.field = "ahead" if error.field == "steps" else error.field
+        raise
+    return ClipOrder(Wish(plan, compare), chosen, OUTPUTS[media_type], media_type)
+
+
+async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Plan:
+    if sum(value is not None for value in (ahead, every, lost)) != 1:
+        raise InvalidRequest("say one of ahead, every and lost", field="ahead")
+    try:
+        if ahead is not None:
+            return Ahead(ahead)
+        if every is not None:
+            return Every(every)
+        lost = lost or ""
+        if len(lost) <= LARGE_LOST:
+            return FillLost(lost_frames(lost))
+        return FillLost(await asyncio.to_thread(lost_frames, lost, most=MAX_LOST))
+    except VideoError as error:
+        field = "ahead" if ahead is not None else "every" if every is not None else "lost"
+        raise InvalidRequest(str(error).replace("--", ""), field=field) from error
+
+
+async def _receive(request: Request, file: ClipFile) -> None:
+    """The body into the file; its size and time are bounded by the door."""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Cancelled("the client left before its body was complete")
+        if body := message.get("body"):
+            await file.write(body)
+        if not message.get("more_body", False):
+            break
+    if not file.nbytes:
+        raise InvalidRequest("the body is empty; send a clip: y4m, MP4, Matroska or WebM", field="body")

@@ -1,0 +1,146 @@
+"""Bounds what uvicorn leaves open on a connection: the head of a request, silence, and readers that do not read.
+
+Everything behind the head (bodies, deadlines) is bounded by the door. `app.py` hands this class to uvicorn as `http=`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.core.errors import InvalidRequest
+from service.rest.transport.errors import problem
+
+#: Where a request's ASGI scope tells how to wait for its answer to leave.
+_DRAINED = "dmvfn.drained"
+
+
+def drained(scope: Scope) -> Callable[[], Awaitable[None]] | None:
+    """How to wait until the answer to this request has left the process; None on another server (in tests)."""
+    wait: Callable[[], Awaitable[None]] | None = scope.get("extensions", {}).get(_DRAINED)
+    return wait
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 on one connection, with an end to everything a client can make it wait for or keep."""
+
+    #: Bytes of request line and headers, and of trailers.
+    max_head: ClassVar[int] = 64 * 1024
+    #: Seconds from a request's first byte to the end of its headers.
+    head_seconds: ClassVar[float] = 10.0
+    #: Seconds in which a client that is being answered must read something.
+    stall_seconds: ClassVar[float] = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection on which nothing is asked is kept as long as an idle one between requests."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does this only where the listener was made with proto=IPPROTO_TCP, which create_server() does not.
+            # Head and body are written one after the other: without it the body waits 40 ms for the client's ACK.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._unseen = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Timers end with it."""
+        self._cancel_head_timer()
+        self._cancel_stall_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes that lead to nothing (neither a whole head nor some body) are counted."""
+        self._unseen += len(data)
+        super().data_received(data)
+        if self._unseen > self.max_head and not self.transport.is_closing():
+            self._refuse(431, f"the head of a request may have at most {self.max_head} bytes")
+
+    def on_message_begin(self) -> None:
+        """The head's time starts."""
+        super().on_message_begin()
+        self._cancel_head_timer()
+        self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
+        extensions[_DRAINED] = self._drained
+        self._unseen = 0
+        self._cancel_head_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Bodies are the door's business."""
+        self._unseen = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """What follows belongs to the next request."""
+        self._unseen = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP is answered in our form too."""
+        self._refuse(400, "this is not a well-formed HTTP/1.1 request")
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we answer."""
+        super().pause_writing()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has read enough."""
+        self._cancel_stall_timer()
+        super().resume_writing()
+
+    async def _drained(self) -> None:
+        """When no more than a few kilobytes wait for the reader, or the connection is gone."""
+        await self.flow.drain()
+
+    def _watch_reader(self, waiting: int) -> None:
+        self._cancel_stall_timer()
+        self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_reader, waiting)
+
+    def _check_reader(self, before: int) -> None:
+        now = self.transport.get_write_buffer_size()
+        if now < before:
+            self._watch_reader(now)
+        else:
+            # Not close(): that would wait for the reader as well.
+            self.transport.abort()
+
+    def _head_is_late(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(408, f"the head of a request must arrive within {self.head_seconds:g} s")
+
+    def _refuse(self, status: int, why: str) -> None:
+        """Answer without the application, and close; where an answer is being written, only close."""
+        running = self.cycle is not None and not self.cycle.response_complete
+        if running and not self.cycle.response_started:
+            # The application waits for a body that will not come: to it, the client left.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            running = False
+        if not running:
+            answer = problem(InvalidRequest(why), "", status=status, headers={"Connection": "close"})
+            head = [b"HTTP/1.1 %d \r\n" % status]
+            head += [b"%s: %s\r\n" % (name, value) for name, value in answer.raw_headers]
+            self.transport.write(b"".join(head) + b"\r\n" + bytes(answer.body))
+        self.transport.close()
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _cancel_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

@@ -1,0 +1,242 @@
+"""What every HTTP request passes: id and trace, API key, bounded body, security headers, log line and metrics.
+
+Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it can end a connection without an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.app_state import Parts
+from service.core import auth
+from service.core.errors import Internal, ServiceError, Unauthenticated
+from service.rest.transport import bounded_protocol, context
+from service.rest.transport.body import BoundedBody
+from service.rest.transport.context import Context
+from service.rest.transport.errors import problem
+from service.telemetry.metrics import OUTCOMES, Outcome, Transport
+from service.telemetry.tracing import Tracer
+
+_access = logging.getLogger("service.access")
+_log = logging.getLogger("service.rest")
+
+#: Paths that need a key where keys are set; health, metrics and pages stay open.
+GUARDED = ("/v1/", "/v2/", "/debug/")
+OPEN = ("/v2/health/",)
+#: Asked every few seconds by machines: neither logged nor counted.
+QUIET = frozenset({"/healthz/live", "/healthz/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # A page that needs more says so itself.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+class Door:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, parts: Parts, tracer: Tracer) -> None:
+        self._app = app
+        self._parts = parts
+        self._tracer = tracer
+        headers = dict(SECURITY_HEADERS)
+        if parts.settings.tls_cert is not None:
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+        #: As ASGI carries them: names in lower case.
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request or websocket."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            with self._parts.work.accepted():
+                await _Exchange(self, scope, receive, send).run()
+        else:
+            await self._app(scope, receive, send)
+
+    def meet(self, scope: Scope) -> Context:
+        """The request's context, kept with its scope."""
+        headers = Headers(scope=scope)
+        found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
+        found.tracer = self._tracer
+        found.holding = self._parts.budget.open()
+        context.put(scope, found)
+        return found
+
+    def authenticate(self, scope: Scope) -> str:
+        """The client's name, or Unauthenticated."""
+        path = scope["path"]
+        if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
+            return ""
+        return auth.identify(self._parts.settings.api_keys, _key(scope))
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self.meet(scope)
+        try:
+            found.client = self.authenticate(scope)
+        except Unauthenticated:
+            await receive()  # the handshake; closing before accepting it answers 403
+            await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
+            return
+        try:
+            with self._parts.work.accepted():
+                await self._app(scope, receive, send)
+        finally:
+            found.holding.release()
+            self._streamed(_template(scope), found)
+
+    def _streamed(self, endpoint: str, found: Context) -> None:
+        """A stream's log line and span. Its length is no request's duration, so it is not counted as one."""
+        seconds = self._parts.clock() - found.began
+        outcome = OUTCOMES[found.code] if found.code else Outcome.OK
+        notes = {"endpoint": endpoint, **found.notes}
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "WEBSOCKET %s %s",
+            endpoint,
+            outcome.value,
+            extra={
+                "request_id": found.request_id,
+                "trace_id": found.trace.trace_id,
+                "client": found.client,
+                "outcome": outcome.value,
+                "code": found.code,
+                "duration_ms": round(seconds * 1000, 3),
+                **notes,
+            },
+        )
+        self._tracer.finished(found.trace, f"WEBSOCKET {endpoint}", seconds, notes, (), found.code)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._parts = door._parts
+        self._scope = scope
+        self._send = send
+        self._headers = Headers(scope=scope)
+        settings = self._parts.settings
+        self._context = door.meet(scope)
+        self._holding = self._context.holding
+        self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
+        self._status = 0
+        self._sent = 0
+
+    async def run(self) -> None:
+        try:
+            self._context.client = self._door.authenticate(self._scope)
+            self._body.announce(self._headers.get("content-length"))
+            await self._door._app(self._scope, self._body, self.send)
+        except ServiceError as error:
+            await self._refuse(error)
+        except Exception as error:
+            _log.exception("a request failed", extra={"request_id": self._context.request_id})
+            if self._status:
+                self._context.code = Internal.code
+                raise  # half an answer is out: only closing the connection tells the client that it is not whole
+            failure = Internal(f"internal error; the log knows it as request {self._context.request_id}")
+            failure.__cause__ = error
+            await self._refuse(failure)
+        finally:
+            self._report()
+            try:
+                # The transport holds what its reader has not taken: it counts until it has left.
+                if self._status and (drained := bounded_protocol.drained(self._scope)) is not None:
+                    await drained()
+            finally:
+                self._holding.release()
+
+    async def send(self, message: Message) -> None:
+        """Adds what every answer carries, and remembers how it went."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            own = message.get("headers", ())
+            given = {name for name, _ in own}
+            message["headers"] = [
+                *own,
+                (b"x-request-id", self._context.request_id.encode()),
+                (b"traceparent", self._context.trace.traceparent.encode()),
+                *(header for header in self._door._headers if header[0] not in given),
+            ]
+            await self._hear_out(message)
+        await self._send(message)
+        if message["type"] == "http.response.body":
+            self._sent += len(message.get("body", b""))
+
+    async def _hear_out(self, start: Message) -> None:
+        """An answer before the end of the body: hear some of the rest, else close."""
+        has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
+        if not has_body or self._body.complete or self._body.left:
+            return
+        if self._status == 408:  # heard long enough
+            start["headers"].append((b"connection", b"close"))
+            return
+        # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
+        if "expect" not in self._headers or self._body.seen:
+            await self._body.drain()
+        if not self._body.complete:
+            start["headers"].append((b"connection", b"close"))
+
+    async def _refuse(self, error: ServiceError) -> None:
+        self._context.code = error.code
+        if not self._status:
+            await problem(error, self._context.request_id)(self._scope, self._body, self.send)
+
+    def _report(self) -> None:
+        seconds = self._parts.clock() - self._context.began
+        endpoint = _template(self._scope)
+        if endpoint in QUIET:
+            return
+        code = self._context.code
+        outcome = OUTCOMES[code] if code else Outcome.OK if self._status and self._status < 500 else Outcome.ERROR
+        v2 = self._scope["path"].startswith("/v2")
+        self._parts.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
+        notes = {"endpoint": endpoint, "status": self._status, **self._context.notes}
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "%s %s %d",
+            self._scope["method"][:16],
+            endpoint,
+            self._status,
+            extra={
+                "request_id": self._context.request_id,
+                "trace_id": self._context.trace.trace_id,
+                "client": self._context.client,
+                "outcome": outcome.value,
+                "code": code,
+                "duration_ms": round(seconds * 1000, 3),
+                "bytes_in": self._body.seen,
+                "bytes_out": self._sent,
+                **notes,
+            },
+        )
+        self._door._tracer.finished(
+            self._context.trace, f"{self._scope['method'][:16]} {endpoint}", seconds, notes, self._context.stages, code
+        )
+
+
+def _key(scope: Scope) -> str | None:
+    connection = HTTPConnection(scope)
+    key = auth.bearer(connection.headers.get("authorization"))
+    if key is None and scope["type"] == "websocket":
+        # Browsers can set no header on a websocket; a subprotocol is the one thing they can, and no URL is logged.
+        offered = (word.strip() for word in connection.headers.get("sec-websocket-protocol", "").split(","))
+        key = next((word.removeprefix("bearer.") for word in offered if word.startswith("bearer.")), None)
+    return key
+
+
+def _template(scope: Scope) -> str:
+    """The matched route's path as written in the code: bounded, and free of what callers put into paths."""
+    return getattr(scope.get("route"), "path", "") or "unmatched"

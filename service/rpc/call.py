@@ -1,0 +1,172 @@
+"""What every gRPC call passes: readable message, API key, deadline, request id, errors to statuses, metrics, log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from service.app_state import Parts
+from service.core import auth, deadline
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.rpc import errors
+from service.rpc.admission import Unreadable, holding_of_call
+from service.serving.byte_budget import ByteHolding
+from service.serving.streaming.live_stream import Predicted
+from service.serving.timings import Stages, facts
+from service.telemetry import tracing
+from service.telemetry.metrics import OUTCOMES, Outcome, Transport
+from service.telemetry.tracing import Trace, Tracer
+
+_access = logging.getLogger("service.access")
+log = logging.getLogger("service.rpc")
+
+#: gRPC counts a deadline on a clock of its own, seconds.
+CLOCKS_DIFFER_S = 0.05
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call's: `ends` is on the parts' clock, seconds; None where a stream's client set no deadline."""
+
+    context: Any
+    request_id: str
+    client: str
+    ends: float | None
+    trace: Trace
+    holding: ByteHolding  #: what its bytes are counted in
+    stages: Stages = ()
+    notes: dict[str, str | int | float | bool] = field(default_factory=dict)  #: for log line and trace
+    error: ServiceError | None = None
+    left: bool = False  #: cancelled, by the client or by its deadline
+
+    def until(self, parts: Parts) -> float:
+        """The deadline of a single request."""
+        settings = parts.settings
+        longest = parts.clock() + settings.default_deadline_ms / 1000
+        return longest if self.ends is None else min(self.ends, parts.clock() + settings.max_deadline_ms / 1000)
+
+    def tell(self, value: Predicted) -> None:
+        """Log line and trace show how the answer came about."""
+        self.stages = value.took
+        self.notes.update(facts(value.result, value.took))
+
+
+def readable(message: Any) -> Any:
+    """The message; why there is none, if there is none."""
+    if isinstance(message, Unreadable):
+        raise message.error
+    return message
+
+
+def sane_id(asked: str) -> str | None:
+    """A caller's request id, if it can stand in a header, a log line and a file name."""
+    return asked if _SANE_ID.fullmatch(asked) else None
+
+
+class Door:
+    """Around every method of the service called `name`."""
+
+    def __init__(self, parts: Parts, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
+        self._parts, self._transport, self._name = parts, transport, name
+        self.tracer = tracer or Tracer()
+
+    @asynccontextmanager
+    async def call(
+        self, context: Any, endpoint: str, asked_id: str = "", *, counts: bool = True
+    ) -> AsyncIterator[Call]:
+        """One call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
+        parts = self._parts
+        began = parts.clock()
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        call = Call(
+            context,
+            sane_id(asked_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
+            "",
+            _ends(context, began),
+            tracing.begin(metadata.get("traceparent")),
+            holding_of_call(parts),
+        )
+        try:
+            try:
+                call.client = auth.identify(parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+                if call.ends is not None and call.ends <= began:
+                    raise DeadlineExceeded("the deadline has passed", reason="deadline")
+                context.set_trailing_metadata(_trailers(call))
+                with parts.work.accepted():
+                    yield call
+            except ServiceError as error:
+                call.error = error
+            except asyncio.CancelledError:
+                call.left = True
+                raise
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                log.exception("a call failed", extra={"request_id": call.request_id})
+                call.error = Internal(f"internal error; the log knows it as request {call.request_id}")
+            if call.error is not None:
+                await refuse(call, call.error)
+        finally:
+            self._report(call, endpoint, parts.clock() - began, counts)
+            # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
+            call.error = None
+
+    def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
+        if call.error is not None:
+            outcome = OUTCOMES[call.error.code]
+        elif not call.left:
+            outcome = Outcome.OK
+        elif call.ends is not None and call.ends <= self._parts.clock() + CLOCKS_DIFFER_S:
+            outcome = Outcome.DEADLINE
+        else:
+            outcome = Outcome.CANCELLED
+        code = call.error.code if call.error else None
+        notes = {"endpoint": endpoint, **call.notes}
+        if counts:
+            self._parts.metrics.request_done(self._transport, endpoint, outcome, seconds)
+        _access.log(
+            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
+            "%s %s",
+            endpoint,
+            outcome.value,
+            extra={
+                "request_id": call.request_id,
+                "trace_id": call.trace.trace_id,
+                "client": call.client,
+                "outcome": outcome.value,
+                "code": code,
+                "duration_ms": round(seconds * 1000, 3),
+                **notes,
+            },
+        )
+        failed = code or (outcome.value if call.left else None)
+        self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
+
+
+async def refuse(call: Call, error: ServiceError) -> None:
+    """Ends the call with the error's status and details; always raises."""
+    whole = errors.status(error, call.request_id, call.client)
+    await call.context.abort(
+        errors.STATUS[error.code],
+        errors.text(error),
+        ((errors.DETAILS_KEY, whole.SerializeToString()), *_trailers(call)),
+    )
+
+
+def _trailers(call: Call) -> tuple[tuple[str, str], ...]:
+    return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
+
+
+def _ends(context: Any, now: float) -> float | None:
+    left = context.time_remaining()
+    # gRPC shows "no deadline" as a moment in the far future, or not at all.
+    return None if left is None or left > deadline.FOREVER else now + left

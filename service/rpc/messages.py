@@ -1,0 +1,197 @@
+"""Between dmvfn.v1 messages and our own values. Every number a client may send is either used or refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from service.core.errors import InvalidRequest, ServiceError, retry_after
+from service.core.types import Options, Quality, RouteChoice, route_text
+from service.imaging.codec import ImageFormat
+from service.rpc import errors
+from service.serving.streaming.live_stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
+from service.serving.streaming.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
+
+FORMATS = {
+    pb.ENCODING_UNSPECIFIED: ImageFormat.RAW,
+    pb.ENCODING_RAW: ImageFormat.RAW,
+    pb.ENCODING_PNG: ImageFormat.PNG,
+    pb.ENCODING_JPEG: ImageFormat.JPEG,
+    pb.ENCODING_WEBP: ImageFormat.WEBP,
+    pb.ENCODING_PPM: ImageFormat.PPM,
+}
+ENCODINGS = {format: encoding for encoding, format in FORMATS.items() if encoding}
+QUALITIES = {
+    pb.QUALITY_UNSPECIFIED: Quality.EXACT,
+    pb.QUALITY_EXACT: Quality.EXACT,
+    pb.QUALITY_ADAPTIVE: Quality.ADAPTIVE,
+}
+POLICIES = {
+    pb.POLICY_UNSPECIFIED: Policy.LATEST,
+    pb.POLICY_LATEST: Policy.LATEST,
+    pb.POLICY_ALL: Policy.ALL,
+}
+REASONS = {
+    Begun.START: pb.First.REASON_START,
+    Begun.SIZE: pb.First.REASON_SIZE,
+    Begun.SCENE_CUT: pb.First.REASON_SCENE_CUT,
+    Begun.RESET: pb.First.REASON_RESET,
+    Begun.GAP: pb.First.REASON_GAP,
+}
+INT64 = range(-(2**63), 2**63)
+
+
+@contextmanager
+def within(path: str) -> Iterator[None]:
+    """Fields of errors raised inside are told as `path`.field."""
+    try:
+        yield
+    except ServiceError as error:
+        error.field = f"{path}.{error.field}" if error.field else path
+        raise
+
+
+def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> tuple[Options, ImageFormat, int | None]:
+    """How to predict, and what to answer as. `horizon`: a stream's, said outside the options."""
+    with within("options"):
+        if message.encoding not in FORMATS:
+            raise InvalidRequest(f"encoding {message.encoding} is not known", field="encoding")
+        if message.quality not in QUALITIES:
+            raise InvalidRequest(f"quality {message.quality} is not known", field="quality")
+        image_quality = message.image_quality if message.HasField("image_quality") else None
+        if image_quality is not None and not 1 <= image_quality <= 100:
+            raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+        if horizon is not None and message.HasField("steps"):
+            raise InvalidRequest("a stream's steps are its horizon", field="steps")
+        route = RouteChoice.parse(
+            message.route or "auto",
+            seed=message.seed if message.HasField("seed") else None,
+            blocks=message.blocks if message.HasField("blocks") else None,
+        )
+        steps = horizon if horizon is not None else message.steps if message.HasField("steps") else 1
+        chosen = Options(
+            route=route,
+            steps=steps,
+            scale=message.scale if message.HasField("scale") else 1.0,
+            quality=QUALITIES[message.quality],
+            maps=message.maps,
+        )
+        return chosen.check(max_steps), FORMATS[message.encoding], image_quality
+
+
+def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> Request:
+    """What a stream's first message asks for."""
+    if start.policy not in POLICIES:
+        raise InvalidRequest(f"policy {start.policy} is not known", field="policy")
+    asked = start.frame_deadline_ms if start.HasField("frame_deadline_ms") else None
+    if asked is not None and not 0 < asked <= max_deadline_ms:
+        raise InvalidRequest(
+            f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
+        )
+    plan = Plan(
+        window=start.window if start.HasField("window") else Plan().window,
+        policy=POLICIES[start.policy],
+        scene_cuts=start.scene_cuts if start.HasField("scene_cuts") else True,
+    )
+    try:
+        chosen, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
+    except InvalidRequest as error:
+        if error.field == "options.steps" and not start.options.HasField("steps"):
+            error.field = "horizon"  # where the client said it
+        raise
+    return Request(chosen, plan.check(), format, quality, None if asked is None else asked / 1000)
+
+
+def picture(frame: pb.Frame, field: str) -> Picture:
+    """The picture in a frame."""
+    kind = frame.WhichOneof("picture")
+    if kind == "encoded":
+        return Picture(frame.encoded)
+    if kind == "raw":
+        raw = frame.raw
+        return Picture(raw.pixels, (raw.height, raw.width), raw.stride or None)
+    raise InvalidRequest(f"{field} has no picture", field=f"{field}.picture")
+
+
+def time_us(frame: pb.Frame) -> int | None:
+    """When it is shown."""
+    return int(frame.presentation_time_us) if frame.HasField("presentation_time_us") else None
+
+
+def incoming(message: pb.StreamPredictRequest) -> Incoming:
+    """A stream's message after the first `start`."""
+    kind = message.WhichOneof("message")
+    if kind == "frame":
+        frame = message.frame
+        try:
+            return Sent(picture(frame, "frame"), frame.frame_id, time_us(frame))
+        except ServiceError as error:
+            return Unreadable(error, frame.frame_id, time_us(frame))
+    if kind == "reset":
+        return Jump()
+    if kind == "start":
+        return Unreadable(InvalidRequest("start comes once, before every frame", field="start"))
+    return Unreadable(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
+
+
+def fill(made: pb.Prediction, value: Predicted) -> None:
+    """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
+    result = value.result
+    made.model_version, made.shortened, made.batch_size = result.model_version, result.shortened, result.batch_size
+    for name, seconds in value.took:
+        setattr(made.timings, name, seconds)
+    if result.seed is not None:
+        made.seed = result.seed
+    for step, data, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
+        frame = made.frames.add(encoding=ENCODINGS[value.format], route=route_text(step.route), flops=step.flops)
+        if value.format is ImageFormat.RAW:
+            raw = frame.raw
+            raw.height, raw.width, raw.stride = step.frame.height, step.frame.width, 3 * step.frame.width
+            raw.pixels = data
+        else:
+            frame.encoded = data
+        # Times are the client's numbers; two of them can add up to more than the field holds.
+        if shown is not None and shown in INT64:
+            frame.presentation_time_us = shown
+        if step.flow is not None and step.mask is not None:
+            maps = frame.maps
+            maps.height, maps.width = step.frame.height, step.frame.width
+            maps.flow = step.flow.astype("<f4", copy=False).tobytes()
+            maps.mask = step.mask.astype("<f4", copy=False).tobytes()
+
+
+def error(failure: ServiceError) -> pb.Error:
+    """One frame's failure."""
+    made = pb.Error(
+        code=failure.code,
+        message=errors.text(failure),
+        field=failure.field or "",
+        reason=failure.reason or "",
+        status=errors.number(failure),
+    )
+    seconds = retry_after(failure)
+    if seconds is not None:
+        made.retry_after_ms = math.ceil(seconds * 1000)
+    return made
+
+
+def answer(given: Answer[Predicted] | Goodbye) -> pb.StreamPredictResponse:
+    """One frame's answer, or the goodbye."""
+    if isinstance(given, Goodbye):
+        return pb.StreamPredictResponse(draining=pb.Draining())
+    tag = given.tag
+    made = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
+    if tag.time_us is not None:
+        made.presentation_time_us = tag.time_us
+    match given.outcome:
+        case Done(value=value):
+            fill(made.prediction, value)
+        case First(why=why):
+            made.first.reason = REASONS[why]
+        case Dropped():
+            made.dropped.SetInParent()
+        case Failed(error=failure):
+            made.error.CopyFrom(error(failure))
+    return made

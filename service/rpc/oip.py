@@ -1,0 +1,147 @@
+"""The Open Inference Protocol over gRPC: every method its stock clients call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from google.protobuf.json_format import ParseDict
+
+from proto.inference import inference_pb2 as pb
+from proto.inference import inference_pb2_grpc
+from service.app_state import Parts
+from service.core.errors import Unsupported
+from service.rpc.call import Door, readable
+from service.rpc.oip_messages import request, response
+from service.rpc.oip_stream import InferStream
+from service.serving.oip import infer as oip_infer
+from service.serving.oip import models as oip_models
+from service.serving.oip.infer import Caller
+from service.telemetry.metrics import Transport
+from service.telemetry.tracing import Tracer
+from service.version import RELEASE
+
+NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+FIXED = "models cannot be loaded or unloaded while the service runs"
+
+Told = TypeVar("Told")
+
+
+class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
+    """The servicer."""
+
+    def __init__(self, parts: Parts, tracer: Tracer | None = None) -> None:
+        self._parts = parts
+        self._door = Door(parts, Transport.V2_GRPC, NAME, tracer)
+
+    async def ServerLive(self, message: Any, context: Any) -> pb.ServerLiveResponse:
+        """Whoever answers is alive."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, message: Any, context: Any) -> pb.ServerReadyResponse:
+        """Whether new work is taken."""
+        return pb.ServerReadyResponse(ready=self._parts.engine.readiness().ready)
+
+    async def ModelReady(self, message: Any, context: Any) -> pb.ModelReadyResponse:
+        """The same, of a model that exists."""
+
+        def answer(asked: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+            oip_models.known(asked.name, asked.version)
+            return pb.ModelReadyResponse(ready=self._parts.engine.readiness().ready)
+
+        return await self._told(message, context, "ModelReady", answer)
+
+    async def ServerMetadata(self, message: Any, context: Any) -> pb.ServerMetadataResponse:
+        """Name, release, and the extensions that work."""
+        return await self._told(
+            message,
+            context,
+            "ServerMetadata",
+            lambda _: ParseDict(oip_models.server(RELEASE), pb.ServerMetadataResponse()),
+        )
+
+    async def ModelMetadata(self, message: Any, context: Any) -> pb.ModelMetadataResponse:
+        """A model's tensors."""
+
+        def answer(asked: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+            model = oip_models.known(asked.name, asked.version)
+            return ParseDict(oip_models.metadata(model, self._parts.engine.model()), pb.ModelMetadataResponse())
+
+        return await self._told(message, context, "ModelMetadata", answer)
+
+    async def ModelConfig(self, message: Any, context: Any) -> pb.ModelConfigResponse:
+        """A model's configuration."""
+
+        def answer(asked: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+            settings = self._parts.settings
+            config = oip_models.config(
+                oip_models.known(asked.name, asked.version),
+                self._parts.engine.model(),
+                max_batch=settings.max_batch,
+                max_queue=settings.max_queue_items,
+                timeout_ms=settings.default_deadline_ms,
+            )
+            return ParseDict({"config": config}, pb.ModelConfigResponse())
+
+        return await self._told(message, context, "ModelConfig", answer)
+
+    async def ModelStatistics(self, message: Any, context: Any) -> pb.ModelStatisticsResponse:
+        """What has been asked of a model, or of all."""
+
+        def answer(asked: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+            if asked.name:
+                oip_models.known(asked.name, asked.version)
+            return ParseDict({"model_stats": self._parts.usage.shown(asked.name)}, pb.ModelStatisticsResponse())
+
+        return await self._told(message, context, "ModelStatistics", answer)
+
+    async def RepositoryIndex(self, message: Any, context: Any) -> pb.RepositoryIndexResponse:
+        """Both models and their state."""
+
+        def answer(asked: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+            state = self._parts.engine.readiness()
+            index = oip_models.index(ready=state.ready, reason=state.reason, only_ready=asked.ready)
+            return ParseDict({"models": index}, pb.RepositoryIndexResponse())
+
+        return await self._told(message, context, "RepositoryIndex", answer)
+
+    async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
+        """One batch."""
+        async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
+            caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, call.holding)
+            answer = await oip_infer.infer(self._parts, request(readable(message)), caller)
+            call.tell(answer.slowest)
+            return response(answer)
+        raise AssertionError("the door lets no error through")
+
+    async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> None:
+        """Batches, answered in their order; an error is an answer, and the stream goes on."""
+        async with self._door.call(context, "ModelStreamInfer", counts=False) as call:
+            await InferStream(self._parts, self._door, call).run(messages)
+
+    async def RepositoryModelLoad(self, message: Any, context: Any) -> Any:
+        """Not offered: models are those the service started with."""
+        return await self._unoffered(context, "RepositoryModelLoad", FIXED)
+
+    async def RepositoryModelUnload(self, message: Any, context: Any) -> Any:
+        """Not offered."""
+        return await self._unoffered(context, "RepositoryModelUnload", FIXED)
+
+    async def TraceSetting(self, message: Any, context: Any) -> Any:
+        """Not offered: traces are set up by the service's settings."""
+        return await self._unoffered(context, "TraceSetting", "tracing is set up by the service's settings")
+
+    async def LogSettings(self, message: Any, context: Any) -> Any:
+        """Not offered."""
+        return await self._unoffered(context, "LogSettings", "logging is set up by the service's settings")
+
+    # Shared memory: the generated base class answers UNIMPLEMENTED.
+
+    async def _told(self, message: Any, context: Any, endpoint: str, answer: Callable[[Any], Told]) -> Told:
+        async with self._door.call(context, endpoint):
+            return answer(readable(message))
+        raise AssertionError("the door lets no error through")
+
+    async def _unoffered(self, context: Any, endpoint: str, why: str) -> None:
+        async with self._door.call(context, endpoint):
+            raise Unsupported(why)

@@ -1,0 +1,75 @@
+"""Between messages of the Open Inference Protocol and our own values. What they mean is decided in `core.v2`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proto.inference import inference_pb2 as pb
+from service.core.errors import InvalidRequest, TooLarge, Unsupported
+from service.serving.oip.infer import Inferred
+from service.serving.oip.requests import Infer
+from service.serving.oip.tensors import MAX_TYPED, Tensor, refuse_shared_memory
+
+#: Where a datatype's typed contents are.
+CONTENTS = {"UINT8": "uint_contents", "UINT64": "uint64_contents", "BYTES": "bytes_contents"}
+
+
+def request(message: pb.ModelInferRequest) -> Infer:
+    """The request's meaning. Tensors must all be raw or all be typed."""
+    raw = list(message.raw_input_contents)
+    if raw and len(raw) != len(message.inputs):
+        raise InvalidRequest(
+            f"there are {len(raw)} raw contents for {len(message.inputs)} inputs", field="raw_input_contents"
+        )
+    return Infer(
+        model=message.model_name,
+        version=message.model_version,
+        id=message.id,
+        parameters=_values(message.parameters),
+        inputs=tuple(_tensor(tensor, raw[n] if raw else None) for n, tensor in enumerate(message.inputs)),
+        outputs=tuple(_output(output) for output in message.outputs),
+    )
+
+
+def response(answer: Inferred) -> pb.ModelInferResponse:
+    """The answer's message: every output raw, in order, as stock clients expect."""
+    made = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
+    for name, value in answer.parameters.items():
+        if isinstance(value, bool):
+            made.parameters[name].bool_param = value
+        else:
+            made.parameters[name].string_param = value
+    for tensor in answer.outputs:
+        made.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        assert isinstance(tensor.data, bytes)
+        made.raw_output_contents.append(tensor.data)
+    return made
+
+
+def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
+    field = f"inputs.{message.name[:80]}"
+    refuse_shared_memory(_values(message.parameters), field)
+    shape = tuple(message.shape)
+    if raw is not None:
+        if message.HasField("contents"):
+            raise InvalidRequest(f"{message.name[:80]} is given raw and typed", field=field)
+        return Tensor(message.name, message.datatype, shape, raw)
+    kind = CONTENTS.get(message.datatype)
+    contents = getattr(message.contents, kind) if kind else []
+    # Before the list is made: sixty megabytes of small numbers would become gigabytes of Python's.
+    if len(contents) > MAX_TYPED:
+        raise TooLarge(f"{message.name[:80]} has more than {MAX_TYPED} elements; send it raw", field=field)
+    return Tensor(message.name, message.datatype, shape, list(contents))
+
+
+def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:
+    given = _values(message.parameters)
+    refuse_shared_memory(given, f"outputs.{message.name[:80]}")
+    if given.get("classification"):
+        raise Unsupported("classification is not offered: no output is a class", field=f"outputs.{message.name[:80]}")
+    return message.name
+
+
+def _values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, object]:
+    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
+    return {name: getattr(value, kind) for name, value, kind in chosen if kind}

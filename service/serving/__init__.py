@@ -1,0 +1,1 @@
+"""What a caller asks for: predictions, streams, jobs, clips. Knows no device and no transport."""

@@ -1,0 +1,116 @@
+"""What becomes of an item of the queue once its run has ended: pure, one decision over all that is known then.
+
+Knows neither Redis nor the device; `service.distributed.worker.worker` gathers the facts of a run and carries out its
+fate.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from service.core.errors import ServiceError
+
+#: Devices that may be lost while an item runs alone: the first may have been about to break, the second convicts it.
+MAX_LOSSES = 2
+
+DEVICE_LOST = "device_lost"
+OUT_OF_MEMORY = "out_of_memory"
+DRAINING = "draining"
+
+
+class RunEnd(enum.Enum):
+    """How a run ended."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  #: the request's own fault, or its deadline: no other device would do better
+    BROKEN = "broken"  #: an internal error, whose cause may have been the batch's company
+    BUSY = "busy"  #: the engine took nothing: not ready, or no room
+    NO_MEMORY = "no memory"  #: it did not fit this device, by itself
+    DEVICE_LOST = "device lost"  #: the device broke while it ran
+    UNSTORABLE = "unstorable"  #: Redis does not take its answer
+    STOPPED = "stopped"  #: its worker leaves in good order
+
+    @classmethod
+    def of(cls, error: ServiceError) -> RunEnd:
+        """How a run ended that raised `error`."""
+        if error.code == "internal":
+            return cls.BROKEN
+        if error.code in ("queue_full", "client_limit"):
+            return cls.BUSY
+        if error.code != "unavailable":
+            return cls.REFUSED
+        reasons = {DEVICE_LOST: cls.DEVICE_LOST, OUT_OF_MEMORY: cls.NO_MEMORY, DRAINING: cls.STOPPED}
+        return reasons.get(error.reason or "", cls.BUSY)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of an item and what is known at its end."""
+
+    end: RunEnd
+    delivery: int  #: counts from 1, this one included
+    max_deliveries: int
+    leased: bool = True  #: the item is still its worker's
+    alone: bool = False  #: nothing else ran on this worker meanwhile
+    losses: int = 0  #: devices lost before, while it ran alone
+    awaited: bool = False  #: a caller waits for it; else it is a job's
+    others: bool = True  #: other workers live, which may do better
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Its caller gets the answer, or the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """Others may run it at once. `counted`: the run is held against it; `elsewhere`: not this worker, for a while."""
+
+    counted: bool
+    elsewhere: bool = False
+    loss: bool = False  #: a device was lost while it ran alone: that is noted with the item
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Given up: its caller gets `reason` as an internal error, operators a dead letter."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Another worker has it: nothing is said of it here."""
+
+
+Fate = Respond | HandBack | Bury | Leave
+
+
+def fate(run: Run) -> Fate:
+    """What becomes of the item. Only a worker that leaves in good order hands back without counting the run.
+
+    So each item ends after `max_deliveries` runs at the latest, and one that breaks devices after MAX_LOSSES alone.
+    """
+    if not run.leased:
+        return Leave()
+    if run.end in (RunEnd.ANSWERED, RunEnd.REFUSED, RunEnd.UNSTORABLE):
+        return Respond()
+    if run.end is RunEnd.STOPPED:
+        return HandBack(counted=False)
+    if run.end is RunEnd.DEVICE_LOST and run.alone and run.losses + 1 >= MAX_LOSSES:
+        return Bury(f"given up: the device was lost each of {run.losses + 1} times that it ran alone")
+    if run.delivery >= run.max_deliveries:
+        return Bury(f"given up after {run.delivery} runs: {_LAST[run.end]}")
+    if run.end is RunEnd.NO_MEMORY:
+        # A caller is told at once where no other device could do better; a job has time for one to come.
+        return Respond() if run.awaited and not run.others else HandBack(counted=True, elsewhere=True)
+    return HandBack(counted=True, loss=run.end is RunEnd.DEVICE_LOST and run.alone)
+
+
+_LAST = {
+    RunEnd.BROKEN: "the last one ended with an internal error",
+    RunEnd.BUSY: "the last worker had no room for it",
+    RunEnd.NO_MEMORY: "the device had not enough memory for it",
+    RunEnd.DEVICE_LOST: "the device was lost during the last one",
+}

@@ -1,0 +1,213 @@
+"""What a job is and how it moves: pure, whatever keeps the jobs.
+
+A job is a row of frames; item k predicts what follows frames k and k+1. Knows neither Redis nor HTTP.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.core.errors import InvalidRequest, ServiceError
+from service.core.types import Frame, Options, PredictResult
+
+#: Longest Idempotency-Key; what a UUID or a content hash needs, several times over.
+MAX_KEY = 255
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands. DONE, FAILED and CANCELLED are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Nothing moves it any more (except an operator's replay)."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A ServiceError as a value: what is stored, sent and shown."""
+
+    code: str
+    message: str
+    field: str | None = None
+    reason: str | None = None
+    retry_after: float | None = None
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Failure:
+        """The error's value."""
+        return cls(error.code, error.message, error.field, error.reason, error.retry_after)
+
+    def error(self) -> ServiceError:
+        """The error again, of its own class; an unknown code becomes an internal error."""
+        kinds = {kind.code: kind for kind in ServiceError.__subclasses__()}
+        kind = kinds.get(self.code, ServiceError)
+        return kind(self.message, field=self.field, retry_after=self.retry_after, reason=self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewJob:
+    """A checked job to be accepted: at least two frames of one size. `fingerprint` is of the whole body."""
+
+    id: str
+    client: str
+    frames: tuple[Frame, ...]
+    options: Options
+    fingerprint: str
+    webhook: str | None = None
+    traceparent: str | None = None
+    holder: str = ""  #: whose share it counts in: the client, or the address of who has no key
+
+    def __post_init__(self) -> None:
+        if len(self.frames) < 2:
+            raise InvalidRequest("a job needs at least two frames", field="frames")
+        first = self.frames[0]
+        for k, frame in enumerate(self.frames):
+            if frame.pixels.shape != first.pixels.shape:
+                raise InvalidRequest(
+                    f"all frames must have one size: the first is {first.width}x{first.height}, "
+                    f"number {k + 1} is {frame.width}x{frame.height}",
+                    field=f"frames[{k}]",
+                )
+
+    @property
+    def items(self) -> int:
+        """Predictions to make."""
+        return len(self.frames) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What is told of a job. `position`: items of its size ahead of it; `wait`: predicted seconds to its start."""
+
+    id: str
+    state: JobState
+    items: int
+    done: int
+    created: float  #: seconds since the epoch
+    finished: float | None = None
+    position: int | None = None
+    wait: float | None = None
+    failure: Failure | None = None
+
+    @property
+    def progress(self) -> float:
+        """0..1."""
+        return self.done / self.items
+
+    def same_as(self, other: JobView) -> bool:
+        """Whether a watcher has seen all of this already; the place in the queue is no news."""
+        return (self.state, self.done) == (other.state, other.done)
+
+
+class Jobs(Protocol):
+    """Keeps jobs.
+
+    Implemented by `service.distributed.frontend.job_store` and, inside one process, by `service.serving.jobs.local`.
+
+    Every call names the client that asks; another client's job is NotFound, as one that never was.
+    """
+
+    @property
+    def durable(self) -> bool:
+        """Whether jobs outlive this process."""
+        ...
+
+    @property
+    def durability(self) -> str | None:
+        """What keeps jobs through a power cut: "fsync:always", "fsync:everysec" or "none"; None: not known."""
+        ...
+
+    async def submit(self, job: NewJob) -> tuple[JobView, bool]:
+        """Accepts it: (view, True); a job of this id and fingerprint that is there already: (its view, False).
+
+        Raises Conflict for the same id with another fingerprint, QueueFull, Unavailable.
+        """
+        ...
+
+    async def get(self, job: str, client: str) -> JobView:
+        """How it stands; NotFound."""
+        ...
+
+    async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
+        """Its view as soon as it differs from `seen`, or as it is after `seconds`; NotFound when it has expired."""
+        ...
+
+    async def result(self, job: str, client: str, item: int) -> PredictResult:
+        """One item's answer. Conflict while there is none yet, the job's own error if it failed, NotFound."""
+        ...
+
+    async def cancel(self, job: str, client: str) -> JobView:
+        """Withdraws it; what is final is removed, with its results. How it then stands, or stood last. NotFound."""
+        ...
+
+
+def job_id(client: str, key: str | None) -> str:
+    """A new id, or always the same one for this client's Idempotency-Key: so one atomic check finds repeats."""
+    if key is None:
+        return str(uuid.uuid4())
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise InvalidRequest(f"Idempotency-Key must be 1 to {MAX_KEY} printable characters", field="Idempotency-Key")
+    digest = hashlib.sha256(f"{len(client)}:{client}:{key}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """Of the whole body, part by part: equal only for equal parts (lengths are hashed too)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+#: Errors that say "not here, not now" rather than "not ever".
+PASSING = frozenset({"unavailable", "queue_full", "client_limit"})
+
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+
+#: Tries of one webhook; with the waits below the last comes about 45 minutes after the first.
+WEBHOOK_TRIES = 10
+
+
+def webhook_wait(tries: int, chance: float) -> float | None:
+    """Seconds until the next try after `tries` failed ones, None to give up; `chance` in 0..1 spreads them."""
+    if tries >= WEBHOOK_TRIES:
+        return None
+    return min(600.0, 5.0 * 2.0 ** (tries - 1)) * (0.75 + 0.5 * chance)
+
+
+def webhook_signature(secret: str, timestamp: int, body: bytes) -> str:
+    """`t=seconds,v1=hex`: HMAC-SHA256 of "seconds.body", so that an old delivery cannot be sent again as new."""
+    mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
+    return f"t={timestamp},v1={mac.hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Where webhooks may go: URL prefixes from the settings. None given: nowhere."""
+
+    prefixes: tuple[str, ...] = field(default_factory=tuple)
+
+    def check(self, url: str | None) -> str | None:
+        """Itself, or InvalidRequest. Prefixes end in a slash (see `prefix`), so the host cannot be continued."""
+        if url is None:
+            return None
+        if any(c.isspace() or ord(c) < 33 or c in '\\@"<>' for c in url) or ".." in url or len(url) > 2048:
+            raise InvalidRequest("webhook is not a plain URL", field="webhook")
+        if not any(url.startswith(prefix) for prefix in self.prefixes):
+            raise InvalidRequest("webhooks to this address are not allowed here", field="webhook")
+        return url

@@ -1,0 +1,181 @@
+"""The jobs that a process keeps: what each holder's take, whose results make room, which have expired.
+
+A holder is an API key, or the address of who has none. Nothing here looks through all jobs: sums run along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from service.core.errors import QueueFull, TooLarge
+from service.core.types import PredictResult
+from service.serving.byte_budget import result_bytes
+from service.serving.jobs.job import JobState, JobView, NewJob
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a job's record beside its frames and results: measured, rounded up.
+RECORD_BYTES = 4096
+#: Of places and bytes, what one holder's open jobs may take; the rest is left to others. A single job may take all.
+SHARE = 0.75
+
+
+@dataclass(eq=False)
+class KeptJob:
+    """One job and its results."""
+
+    client: str
+    holder: str
+    fingerprint: str
+    webhook: str | None
+    view: JobView
+    job: NewJob | None  #: with its frames, which are let go of once it has ended
+    nbytes: int  #: of record and frames: those given and those to come; once it has ended of record and results
+    results: dict[int, PredictResult] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)  #: items whose result was asked for
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def expendable(self) -> bool:
+        """Whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
+        return self.view.state is JobState.CANCELLED or len(self.taken) == self.view.items
+
+
+@dataclass(eq=False)
+class _Holder:
+    nbytes: int = 0
+    open_bytes: int = 0
+    open_items: int = 0
+    jobs: int = 0
+    finished: OrderedDict[str, None] = field(default_factory=OrderedDict)  #: ids, oldest first
+
+
+class KeptJobs:
+    """All of them, at most `max_items` predictions to make and `max_bytes`; finished ones for `ttl` seconds."""
+
+    def __init__(self, max_items: int, max_bytes: int, ttl: float) -> None:
+        self.max_items, self.max_bytes, self._ttl = max_items, max_bytes, ttl
+        self.nbytes = 0
+        self.open_items = 0
+        self._jobs: dict[str, KeptJob] = {}
+        self._holders: dict[str, _Holder] = {}
+        self._queued: dict[str, KeptJob] = {}  #: not begun, oldest first
+        self._expendable: OrderedDict[str, None] = OrderedDict()
+        self._ended: deque[tuple[float, str]] = deque()  #: when and which, oldest first
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def open(self) -> list[KeptJob]:
+        """Those that are not final."""
+        return [kept for kept in self._jobs.values() if not kept.view.state.final]
+
+    def get(self, job: str) -> KeptJob | None:
+        """The job, if it is kept."""
+        return self._jobs.get(job)
+
+    def position(self, kept: KeptJob) -> int:
+        """Items of the jobs before this one, none of which has begun."""
+        items = 0
+        for other in self._queued.values():
+            if other is kept:
+                break
+            items += other.view.items
+        return items
+
+    def add(self, kept: KeptJob) -> None:
+        """Keep a new job; TooLarge if it could never fit, QueueFull if it does not now."""
+        holder = self._holders.get(kept.holder) or _Holder()
+        self._check(kept.view.items, kept.nbytes, holder)
+        self._make_room(kept.nbytes, kept.holder, holder)
+        self._holders[kept.holder] = holder
+        holder.jobs += 1
+        holder.nbytes += kept.nbytes
+        holder.open_bytes += kept.nbytes
+        holder.open_items += kept.view.items
+        self.nbytes += kept.nbytes
+        self.open_items += kept.view.items
+        self._jobs[kept.view.id] = self._queued[kept.view.id] = kept
+
+    def moved(self, kept: KeptJob, before: JobView) -> None:
+        """Follow a job from its view `before` to the one it has now."""
+        view, holder = kept.view, self._holders[kept.holder]
+        if view.state is not JobState.QUEUED:
+            self._queued.pop(view.id, None)
+        left = 0 if view.state.final else view.items - view.done
+        change = left - (before.items - before.done)
+        holder.open_items += change
+        self.open_items += change
+
+    def ended(self, kept: KeptJob, now: float) -> None:
+        """Count a final job by its results from now on; `now` in seconds on any one clock."""
+        holder, nbytes = self._holders[kept.holder], RECORD_BYTES + sum(map(result_bytes, kept.results.values()))
+        holder.open_bytes -= kept.nbytes
+        holder.nbytes += nbytes - kept.nbytes
+        self.nbytes += nbytes - kept.nbytes
+        kept.nbytes = nbytes
+        holder.finished[kept.view.id] = None
+        self._ended.append((now, kept.view.id))
+        self.fetched(kept)
+
+    def fetched(self, kept: KeptJob) -> None:
+        """Note that a job may have become expendable."""
+        if kept.view.state.final and kept.expendable:
+            self._expendable.setdefault(kept.view.id)
+
+    def forget(self, now: float) -> None:
+        """Drop what ended longer than the time to live ago."""
+        while self._ended and (self._ended[0][0] < now - self._ttl or self._ended[0][1] not in self._jobs):
+            _, job = self._ended.popleft()
+            if job in self._jobs:
+                self.drop(self._jobs[job])
+
+    def drop(self, kept: KeptJob) -> None:
+        """Let go of a final job and its results."""
+        job, holder = kept.view.id, self._holders[kept.holder]
+        del self._jobs[job]
+        self._expendable.pop(job, None)
+        holder.finished.pop(job, None)
+        holder.nbytes -= kept.nbytes
+        holder.jobs -= 1
+        self.nbytes -= kept.nbytes
+        if not holder.jobs:
+            del self._holders[kept.holder]
+
+    def _check(self, items: int, nbytes: int, holder: _Holder) -> None:
+        if items > self.max_items:
+            raise TooLarge(f"at most {self.max_items} predictions fit the queue", field="frames")
+        if nbytes > self.max_bytes:
+            raise TooLarge(
+                f"frames given and predicted would take {nbytes} bytes; at most {self.max_bytes} fit", field="frames"
+            )
+        if self.open_items + items > self.max_items:
+            raise QueueFull("the queue holds as many items as it may", retry_after=5.0)
+        if holder.open_bytes and holder.open_bytes + nbytes > self.max_bytes * SHARE:
+            raise QueueFull("your open jobs hold as many bytes as one caller's may", retry_after=5.0)
+        if holder.open_items and holder.open_items + items > self.max_items * SHARE:
+            raise QueueFull("your open jobs hold as many items as one caller's may", retry_after=5.0)
+
+    def _make_room(self, nbytes: int, name: str, holder: _Holder) -> None:
+        while self.nbytes + nbytes > self.max_bytes:
+            least_missed = next(iter(self._expendable), None) or self._oldest_of_largest(name, holder.nbytes)
+            if least_missed is None:
+                raise QueueFull(
+                    "jobs and their results hold as many bytes as they may; results that were fetched make room",
+                    retry_after=30.0,
+                )
+            self.drop(self._jobs[least_missed])
+
+    def _oldest_of_largest(self, name: str, nbytes: int) -> str | None:
+        """The oldest finished job of whoever holds most, and more than `nbytes`; none of `name`'s own."""
+        others = (holder for other, holder in self._holders.items() if other != name and holder.finished)
+        largest = max(others, key=lambda holder: holder.nbytes, default=None)
+        if largest is None or largest.nbytes <= nbytes:
+            return None
+        oldest = next(iter(largest.finished))
+        log.info("job %s was finished but not fetched: it made room for another caller's", oldest)
+        return oldest

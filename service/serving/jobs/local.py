@@ -1,0 +1,254 @@
+"""Jobs in this process, for a service without Redis: the same calls, but they end with the process and say so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import replace
+
+from service.core.errors import Conflict, NotFound, ServiceError, Unavailable
+from service.core.interfaces import Engine
+from service.core.types import PredictRequest, PredictResult, Priority
+from service.serving.jobs.fair_turns import FairTurns
+from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
+from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
+from service.serving.jobs.webhook import Sender
+from service.settings import Settings
+from service.supervision import Supervisor
+from service.telemetry.metrics import Background, Metrics
+
+log = logging.getLogger(__name__)
+
+#: Predictions of all jobs handed to the engine at once: enough to fill batches, few enough to leave its queue to calls.
+AT_ONCE = 16
+#: Runs of a prediction that did not fit the device's memory by itself: another process may have held it once or twice.
+MEMORY_TRIES = 3
+
+
+#: Why a job failed that was accepted and could not be finished.
+STOPPED = Failure(
+    "unavailable", "the server stopped before the job was finished; submit it again", reason="draining", retry_after=5.0
+)
+#: Runs of one item that does not fit the device's memory, before its job fails.
+MEMORY_TRIES = 3
+#: Seconds of a grace that are kept for webhooks, at most.
+TELLING_S = 2.0
+
+
+class LocalJobs:
+    """`service.serving.jobs.job.Jobs` over an engine of this process; `close()` it before the engine."""
+
+    durable = False
+    durability: str | None = None
+
+    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._metrics = metrics
+        self._kept = KeptJobs(settings.max_queue_items, settings.max_queue_bytes, settings.job_ttl_s)
+        self._turns = FairTurns(AT_ONCE)
+        self._supervisor = Supervisor(metrics)
+        self._rng = random.Random()
+        self._sender = Sender(settings.webhook_secret)
+        self._closed = False
+
+    async def submit(self, job: NewJob) -> tuple[JobView, bool]:
+        """As `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
+        self._kept.forget(time.monotonic())
+        if (there := self._kept.get(job.id)) is not None:
+            if (there.client, there.fingerprint) != (job.client, job.fingerprint):
+                raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
+            return await self.get(job.id, job.client), False
+        if self._closed:
+            raise Unavailable("shutting down", reason="draining", retry_after=5.0)
+        view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time())
+        # Results are kept in this process too, so they count from the start.
+        kept = KeptJob(
+            job.client, job.holder or job.client, job.fingerprint, job.webhook, view, job, RECORD_BYTES + _needed(job)
+        )
+        self._kept.add(kept)
+        # owned: by the job, whose state tells how it ended; _run catches all
+        kept.task = asyncio.create_task(self._run(kept, job))
+        return kept.view, True
+
+    async def get(self, job: str, client: str) -> JobView:
+        """As `Jobs.get`."""
+        kept = self._find(job, client)
+        if kept.view.state is not JobState.QUEUED:
+            return kept.view
+        return replace(kept.view, position=self._kept.position(kept))
+
+    async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
+        """As `Jobs.changed`."""
+        kept = self._find(seen.id, client)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while kept.view.same_as(seen):
+                    await kept.moved.wait()
+        return await self.get(seen.id, client)
+
+    async def result(self, job: str, client: str, item: int) -> PredictResult:
+        """As `Jobs.result`."""
+        kept = self._find(job, client)
+        if not 0 <= item < kept.view.items:
+            raise NotFound(f"the job has items 0 to {kept.view.items - 1}")
+        if kept.view.failure is not None:
+            raise kept.view.failure.error()
+        if item not in kept.results:
+            raise Conflict(f"the job is {kept.view.state}; there is no such result")
+        kept.taken.add(item)
+        self._kept.fetched(kept)
+        return kept.results[item]
+
+    async def cancel(self, job: str, client: str) -> JobView:
+        """As `Jobs.cancel`; a job that is final is dropped with its results."""
+        kept = self._find(job, client)
+        if kept.view.state.final:
+            self._kept.drop(kept)
+        else:
+            self._end(kept, JobState.CANCELLED)
+            if kept.task is not None:
+                kept.task.cancel()
+        return kept.view
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no more; finish what was accepted. What is left near the end of `seconds` fails and says why."""
+        self._closed = True
+        clock = asyncio.get_running_loop().time
+        until, telling = clock() + seconds, min(TELLING_S, seconds / 4)
+        running = [kept.task for kept in self._kept.open() if kept.task is not None]
+        if running:
+            log.info("%d jobs are finished before the end", len(running))
+            await asyncio.wait(running, timeout=max(0.0, seconds - telling))
+        left = await self._give_up()
+        if self._supervisor.pending:
+            await asyncio.wait(self._supervisor.pending, timeout=max(0.0, min(telling, until - clock())))
+        return not left
+
+    async def close(self) -> None:
+        """Fail what is not finished: nothing here outlives the process."""
+        self._closed = True
+        await self._give_up()
+        webhooks = list(self._supervisor.pending)
+        for webhook in webhooks:
+            webhook.cancel()
+        if webhooks:
+            log.warning("%d webhooks were not delivered before the end", len(webhooks))
+            await asyncio.gather(*webhooks, return_exceptions=True)
+        self._sender.close()
+
+    async def _give_up(self) -> int:
+        """Fail every open job, and tell; how many there were."""
+        left = self._kept.open()
+        for kept in left:
+            self._end(kept, JobState.FAILED, STOPPED)
+            if kept.task is not None:
+                kept.task.cancel()
+        if left:
+            log.warning("%d jobs were not finished when the server stopped; they have failed", len(left))
+            await asyncio.gather(*(kept.task for kept in left if kept.task is not None), return_exceptions=True)
+        return len(left)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _find(self, job: str, client: str) -> KeptJob:
+        self._kept.forget(time.monotonic())
+        kept = self._kept.get(job)
+        if kept is None or kept.client != client:
+            raise NotFound(f"there is no job {job[:64]!r} any more; jobs of this server end with its process")
+        return kept
+
+    async def _run(self, kept: KeptJob, job: NewJob) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in range(job.items):
+                    group.create_task(self._item(kept, job, item))  # awaited: by the group
+        except* ServiceError as failed:
+            self._end(kept, JobState.FAILED, Failure.of(_first(failed)))
+        except* Exception as failed:
+            log.exception("job %s failed", job.id, exc_info=failed)
+            self._end(kept, JobState.FAILED, Failure("internal", f"job {job.id} failed"))
+        else:
+            self._end(kept, JobState.DONE)
+
+    async def _item(self, kept: KeptJob, job: NewJob, item: int) -> None:
+        request = PredictRequest(
+            id=job.id,
+            previous=job.frames[item],
+            current=job.frames[item + 1],
+            options=job.options,
+            client=job.client,
+            priority=Priority.BATCH,
+            traceparent=job.traceparent,
+            # A job has time; without this the engine's default deadline for callers would count.
+            deadline=time.monotonic() + self._settings.job_ttl_s,
+        )
+        kept.results[item] = await self._patiently(kept, request)
+        # The last one is told together with the end: whoever waits for news should not be woken twice.
+        if kept.view.done + 1 < job.items:
+            self._move(kept, replace(kept.view, done=kept.view.done + 1))
+
+    async def _patiently(self, kept: KeptJob, request: PredictRequest) -> PredictResult:
+        """Predict at the holder's turn. An accepted job waits for room rather than failing, but not for memory."""
+        tries = 0
+        while True:
+            try:
+                async with self._turns.turn(kept.holder):
+                    if kept.view.state is JobState.QUEUED:
+                        self._move(kept, replace(kept.view, state=JobState.RUNNING))
+                    return await self._engine.predict(request)
+            except ServiceError as error:
+                if error.code not in PASSING or self._engine.readiness().reason == "device_lost":
+                    raise
+                tries += error.reason == "out_of_memory"
+                if tries >= MEMORY_TRIES:
+                    raise
+                wait = min(5.0, error.retry_after or 1.0) * self._rng.uniform(0.5, 1.5)
+            # The place is given back first: whoever sleeps needs none.
+            await asyncio.sleep(wait)
+
+    def _move(self, kept: KeptJob, view: JobView) -> None:
+        if not kept.view.state.final:
+            before, kept.view = kept.view, view
+            self._kept.moved(kept, before)
+            kept.moved.set()
+            kept.moved = asyncio.Event()
+
+    def _end(self, kept: KeptJob, state: JobState, failure: Failure | None = None) -> None:
+        if kept.view.state.final:
+            return
+        done = kept.view.items if state is JobState.DONE else kept.view.done
+        self._move(kept, replace(kept.view, state=state, done=done, finished=time.time(), failure=failure))
+        kept.job = None
+        if failure is not None:
+            kept.results.clear()
+        self._kept.ended(kept, time.monotonic())
+        if kept.webhook is not None and state is not JobState.CANCELLED:
+            self._supervisor.once(Background.WEBHOOK, self._tell(kept.webhook, kept.view))
+
+    async def _tell(self, url: str, view: JobView) -> None:
+        tries = 0
+        while not await self._sender.send(url, view):
+            tries += 1
+            wait = webhook_wait(tries, self._rng.random())
+            if wait is None:
+                self._metrics.webhook("failed")
+                return
+            await asyncio.sleep(wait)
+        self._metrics.webhook("delivered")
+
+
+def _needed(job: NewJob) -> int:
+    """Bytes of its frames and of what will be predicted from them."""
+    frame, options = job.frames[0].pixels.nbytes, job.options
+    # Flow and mask: five float32 where a frame has three bytes.
+    predicted = frame + (frame // 3 * 20 if options.maps else 0)
+    return len(job.frames) * frame + job.items * options.steps * predicted
+
+
+def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
+    one = group.exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one

@@ -1,0 +1,129 @@
+"""The two models of the Open Inference Protocol: what they take and give, as metadata, configuration and index.
+
+Plain dictionaries in the protocol's own names, so that REST shows them and gRPC fills its messages with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.core.errors import NotFound
+from service.core.interfaces import ModelInfo
+from service.core.types import BLOCKS
+
+SERVER = "dmvfn"
+#: The version of the contract these models have; which weights answer is in the metadata and in every answer.
+VERSION = "1"
+PLATFORM = "dmvfn"
+#: Extensions that work here; clients trust this list.
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "statistics")
+
+_CONFIG_TYPES = {"UINT8": "TYPE_UINT8", "UINT64": "TYPE_UINT64", "FP64": "TYPE_FP64", "BYTES": "TYPE_STRING"}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One tensor; `dims` without the batch, -1 where any size is taken."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model's tensors."""
+
+    name: str
+    inputs: tuple[Spec, ...]
+    outputs: tuple[Spec, ...]
+
+
+_SEED = Spec("SEED", "UINT64", (1,), optional=True)
+_TOLD = (Spec("ROUTE", "UINT8", (-1, BLOCKS)), Spec("FLOPS", "FP64", (-1,)))
+#: Frames as tensors: the older and the newer of each item, RGB; steps, height, width of the answer.
+TENSORS = Model(
+    "dmvfn",
+    (Spec("FRAMES", "UINT8", (2, -1, -1, 3)), _SEED),
+    (Spec("PRED", "UINT8", (-1, -1, -1, 3)), *_TOLD),
+)
+#: Frames as image files.
+IMAGES = Model(
+    "dmvfn_image",
+    (Spec("FRAME0", "BYTES", (1,)), Spec("FRAME1", "BYTES", (1,)), _SEED),
+    (Spec("PRED", "BYTES", (-1,)), *_TOLD),
+)
+MODELS = {model.name: model for model in (TENSORS, IMAGES)}
+
+
+def known(name: str, version: str = "") -> Model:
+    """The model, or NotFound; an empty version is the newest."""
+    if name not in MODELS:
+        raise NotFound(f"no model {name[:80]!r}; there are {', '.join(MODELS)}")
+    if version not in ("", VERSION):
+        raise NotFound(f"{name} has no version {version[:80]!r}, only {VERSION}")
+    return MODELS[name]
+
+
+def server(release: str) -> dict[str, object]:
+    """`GET /v2`."""
+    return {"name": SERVER, "version": release, "extensions": list(EXTENSIONS)}
+
+
+def metadata(model: Model, info: ModelInfo) -> dict[str, object]:
+    """`GET /v2/models/NAME`."""
+
+    def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
+        return [{"name": s.name, "datatype": s.datatype, "shape": [-1, *s.dims]} for s in specs]
+
+    return {
+        "name": model.name,
+        "versions": [VERSION],
+        "platform": PLATFORM,
+        "inputs": shown(model.inputs),
+        "outputs": shown(model.outputs),
+        "properties": {"weights": info.version, "training_data": info.training_data},
+    }
+
+
+def config(model: Model, info: ModelInfo, *, max_batch: int, max_queue: int, timeout_ms: int) -> dict[str, object]:
+    """`GET /v2/models/NAME/config`: what clients that generate load read before they begin."""
+
+    def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
+        return [
+            {"name": s.name, "data_type": _CONFIG_TYPES[s.datatype], "dims": list(s.dims)}
+            | ({"optional": True} if s.optional else {})
+            for s in specs
+        ]
+
+    return {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": PLATFORM,
+        "max_batch_size": max_batch,
+        "input": shown(model.inputs),
+        "output": shown(model.outputs),
+        # Batches form while the device is busy; nobody is kept waiting for one.
+        "dynamic_batching": {
+            "max_queue_delay_microseconds": 0,
+            "default_queue_policy": {
+                "timeout_action": "REJECT",
+                "default_timeout_microseconds": timeout_ms * 1000,
+                "allow_timeout_override": True,
+                "max_queue_size": max_queue,
+            },
+        },
+        "model_transaction_policy": {"decoupled": False},
+        "response_cache": {"enable": False},
+        "parameters": {"weights": {"string_value": info.version}},
+    }
+
+
+def index(*, ready: bool, reason: str | None, only_ready: bool) -> list[dict[str, str]]:
+    """`POST /v2/repository/index`."""
+    if only_ready and not ready:
+        return []
+    state = "READY" if ready else "UNAVAILABLE"
+    return [{"name": name, "version": VERSION, "state": state, "reason": reason or ""} for name in MODELS]

@@ -1,0 +1,243 @@
+"""The Open Inference Protocol's view of the network: its two models, and tensors to items and back.
+
+Knows no wire: REST and gRPC hand in the same `Infer` and get the same tensors. A batch becomes items, one each; what
+they become in the queue is the engine's business.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
+from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality, RouteChoice
+from service.imaging.codec import ImageFormat
+from service.serving.oip.models import TENSORS, known
+from service.serving.oip.tensors import Tensor, files, packed, raw, typed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Infer:
+    """One inference request, whatever wire it came by. No `outputs`: all."""
+
+    model: str
+    version: str = ""
+    id: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+#: A frame's bytes; of the older and the newer one.
+Pixels = bytes | memoryview
+Pair = tuple[Pixels, Pixels]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One entry of the batch: two pictures, image files, or RGB rows of `shape` (height, width)."""
+
+    previous: Pixels
+    current: Pixels
+    shape: tuple[int, int] | None
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parsed:
+    """What is to be done. `timeout_us` is what the caller allows; None: the server's default."""
+
+    items: tuple[Item, ...]
+    format: ImageFormat  #: of PRED: RAW for `dmvfn`
+    image_quality: int | None
+    outputs: tuple[str, ...]
+    timeout_us: int | None
+
+
+def parse(request: Infer, *, max_batch: int, max_steps: int) -> Parsed:
+    """The items of a request. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
+    model = known(request.model, request.version)
+    inputs = _named(request.inputs)
+    for name in inputs:
+        if name not in {spec.name for spec in model.inputs}:
+            raise InvalidRequest(f"{request.model} has no input {name[:80]!r}", field=f"inputs.{name[:80]}")
+    parameters = _Parameters(request.parameters)
+    outputs = request.outputs or tuple(spec.name for spec in model.outputs)
+    for name in outputs:
+        if name not in {spec.name for spec in model.outputs}:
+            raise InvalidRequest(f"{request.model} has no output {name[:80]!r}", field=f"outputs.{name[:80]}")
+    if len(set(outputs)) != len(outputs):
+        raise InvalidRequest("an output is asked for twice", field="outputs")
+    pairs: Sequence[Pair]
+    shape: tuple[int, int] | None
+    if model is TENSORS:
+        pairs, shape = _frames(inputs, max_batch)
+        format, quality = ImageFormat.RAW, None
+    else:
+        pairs, shape = _images(inputs, max_batch), None
+        format, quality = parameters.format(), parameters.whole("image_quality")
+        if quality is not None and not 1 <= quality <= 100:
+            raise InvalidRequest("image_quality must be between 1 and 100", field="parameters.image_quality")
+    seeds = _seeds(inputs.get("SEED"), len(pairs))
+    items = tuple(
+        Item(previous, current, shape, parameters.options(seed, max_steps))
+        for (previous, current), seed in zip(pairs, seeds, strict=True)
+    )
+    timeout = parameters.whole("timeout")
+    if timeout is not None and not 0 <= timeout < 2**63:  # microseconds; more than a float holds must not be divided
+        raise InvalidRequest("timeout must not be negative, and fit 64 bits", field="parameters.timeout")
+    return Parsed(items, format, quality, outputs, timeout or None)
+
+
+def tensors(parsed: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
+    """The outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
+    batch, steps = len(results), len(results[0].steps)
+    made = []
+    for name in parsed.outputs:
+        if name == "ROUTE":
+            route = bytes(bit for result in results for step in result.steps for bit in step.route)
+            made.append(Tensor(name, "UINT8", (batch, steps, BLOCKS), route))
+        elif name == "FLOPS":
+            flops = np.array([[step.flops for step in result.steps] for result in results], "<f8")
+            made.append(Tensor(name, "FP64", (batch, steps), flops.tobytes()))
+        elif parsed.format is ImageFormat.RAW:
+            frame = results[0].steps[0].frame
+            shape = (batch, steps, frame.height, frame.width, 3)
+            made.append(Tensor(name, "UINT8", shape, b"".join(data for item in pictures for data in item)))
+        else:
+            made.append(Tensor(name, "BYTES", (batch, steps), packed([data for item in pictures for data in item])))
+    return made
+
+
+class _Parameters:
+    """Those we know; others are somebody else's and ignored."""
+
+    def __init__(self, given: Mapping[str, object]) -> None:
+        self._given = given
+
+    def whole(self, name: str) -> int | None:
+        value = self._given.get(name)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        if isinstance(value, str) and len(value) < 20 and value.removeprefix("-").isascii():
+            try:
+                return int(value)
+            except ValueError:
+                pass
+        raise InvalidRequest(f"{name} must be a whole number", field=f"parameters.{name}")
+
+    def number(self, name: str, default: float) -> float:
+        value = self._given.get(name, default)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            # An integer too large for a float is no scale either.
+            return float(value) if abs(value) < 2**64 else math.inf
+        if isinstance(value, str) and len(value) < 40:
+            try:
+                return float(value)
+            except ValueError:
+                pass
+        raise InvalidRequest(f"{name} must be a number", field=f"parameters.{name}")
+
+    def text(self, name: str, default: str) -> str:
+        value = self._given.get(name, default)
+        # A route of nine digits may arrive as a number; then its leading zeros are lost, so it cannot be taken.
+        if isinstance(value, str):
+            return value
+        raise InvalidRequest(f"{name} must be a string", field=f"parameters.{name}")
+
+    def format(self) -> ImageFormat:
+        name = self.text("format", "png")
+        try:
+            format = ImageFormat(name)
+        except ValueError:
+            format = ImageFormat.RAW
+        if format is ImageFormat.RAW:
+            raise InvalidRequest("format must be png, jpeg, webp or ppm", field="parameters.format")
+        return format
+
+    def options(self, seed: int | None, max_steps: int) -> Options:
+        steps = self.whole("steps")
+        quality = self.text("quality", Quality.EXACT)
+        if quality not in (Quality.EXACT, Quality.ADAPTIVE):
+            raise InvalidRequest("quality must be exact or adaptive", field="parameters.quality")
+        try:
+            return Options(
+                route=RouteChoice.parse(
+                    self.text("route", "auto"),
+                    seed=self.whole("seed") if seed is None else seed,
+                    blocks=self.whole("blocks"),
+                ),
+                steps=1 if steps is None else steps,
+                scale=self.number("scale", 1.0),
+                quality=Quality(quality),
+            ).check(max_steps)
+        except ServiceError as error:
+            if error.field and "." not in error.field:
+                error.field = f"parameters.{error.field}"
+            raise
+
+
+def _named(inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {}
+    for tensor in inputs:
+        if tensor.name in named:
+            raise InvalidRequest(f"input {tensor.name[:80]!r} is given twice", field=f"inputs.{tensor.name[:80]}")
+        named[tensor.name] = tensor
+    return named
+
+
+def _needed(inputs: Mapping[str, Tensor], name: str, datatype: str) -> Tensor:
+    if name not in inputs:
+        raise InvalidRequest(f"input {name} is missing", field=f"inputs.{name}")
+    return typed(inputs[name], datatype)
+
+
+def _batch(tensor: Tensor, rest: str, fits: bool, max_batch: int) -> int:
+    field = f"inputs.{tensor.name}"
+    if not fits or tensor.shape[0] < 1:
+        shown = ",".join(map(str, tensor.shape[:8]))
+        raise InvalidFrame(f"{tensor.name} must have the shape [B,{rest}], not [{shown}]", field=field)
+    if tensor.shape[0] > max_batch:
+        raise TooLarge(f"{tensor.name} has {tensor.shape[0]} items; at most {max_batch} are taken", field=field)
+    return tensor.shape[0]
+
+
+def _frames(inputs: Mapping[str, Tensor], max_batch: int) -> tuple[list[Pair], tuple[int, int]]:
+    tensor = _needed(inputs, "FRAMES", "UINT8")
+    shape = tensor.shape
+    fits = len(shape) == 5 and shape[1] == 2 and shape[4] == 3 and min(shape[2:4]) > 0
+    batch = _batch(tensor, "2,H,W,3", fits, max_batch)
+    height, width = shape[2:4]
+    size = height * width * 3
+    data = memoryview(raw(tensor, "B", batch * 2 * size))
+    frames = [data[n * size : (n + 1) * size] for n in range(batch * 2)]
+    return list(zip(frames[::2], frames[1::2], strict=True)), (height, width)
+
+
+def _images(inputs: Mapping[str, Tensor], max_batch: int) -> list[Pair]:
+    columns = []
+    for name in ("FRAME0", "FRAME1"):
+        tensor = _needed(inputs, name, "BYTES")
+        batch = _batch(tensor, "1", len(tensor.shape) == 2 and tensor.shape[1] == 1, max_batch)
+        column = files(tensor)
+        if len(column) != batch:
+            raise InvalidRequest(
+                f"{name} has {len(column)} elements where its shape says {batch}", field=f"inputs.{name}"
+            )
+        columns.append(column)
+    if len(columns[0]) != len(columns[1]):
+        raise InvalidRequest("FRAME0 and FRAME1 must have as many items", field="inputs.FRAME1")
+    return list(zip(*columns, strict=True))
+
+
+def _seeds(tensor: Tensor | None, batch: int) -> list[int | None]:
+    if tensor is None:
+        return [None] * batch
+    if typed(tensor, "UINT64").shape not in ((batch, 1), (batch,)):
+        raise InvalidRequest(f"SEED must have the shape [{batch},1]", field="inputs.SEED")
+    # Load generators fill every announced input with random bits: all of them mean a seed, the lower 53 count.
+    return [seed & MAX_SEED for seed in struct.unpack(f"<{batch}Q", raw(tensor, "Q", batch))]

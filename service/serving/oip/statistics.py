@@ -1,0 +1,118 @@
+"""What the Open Inference Protocol's statistics count, per model. Pure: durations and the time of day are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.core.types import PredictResult
+from service.serving.oip.models import MODELS, VERSION
+
+
+@dataclass(slots=True)
+class Duration:
+    """How often, and how many nanoseconds in all."""
+
+    count: int = 0
+    ns: int = 0
+
+    def add(self, count: int, seconds: float) -> None:
+        """`seconds` for all of `count` together."""
+        self.count += count
+        self.ns += round(max(0.0, seconds) * 1e9)
+
+    def shown(self) -> dict[str, int]:
+        """In the protocol's names."""
+        return {"count": self.count, "ns": self.ns}
+
+
+@dataclass(slots=True)
+class Spent:
+    """Seconds of one request: in all, reading its frames, writing its answer."""
+
+    total: float
+    reading: float
+    writing: float
+
+
+@dataclass(slots=True)
+class _Batches:
+    executions: float = 0.0
+    infer: Duration = field(default_factory=Duration)
+
+
+@dataclass(slots=True)
+class Use:
+    """One model's. An item's share of an execution is one over its batch's size, so executions add up to whole ones."""
+
+    last_ms: int = 0
+    inferences: int = 0
+    executions: float = 0.0
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    reading: Duration = field(default_factory=Duration)
+    infer: Duration = field(default_factory=Duration)
+    writing: Duration = field(default_factory=Duration)
+    batches: dict[int, _Batches] = field(default_factory=dict)
+
+    def answered(self, results: Sequence[PredictResult], spent: Spent, now_ms: int) -> None:
+        """A request of `results` items went well."""
+        self.last_ms = max(self.last_ms, now_ms)
+        self.inferences += len(results)
+        self.success.add(1, spent.total)
+        self.queue.add(1, max(result.timings.queue for result in results))
+        self.reading.add(1, spent.reading)
+        self.infer.add(1, max(result.timings.route + result.timings.blocks for result in results))
+        self.writing.add(1, spent.writing)
+        for result in results:
+            share = 1 / result.batch_size
+            self.executions += share
+            batch = self.batches.setdefault(result.batch_size, _Batches())
+            batch.executions += share
+            batch.infer.ns += round((result.timings.route + result.timings.blocks) * share * 1e9)
+
+    def failed(self, seconds: float) -> None:
+        """A request ended with an error."""
+        self.fail.add(1, seconds)
+
+    def shown(self, name: str) -> dict[str, object]:
+        """In the protocol's names."""
+        nothing = Duration().shown()
+        return {
+            "name": name,
+            "version": VERSION,
+            "last_inference": self.last_ms,
+            "inference_count": self.inferences,
+            "execution_count": round(self.executions),
+            "inference_stats": {
+                "success": self.success.shown(),
+                "fail": self.fail.shown(),
+                "queue": self.queue.shown(),
+                "compute_input": self.reading.shown(),
+                "compute_infer": self.infer.shown(),
+                "compute_output": self.writing.shown(),
+                "cache_hit": nothing,
+                "cache_miss": nothing,
+            },
+            "batch_stats": [
+                {
+                    "batch_size": size,
+                    "compute_input": nothing,
+                    "compute_infer": {"count": round(batch.executions), "ns": batch.infer.ns},
+                    "compute_output": nothing,
+                }
+                for size, batch in sorted(self.batches.items())
+            ],
+        }
+
+
+class Usage:
+    """Of every model."""
+
+    def __init__(self) -> None:
+        self.models = {name: Use() for name in MODELS}
+
+    def shown(self, name: str = "") -> list[dict[str, object]]:
+        """One model's, or with no name everyone's."""
+        return [use.shown(model) for model, use in self.models.items() if name in ("", model)]

@@ -1,0 +1,360 @@
+"""Drives one live stream: reads and decodes frames, runs what the session asks for, yields the answers in order.
+
+Knows no transport: messages come from an async iterator, answers leave by another. Whoever iterates slowly slows the
+whole: an answer's place in the window is free only when the next one is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from service.app_state import Parts
+from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
+from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
+from service.imaging.codec import ImageFormat
+from service.serving.byte_budget import ByteHolding
+from service.serving.streaming.registry import Place
+from service.serving.streaming.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
+from service.serving.timings import Stages, facts, stages
+from service.telemetry.metrics import Transport
+from service.telemetry.tracing import Trace, Tracer
+
+log = logging.getLogger("service.stream")
+
+Message = TypeVar("Message")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A frame as it travels: an image file, or RGB rows of a `shape` (height, width), `stride` bytes apart."""
+
+    data: bytes | memoryview
+    shape: tuple[int, int] | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """A client's frame."""
+
+    picture: Picture
+    frame_id: str = ""
+    time_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The next frame has no predecessor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that meant nothing; answered like a frame that failed."""
+
+    error: ServiceError
+    frame_id: str = ""
+    time_us: int | None = None
+
+
+Incoming = Sent | Jump | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The last message of a stream that the server ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the client asked of the whole stream. `ends` is the call's own deadline, on the parts' clock, seconds."""
+
+    options: Options = field(default_factory=Options)
+    plan: Plan = field(default_factory=Plan)
+    format: ImageFormat = ImageFormat.RAW
+    image_quality: int | None = None
+    frame_deadline_s: float | None = None
+    ends: float | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """A prediction ready to be sent: `pictures[k]` and `times_us[k]` belong to `result.steps[k]`."""
+
+    result: PredictResult
+    format: ImageFormat
+    pictures: tuple[bytes, ...]
+    times_us: tuple[int | None, ...]
+    took: Stages
+
+
+def seeded(options: Options) -> Options:
+    """The same, with a seed where a route is to be drawn and the caller gave none: so that it can be reported."""
+    route = options.route
+    if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
+        return options
+    return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
+
+
+async def encoded(
+    parts: Parts,
+    result: PredictResult,
+    format: ImageFormat,
+    quality: int | None,
+    times: tuple[int | None, int | None] = (None, None),
+    *,
+    decode: float = 0.0,
+    waited: float = 0.0,
+) -> Predicted:
+    """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
+
+    `decode` and `waited`: seconds that went by before the engine had it.
+    """
+    began = parts.clock()
+    pictures = [await parts.codecs.encode(step.frame, format, quality) for step in result.steps]
+    shown, pace = times
+    ahead = tuple(
+        shown + pace * step if shown is not None and pace is not None else None
+        for step in range(1, len(result.steps) + 1)
+    )
+    took = stages(result, decode=decode, waited=waited, encode=parts.clock() - began)
+    return Predicted(result, format, tuple(pictures), ahead, took)
+
+
+async def decoded(parts: Parts, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
+    """The frame in a picture; a ServiceError names the field `name`. Its pixels are reserved in `holding` first."""
+    if picture.shape is None:
+        return await parts.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
+    height, width = picture.shape
+    if holding is not None and isinstance(picture.data, bytes):
+        holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
+    return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
+
+
+def traced(tracer: Tracer, trace: Trace, answer: Answer[Predicted], now: float) -> None:
+    """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
+    seconds = now - answer.tag.arrived
+    match answer.outcome:
+        case Done(value=value):
+            tracer.part(trace, "frame", seconds, facts(value.result, value.took), value.took)
+        case Failed(error=error):
+            tracer.part(trace, "frame", seconds, {}, error=error.code)
+
+
+async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Message | Goodbye:
+    """A stream's first message, or Goodbye if the server stops before it comes.
+
+    Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
+    """
+    settings, waiting = parts.settings, asyncio.ensure_future(first)  # awaited below
+    try:
+        with parts.streams.place(
+            client, waiting.cancel, most=settings.max_streams, most_of_client=settings.max_client_streams
+        ):
+            await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
+            if not waiting.done():
+                raise _idle(settings.stream_idle_s)
+            return Goodbye() if waiting.cancelled() else waiting.result()
+    finally:
+        waiting.cancel()
+
+
+def _idle(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no frame came for {seconds:g} seconds", reason="idle")
+
+
+class LiveStream:
+    """One stream. `client` is whom limits count, "" where no keys are set; `identity` names it in logs and requests."""
+
+    def __init__(self, parts: Parts, request: Request, transport: Transport, *, client: str, identity: str) -> None:
+        self._parts, self._request, self._transport = parts, request, transport
+        self._client, self._identity = client, identity
+        self._session: Session[Predicted] = Session(request.plan)
+        self._room = asyncio.Event()  #: something may have become acceptable
+        self._news = asyncio.Event()  #: something may have become ready
+        self._owed: dict[int, int] = {}  #: bytes of answers begun, by sequence
+        self._works: set[asyncio.Task[None]] = set()
+        self._reader: asyncio.Task[None] | None = None
+        self._reading = False  #: the reader waits for the client, and holds nothing
+        self._draining = False
+        self._opened = parts.clock()
+        self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
+
+    async def answers(self, incoming: AsyncIterable[Incoming]) -> AsyncGenerator[Answer[Predicted] | Goodbye, None]:
+        """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
+        settings = self._parts.settings
+        with self._parts.streams.place(
+            self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
+        ) as place:
+            self._parts.metrics.stream_opened(self._transport)
+            # awaited: its end wakes _in_order, which raises what it raised
+            self._reader = asyncio.create_task(self._read(incoming, place))
+            self._reader.add_done_callback(lambda _: self._news.set())
+            try:
+                async with aclosing(self._in_order(self._reader, place)) as answers:
+                    async for answer in answers:
+                        yield answer
+                if self._draining:
+                    yield Goodbye()
+            finally:
+                await self._stop()
+                self._parts.metrics.stream_closed(self._transport)
+
+    def drain(self) -> None:
+        """Take no more frames; what was taken is answered."""
+        self._draining = True
+        self._room.set()
+        if self._reading and self._reader is not None:
+            self._reader.cancel()
+
+    async def _in_order(self, reader: asyncio.Task[None], place: Place) -> AsyncGenerator[Answer[Predicted], None]:
+        first = True
+        while True:
+            self._news.clear()
+            while (answer := self._session.ready()) is not None:
+                yield answer  # back here when it has been written: only then is its place free
+                self._count(answer)
+                if first and isinstance(answer.outcome, Done):
+                    first = False
+                    self._parts.metrics.first_frame(self._parts.clock() - self._opened)
+                place.settle(self._owed.pop(answer.tag.sequence, 0))
+                self._session.sent()
+                self._advance(place)
+            if reader.done():
+                error = None if reader.cancelled() else reader.exception()
+                # What we ended is answered to its end; a client that is gone hears no answers.
+                if error is not None and (self._session.idle or not isinstance(error, ServiceError)):
+                    raise error
+                if self._session.idle:
+                    return
+            await self._news.wait()
+
+    async def _read(self, incoming: AsyncIterable[Incoming], place: Place) -> None:
+        settings = self._parts.settings
+        source = aiter(incoming)
+        while not self._draining:
+            if not self._session.accepting:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                self._reading = True
+                async with asyncio.timeout(settings.stream_idle_s or None):
+                    message = await anext(source, None)
+            except TimeoutError:
+                raise _idle(settings.stream_idle_s) from None
+            finally:
+                self._reading = False
+            if message is None:
+                return
+            arrived = self._parts.clock()
+            if isinstance(message, Jump):
+                self._session.reset()
+                continue
+            try:
+                if isinstance(message, Unreadable):
+                    raise message.error
+                if len(message.frame_id) > MAX_ID:
+                    raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
+                frame = await decoded(self._parts, message.picture, "frame")
+                place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
+            except ServiceError as error:
+                self._session.push_failed(
+                    error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrived
+                )
+            else:
+                read = self._parts.clock()
+                self._session.push(
+                    frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived, read=read
+                )
+            self._advance(place)
+
+    def _advance(self, place: Place) -> None:
+        """Begin what may begin, and wake whoever waits for a change."""
+        for work in self._session.take():
+            # owned: by the stream; _run makes every error the frame's outcome, and _stop ends it
+            task = asyncio.create_task(self._run(work, place))
+            self._works.add(task)
+            task.add_done_callback(self._works.discard)
+        self._room.set()
+        self._news.set()
+
+    async def _run(self, work: Work, place: Place) -> None:
+        outcome: Done[Predicted] | Failed
+        request = self._request
+        began, tag = self._parts.clock(), work.tag
+        try:
+            self._owe(work, place)
+            result = await self._parts.engine.predict(self._asked(work))
+            self._session.predicted(tag.sequence)
+            self._advance(place)  # the engine is free: it need not wait for this one's encoding
+            outcome = Done(
+                await encoded(
+                    self._parts,
+                    result,
+                    request.format,
+                    request.image_quality,
+                    (tag.time_us, work.pace_us),
+                    decode=tag.read - tag.arrived,
+                    waited=began - tag.read,
+                )
+            )
+        except ServiceError as error:
+            outcome = Failed(error)
+        except Exception:
+            log.exception("prediction failed", extra={"request_id": self._identity})
+            outcome = Failed(Internal(f"internal error; request {self._identity}"))
+        self._session.finish(tag.sequence, outcome)
+        self._advance(place)
+
+    def _owe(self, work: Work, place: Place) -> None:
+        """Count the answer to come: its pixels, and their encoding of at most the same size."""
+        nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
+        place.owe(nbytes, self._parts.settings.max_stream_bytes)
+        self._owed[work.tag.sequence] = nbytes
+
+    def _asked(self, work: Work) -> PredictRequest:
+        settings, request = self._parts.settings, self._request
+        allowed = request.frame_deadline_s
+        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
+        return PredictRequest(
+            id=f"{self._identity}.{work.tag.sequence}",
+            previous=work.previous,
+            current=work.current,
+            options=seeded(request.options),
+            deadline=deadline if request.ends is None else min(deadline, request.ends),
+            # Without keys every stream is a client of its own, so that they take turns.
+            client=self._client or self._identity,
+            traceparent=request.traceparent,
+        )
+
+    def _count(self, answer: Answer[Predicted]) -> None:
+        match answer.outcome:
+            case Done():
+                outcome = "predicted"
+            case First(why=Begun.SCENE_CUT):
+                outcome = "scene_cut"
+            case First(why=Begun.START):
+                outcome = "first"
+            case First():
+                outcome = "reset"
+            case Failed():
+                outcome = "error"
+            case _:
+                outcome = "dropped"
+        self._parts.metrics.stream_frame(outcome)
+        self.counts[f"frames_{outcome}"] += 1
+
+    async def _stop(self) -> None:
+        """Withdraws everything that has not been answered."""
+        tasks = [*self._works] + ([self._reader] if self._reader is not None else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,46 @@
+"""A video's questions to an engine: one request for each predicted frame, behind live ones."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+from service.core.errors import ClientLimit, QueueFull
+from service.core.interfaces import Engine
+from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
+from service.settings import Settings
+
+#: Seconds after which a full queue is asked again, where it does not say.
+RETRY_AFTER = 0.5
+#: previous, current, steps -> the answer.
+Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
+
+
+def predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
+    """Asks the engine for frame after frame, behind live requests. `options` without its steps."""
+    numbers = itertools.count()
+
+    async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
+        request = PredictRequest(
+            f"video-{next(numbers)}",
+            previous,
+            current,
+            dataclasses.replace(options, steps=steps),
+            deadline=time.monotonic() + settings.max_deadline_ms / 1000,
+            client=client,
+            priority=Priority.BATCH,
+        )
+        while True:
+            try:
+                return await engine.predict(request)
+            except (QueueFull, ClientLimit) as error:
+                # Behind live requests, a video waits its turn; it is late only when its own time is over.
+                wait = error.retry_after or RETRY_AFTER
+                if request.deadline is None or time.monotonic() + wait >= request.deadline:
+                    raise
+                await asyncio.sleep(wait)
+
+    return predict

@@ -1,0 +1,155 @@
+"""One clip from the file of a request's body to pieces of an answer: opened, predicted, encoded, never held whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from service.app_state import Parts
+from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
+from service.core.types import Options
+from service.serving.video import y4m
+from service.serving.video.ask import predictor
+from service.serving.video.clip import Info, Sink, Source, Timed, VideoError
+from service.serving.video.clip_disk import ClipFile
+from service.serving.video.compare import Score
+from service.serving.video.convert import Wish, frames
+from service.serving.video.y4m import Y4mSink, Y4mSource
+
+#: What comes out, ours first, and the container's ending.
+OUTPUTS = {
+    "video/mp4": ".mp4",
+    "video/x-yuv4mpeg2": ".y4m",
+    "video/webm": ".webm",
+    "video/x-matroska": ".mkv",
+}
+#: Frames of one clip at most: two minutes at 30 a second.
+MAX_FRAMES = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ClipOrder:
+    """What is asked for: what is made of the clip, how to predict, and the container that comes out."""
+
+    wish: Wish
+    options: Options
+    suffix: str
+    media_type: str
+
+
+class _Outlet:
+    """Where a sink writes: whole pieces, taken away as they come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def take(self) -> bytes:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
+
+
+class Conversion:
+    """One clip, from the body's file to pieces of the answer, of at most `most` bytes together."""
+
+    def __init__(self, parts: Parts, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
+        self._parts, self._order, self._client, self._file, self._most = parts, order, client, file, most
+        self.done = 0
+
+    async def check(self) -> int | None:
+        """Look at the clip's beginning, and let go of it: frames, where known. InvalidFrame if it is no clip."""
+        source = await self._open()
+        source.close()
+        return source.info.frames
+
+    async def _open(self) -> Source:
+        settings = self._parts.settings
+        source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels)
+        info: Info = source.info
+        if min(info.width, info.height) < settings.min_side:
+            source.close()
+            raise InvalidFrame(f"frames of {info.width}x{info.height} are too small", field="body")
+        return source
+
+    async def close(self) -> None:
+        """Let go of the body's file."""
+        self._file.drop()
+
+    def progress(self) -> int:
+        """Frames written."""
+        return self.done
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The answer, as it is made."""
+        source, nbytes = await self._open(), 0
+        try:
+            async with aclosing(self._converted(source)) as pieces:
+                async for piece in pieces:
+                    nbytes += len(piece)
+                    if nbytes > self._most:
+                        raise TooLarge(f"a clip may take at most {self._most} bytes; MP4 takes fewest", field="body")
+                    yield piece
+        except VideoError as error:
+            raise InvalidFrame(str(error), field="body") from error
+        finally:
+            source.close()
+
+    async def _converted(self, source: Source) -> AsyncGenerator[bytes, None]:
+        outlet = _Outlet()
+        sink = await asyncio.to_thread(_sink, outlet, source, self._order)
+        ask = predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
+        async with aclosing(frames(source, self._order.wish, ask, Score())) as items:
+            async for item, _ in items:
+                await asyncio.to_thread(sink.write, item)
+                if isinstance(item, Timed):
+                    self.done += 1
+                    if self.done > MAX_FRAMES:
+                        raise InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames", field="body")
+                if data := outlet.take():
+                    yield data
+        await asyncio.to_thread(sink.close)
+        yield outlet.take()
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Source:
+    file.seek(0)
+    is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
+    file.seek(0)
+    try:
+        if is_y4m:
+            return Y4mSource(file, max_pixels=max_pixels)
+        container = _containers()
+        source: Source = container.ContainerSource(file, max_pixels=max_pixels)
+        return source
+    except VideoError as error:
+        raise InvalidFrame(str(error), field="body") from error
+
+
+def _sink(outlet: _Outlet, source: Source, order: ClipOrder) -> Sink:
+    width, height = order.wish.size(source)
+    try:
+        if order.suffix == ".y4m":
+            return Y4mSink(outlet, width, height, source.info.rate)  # type: ignore[arg-type]
+        sounds = list(getattr(source, "sounds", ()))
+        sink: Sink = _containers().ContainerSink(outlet, width, height, source.info, suffix=order.suffix, sounds=sounds)
+        return sink
+    except VideoError as error:
+        raise InvalidRequest(str(error).replace("or leave it out with --no-audio", ""), field="Accept") from error
+
+
+def _containers() -> Any:
+    try:
+        from service.serving.video import container
+    except ImportError:
+        raise Unsupported("this server reads and writes y4m only; PyAV is not installed") from None
+    return container

@@ -1,0 +1,54 @@
+"""A whole clip, from its source to what a sink should write: rendered, and compared if asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from service.core.types import Frame
+from service.serving.video import compare
+from service.serving.video.ask import Predict
+from service.serving.video.clip import Item, Passed, Source, Timed
+from service.serving.video.compare import Score
+from service.serving.video.plan import Plan
+from service.serving.video.render import Shown, render
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is made of a clip."""
+
+    plan: Plan
+    compare: bool = False
+    scene_cuts: bool = True
+
+    def size(self, source: Source) -> tuple[int, int]:
+        """Width and height of what is written."""
+        width, height = source.info.width, source.info.height
+        return compare.size(width, height) if self.compare else (width, height)
+
+
+async def frames(source: Source, wish: Wish, predict: Predict, score: Score) -> AsyncGenerator[tuple[Item, bool], None]:
+    """What to write, in order, and whether it was predicted. `score` grows with every comparison."""
+    shown = render(source, wish.plan, predict, scene_cuts=wish.scene_cuts)
+    try:
+        async for item in shown:
+            if isinstance(item, Passed):
+                yield item, False
+                continue
+            frame = item.frame
+            if wish.compare:
+                frame = await asyncio.to_thread(_compared, item, score)
+            yield Timed(frame, item.came.pts), item.result is not None
+    finally:
+        await shown.aclose()
+
+
+def _compared(item: Shown, score: Score) -> Frame:
+    truth = item.came.frame
+    if item.result is None or item.last is None:
+        return compare.side_by_side(truth, item.frame, None, None)
+    numbers = (compare.psnr(truth, item.frame), compare.psnr(truth, item.last))
+    score.add(*numbers)
+    return compare.side_by_side(truth, item.frame, item.result.steps[-1].route, numbers)

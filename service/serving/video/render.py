@@ -1,0 +1,134 @@
+"""Runs a plan over a clip: reads, predicts several frames at once, and shows all in order.
+
+Memory is bounded by the frames under way, however long the clip. Knows no file format and no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass
+
+from service.core.types import Frame, PredictResult
+from service.serving.streaming import scene_cut
+from service.serving.video import plan as plans
+from service.serving.video.ask import Predict
+from service.serving.video.clip import Item, Passed, Timed, VideoError
+from service.serving.video.plan import Plan
+
+#: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
+UNDER_WAY = 4
+#: Frames and packets of sound behind a prediction that is not ready, at most: a clip may be nearly all sound.
+WAITING = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One place of the clip: what came in, what is shown, and where that was predicted, from what and how."""
+
+    came: Timed
+    frame: Frame
+    result: PredictResult | None = None
+    last: Frame | None = None  #: the newer frame it was predicted from
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    came: Frame
+    shown: asyncio.Future[Shown]
+
+
+async def render(
+    items: Iterable[Item], plan: Plan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
+) -> AsyncGenerator[Shown | Passed, None]:
+    """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
+    run = _Run(plan, predict, scene_cuts)
+    waiting: deque[asyncio.Future[Shown] | Passed] = deque()
+    reading, begun = iter(items), 0
+    try:
+        while (item := await asyncio.to_thread(_next, reading)) is not None:
+            waiting.append(run.begin(item) if isinstance(item, Timed) else item)
+            begun += isinstance(item, Timed)
+            while begun > under_way or len(waiting) > WAITING:
+                entry = waiting.popleft()
+                begun -= not isinstance(entry, Passed)
+                yield await _done(entry)
+        while waiting:
+            yield await _done(waiting.popleft())
+    finally:
+        await run.stop()
+
+
+class _Run:
+    """The memory of one rendering."""
+
+    def __init__(self, plan: Plan, predict: Predict, scene_cuts: bool) -> None:
+        self._plan = plan
+        self._predict = predict
+        self._scene_cuts = scene_cuts
+        self._places: deque[_Place] = deque(maxlen=plan.memory + 1)
+        self._tasks: set[asyncio.Future[Shown]] = set()
+        self._index = 0
+        self._scene_start = 0
+        self._thumbnail: scene_cut.Thumbnail | None = None
+
+    def begin(self, came: Timed) -> asyncio.Future[Shown]:
+        """Decides what is shown at this place, and starts its prediction."""
+        index, self._index = self._index, self._index + 1
+        if self._places and came.frame.pixels.shape != self._places[-1].came.pixels.shape:
+            raise VideoError(
+                f"the frame size changes at frame {index}, to {came.frame.width}x{came.frame.height}; "
+                "scale the clip to one size first"
+            )
+        if self._scene_cuts and not self._plan.lost(index):
+            self._look_for_cut(index, came.frame)
+        decision = self._plan.decide(index, index - self._scene_start)
+        # awaited: by whoever takes the frames, in their order
+        shown = asyncio.ensure_future(self._show(came, decision, tuple(self._places)))
+        self._tasks.add(shown)
+        shown.add_done_callback(self._ended)
+        self._places.append(_Place(came.frame, shown))
+        return shown
+
+    def _ended(self, shown: asyncio.Future[Shown]) -> None:
+        self._tasks.discard(shown)
+        if not shown.cancelled():
+            # Only the first error is raised; that nobody asks for the others is no fault to report.
+            shown.exception()
+
+    def _look_for_cut(self, index: int, frame: Frame) -> None:
+        thumbnail = scene_cut.thumbnail(frame)
+        if self._thumbnail is not None and scene_cut.is_cut(self._thumbnail, thumbnail):
+            self._scene_start = index
+        self._thumbnail = thumbnail
+
+    async def _show(self, came: Timed, decision: object, places: tuple[_Place, ...]) -> Shown:
+        if isinstance(decision, plans.Repeat):
+            return Shown(came, (await asyncio.shield(places[-1].shown)).frame)
+        if not isinstance(decision, plans.Predict):
+            return Shown(came, came.frame)
+        older, newer = places[-decision.back - 1], places[-decision.back]
+        if decision.repaired:
+            # Shielded: this frame's end must not cancel the one it is built on.
+            previous = (await asyncio.shield(older.shown)).frame
+            current = (await asyncio.shield(newer.shown)).frame
+        else:
+            previous, current = older.came, newer.came
+        result = await self._predict(previous, current, decision.steps)
+        return Shown(came, result.steps[-1].frame, result, current)
+
+    async def stop(self) -> None:
+        """Withdraws what is under way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _done(entry: asyncio.Future[Shown] | Passed) -> Shown | Passed:
+    return entry if isinstance(entry, Passed) else await entry
+
+
+def _next(items: Iterator[Item]) -> Item | None:
+    return next(items, None)

@@ -1,0 +1,208 @@
+"""YUV4MPEG2, the format that ffmpeg and others pipe: a line of text, then raw frames. 8 bits; no sound, no timestamps.
+
+Colours: BT.601 below 720 lines, BT.709 from there on (the format does not say); limited range unless XCOLORRANGE=FULL.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.types import Frame
+from service.serving.video.clip import Info, Item, Timed, VideoError
+
+MAGIC = b"YUV4MPEG2"
+MAX_LINE = 1024
+
+#: Chroma's step in x and y; mono has none.
+_STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
+
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line. `chroma` is 420, 422, 444 or mono."""
+
+    width: int
+    height: int
+    rate: Fraction
+    chroma: str = "420"
+    full_range: bool = False
+
+    @property
+    def chroma_size(self) -> tuple[int, int]:
+        """Rows and columns of each chroma plane; 0, 0 for mono."""
+        step = _STEPS[self.chroma]
+        return (0, 0) if step is None else (-(-self.height // step[1]), -(-self.width // step[0]))
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame without its FRAME line."""
+        rows, columns = self.chroma_size
+        return self.width * self.height + 2 * rows * columns
+
+    @classmethod
+    def parse(cls, line: bytes) -> Header:
+        """Of the line without its newline; VideoError says what cannot be used."""
+        magic, *words = line.split(b" ")
+        if magic != MAGIC:
+            raise VideoError("this is no y4m stream (it does not begin with YUV4MPEG2)")
+        tags = {word[:1]: word[1:].decode("ascii", "replace") for word in words if word and word[:1] != b"X"}
+        try:
+            width, height = int(tags[b"W"]), int(tags[b"H"])
+            above, _, below = tags.get(b"F", "25:1").partition(":")
+            rate = Fraction(int(above), int(below)) if int(above) and int(below) else Fraction(25)
+        except (KeyError, ValueError):
+            raise VideoError("the y4m header lacks a width, height or frame rate that can be read") from None
+        if not (1 <= width <= 65535 and 1 <= height <= 65535 and 0 < rate <= 1000):
+            raise VideoError(f"the y4m header says {width}x{height} at {rate} fps, which cannot be")
+        chroma = tags.get(b"C", "420jpeg")
+        if "p1" in chroma or chroma.endswith("alpha"):
+            raise VideoError(f"y4m with chroma {chroma} is not read; pipe 8 bits: ffmpeg ... -pix_fmt yuv420p")
+        kind = next((known for known in _STEPS if chroma.startswith(known)), None)
+        if kind is None:
+            raise VideoError(f"y4m with chroma {chroma[:20]} is not read; pipe ffmpeg ... -pix_fmt yuv420p")
+        return cls(width, height, rate, kind, b"XCOLORRANGE=FULL" in words)
+
+    def line(self) -> bytes:
+        """The first line of a stream we write."""
+        # 420jpeg: chroma sits between the pixels, which is where averaging two by two puts it.
+        chroma = "420jpeg" if self.chroma == "420" else self.chroma
+        text = (
+            f"YUV4MPEG2 W{self.width} H{self.height} F{self.rate.numerator}:{self.rate.denominator} Ip A1:1 C{chroma}"
+            f"{' XCOLORRANGE=FULL' if self.full_range else ''}"
+        )
+        return text.encode() + b"\n"
+
+
+class Y4mSource:
+    """Reads a stream, a pipe for instance. `length`: bytes of the file, where known."""
+
+    def __init__(self, stream: BinaryIO, *, max_pixels: int, length: int | None = None) -> None:
+        self._stream = stream
+        line = _line(stream)
+        self.header = header = Header.parse(line)
+        # Before a frame is read: the header alone decides how much memory that takes.
+        if header.width * header.height > max_pixels:
+            raise VideoError(f"frames of {header.width}x{header.height} are larger than {max_pixels} pixels")
+        frames = None if length is None else (length - len(line) - 1) // (header.frame_bytes + 6)
+        self.info = Info(header.width, header.height, header.rate, 1 / header.rate, frames)
+
+    def __iter__(self) -> Iterator[Item]:
+        pts = 0
+        while line := _line(self._stream, at_end=True):
+            if not line.startswith(b"FRAME"):
+                raise VideoError(f"y4m frame {pts} does not begin with FRAME: the stream is damaged")
+            data = _exactly(self._stream, self.header.frame_bytes)
+            if len(data) < self.header.frame_bytes:
+                raise VideoError(f"the y4m stream ends inside frame {pts}")
+            yield Timed(Frame(to_rgb(data, self.header)), pts)
+            pts += 1
+
+    def close(self) -> None:
+        """The stream belongs to the caller."""
+
+
+class Y4mSink:
+    """Writes a stream. Sound and timestamps have no place in it: frames follow each other at the clip's rate."""
+
+    def __init__(self, stream: BinaryIO, width: int, height: int, rate: Fraction, chroma: str = "420") -> None:
+        self._stream = stream
+        self._header = Header(width, height, rate, chroma)
+        stream.write(self._header.line())
+
+    def write(self, item: Item) -> None:
+        """The next frame; a packet of sound is left out."""
+        if isinstance(item, Timed):
+            self._stream.write(b"FRAME\n")
+            self._stream.write(from_rgb(item.frame.pixels, self._header))
+
+    def close(self) -> None:
+        """All is handed over."""
+        self._stream.flush()
+
+
+def to_rgb(data: bytes, header: Header) -> Plane:
+    """One frame's planes -> HxWx3."""
+    size = header.width * header.height
+    y = np.frombuffer(data, np.uint8, size).reshape(header.height, header.width).astype(np.float32)
+    rows, columns = header.chroma_size
+    offset, y_scale, c_scale = (0.0, 1.0, 1.0) if header.full_range else (16.0, 255 / 219, 255 / 224)
+    y = (y - offset) * y_scale
+    if not rows:
+        return np.repeat(_bytes(y)[:, :, None], 3, axis=2)
+    planes = np.frombuffer(data, np.uint8, 2 * rows * columns, size).reshape(2, rows, columns)
+    u, v = ((_grow(plane, header) - 128.0) * c_scale for plane in planes)
+    kr, kb = _weights(header.height)
+    red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
+    green = y - (2 * (1 - kr) * kr * v + 2 * (1 - kb) * kb * u) / (1 - kr - kb)
+    return np.ascontiguousarray(np.stack([_bytes(red), _bytes(green), _bytes(blue)], axis=2))
+
+
+def from_rgb(pixels: Plane, header: Header) -> bytes:
+    """HxWx3 -> one frame's planes."""
+    red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
+    kr, kb = _weights(header.height)
+    y = kr * red + (1 - kr - kb) * green + kb * blue
+    offset, y_scale, c_scale = (0.0, 1.0, 1.0) if header.full_range else (16.0, 219 / 255, 224 / 255)
+    planes = [_bytes(y * y_scale + offset)]
+    if header.chroma != "mono":
+        for colour, weight in ((blue, kb), (red, kr)):
+            planes.append(_bytes(_shrink((colour - y) / (2 * (1 - weight)), header) * c_scale + 128.0))
+    return b"".join(plane.tobytes() for plane in planes)
+
+
+def _weights(height: int) -> tuple[float, float]:
+    """Kr and Kb of BT.601 and BT.709."""
+    return (0.299, 0.114) if height < 720 else (0.2126, 0.0722)
+
+
+def _bytes(values: NDArray[np.floating[Any]]) -> Plane:
+    return (values.clip(0, 255) + 0.5).astype(np.uint8)
+
+
+def _grow(plane: Plane, header: Header) -> NDArray[np.float32]:
+    x, y = _STEPS[header.chroma] or (1, 1)
+    whole = plane.repeat(y, axis=0).repeat(x, axis=1)
+    return whole[: header.height, : header.width].astype(np.float32)
+
+
+def _shrink(plane: NDArray[np.float32], header: Header) -> NDArray[np.float32]:
+    x, y = _STEPS[header.chroma] or (1, 1)
+    rows, columns = header.chroma_size
+    padded = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
+    means: NDArray[np.float32] = padded.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
+    return means
+
+
+def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
+    """A line without its newline; b"" at the end of the stream if that may be."""
+    taken = bytearray()
+    while len(taken) < MAX_LINE:
+        char = stream.read(1)
+        if not char and at_end and not taken:
+            return b""
+        if not char:
+            break
+        if char == b"\n":
+            return bytes(taken)
+        taken += char
+    raise VideoError("this is no y4m stream (a line of its text does not end)")
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    """`count` bytes, or fewer at the end: a pipe gives what it has."""
+    if isinstance(stream, io.BufferedReader | io.BytesIO):
+        return stream.read(count)
+    parts: list[bytes] = []
+    while count > 0 and (part := stream.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

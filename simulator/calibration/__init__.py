@@ -1,0 +1,1 @@
+"""Measured costs that a simulation starts from."""

@@ -1,0 +1,50 @@
+"""What all questions share: the measured device, how much to simulate, and a count of what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from service.engine.scheduling.batch_queue import Limits
+from simulator.calibration.table import Table
+from simulator.device import Device
+from simulator.fleet import Fleet
+from simulator.traffic import Kind
+
+
+@dataclass(slots=True)
+class Study:
+    """`effort` 1 is what docs/scaling.md shows; less simulates fewer requests."""
+
+    table: Table
+    effort: float = 1.0
+    seed: int = 0
+    requests: int = 0
+    events: int = 0
+    seconds: float = 0.0
+
+    @property
+    def device(self) -> Device:
+        """As measured."""
+        return Device(self.table)
+
+    def count(self, requests: int) -> int:
+        """How many to simulate, where the docs show so many."""
+        return max(50, round(requests * self.effort))
+
+    def run(self, fleet: Fleet, arrivals: Iterator[float]) -> Fleet:
+        """All arrivals; checks that every request has exactly one outcome and that none was answered late."""
+        done = fleet.run(arrivals)
+        if done.settled() != done.sent or done.late:
+            raise RuntimeError(f"{done.sent} sent, {done.settled()} settled, {done.late} answered late")
+        self.requests += done.sent
+        self.events += fleet.clock.events
+        self.seconds += fleet.took
+        return fleet
+
+
+def capacity(device: Device, kinds: Sequence[Kind]) -> float:
+    """Requests a second that one device can answer when kinds come in turn and batches are full."""
+    batch = Limits().max_batch
+    each = [1 / device.capacity(kind.bucket, kind.request.options, batch) for kind in kinds]
+    return len(each) / sum(each)

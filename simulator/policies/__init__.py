@@ -1,0 +1,1 @@
+"""How simulated requests wait, and which worker takes them."""

@@ -1,0 +1,146 @@
+"""How requests wait for one device: the service's own line, the same with a window, and a first-in-first-out prefix.
+
+The line is `service.engine.request_queue` with `service.engine.scheduling.batch_queue` in it, as the service runs it.
+The other two are what
+it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.core.errors import QueueFull
+from service.engine.request_queue import Line, Pending, Turn
+from service.engine.scheduling.batch_queue import BatchQueue, Limits, Take
+from service.engine.scheduling.cost_model import Bucket, CostModel, Rung
+
+
+class Desk(Protocol):
+    """What a worker asks of it: `service.engine.request_queue.Line`'s own methods, and whether to wait."""
+
+    def __len__(self) -> int: ...
+    def join(self, pending: Pending, now: float) -> None: ...
+    def leave(self, pending: Pending) -> bool: ...
+    def forget(self, answered: Iterable[Pending]) -> None: ...
+    def arrivals(self, now: float) -> list[Pending]: ...
+    def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None: ...
+    def take(self, now: float) -> Turn: ...
+    def done(self, batch: Iterable[Pending], now: float) -> None: ...
+    def learned(self) -> None: ...
+    def work(self, now: float) -> float: ...
+
+    def held_until(self, now: float) -> float | None:
+        """When an idle device may take what waits; None: now."""
+        ...
+
+
+@dataclass(slots=True)
+class Windowed(Line):
+    """The service's line. With a `window`, a batch waits until its oldest member is so old or it is full."""
+
+    window: float = 0.0
+
+    @classmethod
+    def of(cls, limits: Limits, cost: CostModel, rows: int, window: float = 0.0) -> Windowed:
+        """As `service.engine.batcher` and the device thread put it together."""
+        line = cls(BatchQueue(limits), window=window)
+        # Whoever waits for a window runs all that it gathered.
+        line.queue.together = limits.max_batch if window else rows
+        line.cost = cost
+        line.learned()
+        return line
+
+    def work(self, now: float) -> float:
+        """Predicted seconds of all that waits or runs: the autoscaler's signal."""
+        return self.gauges(now)[-1]
+
+    def held_until(self, now: float) -> float | None:
+        """When an idle device may take what waits; None: now."""
+        if not self.window or not len(self.queue):
+            return None
+        until = now + self.window - self.queue.oldest_age(now)
+        full = max(self.queue.sizes().values()) >= self.queue.limits.max_batch
+        return until if until > now + 1e-9 and not full else None
+
+
+@dataclass(slots=True)
+class FifoPrefix:
+    """One queue in order of arrival; a batch is its front while sizes are equal. Bounded in items, blind to cost.
+
+    Triton's dynamic batcher does so for inputs that may not be ragged: the first other size ends the batch, and
+    ends a window too.
+    """
+
+    limits: Limits
+    cost: CostModel
+    window: float = 0.0
+    _waiting: deque[Pending] = field(default_factory=deque)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def join(self, pending: Pending, now: float) -> None:
+        """QueueFull when there are too many; no hint when to come again."""
+        if len(self._waiting) >= self.limits.max_items:
+            raise QueueFull("too many requests are waiting")
+        pending.entry.enqueued, pending.entry.waiting = now, True
+        pending.entry.rungs = (Rung(0.0),)
+        self._waiting.append(pending)
+
+    def leave(self, pending: Pending) -> bool:
+        """Its deadline passed; true if it had not been taken."""
+        pending.wanted = False
+        waited, pending.entry.waiting = pending.entry.waiting, False
+        if waited:
+            self._waiting.remove(pending)
+        return waited
+
+    def forget(self, answered: Iterable[Pending]) -> None:
+        """Nothing is kept of them."""
+
+    def arrivals(self, now: float) -> list[Pending]:
+        """Routes are chosen when they run."""
+        return []
+
+    def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None:
+        """Nothing is priced."""
+
+    def take(self, now: float) -> Turn:
+        """The front of the queue."""
+        batch = self._prefix()
+        for pending in batch:
+            self._waiting.popleft()
+            pending.entry.waiting = False
+        return Turn(Take(tuple(pending.entry for pending in batch)), tuple(batch))
+
+    def done(self, batch: Iterable[Pending], now: float) -> None:
+        """Nothing is kept of them."""
+
+    def learned(self) -> None:
+        """Nothing is learned."""
+
+    def work(self, now: float) -> float:
+        """Unknown."""
+        return float("nan")
+
+    def held_until(self, now: float) -> float | None:
+        """When an idle device may take the front; None: now."""
+        if not self.window or not self._waiting:
+            return None
+        until = self._waiting[0].entry.enqueued + self.window
+        prefix = len(self._prefix())
+        ended = prefix >= self.limits.max_batch or prefix < len(self._waiting)
+        return until if until > now + 1e-9 and not ended else None
+
+    def _prefix(self) -> list[Pending]:
+        batch: list[Pending] = []
+        first: Bucket | None = None
+        for pending in self._waiting:
+            first = first or pending.entry.bucket
+            if pending.entry.bucket != first or len(batch) >= self.limits.max_batch:
+                break
+            batch.append(pending)
+        return batch

@@ -1,0 +1,184 @@
+"""One simulated worker: a desk, a device, and the turns of `service.engine.device_thread` on a simulated clock."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.core.types import Quality, Route, RoutePolicy
+from service.engine.request_queue import Pending, Turn
+from service.engine.rollout import needs_routing
+from service.engine.scheduling.cost_model import CostModel, Load
+from simulator.clock import Clock
+from simulator.device import Device
+from simulator.outcomes import Outcomes
+from simulator.policies.queues import Desk
+
+
+@dataclass(slots=True, eq=False)
+class Asked(Pending):
+    """A request that remembers when its caller sent it, wherever it has waited since."""
+
+    came: float = 0.0
+
+
+def came(pending: Pending) -> float:
+    """When its caller sent it."""
+    return pending.came if isinstance(pending, Asked) else pending.entry.enqueued
+
+
+class Worker:
+    """Takes requests from a router. `settled` is told of each that has its outcome, so that a queue can send more."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        desk: Desk,
+        device: Device,
+        cost: CostModel,
+        outcomes: Outcomes,
+        chance: random.Random,
+        settled: Callable[[Worker], None] = lambda worker: None,
+    ) -> None:
+        self.desk = desk
+        self.in_flight = 0
+        self.busy_seconds = 0.0
+        self._clock, self._device, self._cost, self._outcomes = clock, device, cost, outcomes
+        self._chance, self._settled = chance, settled
+        self._busy = False
+        self._number = 0
+
+    def offer(self, pending: Pending) -> None:
+        """Raises what the desk raises."""
+        self.desk.join(pending, self._clock.now)
+        self.in_flight += 1
+        self._clock.at(pending.entry.deadline, self._too_late, pending)
+        if not self._busy:
+            self._turn()
+
+    # --- the device thread ----------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        now = self._clock.now
+        if (until := self.desk.held_until(now)) is not None:
+            self._clock.at(until, self._window_ends)
+            return
+        if arrivals := self.desk.arrivals(now):
+            self._work(self._device.routing_seconds(arrivals[0].entry.bucket, len(arrivals)), self._routed, arrivals)
+            return
+        turn = self.desk.take(now)
+        for pending in turn.expired:
+            self._tell(pending, ran=False)
+        if turn.batch:
+            self._outcomes.batches += 1
+            self._run_part(turn, 0, [], 0.0)
+
+    def _window_ends(self) -> None:
+        if not self._busy:
+            self._turn()
+
+    def _work(self, seconds: float, then: Callable[..., None], *arguments: object) -> None:
+        self._busy = True
+        self.busy_seconds += seconds
+        self._clock.at(self._clock.now + seconds, then, *arguments)
+
+    def _routed(self, arrivals: list[Pending]) -> None:
+        self._busy = False
+        priced = []
+        for pending in arrivals:
+            options = pending.request.options
+            route = self._choose(pending)
+            ladder = self._device.table.probabilities if options.quality is Quality.ADAPTIVE else None
+            priced.append((pending, self._cost.rungs(pending.entry.bucket, route, ladder, 1, 0)))
+        self.desk.price(priced)
+        self._turn()
+
+    def _choose(self, pending: Pending) -> Route:
+        self._number += 1
+        route = self._device.route(pending.request.options, self._number)
+        if pending.request.options.route.policy in (RoutePolicy.AUTO, RoutePolicy.SAMPLE):
+            self._cost.saw(route)
+        return route
+
+    def _run_part(self, turn: Turn, start: int, ran: list[Load], seconds: float) -> None:
+        now = self._clock.now
+        part = turn.batch[start : start + self._device.rows]
+        wanted = [pending for pending in part if pending.wanted and now < pending.entry.deadline]
+        if not wanted:  # their callers were told while earlier parts ran
+            self._ran(turn, start, (), None, ran, seconds, 0.0)
+            return
+        bucket = wanted[0].entry.bucket
+        routes, routings = [], 0
+        for pending in wanted:
+            chosen = pending.entry.chosen
+            known = None if chosen is None else chosen.route
+            routings += known is None and needs_routing(pending.request.options)
+            routes.append(known or self._choose(pending))
+        load = Load.of(bucket, routes, 1, routings)
+        took = self._device.seconds(bucket, load, self._chance)
+        blocks = [sum(route) for route in routes]
+        self._work(took, self._ran, turn, start, tuple(zip(wanted, blocks, strict=True)), load, ran, seconds, took)
+
+    def _ran(
+        self,
+        turn: Turn,
+        start: int,
+        answers: Sequence[tuple[Pending, int]],
+        load: Load | None,
+        ran: list[Load],
+        seconds: float,
+        took: float,
+    ) -> None:
+        now, rows = self._clock.now, self._device.rows
+        if load is not None:
+            ran.append(load)
+        self._outcomes.rows += len(answers)
+        part = turn.batch[start : start + rows]
+        last = start + len(part) >= len(turn.batch)
+        self.desk.done(part, now)
+        if last:
+            self._learn(turn, ran, seconds + took)
+        for pending, blocks in answers:
+            if not pending.future.done():
+                self._outcomes.answered(came(pending), now, pending.entry, blocks, took / len(answers))
+                self._settle(pending)
+        if last:
+            self._busy = False
+            self._turn()
+        else:
+            self._run_part(turn, start + rows, ran, seconds + took)
+
+    def _learn(self, turn: Turn, ran: list[Load], seconds: float) -> None:
+        # As the service: without skipped parts, what they took together tells how good the prediction was.
+        parts = -(-len(turn.batch) // self._device.rows)
+        if len(ran) == parts:
+            self._cost.observe(turn.batch[0].entry.bucket, functools.reduce(_beside, ran), seconds)
+        self.desk.learned()
+
+    # --- outcomes -------------------------------------------------------------------------------------------------
+
+    def _too_late(self, pending: Pending) -> None:
+        if not pending.future.done():
+            self._tell(pending, ran=not self.desk.leave(pending))
+
+    def _tell(self, pending: Pending, *, ran: bool) -> None:
+        self._outcomes.expiry(came(pending), ran=ran)
+        self._settle(pending)
+
+    def _settle(self, pending: Pending) -> None:
+        pending.future.cancel()
+        self.desk.forget((pending,))
+        self.in_flight -= 1
+        self._settled(self)
+
+
+def _beside(one: Load, other: Load) -> Load:
+    """Both in one batch."""
+    return Load(
+        passes=max(one.passes, other.passes),
+        pixels=one.pixels + other.pixels,
+        routed=one.routed + other.routed,
+        blocks=tuple(a + b for a, b in zip(one.blocks, other.blocks, strict=True)),
+    )

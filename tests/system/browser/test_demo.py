@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import Settings
+from tests.system.browser.page import Demo
+from tests.system.e2e.process import SAMPLES
+from tests.unit.client.serving import Serving, serving
+
+SLOTS = [f'[data-slot="{k}"] input' for k in range(3)]
+
+
+def test_a_sample_is_predicted_compared_and_explained(demo: Demo) -> None:
+    said = demo.predict()
+    assert re.match(r"The next frame is predicted: [\d.]+ dB from the true one; repeating the last frame", said)
+    assert demo.page.evaluate("document.activeElement.id") == "results-title"
+    assert demo.differs("#c-predicted", "#c-current") > 0.1
+    assert demo.differs("#c-previous", "#c-current") > 0.1
+    ran = demo.page.locator("#blocks li.ran").count()
+    assert f"{ran} of 9 blocks ran" in said
+    assert re.search(r"[\d.]+ GFLOPs for 448×256", demo.text("#flops"))
+    assert [name in demo.text("#times-list") for name in ("decode", "queue", "route", "blocks", "encode")] == [True] * 5
+
+
+def test_every_view_draws_something_else(demo: Demo) -> None:
+    demo.predict()
+    seen = set()
+    for view in ("true", "last", "error", "flow", "mask"):
+        # The label is what a person sees and clicks; Playwright waits until it has stopped moving.
+        demo.page.click(f'label:has(input[name="view"][value="{view}"])')
+        seen.add(demo.page.evaluate("document.getElementById('stage-under').toDataURL()"))
+    assert len(seen) == 5
+
+
+def test_more_blocks_are_another_line_of_the_table(demo: Demo) -> None:
+    demo.predict()
+    demo.page.select_option("#route", "full")
+    assert "9 of 9 blocks ran" in demo.predict()
+    demo.page.select_option("#route", "1")
+    demo.predict()
+    rows = demo.page.locator("#history tr").all_inner_texts()
+    assert [row.split("\t")[1].count("1") for row in rows][:2] == [1, 9]
+    demo.page.select_option("#sample-clip", "1")
+    assert demo.page.locator("#history tr").count() == 0
+
+
+def test_several_frames_ahead_can_be_played_and_stepped(demo: Demo) -> None:
+    demo.page.select_option("#steps", "3")
+    demo.predict()
+    demo.page.click("#play")
+    demo.until("document.getElementById('step-at').textContent === '3'")
+    demo.page.click("#play")
+    demo.page.focus("#step")
+    demo.page.keyboard.press("Home")
+    assert demo.text("#step-at") == "1"
+    demo.page.keyboard.press("ArrowRight")
+    assert demo.text("#predicted-note") == "2 frames ahead"
+
+
+def test_two_pictures_of_ones_own_with_and_without_the_true_next(demo: Demo) -> None:
+    demo.page.click("#tab-pictures")
+    for k in range(2):
+        demo.page.set_input_files(SLOTS[k], SAMPLES / f"frame0{k}.png")
+        demo.page.wait_for_selector(f'[data-slot="{k}"] canvas')
+    assert demo.predict().startswith("The next frame is predicted. ")
+    assert demo.page.is_hidden("#f-true")
+    demo.page.set_input_files(SLOTS[2], SAMPLES / "frame02.png")
+    demo.page.wait_for_selector('[data-slot="2"] canvas')
+    assert "dB from the true one" in demo.predict()
+    assert demo.page.is_visible("#f-true")
+
+
+def test_a_video_is_opened_moved_through_and_predicted(demo: Demo, tmp_path: Path) -> None:
+    demo.page.click("#tab-video")
+    demo.page.set_input_files("#video-file", _webm(tmp_path / "clip.webm"))
+    demo.page.wait_for_selector("#video-tools:not([hidden])")
+    demo.until("document.getElementById('said').textContent.includes('is open')")
+    assert "dB from the true one" in demo.predict()
+    demo.page.evaluate(
+        "const t = document.getElementById('video-time'); t.value = 0.3; t.dispatchEvent(new Event('input'))"
+    )
+    assert demo.text("#video-at") == "0.30 s"
+    assert "predicted" in demo.predict()
+
+
+def test_live_from_a_camera_until_it_is_stopped(demo: Demo) -> None:
+    demo.page.click("#tab-live")
+    demo.page.select_option("#live-width", "160")
+    demo.page.click("#live-start")
+    demo.until("/\\d+ ms/.test(document.getElementById('live-latency').textContent)")
+    demo.until("Number(document.getElementById('live-blocks').textContent) > 0")
+    assert re.fullmatch(r"\d+ % of \d+", demo.text("#live-dropped"))
+    assert demo.page.evaluate("document.getElementById('live-predicted').width") == 160
+    demo.page.click("#live-stop")
+    assert demo.text("#said") == "Live prediction has stopped."
+    assert demo.page.is_enabled("#live-start")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ([], "Choose a previous and a current frame first."),
+        (["frame00.png", "text.png"], "text.png is not a picture this browser can read"),
+        (["frame00.png", "small.png"], "Both frames must have one size: previous is 448×256, current is 64×48."),
+    ],
+)
+def test_what_cannot_be_predicted_says_why(demo: Demo, tmp_path: Path, files: list[str], told: str) -> None:
+    from PIL import Image
+
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "small.png")
+    demo.page.click("#tab-pictures")
+    for slot, name in enumerate(files):
+        path = SAMPLES / name if (SAMPLES / name).exists() else tmp_path / name
+        demo.page.set_input_files(SLOTS[slot], path)
+    if "text.png" not in files:
+        if files:
+            demo.page.wait_for_selector('[data-slot="1"] canvas')
+        demo.page.click("#predict")
+    assert told in demo.error()
+
+
+def test_a_server_that_is_gone_is_told_with_what_to_do(browser: Any, running: Serving) -> None:
+    with Demo(browser, running.url) as demo:
+        demo.page.route("**/v1/predict", lambda route: route.abort())
+        demo.page.click("#predict")
+        assert "Is the service still running?" in demo.error()
+        assert demo.page.is_enabled("#predict")
+
+
+def test_a_busy_server_says_when_to_come_back(browser: Any, running: Serving) -> None:
+    problem = '{"code":"queue_full","title":"Queue full","detail":"the queue is full","retry_after_ms":2400}'
+    with Demo(browser, running.url) as demo:
+        demo.page.route("**/v1/predict", lambda route: route.fulfill(status=429, body=problem))
+        demo.page.click("#predict")
+        assert "Try again in 3 s." in demo.error()
+
+
+def test_a_server_with_keys_asks_for_one_and_takes_it(browser: Any) -> None:
+    settings = Settings(api_keys=(("ann", "correct-horse"),))
+    with serving(settings) as guarded, Demo(browser, guarded.url) as demo:
+        demo.page.wait_for_selector("#key-field:not([hidden])")
+        demo.page.click("#predict")
+        assert "Enter an API key" in demo.error()
+        demo.page.fill("#key", "correct-horse")
+        demo.page.locator("#key").blur()
+        assert "predicted" in demo.predict()
+        assert demo.page.is_hidden("#error")
+        demo.page.click("#tab-live")
+        demo.page.click("#live-start")
+        demo.until("/\\d+ ms/.test(document.getElementById('live-latency').textContent)")
+        demo.page.click("#live-stop")
+
+
+def _webm(path: Path) -> Path:
+    """Twelve sample frames as WebM: Debian's Chromium plays it whatever codecs it was built with."""
+    import numpy as np
+    from PIL import Image
+
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=10, options={"b": "2000000"})
+        stream.width, stream.height, stream.pix_fmt = 448, 256, "yuv420p"
+        for k in range(12):
+            with Image.open(SAMPLES / f"frame{k:02}.png") as image:
+                frame = av.VideoFrame.from_ndarray(np.array(image.convert("RGB")), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

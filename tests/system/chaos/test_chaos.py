@@ -1,0 +1,41 @@
+"""The short form of `make chaos`: each kind of fault at least once, fewer jobs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.chaos import report, run
+from tests.system.chaos.faults import Fault, KillFront, KillWorker, Poison, StopWorker
+from tests.system.chaos.redis_faults import CrashAsDeployed, CutConnections, PowerCut
+from tests.unit.distributed.servers import binaries
+
+#: What `Mixed` and `Crash` show too; at length in `make chaos`.
+SHOWN_BY_OTHERS = (KillWorker, KillFront, StopWorker, Poison)
+KINDS = [kind for kind in run.KINDS if kind not in SHOWN_BY_OTHERS]
+#: The server on which these are known to go wrong first, or at all.
+BEST = {CrashAsDeployed: "redis-7", CutConnections: "redis-7", PowerCut: "redis-7"}
+JOBS = 8
+
+
+def server_of(kind: type[Fault]) -> str:
+    """The best for it, or what is installed."""
+    names = [BEST.get(kind, "valkey-9"), *run.SERVERS, *binaries()]
+    return next(name for name in names if name in binaries())
+
+
+async def test_no_kind_of_fault_loses_doubles_garbles_silences_or_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = [(kind, server_of(kind)) for kind in KINDS]
+    numbers = dict.fromkeys(KINDS, (JOBS, 1))
+    outcomes = await run.rounds(pairs, numbers, seed=1, parallel=4, patience_s=20.0)
+    shown = f"{report.table(outcomes)}\n{report.details(outcomes)}"
+    print(shown)
+    assert all(outcome.sound for outcome in outcomes), shown
+    # What cannot be shown here is said, and is never most of it.
+    assert sum(bool(outcome.skipped) for outcome in outcomes) <= 4, shown
+    assert all(outcome.faults and outcome.verdict.jobs for outcome in outcomes if not outcome.skipped), shown
+
+
+def test_a_plan_is_never_less_than_what_was_asked_for() -> None:
+    numbers = run.plan(run.KINDS, 3, 2000, 300)
+    assert 3 * sum(jobs for jobs, _ in numbers.values()) >= 2000
+    assert 3 * sum(faults for _, faults in numbers.values()) >= 300

@@ -1,0 +1,47 @@
+"""The service as a process whose device fails as a test says: everything real but what `run` does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+
+from service.engine.device import Work
+from service.settings import Settings
+from tests.unit.engine.tiny import Rigged
+
+
+def sticky(works: Sequence[Work]) -> None:
+    """A CUDA context that answers nothing but errors from now on."""
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def hung(works: Sequence[Work]) -> None:
+    """A call that never returns."""
+    threading.Event().wait()
+
+
+FAULTS: dict[str, Callable[[Sequence[Work]], None]] = {"sticky": sticky, "hung": hung}
+
+
+def start(fault: str, settings: Settings) -> BaseProcess:
+    """A running process; its exit status is the service's."""
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_live, args=(fault, settings), daemon=True)
+    process.start()
+    return process
+
+
+def _live(fault: str, settings: Settings) -> None:
+    from service import app
+    from service.engine.predictor import Predictor
+
+    logging.basicConfig(level=logging.CRITICAL + 1)
+    device = Rigged()
+    device.before_run = FAULTS[fault]
+    Predictor.of = classmethod(lambda cls, settings: device)  # type: ignore[method-assign,assignment]
+    sys.exit(asyncio.run(app.serve(settings, announce=lambda line: None)))

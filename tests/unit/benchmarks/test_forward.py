@@ -1,0 +1,29 @@
+"""The network's benchmark in small: contenders agree, every turn is counted."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from benchmarks import forward
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
+
+
+@pytest.fixture
+def network() -> DMVFN:
+    return DMVFN(ModelConfig.tiny()).eval()
+
+
+def test_every_contender_is_timed(network: DMVFN, capsys: pytest.CaptureFixture[str]) -> None:
+    best = forward.compare(network, 32, 48, 0.0, time.perf_counter, ())
+    assert set(best) == {"published", "ours", "ours, typical route", "plain torch"}
+    assert all(0 < seconds < 60 for seconds in best.values())
+    differs = float(capsys.readouterr().out.split()[-1])
+    assert differs < 1e-4
+
+
+def test_the_mixed_curve_goes_from_four_blocks_to_all(network: DMVFN) -> None:
+    curve = forward.mixed(network, 32, 48, 0.0, time.perf_counter)
+    assert [blocks for blocks, _ in curve] == [4, 8, 12, 16, 20, 24, 28, 36]

@@ -1,0 +1,19 @@
+"""The saturation benchmark in small: a tiny network, both contenders, right answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import saturation
+from tests.system.e2e.process import tiny_weights
+
+
+def test_service_and_executor_give_the_same_frames(tmp_path: Path) -> None:
+    found = saturation.measure(tiny_weights(tmp_path), (32, 48), ("auto", "full"), seconds=0.3, rounds=2)
+    assert list(found) == ["auto", "full"]
+    for outcome in found.values():
+        assert outcome.wrong == 0
+        assert min(outcome.bare.frames, outcome.served.frames) > 0
+        assert outcome.share > 0
+    lines = saturation.table(found).splitlines()
+    assert [line.count("|") for line in lines] == [8] * 4

@@ -1,0 +1,117 @@
+"""Resources of Gateway API, KEDA and the Prometheus operator, against their schemas and, for names, their types."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import missing, require
+from tests.unit.deploy.kustomize import Manifest
+from tests.unit.deploy.manifests import OVERLAYS, ROOT, overlay
+
+HERE = Path(__file__).parent / "schemas"
+#: apiVersion/kind -> module and type.
+TYPES = {
+    "gateway.networking.k8s.io/v1/HTTPRoute": ("gateway-api/gateway.networking.k8s.io/v1", "IHTTPRoute"),
+    # See validate.mjs for why v1alpha2.
+    "gateway.networking.k8s.io/v1/GRPCRoute": ("gateway-api/gateway.networking.k8s.io/v1alpha2", "IGRPCRoute"),
+    "keda.sh/v1alpha1/ScaledObject": ("keda/keda.sh/v1alpha1", "IScaledObject"),
+    "keda.sh/v1alpha1/TriggerAuthentication": ("keda/keda.sh/v1alpha1", "ITriggerAuthentication"),
+    "monitoring.coreos.com/v1/PodMonitor": ("prometheus-operator/monitoring.coreos.com/v1", "IPodMonitor"),
+    "monitoring.coreos.com/v1/PrometheusRule": ("prometheus-operator/monitoring.coreos.com/v1", "IPrometheusRule"),
+}
+
+
+@pytest.fixture(scope="module")
+def schemas() -> Path:
+    """A folder with the schema packages, installed once for each version of package.json."""
+    require("node")
+    npm = require("npm")
+    wanted = (HERE / "package.json").read_bytes()
+    folder = ROOT / ".cache" / "deploy-schemas" / hashlib.sha256(wanted).hexdigest()[:12]
+    if not (folder / "installed").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / "package.json", folder)
+        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180, check=False)
+        if run.returncode:
+            missing(f"npm install of the schemas ({run.stderr.strip()[-200:]})")
+        (folder / "installed").touch()
+    shutil.copy(HERE / "validate.mjs", folder)
+    return folder
+
+
+def _key(manifest: Manifest) -> str:
+    return f"{manifest['apiVersion']}/{manifest['kind']}"
+
+
+def _custom() -> list[Manifest]:
+    """Each once, though several overlays have it."""
+    found = {json.dumps(m, sort_keys=True): m for name in OVERLAYS for m in overlay(name) if "." in m["apiVersion"]}
+    return [
+        m for m in found.values() if not m["apiVersion"].split("/")[0].endswith((".k8s.io",)) or "gateway" in _key(m)
+    ]
+
+
+def _errors(schemas: Path, manifests: list[Manifest]) -> list[str]:
+    run = subprocess.run(
+        ["node", str(schemas / "validate.mjs")],
+        input=json.dumps(manifests),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [f"{answer['name']}: {answer['error']}" for answer in json.loads(run.stdout) if answer["error"]]
+
+
+def _unknown_names(schemas: Path, manifests: list[Manifest]) -> str:
+    """What the TypeScript compiler says of the manifests as typed literals: schemas let unknown names pass."""
+    lines = []
+    for i, manifest in enumerate(manifests):
+        module, kind = TYPES[_key(manifest)]
+        literal: dict[str, Any] = dict(manifest)
+        if kind == "IGRPCRoute":
+            literal["apiVersion"] = "gateway.networking.k8s.io/v1alpha2"
+        lines.append(f'import type {{ {kind} as T{i} }} from "@kubernetes-models/{module}";')
+        lines.append(f"export const r{i}: T{i} = {json.dumps(literal)};")
+    (schemas / "resources.ts").write_text("\n".join(lines))
+    options = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--moduleResolution", "nodenext"]
+    run = subprocess.run(
+        [str(schemas / "node_modules" / ".bin" / "tsc"), *options, "resources.ts"],
+        cwd=schemas,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return run.stdout
+
+
+def test_every_kind_used_has_a_schema() -> None:
+    assert {_key(manifest) for manifest in _custom()} == set(TYPES)
+
+
+def test_values_hold_against_the_schemas(schemas: Path) -> None:
+    assert _errors(schemas, _custom()) == []
+
+
+def test_names_are_those_of_the_types(schemas: Path) -> None:
+    assert _unknown_names(schemas, _custom()) == ""
+
+
+def test_both_checks_would_notice(schemas: Path) -> None:
+    spoilt = copy.deepcopy(_custom())
+    for manifest in spoilt:
+        manifest["spec"]["misspelt"] = 1
+    assert _unknown_names(schemas, spoilt).count("misspelt") == len(spoilt)
+    monitor = next(m for m in copy.deepcopy(_custom()) if m["kind"] == "PodMonitor")
+    monitor["spec"]["podMetricsEndpoints"][0]["interval"] = "5 seconds"
+    assert len(_errors(schemas, [monitor])) == 1

@@ -1,0 +1,300 @@
+"""Each script on each server that is installed, and all of them with memory full to the last byte."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.broker.scripts import Script, call_sync
+from tests.unit.distributed.servers import Server, binaries, running
+
+K = Keys("t")
+STREAM = K.stream(0, "32x48@1")
+
+
+@dataclass
+class Queue:
+    """The scripts' verbs, by hand."""
+
+    client: Any
+
+    def submit(self, job: str = "j", items: int = 1, stream: str = STREAM, **more: Any) -> list[Any]:
+        given = {"most": 100, "bytes": 10_000, "work": 1000, "deadline": 0, "order": 1000, "front": "", **more}
+        payload = K.payload(f"token-{job}")
+        for k in range(items + 1):
+            self.client.hset(payload, str(k), b"x" * 10)
+        names = [K.job(job), payload, K.load, stream, K.buckets, K.wake, K.clients, K.results, K.kept]
+        args = [GROUP, given["most"], given["bytes"], items, 10 * (items + 1), given["work"], given["deadline"]]
+        args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
+        args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
+        args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
+        answer: list[Any] = self(scripts.SUBMIT, names, args)
+        return answer
+
+    def claim(self, worker: str = "w1", most: int = 8, streams: tuple[str, ...] = (STREAM,)) -> list[tuple[str, str]]:
+        """(stream, entry) of what was claimed."""
+        _, taken = self(scripts.CLAIM, list(streams), [GROUP, worker, most])
+        return [(stream.decode(), entry.decode()) for stream, entries in taken for entry, _ in entries]
+
+    def settle(self, entry: str, worker: str = "w1", job: str = "j", k: int = 0, how: str = "ok", **more: Any) -> Any:
+        attempt = K.attempt(job, k, worker)
+        if how == "ok" and more.get("attempt", True):
+            self(scripts.KEEP, [attempt], [b"answer of " + worker.encode(), 60_000])
+        stream = more.get("stream", STREAM)
+        names = [stream, K.job(job), K.payload(f"token-{job}"), K.load, attempt, K.out(job, k), K.reply("f1")]
+        names += [K.events, K.buckets, K.hooks, K.dead, K.clients, K.results, K.kept]
+        args = [GROUP, entry, worker, job, k, how, b"why", more.get("lease", 1000), more.get("runs", 3), 60_000]
+        settled: list[Any] = self(ending_scripts.SETTLE, names, args)
+        return settled[:2]
+
+    def cancel(self, job: str = "j", stream: str = STREAM) -> Any:
+        names = [K.job(job), K.payload(f"token-{job}"), K.events, K.cancels, stream, K.load, K.buckets, K.clients]
+        return self(ending_scripts.CANCEL, [*names, K.results, K.kept], [job, 60_000, 1, GROUP])
+
+    def state(self, job: str = "j") -> dict[str, str]:
+        return {k.decode(): v.decode() for k, v in self.client.hgetall(K.job(job)).items()}
+
+    def load(self) -> list[int]:
+        return [int(v or 0) for v in self.client.hmget(K.load, "items", "bytes", "work")]
+
+    def fill(self) -> None:
+        """No byte is left."""
+        self.client.config_set("maxmemory", self.client.info("memory")["used_memory"] + 50_000)
+        for size in (10_000, 1000, 1):
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                self._fill(b"x" * size)
+
+    def _fill(self, value: bytes) -> None:
+        for k in itertools.count():
+            self.client.set(f"fill:{len(value)}:{k}", value)
+
+    def __call__(self, script: Script, keys: list[str], args: list[Any]) -> Any:
+        return call_sync(self.client, script, keys, args)
+
+
+@pytest.fixture(scope="module", params=sorted(binaries()))
+def each_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with running(binaries()[request.param]) as server:
+        yield server
+
+
+@pytest.fixture
+def queue(each_server: Server) -> Iterator[Queue]:
+    client = each_server.client()
+    client.config_set("maxmemory", 0)
+    client.flushall()
+    yield Queue(client)
+    client.close()
+
+
+def test_every_kind_of_server_is_tested_here() -> None:
+    assert len(binaries()) >= 3  # those that come by pip; Debian's where it is installed
+
+
+def test_an_item_goes_in_once_and_out_once_and_leaves_only_its_answer(queue: Queue) -> None:
+    assert queue.submit()[0] == 1
+    assert queue.load() == [1, 20, 1000]
+    ((stream, entry),) = queue.claim()
+    assert stream == STREAM
+    assert queue.settle(entry) == [1, b"done"]
+    assert queue.settle(entry, attempt=False) == [0]
+    assert queue.load() == [0, 0, 0]
+    assert queue.client.get(K.out("j", 0)) == b"answer of w1"
+    left = {key.decode() for key in queue.client.keys("*")}
+    assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake, K.results, K.kept}
+
+
+def test_work_of_unknown_cost_is_counted_as_none(queue: Queue) -> None:
+    queue.submit(work=0)
+    ((_, entry),) = queue.claim()
+    assert queue.settle(entry) == [1, b"done"]
+    assert queue.load() == [0, 0, 0]
+
+
+def test_a_second_submission_of_an_id_changes_nothing(queue: Queue) -> None:
+    queue.submit()
+    assert queue.submit() == [0, b"ann", b"print"]
+    assert queue.load() == [1, 20, 1000]
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [({"most": 0}, -1), ({"bytes": 19}, -2), ({"deadline": 1, "work": 5000}, -3)]
+)
+def test_a_full_queue_and_a_hopeless_deadline_are_refused(queue: Queue, more: dict[str, Any], code: int) -> None:
+    assert queue.submit(**more) == [code, 0]
+    assert queue.load() == [0, 0, 0]
+    assert not queue.client.exists(STREAM, K.job("j"))
+
+
+def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queue: Queue) -> None:
+    later, sooner, batch = K.stream(0, "a"), K.stream(0, "b"), K.stream(1, "b")
+    queue.submit("late", stream=later, order=5000)
+    queue.submit("soon", stream=sooner, order=1000)
+    queue.submit("batch", stream=batch, order=9000)
+    assert [s for s, _ in queue.claim(streams=(later, sooner, batch))] == [sooner, batch]
+    assert [s for s, _ in queue.claim(streams=(later, sooner, batch))] == [later]
+
+
+def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:
+    queue.submit(items=5)
+    assert [len(queue.claim(most=3)), len(queue.claim(most=3)), len(queue.claim(most=3))] == [3, 2, 0]
+
+
+def test_only_the_owner_of_a_lease_renews_and_finishes(queue: Queue) -> None:
+    queue.submit()
+    ((_, entry),) = queue.claim("w1")
+    queue.client.xclaim(STREAM, GROUP, "w2", 0, [entry])
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w2"]) == 1
+    assert queue.settle(entry, "w1") == [0]
+    assert queue.settle(entry, "w2") == [1, b"done"]
+    assert queue.client.get(K.out("j", 0)) == b"answer of w2"
+
+
+def test_a_lease_of_a_stream_that_is_gone_is_nobodys_and_no_error(queue: Queue) -> None:
+    """One error here would keep a worker's other leases from being renewed."""
+    queue.submit()
+    ((_, entry),) = queue.claim()
+    queue.settle(entry)
+    assert not queue.client.exists(STREAM)
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, ""]) == 0
+    queue.submit("j2")
+    queue.client.xgroup_destroy(STREAM, GROUP)
+    assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
+
+
+def test_a_renewal_is_no_delivery(queue: Queue) -> None:
+    queue.submit()
+    ((_, entry),) = queue.claim()
+    queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"])
+    (row,) = queue.client.xpending_range(STREAM, GROUP, "-", "+", 1)
+    assert row["times_delivered"] == 1
+
+
+def test_an_entry_that_bears_anothers_id_is_not_finished_for_it(queue: Queue) -> None:
+    queue.submit("other")
+    ((_, entry),) = queue.claim()
+    assert queue.settle(entry, job="j") == [0]
+    assert queue.load() == [1, 20, 1000]
+
+
+def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:
+    queue.submit()
+    ((_, entry),) = queue.claim()
+    for counts, deliveries in ((0, 0), (1, 0)):
+        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, ""]) == 1
+        (row,) = queue.client.xpending_range(STREAM, GROUP, "-", "+", 1, idle=1000)
+        assert row["times_delivered"] == deliveries
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, ""]) == 0
+
+
+def test_a_lost_group_is_made_again_from_the_beginning(queue: Queue) -> None:
+    queue.submit(items=2)
+    queue.claim(most=1)
+    queue.client.xgroup_destroy(STREAM, GROUP)
+    assert len(queue.claim()) == 2
+
+
+def test_burying_ends_the_job_and_keeps_its_frames_in_one_step(queue: Queue) -> None:
+    queue.submit(items=2)
+    claimed = queue.claim()
+    assert queue.settle(claimed[0][1], how="bury", worker="w2", lease=0, runs=2) == [0]  # run once only
+    queue.client.xclaim(STREAM, GROUP, "w1", 0, [claimed[0][1]])
+    assert queue.settle(claimed[0][1], how="bury", worker="w2", lease=0, runs=2) == [1, b"failed"]
+    assert queue.settle(claimed[0][1], how="bury", worker="w2", lease=0, runs=2) == [0]
+    ((_, letter),) = queue.client.xrange(K.dead)
+    assert (letter[b"j"], letter[b"runs"], letter[b"worker"]) == (b"j", b"2", b"w1")
+    assert queue.client.hlen(K.payload("token-j")) == 3
+    # Its other item runs out quietly: a failed job is not answered again.
+    assert queue.settle(claimed[1][1], k=1) == [1, b"failed"]
+    assert (queue.load(), queue.client.xlen(K.events)) == ([0, 0, 0], 1)
+
+
+def test_a_replayed_job_runs_again_from_its_first_item(queue: Queue) -> None:
+    queue.submit(items=2)
+    first, second = queue.claim()
+    queue.settle(first[1])
+    queue.settle(second[1], k=1, how="bury")
+    ((letter, _),) = queue.client.xrange(K.dead)
+    names = [K.job("j"), K.payload("token-j"), K.load, STREAM, K.buckets, K.wake, K.dead, K.hooks]
+    names += [K.clients, K.results, K.kept]
+    assert queue(ending_scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
+    assert queue(ending_scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
+    assert (queue.state()["s"], queue.state()["done"], queue.client.xlen(K.dead)) == ("queued", "0", 0)
+    for k, (_, entry) in enumerate(queue.claim()):
+        queue.settle(entry, k=k)
+    assert (queue.state()["s"], queue.load()) == ("done", [0, 0, 0])
+
+
+def test_a_withdrawn_job_leaves_the_queue_at_once_whether_claimed_or_not(queue: Queue) -> None:
+    queue.submit(items=3, room=5000)
+    queue.submit("other")
+    (_, entry), _ = queue.claim(most=2)
+    assert queue.cancel() == b"cancelled"
+    assert (queue.load(), queue.client.xlen(STREAM)) == ([1, 20, 1000], 1)
+    assert not queue.client.exists(K.payload("token-j"))
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("")], [0, 0]) == [b"gone"]
+    assert queue.settle(entry, how="drop") == [1, b"cancelled"]
+    assert queue.settle(entry) == [1, b"cancelled"]
+    assert queue.cancel() == b"cancelled"
+    assert queue.cancel("nobody") is None
+    assert queue.cancel("other") == b"cancelled"
+    assert queue.load() == [0, 0, 0]
+    assert not queue.client.exists(STREAM, K.clients)
+    assert queue.client.hget(K.results, "sum") == b"2048", "only the states of two jobs are left"
+
+
+def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
+    queue.submit(front="f1", deadline=60_000)
+    queue.claim()
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"orphan"]
+    queue.client.set(K.front("f1"), 1)
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"run", b"task", 0]
+
+
+def test_a_full_server_still_drains(queue: Queue) -> None:
+    """Submissions are refused; claims, renewals, answers, hand-backs, burials and cancels are not."""
+    queue.submit("a", hook="http://h/")
+    queue.submit("b")
+    queue.submit("c")
+    queue.fill()
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        queue.submit("d")
+    claimed = [entry for _, entry in queue.claim()]
+    assert len(claimed) == 3
+    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0]) == [b"run", b"task", 0]
+    assert queue(scripts.RENEW, [STREAM], [GROUP, claimed[0], "w1"]) == 1
+    assert queue.settle(claimed[0], job="a") == [1, b"done"]
+    assert queue.settle(claimed[1], job="b", how="bury") == [1, b"failed"]
+    assert queue.cancel("c") == b"cancelled"
+    assert queue.settle(claimed[2], job="c", how="drop") == [1, b"cancelled"]
+    assert queue.load() == [0, 0, 0]
+    assert (queue.client.xlen(K.dead), queue.client.zcard(K.hooks)) == (1, 1)
+    assert queue.client.get(K.out("a", 0)) == b"answer of w1"
+
+
+def test_a_due_webhook_is_taken_once_until_its_senders_time_is_over(queue: Queue) -> None:
+    queue.submit(hook="http://h/")
+    ((_, entry),) = queue.claim()
+    queue.settle(entry)
+    assert queue(scripts.HOOK, [K.hooks], [60_000]) == b"j"
+    assert queue(scripts.HOOK, [K.hooks], [60_000]) is None
+    queue.client.zadd(K.hooks, {"j": 0})
+    assert queue(scripts.HOOK, [K.hooks], [60_000]) == b"j"
+
+
+def test_a_place_in_the_queue_counts_what_is_unclaimed_and_ahead(queue: Queue) -> None:
+    for job in ("a", "b", "c"):
+        queue.submit(job)
+    entry = queue.state("c")["id"]
+    assert queue(scripts.AHEAD, [STREAM, K.load], [GROUP, entry, 100]) == [2, 3000]
+    queue.claim(most=1)
+    assert queue(scripts.AHEAD, [STREAM, K.load], [GROUP, entry, 100]) == [1, 3000]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pickle
+
+import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
+import numpy as np
+import pytest
+
+from service.core.errors import InvalidFrame
+from service.core.types import Frame, Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy, Step, Timings
+from service.distributed.broker import serialization
+from service.imaging import codec
+from service.imaging.codec import Limits
+from service.serving.jobs.job import Failure
+from tests.unit.distributed.engines import MODEL
+from tests.unit.imaging.pictures import file_of, noise
+
+PIXELS = noise(48, 32)
+
+
+def test_pixels_stay_pixels() -> None:
+    data = serialization.frame_bytes(Frame(PIXELS))
+    assert len(data) < PIXELS.nbytes + 40
+    assert (serialization.read_frame(data).pixels == PIXELS).all()
+
+
+def test_a_file_stays_the_file_it_came_as() -> None:
+    file = file_of(PIXELS, "JPEG")
+    frame = codec.decode(file, Limits(), "previous")
+    data = serialization.frame_bytes(frame)
+    assert file in data
+    assert len(data) < len(file) + 40
+    assert (serialization.read_frame(data).pixels == frame.pixels).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(RouteChoice(RoutePolicy.SAMPLE, seed=2**53 - 1), 3, 0.25, Quality.ADAPTIVE, True),
+        Options(RouteChoice(RoutePolicy.BUDGET, blocks=4)),
+        Options(RouteChoice.parse("010010001")),
+    ],
+)
+def test_a_task_comes_back_as_it_went(options: Options) -> None:
+    data = serialization.task_bytes(options, Priority.BATCH, "ann", "00-trace-01")
+    assert serialization.read_task(data) == (options, Priority.BATCH, "ann", "00-trace-01")
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_result_comes_back_as_it_went_under_the_askers_id(compress: bool) -> None:
+    flow = np.arange(48 * 32 * 4, dtype=np.float32).reshape(48, 32, 4)
+    steps = (Step(Frame(PIXELS), (True, False) * 4 + (True,), 7, flow, flow[..., 0].copy()), Step(Frame(PIXELS), (), 1))
+    sent = PredictResult("there", steps, "m1", Timings(1.0, 2.0, 3.0), 4, 5, True)
+    got = serialization.read_result(serialization.result_bytes(sent, compress=compress), "here")
+    assert (got.id, got.model_version, got.timings, got.batch_size) == ("here", "m1", Timings(1.0, 2.0, 3.0), 4)
+    assert (got.seed, got.shortened) == (5, True)
+    for one, two in zip(sent.steps, got.steps, strict=True):
+        assert (one.route, one.flops) == (two.route, two.flops)
+        assert (one.frame.pixels == two.frame.pixels).all()
+    assert got.steps[0].flow is not None
+    assert (got.steps[0].flow == flow).all()
+    assert got.steps[1].flow is None
+
+
+def test_failures_and_workers_come_back_as_they_went() -> None:
+    failure = Failure("queue_full", "words", "steps", "why", 1.5)
+    assert serialization.read_failure(serialization.failure_bytes(failure)) == failure
+    assert serialization.read_info(serialization.info_bytes(MODEL, 0.5)) == (MODEL, 0.5)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", pickle.dumps({"v": 1}), msgpack.packb([1]), msgpack.packb({"v": 99})])
+def test_what_another_version_or_program_wrote_is_not_read(data: bytes) -> None:
+    with pytest.raises(serialization.Unreadable):
+        serialization.read_frame(data)
+
+
+def test_pixels_that_do_not_fit_their_size_are_refused() -> None:
+    data = msgpack.packb({"v": serialization.VERSION, "h": 100, "w": 100, "rgb": b"abc"})
+    with pytest.raises(InvalidFrame):
+        serialization.read_frame(data)

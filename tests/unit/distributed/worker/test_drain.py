@@ -1,0 +1,158 @@
+"""A worker's end: within its grace, whatever it runs and whether Redis answers or not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from service.distributed.worker.worker import Worker
+from service.serving.jobs.job import JobState
+from service.settings import Settings
+from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.engines import Adder
+from tests.unit.distributed.servers import Server
+from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of, vanish
+
+#: What an end may take beyond the grace: handing back, the lease thread, hanging up, half a second each at most.
+BEYOND_S = 1.8
+
+
+@asynccontextmanager
+async def hung(settings: Settings, engine: Adder, items: int) -> AsyncIterator[tuple[Worker, asyncio.Task[bool]]]:
+    """A worker that has claimed this many items and will never answer them."""
+    engine.gate = asyncio.Event()
+    worker = Worker(settings, engine, metrics())
+    running = asyncio.create_task(worker.run())
+    await until(lambda: engine.running == items)
+    yield worker, running
+    assert running.done()
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["redis answers", "redis does not answer"])
+async def test_sixteen_items_are_handed_back_within_the_grace(bench: Bench, server: Server, answers: bool) -> None:
+    settings = dataclasses.replace(bench.settings, shutdown_grace_s=0.5, lease_ms=60_000)
+    jobs, job = jobs_of(bench), a_job(*range(17))
+    async with bench.work(Adder()):
+        pass
+    await jobs.submit(job)
+    async with hung(settings, Adder(), 16) as (worker, running):
+        if not answers:
+            server.pause()
+        begun = time.monotonic()
+        worker.stop()
+        await asyncio.wait_for(running, 20)
+        took = time.monotonic() - begun
+        server.go_on()
+    assert 0.5 <= took < 0.5 + BEYOND_S
+    if answers:  # at once, long before that lease would have run out
+        async with bench.work(Adder()):
+            assert await ended(jobs, job.id) is JobState.DONE
+
+
+async def test_an_idle_worker_ends_at_once_though_redis_does_not_answer(bench: Bench, server: Server) -> None:
+    async with bench.work(Adder()) as worker:
+        server.pause()
+        await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        worker.stop()
+        while worker._client.connection_pool._in_use_connections and time.monotonic() < begun + 10:
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - begun < BEYOND_S
+        server.go_on()
+
+
+async def lapsed_item(bench: Bench) -> str:
+    """A job whose worker vanished while it ran it: the next one runs it alone."""
+    jobs, dying, job = jobs_of(bench), Adder(), a_job(1, 2)
+    async with bench.work(Adder()):
+        pass
+    await jobs.submit(job)
+    dying.gate = asyncio.Event()
+    worker = Worker(bench.settings, dying, metrics())
+    running = asyncio.create_task(worker.run())
+    await until(lambda: dying.running == 1)
+    await vanish(worker, running)
+    return job.id
+
+
+async def test_an_item_that_runs_alone_does_not_hold_up_the_end(bench: Bench) -> None:
+    job = await lapsed_item(bench)
+    settings = dataclasses.replace(bench.settings, shutdown_grace_s=0.5, max_run_s=300.0)
+    async with hung(settings, Adder(), 1) as (worker, running):
+        begun = time.monotonic()
+        worker.stop()
+        await asyncio.wait_for(running, 20)
+        assert time.monotonic() - begun < 0.5 + BEYOND_S
+    async with bench.work(Adder()):
+        assert await ended(jobs_of(bench), job) is JobState.DONE
+
+
+async def test_an_item_that_waits_to_run_alone_is_handed_back_when_the_worker_stops(bench: Bench) -> None:
+    job, jobs, other = await lapsed_item(bench), jobs_of(bench), a_job(3, 4, size=(64, 48))
+    settings = dataclasses.replace(bench.settings, shutdown_grace_s=0.5)
+    engine = Adder()
+    engine.gate = asyncio.Event()
+    worker = Worker(settings, engine, metrics())
+    worker._next_look = time.monotonic() + 0.3
+    await jobs.submit(other)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: engine.running == 1)
+    await until(lambda: len(worker._leases._held) == 2)
+    assert [request.id for request in engine.seen] == [other.id]
+    worker.stop()
+    await asyncio.wait_for(running, 20)
+    async with bench.work(Adder()):
+        assert [await ended(jobs, job), await ended(jobs, other.id)] == [JobState.DONE] * 2
+
+
+WORKER = """
+import asyncio, sys
+from service.settings import Settings
+from service.distributed.worker.worker import Worker
+from service.app import Stop
+from tests.unit.distributed.conftest import metrics
+from tests.unit.distributed.engines import Adder
+
+async def main():
+    stop, engine = Stop(), Adder()
+    engine.gate = asyncio.Event()
+    worker = Worker(Settings(engine="redis", redis_url=sys.argv[1], shutdown_grace_s=1.0), engine, metrics())
+    running = asyncio.ensure_future(worker.run())
+    with stop.listening():
+        while engine.running < 16:
+            await asyncio.sleep(0.01)
+        print("full", flush=True)
+        await stop.asked.wait()
+    worker.stop()
+    await running
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_process_ends_by_sigterm_while_redis_is_stopped(bench: Bench, server: Server) -> None:
+    async with bench.work(Adder()):
+        pass
+    await jobs_of(bench).submit(a_job(*range(17)))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, server.url, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"full\n"
+        server.pause()
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert time.monotonic() - begun < 1.0 + BEYOND_S + 1.0  # the interpreter's own end on a busy machine
+    finally:
+        server.go_on()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,300 @@
+"""What a broken device, too large a job and too large an answer do to a fleet: as much as its fate allows."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.core.errors import Internal, ServiceError, TooLarge, Unavailable
+from service.core.interfaces import Readiness
+from service.core.types import Options, PredictRequest, PredictResult
+from service.distributed.broker.capacity import Capacity, capacity
+from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.worker.worker import Worker
+from service.serving.jobs.job import JobState
+from service.settings import Settings
+from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.engines import Adder, answer, frame
+from tests.unit.distributed.servers import Server, running
+from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
+
+LOST = "the device is lost"
+
+
+class Breaking(Adder):
+    """Its device breaks over a frame of 13, and takes all that runs with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = asyncio.Event()
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        self.seen.append(request)
+        if self.broken.is_set() or request.previous.pixels[1, 1, 0] == 13:
+            await asyncio.sleep(0.02)
+            self.ready = Readiness(False, "device_lost")
+            self.broken.set()
+            raise Unavailable(LOST, reason="device_lost")
+        done, _ = await asyncio.wait([asyncio.ensure_future(self.broken.wait())], timeout=0.05)
+        if done:
+            raise Unavailable(LOST, reason="device_lost")
+        return answer(request)
+
+
+async def restarted(kept: RemoteJobs, settings: Settings, jobs: list[str], deaths: int) -> int:
+    """Workers that died until all `jobs` had ended, each restarted when its device was lost; `deaths` at most."""
+    for died in range(deaths):
+        engine = Breaking()
+        worker = Worker(settings, engine, metrics())
+        life = asyncio.create_task(worker.run())
+        over = asyncio.ensure_future(asyncio.gather(*(ended(kept, job) for job in jobs)))
+        waiting: set[asyncio.Future[Any]] = {life, over}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        await asyncio.gather(over, return_exceptions=True)
+        worker.stop()
+        # The last one may be told to stop before it notices.
+        if await life and not engine.broken.is_set():
+            return died
+    return deaths
+
+
+async def idle(bench: Bench) -> bool:
+    """Whether nothing is counted any more; a dead letter keeps its frames."""
+    return all(int(value) == 0 for value in await bench.front.client.hvals(bench.keys.load))
+
+
+@pytest.mark.parametrize("company", [0, 6])
+async def test_a_job_that_breaks_devices_costs_two_alone_and_one_in_company(bench: Bench, company: int) -> None:
+    settings = dataclasses.replace(bench.settings, lease_ms=300, max_deliveries=10)
+    jobs, poison = jobs_of(bench), a_job(13, 1)
+    async with bench.work(Adder()):
+        pass
+    innocent = [a_job(k, 1) for k in range(20, 20 + company)]
+    for job in (poison, *innocent):
+        await jobs.submit(job)
+    every = [job.id for job in (poison, *innocent)]
+    assert await restarted(jobs, settings, every, 6) == 2 + (company > 0)
+    view = await jobs.get(poison.id, "")
+    assert (view.state, view.failure is not None and "device was lost" in view.failure.message) == (
+        JobState.FAILED,
+        True,
+    )
+    assert [(await jobs.get(job.id, "")).state for job in innocent] == [JobState.DONE] * company
+    assert await bench.front.client.xlen(bench.keys.dead) == 1
+    await until(lambda: idle(bench))
+
+
+class Small(Adder):
+    """A device that frames of 64 rows do not fit."""
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        if request.previous.height == 64:
+            self.seen.append(request)
+            raise Unavailable("not enough memory", reason="out_of_memory", retry_after=1.0)
+        return await super().predict(request)
+
+
+async def test_a_job_that_fits_no_device_is_tried_a_few_times_with_rests_and_buried(bench: Bench) -> None:
+    settings = dataclasses.replace(bench.settings, lease_ms=300, max_deliveries=3)
+    jobs, small, job = jobs_of(bench), Small(), a_job(1, 2, size=(64, 48))
+    async with bench.work(small, settings):
+        begun = time.monotonic()
+        await jobs.submit(job)
+        assert await ended(jobs, job.id) is JobState.FAILED
+        assert time.monotonic() - begun >= 2 * 0.3, "there was no rest between its runs"
+    assert len(small.seen) == 3
+    failure = (await jobs.get(job.id, "")).failure
+    assert failure is not None
+    assert "not enough memory" in failure.message
+    await until(lambda: idle(bench))
+
+
+async def test_a_larger_device_takes_at_once_what_did_not_fit(bench: Bench) -> None:
+    settings = dataclasses.replace(bench.settings, lease_ms=60_000)
+    jobs, small, large = jobs_of(bench), Small(), Adder()
+    async with bench.work(small, settings):
+        job = a_job(1, 2, size=(64, 48))
+        await jobs.submit(job)
+        await until(lambda: len(small.seen) == 1)
+        async with bench.work(large, settings):
+            assert await ended(jobs, job.id) is JobState.DONE
+    assert (len(small.seen), len(large.seen)) == (1, 1)
+
+
+async def test_a_caller_is_told_at_once_where_no_other_device_could_do_better(bench: Bench) -> None:
+    async with bench.work(Small()):
+        with pytest.raises(Unavailable) as caught:
+            await asyncio.wait_for(bench.engine.predict(PredictRequest("r", frame(1, 64), frame(2, 64))), 5)
+    assert caught.value.reason == "out_of_memory"
+
+
+class Mapping(Adder):
+    """Answers with maps where they are asked for: 20 bytes a pixel."""
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        self.seen.append(request)
+        size = request.current.height, request.current.width
+        if not request.options.maps:
+            return answer(request)
+        step = dataclasses.replace(
+            answer(request).steps[0], flow=np.zeros((*size, 4), np.float32), mask=np.zeros(size, np.float32)
+        )
+        return dataclasses.replace(answer(request), steps=(step,))
+
+
+@asynccontextmanager
+async def a_bench(settings: Settings, server: Server) -> AsyncIterator[Bench]:
+    from service.distributed.frontend.engine import RemoteEngine
+    from service.distributed.frontend.queue_client import Front
+
+    here, instruments = dataclasses.replace(settings, redis_url=server.url), metrics()
+    front = Front(here)
+    engine = RemoteEngine(here, front, instruments)
+    await front.start()
+    yield Bench(here, front, engine, instruments, front.keys)
+    await engine.close()
+    await front.stop()
+
+
+async def test_an_answer_above_what_redis_takes_is_refused_at_the_door(settings: Settings) -> None:
+    large = PredictRequest("r", frame(1, 256, 256), frame(2, 256, 256))
+    with running(None, "--proto-max-bulk-len", "1mb") as server:
+        async with a_bench(settings, server) as bench:
+            jobs, engine = jobs_of(bench), Mapping()
+            async with bench.work(engine):
+                for options, field in ((Options(maps=True), "maps"), (Options(steps=6), "steps")):
+                    with pytest.raises(TooLarge) as caught:
+                        await bench.engine.predict(dataclasses.replace(large, options=options))
+                    assert caught.value.field == field
+                    job = dataclasses.replace(a_job(1, 2, size=(256, 256)), options=options)
+                    with pytest.raises(TooLarge) as caught:
+                        await jobs.submit(job)
+                    assert caught.value.field == field
+                raw = PredictRequest("r", frame(1, 640, 640), frame(2, 640, 640))
+                with pytest.raises(TooLarge):
+                    await bench.engine.predict(raw)  # its frames alone are above the limit
+                await bench.engine.predict(large)
+            assert len(engine.seen) == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_answer_that_redis_refuses_is_an_error_and_no_resend(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Where the door did not know the limit: an ACL may hide it."""
+    with running(None, "--proto-max-bulk-len", "1mb") as server:
+        async with a_bench(settings, server) as bench:
+            jobs, engine = jobs_of(bench), Mapping()
+            async with bench.work(engine):
+                bench.front.capacity = Capacity()
+                if not told:
+
+                    async def silent(client: object) -> Capacity:
+                        return Capacity()
+
+                    monkeypatch.setattr("service.distributed.worker.claims.capacity", silent)
+                job = dataclasses.replace(a_job(1, 2, size=(256, 256)), options=Options(maps=True))
+                await jobs.submit(job)
+                assert await ended(jobs, job.id) is JobState.FAILED
+                failure = (await jobs.get(job.id, "")).failure
+                assert failure is not None
+                assert failure.code == "too_large"
+                with pytest.raises(TooLarge):
+                    await jobs.result(job.id, "", 0)
+            assert len(engine.seen) == 1
+            await until(bench.empty)
+
+
+async def test_nothing_is_sent_of_an_item_whose_lease_is_gone(bench: Bench, server: Server) -> None:
+    jobs, slow, rescuer = jobs_of(bench), Adder(), Adder()
+    slow.gate = asyncio.Event()
+    async with bench.work(slow) as worker:
+        sent: list[bytes] = []
+        publish = worker._claims.answer
+
+        async def counted(item: object, result: bytes) -> bool:
+            sent.append(result)
+            return await publish(item, result)  # type: ignore[arg-type]
+
+        worker._claims.answer = counted  # type: ignore[method-assign]
+        job = a_job(1, 2)
+        await jobs.submit(job)
+        await until(lambda: slow.running == 1)
+        ((lease, _),) = worker._running.items()
+        worker._leases.drop(lease)
+        async with bench.work(rescuer):
+            assert await ended(jobs, job.id) is JobState.DONE
+        slow.gate.set()
+        await until(lambda: not worker._running)
+        assert sent == []
+
+
+async def test_a_server_says_what_it_can_hold(server: Server) -> None:
+    admin = server.client()
+    admin.config_set("maxmemory", 10_000_000)
+    admin.config_set("proto-max-bulk-len", 2**21)
+    from service.distributed.broker.client import connect, hang_up
+
+    client = connect(Settings(redis_url=server.url))
+    measured = await capacity(client)
+    await hang_up(client)
+    admin.close()
+    assert measured == Capacity(2**21, 10_000_000, "noeviction")
+    assert measured.result_limit(Settings()) == 5_000_000
+    assert Capacity().answer_limit(Settings(max_answer_bytes=7)) == 7
+
+
+class Full(Adder):
+    """An engine whose own queue takes one request at a time."""
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        from service.core.errors import QueueFull
+
+        if self.running:
+            raise QueueFull("no room")
+        self.running += 1
+        try:
+            self.seen.append(request)
+            await asyncio.sleep(0.005)
+            return answer(request)
+        finally:
+            self.running -= 1
+
+
+async def test_what_a_workers_own_queue_has_no_room_for_waits_and_is_not_handed_back(bench: Bench) -> None:
+    jobs = jobs_of(bench)
+    async with bench.work(Adder()):
+        pass
+    work = [a_job(k, 1) for k in range(8)]
+    for job in work:
+        await jobs.submit(job)
+    async with bench.work(Full()):
+        assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
+    assert bench.count("dmvfn_redis_redeliveries_total") == 0
+
+
+async def test_dead_letters_name_their_reason(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    from service.cli.jobs import main
+
+    jobs, broken = jobs_of(bench), Adder()
+
+    def bug(request: PredictRequest) -> ServiceError:
+        return Internal("x")
+
+    broken.error = bug
+    job = a_job(1, 2)
+    async with bench.work(broken, dataclasses.replace(bench.settings, max_deliveries=1)):
+        await jobs.submit(job)
+        await ended(jobs, job.id)
+    assert await asyncio.to_thread(main, ["list"], bench.settings) == 0
+    listed = capsys.readouterr().out
+    assert job.id in listed
+    assert "given up after 1 runs: the last one ended with an internal error" in listed

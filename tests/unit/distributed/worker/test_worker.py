@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+
+import pytest
+
+from service.core.errors import Internal, ServiceError, Unavailable
+from service.core.interfaces import Readiness
+from service.core.types import Options, PredictRequest
+from service.distributed.broker import scripts
+from service.distributed.broker.client import end
+from service.distributed.broker.keys import GROUP
+from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.worker.worker import Worker
+from service.serving.jobs.job import JobState, NewJob, job_id
+from service.settings import Settings
+from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.engines import Adder, alike, answer, frame
+from tests.unit.distributed.servers import Server
+
+
+def a_job(*values: int, size: tuple[int, int] = (32, 48)) -> NewJob:
+    return NewJob(job_id("", None), "", tuple(frame(v, *size) for v in values), Options(), "print")
+
+
+def jobs_of(bench: Bench) -> RemoteJobs:
+    return RemoteJobs(bench.settings, bench.front)
+
+
+async def ended(jobs: RemoteJobs, job: str) -> JobState:
+    end = time.monotonic() + 30
+    view = await jobs.get(job, "")
+    while not view.state.final and time.monotonic() < end:
+        view = await jobs.changed(view, "", 10)
+    return view.state
+
+
+async def vanish(worker: Worker, running: asyncio.Task[bool]) -> None:
+    """As SIGKILL: nothing more is said to Redis, leases are left to run out."""
+    for _, task in list(worker._running.values()):
+        task.cancel()
+    worker._leases._stop.set()
+    await end(running)
+
+
+async def test_work_of_a_worker_that_vanished_is_done_by_another_one_item_at_a_time(bench: Bench) -> None:
+    jobs, hung = jobs_of(bench), Adder()
+    hung.gate = asyncio.Event()
+    async with bench.work(Adder()):
+        pass  # so that the model is known
+    work = [a_job(k, 1) for k in range(5)]
+    for job in work:
+        await jobs.submit(job)
+    dying = Worker(bench.settings, hung, metrics())
+    running = asyncio.create_task(dying.run())
+    await until(lambda: hung.running == 5)
+    await vanish(dying, running)
+    rescuer = Adder()
+    async with bench.work(rescuer):
+        assert [await ended(jobs, job.id) for job in work] == [JobState.DONE] * 5
+    assert rescuer.peak == 1
+    assert bench.count("dmvfn_redis_redeliveries_total") == 5
+    await until(bench.empty)
+
+
+async def test_a_long_run_keeps_its_lease(bench: Bench) -> None:
+    jobs, slow, idle = jobs_of(bench), Adder(), Adder()
+    slow.gate = asyncio.Event()
+    async with bench.work(slow):
+        job = a_job(1, 2)
+        await jobs.submit(job)
+        await until(lambda: slow.running == 1)
+        async with bench.work(idle):
+            # Three leases of silence would be enough to lose it.
+            end = time.monotonic() + 3 * bench.settings.lease_ms / 1000
+            await until(lambda: time.monotonic() > end)
+            assert idle.seen == []
+            slow.gate.set()
+            assert await ended(jobs, job.id) is JobState.DONE
+    assert bench.count("dmvfn_redis_redeliveries_total") == 0
+
+
+async def test_a_run_longer_than_allowed_loses_its_lease_and_is_stopped(bench: Bench) -> None:
+    settings = dataclasses.replace(bench.settings, max_run_s=0.5, lease_ms=300, max_deliveries=1)
+    jobs, hung = jobs_of(bench), Adder()
+    hung.gate = asyncio.Event()
+    async with bench.work(hung, settings):
+        job = a_job(1, 2)
+        await jobs.submit(job)
+        assert await ended(jobs, job.id) is JobState.FAILED
+        await until(lambda: hung.running == 0)
+    assert bench.count("dmvfn_redis_lease_lost_total") == 1
+
+
+async def test_an_answer_after_the_lease_was_lost_is_refused_and_counted(bench: Bench) -> None:
+    jobs, slow = jobs_of(bench), Adder()
+    slow.gate = asyncio.Event()
+    job = a_job(3, 4)
+    async with bench.work(slow):
+        await jobs.submit(job)
+        await until(lambda: slow.running == 1)
+        (stream,) = await bench.front.client.smembers(bench.keys.buckets)
+        ((entry, _),) = await bench.front.client.xrange(stream)
+        await bench.front.client.xclaim(stream, GROUP, "thief", 0, [entry])
+        slow.gate.set()
+        await until(lambda: bench.count("dmvfn_redis_lease_lost_total") == 1)
+        assert (await jobs.get(job.id, "")).state is JobState.RUNNING
+        # The thief falls silent too; then it is done after all.
+        assert await ended(jobs, job.id) is JobState.DONE
+
+
+async def test_an_item_that_always_fails_inside_is_run_again_and_then_buried(bench: Bench) -> None:
+    jobs, broken = jobs_of(bench), Adder()
+
+    def fail(request: PredictRequest) -> ServiceError | None:
+        return Internal("a bug") if request.previous.pixels[1, 1, 0] == 13 else None
+
+    broken.error = fail
+    async with bench.work(broken):
+        bad, good = a_job(13, 1), a_job(14, 1)
+        for job in (bad, good):
+            await jobs.submit(job)
+        assert [await ended(jobs, bad.id), await ended(jobs, good.id)] == [JobState.FAILED, JobState.DONE]
+        assert len([r for r in broken.seen if r.id == bad.id]) == bench.settings.max_deliveries
+        assert await bench.front.client.xlen(bench.keys.dead) == 1
+        with pytest.raises(Internal):
+            await jobs.result(bad.id, "", 0)
+
+
+async def test_a_device_that_is_lost_hands_its_work_to_the_next_and_ends_its_worker(bench: Bench) -> None:
+    jobs, lost, sound = jobs_of(bench), Adder(), Adder()
+
+    def fall(request: PredictRequest) -> ServiceError:
+        lost.ready = Readiness(False, "device_lost")
+        return Unavailable("the device is lost", reason="device_lost")
+
+    lost.error = fall
+    job = a_job(1, 2)
+    async with bench.work(sound) as other:
+        other.stop()
+    await jobs.submit(job)
+    assert await Worker(bench.settings, lost, metrics()).run() is False
+    async with bench.work(sound):
+        assert await ended(jobs, job.id) is JobState.DONE
+    assert len(sound.seen) == 1
+
+
+async def test_a_draining_worker_finishes_what_it_claimed_and_claims_no_more(bench: Bench) -> None:
+    jobs, slow = jobs_of(bench), Adder()
+    slow.gate = asyncio.Event()
+    first, second = a_job(1, 2), a_job(3, 4)
+    async with bench.work(slow) as worker:
+        await jobs.submit(first)
+        await until(lambda: slow.running == 1)
+        worker.stop()
+        await jobs.submit(second)
+        slow.gate.set()
+    assert (await jobs.get(first.id, "")).state is JobState.DONE
+    assert (await jobs.get(second.id, "")).state is JobState.QUEUED
+
+
+async def test_what_a_drain_cannot_finish_in_time_is_handed_back_at_once_and_not_counted(bench: Bench) -> None:
+    hasty = dataclasses.replace(bench.settings, shutdown_grace_s=0.1, lease_ms=60_000)
+    jobs, hung = jobs_of(bench), Adder()
+    hung.gate = asyncio.Event()
+    job = a_job(1, 2)
+    async with bench.work(hung, hasty):
+        await jobs.submit(job)
+        await until(lambda: hung.running == 1)
+    async with bench.work(Adder(), hasty):
+        assert await ended(jobs, job.id) is JobState.DONE  # long before that lease would have run out
+
+
+async def test_a_claim_is_of_one_size_and_as_large_as_there_is_work(bench: Bench) -> None:
+    jobs, engine = jobs_of(bench), Adder()
+    await until(lambda: bench.front.readiness().reason == "starting")
+    sizes = [(32, 48), (64, 48)]
+    work = [a_job(k, 1, size=sizes[k % 2]) for k in range(12)]
+    for job in work:
+        await jobs.submit(job)
+    async with bench.work(engine):
+        assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
+    shapes = [request.current.height for request in engine.seen]
+    assert shapes in ([32] * 6 + [64] * 6, [64] * 6 + [32] * 6)
+    label = {"bucket": "le_512x512"}
+    assert bench.count("dmvfn_redis_claim_size_count", **label) == 2
+    assert bench.count("dmvfn_redis_claim_size_sum", **label) == 12
+
+
+async def test_two_workers_share_the_work_and_answer_each_item_once(bench: Bench) -> None:
+    one, two = Adder(), Adder()
+    one.gate = two.gate = asyncio.Event()
+    asked = [PredictRequest(str(k), frame(k), frame(2)) for k in range(2 * bench.settings.max_batch + 8)]
+    async with bench.work(one), bench.work(two):
+        calls = [asyncio.create_task(bench.engine.predict(q)) for q in asked]
+        await until(lambda: one.running + two.running == len(asked))
+        one.gate.set()
+        answers = await asyncio.gather(*calls)
+    assert all(alike(a, answer(q)) for a, q in zip(answers, asked, strict=True))
+    assert len(one.seen) + len(two.seen) == len(asked)
+    assert min(len(one.seen), len(two.seen)) >= 8
+
+
+async def test_a_crash_of_redis_loses_no_accepted_job(settings: Settings) -> None:
+    from tests.unit.distributed.servers import running as serving
+
+    with serving(None, "--appendonly", "yes", "--appendfsync", "always") as server:
+        here = dataclasses.replace(settings, redis_url=server.url)
+        from service.distributed.frontend.queue_client import Front
+
+        front = Front(here)
+        jobs = RemoteJobs(here, front)
+        await front.start()
+        await until(lambda: front.readiness().reason == "starting")
+        slow = Adder()
+        slow.gate = asyncio.Event()
+        worker = Worker(here, slow, metrics())
+        running = asyncio.create_task(worker.run())
+        work = [a_job(k, k + 1, k + 2) for k in range(10)]
+        for job in work:
+            await jobs.submit(job)
+        await until(lambda: slow.running > 0)
+        server.kill()
+        slow.gate.set()  # answers come while nobody is there to take them
+        server.start()
+        await until(lambda: front.readiness().ready)
+        assert [await ended(jobs, job.id) for job in work] == [JobState.DONE] * 10
+        worker.stop()
+        await running
+        await front.stop()
+
+
+async def test_a_worker_whose_main_loop_stands_still_lets_its_leases_run_out(bench: Bench) -> None:
+    jobs, stuck, rescuer = jobs_of(bench), Adder(), Adder()
+    stuck.gate = asyncio.Event()
+    job = a_job(1, 2)
+    async with bench.work(stuck) as worker:
+        await jobs.submit(job)
+        await until(lambda: stuck.running == 1)
+        # As a blocked loop does: the thread goes on, the beat does not.
+        worker._leases.beat = lambda: None  # type: ignore[method-assign]
+        async with bench.work(rescuer):
+            assert await ended(jobs, job.id) is JobState.DONE
+        assert len(rescuer.seen) == 1
+        stuck.gate.set()
+
+
+async def test_scripts_are_told_to_a_server_that_does_not_know_them(bench: Bench, server: Server) -> None:
+    server.client().script_flush()
+    assert await scripts.call(bench.front.client, scripts.HOOK, [bench.keys.hooks], [1]) is None

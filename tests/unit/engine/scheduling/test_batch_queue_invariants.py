@@ -1,0 +1,168 @@
+"""Whatever happens in whatever order, the queue loses nobody, runs nobody twice, and keeps its bounds."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.core.errors import ServiceError
+from service.core.types import Priority
+from service.engine.scheduling.batch_queue import BatchQueue, Limits
+from service.engine.scheduling.cost_model import Bucket, Rung
+from service.engine.scheduling.fair_queue import Entry
+
+LIMITS = Limits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
+SIZES = (Bucket(256, 448, 1.0), Bucket(256, 448, 0.5), Bucket(512, 512, 1.0))
+costs = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=4).map(lambda found: tuple(sorted(found, reverse=True)))
+
+
+class Machine(RuleBasedStateMachine):
+    """Arrivals, routings, takes, withdrawals and answers at times that only grow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = BatchQueue(LIMITS)
+        self.now = 0.0
+        self.waiting: dict[str, Entry] = {}
+        self.routing: list[Entry] = []
+        self.running: list[tuple[Entry, ...]] = []
+        self.ended: set[str] = set()
+        self.count = 0
+
+    @rule(
+        bucket=st.sampled_from(SIZES),
+        budget=st.floats(-0.5, 20),
+        costs=costs,
+        client=st.sampled_from("abc"),
+        priority=st.sampled_from(Priority),
+        nbytes=st.integers(0, 120),
+        steps=st.integers(1, 3),
+        routed=st.booleans(),
+    )
+    def put(
+        self,
+        bucket: Bucket,
+        budget: float,
+        costs: tuple[float, ...],
+        client: str,
+        priority: Priority,
+        nbytes: int,
+        steps: int,
+        routed: bool,
+    ) -> None:
+        rungs = tuple(Rung(cost) for cost in costs)
+        self.count += 1
+        made = Entry(
+            str(self.count), bucket, self.now + budget, rungs, routed, client, priority, nbytes=nbytes, steps=steps
+        )
+        before = (len(self.queue), self.queue.nbytes)
+        refused: ServiceError | None = None
+        try:
+            self.queue.put(made, self.now)
+        except ServiceError as error:
+            refused = error
+        if refused is None:
+            assert made.deadline > self.now
+            self.waiting[made.id] = made
+            return
+        assert refused.code in ("queue_full", "client_limit", "deadline_exceeded")
+        assert refused.retry_after is None or refused.retry_after > 0
+        assert (len(self.queue), self.queue.nbytes) == before
+
+    @rule()
+    def route(self) -> None:
+        found = self.queue.unrouted(self.now)
+        assert len({entry.bucket for entry in found}) <= 1
+        assert all(entry.id in self.waiting and not entry.routed for entry in found)
+        assert len(found) <= LIMITS.max_batch
+        self.routing += found
+
+    @precondition(lambda self: self.routing)
+    @rule(costs=costs)
+    def price(self, costs: tuple[float, ...]) -> None:
+        self.queue.price(self.routing.pop(0), tuple(Rung(cost) for cost in costs))
+
+    @rule(seconds=st.floats(0, 3))
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(overhead=st.floats(0, 0.5), margin=st.floats(0, 1))
+    def learn(self, overhead: float, margin: float) -> None:
+        self.queue.overhead, self.queue.margin = overhead, margin
+
+    @rule()
+    def take(self) -> None:
+        most_urgent = min((int(e.priority) for e in self.waiting.values() if self._can_run(e)), default=None)
+        take = self.queue.take(self.now)
+        for entry in take.expired:
+            assert entry.deadline - entry.least - self.queue.overhead * entry.steps < self.now
+        for entry in take.batch + take.expired:
+            assert entry.id not in self.ended, "twice"
+            del self.waiting[entry.id]
+            self.ended.add(entry.id)
+        if not take.batch:
+            return
+        assert len({entry.bucket for entry in take.batch}) == 1
+        assert len(take.batch) <= LIMITS.max_batch
+        assert len(take.batch) == 1 or len(take.batch) * take.batch[0].bucket.pixels <= LIMITS.max_batch_pixels
+        assert all(entry.routed and entry.chosen in entry.rungs for entry in take.batch)
+        if len(take.batch) > 1:
+            assert self.now + take.predicted <= min(entry.deadline for entry in take.batch) + 1e-9
+        if all(entry.trial is None for entry in take.batch):  # what is tried runs though it seemed that it cannot
+            assert most_urgent is None or min(int(entry.priority) for entry in take.batch) == most_urgent
+        self.running.append(take.batch)
+
+    def _can_run(self, entry: Entry) -> bool:
+        return entry.routed and entry.deadline - entry.least - self.queue.overhead * entry.steps >= self.now
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def done(self) -> None:
+        self.queue.done(self.running.pop(0), self.now)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.waiting)))
+        assert self.queue.withdraw(id)
+        del self.waiting[id]
+        self.ended.add(id)
+
+    @rule()
+    def clear(self) -> None:
+        assert {entry.id for entry in self.queue.clear()} == set(self.waiting)
+        self.ended |= set(self.waiting)
+        self.waiting.clear()
+
+    @invariant()
+    def nobody_is_lost_and_bounds_hold(self) -> None:
+        held = list(self.waiting.values())
+        assert len(self.queue) == len(held) <= LIMITS.max_items
+        assert self.queue.nbytes == sum(entry.nbytes for entry in held) <= LIMITS.max_bytes
+        assert self.queue.running == sum(map(len, self.running))
+        batches = -(-len(held) // LIMITS.max_batch) * self.queue.overhead
+        assert abs(self.queue.work(1e9) - sum(entry.wanted for entry in held) - batches) < 1e-6
+        for client in "abc":
+            mine = [e for e in held if e.client == client] + [e for b in self.running for e in b if e.client == client]
+            assert len(mine) <= LIMITS.client_items
+
+    def teardown(self) -> None:
+        """Route and take until nothing waits: everybody comes out, and an empty queue is as good as new."""
+        while found := self.queue.unrouted(self.now):
+            for entry in found:
+                self.queue.price(entry, entry.rungs)
+        for entry in self.routing:
+            self.queue.price(entry, entry.rungs)
+        for _ in range(len(self.waiting) + 1):
+            self.take()
+        assert not self.waiting
+        while self.running:
+            self.done()
+        assert (len(self.queue), self.queue.nbytes, self.queue.running, self.queue.work(self.now)) == (0, 0, 0, 0.0)
+        for number in range(LIMITS.client_items):  # no client is still held responsible for anything
+            self.queue.put(Entry(f"new{number}", SIZES[0], self.now + 1e6, (Rung(0.1),), client="a"), self.now)
+
+
+Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMachine = Machine.TestCase

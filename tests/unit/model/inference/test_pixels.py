@@ -1,0 +1,33 @@
+"""uint8 pictures and tensors: exact both ways, in either order of colours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.inference import pixels
+
+
+def every_value() -> torch.Tensor:
+    """1x16x16x3 with each of 256 values in each colour."""
+    values = torch.arange(256, dtype=torch.uint8)
+    return torch.stack((values, values.flip(0), values.roll(7)), 1).view(1, 16, 16, 3)
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_there_and_back_is_the_same_picture(bgr: bool) -> None:
+    pictures = every_value()
+    there = pixels.tensors(pictures, bgr=bgr)
+    assert torch.equal(pixels.picture(there, bgr=bgr), pictures)
+    assert torch.equal(pixels.picture(there[0], bgr=bgr), pictures[0])
+
+
+def test_bgr_puts_blue_first() -> None:
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 1, 1, 3)
+    assert pixels.tensors(red, bgr=True).flatten().tolist() == [0.0, 0.0, 1.0]
+
+
+def test_values_are_rounded_and_clamped_and_the_frame_is_left_alone() -> None:
+    frame = torch.tensor([-0.1, 0.5, 1.2]).view(3, 1, 1)
+    assert pixels.picture(frame).flatten().tolist() == [0, 128, 255]
+    assert frame.flatten().tolist() == pytest.approx([-0.1, 0.5, 1.2])

@@ -1,0 +1,176 @@
+"""The mixture: compiled loops equal the plain forward, absent candidates weigh nothing, files are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
+from model.mixing import candidates, predictor, weights
+from model.mixing.head import HeadConfig, MixingHead
+from model.motion import field
+
+NAMES = ("projected", "carried", "turned", "still", "soft", "network")
+
+
+def _pair(height: int = 61, width: int = 83, step: float = 2.0) -> list[NDArray[np.uint8]]:
+    y, x = np.indices((height, width), np.float32)
+    frames = []
+    for k in range(3):
+        waves = [np.sin((x - step * k) / 4 + c) + np.cos(y / 5 + (x - step * k) / 9) for c in range(3)]
+        frames.append((np.stack(waves, -1) * 50 + 120).astype(np.uint8))
+    return frames
+
+
+def _head(names: tuple[str, ...] = NAMES) -> MixingHead:
+    torch.manual_seed(3)
+    head = MixingHead(HeadConfig(names, (4, 8, 8))).eval()
+    with torch.no_grad():
+        head.leave.weight.normal_(0, 0.5)
+    return head
+
+
+@pytest.mark.parametrize("size", [(61, 83), (64, 96), (1, 1), (16, 17)])
+def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> None:
+    head = _head()
+    rng = np.random.default_rng(1)
+    frames = rng.integers(0, 256, (len(NAMES), *size, 3), np.uint8)
+    flow = rng.normal(0, 5, (*size, 2)).astype(np.float32)
+    frame, shares = predictor.weigh(head, NAMES, list(frames), flow, torch.float32)
+
+    bottom, right = -size[0] % 8, -size[1] % 8
+    stacked = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+    stacked = F.pad(stacked, (0, right, 0, bottom), mode="replicate")
+    moved = F.pad(torch.from_numpy(flow).permute(2, 0, 1)[None], (0, right, 0, bottom), mode="replicate")
+    with torch.inference_mode():
+        plain = head(stacked[None], moved)
+    expected = plain.frame[0, :, : size[0], : size[1]].clamp(0, 1).permute(1, 2, 0).numpy()
+    assert np.abs(frame - expected).max() < 1e-4
+    assert np.allclose(list(shares.values()), plain.weights.mean((0, 2, 3)).numpy(), atol=1e-4)
+
+
+def test_bfloat16_changes_an_answer_by_little() -> None:
+    older, newer, _ = _pair()
+    head = _head(NAMES[:-1])
+    stack = candidates.build(older, newer, NAMES[:-1])
+    exact, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
+    quick, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
+    assert 0 < np.abs(exact - quick).mean() < 1 / 255
+    assert predictor.fastest_kind() in (torch.float32, torch.bfloat16)
+
+
+def test_without_the_network_its_candidate_weighs_nothing_and_is_not_seen() -> None:
+    older, newer, _ = _pair()
+    head, about = _head(), weights.HeadMetadata(HeadConfig(NAMES))
+    alone = predictor.mix(older, newer, None, head, about)
+    assert set(alone.report.shares) == set(NAMES) - {"network"}
+    assert sum(alone.report.shares.values()) == pytest.approx(1, abs=1e-5)
+    torch.manual_seed(0)
+    network = DMVFN(ModelConfig.tiny()).eval()
+    network.metadata = checkpoint.Metadata(config=network.config)
+    together = predictor.mix(older, newer, network, head, about)
+    assert set(together.report.shares) == set(NAMES)
+    assert np.abs(together.frame - alone.frame).max() > 1e-3
+
+
+def test_a_fresh_head_answers_mostly_the_projected_flow_and_is_near_the_truth() -> None:
+    older, newer, target = _pair()
+    torch.manual_seed(0)
+    head = MixingHead(HeadConfig(NAMES[:-1]))
+    answers = predictor.rollout(older, newer, 2, None, head, weights.HeadMetadata(head.config))
+    assert len(answers) == 2
+    inner = np.s_[8:-8, 8:-12]
+    error = np.abs(answers[0].frame - target / 255.0)[inner].mean()
+    assert error < 0.4 * np.abs(newer.astype(np.float32) - target)[inner].mean() / 255
+    assert field.steady(older, newer, answers[0].flow).confidence[inner].mean() > 0.7
+    assert max(answers[0].report.shares, key=answers[0].report.shares.__getitem__) == "projected"
+
+
+def test_the_mean_lies_between_its_two_warps() -> None:
+    older, newer, _ = _pair(step=3.0)
+    first, second = candidates.build(older, newer, ("projected", "carried")).frames
+    assert np.allclose(predictor.mean(older, newer), (first / 255.0 + second / 255.0) / 2, atol=1e-6)
+
+
+def test_an_unknown_candidate_and_an_absent_network_are_refused() -> None:
+    older, newer, _ = _pair()
+    with pytest.raises(ValueError, match="elsewhere"):
+        candidates.build(older, newer, ("projected", "elsewhere"))
+    with pytest.raises(ValueError, match="network"):
+        candidates.build(older, newer, ("projected", "network"))
+
+
+def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
+    head = _head()
+    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", {"psnr": 27.5})
+    weights.save(tmp_path / "head.safetensors", head, about)
+    loaded, read = weights.load(tmp_path / "head.safetensors")
+    assert read == about
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), head.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "dmvfn"},
+        {"config": "{"},
+        {"config": '{"candidates": ["projected", "soft"], "widths": [4, 8, 99999999]}'},
+        {"config": '{"candidates": ["projected", "unheard of"], "widths": [4, 8, 8]}'},
+        {"config": '{"candidates": ["projected", "soft"], "widths": [4, 8]}'},
+        {"config": '{"candidates": ["projected", "soft"], "widths": [4, 8, 8]}'},
+        {"config": '{"candidates": ["soft", "projected"], "widths": [4, 8, 8]}'},
+        {"config": '{"candidates": ["projected", "still"], "widths": [4, 8, 8]}'},
+        {"scores": "[]"},
+        {"preset": "slow"},
+    ],
+)
+def test_a_file_that_is_no_head_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    path = tmp_path / "head.safetensors"
+    weights.save(path, _head(), weights.HeadMetadata(_head().config))
+    with safetensors.safe_open(str(path), "pt") as file:
+        strings = dict(file.metadata())
+    save_file(load_file(path), path, strings | change)
+    with pytest.raises(CheckpointError, match=r"head\.safetensors"):
+        weights.load(path)
+
+
+def test_files_that_are_absent_or_damaged_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        weights.load(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"\x05nothing")
+    with pytest.raises(CheckpointError):
+        weights.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 70), (16, 16), (33, 15)])
+def test_the_shipped_heads_answer_frames_of_any_size(size: tuple[int, int]) -> None:
+    frame = np.full((*size, 3), 90, np.uint8)
+    for path in (weights.DEFAULT, weights.LIVE):
+        head, about = weights.load(path)
+        answer = predictor.mix(frame, frame, None, head, about)
+        assert answer.frame.shape == (*size, 3)
+        assert np.allclose(answer.frame, 90 / 255, atol=1e-3)
+        assert sum(answer.report.shares.values()) == pytest.approx(1, abs=1e-3)
+        assert answer.report.macs > 0
+
+
+def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> None:
+    rng = np.random.default_rng(0)
+    older, newer, target = ((f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0))
+    for path in (weights.DEFAULT, weights.LIVE):
+        head, about = weights.load(path)
+        answer = predictor.mix(older, newer, None, head, about).frame
+        warps = candidates.build(older, newer, ("projected", "carried"), preset=about.preset).frames
+        frames = (answer, *(warp / 255.0 for warp in warps))
+        errors = [float(np.square(frame - target / 255.0).mean()) for frame in frames]
+        assert errors[0] < 0.95 * min(errors[1:])

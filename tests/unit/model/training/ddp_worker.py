@@ -1,0 +1,34 @@
+"""One process of a two-process run, started by torchrun: trains the tiny network and writes down its weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
+from model.training import processes
+from model.training.batches import Batches
+from model.training.loop import Habits, Loop
+from model.training.plan import Phase, Plan
+
+ROUTED = Phase("routed", 2, size=64, batch=1, routed=True, synthetic=1.0, shift=4.0, warm_up=1)
+FIXED = Phase("fixed", 2, size=64, batch=1, blocks=(0, 3), train=(3,), synthetic=1.0, shift=4.0, warm_up=1)
+
+
+def main(out: Path) -> None:
+    torch.set_num_threads(1)
+    with processes.joined("cpu") as place:
+        # Another start on every rank: sharing must come from the run, not from luck with seeds.
+        torch.manual_seed(place.rank)
+        plan = Plan("two", (FIXED, ROUTED), network="tiny")
+        batches = Batches([], place.device, plan.seed, place.rank)
+        loop = Loop(plan, DMVFN(ModelConfig.tiny()), batches, out, place, Habits(say=lambda line: None))
+        loop.run(stopped=lambda: place.rank == 1 and loop.step == 3)
+        torch.save((loop.step, loop.network.state_dict()), out / f"rank{place.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,100 @@
+"""Forms apart and answers together."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.errors import InvalidRequest, ServiceError
+from service.rest.formats.multipart import MAX_PARTS, mixed, parse
+
+TYPE = "multipart/form-data; boundary=XX"
+
+
+def form(*parts: tuple[str, bytes], end: bytes = b"--XX--\r\n") -> bytes:
+    pieces = [
+        b'--XX\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), data)
+        for name, data in parts
+    ]
+    return b"".join(pieces) + end
+
+
+def test_parts_come_in_order_without_being_copied() -> None:
+    body = form(("previous", b"one\r\n--X\r\n"), ("current", b""), ("steps", b"2"))
+    parts = parse(body, TYPE)
+    assert [(name, bytes(data)) for name, data in parts] == [
+        ("previous", b"one\r\n--X\r\n"),
+        ("current", b""),
+        ("steps", b"2"),
+    ]
+    assert parts[0][1].obj is body
+
+
+@pytest.mark.parametrize("content_type", ['multipart/form-data; boundary="XX"', "Multipart/Form-Data;boundary=XX;a=b"])
+def test_the_boundary_may_be_quoted(content_type: str) -> None:
+    assert len(parse(form(("a", b"b")), content_type)) == 1
+
+
+def test_preamble_epilogue_and_padding_say_nothing() -> None:
+    body = b"hello\r\n" + form(("a", b"b")).replace(b"--XX\r\n", b"--XX \t\r\n", 1) + b"goodbye"
+    assert [(name, bytes(data)) for name, data in parse(body, TYPE)] == [("a", b"b")]
+
+
+def test_a_form_without_parts_is_empty() -> None:
+    assert parse(b"--XX--\r\n", TYPE) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", TYPE),
+        (form(("a", b"b")), "multipart/form-data"),
+        (form(("a", b"b")), "multipart/form-data; boundary="),
+        (form(("a", b"b")), "multipart/form-data; boundary=" + "X" * 71),
+        (form(("a", b"b")), "multipart/form-data; boundary=YY"),
+        (form(("a", b"b"), end=b""), TYPE),
+        (form(("a", b"b"), end=b"--XX"), TYPE),
+        (form(("a", b"b"))[:20], TYPE),
+        (form(*[("a", b"b")] * (MAX_PARTS + 1)), TYPE),
+        (b"--XXY\r\n\r\n\r\n--XX--", TYPE),
+        (b"--XX\r\n\r\nno name\r\n--XX--", TYPE),
+        (b"--XX\r\nContent-Disposition: attachment; name=a\r\n\r\nb\r\n--XX--", TYPE),
+        (b"--XX\r\nContent-Disposition: form-data; name=" + b"a" * 9000 + b"\r\n\r\nb\r\n--XX--", TYPE),
+    ],
+)
+def test_a_malformed_form_is_refused(body: bytes, content_type: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parse(body, content_type)
+    assert error.value.field in ("body", "Content-Type")
+
+
+def test_invalid_utf8_in_a_name_gives_an_unknown_name() -> None:
+    body = form(("NAME", b"b")).replace(b"NAME", b"\xff\xfe")
+    assert parse(body, TYPE)[0][0] == "\ufffd\ufffd"
+
+
+@given(st.binary(max_size=200), st.text(max_size=60))
+def test_any_bytes_give_parts_or_a_service_error(body: bytes, content_type: str) -> None:
+    for text in (TYPE, content_type, "multipart/form-data; boundary=" + content_type):
+        disposition = b"--XX\r\nContent-Disposition: form-data; " + body
+        for data in (body, b"--XX\r\n" + body, form(("a", body)), disposition + b"\r\n\r\nb\r\n--XX--"):
+            try:
+                parts = parse(data, text)
+            except ServiceError:
+                continue
+            assert len(parts) <= MAX_PARTS
+
+
+def test_mixed_parts_are_read_back_by_an_independent_parser() -> None:
+    content_type, body = mixed([({"Content-Type": "image/png", "X-Dmvfn-Step": "1"}, b"\x89PNG\r\n--"), ({}, b"two")])
+    message = email.message_from_bytes(
+        b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+    )
+    first, second = message.iter_parts()
+    assert first["X-Dmvfn-Step"] == "1"
+    assert first.get_payload(decode=True) == b"\x89PNG\r\n--"
+    assert second.get_payload(decode=True) == b"two"

@@ -1,0 +1,362 @@
+"""Live streams over a real WebSocket: the same session as gRPC's, for browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from PIL import Image
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from service.app_state import Parts
+from service.core.errors import ServiceError
+from service.core.types import Quality
+from service.rest.app import build
+from service.rest.formats import stream_messages
+from service.rest.routes import stream
+from service.serving.streaming.live_stream import Jump, Sent, Unreadable
+from service.serving.streaming.session import Policy
+from service.telemetry.tracing import Tracer
+from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
+
+STAGES = ["decode", "queue", "route", "blocks", "encode"]
+KEYS = (("anna", "correct-horse"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    engine: SmallEngine
+    parts: Parts
+    url: str
+
+    def open(self, **how: Any) -> connect:
+        return connect(self.url, max_size=None, compression=None, **how)
+
+
+@asynccontextmanager
+async def live(*, tracer: Tracer | None = None, **settings: Any) -> AsyncIterator[Live]:
+    engine = SmallEngine()
+    joined = parts(engine, **settings)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build(joined, [stream.router(joined)], tracer=tracer),
+                log_config=None,
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        serving = asyncio.ensure_future(server._serve([listener]))
+        await _until(lambda: server.started)
+        yield Live(engine, joined, f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/stream")
+        server.should_exit = True
+        await serving
+    joined.codecs.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def _frame(pixels: np.ndarray, name: str = "", **more: Any) -> bytes:
+    height, width, _ = pixels.shape
+    header = {"type": "frame", "frame_id": name, "height": height, "width": width, **more}
+    return stream_messages.packed(header, pixels.tobytes())
+
+
+def _told(message: str | bytes) -> dict[str, Any]:
+    """A message as a dictionary; a prediction's pictures as "pictures"."""
+    if isinstance(message, str):
+        found: dict[str, Any] = json.loads(message)
+        return found
+    (size,) = struct.unpack_from("<I", message)
+    head: dict[str, Any] = json.loads(message[4 : 4 + size])
+    at, pictures = 4 + size, []
+    for frame in head["frames"]:
+        pictures.append(message[at : at + frame["bytes"]])
+        at += frame["bytes"]
+    assert at == len(message)
+    return {**head, "pictures": pictures}
+
+
+async def _everything(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    """All messages to the end, and the close code."""
+    found = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            found.append(_told(await socket.recv()))
+    return found, socket.close_code
+
+
+START = json.dumps({"type": "start", "format": "raw", "policy": "all", "horizon": 2, "scene_cuts": False})
+
+
+async def test_frames_in_predictions_out_in_order() -> None:
+    clip = [picture(n) for n in range(4)]
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        for n, pixels in enumerate(clip):
+            await socket.send(_frame(pixels, str(n), presentation_time_us=n * 40))
+        await socket.send(json.dumps({"type": "end"}))
+        answers, code = await _everything(socket)
+    assert [(a["frame_id"], a["type"]) for a in answers] == [("0", "first")] + [
+        (str(n), "prediction") for n in (1, 2, 3)
+    ]
+    assert code == 1000
+    for n in (1, 2, 3):
+        assert answers[n]["pictures"] == [p.tobytes() for p in extrapolated(clip[n - 1], clip[n], 2)]
+        assert [frame["presentation_time_us"] for frame in answers[n]["frames"]] == [40 * n + 40, 40 * n + 80]
+    assert (answers[1]["model_version"], answers[1]["frames"][0]["route"]) == ("small-1", "1" * 9)
+
+
+async def test_a_streams_end_is_logged_with_what_became_of_its_frames(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="service.access")
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        for n in range(3):
+            await socket.send(_frame(picture(n)))
+        await socket.send(json.dumps({"type": "end"}))
+        await _everything(socket)
+        await _until(lambda: any("WEBSOCKET" in record.message for record in caplog.records))
+    [told] = [vars(record) for record in caplog.records if "WEBSOCKET" in record.message]
+    assert (told["endpoint"], told["outcome"]) == ("/v1/stream", "ok")
+    assert (told["frames_first"], told["frames_predicted"]) == (1, 2)
+
+
+async def test_every_frame_is_a_span_within_the_streams() -> None:
+    exporter = InMemorySpanExporter()
+    tracer = Tracer(exporter)
+    async with live(tracer=tracer) as served, served.open() as socket:
+        await socket.send(START)
+        for message in (_frame(picture(0)), _frame(picture(1)), stream_messages.packed({}, b"no picture")):
+            await socket.send(message)
+        await socket.send(json.dumps({"type": "end"}))
+        await _everything(socket)
+    tracer.close()
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert sorted(names) == sorted(["WEBSOCKET /v1/stream", "frame", "frame", *STAGES])
+    root, last = spans["WEBSOCKET /v1/stream"].get_span_context(), spans["frame"]
+    assert root is not None
+    assert last.parent is not None
+    assert (last.parent.span_id, last.status.description) == (root.span_id, "unsupported_media")
+
+
+async def test_without_a_start_images_come_back_as_jpeg() -> None:
+    async with live() as served, served.open() as socket:
+        for n in range(2):
+            file = io.BytesIO()
+            Image.fromarray(picture(n)).save(file, "PNG")
+            await socket.send(stream_messages.packed({"frame_id": str(n)}, file.getvalue()))
+        await socket.send(json.dumps({"type": "end"}))
+        answers, _ = await _everything(socket)
+    [data] = answers[1]["pictures"]
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.size, answers[1]["frames"][0]["media_type"]) == ("JPEG", (48, 32), "image/jpeg")
+
+
+async def test_messages_that_mean_nothing_cost_one_answer_each() -> None:
+    bad: list[str | bytes] = [
+        "no json",
+        "[]",
+        json.dumps({"type": "frame"}),
+        b"",
+        b"\xff\xff\xff\xff",
+        struct.pack("<I", 2) + b"{x",
+    ]
+    bad_frames = [_frame(picture(0), "x", colour=1), _frame(picture(0), "x", presentation_time_us=2**63)]
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        for message in [*bad, *bad_frames, _frame(picture(0), "good")]:
+            await socket.send(message)
+        await socket.send(json.dumps({"type": "reset"}))
+        await socket.send(_frame(picture(1), "after"))
+        await socket.send(json.dumps({"type": "end"}))
+        answers, code = await _everything(socket)
+    assert [answer["type"] for answer in answers] == ["error"] * 8 + ["first", "first"]
+    assert {answer["code"] for answer in answers[:8]} == {"invalid_request"}
+    assert [answer["why"] for answer in answers[8:]] == ["gap", "reset"]
+    assert [answer["frame_id"] for answer in answers[6:]] == ["x", "x", "good", "after"]
+    assert code == 1000
+
+
+@pytest.mark.parametrize(
+    ("start", "field"),
+    [
+        ({"horizon": 0}, "horizon"),
+        ({"horizon": True}, "horizon"),
+        ({"window": 65}, "window"),
+        ({"policy": "some"}, "policy"),
+        ({"format": "gif"}, "format"),
+        ({"route": "fast"}, "route"),
+        ({"image_quality": 101}, "image_quality"),
+        ({"frame_deadline_ms": 0}, "frame_deadline_ms"),
+        ({"scale": 3}, "scale"),
+        ({"speed": 1}, "speed"),
+    ],
+)
+async def test_a_start_that_cannot_be_served_is_refused_by_name(start: dict[str, Any], field: str) -> None:
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({"type": "start", **start}))
+        [told], code = await _everything(socket)
+    assert (told["type"], told["field"], code) == ("refused", field, 1008)
+
+
+async def test_leaving_withdraws_what_is_under_way() -> None:
+    async with live() as served:
+        served.engine.gate.clear()
+        async with served.open() as socket:
+            await socket.send(START)
+            for n in range(2):
+                await socket.send(_frame(picture(n)))
+            await _until(lambda: served.engine.running == 1)
+        await _until(lambda: served.engine.running == 0)
+        await _until(lambda: len(served.parts.streams) == 0)
+    assert len(served.engine.withdrawn) == 1
+
+
+async def test_a_draining_server_says_so_last() -> None:
+    async with live() as served, served.open() as silent, served.open() as socket:
+        await socket.send(START)
+        await socket.send(_frame(picture(0), "a"))
+        assert _told(await socket.recv())["type"] == "first"
+        served.parts.streams.drain()
+        answers, code = await _everything(socket)
+        assert (answers, code) == ([{"type": "draining"}], 1000)
+        assert await _everything(silent) == ([{"type": "draining"}], 1000)
+        async with served.open() as late:  # refused before it says anything
+            [told], code = await _everything(late)
+    assert (told["type"], told["code"], code) == ("refused", "unavailable", 1013)
+
+
+async def test_where_keys_are_set_a_stream_needs_one_in_a_header_or_a_subprotocol() -> None:
+    async with live(api_keys=KEYS) as served:
+        with pytest.raises(InvalidStatus):
+            async with served.open():
+                pass
+        async with served.open(additional_headers={"Authorization": "Bearer correct-horse"}) as socket:
+            await socket.send(json.dumps({"type": "end"}))
+            assert await _everything(socket) == ([], 1000)
+        async with served.open(subprotocols=["dmvfn.v1", "bearer.correct-horse"]) as socket:
+            assert socket.subprotocol == "dmvfn.v1"
+            await socket.send(START)
+            for n in range(2):
+                await socket.send(_frame(picture(n)))
+            await socket.send(json.dumps({"type": "end"}))
+            await _everything(socket)
+    assert [asked.client for asked in served.engine.asked] == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [(None, True), ("same", True), ("https://ok.example", True), ("https://evil.example", False)]
+)
+async def test_only_pages_of_ours_and_of_allowed_origins_may_open_streams(origin: str | None, allowed: bool) -> None:
+    async with live(cors_origins=("https://ok.example",)) as served:
+        shown = served.url.replace("ws", "http", 1).removesuffix("/v1/stream") if origin == "same" else origin
+        try:
+            async with served.open(origin=shown) as socket:
+                await socket.send(json.dumps({"type": "end"}))
+                assert await _everything(socket) == ([], 1000)
+            opened = True
+        except (InvalidStatus, ConnectionClosed):
+            opened = False
+    assert opened is allowed
+
+
+async def test_a_reader_that_stalls_stops_the_reading() -> None:
+    """Frames of 2 MB: what sockets buffer is small beside what the client would like to send."""
+    side = 832
+    frames = [_frame(np.full((side, side, 3), n, np.uint8), str(n)) for n in range(2)]
+    async with live() as served, served.open() as socket:
+        await socket.send(START)
+        sent = 0
+
+        async def push() -> None:
+            nonlocal sent
+            for _ in range(300):
+                await socket.send(frames[sent % 2])
+                sent += 1
+
+        pushing = asyncio.ensure_future(push())
+        before = -1
+        while before != sent:  # until the client can send no more
+            before = sent
+            await asyncio.wait({pushing}, timeout=0.5)
+        assert not pushing.done()
+        assert len(served.engine.asked) < 40
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        socket.transport.abort()  # a handshake would wait behind everything unread
+
+
+# --- messages, without a socket -----------------------------------------------------------------------------------
+
+
+def test_a_start_carries_every_option() -> None:
+    text = json.dumps(
+        {
+            "type": "start",
+            "horizon": 3,
+            "window": 4,
+            "policy": "all",
+            "scene_cuts": False,
+            "frame_deadline_ms": 250,
+            "format": "webp",
+            "image_quality": 70,
+            "route": "budget",
+            "blocks": 2,
+            "scale": 0.5,
+            "quality": "adaptive",
+        }
+    )
+    request = stream_messages.start(text, max_steps=4, max_deadline_ms=1000)
+    assert request is not None
+    assert (request.options.steps, request.options.scale, request.options.quality) == (3, 0.5, Quality.ADAPTIVE)
+    assert (request.options.route.blocks, request.plan.window, request.plan.policy) == (2, 4, Policy.ALL)
+    assert (request.format, request.image_quality, request.frame_deadline_s) == ("webp", 70, 0.25)
+
+
+@given(
+    st.text(max_size=80)
+    | st.binary(max_size=80)
+    | st.builds(
+        lambda head, tail: stream_messages.packed(head, tail),
+        st.dictionaries(
+            st.sampled_from([*stream_messages.FRAME, "x"]),
+            st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.floats(),
+        ),
+        st.binary(max_size=20),
+    )
+)
+def test_any_message_means_something_or_is_the_clients_fault(message: str | bytes) -> None:
+    for read in (
+        stream_messages.incoming,
+        lambda m: stream_messages.start(m, max_steps=4, max_deadline_ms=1000),
+        stream_messages.is_end,
+    ):
+        try:
+            found = read(message)
+        except ServiceError as error:
+            fault = error.code
+        else:
+            fault = found.error.code if isinstance(found, Unreadable) else "none"
+            assert isinstance(found, Sent | Jump | Unreadable | bool) or found is None
+        assert fault in ("none", "invalid_request")

@@ -1,0 +1,322 @@
+"""The driver of a live stream: order, deadlines, cancellation, drain, and what a stalled reader may cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from service.app_state import Parts
+from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
+from service.core.types import Options
+from service.serving.streaming.live_stream import (
+    Goodbye,
+    Incoming,
+    Jump,
+    LiveStream,
+    Picture,
+    Predicted,
+    Request,
+    Sent,
+    Unreadable,
+    opening,
+)
+from service.serving.streaming.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
+from service.telemetry.metrics import Transport
+from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
+
+ALL = Request(plan=Plan(policy=Policy.ALL, scene_cuts=False))
+
+
+def _sent(pixels: np.ndarray, name: str = "", time_us: int | None = None) -> Sent:
+    return Sent(Picture(pixels.tobytes(), pixels.shape[:2]), name, time_us)
+
+
+async def _messages(*messages: Incoming) -> AsyncIterator[Incoming]:
+    for message in messages:
+        yield message
+
+
+class _Line:
+    """A client's side of a stream: put messages, close, see how much has been taken."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Incoming | None] = asyncio.Queue()
+        self.taken = 0
+
+    def __aiter__(self) -> AsyncIterator[Incoming]:
+        return self._read()
+
+    async def _read(self) -> AsyncIterator[Incoming]:
+        while (message := await self.queue.get()) is not None:
+            self.taken += 1
+            yield message
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def _stream(joined: Parts, request: Request = ALL, client: str = "") -> LiveStream:
+    return LiveStream(joined, request, Transport.GRPC, client=client, identity="s")
+
+
+async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Answer[Predicted] | Goodbye]:
+    async with aclosing(stream.answers(incoming)) as answers:
+        return [answer async for answer in answers]
+
+
+def _kinds(answers: list[Answer[Predicted] | Goodbye]) -> list[tuple[str, type]]:
+    return [(a.tag.frame_id, type(a.outcome)) if isinstance(a, Answer) else ("", type(a)) for a in answers]
+
+
+async def test_each_frame_is_predicted_from_its_neighbours_and_keeps_name_and_time() -> None:
+    engine = SmallEngine()
+    frames = [picture(n) for n in range(3)]
+    request = Request(options=Options(steps=2), plan=ALL.plan)
+    answers = await _all(
+        _stream(parts(engine), request),
+        _messages(*(_sent(pixels, f"f{n}", 40_000 * n) for n, pixels in enumerate(frames))),
+    )
+    assert _kinds(answers) == [("f0", First), ("f1", Done), ("f2", Done)]
+    last = answers[2]
+    assert isinstance(last, Answer)
+    assert isinstance(last.outcome, Done)
+    assert last.outcome.value.times_us == (120_000, 160_000)
+    assert list(last.outcome.value.pictures) == [p.tobytes() for p in extrapolated(frames[1], frames[2], 2)]
+
+
+async def test_the_newest_frame_begins_as_soon_as_the_engine_is_free() -> None:
+    """While the answer before it is still being encoded and nobody has read it."""
+    engine = SmallEngine()
+    engine.gate.clear()
+    line = _Line()
+    latest = Request(plan=Plan(2, Policy.LATEST, False))
+    async with aclosing(_stream(parts(engine), latest).answers(line)) as answers:
+        for n in range(5):
+            line.queue.put_nowait(_sent(picture(n), str(n)))
+        await anext(answers)
+        await _until(lambda: line.taken == 5 and engine.running == 1)
+        assert [asked.id for asked in engine.asked] == ["s.1"]
+        engine.gate.set()
+        await _until(lambda: len(engine.asked) == 2)
+        line.queue.put_nowait(None)
+        kinds = _kinds([answer async for answer in answers])
+    assert engine.asked[1].id == "s.4"
+    assert kinds == [("1", Done), ("2", Dropped), ("3", Dropped), ("4", Done)]
+
+
+async def test_an_answer_tells_where_its_time_went() -> None:
+    answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
+    last = answers[1]
+    assert isinstance(last, Answer)
+    assert isinstance(last.outcome, Done)
+    took = dict(last.outcome.value.took)
+    assert list(took) == ["decode", "queue", "route", "blocks", "encode"]
+    assert (took["route"], took["blocks"]) == (0.002, 0.003)
+    assert took["queue"] >= 0.001
+    assert min(took.values()) >= 0
+
+
+async def test_one_bad_message_costs_one_error_and_the_stream_goes_on() -> None:
+    bad = Unreadable(InvalidFrame("no picture", field="frame"), "b")
+    answers = await _all(
+        _stream(parts(SmallEngine())),
+        _messages(
+            _sent(picture(0), "a"),
+            bad,
+            Sent(Picture(b"not an image"), "c"),
+            _sent(picture(1), "d"),
+            _sent(picture(2), "e" * 257),
+            _sent(picture(3), "f"),
+            _sent(picture(4), "g"),
+        ),
+    )
+    kinds = _kinds(answers)
+    assert kinds[:4] == [("a", First), ("b", Failed), ("c", Failed), ("d", First)]
+    assert kinds[4:] == [("e" * 256, Failed), ("f", First), ("g", Done)]
+
+
+async def test_an_engine_error_and_a_bug_end_one_frame_each() -> None:
+    engine = SmallEngine()
+    engine.failure = RuntimeError("a bug")
+    answers = await _all(_stream(parts(engine)), _messages(_sent(picture(0)), _sent(picture(1))))
+    last = answers[-1]
+    assert isinstance(last, Answer)
+    assert isinstance(last.outcome, Failed)
+    assert (last.outcome.error.code, "a bug" in last.outcome.error.message) == ("internal", False)
+
+
+async def test_a_jump_begins_a_new_pair() -> None:
+    answers = await _all(
+        _stream(parts(SmallEngine())), _messages(_sent(picture(0), "a"), Jump(), _sent(picture(1), "b"))
+    )
+    assert [a.outcome for a in answers if isinstance(a, Answer)] == [First(Begun.START), First(Begun.RESET)]
+
+
+async def test_requests_carry_the_earlier_of_the_frames_and_the_streams_deadline() -> None:
+    engine = SmallEngine()
+    joined = parts(engine)
+    now = joined.clock()
+    for request in (
+        Request(plan=ALL.plan, frame_deadline_s=5.0),
+        Request(plan=ALL.plan, frame_deadline_s=500.0, ends=now + 7.0),
+        ALL,
+    ):
+        await _all(_stream(joined, request), _messages(_sent(picture(0)), _sent(picture(1))))
+    deadlines = [asked.deadline - now for asked in engine.asked if asked.deadline is not None]
+    assert deadlines == pytest.approx([5.0, 7.0, joined.settings.default_deadline_ms / 1000], abs=1.0)
+    assert deadlines[0] >= 5.0
+
+
+async def test_leaving_withdraws_what_is_under_way() -> None:
+    engine = SmallEngine()
+    engine.gate.clear()
+    joined = parts(engine)
+    line = _Line()
+    for n in range(3):
+        line.queue.put_nowait(_sent(picture(n)))
+    async with aclosing(_stream(joined).answers(line)) as answers:
+        await anext(answers)
+        await _until(lambda: engine.running == 2)
+    assert sorted(engine.withdrawn) == ["s.1", "s.2"]
+    assert (len(joined.streams), joined.streams.held) == (0, 0)
+
+
+async def test_a_draining_stream_answers_what_it_took_and_says_goodbye() -> None:
+    engine = SmallEngine()
+    engine.gate.clear()
+    joined = parts(engine)
+    line = _Line()
+    for n in range(2):
+        line.queue.put_nowait(_sent(picture(n), str(n)))
+    everything = asyncio.create_task(_all(_stream(joined), line))
+    await _until(lambda: engine.running == 1)
+    joined.streams.drain()
+    with pytest.raises(Unavailable):
+        await _all(_stream(joined), _messages())
+    engine.gate.set()
+    assert _kinds(await everything) == [("0", First), ("1", Done), ("", Goodbye)]
+    async with asyncio.timeout(5):
+        await joined.streams.ended()
+
+
+async def test_an_idle_stream_says_goodbye_at_once_when_the_server_drains() -> None:
+    joined = parts(SmallEngine())
+    everything = asyncio.create_task(_all(_stream(joined), _Line()))
+    await _until(lambda: len(joined.streams) == 1)
+    joined.streams.drain()
+    assert _kinds(await everything) == [("", Goodbye)]
+
+
+@pytest.mark.parametrize("policy", Policy)
+async def test_a_reader_that_stalls_stops_the_reading(policy: Policy) -> None:
+    engine = SmallEngine()
+    line = _Line()
+    joined = parts(engine)
+    async with aclosing(_stream(joined, Request(plan=Plan(2, policy, False))).answers(line)) as answers:
+        for n in range(2000):
+            line.queue.put_nowait(_sent(picture(n % 2)))
+        first = asyncio.ensure_future(anext(answers))
+        await first
+        before = -1
+        while before != line.taken:  # until nothing moves any more, though nobody reads
+            before = line.taken
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert line.taken < 300
+        assert len(engine.asked) == 2
+        for _ in range(line.taken - 1):
+            answer = await anext(answers)
+            assert isinstance(answer, Answer)
+            assert isinstance(answer.outcome, Done | Dropped)
+
+
+async def test_a_stream_without_frames_for_too_long_is_ended() -> None:
+    joined = parts(SmallEngine(), stream_idle_s=0.01)
+    with pytest.raises(DeadlineExceeded) as ended:
+        await _all(_stream(joined), _Line())
+    assert ended.value.reason == "idle"
+
+
+@pytest.mark.parametrize(
+    ("settings", "client", "code"),
+    [({"max_streams": 1}, "", "queue_full"), ({"max_client_streams": 1}, "anna", "client_limit")],
+)
+async def test_streams_beyond_the_limit_are_refused(settings: dict[str, int], client: str, code: str) -> None:
+    joined = parts(SmallEngine(), **settings)
+    opened = asyncio.create_task(_all(_stream(joined, client=client), _Line()))
+    await _until(lambda: len(joined.streams) == 1)
+    with pytest.raises(ServiceError) as refused:
+        await _all(_stream(joined, client=client), _messages())
+    assert (refused.value.code, refused.value.retry_after is not None) == (code, True)
+    opened.cancel()
+    await asyncio.gather(opened, return_exceptions=True)
+    assert await _all(_stream(joined, client=client), _messages()) == []
+
+
+async def test_frames_beyond_what_streams_may_hold_are_refused_one_by_one() -> None:
+    small, large = picture(0, 16, 16), picture(0, 32, 32)
+    joined = parts(SmallEngine(), max_stream_bytes=2 * small.nbytes)
+    answers = await _all(
+        _stream(joined), _messages(_sent(large, "a"), _sent(small, "b"), _sent(small, "c"), _sent(large, "d"))
+    )
+    assert _kinds(answers) == [("a", Failed), ("b", First), ("c", Done), ("d", Failed)]
+    assert isinstance(answers[0], Answer)
+    assert isinstance(answers[0].outcome, Failed)
+    assert isinstance(answers[0].outcome.error, QueueFull)
+
+
+async def test_answers_beyond_what_streams_may_owe_are_refused_one_by_one() -> None:
+    """A client that asks for much and reads nothing: sixteen frames for each it sends, a window of sixty-four."""
+    engine = SmallEngine()
+    frame = picture(0, 16, 16)
+    joined = parts(engine, max_stream_bytes=3 * 2 * 16 * frame.nbytes)
+    greedy = Request(options=Options(steps=16), plan=Plan(64, Policy.ALL, False))
+    line = _Line()
+    for n in range(10):
+        line.queue.put_nowait(_sent(picture(n, 16, 16), str(n)))
+    line.queue.put_nowait(None)
+    async with aclosing(_stream(joined, greedy).answers(line)) as answers:
+        await anext(answers)
+        await _until(lambda: line.taken == 10)
+        await _until(lambda: len(engine.asked) == 3 and engine.running == 0)
+        assert joined.streams.owed == joined.settings.max_stream_bytes
+        rest = _kinds([answer async for answer in answers])
+    assert [kind for _, kind in rest] == [Done] * 3 + [Failed] * 6
+    assert (joined.streams.owed, joined.streams.held) == (0, 0)
+
+
+async def test_who_opens_a_stream_and_says_nothing_is_counted_and_told_to_leave() -> None:
+    joined = parts(SmallEngine(), max_streams=1)
+    silent = asyncio.create_task(opening(joined, "", asyncio.Event().wait()))
+    await _until(lambda: len(joined.streams) == 1)
+    with pytest.raises(QueueFull):
+        await opening(joined, "", asyncio.sleep(0))
+    joined.streams.drain()
+    assert await silent == Goodbye()
+    assert len(joined.streams) == 0
+
+
+async def test_a_first_message_that_never_comes_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(DeadlineExceeded) as ended:
+        await opening(parts(SmallEngine(), stream_idle_s=0.01), "", asyncio.Event().wait())
+    assert ended.value.reason == "idle"
+
+
+def _value(joined: Parts, name: str, **labels: str) -> float:
+    return joined.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_frames_are_counted_by_outcome_and_streams_while_open() -> None:
+    joined = parts(SmallEngine())
+    await _all(_stream(joined), _messages(_sent(picture(0)), _sent(picture(1)), Sent(Picture(b"x"))))
+    counts = [_value(joined, "dmvfn_stream_frames_total", outcome=o) for o in ("first", "predicted", "error")]
+    assert counts == [1.0, 1.0, 1.0]
+    assert _value(joined, "dmvfn_first_frame_seconds_count") == 1.0
+    assert _value(joined, "dmvfn_streams_active", transport="grpc") == 0.0

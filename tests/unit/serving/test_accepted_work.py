@@ -1,0 +1,53 @@
+"""What a stop waits for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.backends import Gate
+from service.core.errors import Unavailable
+from service.core.types import Options, PredictRequest
+from service.serving.accepted_work import AcceptedWork
+from tests.unit.distributed.engines import frame
+from tests.unit.rest.small import ShiftEngine
+from tests.unit.rpc.small import SmallEngine
+
+
+def a_request() -> PredictRequest:
+    return PredictRequest("id", frame(1), frame(2), Options(), 0.0)
+
+
+async def test_a_stop_waits_for_accepted_work_which_may_still_predict() -> None:
+    gate, go_on = Gate(ShiftEngine()), asyncio.Event()
+
+    async def clip() -> int:
+        with gate.accepted():
+            await go_on.wait()
+            # As a clip does: every frame in a task of its own.
+            return len((await asyncio.create_task(gate.predict(a_request()))).steps)
+
+    clip_task = asyncio.create_task(clip())
+    await asyncio.sleep(0)
+    shutting = asyncio.create_task(gate.shut(10))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await gate.predict(a_request())
+    assert not shutting.done()
+    go_on.set()
+    assert (await clip_task, await shutting) == (1, True)
+
+
+async def test_a_stop_says_when_the_grace_was_too_short() -> None:
+    gate = Gate(SmallEngine())
+    with gate.accepted():
+        assert not await gate.shut(0.01)
+    assert await gate.shut(0.01)
+
+
+async def test_what_comes_after_the_stop_is_neither_counted_nor_marked() -> None:
+    work = AcceptedWork()
+    work.shut()
+    with work.accepted():
+        assert (work.count, work.inside) == (0, False)

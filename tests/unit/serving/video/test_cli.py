@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from service.cli.video import main
+from service.serving.video.clip import Timed
+from service.serving.video.y4m import Y4mSource
+from service.settings import Settings
+from tests.system.e2e.process import ROOT, environment, tiny_weights
+from tests.unit.serving.video.clips import moving, write_mp4, y4m
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(weights=tiny_weights(tmp_path), threads=1)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "in.y4m"
+    path.write_bytes(y4m(moving(9)))
+    return path
+
+
+def _frames(path: Path) -> int:
+    return sum(isinstance(item, Timed) for item in Y4mSource(io.BytesIO(path.read_bytes()), max_pixels=10**6))
+
+
+@pytest.mark.parametrize("how", [["--ahead", "2"], ["--every", "2", "--compare"], ["--every", "3", "--blocks", "2"]])
+def test_every_frame_comes_out_again(
+    clip: Path, settings: Settings, how: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = clip.with_name("out.y4m")
+    assert main([str(clip), "-o", str(out), *how], settings) == 0
+    assert _frames(out) == 9
+    told = capsys.readouterr().err
+    assert "9/9 frames" in told
+    assert ("PSNR over" in told) == ("--compare" in how)
+
+
+def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "lost.txt").write_text("3\n5-6\n")
+    out = tmp_path / "out.y4m"
+    assert main([str(clip), "-o", str(out), "--fill-lost", str(tmp_path / "lost.txt"), "-q"], settings) == 0
+    assert _frames(out) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--ahead", "99"], "--ahead"),
+        (["--ahead", "0"], "at least 1"),
+        (["--every", "2", "--route", "sample"], "sample"),
+        (["--fill-lost", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    clip: Path, settings: Settings, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(clip), "-o", str(clip.with_name("out.y4m")), *words], settings) == 1
+    told = capsys.readouterr().err
+    assert why in told
+    assert told.count("\n") == 1
+    assert not clip.with_name("out.y4m").exists()
+
+
+def test_an_mp4_comes_out_with_its_sound_and_length(settings: Settings, tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    write_mp4(tmp_path / "in.mp4", moving(10), [100 * k for k in range(10)], Fraction(1, 1000), sound=True)
+    assert main([str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--ahead", "1", "-q"], settings) == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert sum(1 for _ in container.decode(video=0)) == 10
+
+
+def test_as_a_pipe_it_reads_and_writes_y4m(clip: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service", "video", "-", "-o", "-", "--every", "2", "--compare"]
+    ran = subprocess.run(
+        command, input=clip.read_bytes(), capture_output=True, cwd=ROOT, env=environment(tmp_path), timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert re.match(rb"YUV4MPEG2 W152 H56 F10:1", ran.stdout)
+    assert ran.stdout.count(b"FRAME\n") == 9
+    assert b"PSNR over" in ran.stderr

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+from service.core.types import Frame  # noqa: E402
+from service.serving.video.clip import Passed, Timed, VideoError  # noqa: E402
+from service.serving.video.container import ContainerSource  # noqa: E402
+from service.serving.video.files import open_sink, open_source  # noqa: E402
+from tests.unit.serving.video.clips import moving, write_mp4  # noqa: E402
+
+LIMIT = 10**6
+#: Uneven on purpose: what a phone or a screen recorder writes.
+TIMES, BASE = [0, 100, 250, 300, 700, 710], Fraction(1, 1000)
+
+
+def _copy(source: Path, target: Path, *, sound: bool = True) -> None:
+    opened = open_source(str(source), max_pixels=LIMIT, sound=sound)
+    sink = open_sink(str(target), opened, opened.info.width, opened.info.height)
+    for item in opened:
+        sink.write(item)
+    sink.close()
+    opened.close()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_times_are_kept_to_the_unit(tmp_path: Path, suffix: str) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(6), TIMES, BASE)
+    _copy(tmp_path / "in.mp4", tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        shown = [float(frame.time) for frame in container.decode(video=0)]
+    assert shown == pytest.approx([at / 1000 for at in TIMES], abs=0.0011)
+
+
+def test_sound_is_copied_packet_by_packet(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(12), [100 * k for k in range(12)], BASE, sound=True)
+    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
+
+    def packets(path: Path) -> list[bytes]:
+        with av.open(str(path)) as container:
+            return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+    assert len(packets(tmp_path / "in.mp4")) > 20
+    assert packets(tmp_path / "out.mp4") == packets(tmp_path / "in.mp4")
+
+
+def test_sound_can_be_left_out(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(4), [0, 100, 200, 300], BASE, sound=True)
+    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4", sound=False)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_colours_survive_reading_and_writing(tmp_path: Path) -> None:
+    plain = Frame(np.full((64, 96, 3), (30, 140, 220), np.uint8))
+    write_mp4(tmp_path / "in.mp4", [plain] * 3, [0, 100, 200], BASE)
+    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    source = ContainerSource(tmp_path / "out.mp4", max_pixels=LIMIT)
+    found = [item.frame.pixels for item in source if isinstance(item, Timed)]
+    source.close()
+    assert len(found) == 3
+    assert np.abs(found[0].astype(int) - plain.pixels).max() <= 4
+
+
+def test_odd_sizes_keep_their_size(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", [Frame(f.pixels[:31, :47].copy()) for f in moving(3)], [0, 100, 200], BASE)
+    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    source = ContainerSource(tmp_path / "out.mp4", max_pixels=LIMIT)
+    assert (source.info.width, source.info.height) == (47, 31)
+    source.close()
+
+
+def test_a_stopped_run_leaves_no_file_behind(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
+    source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+    sink = open_sink(str(tmp_path / "out.mp4"), source, 48, 32)
+    sink.write(next(iter(source)))
+    sink.give_up()
+    source.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
+
+
+def test_a_playlist_that_names_other_files_is_not_read(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "secret.mp4", moving(3), [0, 100, 200], BASE)
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.txt").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    for name in ("list.m3u8", "list.txt"):
+        with pytest.raises(VideoError):
+            open_source(str(tmp_path / name), max_pixels=LIMIT)
+
+
+def test_frames_too_large_say_how_to_scale_them(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(2), [0, 100], BASE)
+    with pytest.raises(VideoError, match="scale it first"):
+        open_source(str(tmp_path / "in.mp4"), max_pixels=100)
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "text.mp4"])
+def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video")
+    with pytest.raises(VideoError, match=r"cannot read|no video"):
+        open_source(str(tmp_path / name), max_pixels=LIMIT)
+
+
+def test_an_ending_that_cannot_be_written_lists_those_that_can(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(2), [0, 100], BASE)
+    source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+    with pytest.raises(VideoError, match=r"\.y4m, \.mp4"):
+        open_sink(str(tmp_path / "out.gif"), source, 48, 32)
+    source.close()
+
+
+def test_only_frames_and_sound_come_out(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(5), [0, 100, 200, 300, 400], BASE, sound=True)
+    source = ContainerSource(tmp_path / "in.mp4", max_pixels=LIMIT)
+    items = list(source)
+    source.close()
+    assert sum(isinstance(item, Timed) for item in items) == 5
+    assert sum(isinstance(item, Passed) for item in items) > 5

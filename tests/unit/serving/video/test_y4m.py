@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.core.types import Frame
+from service.serving.video.clip import Item, Timed, VideoError
+from service.serving.video.y4m import Header, Y4mSource, from_rgb, to_rgb
+from tests.tools import require
+from tests.unit.serving.video.clips import moving, y4m
+
+LIMIT = 10**6
+
+
+def _pixels(items: list[Item]) -> list[np.ndarray]:
+    return [item.frame.pixels for item in items if isinstance(item, Timed)]
+
+
+def test_what_is_written_is_read_again_within_rounding() -> None:
+    frames = moving(3)
+    found = _pixels(list(Y4mSource(io.BytesIO(y4m(frames)), max_pixels=LIMIT)))
+    assert len(found) == 3
+    assert max(int(np.abs(a.astype(int) - b.pixels).max()) for a, b in zip(found, frames, strict=True)) <= 2
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    chroma=st.sampled_from(["420", "422", "444", "mono"]),
+    full=st.booleans(),
+    level=st.integers(0, 255),
+)
+def test_a_grey_frame_of_any_size_and_chroma_stays_grey(
+    height: int, width: int, chroma: str, full: bool, level: int
+) -> None:
+    header = Header(width, height, Fraction(25), chroma, full)
+    grey = np.full((height, width, 3), level, np.uint8)
+    data = from_rgb(grey, header)
+    assert len(data) == header.frame_bytes
+    assert np.abs(to_rgb(data, header).astype(int) - level).max() <= 1
+
+
+def test_ffmpeg_reads_the_colours_that_were_written(tmp_path: Path) -> None:
+    ffmpeg = require("ffmpeg")
+    red = Frame(np.full((32, 48, 3), (200, 40, 90), np.uint8))
+    (tmp_path / "red.y4m").write_bytes(y4m([red], chroma="420"))
+    command = [ffmpeg, "-v", "error", "-i", str(tmp_path / "red.y4m"), "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    raw = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    pixels = np.frombuffer(raw, np.uint8).reshape(32, 48, 3)
+    assert np.abs(pixels.astype(int) - red.pixels).max() <= 3
+
+
+def test_a_line_break_in_the_rate_or_size_is_no_surprise() -> None:
+    header = Header.parse(b"YUV4MPEG2 W8 H6 F30000:1001 Ip A1:1 C422 XYSCSS=422 XCOLORRANGE=FULL")
+    assert header == Header(8, 6, Fraction(30000, 1001), "422", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"RIFFxxxx", "no y4m stream"),
+        (b"YUV4MPEG2 H6 F25:1", "width"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C420p10", "8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C411", "not read"),
+        (b"YUV4MPEG2 W0 H6 F25:1", "cannot be"),
+    ],
+)
+def test_a_header_that_cannot_be_used_says_why(line: bytes, why: str) -> None:
+    with pytest.raises(VideoError, match=why):
+        Header.parse(line)
+
+
+def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() -> None:
+    source = iter(Y4mSource(io.BytesIO(y4m(moving(2))[:-10]), max_pixels=LIMIT))
+    assert isinstance(next(source), Timed)
+    with pytest.raises(VideoError, match="ends inside frame 1"):
+        next(source)
+
+
+def test_frames_too_large_are_refused_before_any_is_read() -> None:
+    stream = io.BytesIO(b"YUV4MPEG2 W60000 H60000 F25:1\nFRAME\n")
+    with pytest.raises(VideoError, match="larger than"):
+        Y4mSource(stream, max_pixels=LIMIT)
+    assert stream.tell() == len(b"YUV4MPEG2 W60000 H60000 F25:1\n")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_after_the_magic_raise_nothing_but_a_video_error(tail: bytes) -> None:
+    try:
+        items = list(Y4mSource(io.BytesIO(b"YUV4MPEG2 W4 H4 F25:1\n" + tail), max_pixels=LIMIT))
+    except VideoError:
+        return
+    assert all(isinstance(item, Timed) for item in items)
+
+
+def test_the_number_of_frames_follows_from_the_length_of_a_file() -> None:
+    data = y4m(moving(7))
+    assert Y4mSource(io.BytesIO(data), max_pixels=LIMIT, length=len(data)).info.frames == 7

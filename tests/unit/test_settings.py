@@ -1,0 +1,74 @@
+"""Settings come from a mapping, defaults are stated once, and a bad value is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, SettingsError, table, unknown
+
+
+def test_defaults_need_no_environment() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"DMVFN_MAX_BATCH": ""}) == Settings()
+
+
+def test_values_are_read_by_name() -> None:
+    settings = Settings.from_env(
+        {
+            "DMVFN_MAX_BATCH": "3",
+            "DMVFN_WARMUP_SIZES": "64x96, 128x128",
+            "DMVFN_API_KEYS": "ann:secret-key",
+            "OTHER": "1",
+        }
+    )
+    assert settings.max_batch == 3
+    assert settings.warmup_sizes == ((64, 96), (128, 128))
+    assert settings.api_keys == (("ann", "secret-key"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DMVFN_MAX_BATCH", "0"),
+        ("DMVFN_MAX_BATCH", "many"),
+        ("DMVFN_HTTP_PORT", "70000"),
+        ("DMVFN_DTYPE", "float8"),
+        ("DMVFN_MAX_ASPECT", "nan"),
+        ("DMVFN_WARMUP_SIZES", "64"),
+        ("DMVFN_WEIGHTS", "/nowhere/w.safetensors"),
+        ("DMVFN_GRPC_ENABLED", "maybe"),
+        ("DMVFN_DEFAULT_DEADLINE_MS", "999999999"),
+    ],
+)
+def test_a_bad_value_stops_the_start_and_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({name: value})
+
+
+def test_a_bad_secret_is_not_printed() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"DMVFN_API_KEYS": "ann:short"})
+    assert "short" not in str(caught.value)
+    assert "DMVFN_API_KEYS" in str(caught.value)
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    (tmp_path / "c.pem").write_text("x")
+    with pytest.raises(SettingsError, match="DMVFN_TLS_KEY"):
+        Settings.from_env({"DMVFN_TLS_CERT": str(tmp_path / "c.pem")})
+
+
+def test_names_that_mean_nothing_are_found() -> None:
+    assert unknown({"DMVFN_MAX_BACH": "1", "DMVFN_MAX_BATCH": "1", "HOME": "/"}) == ["DMVFN_MAX_BACH"]
+
+
+def test_the_documentation_holds_the_same_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert table() in text, "run scripts/docs"
+
+
+def test_every_setting_is_explained() -> None:
+    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(Settings))
