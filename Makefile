@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
 
-.PHONY: help install install-dev serve worker test check coverage proto docs lock train evaluate bench bench-gpu bench-peers \
+.PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
 	simulate chaos soak fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
@@ -24,6 +24,10 @@ test: install-dev   ## checks, then every test that runs by default (under 10 mi
 	@scripts/test
 check: install-dev  ## ruff, mypy strict, bandit
 	@scripts/check
+format: install-dev ## order imports and lay out every file
+	@$(VENV)/bin/ruff check --fix-only --exit-zero -q . && $(VENV)/bin/ruff format -q .
+house: install-dev  ## names, docstrings, sizes, and the files that one prediction passes
+	@$(PY) scripts/house
 coverage: install-dev   ## the default tests with branch coverage
 	@scripts/test --cov --cov-report=term:skip-covered
 

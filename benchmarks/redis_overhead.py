@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from service.core.types import Frame, PredictRequest, PredictResult
-from service.distributed.frontend.backend import Remote
+from service.distributed.frontend.backend import FrontendEngine
 from service.distributed.worker.worker import Worker
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
@@ -79,7 +79,7 @@ async def alone(height: int, width: int, calls: int) -> Alone:
         settings = Settings(redis_url=server.url)
         worker = Worker(settings, Adder(), Metrics(CollectorRegistry()))
         working = asyncio.create_task(worker.run())
-        remote = Remote(settings, Metrics(CollectorRegistry()))
+        remote = FrontendEngine(settings, Metrics(CollectorRegistry()))
         await remote.start()
         requests = [request(k, height, width) for k in range(calls)]
         await one_by_one(remote.predict, requests[:3])
@@ -124,7 +124,7 @@ async def measure(calls: int) -> None:
         await engine.start()
         worker = Worker(settings, engine, Metrics(CollectorRegistry()))
         working = asyncio.create_task(worker.run())
-        remote = Remote(settings, Metrics(CollectorRegistry()))
+        remote = FrontendEngine(settings, Metrics(CollectorRegistry()))
         await remote.start()
         print("frames        embedded ms (p50 p99)   redis ms (p50 p99)   added ms  ratio   calls/s embedded  redis")
         for height, width in SIZES:

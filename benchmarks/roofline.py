@@ -21,7 +21,7 @@ from benchmarks.contenders import Run
 from model import flops
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from model.flops import Layer
+from model.flops import LayerCost
 from model.inference import predict as inference
 
 
@@ -40,12 +40,12 @@ class Work(NamedTuple):
     floor: float  #: seconds
 
 
-def routing(height: int, width: int, config: ModelConfig) -> Layer:
+def routing(height: int, width: int, config: ModelConfig) -> LayerCost:
     """The routing's only convolution that runs; its maps are summed, and need never be written."""
-    return Layer(height * width * 9 * 6 * config.routing_width, height * width * 6)
+    return LayerCost(height * width * 9 * 6 * config.routing_width, height * width * 6)
 
 
-def work(found: Iterable[Layer], size: int, peaks: Peaks) -> Work:
+def work(found: Iterable[LayerCost], size: int, peaks: Peaks) -> Work:
     """Sums over layers whose values take `size` bytes each; each layer waits for the slower of its two limits."""
     macs = floor = moved = 0.0
     for operations, values in found:

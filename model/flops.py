@@ -13,14 +13,14 @@ from model.dmvfn.config import ModelConfig
 from model.inference import padding
 
 
-class Layer(NamedTuple):
+class LayerCost(NamedTuple):
     """One convolution on one frame pair."""
 
     macs: int
     values: int  #: read and written, weights apart
 
 
-def layers(height: int, width: int, index: int, config: ModelConfig | None = None) -> list[Layer]:
+def layers(height: int, width: int, index: int, config: ModelConfig | None = None) -> list[LayerCost]:
     """The convolutions of block `index`, in order, on one frame pair of height x width pixels (padded first)."""
     config = config or ModelConfig.paper()
     scale, channels, spatial = config.scales[index], config.widths[index], config.spatial_width
@@ -28,14 +28,14 @@ def layers(height: int, width: int, index: int, config: ModelConfig | None = Non
     reduced, half, quarter = whole // scale**2, whole // (2 * scale) ** 2, whole // (4 * scale) ** 2
     joined = channels // 4 + spatial
     return [
-        Layer(half * 9 * 17 * (channels // 2), reduced * 17 + half * (channels // 2)),
-        Layer(quarter * 9 * (channels // 2) * channels, half * (channels // 2) + quarter * channels),
-        *[Layer(quarter * 9 * channels**2, quarter * 2 * channels)] * 3,
-        Layer(quarter * 9 * channels * (channels // 4), quarter * (channels + channels // 4)),
-        Layer(whole // 4 * 9 * 17 * spatial, whole * 17 + whole // 4 * spatial),
-        Layer(whole // 4 * 9 * spatial**2, whole // 4 * 2 * spatial),
+        LayerCost(half * 9 * 17 * (channels // 2), reduced * 17 + half * (channels // 2)),
+        LayerCost(quarter * 9 * (channels // 2) * channels, half * (channels // 2) + quarter * channels),
+        *[LayerCost(quarter * 9 * channels**2, quarter * 2 * channels)] * 3,
+        LayerCost(quarter * 9 * channels * (channels // 4), quarter * (channels + channels // 4)),
+        LayerCost(whole // 4 * 9 * 17 * spatial, whole * 17 + whole // 4 * spatial),
+        LayerCost(whole // 4 * 9 * spatial**2, whole // 4 * 2 * spatial),
         # A transposed convolution multiplies every input pixel with its whole 4x4x5 kernel.
-        Layer(whole // 4 * joined * 5 * 16, whole // 4 * joined + whole * 5),
+        LayerCost(whole // 4 * joined * 5 * 16, whole // 4 * joined + whole * 5),
     ]
 
 

@@ -24,11 +24,11 @@ from importlib import metadata
 import uvicorn
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from service.app_state import Parts
-from service.backends import Gate, Host, Local, Remote
+from service.app_state import AppState
+from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
@@ -128,7 +128,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
     with stop.listening(), closing(_listener(settings)) as listener:  # a taken port is told before weights are loaded
         metrics = make_metrics()
         remote = settings.engine == "redis"
-        host: Host = Remote(settings, metrics) if remote else Local(settings, metrics, stop.fatal)
+        host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
         try:
             await _serve(settings, stop, listener, host, metrics, announce)
         finally:
@@ -148,10 +148,10 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         # Clients, items and bytes were counted at the door; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
         unbounded = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
-        host = Local(unbounded, metrics, stop.fatal)
-        gate = Gate(host.engine)
+        host = LocalBackend(unbounded, metrics, stop.fatal)
+        gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
-        parts = Parts(settings, gate, Codecs(Limits.of(settings), 1, metrics), metrics)
+        parts = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
         worker = Worker(settings, gate, metrics)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
@@ -177,16 +177,16 @@ async def _serve(
     settings: Settings,
     stop: Stop,
     listener: socket.socket,
-    host: Host,
+    host: Backend,
     metrics: Metrics,
     announce: Callable[[str], None],
 ) -> None:
     work = AcceptedWork()
-    gate = Gate(host.engine, work)
+    gate = DrainingEngine(host.engine, work)
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, version())
-    codecs = Codecs(Limits.of(settings), settings.codec_threads, metrics)
-    parts = Parts(settings, gate, codecs, metrics, work=work)
+    codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
+    parts = AppState(settings, gate, codecs, metrics, work=work)
     extra = (oip.router(parts), stream.router(parts), demo.router(parts), video.router(parts))
     web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener, stop) as http, _grpc(parts, tracer) as calls:
@@ -209,7 +209,7 @@ async def _serve(
     await asyncio.to_thread(tracer.close)
 
 
-async def _started(host: Host, stop: Stop) -> bool:
+async def _started(host: Backend, stop: Stop) -> bool:
     """False if it was told to stop before it was ready."""
     starting = asyncio.ensure_future(host.start())  # awaited below
     asked = asyncio.ensure_future(stop.asked.wait())  # awaited
@@ -228,7 +228,13 @@ async def _started(host: Host, stop: Stop) -> bool:
 
 
 async def _drain(
-    parts: Parts, gate: Gate, host: Host, calls: rpc.RunningServer | None, until: float, *, at_once: bool
+    parts: AppState,
+    gate: DrainingEngine,
+    host: Backend,
+    calls: rpc.RunningServer | None,
+    until: float,
+    *,
+    at_once: bool,
 ) -> bool:
     """Not ready; nothing new; what was accepted is finished, to its last byte: true if all of it by `until`.
 
@@ -254,7 +260,7 @@ async def _left(calls: rpc.RunningServer, grace: float) -> bool:
 
 
 @asynccontextmanager
-async def _grpc(parts: Parts, tracer: Tracer) -> AsyncIterator[rpc.RunningServer | None]:
+async def _grpc(parts: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningServer | None]:
     """gRPC is served while this lasts, if it is wanted; `drain` ends it."""
     if not parts.settings.grpc_enabled:
         yield None

@@ -17,7 +17,7 @@ from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AppState:
     """Shared by REST, gRPC and the V2 protocol; `clock` is the monotonic clock deadlines live on, in seconds."""
 
     settings: Settings

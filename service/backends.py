@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.core.errors import Unavailable
-from service.core.interfaces import Engine, ModelInfo, Readiness
+from service.core.interfaces import Engine, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.job import Jobs
@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 
-class Host(Protocol):
+class Backend(Protocol):
     """An engine and its jobs, from `start` to `close`."""
 
     @property
@@ -35,7 +35,7 @@ class Host(Protocol):
         ...
 
 
-class Local:
+class LocalBackend:
     """A device in this process; jobs end with it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
@@ -59,13 +59,13 @@ class Local:
         await self.engine.close()
 
 
-class Remote:
+class RedisBackend:
     """Workers elsewhere, found through Redis; jobs outlive this process."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         from service.distributed.frontend import backend
 
-        self.engine = backend.Remote(settings, metrics)
+        self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
 
     async def start(self) -> None:
@@ -77,7 +77,7 @@ class Remote:
         await self.engine.close()
 
 
-class Gate:
+class DrainingEngine:
     """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
 
     Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
@@ -125,6 +125,6 @@ class Gate:
         more = self.warnings()
         return replace(state, warnings=(*state.warnings, *more)) if more else state
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """As the engine."""
         return self._engine.model()

@@ -15,7 +15,7 @@ from functools import cached_property
 from model import flops
 from model.dmvfn.config import ModelConfig
 from service.core.types import BLOCKS, Options, Route, RoutePolicy
-from service.engine.scheduling.cost_model import Bucket, CostModel, Load, Measured
+from service.engine.scheduling.cost_model import Bucket, CostModel, Load, MeasuredRun
 from simulator.calibration.table import Table
 
 WHOLE: Route = (True,) * BLOCKS
@@ -67,7 +67,7 @@ class Device:
             several = 4 if self.rows > 1 else 1
             for routes, routings in (([one], 0), ([WHOLE], 0), ([self.auto], 1), ([WHOLE] * several, 0)):
                 load = Load.of(bucket, routes, 1, routings)
-                rows.append(Measured(bucket, load, self.seconds(bucket, load)))
+                rows.append(MeasuredRun(bucket, load, self.seconds(bucket, load)))
         model.fit(rows)
         return model
 

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from service.engine.scheduling.batch_queue import Limits
+from service.engine.scheduling.batch_queue import QueueLimits
 from service.engine.scheduling.cost_model import CostModel
 from service.engine.scheduling.fair_queue import Entry
 from simulator.clock import Clock
@@ -22,10 +22,10 @@ from simulator.worker import Asked, Worker
 #: Clients that take turns in the service's queues.
 CLIENTS = 5
 #: Limits, cost model, and rows that the device runs together.
-MakeDesk = Callable[[Limits, CostModel, int], Desk]
+MakeDesk = Callable[[QueueLimits, CostModel, int], Desk]
 
 
-def greedy(limits: Limits, cost: CostModel, rows: int) -> Desk:
+def greedy(limits: QueueLimits, cost: CostModel, rows: int) -> Desk:
     """The service's line as it is."""
     return Windowed.of(limits, cost, rows)
 
@@ -50,11 +50,11 @@ class Fleet:
         workers: int = 1,
         *,
         desk: MakeDesk = greedy,
-        limits: Limits | None = None,
+        limits: QueueLimits | None = None,
         seed: int = 0,
         way: Way | None = None,
         each: float = 0.0,
-        queue_items: int = Limits().max_items,
+        queue_items: int = QueueLimits().max_items,
         in_turn: bool = False,
     ) -> None:
         """Behind a Kubernetes Service; with a `way` behind the shared queue, which reckons `each` s a request."""
@@ -62,13 +62,13 @@ class Fleet:
         self.ready: list[Worker] = []
         self.left: list[Worker] = []
         self.kinds, self.took = kinds, 0.0
-        self._device, self._desk, self._limits = device, desk, limits or Limits()
+        self._device, self._desk, self._limits = device, desk, limits or QueueLimits()
         sizes = [(kind.request.current.height, kind.request.current.width) for kind in kinds]
         self._cost = device.warmed(sorted(set(sizes)))
         self.queue: SharedQueue | None = None
         self.router: SharedQueue | Balanced = Balanced(lambda: self.ready, self.outcomes, self.chance, in_turn=in_turn)
         if way is not None:
-            bounds = Limits(max_batch=self._limits.max_batch, max_items=queue_items)
+            bounds = QueueLimits(max_batch=self._limits.max_batch, max_items=queue_items)
             self.queue = SharedQueue(self.clock, lambda: self.ready, self.outcomes, bounds, each, way)
             self.router = self.queue
         self._loop = asyncio.new_event_loop()  # never run: futures only say whether a request is settled

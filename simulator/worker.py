@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.core.types import Quality, Route, RoutePolicy
-from service.engine.request_queue import Pending, Turn
+from service.engine.request_queue import Pending, ScheduledBatch
 from service.engine.rollout import needs_routing
 from service.engine.scheduling.cost_model import CostModel, Load
 from simulator.clock import Clock
@@ -102,7 +102,7 @@ class Worker:
             self._cost.saw(route)
         return route
 
-    def _run_part(self, turn: Turn, start: int, ran: list[Load], seconds: float) -> None:
+    def _run_part(self, turn: ScheduledBatch, start: int, ran: list[Load], seconds: float) -> None:
         now = self._clock.now
         part = turn.batch[start : start + self._device.rows]
         wanted = [pending for pending in part if pending.wanted and now < pending.entry.deadline]
@@ -123,7 +123,7 @@ class Worker:
 
     def _ran(
         self,
-        turn: Turn,
+        turn: ScheduledBatch,
         start: int,
         answers: Sequence[tuple[Pending, int]],
         load: Load | None,
@@ -150,7 +150,7 @@ class Worker:
         else:
             self._run_part(turn, start + rows, ran, seconds + took)
 
-    def _learn(self, turn: Turn, ran: list[Load], seconds: float) -> None:
+    def _learn(self, turn: ScheduledBatch, ran: list[Load], seconds: float) -> None:
         # As the service: without skipped parts, what they took together tells how good the prediction was.
         parts = -(-len(turn.batch) // self._device.rows)
         if len(ran) == parts:

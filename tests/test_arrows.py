@@ -64,8 +64,11 @@ def _forbidden(module: str, imported: str) -> str | None:
     for library, owners in OWNERS.items():
         if _within(imported, (library,)) and not _within(module, owners):
             return f"only {', '.join(owners)} may import {library}"
-    outside_core = _within(imported, ("service",)) and not _within(imported, ("service.core",)) and imported != "service"
-    if _within(module, ("service.core",)) and outside_core:
+    if (
+        _within(module, ("service.core",))
+        and imported.startswith("service.")
+        and not _within(imported, ("service.core",))
+    ):
         return "core knows nothing outside core"
     if _within(module, PURE) and (_within(imported, IMPURE) or _within(imported, ("model", "proto"))):
         return "what decides is pure: time and chance are arguments"

@@ -13,7 +13,7 @@ from model import checkpoint
 from model.evaluation import mixtures, page, plots, protocols, report, rollout, timing
 from model.evaluation.baselines import BASELINES
 from model.evaluation.lpips import LPIPS
-from model.evaluation.measure import Measured, measure
+from model.evaluation.measure import Measurement, measure
 from model.mixing import weights as heads
 from model.training.clips import LayoutError
 
@@ -80,7 +80,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write(out: Path, about: report.About, measured: Measured) -> None:
+def write(out: Path, about: report.About, measured: Measurement) -> None:
     """Every form of the report into one folder."""
     out.mkdir(parents=True, exist_ok=True)
     plots.quality_against_cost(report.budget_lines(measured), out / "quality.png")

@@ -77,14 +77,14 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(run: plan.Plan) -> DMVFN:
+def _network(run: plan.TrainConfig) -> DMVFN:
     if run.init:
         return checkpoint.load(checkpoint.DEFAULT if run.init == "shipped" else run.init)
     torch.manual_seed(run.seed)
     return DMVFN(ModelConfig.paper() if run.network == "paper" else ModelConfig.tiny())
 
 
-def _footage(run: plan.Plan, cache: Path, device: torch.device) -> list[Footage]:
+def _footage(run: plan.TrainConfig, cache: Path, device: torch.device) -> list[Footage]:
     strides = max(phase.stride for phase in run.phases)
     ready: list[Footage] = []
     for source in run.sources:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from model.evaluation import summary
-from model.evaluation.measure import Score
+from model.evaluation.measure import WindowScore
 
 
 class Comparison(NamedTuple):
@@ -21,7 +21,7 @@ class Comparison(NamedTuple):
     worst: float  #: least gain of a clip over the better of DIS and repeating
 
 
-def compare(collected: list[Score]) -> list[Comparison]:
+def compare(collected: list[WindowScore]) -> list[Comparison]:
     """Every method measured on every clip, in the order of first appearance."""
     clips = summary.per_clip(collected)
     found = []

@@ -21,7 +21,7 @@ METRICS = ("psnr", "ssim", "ms_ssim", "lpips", "sharpness")
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class WindowScore:
     """One method on one frame. A metric that cannot be had (size, weights) is nan."""
 
     method: str
@@ -49,7 +49,7 @@ class Figures(NamedTuple):
     sharpness: float
 
 
-class Shown(NamedTuple):
+class ShownWindow(NamedTuple):
     """Frames kept for the page: one window of a clip."""
 
     clip: str
@@ -63,11 +63,11 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """All scores, the windows to show, and how long a frame takes."""
 
-    scores: list[Score]
-    shown: list[Shown]
+    scores: list[WindowScore]
+    shown: list[ShownWindow]
     #: By method, of one frame of `timing`'s size; empty where nobody timed.
     milliseconds: dict[str, float] = field(default_factory=dict)
 
@@ -79,12 +79,12 @@ def measure(
     lpips: LPIPS | None = None,
     progress: Callable[[int], None] = lambda done: None,
     mixtures: Mapping[str, Baseline] | None = None,
-) -> Measured:
+) -> Measurement:
     """Score baselines, mixtures, `full` and `auto` on every window; block budgets on the first of each clip, at t+1.
 
     Budgets are many and slow, and a clip's first window says enough about what a block is worth.
     """
-    measured = Measured([], [])
+    measured = Measurement([], [])
     methods = {**baselines.BASELINES, **(mixtures or {})}
     seen: set[str] = set()
     for number, window in enumerate(found):
@@ -103,7 +103,7 @@ def _measure(
     first: bool,
     device: torch.device,
     lpips: LPIPS | None,
-    into: Measured,
+    into: Measurement,
 ) -> None:
     targets = [rollout.tensor(target, device) for target in window.targets]
     predictions: dict[str, Tensor] = {}
@@ -135,7 +135,7 @@ def _measure(
             into.scores.append(_score(policy.name, window.clip, number, step, known[history], macs, answer.route))
     if first:
         inputs = older[0].cpu(), newer[0].cpu(), targets[0][0].cpu()
-        into.shown.append(Shown(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
+        into.shown.append(ShownWindow(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
 
 
 @torch.inference_mode()
@@ -155,11 +155,11 @@ def _figures(frame: Tensor, target: Tensor, lpips: LPIPS | None) -> Figures:
     )
 
 
-def _score(method: str, clip: str, window: int, step: int, figures: Figures, macs: float, route: str) -> Score:
-    return Score(method, clip, window, step, *figures[:4], macs, route, figures.sharpness)
+def _score(method: str, clip: str, window: int, step: int, figures: Figures, macs: float, route: str) -> WindowScore:
+    return WindowScore(method, clip, window, step, *figures[:4], macs, route, figures.sharpness)
 
 
-def _macs(network: DMVFN, answer: rollout.Answer, asked: bool) -> float:
+def _macs(network: DMVFN, answer: rollout.RolloutAnswer, asked: bool) -> float:
     height, width = answer.frame.shape[-2:]
     route = [digit == "1" for digit in answer.route]
     return float(flops.count(height, width, route, network.config, with_routing=asked))

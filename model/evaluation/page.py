@@ -9,7 +9,7 @@ import io
 from PIL import Image
 from torch import Tensor
 
-from model.evaluation.measure import Measured, Shown
+from model.evaluation.measure import Measurement, ShownWindow
 from model.evaluation.report import About, figures
 from model.inference import pixels
 from model.training.sample_grid import ERROR_GAIN, flow_colours
@@ -22,7 +22,7 @@ _STYLE = (
 )
 
 
-def page(about: About, measured: Measured) -> str:
+def page(about: About, measured: Measurement) -> str:
     """The whole page, pictures inside."""
     rows = figures(about, measured)["methods"]
     columns = list(rows[0])
@@ -40,7 +40,7 @@ def page(about: About, measured: Measured) -> str:
     )
 
 
-def _strip(shown: Shown) -> str:
+def _strip(shown: ShownWindow) -> str:
     pictures = [("older", shown.older), ("newer", shown.newer), ("true next", shown.target)]
     for method in ("auto", "full", "dis", "repeat"):
         frame = shown.predictions[method]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.evaluation.summary import Line
+from model.evaluation.summary import SummaryRow
 
 
-def quality_against_cost(lines: list[Line], path: Path) -> None:
+def quality_against_cost(lines: list[SummaryRow], path: Path) -> None:
     """PSNR at t+1 of every route policy against its multiply-adds, the baselines as level lines. Needs matplotlib."""
     # Only the report draws: training and serving must not need a plotting library.
     import matplotlib
@@ -45,7 +45,7 @@ def quality_against_cost(lines: list[Line], path: Path) -> None:
     pyplot.close(figure)
 
 
-def quality_against_time(lines: list[Line], milliseconds: dict[str, float], path: Path) -> bool:
+def quality_against_time(lines: list[SummaryRow], milliseconds: dict[str, float], path: Path) -> bool:
     """PSNR at t+1 of every timed method against its milliseconds; False, and no picture, where nothing was timed."""
     if not milliseconds:
         return False

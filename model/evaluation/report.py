@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.evaluation import compared, published, summary
-from model.evaluation.measure import METRICS, Measured
-from model.evaluation.summary import Line
+from model.evaluation.measure import METRICS, Measurement
+from model.evaluation.summary import SummaryRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class About:
         return self.protocol == "clips"
 
 
-def budget_lines(measured: Measured) -> list[Line]:
+def budget_lines(measured: Measurement) -> list[SummaryRow]:
     """Every method at t+1 on the windows that budgets were measured on, so that the lines compare."""
     windows = {score.window for score in measured.scores if score.method.startswith("budget")}
     compared = [score for score in measured.scores if score.window in windows]
     return summary.lines(compared, (1,), by_clip=True)
 
 
-def figures(about: About, measured: Measured) -> dict[str, Any]:
+def figures(about: About, measured: Measurement) -> dict[str, Any]:
     """The tables as plain values; nan becomes null."""
     lines = summary.lines(measured.scores, about.steps, about.by_clip)
     lines = [line for line in lines if not line.method.startswith("budget")]
@@ -59,7 +59,7 @@ def figures(about: About, measured: Measured) -> dict[str, Any]:
     }
 
 
-def checkpoint_scores(about: About, measured: Measured) -> dict[str, float]:
+def checkpoint_scores(about: About, measured: Measurement) -> dict[str, float]:
     """The few figures that a checkpoint carries in its metadata."""
     by_name = {(line.method, line.upto): line for line in summary.lines(measured.scores, about.steps, about.by_clip)}
     names = {"auto": "", "full": "_full", "repeat": "_repeat", "dis": "_dis"}
@@ -73,17 +73,17 @@ def checkpoint_scores(about: About, measured: Measured) -> dict[str, float]:
     return found
 
 
-def as_json(about: About, measured: Measured) -> str:
+def as_json(about: About, measured: Measurement) -> str:
     """`figures`, indented."""
     return json.dumps(figures(about, measured), indent=1) + "\n"
 
 
-def timed_lines(about: About, measured: Measured) -> list[Line]:
+def timed_lines(about: About, measured: Measurement) -> list[SummaryRow]:
     """Every method at t+1 on all windows, for the plot against time."""
     return summary.lines(measured.scores, (1,), about.by_clip)
 
 
-def markdown(about: About, measured: Measured, plot: str | None = None, timed: str | None = None) -> str:
+def markdown(about: About, measured: Measurement, plot: str | None = None, timed: str | None = None) -> str:
     """The report; `plot` and `timed` are the paths of quality against cost and against time, relative to it."""
     lines = summary.lines(measured.scores, about.steps, about.by_clip)
     full = next(line for line in lines if line.method == "full" and line.upto == 1)
@@ -119,7 +119,7 @@ def markdown(about: About, measured: Measured, plot: str | None = None, timed: s
     return "\n".join(parts) + "\n"
 
 
-def _row(line: Line) -> dict[str, Any]:
+def _row(line: SummaryRow) -> dict[str, Any]:
     return {
         "method": line.method,
         "mean_over_steps_1_to": line.upto,
@@ -129,7 +129,7 @@ def _row(line: Line) -> dict[str, Any]:
     }
 
 
-def _table(lines: list[Line], full: Line) -> list[str]:
+def _table(lines: list[SummaryRow], full: SummaryRow) -> list[str]:
     rows = [
         "| method | horizon | PSNR dB | SSIM | MS-SSIM x100 | LPIPS x100 | sharpness "
         "| blocks | G multiply-adds | of `full` |",
@@ -149,7 +149,7 @@ def _table(lines: list[Line], full: Line) -> list[str]:
     return rows
 
 
-def _comparison(measured: Measured, timed: str | None) -> list[str]:
+def _comparison(measured: Measurement, timed: str | None) -> list[str]:
     rows = [
         "## Against what fits around OpenCV in ten lines",
         "",

@@ -15,7 +15,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
 
 
-class Answer(NamedTuple):
+class RolloutAnswer(NamedTuple):
     """One predicted step."""
 
     frame: Tensor  #: 1x3xHxW in 0..1, unrounded
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RolloutPolicy:
     """How a route is chosen: "full", "auto", or the k most probable blocks."""
 
     name: str
@@ -37,9 +37,13 @@ class Policy:
         return routing.full(probabilities) if self.name == "full" else routing.auto(probabilities)
 
 
-def policies(blocks: int) -> list[Policy]:
+def policies(blocks: int) -> list[RolloutPolicy]:
     """full, auto and every budget of a network with so many blocks."""
-    return [Policy("full"), Policy("auto"), *(Policy(f"budget {k}", k) for k in range(1, blocks + 1))]
+    return [
+        RolloutPolicy("full"),
+        RolloutPolicy("auto"),
+        *(RolloutPolicy(f"budget {k}", k) for k in range(1, blocks + 1)),
+    ]
 
 
 class Rollouts:
@@ -48,9 +52,9 @@ class Rollouts:
     def __init__(self, network: DMVFN, older: Tensor, newer: Tensor) -> None:
         self._network, self._older, self._newer = network, older, newer
         self._probabilities: dict[tuple[str, ...], Tensor] = {}
-        self._answers: dict[tuple[str, ...], Answer] = {}
+        self._answers: dict[tuple[str, ...], RolloutAnswer] = {}
 
-    def run(self, policy: Policy, steps: int) -> list[Answer]:
+    def run(self, policy: RolloutPolicy, steps: int) -> list[RolloutAnswer]:
         """`steps` frames ahead, each predicted frame fed back unrounded."""
         older, newer = self._older, self._newer
         history: tuple[str, ...] = ()
@@ -62,7 +66,7 @@ class Rollouts:
             history = (*history, "".join("01"[int(bit)] for bit in route[0]))
             if history not in self._answers:
                 found = inference.predict(self._network, older, newer, route)
-                self._answers[history] = Answer(found.frame, found.flow, history[-1])
+                self._answers[history] = RolloutAnswer(found.frame, found.flow, history[-1])
             answers.append(self._answers[history])
             older, newer = newer, answers[-1].frame
         return answers

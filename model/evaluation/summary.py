@@ -6,11 +6,11 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from model.evaluation.measure import METRICS, Score
+from model.evaluation.measure import METRICS, WindowScore
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SummaryRow:
     """One method at one horizon."""
 
     method: str
@@ -20,12 +20,12 @@ class Line:
     blocks: float
 
 
-def methods(collected: list[Score]) -> list[str]:
+def methods(collected: list[WindowScore]) -> list[str]:
     """Method names in the order of first appearance."""
     return list(dict.fromkeys(score.method for score in collected))
 
 
-def lines(collected: list[Score], upto: tuple[int, ...], by_clip: bool) -> list[Line]:
+def lines(collected: list[WindowScore], upto: tuple[int, ...], by_clip: bool) -> list[SummaryRow]:
     """Every method at every horizon it reached.
 
     by_clip: the mean over clips of each clip's mean, so that a clip with more windows weighs no more; otherwise
@@ -41,7 +41,7 @@ def lines(collected: list[Score], upto: tuple[int, ...], by_clip: bool) -> list[
     return found
 
 
-def per_clip(collected: list[Score], metric: str = "psnr", step: int = 1) -> dict[str, dict[str, float]]:
+def per_clip(collected: list[WindowScore], metric: str = "psnr", step: int = 1) -> dict[str, dict[str, float]]:
     """clip -> method -> mean of a metric at one step."""
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for score in collected:
@@ -50,7 +50,7 @@ def per_clip(collected: list[Score], metric: str = "psnr", step: int = 1) -> dic
     return {clip: {method: mean(values) for method, values in rows.items()} for clip, rows in groups.items()}
 
 
-def usage(collected: list[Score], method: str = "auto") -> list[float]:
+def usage(collected: list[WindowScore], method: str = "auto") -> list[float]:
     """How often each block ran under a method, 0..1."""
     routes = [score.route for score in collected if score.method == method]
     return [mean([float(route[i]) for route in routes]) for i in range(len(routes[0]))] if routes else []
@@ -62,8 +62,8 @@ def mean(values: list[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _line(method: str, limit: int, within: list[Score], by_clip: bool) -> Line:
-    groups: dict[str, list[Score]] = defaultdict(list)
+def _line(method: str, limit: int, within: list[WindowScore], by_clip: bool) -> SummaryRow:
+    groups: dict[str, list[WindowScore]] = defaultdict(list)
     for score in within:
         groups[score.clip if by_clip else f"{score.clip}/{score.window}"].append(score)
     values = {
@@ -73,4 +73,4 @@ def _line(method: str, limit: int, within: list[Score], by_clip: bool) -> Line:
     # Costs compare at equal sizes only: means over the same frames for every method.
     macs = mean([mean([score.macs for score in group]) for group in groups.values()])
     blocks = mean([float(score.route.count("1")) for score in within])
-    return Line(method, limit, values, macs, blocks)
+    return SummaryRow(method, limit, values, macs, blocks)

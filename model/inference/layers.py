@@ -16,7 +16,7 @@ from model.dmvfn.block import SEEN_CHANNELS, VoxelFlowBlock
 LANES = 8
 
 
-class Parts(NamedTuple):
+class LayerParameters(NamedTuple):
     """A convolution and its PReLU."""
 
     weight: Tensor  #: OxIx3x3
@@ -24,17 +24,17 @@ class Parts(NamedTuple):
     slopes: Tensor  #: O
 
 
-def parts(layer: nn.Module) -> Parts:
+def parts(layer: nn.Module) -> LayerParameters:
     """Of a convolution-and-PReLU pair."""
-    return Parts(*(layer.get_parameter(name).detach() for name in ("0.weight", "0.bias", "1.weight")))
+    return LayerParameters(*(layer.get_parameter(name).detach() for name in ("0.weight", "0.bias", "1.weight")))
 
 
-def part(layers: nn.Sequential, index: int) -> Parts:
+def part(layers: nn.Sequential, index: int) -> LayerParameters:
     """Of the pair `index`."""
     return parts(layers.get_submodule(str(index)))
 
 
-def stem(block: VoxelFlowBlock) -> Parts:
+def stem(block: VoxelFlowBlock) -> LayerParameters:
     """Of the first convolution of the motion path, for flow in pixels of the whole frame."""
     first = part(block.conv0, 0)
     weight = first.weight.clone()

@@ -17,9 +17,9 @@ from model.dmvfn.network import DMVFN
 from model.dmvfn.warp import blend, warp
 from model.inference import padding, torch_path
 from model.inference.cpu import runner as cpu_runner
-from model.inference.cpu.runner import Prepared
+from model.inference.cpu.runner import CpuRunner
 from model.inference.cuda import runner as cuda_runner
-from model.inference.cuda.runner import Accelerated
+from model.inference.cuda.runner import CudaRunner
 
 
 class Prediction(NamedTuple):
@@ -76,7 +76,7 @@ def release(network: DMVFN) -> None:
     cuda_runner.release(network)
 
 
-def _fastest(network: DMVFN, older: Tensor, newer: Tensor) -> Prepared | Accelerated | None:
+def _fastest(network: DMVFN, older: Tensor, newer: Tensor) -> CpuRunner | CudaRunner | None:
     """What runs these frames faster than plain torch, if anything can."""
     return cpu_runner.of(network, older, newer) or cuda_runner.of(network, older, newer)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Made = TypeVar("Made")
 
 
-class Memo(Generic[Made]):
+class WeightCache(Generic[Made]):
     """One thing made from each network."""
 
     def __init__(self) -> None:

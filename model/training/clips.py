@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.training.filters import Verdict
+from model.training.filters import ClipVerdict
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"})
@@ -20,7 +20,7 @@ VIDEOS = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"})
 KITTI_TEST_DRIVES = ("2011_09_26_drive_0060", "2011_09_26_drive_0084", "2011_09_26_drive_0093", "2011_09_26_drive_0096")
 
 
-NOTHING_WRONG = Verdict()
+NOTHING_WRONG = ClipVerdict()
 
 
 class LayoutError(ValueError):
@@ -33,7 +33,7 @@ class ClipFiles:
 
     name: str
     files: tuple[Path, ...]
-    verdict: Verdict = NOTHING_WRONG
+    verdict: ClipVerdict = NOTHING_WRONG
 
 
 def find(root: str | Path, layout: str, split: str = "train") -> list[ClipFiles]:
@@ -133,13 +133,13 @@ def _runs(files: list[Path], number: Callable[[Path], int]) -> Iterator[list[Pat
         yield run
 
 
-def _manifest(path: Path) -> dict[str, Verdict]:
+def _manifest(path: Path) -> dict[str, ClipVerdict]:
     """Bad frames by file name: columns file, scene_cuts, duplicate_frames, irregular_steps (numbers and spaces)."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
         return {
-            row["file"]: Verdict(
+            row["file"]: ClipVerdict(
                 _numbers(row.get("scene_cuts")),
                 _numbers(row.get("duplicate_frames")),
                 _numbers(row.get("irregular_steps")),

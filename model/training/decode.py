@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.training.clips import VIDEOS, ClipFiles, LayoutError
-from model.training.filters import Verdict, judge
+from model.training.filters import ClipVerdict, judge
 
 Frames = NDArray[np.uint8]
 
@@ -25,7 +25,7 @@ class Clip:
 
     name: str
     frames: Frames  #: NxHxWx3 RGB; a read-only view of a file where a cache is used
-    verdict: Verdict
+    verdict: ClipVerdict
 
 
 def frames(clip: ClipFiles) -> Iterator[Frames]:
@@ -68,7 +68,9 @@ def load(
         n, h, w = entry["shape"]
         view = flat[entry["offset"] : entry["offset"] + n * h * w * 3].reshape(n, h, w, 3)
         cuts, duplicates, irregular = (frozenset(entry[kind]) for kind in ("cuts", "duplicates", "irregular"))
-        loaded.append(Clip(entry["name"], view, Verdict(cuts, duplicates, irregular, entry["still"], entry["typical"])))
+        loaded.append(
+            Clip(entry["name"], view, ClipVerdict(cuts, duplicates, irregular, entry["still"], entry["typical"]))
+        )
     return loaded
 
 

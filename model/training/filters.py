@@ -20,7 +20,7 @@ STILL_LEVELS = 0.12
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClipVerdict:
     """What is wrong with a clip; indices name the later frame of the step."""
 
     cuts: frozenset[int] = frozenset()
@@ -31,9 +31,9 @@ class Verdict:
     #: Median change from frame to frame in grey levels: how lively the clip is. 0 where nobody measured it.
     typical: float = 0.0
 
-    def joined(self, other: Verdict) -> Verdict:
+    def joined(self, other: ClipVerdict) -> ClipVerdict:
         """What either of the two says."""
-        return Verdict(
+        return ClipVerdict(
             self.cuts | other.cuts,
             self.duplicates | other.duplicates,
             self.irregular | other.irregular,
@@ -57,17 +57,17 @@ class Verdict:
         return self.duplicates.isdisjoint(range(start + 1, start + 2 * stride + 1))
 
 
-def judge(frames: NDArray[np.uint8]) -> Verdict:
+def judge(frames: NDArray[np.uint8]) -> ClipVerdict:
     """The verdict on a clip, frames NxHxWx3 in time order."""
     # Every fourth pixel, rows and columns: enough to see a cut, and sixteen times cheaper.
     small = frames[:, ::4, ::4, 1].astype(np.int16)
     steps = np.abs(np.diff(small, axis=0)).mean((1, 2)) if len(frames) > 1 else np.zeros(0)
     if not len(steps):
-        return Verdict(still=True)
+        return ClipVerdict(still=True)
     moving = steps[steps >= DUPLICATE_LEVELS]
     typical = float(np.median(moving)) if len(moving) else 0.0
     limit = max(CUT_LEVELS, CUT_RATIO * typical)
-    return Verdict(
+    return ClipVerdict(
         cuts=frozenset(int(i) + 1 for i in np.flatnonzero(steps > limit)),
         duplicates=frozenset(int(i) + 1 for i in np.flatnonzero(steps < DUPLICATE_LEVELS)),
         still=typical < STILL_LEVELS,

@@ -23,9 +23,9 @@ from model import checkpoint
 from model.dmvfn.network import DMVFN
 from model.training import optimizers, processes, sample_grid, seeding, state, validate
 from model.training.batches import Batch, Batches
-from model.training.objective import Objective, Outcome
-from model.training.plan import Phase, Plan
-from model.training.processes import Place
+from model.training.objective import Objective, StepOutcome
+from model.training.plan import Phase, TrainConfig
+from model.training.processes import Rank
 from model.training.progress import Clock, Curves, Means
 from model.training.vgg import VGG
 
@@ -45,7 +45,7 @@ class Loop:
     """One run of a plan in a folder."""
 
     def __init__(
-        self, plan: Plan, network: DMVFN, batches: Batches, out: Path, place: Place, habits: Habits | None = None
+        self, plan: TrainConfig, network: DMVFN, batches: Batches, out: Path, place: Rank, habits: Habits | None = None
     ) -> None:
         self._plan, self._batches, self.out, self._place = plan, batches, out, place
         self._habits = habits or Habits()
@@ -98,12 +98,12 @@ class Loop:
             return None
         return maker.submit(self._batches.make, step, self._plan.phases[self._plan.at(step)[0]])
 
-    def _learn(self, batch: Batch, phase: Phase) -> tuple[Outcome, dict[str, float]]:
+    def _learn(self, batch: Batch, phase: Phase) -> tuple[StepOutcome, dict[str, float]]:
         within = self._plan.at(self.step)[1]
         start, end = phase.flow
         flow_weight = start + (end - start) * within / phase.steps
         routes = self._routes(batch) if phase.routed else None
-        outcome: Outcome = self._objective(batch, flow_weight, routes)
+        outcome: StepOutcome = self._objective(batch, flow_weight, routes)
         self._optimizers.zero()
         outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         factor = optimizers.curve(within, phase)
@@ -162,7 +162,7 @@ class Loop:
             f"{phase.name} {self.step}/{self._plan.steps} {speed:.1f} samples/s, {clock.left(self.step)} left: {shown}"
         )
 
-    def _save(self, batch: Batch, outcome: Outcome, phase: Phase) -> None:
+    def _save(self, batch: Batch, outcome: StepOutcome, phase: Phase) -> None:
         scores: dict[str, float] = {}
         if self._held:
             blocks = set(phase.blocks or range(self._network.config.blocks))
@@ -203,7 +203,7 @@ class Loop:
             self._habits.say(f"continuing at step {self.step} of {self._plan.steps}")
 
 
-def _figures(batch: Batch, outcome: Outcome, norm: float, rate: float) -> dict[str, float]:
+def _figures(batch: Batch, outcome: StepOutcome, norm: float, rate: float) -> dict[str, float]:
     def decibels(frames: Tensor) -> Tensor:
         return -10 * (frames - batch.target).square().mean((1, 2, 3)).clamp(min=1e-6).log10()
 
@@ -221,10 +221,10 @@ def _figures(batch: Batch, outcome: Outcome, norm: float, rate: float) -> dict[s
     }
 
 
-def _sources(plan: Plan) -> str:
+def _sources(plan: TrainConfig) -> str:
     kinds = [f"{Path(source.path).name} ({source.layout})" for source in plan.sources]
     return ", ".join([*kinds, "synthetic layers"]) + f"; run {plan.name}, model/training/runs"
 
 
-def _fingerprint(plan: Plan) -> str:
+def _fingerprint(plan: TrainConfig) -> str:
     return hashlib.sha256(repr(plan).encode()).hexdigest()[:16]

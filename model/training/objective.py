@@ -15,7 +15,7 @@ from model.training.plan import Phase, Precision
 from model.training.vgg import VGG
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What a step is judged by."""
 
     loss: Tensor  #: scalar
@@ -35,7 +35,7 @@ class Objective(nn.Module):
         self._vgg = [vgg] if vgg is not None else []
         self.blocks = phase.blocks or tuple(range(network.config.blocks))
 
-    def forward(self, batch: Batch, flow_weight: float, routes: Tensor | None = None) -> Outcome:
+    def forward(self, batch: Batch, flow_weight: float, routes: Tensor | None = None) -> StepOutcome:
         """The loss of a batch; `routes` BxN of 0/1 in a routed phase."""
         if self._phase.router_tolerance:
             return self._choosing(batch)
@@ -55,9 +55,9 @@ class Objective(nn.Module):
             loss = loss + flow_weight * losses.discounted(distances)
         if self._phase.vgg and self._vgg:
             loss = loss + self._phase.vgg * self._vgg[0](frames[-1].float(), batch.target)
-        return Outcome(loss, frames[-1].detach().float(), flows[-1].detach(), ran)
+        return StepOutcome(loss, frames[-1].detach().float(), flows[-1].detach(), ran)
 
-    def _choosing(self, batch: Batch) -> Outcome:
+    def _choosing(self, batch: Batch) -> StepOutcome:
         """How far the router is from what trying every route says: cross-entropy of the normalised probabilities."""
         network, count = self.network, self.network.config.blocks
         with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
@@ -67,7 +67,7 @@ class Objective(nn.Module):
         values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))
         shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
         loss = -(wanted.probabilities / expected * shares).sum(1).mean()
-        return Outcome(loss, last.frame.float(), last.flow, wanted.blocks)
+        return StepOutcome(loss, last.frame.float(), last.flow, wanted.blocks)
 
     def _frame_loss(self, frame: Tensor, target: Tensor) -> Tensor:
         loss = target.new_zeros(())

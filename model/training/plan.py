@@ -22,7 +22,7 @@ class PlanError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """Real frames: a folder, how it is laid out, and how often it is drawn relative to the others."""
 
     path: str
@@ -87,12 +87,12 @@ class Phase:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class TrainConfig:
     """Everything that decides the result of a run, given the code and the data."""
 
     name: str
     phases: tuple[Phase, ...]
-    sources: tuple[Source, ...] = ()
+    sources: tuple[DataSource, ...] = ()
     #: Checkpoint to start from; "shipped": the one in model/weights; empty: random weights.
     init: str = ""
     #: "paper" or "tiny" when starting from random weights.
@@ -129,16 +129,16 @@ class Plan:
         raise IndexError("past the end of the run")
 
 
-def read(path: str | Path) -> Plan:
+def read(path: str | Path) -> TrainConfig:
     """The plan in a TOML file; PlanError names an unknown key or a value of the wrong type."""
     try:
         raw = tomllib.loads(Path(path).read_text())
-        return typing.cast(Plan, _build(Plan, raw, ""))
+        return typing.cast(TrainConfig, _build(TrainConfig, raw, ""))
     except (OSError, tomllib.TOMLDecodeError, PlanError) as error:
         raise PlanError(f"{path}: {error}") from error
 
 
-def under(plan: Plan, folder: Path) -> Plan:
+def under(plan: TrainConfig, folder: Path) -> TrainConfig:
     """The same plan with every relative path taken from `folder`."""
 
     def moved(path: str) -> str:
@@ -154,7 +154,7 @@ def under(plan: Plan, folder: Path) -> Plan:
     )
 
 
-def shortened(plan: Plan, steps: int | None = None, batch: int | None = None) -> Plan:
+def shortened(plan: TrainConfig, steps: int | None = None, batch: int | None = None) -> TrainConfig:
     """The same plan with at most `steps` steps a phase and `batch` samples a step: to try it."""
     phases = tuple(
         dataclasses.replace(

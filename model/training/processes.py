@@ -13,7 +13,7 @@ from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Rank:
     """Where this process stands among those of the run."""
 
     rank: int = 0
@@ -27,7 +27,7 @@ class Place:
 
 
 @contextmanager
-def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Place]:
+def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Rank]:
     """This process's place; under `torchrun` (RANK, WORLD_SIZE, LOCAL_RANK are set) the group is open meanwhile."""
     world = int(environment.get("WORLD_SIZE", "1"))
     local = int(environment.get("LOCAL_RANK", "0"))
@@ -36,16 +36,16 @@ def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator
         chosen = torch.device("cuda", chosen.index if chosen.index is not None else local)
         torch.cuda.set_device(chosen)
     if world == 1:
-        yield Place(device=chosen)
+        yield Rank(device=chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Place(dist.get_rank(), dist.get_world_size(), chosen)
+        yield Rank(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
 
 
-def anyone(flag: bool, place: Place) -> bool:
+def anyone(flag: bool, place: Rank) -> bool:
     """Whether any process says yes: all must stop at the same step, or the others wait for ever."""
     if place.world == 1:
         return flag
@@ -55,14 +55,14 @@ def anyone(flag: bool, place: Place) -> bool:
 
 
 @torch.no_grad()
-def share(network: nn.Module, place: Place) -> None:
+def share(network: nn.Module, place: Rank) -> None:
     """Give every process the leader's weights: the running mean of the weights starts from them, too."""
     if place.world > 1:
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, src=0)
 
 
-def wait(place: Place) -> None:
+def wait(place: Rank) -> None:
     """Until every process is here."""
     if place.world > 1:
         dist.barrier()

@@ -62,7 +62,7 @@ def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Se
     for worker, until in client.zrange(keys.workers, 0, -1, withscores=True):
         info = client.get(keys.info(worker.decode()))
         model = "?"
-        with contextlib.suppress(serialization.Unreadable):
+        with contextlib.suppress(serialization.UnreadableEntry):
             model = serialization.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
@@ -89,7 +89,7 @@ def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings:
         try:
             options, priority, _, trace = serialization.read_task(fields[b"m"])
             print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
-        except serialization.Unreadable as error:
+        except serialization.UnreadableEntry as error:
             print(f"options   not known to this release: {error}")
     if b"e" in fields:
         print(f"failure   {_failure(fields[b'e'])}")
@@ -168,7 +168,7 @@ def _letters(client: SyncRedis, keys: Keys, job: str | None) -> Iterator[tuple[s
 def _failure(data: bytes) -> Failure | str:
     try:
         return serialization.read_failure(data)
-    except serialization.Unreadable as error:
+    except serialization.UnreadableEntry as error:
         return f"not known to this release: {error}"
 
 

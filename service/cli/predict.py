@@ -14,7 +14,7 @@ from pathlib import Path
 
 from service.core.errors import ServiceError
 from service.core.types import Options, PredictRequest, PredictResult, Quality, RouteChoice, route_text
-from service.imaging.codec import ImageFormat, Limits, decode, encode
+from service.imaging.codec import FrameLimits, ImageFormat, decode, encode
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -62,7 +62,7 @@ def _run(asked: argparse.Namespace, settings: Settings) -> int:
     present = [path for path in targets if path.exists()]
     if present and not asked.force:
         raise ValueError(f"{present[0]} exists already; --force overwrites it")
-    limits = Limits.of(settings)
+    limits = FrameLimits.of(settings)
     request = PredictRequest(
         id="predict",
         previous=decode(asked.previous.read_bytes(), limits, str(asked.previous)),

@@ -17,11 +17,11 @@ from service.core.types import SCALES, Options, RouteChoice
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
 from service.serving.video.ask import Predict, predictor
-from service.serving.video.clip import Source, Timed, VideoError
-from service.serving.video.compare import Score
-from service.serving.video.convert import Wish, frames
+from service.serving.video.clip import ClipSource, Timed, VideoError
+from service.serving.video.compare import FrameScore
+from service.serving.video.convert import VideoParams, frames
 from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
-from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, Plan, lost_frames
+from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, lost_frames
 from service.serving.video.progress import Progress
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -94,7 +94,7 @@ async def _run(asked: argparse.Namespace, settings: Settings) -> int:
             raise VideoError(
                 f"frames of {info.width}x{info.height} are too small; a side has {settings.min_side} pixels at least"
             )
-        wish = Wish(plan, asked.compare, not asked.across_cuts)
+        wish = VideoParams(plan, asked.compare, not asked.across_cuts)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())
         engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
@@ -115,9 +115,9 @@ async def _run(asked: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _write(
-    asked: argparse.Namespace, source: Source, wish: Wish, predict: Predict, sink: OutFile | OutPipe
-) -> Score:
-    score = Score()
+    asked: argparse.Namespace, source: ClipSource, wish: VideoParams, predict: Predict, sink: OutFile | OutPipe
+) -> FrameScore:
+    score = FrameScore()
     progress = None if asked.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
     async with aclosing(frames(source, wish, predict, score)) as items:
         async for item, predicted in items:
@@ -129,7 +129,7 @@ async def _write(
     return score
 
 
-def _plan(asked: argparse.Namespace) -> Plan:
+def _plan(asked: argparse.Namespace) -> FramePlan:
     if asked.ahead is not None:
         return Ahead(asked.ahead)
     if asked.every is not None:

@@ -9,7 +9,7 @@ from service.core.types import PredictRequest, PredictResult
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ServedModel:
     """What is served and what it is worth; shown by /v1/model, the V2 metadata and the metrics."""
 
     version: str
@@ -59,6 +59,6 @@ class Engine(Protocol):
         """Cheap; asked by health checks and before every admission."""
         ...
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """What is served; constant while ready."""
         ...

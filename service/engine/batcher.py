@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
 from service.engine.device import Device
-from service.engine.device_thread import Answers, Reports, Worker
+from service.engine.device_thread import Answers, DeviceThread, Reports
 from service.engine.predictor import bucket_of
-from service.engine.request_queue import Line, Pending
-from service.engine.scheduling.batch_queue import BatchQueue, Limits
+from service.engine.request_queue import Pending, RequestQueue
+from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.fair_queue import Entry
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, size_class
@@ -61,9 +61,9 @@ class Batcher:
         """`build` runs on the device thread. `on_fatal` is told on the event loop that only a new process helps."""
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._on_fatal = on_fatal
-        self._line = Line(
-            BatchQueue(
-                Limits(
+        self._line = RequestQueue(
+            BatchScheduler(
+                QueueLimits(
                     max_batch=settings.max_batch,
                     max_batch_pixels=settings.max_batch_pixels,
                     max_items=settings.max_queue_items,
@@ -78,14 +78,14 @@ class Batcher:
             answered=lambda answers: self._call(self._answered, answers),
             lost=lambda error: self._call(self._lost, error),
         )
-        self._worker = Worker(build, settings.warmup_sizes, self._line, metrics, reports, clock)
+        self._worker = DeviceThread(build, settings.warmup_sizes, self._line, metrics, reports, clock)
         self._ids = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._start: asyncio.Future[ModelInfo] | None = None
+        self._start: asyncio.Future[ServedModel] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._reason: str | None = "starting"
-        self._info: ModelInfo | None = None
+        self._info: ServedModel | None = None
         self._start_seconds = RETRY_SOON
         self._watch: asyncio.TimerHandle | None = None
         #: When the first and the last request were refused by prediction alone since one was answered; None: none was.
@@ -120,7 +120,7 @@ class Batcher:
         """Whether new work is taken."""
         return Readiness(self._reason is None, self._reason, self._refusing_seconds())
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """What is served; Unavailable before `start` is done."""
         if self._info is None:
             raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
@@ -278,7 +278,7 @@ class Batcher:
             with contextlib.suppress(RuntimeError):  # closed
                 self._loop.call_soon_threadsafe(method, *arguments)
 
-    def _started(self, info: ModelInfo) -> None:
+    def _started(self, info: ServedModel) -> None:
         if self._start is not None and not self._start.done():
             self._start.set_result(info)
 

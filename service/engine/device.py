@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.core.errors import ServiceError
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import PredictRequest, Route, Step
-from service.engine.scheduling.cost_model import Bucket, Load, Measured
+from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class DeviceWork:
     """A request to run: its first `route` (None: choose it), and the most blocks any step may take."""
 
     request: PredictRequest
@@ -55,7 +55,7 @@ class Device(Protocol):
     """One device. Synchronous; every method is called from one thread."""
 
     @property
-    def info(self) -> ModelInfo:
+    def info(self) -> ServedModel:
         """What is served."""
         ...
 
@@ -74,7 +74,7 @@ class Device(Protocol):
         """Multiply-adds per pixel of the routing module."""
         ...
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
         """Run each size (height, width) once for good measure and then timed."""
         ...
 
@@ -86,7 +86,7 @@ class Device(Protocol):
         """First routes of requests of one bucket. May raise anything; the batcher isolates."""
         ...
 
-    def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
         """Predict works of one bucket; `keep` is asked between steps whether a work is still wanted."""
         ...
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
-from service.engine.device import Choice, Device, Ran, Work
+from service.engine.device import Choice, Device, DeviceWork, Ran
 from service.engine.fault_isolation import isolate
-from service.engine.request_queue import Line, Pending, Turn
+from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
 from service.engine.scheduling.cost_model import Bucket, CostModel
 from service.engine.self_test import SMALLEST, DeviceHealth
@@ -49,20 +49,20 @@ class Decision:
 class Reports:
     """Where the thread's news go; each is called on the device thread and must return at once."""
 
-    started: Callable[[ModelInfo], None]
+    started: Callable[[ServedModel], None]
     failed: Callable[[BaseException], None]  #: it could not start
     answered: Callable[[Answers], None]
     lost: Callable[[BaseException], None]
 
 
-class Worker:
+class DeviceThread:
     """One device and its thread."""
 
     def __init__(
         self,
         build: Callable[[], Device],
         warmup_sizes: Sequence[tuple[int, int]],
-        line: Line,
+        line: RequestQueue,
         metrics: Metrics,
         reports: Reports,
         clock: Callable[[], float] = time.monotonic,
@@ -162,7 +162,7 @@ class Worker:
 
     # --- batches --------------------------------------------------------------------------------------------------
 
-    def _run(self, turn: Turn, waiting: int) -> None:
+    def _run(self, turn: ScheduledBatch, waiting: int) -> None:
         begun = self._clock()
         ran: list[tuple[Ran, float]] = []
         answers = self._run_batch(turn, ran)
@@ -184,7 +184,7 @@ class Worker:
         finally:
             self.busy = None
 
-    def _learn(self, turn: Turn, bucket: Bucket, ran: Sequence[tuple[Ran, float]]) -> float | None:
+    def _learn(self, turn: ScheduledBatch, bucket: Bucket, ran: Sequence[tuple[Ran, float]]) -> float | None:
         """Teach the cost model what the batch took; return the seconds predicted for it, None if it proves nothing.
 
         Without retries it ran once, and what that took tells how good the prediction was; a first run does not.
@@ -200,16 +200,16 @@ class Worker:
             self._line.trial_ran(turn.batch, ratio)
         return seconds / ratio
 
-    def _run_batch(self, turn: Turn, ran: list[tuple[Ran, float]]) -> Answers:
+    def _run_batch(self, turn: ScheduledBatch, ran: list[tuple[Ran, float]]) -> Answers:
         begun, bucket = self._clock(), turn.batch[0].entry.bucket
         works = {_work(pending): pending for pending in turn.batch}
 
-        def keep(work: Work) -> bool:
+        def keep(work: DeviceWork) -> bool:
             now = self._clock()
             self.busy = (now, turn.take.predicted)
             return works[work].wanted and now < works[work].entry.deadline
 
-        def run(some: Sequence[Work]) -> Sequence[tuple[Step, ...] | ServiceError]:
+        def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
             at = self._clock()
             self.busy = (at, turn.take.predicted)
             done = self._device.run(some, keep)
@@ -297,8 +297,8 @@ class Worker:
         self._line.shrink(bucket, items // 2)
 
 
-def _work(pending: Pending) -> Work:
+def _work(pending: Pending) -> DeviceWork:
     chosen, rungs = pending.entry.chosen, pending.entry.rungs
     if chosen is None or chosen.route is None:
-        return Work(pending.request)
-    return Work(pending.request, chosen.route, sum(chosen.route) if chosen is not rungs[0] else None)
+        return DeviceWork(pending.request)
+    return DeviceWork(pending.request, chosen.route, sum(chosen.route) if chosen is not rungs[0] else None)

@@ -25,11 +25,11 @@ from model.dmvfn.network import DMVFN
 from model.inference import pixels
 from model.inference import predict as inference
 from service.core.errors import Internal, ServiceError
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
 from service.engine import rollout
-from service.engine.device import Choice, Flops, Ran, Work
-from service.engine.scheduling.cost_model import Bucket, Load, Measured
+from service.engine.device import Choice, DeviceWork, Flops, Ran
+from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class _Tally:
     routings: int = 0
     empties: int = 0
 
-    def add(self, predicted: rollout.Predicted) -> None:
+    def add(self, predicted: rollout.StepOutput) -> None:
         self.routes.append(predicted.route)
         self.routings += predicted.routed
         self.empties += predicted.was_empty
@@ -85,7 +85,7 @@ class Predictor:
         self._routing_seconds = 0.0
         if self._device.type == "cpu":
             torch.set_num_threads(threads or cores())
-        self.info = ModelInfo(
+        self.info = ServedModel(
             version=self._about.version,
             device=str(self._device),
             dtype=dtype,
@@ -131,7 +131,7 @@ class Predictor:
             self._flops[bucket] = Flops(2 * flops.routing(height, width, config), blocks)
         return self._flops[bucket]
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
         """Time one block, all blocks, a routed frame and a batch of each size, each after runs that are not timed."""
         # The second call on a GPU records what it launches (`model.inference.cuda.graphs`); the third is as fast as
         # all later ones.
@@ -148,12 +148,12 @@ class Predictor:
             for route, count in rows + ([(full, several)] if several > 1 else []):
                 choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
                 request = PredictRequest("warm-up", previous, current, Options(route=choice))
-                works = [Work(request, route)] * count
+                works = [DeviceWork(request, route)] * count
                 for _ in range(untimed):
                     self.run(works, lambda work: True)
                 begun = time.perf_counter()
                 ran = self.run(works, lambda work: True)
-                table.append(Measured(Bucket.of(height, width), ran.load, time.perf_counter() - begun))
+                table.append(MeasuredRun(Bucket.of(height, width), ran.load, time.perf_counter() - begun))
         return table
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
@@ -162,11 +162,11 @@ class Predictor:
         with self._running():
             for call in self._calls(requests):
                 older, newer = self._tensors(call)
-                members = [_member(Work(request)) for request in call]
+                members = [_member(DeviceWork(request)) for request in call]
                 found += rollout.choose(self._network, older, newer, members, 0)
         return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in found]
 
-    def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
         """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
 
         A work that `keep` did not want any more comes back with the steps it got so far.
@@ -187,7 +187,7 @@ class Predictor:
         )
 
     def _run_call(
-        self, works: Sequence[Work], keep: Callable[[Work], bool], tally: _Tally
+        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
     ) -> list[tuple[Step, ...] | ServiceError]:
         requests = [work.request for work in works]
         cost = self.flops(bucket_of(requests[0]))
@@ -262,7 +262,7 @@ class Predictor:
         return [pixels.picture(frame, bgr=self._bgr).cpu().numpy() for frame in frames]
 
     def _step(
-        self, predicted: rollout.Predicted, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops
+        self, predicted: rollout.StepOutput, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops
     ) -> Step:
         maps = request.options.maps
         return Step(
@@ -290,7 +290,7 @@ def cores() -> int:
     return max(1, allowed)
 
 
-def _member(work: Work) -> rollout.Member:
+def _member(work: DeviceWork) -> rollout.Member:
     frame = work.request.current
     return rollout.Member(frame.height, frame.width, work.request.options, work.route, work.most_blocks)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from service.core.types import PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
-from service.engine.scheduling.batch_queue import BatchQueue, Take
-from service.engine.scheduling.cost_model import Bucket, CostModel, Rung
+from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
+from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
 from service.engine.scheduling.fair_queue import Entry
 
 
@@ -28,20 +28,20 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ScheduledBatch:
     """What the device thread was told to do: `take`, and the requests that it names."""
 
-    take: Take
+    take: BatchDecision
     batch: tuple[Pending, ...] = ()
     expired: tuple[Pending, ...] = ()
     work: float = 0.0  #: predicted seconds of all that still waits and of the batch
 
 
 @dataclass(slots=True)
-class Line:
+class RequestQueue:
     """Thread-safe. Every method holds the lock for microseconds, so the event loop may call them."""
 
-    queue: BatchQueue
+    queue: BatchScheduler
     cost: CostModel | None = None  #: set once, before the first request
     _pending: dict[str, Pending] = field(default_factory=dict)
     _work: threading.Condition = field(default_factory=threading.Condition)
@@ -126,13 +126,13 @@ class Line:
                     self.queue.price(entry, entry.rungs[:1])
             return []
 
-    def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None:
+    def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
         """Their routes are chosen: they line up."""
         with self._work:
             for pending, rungs in priced:
                 self.queue.price(pending.entry, rungs)
 
-    def take(self, now: float) -> Turn:
+    def take(self, now: float) -> ScheduledBatch:
         """What to run now."""
         with self._work:
             take = self.queue.take(now)
@@ -140,7 +140,7 @@ class Line:
             for pending in batch:
                 pending.taken_at = now
             expired = tuple(self._pending[entry.id] for entry in take.expired)
-            return Turn(take, batch, expired, self.queue.work(now))
+            return ScheduledBatch(take, batch, expired, self.queue.work(now))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
         """They have run: the device is free and their clients may send more."""
@@ -194,7 +194,7 @@ class Line:
         )
         if choice.policy is RoutePolicy.BUDGET and choice.blocks is not None and not adaptive:
             share = [choice.blocks / blocks] * blocks
-            entry.rungs = (Rung(cost.cost(entry.bucket, share, options.steps, options.steps)),)
+            entry.rungs = (RouteOption(cost.cost(entry.bucket, share, options.steps, options.steps)),)
 
     def _surely_in_time(self, pending: list[Pending], now: float) -> bool:
         if any(p.request.options.quality is Quality.ADAPTIVE for p in pending):

@@ -34,7 +34,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predicted:
+class StepOutput:
     """One member's frame: `frame` 3xhxw in 0..1 unrounded, `flow` 4xhxw pixels, `mask` hxw weight, true size."""
 
     member: int
@@ -120,7 +120,7 @@ def roll(
     members: Sequence[Member],
     keep: Callable[[int], bool] = lambda member: True,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
-) -> Iterator[list[Predicted]]:
+) -> Iterator[list[StepOutput]]:
     """Step after step, what each member that is still there gets; members leave after their last step.
 
     older, newer: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
@@ -138,7 +138,7 @@ def roll(
         sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
         finite: list[bool] = torch.isfinite(sums).tolist()
         yield [
-            Predicted(
+            StepOutput(
                 member=present[row],
                 step=step,
                 route=chosen[row].route,

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.core.errors import Internal, ServiceError
 from service.core.types import Frame, Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy
-from service.engine.device import Device, Work
+from service.engine.device import Device, DeviceWork
 from service.engine.fault_isolation import DeviceLost, Fault, classify
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class DeviceHealth:
         frame = Frame(np.ascontiguousarray(picture))
         request = PredictRequest("self-test", frame, frame, Options(route=RouteChoice(RoutePolicy.FULL)))
         try:
-            (outcome,) = self._device.run([Work(request)], lambda work: True).outcomes
+            (outcome,) = self._device.run([DeviceWork(request)], lambda work: True).outcomes
         except Exception as error:
             if classify(error) is Fault.MEMORY:  # taken by others, it says nothing of the device
                 self._device.free()

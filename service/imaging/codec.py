@@ -3,7 +3,8 @@
 What comes in, and what is made of it:
 
 * PNG, JPEG, WebP, BMP, PPM (P6) and PGM (P5), told apart by their bytes, never by a name or a media type.
-* The header is checked first (`service.imaging.image_header`, `Limits`); no pixel is decoded and nothing is allocated
+* The header is checked first (`service.imaging.image_header`, `FrameLimits`); no pixel is decoded and nothing is
+allocated
 for a file
   that is too large, too narrow, animated, or of a kind that is refused.
 * Grey, 1-bit and palette pictures become RGB. 16-bit ones keep their high byte.
@@ -33,7 +34,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 from service.core.errors import InvalidFrame, InvalidRequest, NotAcceptable, TooLarge
 from service.core.types import Frame
 from service.imaging import image_header
-from service.imaging.image_header import Header, Kind
+from service.imaging.image_header import ImageHeader, Kind
 
 # The decoders are imported above so that Pillow need not load its sixty others on the first request.
 _DECODERS = (BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
@@ -93,7 +94,7 @@ class LimitSettings(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FrameLimits:
     """What a frame may be: file bytes, pixels, sides in pixels, longer side over shorter."""
 
     max_bytes: int = 64 * 2**20
@@ -103,7 +104,7 @@ class Limits:
     max_aspect: float = 16.0
 
     @classmethod
-    def of(cls, settings: LimitSettings) -> Limits:
+    def of(cls, settings: LimitSettings) -> FrameLimits:
         """The limits of a settings object."""
         return cls(
             max_bytes=settings.max_body_bytes,
@@ -127,7 +128,9 @@ class Limits:
             raise InvalidFrame(f"{size}; one side may be at most {self.max_aspect:g} times the other", field=field)
 
 
-def decode(data: bytes | memoryview, limits: Limits, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
+def decode(
+    data: bytes | memoryview, limits: FrameLimits, field: str, reserve: Callable[[int], None] | None = None
+) -> Frame:
     """The picture in `data`, upright, RGB. Safe in any number of threads.
 
     InvalidFrame, UnsupportedMedia or TooLarge name `field`; nothing else is raised, but by `reserve`, which is called
@@ -147,7 +150,7 @@ def decode(data: bytes | memoryview, limits: Limits, field: str, reserve: Callab
 
 
 def from_raw(
-    data: bytes | memoryview, height: int, width: int, limits: Limits, field: str, stride: int | None = None
+    data: bytes | memoryview, height: int, width: int, limits: FrameLimits, field: str, stride: int | None = None
 ) -> Frame:
     """RGB8 rows, `stride` bytes from one to the next (none: 3 x width); bytes without gaps are not copied.
 
@@ -222,7 +225,7 @@ def _png(pixels: Pixels) -> bytes:
     return b"".join(parts)
 
 
-def _pillow(head: Header, field: str) -> Pixels:
+def _pillow(head: ImageHeader, field: str) -> Pixels:
     try:
         with Image.open(io.BytesIO(head.essential), formats=(head.kind,)) as image:
             # A file whose headers disagree (ours read one, Pillow another) would slip past the limits.
@@ -261,7 +264,7 @@ def _grey(levels: Pixels) -> Pixels:
     return np.repeat(levels[:, :, None], 3, axis=2)
 
 
-def _anymap(head: Header, field: str) -> Pixels:
+def _anymap(head: ImageHeader, field: str) -> Pixels:
     depth = 1 if head.maxval < 256 else 2
     count = head.width * head.height * head.channels
     body = memoryview(head.essential)[head.offset :]

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from service.core.types import Frame
 from service.imaging import codec
-from service.imaging.codec import ImageFormat, Limits
+from service.imaging.codec import FrameLimits, ImageFormat
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ INLINE_COPY = 2**20
 class Codecs:
     """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
 
-    def __init__(self, limits: Limits, threads: int, metrics: Metrics) -> None:
+    def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
         self.limits = limits
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")

@@ -27,7 +27,7 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ImageHeader:
     """Pixels are `width`x`height` as stored; Exif's `orientation` (1..8) says how to turn them upright."""
 
     kind: Kind
@@ -67,7 +67,7 @@ _KNOWN_OTHERS = (
 )
 
 
-def read(data: bytes, field: str) -> Header:
+def read(data: bytes, field: str) -> ImageHeader:
     """The header of `data`; InvalidFrame or UnsupportedMedia name `field`."""
     try:
         if data.startswith(_PNG):
@@ -105,7 +105,7 @@ def _looks_like(data: bytes) -> str:
     return next((name for magic, name in _KNOWN_OTHERS if data.startswith(magic)), "not an image")
 
 
-def _png(data: bytes, field: str) -> Header:
+def _png(data: bytes, field: str) -> ImageHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or length != 13:
         raise damaged(field)
@@ -134,10 +134,10 @@ def _png(data: bytes, field: str) -> Header:
         raise InvalidFrame(f"{field} marks a 16-bit colour as transparent, which is not read", field=field)
     if colour not in (0, 2, 3, 4, 6):
         raise damaged(field)
-    return Header(Kind.PNG, width, height, b"".join(kept), orientation)
+    return ImageHeader(Kind.PNG, width, height, b"".join(kept), orientation)
 
 
-def _jpeg(data: bytes, field: str) -> Header:
+def _jpeg(data: bytes, field: str) -> ImageHeader:
     kept = [data[:2]]
     size: tuple[int, int] | None = None
     orientation, at = 1, 2
@@ -162,7 +162,7 @@ def _jpeg(data: bytes, field: str) -> Header:
             if data.count(b"\xff\xda", at) > MAX_SCANS:
                 raise InvalidFrame(f"{field} has more than {MAX_SCANS} scans", field=field)
             kept.append(data[at:])
-            return Header(Kind.JPEG, size[0], size[1], b"".join(kept), orientation)
+            return ImageHeader(Kind.JPEG, size[0], size[1], b"".join(kept), orientation)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if size is not None:
                 raise damaged(field)
@@ -187,25 +187,25 @@ def _jpeg_size(data: bytes, at: int, marker: int, field: str) -> tuple[int, int]
     return width, height
 
 
-def _webp(data: bytes, field: str) -> Header:
+def _webp(data: bytes, field: str) -> ImageHeader:
     name = data[12:16]
     if name == b"VP8 ":
         start, width, height = struct.unpack_from("<3sHH", data, 23)
         if start != b"\x9d\x01\x2a":
             raise damaged(field)
-        return Header(Kind.WEBP, width & 0x3FFF, height & 0x3FFF, data)
+        return ImageHeader(Kind.WEBP, width & 0x3FFF, height & 0x3FFF, data)
     if name == b"VP8L":
         signature, bits = struct.unpack_from("<BI", data, 20)
         if signature != 0x2F:
             raise damaged(field)
-        return Header(Kind.WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, data)
+        return ImageHeader(Kind.WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, data)
     if name != b"VP8X":
         raise damaged(field)
     flags, canvas = struct.unpack_from("<B3x6s", data, 20)
     if flags & 0x02:
         raise _animated(field)
     width, height = (int.from_bytes(canvas[i : i + 3], "little") + 1 for i in (0, 3))
-    return Header(Kind.WEBP, width, height, data, _orientation(_riff_chunk(data, b"EXIF")))
+    return ImageHeader(Kind.WEBP, width, height, data, _orientation(_riff_chunk(data, b"EXIF")))
 
 
 def _riff_chunk(data: bytes, wanted: bytes) -> bytes:
@@ -221,21 +221,21 @@ def _riff_chunk(data: bytes, wanted: bytes) -> bytes:
     return b""
 
 
-def _bmp(data: bytes, field: str) -> Header:
+def _bmp(data: bytes, field: str) -> ImageHeader:
     (kind,) = struct.unpack_from("<I", data, 14)
     if kind == 12:
         width, height = struct.unpack_from("<HH", data, 18)
-        return Header(Kind.BMP, width, height, data)
+        return ImageHeader(Kind.BMP, width, height, data)
     width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
     if kind < 40 or width < 0:
         raise damaged(field)
     if compression not in (0, 3):
         # Run-length coding is decoded by Python loops in Pillow: seconds for one picture.
         raise UnsupportedMedia(f"{field} is a compressed BMP; only uncompressed ones are read", field=field)
-    return Header(Kind.BMP, width, abs(height), data)  # a negative height: rows from the top
+    return ImageHeader(Kind.BMP, width, abs(height), data)  # a negative height: rows from the top
 
 
-def _anymap(data: bytes, field: str) -> Header:
+def _anymap(data: bytes, field: str) -> ImageHeader:
     match = _ANYMAP.match(data, 0, 4096)
     if match is None:
         raise damaged(field)
@@ -243,7 +243,7 @@ def _anymap(data: bytes, field: str) -> Header:
     if not 1 <= maxval <= 65535:
         raise damaged(field)
     channels = 3 if digit == 6 else 1
-    return Header(Kind.ANYMAP, width, height, data, offset=match.end(), channels=channels, maxval=maxval)
+    return ImageHeader(Kind.ANYMAP, width, height, data, offset=match.end(), channels=channels, maxval=maxval)
 
 
 def _orientation(exif: bytes) -> int:

@@ -11,14 +11,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.rest.formats import openapi as docs
 from service.rest.routes import jobs as jobs_routes
 from service.rest.routes import model, predict
 from service.rest.routes import operations as ops
 from service.rest.transport import errors
-from service.rest.transport.fast_path import Shortcut
-from service.rest.transport.middleware import Door
+from service.rest.transport.fast_path import FastPath
+from service.rest.transport.middleware import RequestMiddleware
 from service.serving.jobs.job import Jobs
 from service.telemetry.tracing import Tracer
 
@@ -30,7 +30,7 @@ EXPOSED = [
 
 
 def build(
-    parts: Parts,
+    parts: AppState,
     extra: Sequence[APIRouter] = (),
     lifespan: Lifespan[FastAPI] | None = None,
     tracer: Tracer | None = None,
@@ -39,8 +39,8 @@ def build(
     """Our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
     predicting = predict.router(parts, jobs)
     middleware = [
-        Middleware(Door, parts=parts, tracer=tracer or Tracer()),
-        Middleware(Shortcut, router=predicting),
+        Middleware(RequestMiddleware, parts=parts, tracer=tracer or Tracer()),
+        Middleware(FastPath, router=predicting),
     ]
     if parts.settings.cors_origins:
         # Outside the door: a preflight carries no key, and a refusal must be readable too.
@@ -80,10 +80,10 @@ def build(
     return app
 
 
-def operations(parts: Parts) -> FastAPI:
+def operations(parts: AppState) -> FastAPI:
     """Health and metrics alone, for a process that answers no callers of its own."""
     app = FastAPI(title="DMVFN worker", version=_version(), docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Door, parts=parts, tracer=Tracer())
+    app.add_middleware(RequestMiddleware, parts=parts, tracer=Tracer())
     app.include_router(ops.router(parts))
     errors.install(app)
     return app

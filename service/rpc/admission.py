@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
 from service.serving.byte_budget import ByteHolding
@@ -33,13 +33,13 @@ COPIES = 2
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
 
-def holding_of_call(parts: Parts) -> ByteHolding:
+def holding_of_call(parts: AppState) -> ByteHolding:
     """What the current call's bytes are counted in."""
     holding = _holding.get()
     return parts.budget.open() if holding is None else holding
 
 
-class Unreadable:
+class UnparsedMessage:
     """Stands where a message should be that is not there: `error` says why."""
 
     def __init__(self, error: ServiceError) -> None:
@@ -47,13 +47,13 @@ class Unreadable:
 
 
 def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`read`, but bytes that are no message become `Unreadable`: gRPC itself would answer INTERNAL, as if we failed."""
+    """Parse as `read`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
 
     def lenient(data: bytes) -> Any:
         try:
             return read(data)
         except Exception:  # a protobuf runtime may raise what it likes
-            return Unreadable(InvalidRequest("the message is not what this method takes"))
+            return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
 
     return lenient
 
@@ -65,7 +65,7 @@ class Reading:
         self._turns = FairTurns(places, max(1, places // 2))
         self._seconds = seconds
 
-    async def next(self, context: Any, caller: str) -> bytes | Unreadable | None:
+    async def next(self, context: Any, caller: str) -> bytes | UnparsedMessage | None:
         """The next message's bytes; None where no more come."""
         waiting = True
         try:
@@ -74,16 +74,16 @@ class Reading:
                 data = await context.read()
         except TimeoutError:
             if waiting:
-                return Unreadable(QueueFull("too many messages are being read at once", retry_after=1.0))
+                return UnparsedMessage(QueueFull("too many messages are being read at once", retry_after=1.0))
             late = f"the message did not arrive within {self._seconds:g} s"
-            return Unreadable(DeadlineExceeded(late, reason="body_timeout"))
+            return UnparsedMessage(DeadlineExceeded(late, reason="body_timeout"))
         return None if data is grpc.aio.EOF else data
 
 
-class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Puts itself between gRPC and every method's handler."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: AppState) -> None:
         self._parts = parts
         settings = parts.settings
         places = max(1, settings.inflight_bytes // (COPIES * settings.max_body_bytes))
@@ -131,16 +131,16 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has n
         try:
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
-            return Unreadable(error)
+            return UnparsedMessage(error)
         data = await reading.next(context, caller or _host(context))
         if data is None:
-            return Unreadable(InvalidRequest("the call ended before its message"))
-        if isinstance(data, Unreadable):
+            return UnparsedMessage(InvalidRequest("the call ended before its message"))
+        if isinstance(data, UnparsedMessage):
             return data
         try:
             holding.grow(len(data))
         except QueueFull as error:
-            return Unreadable(error)
+            return UnparsedMessage(error)
         return read(data)
 
     def _caller(self, context: Any) -> str:
@@ -174,7 +174,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has n
                         try:
                             holding.grow(len(data))
                         except QueueFull as error:
-                            yield Unreadable(error)
+                            yield UnparsedMessage(error)
                         else:
                             yield read(data)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import grpc
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core import auth, deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.rpc import errors
-from service.rpc.admission import Unreadable, holding_of_call
+from service.rpc.admission import UnparsedMessage, holding_of_call
 from service.serving.byte_budget import ByteHolding
-from service.serving.streaming.live_stream import Predicted
+from service.serving.streaming.live_stream import EncodedPrediction
 from service.serving.timings import Stages, facts
 from service.telemetry import tracing
 from service.telemetry.metrics import OUTCOMES, Outcome, Transport
@@ -34,7 +34,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 @dataclass(slots=True)
-class Call:
+class CallContext:
     """One call's: `ends` is on the parts' clock, seconds; None where a stream's client set no deadline."""
 
     context: Any
@@ -48,13 +48,13 @@ class Call:
     error: ServiceError | None = None
     left: bool = False  #: cancelled, by the client or by its deadline
 
-    def until(self, parts: Parts) -> float:
+    def until(self, parts: AppState) -> float:
         """The deadline of a single request."""
         settings = parts.settings
         longest = parts.clock() + settings.default_deadline_ms / 1000
         return longest if self.ends is None else min(self.ends, parts.clock() + settings.max_deadline_ms / 1000)
 
-    def tell(self, value: Predicted) -> None:
+    def tell(self, value: EncodedPrediction) -> None:
         """Log line and trace show how the answer came about."""
         self.stages = value.took
         self.notes.update(facts(value.result, value.took))
@@ -62,7 +62,7 @@ class Call:
 
 def readable(message: Any) -> Any:
     """The message; why there is none, if there is none."""
-    if isinstance(message, Unreadable):
+    if isinstance(message, UnparsedMessage):
         raise message.error
     return message
 
@@ -72,22 +72,22 @@ def sane_id(asked: str) -> str | None:
     return asked if _SANE_ID.fullmatch(asked) else None
 
 
-class Door:
+class CallHandler:
     """Around every method of the service called `name`."""
 
-    def __init__(self, parts: Parts, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
+    def __init__(self, parts: AppState, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
         self._parts, self._transport, self._name = parts, transport, name
         self.tracer = tracer or Tracer()
 
     @asynccontextmanager
     async def call(
         self, context: Any, endpoint: str, asked_id: str = "", *, counts: bool = True
-    ) -> AsyncIterator[Call]:
+    ) -> AsyncIterator[CallContext]:
         """One call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
         parts = self._parts
         began = parts.clock()
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        call = Call(
+        call = CallContext(
             context,
             sane_id(asked_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
             "",
@@ -120,7 +120,7 @@ class Door:
             # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
             call.error = None
 
-    def _report(self, call: Call, endpoint: str, seconds: float, counts: bool) -> None:
+    def _report(self, call: CallContext, endpoint: str, seconds: float, counts: bool) -> None:
         if call.error is not None:
             outcome = OUTCOMES[call.error.code]
         elif not call.left:
@@ -152,7 +152,7 @@ class Door:
         self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
 
 
-async def refuse(call: Call, error: ServiceError) -> None:
+async def refuse(call: CallContext, error: ServiceError) -> None:
     """Ends the call with the error's status and details; always raises."""
     whole = errors.status(error, call.request_id, call.client)
     await call.context.abort(
@@ -162,7 +162,7 @@ async def refuse(call: Call, error: ServiceError) -> None:
     )
 
 
-def _trailers(call: Call) -> tuple[tuple[str, str], ...]:
+def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
     return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
 
 

@@ -23,7 +23,7 @@ MOST_WATCHERS = 1024
 Status = health_pb2.HealthCheckResponse
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health has no types
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health has no types
     """`services`: the names that may be asked for; "" is the whole server."""
 
     def __init__(self, engine: Engine, services: tuple[str, ...], supervisor: Supervisor) -> None:

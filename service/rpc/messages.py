@@ -11,8 +11,26 @@ from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
 from service.rpc import errors
-from service.serving.streaming.live_stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
-from service.serving.streaming.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
+from service.serving.streaming.live_stream import (
+    Draining,
+    EncodedPrediction,
+    FrameMessage,
+    Incoming,
+    InvalidMessage,
+    Picture,
+    Reset,
+    StreamRequest,
+)
+from service.serving.streaming.session import (
+    Answer,
+    Done,
+    Dropped,
+    DropPolicy,
+    Failed,
+    First,
+    FirstReason,
+    StreamConfig,
+)
 
 FORMATS = {
     pb.ENCODING_UNSPECIFIED: ImageFormat.RAW,
@@ -29,16 +47,16 @@ QUALITIES = {
     pb.QUALITY_ADAPTIVE: Quality.ADAPTIVE,
 }
 POLICIES = {
-    pb.POLICY_UNSPECIFIED: Policy.LATEST,
-    pb.POLICY_LATEST: Policy.LATEST,
-    pb.POLICY_ALL: Policy.ALL,
+    pb.POLICY_UNSPECIFIED: DropPolicy.LATEST,
+    pb.POLICY_LATEST: DropPolicy.LATEST,
+    pb.POLICY_ALL: DropPolicy.ALL,
 }
 REASONS = {
-    Begun.START: pb.First.REASON_START,
-    Begun.SIZE: pb.First.REASON_SIZE,
-    Begun.SCENE_CUT: pb.First.REASON_SCENE_CUT,
-    Begun.RESET: pb.First.REASON_RESET,
-    Begun.GAP: pb.First.REASON_GAP,
+    FirstReason.START: pb.First.REASON_START,
+    FirstReason.SIZE: pb.First.REASON_SIZE,
+    FirstReason.SCENE_CUT: pb.First.REASON_SCENE_CUT,
+    FirstReason.RESET: pb.First.REASON_RESET,
+    FirstReason.GAP: pb.First.REASON_GAP,
 }
 INT64 = range(-(2**63), 2**63)
 
@@ -81,7 +99,7 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
         return chosen.check(max_steps), FORMATS[message.encoding], image_quality
 
 
-def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> Request:
+def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> StreamRequest:
     """What a stream's first message asks for."""
     if start.policy not in POLICIES:
         raise InvalidRequest(f"policy {start.policy} is not known", field="policy")
@@ -90,8 +108,8 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> Re
         raise InvalidRequest(
             f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
         )
-    plan = Plan(
-        window=start.window if start.HasField("window") else Plan().window,
+    plan = StreamConfig(
+        window=start.window if start.HasField("window") else StreamConfig().window,
         policy=POLICIES[start.policy],
         scene_cuts=start.scene_cuts if start.HasField("scene_cuts") else True,
     )
@@ -101,7 +119,7 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> Re
         if error.field == "options.steps" and not start.options.HasField("steps"):
             error.field = "horizon"  # where the client said it
         raise
-    return Request(chosen, plan.check(), format, quality, None if asked is None else asked / 1000)
+    return StreamRequest(chosen, plan.check(), format, quality, None if asked is None else asked / 1000)
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
@@ -126,17 +144,17 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     if kind == "frame":
         frame = message.frame
         try:
-            return Sent(picture(frame, "frame"), frame.frame_id, time_us(frame))
+            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame))
         except ServiceError as error:
-            return Unreadable(error, frame.frame_id, time_us(frame))
+            return InvalidMessage(error, frame.frame_id, time_us(frame))
     if kind == "reset":
-        return Jump()
+        return Reset()
     if kind == "start":
-        return Unreadable(InvalidRequest("start comes once, before every frame", field="start"))
-    return Unreadable(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
+        return InvalidMessage(InvalidRequest("start comes once, before every frame", field="start"))
+    return InvalidMessage(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
 
 
-def fill(made: pb.Prediction, value: Predicted) -> None:
+def fill(made: pb.Prediction, value: EncodedPrediction) -> None:
     """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
     result = value.result
     made.model_version, made.shortened, made.batch_size = result.model_version, result.shortened, result.batch_size
@@ -177,9 +195,9 @@ def error(failure: ServiceError) -> pb.Error:
     return made
 
 
-def answer(given: Answer[Predicted] | Goodbye) -> pb.StreamPredictResponse:
+def answer(given: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictResponse:
     """One frame's answer, or the goodbye."""
-    if isinstance(given, Goodbye):
+    if isinstance(given, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
     tag = given.tag
     made = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)

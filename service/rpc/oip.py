@@ -9,9 +9,9 @@ from google.protobuf.json_format import ParseDict
 
 from proto.inference import inference_pb2 as pb
 from proto.inference import inference_pb2_grpc
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import Unsupported
-from service.rpc.call import Door, readable
+from service.rpc.call import CallHandler, readable
 from service.rpc.oip_messages import request, response
 from service.rpc.oip_stream import InferStream
 from service.serving.oip import infer as oip_infer
@@ -30,9 +30,9 @@ Told = TypeVar("Told")
 class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The servicer."""
 
-    def __init__(self, parts: Parts, tracer: Tracer | None = None) -> None:
+    def __init__(self, parts: AppState, tracer: Tracer | None = None) -> None:
         self._parts = parts
-        self._door = Door(parts, Transport.V2_GRPC, NAME, tracer)
+        self._door = CallHandler(parts, Transport.V2_GRPC, NAME, tracer)
 
     async def ServerLive(self, message: Any, context: Any) -> pb.ServerLiveResponse:
         """Whoever answers is alive."""

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 
 from proto.inference import inference_pb2 as pb
 from service.core.errors import InvalidRequest, TooLarge, Unsupported
-from service.serving.oip.infer import Inferred
-from service.serving.oip.requests import Infer
+from service.serving.oip.infer import InferResponse
+from service.serving.oip.requests import InferRequest
 from service.serving.oip.tensors import MAX_TYPED, Tensor, refuse_shared_memory
 
 #: Where a datatype's typed contents are.
 CONTENTS = {"UINT8": "uint_contents", "UINT64": "uint64_contents", "BYTES": "bytes_contents"}
 
 
-def request(message: pb.ModelInferRequest) -> Infer:
+def request(message: pb.ModelInferRequest) -> InferRequest:
     """The request's meaning. Tensors must all be raw or all be typed."""
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         raise InvalidRequest(
             f"there are {len(raw)} raw contents for {len(message.inputs)} inputs", field="raw_input_contents"
         )
-    return Infer(
+    return InferRequest(
         model=message.model_name,
         version=message.model_version,
         id=message.id,
@@ -31,7 +31,7 @@ def request(message: pb.ModelInferRequest) -> Infer:
     )
 
 
-def response(answer: Inferred) -> pb.ModelInferResponse:
+def response(answer: InferResponse) -> pb.ModelInferResponse:
     """The answer's message: every output raw, in order, as stock clients expect."""
     made = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
     for name, value in answer.parameters.items():

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from proto.inference import inference_pb2 as pb
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import ServiceError, Unavailable
 from service.rpc import errors
-from service.rpc.admission import Unreadable
-from service.rpc.call import Call, Door, readable
+from service.rpc.admission import UnparsedMessage
+from service.rpc.call import CallContext, CallHandler, readable
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
@@ -35,7 +35,7 @@ Responding = asyncio.Task[pb.ModelStreamInferResponse]
 class InferStream:
     """One call's."""
 
-    def __init__(self, parts: Parts, door: Door, call: Call) -> None:
+    def __init__(self, parts: AppState, door: CallHandler, call: CallContext) -> None:
         self._parts, self._door, self._call = parts, door, call
         self._strict = (STRICT, "true") in {(key, value) for key, value in call.context.invocation_metadata() or ()}
         self._under_way: deque[tuple[Responding, ByteHolding, int]] = deque()  #: the last: bytes it asked with
@@ -83,7 +83,7 @@ class InferStream:
                 self._reading = False
             if message is None:
                 return
-            nbytes = 0 if isinstance(message, Unreadable) else message.ByteSize()
+            nbytes = 0 if isinstance(message, UnparsedMessage) else message.ByteSize()
             self._bytes += nbytes
             holding = self._parts.budget.open()
             # awaited: by _answer, in turn

@@ -12,18 +12,18 @@ from typing import Any
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import PredictRequest
 from service.rpc import messages as convert
-from service.rpc.call import Door, readable
+from service.rpc.call import CallHandler, readable
 from service.serving.byte_budget import reserve_answer
 from service.serving.streaming.live_stream import (
-    Goodbye,
+    Draining,
     Incoming,
+    InvalidMessage,
     LiveStream,
-    Request,
-    Unreadable,
+    StreamRequest,
     decoded,
     encoded,
     opening,
@@ -40,9 +40,9 @@ NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
 class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
     """The servicer."""
 
-    def __init__(self, parts: Parts, tracer: Tracer | None = None) -> None:
+    def __init__(self, parts: AppState, tracer: Tracer | None = None) -> None:
         self._parts = parts
-        self._door = Door(parts, Transport.GRPC, NAME, tracer)
+        self._door = CallHandler(parts, Transport.GRPC, NAME, tracer)
 
     async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
         """The frames that follow a pair."""
@@ -82,7 +82,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
         async with self._door.call(context, "StreamPredict", counts=False) as call:
             first = await opening(parts, call.client, anext(aiter(messages), None))
-            if isinstance(first, Goodbye):
+            if isinstance(first, Draining):
                 await context.write(convert.answer(first))
                 return
             request, pushed = self._opened(first)
@@ -102,18 +102,18 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             finally:
                 call.notes.update(live.counts)
 
-    def _opened(self, first: Any) -> tuple[Request, Incoming | None]:
+    def _opened(self, first: Any) -> tuple[StreamRequest, Incoming | None]:
         """What the stream is to be, and the first frame if it came instead of a `start`."""
         settings = self._parts.settings
         if first is None:
-            return Request(), None
+            return StreamRequest(), None
         message: pb.StreamPredictRequest = readable(first)
         if message.WhichOneof("message") == "start":
             with convert.within("start"):
                 return convert.stream(
                     message.start, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms
                 ), None
-        return Request(), convert.incoming(message)
+        return StreamRequest(), convert.incoming(message)
 
 
 async def _rest(pushed: Incoming | None, messages: AsyncIterator[Any], *, ended: bool) -> AsyncIterator[Incoming]:
@@ -125,4 +125,4 @@ async def _rest(pushed: Incoming | None, messages: AsyncIterator[Any], *, ended:
         try:
             yield convert.incoming(readable(message))
         except ServiceError as error:
-            yield Unreadable(error)
+            yield InvalidMessage(error)

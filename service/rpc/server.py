@@ -14,10 +14,10 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
-from service.app_state import Parts
+from service.app_state import AppState
 from service.rpc import oip, predict
-from service.rpc.admission import Admission
-from service.rpc.health import Health
+from service.rpc.admission import CallAdmission
+from service.rpc.health import HealthService
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.tracing import Tracer
@@ -39,8 +39,8 @@ class RunningServer:
 
     port: int
     _server: Any
-    _health: Health
-    _parts: Parts
+    _health: HealthService
+    _parts: AppState
 
     async def drain(self, grace: float) -> None:
         """Not serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
@@ -57,11 +57,11 @@ class RunningServer:
         await self._server.stop(max(0.0, until - asyncio.get_running_loop().time()))
 
 
-async def start(parts: Parts, tracer: Tracer | None = None) -> RunningServer:
+async def start(parts: AppState, tracer: Tracer | None = None) -> RunningServer:
     """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = parts.settings
-    server = grpc.aio.server(interceptors=(Admission(parts),), options=_options(settings))
-    health = Health(parts.engine, (predict.NAME, oip.NAME), Supervisor(parts.metrics))
+    server = grpc.aio.server(interceptors=(CallAdmission(parts),), options=_options(settings))
+    health = HealthService(parts.engine, (predict.NAME, oip.NAME), Supervisor(parts.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(parts, tracer), server)
     add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server

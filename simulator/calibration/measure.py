@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks import machine, redis_overhead
 from service.core.types import BLOCKS, Frame, Options, PredictRequest, RouteChoice, RoutePolicy
-from service.engine.device import Work
+from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor
 from service.settings import Settings
 from simulator.calibration.table import Redis, Run, Table, bits
@@ -58,7 +58,7 @@ def _network(predictor: Predictor, height: int, width: int, seconds: float) -> l
     kinds = [(route, 1, False) for route in ROUTES] + [(ROUTES[-1], 4, False), ("", 1, True)]
     for route, rows, routed in kinds:
         choice = RouteChoice() if routed else RouteChoice(RoutePolicy.EXPLICIT, bits=bits(route))
-        works = [Work(_pair(height, width, choice)) for _ in range(rows)]
+        works = [DeviceWork(_pair(height, width, choice)) for _ in range(rows)]
         ran = predictor.run(works, lambda work: True)
         took = _times(lambda works=works: predictor.run(works, lambda work: True), seconds / 6)  # type: ignore[misc]
         middle = statistics.median(took)

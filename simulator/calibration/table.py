@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from service.core.types import BLOCKS, Route
-from service.engine.scheduling.cost_model import Bucket, Load, Measured
+from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 
 #: What the committed simulations used; its "machine" names where it comes from.
 COMMITTED = Path(__file__).with_name("measured.json")
@@ -34,11 +34,11 @@ class Run:
     routed: bool
     seconds: float
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredRun:
         """As the service's own warm-up table has it."""
         bucket = Bucket.of(self.height, self.width)
         load = Load.of(bucket, [bits(self.route)] * self.rows, 1, self.rows * self.routed)
-        return Measured(bucket, load, self.seconds)
+        return MeasuredRun(bucket, load, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)

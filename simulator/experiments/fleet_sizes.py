@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from service.engine.scheduling.batch_queue import Limits
+from service.engine.scheduling.batch_queue import QueueLimits
 from simulator.experiments.autoscaling import SIZE, way
 from simulator.experiments.setup import Study, capacity
 from simulator.fleet import Fleet
@@ -60,7 +60,7 @@ def one(study: Study, router: str, workers: int) -> dict[str, Any]:
         seed=study.seed,
         way={ROUTERS[2]: Way(measured.clients), ROUTERS[3]: measured}.get(router),
         each=1 / each,
-        queue_items=Limits().max_items * workers,
+        queue_items=QueueLimits().max_items * workers,
         in_turn=router == ROUTERS[1],
     )
     done = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes

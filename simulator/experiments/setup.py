@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.engine.scheduling.batch_queue import Limits
+from service.engine.scheduling.batch_queue import QueueLimits
 from simulator.calibration.table import Table
 from simulator.device import Device
 from simulator.fleet import Fleet
@@ -45,6 +45,6 @@ class Study:
 
 def capacity(device: Device, kinds: Sequence[Kind]) -> float:
     """Requests a second that one device can answer when kinds come in turn and batches are full."""
-    batch = Limits().max_batch
+    batch = QueueLimits().max_batch
     each = [1 / device.capacity(kind.bucket, kind.request.options, batch) for kind in kinds]
     return len(each) / sum(each)

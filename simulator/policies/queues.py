@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.core.errors import QueueFull
-from service.engine.request_queue import Line, Pending, Turn
-from service.engine.scheduling.batch_queue import BatchQueue, Limits, Take
-from service.engine.scheduling.cost_model import Bucket, CostModel, Rung
+from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
+from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler, QueueLimits
+from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
 
 
 class Desk(Protocol):
@@ -26,8 +26,8 @@ class Desk(Protocol):
     def leave(self, pending: Pending) -> bool: ...
     def forget(self, answered: Iterable[Pending]) -> None: ...
     def arrivals(self, now: float) -> list[Pending]: ...
-    def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None: ...
-    def take(self, now: float) -> Turn: ...
+    def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None: ...
+    def take(self, now: float) -> ScheduledBatch: ...
     def done(self, batch: Iterable[Pending], now: float) -> None: ...
     def learned(self) -> None: ...
     def work(self, now: float) -> float: ...
@@ -38,15 +38,15 @@ class Desk(Protocol):
 
 
 @dataclass(slots=True)
-class Windowed(Line):
+class Windowed(RequestQueue):
     """The service's line. With a `window`, a batch waits until its oldest member is so old or it is full."""
 
     window: float = 0.0
 
     @classmethod
-    def of(cls, limits: Limits, cost: CostModel, rows: int, window: float = 0.0) -> Windowed:
+    def of(cls, limits: QueueLimits, cost: CostModel, rows: int, window: float = 0.0) -> Windowed:
         """As `service.engine.batcher` and the device thread put it together."""
-        line = cls(BatchQueue(limits), window=window)
+        line = cls(BatchScheduler(limits), window=window)
         # Whoever waits for a window runs all that it gathered.
         line.queue.together = limits.max_batch if window else rows
         line.cost = cost
@@ -74,7 +74,7 @@ class FifoPrefix:
     ends a window too.
     """
 
-    limits: Limits
+    limits: QueueLimits
     cost: CostModel
     window: float = 0.0
     _waiting: deque[Pending] = field(default_factory=deque)
@@ -87,7 +87,7 @@ class FifoPrefix:
         if len(self._waiting) >= self.limits.max_items:
             raise QueueFull("too many requests are waiting")
         pending.entry.enqueued, pending.entry.waiting = now, True
-        pending.entry.rungs = (Rung(0.0),)
+        pending.entry.rungs = (RouteOption(0.0),)
         self._waiting.append(pending)
 
     def leave(self, pending: Pending) -> bool:
@@ -105,16 +105,16 @@ class FifoPrefix:
         """Routes are chosen when they run."""
         return []
 
-    def price(self, priced: Iterable[tuple[Pending, tuple[Rung, ...]]]) -> None:
+    def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
         """Nothing is priced."""
 
-    def take(self, now: float) -> Turn:
+    def take(self, now: float) -> ScheduledBatch:
         """The front of the queue."""
         batch = self._prefix()
         for pending in batch:
             self._waiting.popleft()
             pending.entry.waiting = False
-        return Turn(Take(tuple(pending.entry for pending in batch)), tuple(batch))
+        return ScheduledBatch(BatchDecision(tuple(pending.entry for pending in batch)), tuple(batch))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
         """Nothing is kept of them."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.core.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.engine.request_queue import Pending
-from service.engine.scheduling.batch_queue import Limits
+from service.engine.scheduling.batch_queue import QueueLimits
 from service.engine.scheduling.cost_model import Bucket
 from simulator.clock import Clock
 from simulator.outcomes import Outcomes
@@ -52,7 +52,9 @@ class Way:
 class SharedQueue:
     """One queue in Redis before all workers. Its server handles one call after the other."""
 
-    def __init__(self, clock: Clock, workers: Pods, outcomes: Outcomes, limits: Limits, each: float, way: Way) -> None:
+    def __init__(
+        self, clock: Clock, workers: Pods, outcomes: Outcomes, limits: QueueLimits, each: float, way: Way
+    ) -> None:
         """`each`: predicted seconds of one request, as the front ends reckon from what workers publish."""
         self._clock, self._workers, self._outcomes = clock, workers, outcomes
         self._limits, self._each, self._way = limits, each, way

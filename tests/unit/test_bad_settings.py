@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio
 
 from service.__main__ import main
-from service.distributed.broker.client import connect, connect_sync, hang_up, hang_up_sync
+from service.distributed.broker.client import close, connect, connect_sync, hang_up_sync
 from service.settings import Settings, SettingsError
 from tests.unit.distributed.servers import NEVER, Server, binary, shipped_acl
 
@@ -162,7 +162,7 @@ async def test_a_password_of_every_printable_character_opens_a_real_server(apart
         client, threaded = connect(settings), connect_sync(settings)
         assert await client.ping()
         assert threaded.ping()
-        await hang_up(client)
+        await close(client)
         hang_up_sync(threaded)
         stranger = redis.Redis(
             unix_socket_path=str(server.socket), username="dmvfn", password=EVERY.strip(), retry=NEVER

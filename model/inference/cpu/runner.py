@@ -26,14 +26,14 @@ from model.inference import padding
 from model.inference.cpu import winograd
 from model.inference.cpu.weights import VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
 from model.inference.layers import LANES
-from model.inference.weight_cache import Memo
+from model.inference.weight_cache import WeightCache
 
 #: Rows of routing maps held at once: about this many floats, so that they never leave the cache.
 _BAND_FLOATS = 1 << 19
 
 #: One caller at a time: the buffers are shared, and so are the processor's cores.
 _turn = threading.Lock()
-_prepared: Memo[Prepared | None] = Memo()
+_prepared: WeightCache[CpuRunner | None] = WeightCache()
 
 
 class Estimate(NamedTuple):
@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
     mask: Tensor
 
 
-def of(network: DMVFN, *frames: Tensor) -> Prepared | None:
+def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
     """The network prepared for this processor, or None where only plain torch can run it or these frames.
 
     Prepared once; again after its weights were replaced or changed in place. Call it without frames to prepare
@@ -53,7 +53,7 @@ def of(network: DMVFN, *frames: Tensor) -> Prepared | None:
     # Under autocast (a smaller type was asked for) torch would hand the compiled loops tensors of that type.
     if not _fits(frames) or torch.is_autocast_enabled("cpu") or not available(network.config):
         return None
-    return _prepared.of(network, lambda: Prepared(network) if _fits(network.parameters()) else None)
+    return _prepared.of(network, lambda: CpuRunner(network) if _fits(network.parameters()) else None)
 
 
 def _fits(tensors: Iterable[Tensor]) -> bool:
@@ -66,7 +66,7 @@ def available(config: ModelConfig) -> bool:
     return config.spatial_width <= LANES and find_spec("numba") is not None
 
 
-class Prepared:
+class CpuRunner:
     """A network's weights and working memory for float32 inference on the CPU.
 
     A copy: later changes of the network do not reach it. Memory grows to what the largest frame needs.

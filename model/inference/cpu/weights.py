@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.dmvfn.block import VoxelFlowBlock
 from model.inference.cpu import winograd
-from model.inference.layers import Parts, padded, part, parts, stem
+from model.inference.layers import LayerParameters, padded, part, parts, stem
 
 Array = npt.NDArray[np.float32]
 
@@ -91,12 +91,12 @@ def fold(block: VoxelFlowBlock) -> FoldedBlock:
     )
 
 
-def _without_state(found: Parts) -> Parts:
+def _without_state(found: LayerParameters) -> LayerParameters:
     """For the first block: both warped frames are the frames themselves, mask and flow are zero."""
     return found._replace(weight=found.weight[:, :6] + found.weight[:, 6:12])
 
 
-def _direct(found: Parts, stride: int) -> Convolution:
+def _direct(found: LayerParameters, stride: int) -> Convolution:
     weight, bias, slopes = (padded(values, 0) for values in found)
     if weight.shape[1] not in (6, 17):
         weight = padded(weight, 1)  # its input was padded as well
@@ -105,6 +105,6 @@ def _direct(found: Parts, stride: int) -> Convolution:
     )
 
 
-def _products(found: Parts) -> Products:
+def _products(found: LayerParameters) -> Products:
     weight = padded(padded(found.weight, 0), 1)
     return Products(winograd.weights(weight), torch.stack((padded(found.bias, 0), padded(found.slopes, 0))).numpy())

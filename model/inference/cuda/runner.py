@@ -23,8 +23,8 @@ from model.dmvfn.warp import blend, warp
 from model.inference import padding, torch_path
 from model.inference.cpu.runner import Estimate
 from model.inference.cuda.graphs import Function, Graphs, record
-from model.inference.cuda.weights import AlignedBlock, Layer, align
-from model.inference.weight_cache import Memo
+from model.inference.cuda.weights import AlignedBlock, AlignedLayer, align
+from model.inference.weight_cache import WeightCache
 
 _log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ LEAST_AGREEMENT = 40.0
 
 #: One caller at a time: recorded calls share their working memory.
 _turn = threading.RLock()
-_accelerated: Memo[Accelerated | None] = Memo()
+_accelerated: WeightCache[CudaRunner | None] = WeightCache()
 
 
-def of(network: DMVFN, *frames: Tensor) -> Accelerated | None:
+def of(network: DMVFN, *frames: Tensor) -> CudaRunner | None:
     """The network prepared for the GPU it is on, or None where only plain torch can run it or these frames.
 
     In autocast's type where that is on, else float32. Prepared and tried against plain torch at the first call, and
@@ -47,9 +47,9 @@ def of(network: DMVFN, *frames: Tensor) -> Accelerated | None:
         return None
     kind = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else torch.float32
 
-    def make() -> Accelerated | None:
+    def make() -> CudaRunner | None:
         fits = _fits(network.parameters())
-        return proved(network, lambda: Accelerated(network, kind, Graphs(record))) if fits else None
+        return proved(network, lambda: CudaRunner(network, kind, Graphs(record))) if fits else None
 
     return _accelerated.of(network, make, kind)
 
@@ -71,7 +71,7 @@ def available() -> bool:
     return find_spec("triton") is not None
 
 
-def proved(network: DMVFN, prepare: Callable[[], Accelerated], calls: int = 3) -> Accelerated | None:
+def proved(network: DMVFN, prepare: Callable[[], CudaRunner], calls: int = 3) -> CudaRunner | None:
     """What `prepare` makes of `network`, if it answers here what plain torch answers; else None and a warning.
 
     Asked `calls` times: the first is launched piece by piece, the second recorded, the third replayed.
@@ -88,7 +88,7 @@ def proved(network: DMVFN, prepare: Callable[[], Accelerated], calls: int = 3) -
     return ready
 
 
-class Accelerated:
+class CudaRunner:
     """A network's weights for inference in one floating type, on the device they are on. A copy."""
 
     @torch.inference_mode()
@@ -199,12 +199,12 @@ class Accelerated:
         out = F.conv_transpose2d(joined, block.last, block.last_bias, 2, 1)
         return out.permute(0, 2, 3, 1).contiguous()
 
-    def _chain(self, maps: Tensor, *layers: Layer) -> Tensor:
+    def _chain(self, maps: Tensor, *layers: AlignedLayer) -> Tensor:
         for layer in layers:
             maps = self._convolve(layer, maps)
         return maps
 
-    def _convolve(self, layer: Layer, maps: Tensor, added: Tensor | None = None) -> Tensor:
+    def _convolve(self, layer: AlignedLayer, maps: Tensor, added: Tensor | None = None) -> Tensor:
         out = F.conv2d(maps, layer.weight, None, layer.stride, 1)
         return self._loops.activate(out.contiguous(memory_format=torch.channels_last), layer.bias, layer.slopes, added)
 

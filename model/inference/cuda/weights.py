@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.dmvfn.block import VoxelFlowBlock
-from model.inference.layers import Parts, padded, part, parts, stem
+from model.inference.layers import LayerParameters, padded, part, parts, stem
 
 #: Where the channels of a block's input come from, in the published order: frames, both warped, flow and mask.
 _PLACED = (0, 1, 2, 3, 4, 5, None, None, 6, 7, 8, 9, 10, 11, None, None, 13, 14, 15, 16, 12, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class AlignedLayer:
     """A convolution and its PReLU."""
 
     weight: Tensor  #: OxIx3x3, channels last, both multiples of 8
@@ -34,10 +34,10 @@ class AlignedBlock:
     """One voxel-flow block."""
 
     scale: int
-    entry: tuple[Layer, Layer]
-    body: tuple[Layer, Layer, Layer]
-    squeeze: Layer
-    spatial: tuple[Layer, Layer]
+    entry: tuple[AlignedLayer, AlignedLayer]
+    body: tuple[AlignedLayer, AlignedLayer, AlignedLayer]
+    squeeze: AlignedLayer
+    spatial: tuple[AlignedLayer, AlignedLayer]
     last: Tensor  #: (squeezed + spatial channels)x8x4x4, channels last
     last_bias: Tensor  #: 8
 
@@ -65,14 +65,14 @@ def align(block: VoxelFlowBlock, kind: torch.dtype) -> AlignedBlock:
     )
 
 
-def _placed(found: Parts) -> Parts:
+def _placed(found: LayerParameters) -> LayerParameters:
     """Input channels in the order of _PLACED, zeros between."""
     nothing = found.weight.shape[1]
     weight = F.pad(found.weight, (0, 0, 0, 0, 0, 1))
     return found._replace(weight=weight[:, [nothing if i is None else i for i in _PLACED]])
 
 
-def _layer(found: Parts, kind: torch.dtype, stride: int = 1) -> Layer:
+def _layer(found: LayerParameters, kind: torch.dtype, stride: int = 1) -> AlignedLayer:
     weight = padded(padded(found.weight, 0), 1).to(kind, copy=True)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return Layer(weight, padded(found.bias, 0).clone(), padded(found.slopes, 0).clone(), stride)
+    return AlignedLayer(weight, padded(found.bias, 0).clone(), padded(found.slopes, 0).clone(), stride)

@@ -105,7 +105,7 @@ def connect_sync(settings: Settings) -> SyncRedis:
     return redis.Redis.from_url(settings.redis_url, retry=never, **_user(settings), **_common())
 
 
-async def hang_up(client: AsyncRedis) -> None:
+async def close(client: AsyncRedis) -> None:
     """Close a client of `connect`, and what it asked Sentinels with: redis-py leaves those connections open."""
     await client.aclose()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
@@ -141,7 +141,7 @@ def _served(settings: Settings) -> dict[str, Any]:
     return kept
 
 
-async def many(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> list[Any]:
+async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> list[Any]:
     """The answers, errors among them, of commands that run in this order: in one round trip, if need be all or none.
 
     redis-py lets no script into a Cluster's pipeline, so there they go one after the other. Raises what LOST names.
@@ -164,7 +164,7 @@ async def many(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomi
     return answers
 
 
-def waits(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
+def backoff(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
     """Seconds before each new try: growing, and spread, so that a fleet does not come back at one instant."""
     wait = 0.05
     while True:

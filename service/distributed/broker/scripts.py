@@ -135,7 +135,8 @@ end
 local left=tonumber(ARGV[7])
 -- Calls pass jobs, so only the work of calls stands between a call and its deadline.
 local live=tonumber(load[4] or 0)
-if left>0 and (live+each*n)/tonumber(ARGV[17])>left*1000 then return {-3,live} end
+-- By prediction only behind others: where nothing waits, a wrong price would refuse for ever and never be measured.
+if left>0 and live>0 and (live+each*n)/tonumber(ARGV[17])>left*1000 then return {-3,live} end
 if redis.call('EXISTS',KEYS[2])==0 then return {-4} end
 local deadline=0
 if left>0 then deadline=t+left end

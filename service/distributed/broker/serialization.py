@@ -3,7 +3,7 @@
 Releases mix while a fleet is updated, so a reader takes what it knows: fields it does not know are ignored, optional
 ones that are missing get their defaults, a greater version is read as far as it goes. A task is the exception: an
 option that is ignored is another prediction than was asked for, so a worker that does not know all of it must leave
-it to one that does (`Unreadable`). What may be ignored even in a task goes into its map "notes".
+it to one that does (`UnreadableEntry`). What may be ignored even in a task goes into its map "notes".
 
 A frame stays the file it came as (`Frame.source`); what came as pixels travels as pixels. Encoding pixels afresh would
 cost the front end more time than Redis saves: 180 ms for a PNG of 720p against 3 ms for its raw bytes.
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.errors import ServiceError
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import (
     Frame,
     Options,
@@ -38,7 +38,7 @@ from service.core.types import (
     route_text,
 )
 from service.imaging import codec
-from service.imaging.codec import ImageFormat, Limits
+from service.imaging.codec import FrameLimits, ImageFormat
 from service.serving.jobs.job import Failure
 
 #: Goes up when a worker of the last form would misunderstand the next form's tasks; it then leaves them alone.
@@ -48,10 +48,10 @@ TASK_FIELDS = frozenset({"v", "route", "steps", "scale", "quality", "maps", "pri
 #: The fields of a model that are text.
 MODEL_TEXTS = ("version", "device", "dtype", "colour_order", "training_data", "sha256")
 #: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
-TRUSTED = Limits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
+TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
 
 
-class Unreadable(ValueError):
+class UnreadableEntry(ValueError):
     """Nothing that this release can read; the message says what it does not know."""
 
 
@@ -98,9 +98,9 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
     """Options, priority, client and traceparent; Unreadable where any of it is not known here."""
     v = _unpack(data)
     if v["v"] > VERSION:
-        raise Unreadable(f"a task of version {v['v']}; this release knows {VERSION}")
+        raise UnreadableEntry(f"a task of version {v['v']}; this release knows {VERSION}")
     if unknown := sorted(map(str, v.keys() - TASK_FIELDS)):
-        raise Unreadable(f"a task with an option that this release does not know: {', '.join(unknown)[:100]}")
+        raise UnreadableEntry(f"a task with an option that this release does not know: {', '.join(unknown)[:100]}")
     with _reading("a task"):
         policy, seed, blocks, bits = v.get("route", (RoutePolicy.AUTO.value, None, None, None))
         steps, scale, maps = v.get("steps", 1), v.get("scale", 1.0), v.get("maps", False)
@@ -187,7 +187,7 @@ def read_failure(data: bytes) -> Failure:
     )
 
 
-def info_bytes(model: ModelInfo, seconds_per_megapixel: float | None) -> bytes:
+def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes:
     """What a worker says of itself: its model, the seconds of one step on a million padded pixels, its dialect.
 
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
@@ -196,15 +196,15 @@ def info_bytes(model: ModelInfo, seconds_per_megapixel: float | None) -> bytes:
     return _pack({"model": asdict(model), "cost": seconds_per_megapixel, "dialect": dialect()})
 
 
-def read_info(data: bytes) -> tuple[ModelInfo, float | None]:
+def read_info(data: bytes) -> tuple[ServedModel, float | None]:
     """What a worker said of itself; Unreadable where it names no model."""
     v = _unpack(data)
     model = v.get("model")
     if not isinstance(model, dict):
-        raise Unreadable("an announcement without a model")
+        raise UnreadableEntry("an announcement without a model")
     texts = {name: _str(model.get(name)) or "unknown" for name in MODEL_TEXTS}
     parameters, scores = model.get("parameters"), model.get("scores")
-    info = ModelInfo(
+    info = ServedModel(
         **texts,
         parameters=parameters if type(parameters) is int else 0,
         scores={str(name): float(value) for name, value in scores.items() if _number(value, None) is not None}
@@ -218,7 +218,7 @@ def read_dialect(data: bytes) -> str | None:
     """The dialect that a worker said it reads; None of a release that says none, or that cannot be read at all."""
     try:
         return _str_or_none(_unpack(data).get("dialect"))
-    except Unreadable:
+    except UnreadableEntry:
         return None
 
 
@@ -232,9 +232,9 @@ def _unpack(data: bytes) -> dict[str, Any]:
     try:
         value = msgpack.unpackb(data, raw=False, max_ext_len=0)
     except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
-        raise Unreadable("not msgpack") from error
+        raise UnreadableEntry("not msgpack") from error
     if not isinstance(value, dict) or type(value.get("v")) is not int or value["v"] < VERSION:
-        raise Unreadable("not written by this service")
+        raise UnreadableEntry("not written by this service")
     return value
 
 
@@ -246,9 +246,9 @@ def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        if isinstance(error, Unreadable):
+        if isinstance(error, UnreadableEntry):
             raise
-        raise Unreadable(f"{what} of another form: {type(error).__name__}: {error}"[:200]) from error
+        raise UnreadableEntry(f"{what} of another form: {type(error).__name__}: {error}"[:200]) from error
 
 
 def _str(value: object) -> str:

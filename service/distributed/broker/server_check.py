@@ -15,7 +15,7 @@ from typing import Any
 import redis
 import redis.asyncio.cluster
 
-from service.distributed.broker.client import LOST, AsyncRedis, many
+from service.distributed.broker.client import LOST, AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 60.0
 
 
-class Problem(enum.StrEnum):
+class ConfigProblem(enum.StrEnum):
     """What loses accepted jobs; the closed set of the metric's labels."""
 
     AOF_OFF = "aof_off"
@@ -34,10 +34,10 @@ class Problem(enum.StrEnum):
 
 
 ADVICE = {
-    Problem.AOF_OFF: "a restart of Redis loses every accepted job: set appendonly yes",
-    Problem.FSYNC_OFF: "a power cut loses what the system has not yet written: set appendfsync everysec or always",
-    Problem.EVICTION: "Redis may throw accepted jobs away for room: set maxmemory-policy noeviction",
-    Problem.ACL_REPLAY: (
+    ConfigProblem.AOF_OFF: "a restart of Redis loses every accepted job: set appendonly yes",
+    ConfigProblem.FSYNC_OFF: "a power cut loses what the system has not yet written: set everysec or always",
+    ConfigProblem.EVICTION: "Redis may throw accepted jobs away for room: set maxmemory-policy noeviction",
+    ConfigProblem.ACL_REPLAY: (
         "a restart of Redis drops transactions and scripts from its append-only file, and with them accepted jobs: "
         "give the user `default` its rights back, `user default off ~* &* +@all` (docs/redis.md)"
     ),
@@ -60,7 +60,7 @@ class ServerCheck:
         self._keys = Keys(queue)
         self._queue = queue
         self._ask_at = 0.0
-        self.problems: dict[Problem, bool | None] = dict.fromkeys(Problem)  #: None: unknown
+        self.problems: dict[ConfigProblem, bool | None] = dict.fromkeys(ConfigProblem)  #: None: unknown
         self.fsync: str | None = None  #: always, everysec, no, or None: unknown
 
     @property
@@ -71,9 +71,9 @@ class ServerCheck:
     @property
     def durability(self) -> str | None:
         """What keeps an accepted job through a power cut: "fsync:always", "fsync:everysec", "none"; None: unknown."""
-        if self.problems[Problem.AOF_OFF] or self.fsync == "no":
+        if self.problems[ConfigProblem.AOF_OFF] or self.fsync == "no":
             return "none"
-        return f"fsync:{self.fsync}" if self.fsync and self.problems[Problem.AOF_OFF] is False else None
+        return f"fsync:{self.fsync}" if self.fsync and self.problems[ConfigProblem.AOF_OFF] is False else None
 
     def away(self) -> None:
         """The connection was lost: what answers next may be another server."""
@@ -108,16 +108,16 @@ class ServerCheck:
         ]
 
 
-def problems(info: Mapping[str, Any], fsync: str | None, replays: list[Any]) -> dict[Problem, bool | None]:
+def problems(info: Mapping[str, Any], fsync: str | None, replays: list[Any]) -> dict[ConfigProblem, bool | None]:
     """What INFO, CONFIG GET appendfsync and the answers of ACL DRYRUN say of each problem; None: nothing."""
     aof, policy = info.get("aof_enabled"), info.get("maxmemory_policy")
     aof_off = None if aof is None else not int(aof)
     evicts = None if policy is None else policy != "noeviction" and int(info.get("maxmemory", 1)) > 0
     return {
-        Problem.AOF_OFF: aof_off,
-        Problem.FSYNC_OFF: None if fsync is None or aof_off is None else fsync == "no" and not aof_off,
-        Problem.EVICTION: evicts,
-        Problem.ACL_REPLAY: _drops(info, replays),
+        ConfigProblem.AOF_OFF: aof_off,
+        ConfigProblem.FSYNC_OFF: None if fsync is None or aof_off is None else fsync == "no" and not aof_off,
+        ConfigProblem.EVICTION: evicts,
+        ConfigProblem.ACL_REPLAY: _drops(info, replays),
     }
 
 
@@ -139,7 +139,7 @@ def _drops(info: Mapping[str, Any], replays: list[Any]) -> bool | None:
 async def _answers(client: AsyncRedis, key: str, commands: list[tuple[str, ...]]) -> list[Any]:
     """The answers, errors among them, of the server that holds `key`, in one round trip where there is one server."""
     if not isinstance(client, redis.asyncio.cluster.RedisCluster):
-        return await many(client, commands)
+        return await pipeline(client, commands)
     answers: list[Any] = []
     await client.initialize()
     node = client.get_node_from_key(key)

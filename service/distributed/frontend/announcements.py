@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.distributed.broker import serialization
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Announcements:
 
     def read(
         self, workers: Sequence[bytes], data: Sequence[bytes | None], latest: bytes | None
-    ) -> tuple[ModelInfo | None, float | None]:
+    ) -> tuple[ServedModel | None, float | None]:
         """The model served and the mean seconds per megapixel of `workers`; `latest` counts where none can be read."""
         infos = [self._info(name, value) for name, value in zip(workers, data, strict=True)]
         known = [info for info in infos if info is not None]
@@ -32,10 +32,10 @@ class Announcements:
         model = known[0][0] if known else last and last[0]
         return model, sum(costs) / len(costs) if costs else None
 
-    def _info(self, worker: bytes, data: bytes | None) -> tuple[ModelInfo, float | None] | None:
+    def _info(self, worker: bytes, data: bytes | None) -> tuple[ServedModel, float | None] | None:
         try:
             return serialization.read_info(data) if data else None
-        except serialization.Unreadable as error:
+        except serialization.UnreadableEntry as error:
             if worker not in self._logged and len(self._logged) < REMEMBERED:
                 self._logged.add(worker)
                 log.warning("worker %s cannot be read by this release: %s", worker.decode(errors="replace"), error)

@@ -6,27 +6,27 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker.client import end
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.job_store import RemoteJobs
-from service.distributed.frontend.queue_client import Front
-from service.distributed.frontend.webhooks import HookSender
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.queue_client import QueueClient
+from service.distributed.frontend.webhooks import WebhookSender
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
 
 
-class Remote:
+class FrontendEngine:
     """An `Engine` with the life of a `Batcher` (`start`, `drain`, `close`), and `jobs` beside it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._front = Front(settings, metrics)
-        self._engine = RemoteEngine(settings, self._front, metrics, clock)
-        self._hooks = HookSender(settings, self._front, metrics)
+        self._front = QueueClient(settings, metrics)
+        self._engine = QueuedEngine(settings, self._front, metrics, clock)
+        self._hooks = WebhookSender(settings, self._front, metrics)
         self._sending: asyncio.Task[None] | None = None
         self._metrics = metrics
-        self.jobs = RemoteJobs(settings, self._front)
+        self.jobs = RedisJobs(settings, self._front)
 
     async def start(self) -> None:
         """Returns when Redis is there and a worker has been seen; until then `readiness` says what is missing.
@@ -49,7 +49,7 @@ class Remote:
         """As `Engine.readiness`."""
         return self._engine.readiness()
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """As `Engine.model`."""
         return self._engine.model()
 

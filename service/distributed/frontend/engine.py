@@ -14,12 +14,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets, serialization
-from service.distributed.broker.client import FAILED, LOST, end, many
+from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.submission import Submission
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.queue_client import QueueClient
 from service.serving.answer_size import check_answer
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
@@ -28,11 +28,11 @@ from service.telemetry.metrics import Background, Metrics
 KEEP_S = 60.0
 
 
-class RemoteEngine:
-    """`service.core.interfaces.Engine` over a started `Front`, whose `replies`, `lost` and `beat` it takes."""
+class QueuedEngine:
+    """`service.core.interfaces.Engine` over a started `QueueClient`, whose `replies`, `lost` and `beat` it takes."""
 
     def __init__(
-        self, settings: Settings, front: Front, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self, settings: Settings, front: QueueClient, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings = settings
         self._front = front
@@ -53,7 +53,7 @@ class RemoteEngine:
         """Whether Redis is there and workers have ever been."""
         return self._front.readiness()
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """What the workers publish."""
         return self._front.model()
 
@@ -155,7 +155,7 @@ class RemoteEngine:
             job, out = keys.job(call), keys.out(call, 0)
             commands += [("HGET", job, "e"), ("GET", out), ("UNLINK", job, out)]
         try:
-            found = await many(client, commands)
+            found = await pipeline(client, commands)
         except LOST:
             for call in calls:
                 self._settle(call, self._front.unavailable())
@@ -171,7 +171,7 @@ class RemoteEngine:
                     self._settle(call, serialization.read_result(result, self._ids[call]))
                 else:
                     self._settle(call, Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0))
-            except serialization.Unreadable:
+            except serialization.UnreadableEntry:
                 self._settle(call, Internal("a worker of another version answered"))
 
     def _settle(self, call: str, outcome: PredictResult | ServiceError) -> None:

@@ -15,10 +15,10 @@ import redis
 from service.core.errors import Conflict, Internal, NotFound, QueueFull
 from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
-from service.distributed.broker.client import FAILED, LOST, many
+from service.distributed.broker.client import FAILED, LOST, pipeline
 from service.distributed.broker.keys import GROUP, whole
 from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
 from service.serving.answer_size import check_answer
 from service.serving.jobs.job import Failure, JobState, JobView, NewJob
@@ -38,8 +38,8 @@ LOOK_AGAIN_S = 5.0
 ROOM_TRIES = 3
 
 
-class RemoteJobs:
-    """`service.serving.jobs.job.Jobs` over a started `Front`, whose `events` it takes."""
+class RedisJobs:
+    """`service.serving.jobs.job.Jobs` over a started `QueueClient`, whose `events` it takes."""
 
     durable = True
 
@@ -48,7 +48,7 @@ class RemoteJobs:
         """As `Jobs.durability`, of the server that this front end last reached."""
         return self._front.server.durability
 
-    def __init__(self, settings: Settings, front: Front) -> None:
+    def __init__(self, settings: Settings, front: QueueClient) -> None:
         self._settings = settings
         self._front = front
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -91,7 +91,7 @@ class RemoteJobs:
         return await self.get(job.id, job.client), False
 
     async def _submit(self, submission: Submission) -> tuple[bytes, bytes] | None:
-        """As `Front.submit`; results that were fetched make room, oldest first, before a job is refused for them."""
+        """Submit as `QueueClient.submit`; fetched results make room, oldest first, before a job is refused for them."""
         for _ in range(ROOM_TRIES):
             try:
                 return await self._front.submit(submission)
@@ -147,14 +147,14 @@ class RemoteJobs:
         keys = self._front.keys
         # Together: an answer without its mark is of a job whose record was lost, and which was accepted anew since.
         ask = [("HEXISTS", keys.job(job), f"d{item}"), ("GET", keys.out(job, item))]
-        marked, data = await self._ask(many(self._front.client, ask))
+        marked, data = await self._ask(pipeline(self._front.client, ask))
         if not marked or data is None:
             if view.state is JobState.DONE:
                 raise NotFound("the result has expired")
             raise Conflict(f"the job is {view.state}; there is no such result")
         try:
             result = await asyncio.to_thread(serialization.read_result, data, job)
-        except serialization.Unreadable:
+        except serialization.UnreadableEntry:
             raise Internal("the result was written by another version of the service") from None
         with contextlib.suppress(*FAILED):  # it would only make room sooner
             await self._results.fetched(job, item)
@@ -219,5 +219,5 @@ def _state(fields: dict[bytes, bytes]) -> JobState:
 def _failure(data: bytes | None) -> Failure | None:
     try:
         return None if data is None else serialization.read_failure(data)
-    except serialization.Unreadable:
+    except serialization.UnreadableEntry:
         return Failure("internal", "the job failed; why, another version of the service has written")

@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from service.core.errors import QueueFull, TooLarge, Unavailable
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.distributed.broker import ending_scripts, scripts
 from service.distributed.broker.capacity import Capacity, capacity
 from service.distributed.broker.client import (
@@ -28,11 +28,11 @@ from service.distributed.broker.client import (
     LOST,
     STEADY_CONNECTIONS,
     AsyncRedis,
+    backoff,
+    close,
     connect,
     end,
-    hang_up,
-    many,
-    waits,
+    pipeline,
 )
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.server_check import ServerCheck
@@ -57,7 +57,7 @@ LOOK_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class QueueStats:
     """The queue as last seen. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
 
     items: int = 0
@@ -77,7 +77,7 @@ class Snapshot:
 
 
 @dataclass
-class Front:
+class QueueClient:
     """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved.
 
     `beat` is awaited with every pulse, before readiness returns. `client` is for what is large, `steady` for what must
@@ -94,10 +94,10 @@ class Front:
     steady: AsyncRedis = None
     clock: Callable[[], float] = time.monotonic
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    snapshot: Snapshot = Snapshot()
+    snapshot: QueueStats = QueueStats()
     capacity: Capacity = field(default_factory=Capacity)
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
-    _model: ModelInfo | None = None
+    _model: ServedModel | None = None
     _away: bool = True
     _told: bool = False  #: the log knows that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
@@ -130,8 +130,8 @@ class Front:
         await end(*self._tasks)
         with contextlib.suppress(*LOST):
             await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
-        await hang_up(self.client)
-        await hang_up(self.steady)
+        await close(self.client)
+        await close(self.steady)
 
     def readiness(self) -> Readiness:
         """Falls while Redis is away, and before this front end's sign of life lapses: workers drop its calls then.
@@ -145,7 +145,7 @@ class Front:
         state = Readiness(True) if self._model else Readiness(False, "starting")
         return replace(state, warnings=self.server.warnings)
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         """What the workers serve, as the last of them said."""
         if self._model is None:
             raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
@@ -215,7 +215,7 @@ class Front:
         hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
         submit = ("EVALSHA", scripts.SUBMIT.sha, len(names), *names, *args)
         commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit]
-        *stored, answer = await many(self.client, commands, atomic=True)
+        *stored, answer = await pipeline(self.client, commands, atomic=True)
         for step in stored:
             if isinstance(step, Exception):
                 await self._discard(payload)
@@ -241,11 +241,11 @@ class Front:
 
     async def _while_away(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's."""
-        delays = waits(self._rng)
+        delays = backoff(self._rng)
         while True:
             try:
                 await work()
-                delays = waits(self._rng)
+                delays = backoff(self._rng)
             except FAILED as error:
                 if not self._told:
                     log.warning("redis is away: %s", error)
@@ -285,7 +285,7 @@ class Front:
         keys, now = self.keys, await self.now_ms()
         load = ("HMGET", keys.load, "items", "bytes", "work")
         workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
-        names, sums, streams, dead, results = await many(
+        names, sums, streams, dead, results = await pipeline(
             self.steady,
             [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")],
         )
@@ -297,7 +297,7 @@ class Front:
         self._model = model or self._model
         leased, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
         items, size, work = map(whole, sums)
-        self.snapshot = Snapshot(
+        self.snapshot = QueueStats(
             items=items,
             bytes=size,
             work=work / 1e6,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.distributed.broker import ending_scripts, scripts
-from service.distributed.broker.client import AsyncRedis, many
+from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys
 
 #: Jobs looked at in one round trip.
@@ -47,8 +47,8 @@ class ResultStore:
         jobs = [name.decode() for name in await self._client.hkeys(self._keys.results) if name != b"sum"]
         for start in range(0, len(jobs), AT_ONCE):
             part = jobs[start : start + AT_ONCE]
-            facts = await many(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in part])
-            scores = await many(self._client, [("ZSCORE", self._keys.kept, job) for job in part])
+            facts = await pipeline(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in part])
+            scores = await pipeline(self._client, [("ZSCORE", self._keys.kept, job) for job in part])
             for job, fact, score in zip(part, facts, scores, strict=True):
                 if fact[0] is None or (score is None and fact[0] not in (b"queued", b"running")):
                     names = [self._keys.job(job), self._keys.results, self._keys.kept]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.distributed.broker.client import AsyncRedis, many
+from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP
 
 
 async def ages(client: AsyncRedis, streams: Sequence[bytes], now: int) -> tuple[int, int]:
     """How many items of these are claimed, and when the oldest came (milliseconds; `now` if there is none)."""
     commands = [command for s in streams for command in (("XRANGE", s, "-", "+", "COUNT", 1), ("XPENDING", s, GROUP))]
-    answers = await many(client, commands)
+    answers = await pipeline(client, commands)
     leased, oldest = 0, now
     for first, pending in zip(answers[::2], answers[1::2], strict=True):
         # A stream may be gone by now, and its group with it.

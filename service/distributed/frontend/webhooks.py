@@ -7,9 +7,9 @@ import logging
 import random
 
 from service.distributed.broker import scripts
-from service.distributed.broker.client import FAILED, LOST, end, waits
+from service.distributed.broker.client import FAILED, LOST, backoff, end
 from service.distributed.frontend.job_store import job_view
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.queue_client import QueueClient
 from service.serving.jobs.job import webhook_wait
 from service.serving.jobs.webhook import AT_ONCE, Sender
 from service.settings import Settings
@@ -23,10 +23,10 @@ HELD_MS = 60_000
 LOOK_S = 1.0
 
 
-class HookSender:
-    """`run()` beside a started `Front`, for ever; then `close()`."""
+class WebhookSender:
+    """`run()` beside a started `QueueClient`, for ever; then `close()`."""
 
-    def __init__(self, settings: Settings, front: Front, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, front: QueueClient, metrics: Metrics) -> None:
         self._front = front
         self._metrics = metrics
         self._sender = Sender(settings.webhook_secret)
@@ -35,7 +35,7 @@ class HookSender:
     async def run(self) -> None:
         """Until cancelled. A webhook whose receiver is slow or gone takes one of AT_ONCE places, for seconds."""
         sending: set[asyncio.Task[None]] = set()
-        delays = waits(self._rng)
+        delays = backoff(self._rng)
         try:
             while True:
                 wait = LOOK_S
@@ -45,7 +45,7 @@ class HookSender:
                         sending.add(task)
                         task.add_done_callback(sending.discard)
                         wait = 0.0
-                    delays = waits(self._rng)
+                    delays = backoff(self._rng)
                 except FAILED as error:
                     self._say(error)
                     wait = next(delays)

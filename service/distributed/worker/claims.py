@@ -14,7 +14,7 @@ import redis
 
 from service.distributed.broker import ending_scripts, scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, AsyncRedis, many
+from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class LeasedItem:
     """One claimed entry. `left`: seconds to its deadline at the time of the claim; `delivery` counts from 1."""
 
     stream: str
@@ -43,10 +43,10 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class ClaimedWork:
     """An item and what the worker is to do with it: `verdict` is run, gone, done, orphan or lost (no frames)."""
 
-    item: Item
+    item: LeasedItem
     verdict: str
     task: bytes = b""
     previous: bytes = b""
@@ -68,7 +68,7 @@ class Claims:
         token = await self._client.blpop([self.keys.wake], timeout=seconds)
         return token is not None and token[1] == b"back"
 
-    async def claim(self, most: int) -> list[Item]:
+    async def claim(self, most: int) -> list[LeasedItem]:
         """Up to `most` new items of one bucket; [] if there are none."""
         streams = await self._streams()
         if not streams:
@@ -85,7 +85,9 @@ class Claims:
         # As many pixels as two batches may have: one that runs, one that is ready behind it.
         return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
 
-    async def lapsed(self, held: Iterable[Lease], skip: Callable[[Item], bool] = lambda item: False) -> Item | None:
+    async def lapsed(
+        self, held: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
+    ) -> LeasedItem | None:
         """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way.
 
         Neither one that is `held`, nor one that `skip` names: those stay as they are.
@@ -110,7 +112,9 @@ class Claims:
         except redis.ResponseError:
             return []  # the stream went with its last item
 
-    async def _take_over(self, stream: str, entry: str, deliveries: int, skip: Callable[[Item], bool]) -> Item | None:
+    async def _take_over(
+        self, stream: str, entry: str, deliveries: int, skip: Callable[[LeasedItem], bool]
+    ) -> LeasedItem | None:
         rows = await self._client.xrange(stream, entry, entry)
         if not rows:
             await self._client.xack(stream, GROUP, entry)
@@ -126,7 +130,7 @@ class Claims:
             return None
         return item if await self.take_idle(item) else None
 
-    async def take_idle(self, item: Item) -> bool:
+    async def take_idle(self, item: LeasedItem) -> bool:
         """Whether this worker has it now. The minimum idle time makes this a race that one worker wins."""
         settings = self._settings
         return bool(await self._client.xclaim(item.stream, GROUP, self._worker, settings.lease_ms, [item.entry]))
@@ -141,7 +145,7 @@ class Claims:
         """Give a token back that was meant for another worker."""
         await self._client.lpush(self.keys.wake, "back")
 
-    async def begin(self, items: list[Item]) -> list[Work]:
+    async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
         """What to do with each, and its frames, in one round trip."""
         commands: list[tuple[str | int | bytes, ...]] = []
         about: list[str | int | bytes]
@@ -150,7 +154,7 @@ class Claims:
             about = [item.index, int(bool(item.front)), item.payload]
             commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *about))
             commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
-        found = await many(self._client, commands)
+        found = await pipeline(self._client, commands)
         works = []
         for k, item in enumerate(items):
             begun, frames = found[2 * k], found[2 * k + 1]
@@ -163,17 +167,17 @@ class Claims:
                     raise step
             verdict = begun[0].decode()
             if verdict != "run":
-                works.append(Work(item, verdict))
+                works.append(ClaimedWork(item, verdict))
             elif None in frames:
-                works.append(Work(item, "lost"))
+                works.append(ClaimedWork(item, "lost"))
             else:
                 previous, current = frames
                 task = begun[1] if len(begun) > 1 else None  # Lua drops what is nil at the end
                 losses = int(begun[2]) if len(begun) > 2 else 0
-                works.append(Work(item, verdict, task or b"", previous, current, losses=losses))
+                works.append(ClaimedWork(item, verdict, task or b"", previous, current, losses=losses))
         return works
 
-    async def answer(self, item: Item, result: bytes) -> bool:
+    async def answer(self, item: LeasedItem, result: bytes) -> bool:
         """Publishes it if the lease is still this worker's; False if another has it."""
         attempt = self._attempt(item)
         life_ms = 4 * self._settings.lease_ms
@@ -181,7 +185,7 @@ class Claims:
         for _ in range(3):
             store = ("SET", attempt, result, "PX", life_ms)
             settle = ("EVALSHA", ending_scripts.SETTLE.sha, len(names), *names, *args)
-            kept, settled = await many(self._client, [store, settle])
+            kept, settled = await pipeline(self._client, [store, settle])
             if isinstance(kept, redis.exceptions.OutOfMemoryError):
                 await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
                 settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
@@ -199,7 +203,7 @@ class Claims:
                 return bool(settled[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
 
-    async def fail(self, item: Item, failure: Failure) -> bool:
+    async def fail(self, item: LeasedItem, failure: Failure) -> bool:
         """Ends it with an error; False if another worker has it."""
         return await self._end(item, "fail", failure)
 
@@ -220,69 +224,69 @@ class Claims:
         names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
         return any(name.decode() != self._worker for name in names)
 
-    async def _trim(self, item: Item, settled: list[Any]) -> None:
+    async def _trim(self, item: LeasedItem, settled: list[Any]) -> None:
         """What a job of several items keeps once it has ended: each answer for as long as its state, or none."""
         _, state, items, kept_ms = settled
         if items < 2 or item.front or state == b"running":
             return
         outs = [self.keys.out(item.job, k) for k in range(items)]
         if state == b"done":
-            await many(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+            await pipeline(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
         else:
             await self._client.unlink(*outs)
 
-    async def drop(self, item: Item) -> bool:
+    async def drop(self, item: LeasedItem) -> bool:
         """Ends an item that nobody waits for."""
         return await self._end(item, "drop", None)
 
-    async def bury(self, item: Item, reason: str) -> bool:
+    async def bury(self, item: LeasedItem, reason: str) -> bool:
         """Ends it with `reason` as its error and keeps a dead letter."""
         buried = await self._end(item, "bury", Failure("internal", reason))
         if buried:
             log.error("job %s, item %d: %s", item.job, item.index, reason)
         return buried
 
-    async def give_up(self, item: Item, failure: Failure) -> bool:
+    async def give_up(self, item: LeasedItem, failure: Failure) -> bool:
         """Ends it with this error and keeps a dead letter; False if another worker has it."""
         buried = await self._end(item, "bury", failure)
         if buried:
             log.error("job %s, item %d: %s", item.job, item.index, failure.message)
         return buried
 
-    async def _end(self, item: Item, how: str, failure: Failure | None) -> bool:
+    async def _end(self, item: LeasedItem, how: str, failure: Failure | None) -> bool:
         names, args = self._settle(item, how, b"" if failure is None else serialization.failure_bytes(failure))
         settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
         if settled[0] == 1 and failure is not None:
             await self._trim(item, settled)
         return bool(settled[0])
 
-    async def hand_back(self, item: Item, *, counts: bool, loss: bool = False) -> bool:
+    async def hand_back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> bool:
         """For others to take at once; `counts`: this run is held against the item; `loss`: and a lost device, too."""
         names, args = self._back(item, counts=counts, loss=loss)
         return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
 
-    async def hand_back_all(self, items: list[Item]) -> None:
+    async def hand_back_all(self, items: list[LeasedItem]) -> None:
         """For others to take at once, in one round trip; none of these runs is held against its item."""
         commands: list[tuple[str | int | bytes, ...]] = []
         for item in items:
             names, args = self._back(item, counts=False)
             commands.append(("EVALSHA", scripts.HAND_BACK.sha, len(names), *names, *args))
-        for item, answer in zip(items, await many(self._client, commands), strict=True):
+        for item, answer in zip(items, await pipeline(self._client, commands), strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):
                 await self.hand_back(item, counts=False)
             elif isinstance(answer, Exception):
                 log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
 
-    def _back(self, item: Item, *, counts: bool, loss: bool = False) -> tuple[list[str], list[str | int | bytes]]:
+    def _back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> tuple[list[str], list[str | int | bytes]]:
         names = [item.stream, self.keys.wake, self.keys.job(item.job)]
         args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
         return names, [*args, item.index if loss else ""]
 
-    def _attempt(self, item: Item) -> str:
+    def _attempt(self, item: LeasedItem) -> str:
         # With the upload's name: a job whose record was lost may be accepted anew while its first items still run here.
         return self.keys.attempt(item.job, item.index, f"{self._worker}-{item.payload}")
 
-    def _settle(self, item: Item, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
+    def _settle(self, item: LeasedItem, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
         k = self.keys
         names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
         names += [self._attempt(item), k.out(item.job, item.index), k.reply(item.front)]
@@ -307,14 +311,14 @@ class Claims:
         return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
 
 
-def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> Item | None:
+def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> LeasedItem | None:
     """An entry as an item; None where another release wrote one that names no job: those are for its workers."""
     fields = dict(zip(flat[::2], flat[1::2], strict=False))
     if b"j" not in fields:
         log.warning("entry %s of %s names no job that this release knows; it is left alone", entry, stream)
         return None
     deadline = whole(fields.get(b"x"))
-    return Item(
+    return LeasedItem(
         stream=stream,
         entry=entry,
         job=fields[b"j"].decode(errors="replace"),

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.distributed.broker import serialization
-from service.distributed.broker.client import AsyncRedis, many
-from service.distributed.worker.claims import Claims, Item
+from service.distributed.broker.client import AsyncRedis, pipeline
+from service.distributed.worker.claims import Claims, LeasedItem
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
 from service.settings import Settings
@@ -26,12 +26,12 @@ PATIENCE_LEASES = 2
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    item: Item
+    item: LeasedItem
     why: str
     until: float  #: when it is given up in any case, on the clock
 
 
-class Foreign:
+class ForeignItems:
     """What one worker has left to others. `clock` is in seconds; `worker` is this worker's own name."""
 
     def __init__(
@@ -54,14 +54,14 @@ class Foreign:
         """What this worker must not take again."""
         return frozenset(self._left)
 
-    def covers(self, item: Item) -> bool:
+    def covers(self, item: LeasedItem) -> bool:
         """Whether an item is of a job that is known to be unreadable here; it is then not taken either."""
         why = self._jobs.get(item.job)
         if why is not None:
             self._remember(item, why)
         return why is not None
 
-    async def leave(self, item: Item, why: str) -> None:
+    async def leave(self, item: LeasedItem, why: str) -> None:
         """Hand it back for another release's worker; this run is not held against it."""
         if item.job not in self._jobs:
             log.warning("job %s is left to workers of another release: %s", item.job, why)
@@ -84,8 +84,8 @@ class Foreign:
             self._lonely_since = now
         lonely = self._lonely_since is not None and now - self._lonely_since >= PATIENCE_LEASES * self._lease_s
         leases = list(self._left)
-        rows = await many(self._client, [("XRANGE", stream, entry, entry) for stream, entry in leases])
-        states = await many(
+        rows = await pipeline(self._client, [("XRANGE", stream, entry, entry) for stream, entry in leases])
+        states = await pipeline(
             self._client, [("HGET", self._claims.keys.job(self._left[x].item.job), "s") for x in leases]
         )
         for lease, row, state in zip(leases, rows, states, strict=True):
@@ -115,7 +115,7 @@ class Foreign:
         ours = serialization.dialect()
         return any(info is not None and serialization.read_dialect(info) != ours for info in infos)
 
-    def _remember(self, item: Item, why: str) -> None:
+    def _remember(self, item: LeasedItem, why: str) -> None:
         until = self._longest_s if item.left is None else max(0.0, item.left)
         self._jobs[item.job] = why
         self._left.setdefault(item.lease, _Left(item, why, self._clock() + until))

@@ -17,8 +17,8 @@ from typing import TypeVar
 import redis
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
-from service.distributed.broker.client import LOST, waits
-from service.distributed.worker.claims import Claims, Item, Work
+from service.distributed.broker.client import LOST, backoff
+from service.distributed.worker.claims import ClaimedWork, Claims, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
 from service.serving.jobs.fate import Bury, HandBack, Leave, Run, RunEnd, fate
 from service.serving.jobs.job import Failure
@@ -49,7 +49,7 @@ class Outcomes:
         self._avoided = {lease: until for lease, until in self._avoided.items() if until > now}
         return list(self._avoided)
 
-    async def answer(self, work: Work, answer: bytes) -> None:
+    async def answer(self, work: ClaimedWork, answer: bytes) -> None:
         """Publish it; what Redis does not take, however often it is sent, is an error that says so."""
         item, cuts = work.item, 0
 
@@ -76,7 +76,9 @@ class Outcomes:
         elif not published:
             self._metrics.lease_lost()
 
-    async def failed(self, work: Work, error: ServiceError, *, alone: bool = False, end: RunEnd | None = None) -> None:
+    async def failed(
+        self, work: ClaimedWork, error: ServiceError, *, alone: bool = False, end: RunEnd | None = None
+    ) -> None:
         """Carry out the fate of a run that raised `error`; `alone`: nothing else ran beside it."""
         item = work.item
         if item.left is None and isinstance(error, DeadlineExceeded):
@@ -103,7 +105,7 @@ class Outcomes:
             case _:
                 await self.lasting(item, lambda: self._claims.fail(item, Failure.of(error)))
 
-    async def _hand_back(self, run: Run, item: Item, back: HandBack) -> None:
+    async def _hand_back(self, run: Run, item: LeasedItem, back: HandBack) -> None:
         if back.elsewhere:
             self._avoided[item.lease] = time.monotonic() + self._settings.lease_ms / 1000
         if run.end in (RunEnd.DEVICE_LOST, RunEnd.NO_MEMORY):
@@ -111,12 +113,12 @@ class Outcomes:
             log.error("job %s, item %d, run %d, %s: %s", item.job, item.index, run.delivery, where, run.end.value)
         await self.lasting(item, lambda: self._claims.hand_back(item, counts=back.counted, loss=back.loss))
 
-    async def lasting(self, item: Item, verb: Callable[[], Awaitable[T]]) -> T | None:
+    async def lasting(self, item: LeasedItem, verb: Callable[[], Awaitable[T]]) -> T | None:
         """Repeats it until Redis is there: work that is done is not thrown away because Redis restarts.
 
         None once the item's lease is gone: whoever has it now says what becomes of it.
         """
-        for delay in waits(self._rng):
+        for delay in backoff(self._rng):
             if not self._leases.holds(item.lease):
                 return None
             try:

@@ -24,17 +24,18 @@ from service.distributed.broker.client import (
     FAILED,
     LOST,
     AsyncRedis,
+    backoff,
+    close,
     connect,
     connect_sync,
     end,
-    hang_up,
-    waits,
 )
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import Claims, Item, Work
-from service.distributed.worker.foreign_items import Foreign
+from service.distributed.worker.claims import ClaimedWork, Claims, LeasedItem
+from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.leases import Lease, Leases
 from service.distributed.worker.outcomes import Outcomes
+from service.distributed.worker.price import MeasuredPrice
 from service.distributed.worker.stopping import Stopping
 from service.serving.jobs.fate import RunEnd
 from service.serving.jobs.job import Failure
@@ -44,8 +45,6 @@ from service.telemetry.metrics import Background, Metrics
 
 log = logging.getLogger(__name__)
 
-#: Weight of a new measurement in the running mean of what a megapixel costs.
-FRESH = 0.2
 #: Seconds that handing back may take once the grace is over: a Redis that does not answer must not hold up the end.
 HAND_BACK_S = 0.5
 #: Seconds that a claim under way may take once `stop` was called: its items can then be handed back.
@@ -67,18 +66,18 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
-        self._foreign = Foreign(settings, self._client, self._claims, self.name)
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
-        self._running: dict[Lease, tuple[Item, asyncio.Task[None]]] = {}
+        self._running: dict[Lease, tuple[LeasedItem, asyncio.Task[None]]] = {}
         self._room = asyncio.Event()
         self._stopping = Stopping()
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  # what did not run alone
-        self._cost: float | None = None
+        self._price = MeasuredPrice()
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
 
@@ -124,11 +123,11 @@ class Worker:
             await asyncio.to_thread(self._leases.stop)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HAND_BACK_S):
-                    await hang_up(self._client)
+                    await close(self._client)
         return sound
 
     async def _work(self) -> bool:
-        delays = waits(self._rng)
+        delays = backoff(self._rng)
         while not self._stopping:
             if not (ready := self._engine.readiness()).ready:
                 if ready.reason == "device_lost":
@@ -139,7 +138,7 @@ class Worker:
             try:
                 await self.server.look(self._client)
                 await self._stopping.unless(self._turn(), LAST_CLAIM_S)
-                delays = waits(self._rng)
+                delays = backoff(self._rng)
             except LOST as error:
                 log.warning("redis is away: %s", error)
                 self.server.away()
@@ -185,7 +184,7 @@ class Worker:
         if await self._claims.wait(seconds):
             self._next_look, self._woken = 0.0, True
 
-    async def _alone(self, item: Item) -> None:
+    async def _alone(self, item: LeasedItem) -> None:
         """An item that may have killed its worker runs with no neighbours to take along."""
         self._leases.hold(item.lease)
         await self._stopping.unless(self._all_ended())
@@ -201,7 +200,7 @@ class Worker:
         while self._running:
             await asyncio.wait([task for _, task in self._running.values()])
 
-    async def _start(self, items: list[Item]) -> None:
+    async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
             self._leases.hold(item.lease)
         try:
@@ -245,7 +244,7 @@ class Worker:
 
     # --- one item -------------------------------------------------------------------------------------------------
 
-    async def _run(self, work: Work) -> None:
+    async def _run(self, work: ClaimedWork) -> None:
         item = work.item
         try:
             if work.verdict in ("gone", "done", "orphan"):
@@ -262,14 +261,14 @@ class Worker:
         except Exception:
             log.exception("job %s, item %d: left to its lease", item.job, item.index)
 
-    async def _predict(self, work: Work) -> None:
+    async def _predict(self, work: ClaimedWork) -> None:
         item = work.item
         try:
             request = await asyncio.to_thread(self._request, work)
             result = await self._patiently(request)
             compress = not item.front
             answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
-        except serialization.Unreadable as error:
+        except serialization.UnreadableEntry as error:
             why = str(error)
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
@@ -279,7 +278,7 @@ class Worker:
             failure = Internal(f"job {item.job} failed")
             await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
         else:
-            self._measure(request, result)
+            self._price.observe(request, result)
             self._answering.add(item.lease)
             await self._outcomes.answer(work, answer)
 
@@ -294,7 +293,7 @@ class Worker:
                     raise
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
 
-    def _request(self, work: Work) -> PredictRequest:
+    def _request(self, work: ClaimedWork) -> PredictRequest:
         item = work.item
         options, priority, client, traceparent = serialization.read_task(work.task)
         if item.left is not None and item.left <= 0:
@@ -313,13 +312,10 @@ class Worker:
 
     # --- what others see ------------------------------------------------------------------------------------------
 
-    def _measure(self, request: PredictRequest, result: PredictResult) -> None:
-        megapixels = buckets.work(request.current.height, request.current.width, request.options.steps, 1.0)
-        cost = (result.timings.route + result.timings.blocks) / result.batch_size / megapixels
-        self._cost = cost if self._cost is None else self._cost + FRESH * (cost - self._cost)
-
     def _about(self) -> bytes | None:
-        return serialization.info_bytes(self._engine.model(), self._cost) if self._engine.readiness().ready else None
+        if not self._engine.readiness().ready:
+            return None
+        return serialization.info_bytes(self._engine.model(), self._price.seconds_per_megapixel)
 
     # --- chores ---------------------------------------------------------------------------------------------------
 
@@ -330,11 +326,11 @@ class Worker:
 
     async def _listen(self) -> None:
         """Withdraws from the engine what its caller withdrew from the queue."""
-        delays, since = waits(self._rng), None
+        delays, since = backoff(self._rng), None
         while True:
             try:
                 since, jobs = await self._claims.withdrawn(since, BLOCK_S)
-                delays = waits(self._rng)
+                delays = backoff(self._rng)
             except FAILED as error:
                 if not isinstance(error, LOST):  # that Redis is away, the main loop says
                     log.warning("withdrawals are not heard: %s", error)

@@ -1,6 +1,6 @@
 """Whether a request can be in time, how cautious that judgement is, and when a refusal is put to the test.
 
-Pure: time and costs are arguments. Knows no queue: what is ahead of a request is handed in as `Ahead`.
+Pure: time and costs are arguments. Knows no queue: what is ahead of a request is handed in as `WorkAhead`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUSY_TRIAL_S = 10.0
 KINDS = 512
 
 
-class Ahead(NamedTuple):
+class WorkAhead(NamedTuple):
     """What a request finds. Seconds are predicted; `work` and `client_work` are the least that could be spent."""
 
     start: float  #: when the device will be free
@@ -43,7 +43,7 @@ class Ahead(NamedTuple):
     margin: float  #: relative, of predictions
 
 
-class Kind(NamedTuple):
+class RefusalKind(NamedTuple):
     """Refusals that one trial speaks for: a size, a class of deadlines, and the power of two of the predicted time."""
 
     bucket: Bucket
@@ -62,12 +62,12 @@ class Trials:
 
     def __init__(self) -> None:
         #: Refused since the last trial, and how many are to be refused before the next.
-        self._refused: OrderedDict[Kind, tuple[int, int]] = OrderedDict()
+        self._refused: OrderedDict[RefusalKind, tuple[int, int]] = OrderedDict()
         #: Sizes whose last trial proved the prediction wrong.
         self._wrong: OrderedDict[Bucket, None] = OrderedDict()
         self._busy_at: float | None = None
 
-    def due(self, kind: Kind) -> bool:
+    def due(self, kind: RefusalKind) -> bool:
         """Whether the request that an idle device would refuse is to run; else it is counted as refused."""
         if kind.bucket in self._wrong:
             return True
@@ -85,7 +85,7 @@ class Trials:
         self._busy_at = now + BUSY_TRIAL_S
         return True
 
-    def measured(self, kind: Kind, ratio: float) -> None:
+    def measured(self, kind: RefusalKind, ratio: float) -> None:
         """A trial ran and took `ratio` times its predicted time."""
         if ratio < PROVED_WRONG:
             self._wrong[kind.bucket] = None
@@ -97,7 +97,7 @@ class Trials:
         refused, wait = self._refused.get(kind, (0, 1))
         self._remember(kind, (refused, min(2 * wait, MOST_REFUSED)))
 
-    def _remember(self, kind: Kind, counts: tuple[int, int]) -> None:
+    def _remember(self, kind: RefusalKind, counts: tuple[int, int]) -> None:
         self._refused[kind] = counts
         self._refused.move_to_end(kind)
         if len(self._refused) > KINDS:
@@ -111,7 +111,7 @@ class Admission:
         self._caution = 1.0
         self._trials = Trials()
 
-    def check(self, entry: Entry, now: float, ahead: Ahead) -> None:
+    def check(self, entry: Entry, now: float, ahead: WorkAhead) -> None:
         """Raise DeadlineExceeded where `entry` would be late; where it is to be tried all the same, mark it."""
         finish, idle = self.predicted_finish(entry, now, ahead)
         if finish <= entry.deadline or self._is_tried(entry, now, ahead, idle=idle):
@@ -124,7 +124,7 @@ class Admission:
             retry_after=None if idle else max(finish - entry.deadline, 0.001),
         )
 
-    def predicted_finish(self, entry: Entry, now: float, ahead: Ahead) -> tuple[float, bool]:
+    def predicted_finish(self, entry: Entry, now: float, ahead: WorkAhead) -> tuple[float, bool]:
         """When it would be answered if nothing more urgent came, and whether nothing is ahead of it."""
         own = entry.least + ahead.overhead * entry.steps
         if ahead.work <= 0.0 or not ahead.waiting:
@@ -150,7 +150,7 @@ class Admission:
     def trial_ran(self, entry: Entry, ratio: float) -> None:
         """A tried request took `ratio` times its predicted time."""
         if entry.trial is not None:
-            self._trials.measured(Kind(*entry.trial), ratio)
+            self._trials.measured(RefusalKind(*entry.trial), ratio)
 
     def ran(self) -> None:
         """An admitted request runs: a little less caution."""
@@ -164,7 +164,7 @@ class Admission:
         """The device has nothing to do."""
         self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
 
-    def _is_tried(self, entry: Entry, now: float, ahead: Ahead, *, idle: bool) -> bool:
+    def _is_tried(self, entry: Entry, now: float, ahead: WorkAhead, *, idle: bool) -> bool:
         own = entry.least + ahead.overhead * entry.steps
         if idle:
             is_due = self._trials.due(_kind(entry, own))
@@ -179,5 +179,5 @@ class Admission:
         entry.trial, entry.cost_limit = _kind(entry, own), entry.deadline - now
 
 
-def _kind(entry: Entry, own: float) -> Kind:
-    return Kind(entry.bucket, entry.group, math.frexp(own)[1])
+def _kind(entry: Entry, own: float) -> RefusalKind:
+    return RefusalKind(entry.bucket, entry.group, math.frexp(own)[1])

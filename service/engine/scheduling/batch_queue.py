@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from service.core.deadline import CLASSES, deadline_class, urgency
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
-from service.engine.scheduling.admission import Admission, Ahead
-from service.engine.scheduling.cost_model import Bucket, Rung
-from service.engine.scheduling.fair_queue import Entry, Key, Lane
+from service.engine.scheduling.admission import Admission, WorkAhead
+from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.engine.scheduling.fair_queue import Entry, FairQueue, Key
 
 #: Full batches without running out of memory after which a halved limit is raised by one again.
 RECOVER_AFTER = 50
@@ -23,7 +23,7 @@ HUSKS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueueLimits:
     """Bounds of the queue and of a batch. `client_items` 0: none."""
 
     max_batch: int = 8
@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class BatchDecision:
     """What to run now: one bucket's `batch`; what can no longer be in time; and what kept the batch from growing."""
 
     batch: tuple[Entry, ...] = ()
@@ -49,10 +49,10 @@ class _Client:
     work: float = 0.0  #: least seconds of what waits
 
 
-class BatchQueue:
+class BatchScheduler:
     """Waiting requests of one device, bounded in items and bytes, in one queue per bucket."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: QueueLimits) -> None:
         self.limits = limits
         #: Seconds a pass through the network costs whatever is in it, and the relative margin of predictions.
         self.overhead = 0.0
@@ -61,7 +61,7 @@ class BatchQueue:
         self.together = limits.max_batch
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
-        self._lanes: dict[Bucket, dict[int, Lane]] = {}
+        self._lanes: dict[Bucket, dict[int, FairQueue]] = {}
         self._unrouted: dict[Bucket, deque[Entry]] = {}
         self._urgent: list[tuple[int, float, int, Entry]] = []
         self._latest: list[Key] = []
@@ -150,7 +150,7 @@ class BatchQueue:
                 return tuple(found)
         return ()
 
-    def price(self, entry: Entry, rungs: tuple[Rung, ...]) -> None:
+    def price(self, entry: Entry, rungs: tuple[RouteOption, ...]) -> None:
         """Its routes are chosen and it may run. Without effect if it was withdrawn meanwhile."""
         if not entry.waiting or entry.routed:
             return
@@ -162,17 +162,17 @@ class BatchQueue:
 
     # --- going out ------------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> Take:
+    def take(self, now: float) -> BatchDecision:
         """The batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         expired = self._expire(now)
         lead = self._most_urgent()
         if lead is None:
-            return Take(expired=expired)
+            return BatchDecision(expired=expired)
         batch, limit, predicted = self._fill(lead, now)
         # What a trial is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
         self._free_at = now + min([predicted, *(e.deadline - now for e in batch if e.trial is not None)])
         self._trim()
-        return Take(batch, expired, limit, predicted)
+        return BatchDecision(batch, expired, limit, predicted)
 
     def withdraw(self, id: str) -> bool:
         """Its caller left: true if it still waited and will never run."""
@@ -230,9 +230,9 @@ class BatchQueue:
             raise DeadlineExceeded("the deadline has passed", reason="deadline")
         self._admission.check(entry, now, self._ahead(entry, now))
 
-    def _ahead(self, entry: Entry, now: float) -> Ahead:
+    def _ahead(self, entry: Entry, now: float) -> WorkAhead:
         client = self._clients.get(entry.client)
-        return Ahead(
+        return WorkAhead(
             start=max(now, self._free_at if self._running else now),
             busy=bool(self._running),
             waiting=len(self._entries),
@@ -281,7 +281,7 @@ class BatchQueue:
 
     def _rung(
         self, entry: Entry, now: float, due: float, spent: float, pressure: tuple[float, ...], *, first: bool
-    ) -> Rung | None:
+    ) -> RouteOption | None:
         """The dearest way that keeps the batch in time, and that leaves time for what else waits; None: none does."""
         # Alone it may use all the time it has: better late by the margin's odds than never tried.
         factor = 1.0 if first else 1.0 + self.margin
@@ -320,7 +320,7 @@ class BatchQueue:
 
     def _line_up(self, entry: Entry) -> None:
         key = urgency(entry.enqueued, entry.deadline, entry.wanted)
-        self._lanes.setdefault(entry.bucket, {}).setdefault(entry.group, Lane()).push(entry, key)
+        self._lanes.setdefault(entry.bucket, {}).setdefault(entry.group, FairQueue()).push(entry, key)
         heapq.heappush(self._urgent, (int(entry.priority), key, entry.seq, entry))
 
     def _most_urgent(self) -> Entry | None:

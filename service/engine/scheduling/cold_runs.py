@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.engine.scheduling.cost_model import Bucket, Measured
+from service.engine.scheduling.cost_model import Bucket, MeasuredRun
 
 #: Sizes and numbers of rows that are remembered; of those forgotten the next run counts as a first one again.
 REMEMBERED = 2048
@@ -22,7 +22,7 @@ class ColdRuns:
     needed: int = 1
     _counts: OrderedDict[tuple[Bucket, int], int] = field(default_factory=OrderedDict)
 
-    def warmed_up(self, table: Iterable[Measured]) -> None:
+    def warmed_up(self, table: Iterable[MeasuredRun]) -> None:
         """Take the rows of a warm-up table for warm: they were measured after runs of their own."""
         for measured in table:
             self._count(measured.bucket, round(measured.load.pixels / measured.bucket.pixels), self.needed)

@@ -58,7 +58,7 @@ class Bucket(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class RouteOption:
     """One way to answer a request: with this route, for about so many seconds. `route` None: not chosen yet."""
 
     cost: float
@@ -88,7 +88,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRun:
     """One row of the warm-up table: this load of this size took so many seconds."""
 
     bucket: Bucket
@@ -128,7 +128,7 @@ class CostModel:
         """Relative: 95 of 100 recent batches took at most (1 + margin) times their prediction. 0..1."""
         return self._margin
 
-    def fit(self, table: Sequence[Measured]) -> None:
+    def fit(self, table: Sequence[MeasuredRun]) -> None:
         """Start from measurements: least squares over four rates, none negative, then each size's factor.
 
         Rows whose seconds are not finite and positive are left out.
@@ -163,23 +163,25 @@ class CostModel:
 
     def rungs(
         self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
-    ) -> tuple[Rung, ...]:
+    ) -> tuple[RouteOption, ...]:
         """Ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
 
         The least probable block goes first (ties: the later one), down to one block. Without a route yet: what
         routes usually cost and, given probabilities (any), the cheapest single block.
         """
         if route is None:
-            dear = Rung(self.cost(bucket, None, steps, routings))
+            dear = RouteOption(self.cost(bucket, None, steps, routings))
             return (
-                (dear,) if probabilities is None else (dear, Rung(min(dear.cost, self._least(bucket, steps, routings))))
+                (dear,)
+                if probabilities is None
+                else (dear, RouteOption(min(dear.cost, self._least(bucket, steps, routings))))
             )
-        rungs = [Rung(self.cost(bucket, route, steps, routings), route)]
+        rungs = [RouteOption(self.cost(bucket, route, steps, routings), route)]
         if probabilities is not None:
             for dropped in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
                 if route[dropped] and sum(route) > 1:
                     route = tuple(bit and i != dropped for i, bit in enumerate(route))
-                    rungs.append(Rung(self.cost(bucket, route, steps, routings), route))
+                    rungs.append(RouteOption(self.cost(bucket, route, steps, routings), route))
         return tuple(rungs)
 
     def saw(self, route: Route) -> None:

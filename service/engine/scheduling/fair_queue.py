@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.core.types import Priority
-from service.engine.scheduling.cost_model import Bucket, Rung
+from service.engine.scheduling.cost_model import Bucket, RouteOption
 
 
 @dataclass(slots=True, eq=False)
@@ -19,14 +19,14 @@ class Entry:
     id: str
     bucket: Bucket
     deadline: float
-    rungs: tuple[Rung, ...]
+    rungs: tuple[RouteOption, ...]
     routed: bool = True
     client: str = ""
     priority: Priority = Priority.LIVE
     nbytes: int = 0
     steps: int = 1
     enqueued: float = 0.0  #: set by `put`
-    chosen: Rung | None = None  #: set by `take`
+    chosen: RouteOption | None = None  #: set by `take`
     seq: int = 0
     group: int = 0  #: its deadline class
     waiting: bool = False
@@ -54,7 +54,7 @@ class Key(NamedTuple):
 
 
 @dataclass(slots=True)
-class Lane:
+class FairQueue:
     """One deadline class of one bucket: clients take turns, and each client's own are ordered by urgency."""
 
     clients: dict[str, list[Key]] = field(default_factory=dict)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, UnsupportedMedia
 from service.core.types import Frame
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.rest.formats import multipart, predict_body
 from service.rest.formats import params as options
 from service.rest.formats.json_body import FEW, apart, check_values
@@ -28,7 +28,7 @@ _SHAPE = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6}),3")
 
 
 @dataclass(frozen=True, slots=True)
-class JobInputs:
+class JobBody:
     """Frames as they came, in order. `size` is (height, width) where they are raw pixels, None where they are files."""
 
     names: list[str]
@@ -45,7 +45,7 @@ class JobInputs:
 
         return fingerprint(parts())
 
-    async def decode(self, parts: Parts, holding: ByteHolding) -> tuple[Frame, ...]:
+    async def decode(self, parts: AppState, holding: ByteHolding) -> tuple[Frame, ...]:
         """All, one after the other, each reserved before it is decoded.
 
         TooLarge where their pixels together are more than the queue may hold; QueueFull where there is no room now.
@@ -72,7 +72,7 @@ class JobInputs:
         return tuple(frames)
 
 
-async def receive(request: Request, parts: Parts) -> JobInputs:
+async def receive(request: Request, parts: AppState) -> JobBody:
     """Read the body and take it apart."""
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -87,7 +87,7 @@ async def receive(request: Request, parts: Parts) -> JobInputs:
     body = await read(request)
     most = parts.settings.max_job_frames
 
-    def parts_of() -> JobInputs:
+    def parts_of() -> JobBody:
         if kind == RAW:
             return _raw(body, shape, most, parts.codecs.limits)
         if kind == JSON:
@@ -100,7 +100,7 @@ async def receive(request: Request, parts: Parts) -> JobInputs:
     return await asyncio.to_thread(parts_of) if len(body) >= LARGE.get(kind, sys.maxsize) else parts_of()
 
 
-def _raw(body: bytes, shape: str | None, most: int, limits: Limits) -> JobInputs:
+def _raw(body: bytes, shape: str | None, most: int, limits: FrameLimits) -> JobBody:
     match = _SHAPE.fullmatch((shape or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: COUNT,HEIGHT,WIDTH,3", field=SHAPE_HEADER)
@@ -114,7 +114,7 @@ def _raw(body: bytes, shape: str | None, most: int, limits: Limits) -> JobInputs
             f"the body has {len(body)} bytes; {count} frames of {width}x{height} RGB take {count * one}", field="body"
         )
     view = memoryview(body)
-    return JobInputs([MANY] * count, [view[k * one : (k + 1) * one] for k in range(count)], size=(height, width))
+    return JobBody([MANY] * count, [view[k * one : (k + 1) * one] for k in range(count)], size=(height, width))
 
 
 def _json(body: bytes) -> list[tuple[str, Bytes]]:
@@ -139,7 +139,7 @@ def _json(body: bytes) -> list[tuple[str, Bytes]]:
     return found
 
 
-def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most: int) -> JobInputs:
+def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most: int) -> JobBody:
     """A pair by its names, or frames in the order they came; the rest as options."""
     frames: list[tuple[str, Bytes]] = []
     texts: list[tuple[str, str]] = []
@@ -157,7 +157,7 @@ def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most:
         raise TooLarge(f"a job may have at most {most} frames", field=MANY)
     if names[0] != MANY:
         frames.sort(key=lambda frame: FRAMES.index(frame[0]))
-    return JobInputs([name for name, _ in frames], [data for _, data in frames], texts)
+    return JobBody([name for name, _ in frames], [data for _, data in frames], texts)
 
 
 def _unknown(name: str) -> InvalidRequest:

@@ -13,15 +13,15 @@ from service.core.errors import Conflict
 from service.core.types import PredictResult, route_text
 from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart, response
-from service.rest.formats.params import Wish
-from service.rest.formats.response import Form
+from service.rest.formats.params import PredictParams
+from service.rest.formats.response import ResponseFormat
 from service.rest.transport import context
 from service.rest.transport.pieces import MadeAsSent
 from service.serving.byte_budget import result_bytes
 from service.serving.jobs.job import Jobs, JobState, JobView
 
 
-async def one(jobs: Jobs, view: JobView, item: int, request: Request, wish: Wish, codecs: Codecs) -> Response:
+async def one(jobs: Jobs, view: JobView, item: int, request: Request, wish: PredictParams, codecs: Codecs) -> Response:
     """One item, as /v1/predict would have answered it."""
     came = context.of(request)
     result = await jobs.result(view.id, came.client, item)
@@ -31,7 +31,7 @@ async def one(jobs: Jobs, view: JobView, item: int, request: Request, wish: Wish
     return response.build(result, await response.encode(result, form, codecs), form, facts, came.holding)
 
 
-async def every(jobs: Jobs, view: JobView, request: Request, wish: Wish, codecs: Codecs) -> Response:
+async def every(jobs: Jobs, view: JobView, request: Request, wish: PredictParams, codecs: Codecs) -> Response:
     """All items, joined: their steps in one row. Each is fetched when its turn comes."""
     came = context.of(request)
     if view.failure is not None:
@@ -68,14 +68,16 @@ class _Items:
             yield await self._jobs.result(self._view.id, self._client, item)
 
 
-async def _plain(items: _Items, first: PredictResult, form: Form, codecs: Codecs) -> AsyncGenerator[bytes, None]:
+async def _plain(
+    items: _Items, first: PredictResult, form: ResponseFormat, codecs: Codecs
+) -> AsyncGenerator[bytes, None]:
     async for result in items.after(first):
         for step in result.steps:
             yield await codecs.encode(step.frame, form.format, form.quality)
 
 
 async def _mixed(
-    items: _Items, first: PredictResult, form: Form, codecs: Codecs, boundary: str
+    items: _Items, first: PredictResult, form: ResponseFormat, codecs: Codecs, boundary: str
 ) -> AsyncGenerator[bytes, None]:
     number = 1
     async for result in items.after(first):
@@ -87,7 +89,9 @@ async def _mixed(
     yield multipart.last(boundary)
 
 
-async def _document(items: _Items, first: PredictResult, form: Form, codecs: Codecs) -> AsyncGenerator[bytes, None]:
+async def _document(
+    items: _Items, first: PredictResult, form: ResponseFormat, codecs: Codecs
+) -> AsyncGenerator[bytes, None]:
     """One JSON object; what is known only at the end stands at the end."""
     head = response.head(first)
     del head["flops"]
@@ -102,7 +106,7 @@ async def _document(items: _Items, first: PredictResult, form: Form, codecs: Cod
     yield b'], "flops": %d}' % flops
 
 
-def _form(request: Request, wish: Wish, steps: int) -> Form:
+def _form(request: Request, wish: PredictParams, steps: int) -> ResponseFormat:
     return response.choose(request.headers.get("accept"), replace(wish, options=replace(wish.options, steps=steps)))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from service.core.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
 from service.rest.formats.json_body import NumberLists, check_values, read_numbers, split_numbers
-from service.serving.oip.infer import Inferred
-from service.serving.oip.requests import Infer
+from service.serving.oip.infer import InferResponse
+from service.serving.oip.requests import InferRequest
 from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
 
 #: How many of the body's bytes are JSON; the tensors follow. Always of the uncompressed body.
@@ -35,7 +35,7 @@ MAX_ID = 1024
 class Asked:
     """A request and which of its outputs are wanted as bytes: those in `binary`, and with `all_binary` the others."""
 
-    request: Infer
+    request: InferRequest
     binary: Mapping[str, bool]
     all_binary: bool
 
@@ -99,13 +99,13 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     _must(isinstance(name, str), "id must be a string", "id")
     _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
     return Asked(
-        Infer(model, version, name, parameters, tuple(inputs), names),
+        InferRequest(model, version, name, parameters, tuple(inputs), names),
         binary,
         parameters.get("binary_data_output") is True,
     )
 
 
-def write(answer: Inferred, asked: Asked) -> tuple[bytes, int | None]:
+def write(answer: InferResponse, asked: Asked) -> tuple[bytes, int | None]:
     """The answer's body and, if tensors follow its JSON, the JSON's length."""
     outputs: list[dict[str, Any]] = []
     tail: list[bytes] = []

@@ -40,7 +40,7 @@ class Maps(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PredictParams:
     """What one request asks for, checked."""
 
     options: Options
@@ -78,7 +78,7 @@ def of_json(name: str, value: object) -> str:
         raise InvalidRequest(f"{name} has too many digits", field=name) from None
 
 
-def parse(given: Mapping[str, str], timeout: str | None, settings: Settings) -> Wish:
+def parse(given: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:
     """The wish; InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms.
 
     Sampling without a seed gets one here, so that the answer can report it.
@@ -98,7 +98,7 @@ def parse(given: Mapping[str, str], timeout: str | None, settings: Settings) -> 
         quality=Quality(_word(given, "quality", [*Quality], "exact")),
         maps=maps is not Maps.NONE,
     )
-    return Wish(options.check(settings.max_steps), _deadline(given, timeout, settings), image_quality, maps)
+    return PredictParams(options.check(settings.max_steps), _deadline(given, timeout, settings), image_quality, maps)
 
 
 def shown(name: str) -> str:

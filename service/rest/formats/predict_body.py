@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from service.core.errors import InvalidFrame, InvalidRequest, UnsupportedMedia
 from service.core.types import Frame
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart
 from service.rest.formats import params as options
@@ -35,7 +35,7 @@ Bytes = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class PredictBody:
     """Both frames as they came. `size` is (height, width) where they are raw pixels, None where they are files."""
 
     previous: Bytes
@@ -58,7 +58,7 @@ class Inputs:
         return pair[0], pair[1]
 
 
-async def receive(request: Request, limits: Limits) -> Inputs:
+async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     """Read the body and take it apart. The kind and its header are checked before the body is read."""
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -72,7 +72,7 @@ async def receive(request: Request, limits: Limits) -> Inputs:
     size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
     body = await read(request)
 
-    def parts() -> Inputs:
+    def parts() -> PredictBody:
         if size is not None:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
@@ -82,7 +82,7 @@ async def receive(request: Request, limits: Limits) -> Inputs:
     return await asyncio.to_thread(parts) if len(body) >= LARGE.get(kind, sys.maxsize) else parts()
 
 
-def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
+def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:
     match = _SHAPE.fullmatch((header or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: 2,HEIGHT,WIDTH,3 (or HEIGHT,WIDTH)", field=SHAPE_HEADER)
@@ -91,7 +91,7 @@ def _shape(header: str | None, limits: Limits) -> tuple[int, int]:
     return height, width
 
 
-def _raw(body: bytes, size: tuple[int, int]) -> Inputs:
+def _raw(body: bytes, size: tuple[int, int]) -> PredictBody:
     height, width = size
     one = height * width * 3
     if len(body) != 2 * one:
@@ -99,14 +99,14 @@ def _raw(body: bytes, size: tuple[int, int]) -> Inputs:
             f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * one}", field="body"
         )
     view = memoryview(body)
-    return Inputs(view[:one], view[one:], [], size)
+    return PredictBody(view[:one], view[one:], [], size)
 
 
-def _form(body: bytes, content_type: str) -> Inputs:
+def _form(body: bytes, content_type: str) -> PredictBody:
     return _sorted([(name, data) for name, data in multipart.parse(body, content_type)])
 
 
-def _sorted(parts: Sequence[tuple[str, Bytes]]) -> Inputs:
+def _sorted(parts: Sequence[tuple[str, Bytes]]) -> PredictBody:
     """Frames by name, the rest as options."""
     frames: dict[str, Bytes] = {}
     texts: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ def _sorted(parts: Sequence[tuple[str, Bytes]]) -> Inputs:
     for name in FRAMES:
         if name not in frames:
             raise InvalidRequest(f"{name} is missing", field=name)
-    return Inputs(frames["previous"], frames["current"], texts)
+    return PredictBody(frames["previous"], frames["current"], texts)
 
 
 def _unknown(name: str) -> NoReturn:
@@ -140,7 +140,7 @@ def text(name: str, data: Bytes) -> str:
         raise InvalidRequest(f"{name} is not ASCII text", field=name) from None
 
 
-def _json(body: bytes) -> Inputs:
+def _json(body: bytes) -> PredictBody:
     check_values(body, FEW)
     try:
         members = json.loads(body, object_pairs_hook=_Members, parse_constant=_no_constant)

@@ -18,7 +18,7 @@ from service.core.types import PredictResult, Step, route_text
 from service.imaging.codec import ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart, negotiation
-from service.rest.formats.params import Maps, Wish
+from service.rest.formats.params import Maps, PredictParams
 from service.rest.transport.pieces import PiecedResponse
 from service.serving.byte_budget import ByteHolding
 
@@ -30,7 +30,7 @@ _PICTURE_TYPES = tuple(format.media_type for format in PICTURES)
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ResponseFormat:
     """How to answer: `media_type` of the whole, `format` of each frame in it."""
 
     media_type: str
@@ -39,7 +39,7 @@ class Form:
     maps: Maps
 
 
-def choose(header: str | None, wish: Wish) -> Form:
+def choose(header: str | None, wish: PredictParams) -> ResponseFormat:
     """The form `Accept` likes best, or NotAcceptable listing those there are.
 
     Several steps and maps do not fit into one picture. The pictures inside a JSON or multipart answer are of the best
@@ -61,16 +61,16 @@ def choose(header: str | None, wish: Wish) -> Form:
             f"image_quality means nothing for {format.media_type}; accept image/jpeg or image/webp",
             field="image_quality",
         )
-    return Form(media_type, format, wish.image_quality, wish.maps)
+    return ResponseFormat(media_type, format, wish.image_quality, wish.maps)
 
 
-async def encode(result: PredictResult, form: Form, codecs: Codecs) -> list[bytes]:
+async def encode(result: PredictResult, form: ResponseFormat, codecs: Codecs) -> list[bytes]:
     """Each step's frame."""
     return await asyncio.gather(*(codecs.encode(step.frame, form.format, form.quality) for step in result.steps))
 
 
 def build(
-    result: PredictResult, files: list[bytes], form: Form, facts: Mapping[str, str], holding: ByteHolding
+    result: PredictResult, files: list[bytes], form: ResponseFormat, facts: Mapping[str, str], holding: ByteHolding
 ) -> PiecedResponse:
     """The answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
     headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
@@ -84,7 +84,7 @@ def build(
     return PiecedResponse(files, headers, form.media_type, holding)
 
 
-def shape_header(result: PredictResult, form: Form, frames: int) -> dict[str, str]:
+def shape_header(result: PredictResult, form: ResponseFormat, frames: int) -> dict[str, str]:
     """What tells the size of raw pixels; nothing for other forms."""
     if form.media_type != ImageFormat.RAW.media_type:
         return {}
@@ -94,7 +94,7 @@ def shape_header(result: PredictResult, form: Form, frames: int) -> dict[str, st
 
 
 def parts(
-    result: PredictResult, files: list[bytes], form: Form, first: int = 1
+    result: PredictResult, files: list[bytes], form: ResponseFormat, first: int = 1
 ) -> Iterator[tuple[dict[str, str], bytes]]:
     """Each step's frame and maps with their headers; steps are numbered from `first`."""
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
@@ -115,7 +115,7 @@ def parts(
             yield about, _npy(values)
 
 
-def _document(result: PredictResult, files: list[bytes], form: Form) -> list[bytes]:
+def _document(result: PredictResult, files: list[bytes], form: ResponseFormat) -> list[bytes]:
     """The JSON text, a piece for each step: as one document its base64 would be in memory several times."""
     pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
@@ -123,7 +123,7 @@ def _document(result: PredictResult, files: list[bytes], form: Form) -> list[byt
     return [*pieces, b"]}"]
 
 
-def step_text(step: Step, file: bytes, form: Form, number: int) -> bytes:
+def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> bytes:
     """A member of `frames`, as JSON."""
     about = {
         "step": number,

@@ -10,8 +10,17 @@ from typing import Any
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
-from service.serving.streaming.live_stream import Goodbye, Incoming, Jump, Picture, Predicted, Request, Sent, Unreadable
-from service.serving.streaming.session import Answer, Done, Dropped, Failed, First, Plan, Policy
+from service.serving.streaming.live_stream import (
+    Draining,
+    EncodedPrediction,
+    FrameMessage,
+    Incoming,
+    InvalidMessage,
+    Picture,
+    Reset,
+    StreamRequest,
+)
+from service.serving.streaming.session import Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
 
 #: Of a binary message's JSON header, bytes.
 MAX_HEADER = 64 * 1024
@@ -43,7 +52,7 @@ FRAME: dict[str, type] = {
 INT64 = range(-(2**63), 2**63)
 
 
-def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Request | None:
+def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> StreamRequest | None:
     """What the stream is to be; None if the message is no `start`."""
     if not isinstance(message, str):
         return None
@@ -58,9 +67,9 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Requ
         )
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
-    plan = Plan(
-        window=given.get("window", Plan().window),
-        policy=_word(given, "policy", Policy, Policy.LATEST),
+    plan = StreamConfig(
+        window=given.get("window", StreamConfig().window),
+        policy=_word(given, "policy", DropPolicy, DropPolicy.LATEST),
         scene_cuts=given.get("scene_cuts", True),
     )
     options = Options(
@@ -74,7 +83,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Requ
     except InvalidRequest as error:
         error.field = "horizon" if error.field == "steps" else error.field
         raise
-    return Request(
+    return StreamRequest(
         options,
         plan.check(),
         # What browsers draw fastest, and a tenth of a PNG.
@@ -93,7 +102,7 @@ def incoming(message: str | bytes) -> Incoming:
     """A message after `start`."""
     if isinstance(message, str):
         if _type(message) == "reset":
-            return Jump()
+            return Reset()
         raise InvalidRequest("the text must be a reset or an end; frames are binary messages", field="type")
     header, picture = _parts(message)
     frame_id, shown = header.get("frame_id", ""), header.get("presentation_time_us")
@@ -105,14 +114,14 @@ def incoming(message: str | bytes) -> Incoming:
             raise InvalidRequest("a binary message is a frame", field="type")
         if "presentation_time_us" in header and shown is None:
             raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
-        return Sent(_picture(header, picture), frame_id, shown)
+        return FrameMessage(_picture(header, picture), frame_id, shown)
     except ServiceError as error:
-        return Unreadable(error, frame_id, shown)
+        return InvalidMessage(error, frame_id, shown)
 
 
-def answer(given: Answer[Predicted] | Goodbye) -> str | bytes:
+def answer(given: Answer[EncodedPrediction] | Draining) -> str | bytes:
     """One frame's answer, or the goodbye."""
-    if isinstance(given, Goodbye):
+    if isinstance(given, Draining):
         return json.dumps({"type": "draining"})
     tag = given.tag
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
@@ -141,7 +150,7 @@ def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
     return b"".join([struct.pack("<I", len(text)), text, *pictures])
 
 
-def _prediction(head: dict[str, Any], value: Predicted) -> bytes:
+def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
     result = value.result
     frames = []
     for step, picture, shown in zip(result.steps, value.pictures, value.times_us, strict=True):

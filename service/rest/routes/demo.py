@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import NotFound
 
 FOLDER = Path(__file__).parent.parent / "demo"
@@ -41,7 +41,7 @@ class _File:
     etag: str
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """GET / and /demo/...; needs no API key, as it holds nothing secret. `parts` like every router's."""
     del parts
     files = {str(path.relative_to(FOLDER)): _read(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
 from service.rest.transport import context
@@ -32,7 +32,7 @@ CREATE_ERRORS = (
 NOT_DURABLE = "jobs of this server end with its process"
 
 
-def router(parts: Parts, jobs: Jobs) -> APIRouter:
+def router(parts: AppState, jobs: Jobs) -> APIRouter:
     """All routes under /v1/jobs."""
     routes = APIRouter(tags=["jobs"])
 
@@ -103,7 +103,7 @@ def asked_for(request: Request) -> bool:
     return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))
 
 
-async def take(parts: Parts, jobs: Jobs, request: Request, *, preferred: bool = False) -> Response:
+async def take(parts: AppState, jobs: Jobs, request: Request, *, preferred: bool = False) -> Response:
     """Check a job at the door and accept it: 202, or 200 for one that was accepted before."""
     state = parts.engine.readiness()
     if not state.ready and state.reason != "starting":  # a queue without workers yet keeps what it is given
@@ -171,7 +171,7 @@ def _headers(view: JobView) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
 
 
-async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
+async def _newer(parts: AppState, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
     """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
     if not jobs.durable:
         return await jobs.changed(view, client, seconds)
@@ -186,7 +186,7 @@ async def _newer(parts: Parts, jobs: Jobs, view: JobView, client: str, seconds: 
         await asyncio.gather(news, stopping, return_exceptions=True)
 
 
-async def _events(parts: Parts, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+async def _events(parts: AppState, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
     """One event for each change, the first at once, the last when the job is final; comments while nothing moves."""
     yield _event(view, jobs)
     while not view.state.final:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.types import BLOCKS, SCALES, Quality, RoutePolicy
 from service.rest.formats import response
 from service.rest.formats.params import Maps
@@ -20,7 +20,7 @@ OUTPUTS = [format.media_type for format in response.PICTURES] + [
 ]
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """The one route."""
     routes = APIRouter(tags=["model"])
     settings = parts.settings

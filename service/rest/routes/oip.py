@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import InvalidRequest, TooLarge, Unavailable, Unsupported
 from service.rest.formats import oip_messages
 from service.rest.formats.json_body import FEW, apart, check_values
@@ -30,7 +30,7 @@ MAX_INDEX = 64 * 1024
 BARE, VERSIONED = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """Its routes; those of one model twice, with and without a version."""
     routes = APIRouter(tags=["open inference protocol"])
     _server(routes, parts)
@@ -42,7 +42,7 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _server(routes: APIRouter, parts: Parts) -> None:
+def _server(routes: APIRouter, parts: AppState) -> None:
     @routes.get("/v2", operation_id="v2Server", summary="Name, release, extensions that work")
     async def server(request: Request) -> JSONResponse:
         app = request.app
@@ -64,7 +64,7 @@ def _server(routes: APIRouter, parts: Parts) -> None:
         return JSONResponse(oip_models.index(ready=state.ready, reason=state.reason, only_ready=only))
 
 
-def _statistics(routes: APIRouter, parts: Parts) -> None:
+def _statistics(routes: APIRouter, parts: AppState) -> None:
     @routes.get("/v2/models/stats", operation_id="v2AllStatistics", summary="What has been asked of every model")
     async def everything() -> JSONResponse:
         return JSONResponse({"model_stats": parts.usage.shown()})
@@ -76,7 +76,7 @@ def _statistics(routes: APIRouter, parts: Parts) -> None:
     _both(routes, "GET", "/stats", one, "v2Statistics", "What has been asked of a model")
 
 
-def _models(routes: APIRouter, parts: Parts) -> None:
+def _models(routes: APIRouter, parts: AppState) -> None:
     async def metadata(model: str, version: str = "") -> JSONResponse:
         return JSONResponse(oip_models.metadata(oip_models.known(model, version), parts.engine.model()))
 
@@ -102,7 +102,7 @@ def _models(routes: APIRouter, parts: Parts) -> None:
     _both(routes, "GET", "/config", config, "v2Config", "A model's configuration")
 
 
-def _infer(routes: APIRouter, parts: Parts) -> None:
+def _infer(routes: APIRouter, parts: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
         oip_models.known(model, version)
         body = await read(request)
@@ -166,7 +166,7 @@ def _both(routes: APIRouter, method: str, path: str, endpoint: Any, name: str, s
     routes.add_api_route(VERSIONED + path, endpoint, methods=[method], include_in_schema=False, response_class=Response)
 
 
-def _ready(parts: Parts) -> Response:
+def _ready(parts: AppState) -> Response:
     state = parts.engine.readiness()
     if not state.ready:
         raise Unavailable(f"not ready: {state.reason}", reason=state.reason)

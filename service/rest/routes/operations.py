@@ -7,12 +7,12 @@ from prometheus_client import exposition
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import NotFound
 from service.rest.formats.schemas import Health
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """Health and metrics need no key; /debug does where keys are set."""
     routes = APIRouter(tags=["operations"])
 

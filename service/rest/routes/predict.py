@@ -8,26 +8,26 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, Unavailable
 from service.core.types import PredictRequest, PredictResult, route_text
 from service.rest.formats import openapi, params, predict_body, response
-from service.rest.formats.params import Wish
-from service.rest.formats.predict_body import Inputs
-from service.rest.formats.response import Form
+from service.rest.formats.params import PredictParams
+from service.rest.formats.predict_body import PredictBody
+from service.rest.formats.response import ResponseFormat
 from service.rest.routes import jobs as later
 from service.rest.transport import context
 from service.rest.transport.context import Context
 from service.rest.transport.disconnect import while_connected
-from service.rest.transport.fast_path import Direct
+from service.rest.transport.fast_path import FastPathRoute
 from service.serving import timings
 from service.serving.byte_budget import reserve_answer
 from service.serving.jobs.job import Jobs
 
 
-def router(parts: Parts, jobs: Jobs | None = None) -> APIRouter:
+def router(parts: AppState, jobs: Jobs | None = None) -> APIRouter:
     """The one route. With `jobs`, a caller may prefer to have the answer later (RFC 7240: respond-async)."""
-    routes = APIRouter(tags=["predict"], route_class=Direct)
+    routes = APIRouter(tags=["predict"], route_class=FastPathRoute)
 
     @routes.post(
         "/v1/predict",
@@ -54,7 +54,7 @@ def router(parts: Parts, jobs: Jobs | None = None) -> APIRouter:
     return routes
 
 
-def _ready(parts: Parts) -> None:
+def _ready(parts: AppState) -> None:
     """Asked before the body is read: megabytes for a 503 help nobody.
 
     While draining, health checks are told first and work is still taken for a while: the engine knows until when.
@@ -64,7 +64,9 @@ def _ready(parts: Parts) -> None:
         raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
 
 
-async def _answer(parts: Parts, came: Context, given: Inputs, wish: Wish, form: Form) -> Response:
+async def _answer(
+    parts: AppState, came: Context, given: PredictBody, wish: PredictParams, form: ResponseFormat
+) -> Response:
     """Decode, predict, encode."""
     deadline = came.began + wish.deadline_ms / 1000
     clock = time.perf_counter

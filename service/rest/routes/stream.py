@@ -17,12 +17,20 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
-from service.serving.streaming.live_stream import Goodbye, Incoming, LiveStream, Request, Unreadable, opening, traced
+from service.serving.streaming.live_stream import (
+    Draining,
+    Incoming,
+    InvalidMessage,
+    LiveStream,
+    StreamRequest,
+    opening,
+    traced,
+)
 from service.serving.streaming.session import Answer
 from service.telemetry.metrics import Transport
 
@@ -35,7 +43,7 @@ NORMAL, POLICY, FAILED, LATER = 1000, 1008, 1011, 1013
 _CLOSE = {"queue_full": LATER, "client_limit": LATER, "unavailable": LATER, "internal": FAILED}
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """The one route."""
     routes = APIRouter(tags=["predict"])
 
@@ -51,11 +59,11 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-async def _serve(parts: Parts, socket: WebSocket) -> None:
+async def _serve(parts: AppState, socket: WebSocket) -> None:
     came = context.of(socket)
     try:
         first = await opening(parts, came.client, _receive(socket))
-        if isinstance(first, Goodbye):
+        if isinstance(first, Draining):
             await socket.send_text(str(stream_messages.answer(first)))
             await socket.close(NORMAL)
             return
@@ -84,7 +92,7 @@ async def _serve(parts: Parts, socket: WebSocket) -> None:
         await _close(socket, FAILED, f"internal error; request {came.request_id}")
 
 
-async def _answer(parts: Parts, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+async def _answer(parts: AppState, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
     came = context.of(socket)
     async with aclosing(live.answers(incoming)) as answers:
         async for answer in answers:
@@ -94,20 +102,20 @@ async def _answer(parts: Parts, socket: WebSocket, live: LiveStream, incoming: A
                 traced(came.tracer, came.trace, answer, parts.clock())
 
 
-def _opened(parts: Parts, first: str | bytes | None) -> tuple[Request, Incoming | None]:
+def _opened(parts: AppState, first: str | bytes | None) -> tuple[StreamRequest, Incoming | None]:
     """What the stream is to be, and the first message if it was no `start`."""
     if first is None:
-        return Request(), None
+        return StreamRequest(), None
     settings = parts.settings
     asked = stream_messages.start(first, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms)
-    return (asked, None) if asked is not None else (Request(format=ImageFormat.JPEG), _incoming(first))
+    return (asked, None) if asked is not None else (StreamRequest(format=ImageFormat.JPEG), _incoming(first))
 
 
 def _incoming(message: str | bytes) -> Incoming:
     try:
         return stream_messages.incoming(message)
     except ServiceError as error:
-        return Unreadable(error)
+        return InvalidMessage(error)
 
 
 async def _rest(socket: WebSocket, pushed: Incoming | None, *, ended: bool) -> AsyncIterator[Incoming]:

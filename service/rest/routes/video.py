@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import (
     Cancelled,
     InvalidRequest,
@@ -35,8 +35,8 @@ from service.serving.video.clip import VideoError
 from service.serving.video.clip_disk import ClipDisk, ClipFile
 from service.serving.video.clip_places import ClipPlaces
 from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
-from service.serving.video.convert import Wish
-from service.serving.video.plan import Ahead, Every, FillLost, Plan, lost_frames
+from service.serving.video.convert import VideoParams
+from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.
 MAX_LOST = 16 * 1024
@@ -48,7 +48,7 @@ CHECKED_AT_ONCE = 2
 QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
 
 
-def router(parts: Parts) -> APIRouter:
+def router(parts: AppState) -> APIRouter:
     """POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
     routes = APIRouter(tags=["video"])
     clips = _Clips(parts)
@@ -110,7 +110,7 @@ def router(parts: Parts) -> APIRouter:
 class _Clips:
     """What all clips of a process share: places, disk, jobs."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: AppState) -> None:
         self._parts = parts
         self._places = ClipPlaces()
         self._disk = ClipDisk(parts.settings.max_video_bytes)
@@ -211,7 +211,7 @@ def _check_names(request: Request) -> None:
 
 
 def _asked(
-    parts: Parts, request: Request, plan: Plan, compare: bool, route: str, blocks: int | None, scale: float
+    parts: AppState, request: Request, plan: FramePlan, compare: bool, route: str, blocks: int | None, scale: float
 ) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
@@ -225,10 +225,10 @@ def _asked(
     except InvalidRequest as error:
         error.field = "ahead" if error.field == "steps" else error.field
         raise
-    return ClipOrder(Wish(plan, compare), chosen, OUTPUTS[media_type], media_type)
+    return ClipOrder(VideoParams(plan, compare), chosen, OUTPUTS[media_type], media_type)
 
 
-async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Plan:
+async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
     if sum(value is not None for value in (ahead, every, lost)) != 1:
         raise InvalidRequest("say one of ahead, every and lost", field="ahead")
     try:

@@ -1,6 +1,6 @@
 """Routes whose endpoint takes the request and gives the response: nothing to inject, nothing to validate.
 
-FastAPI documents them like any other; `Shortcut` answers them without what it does for every path: a part of the two
+FastAPI documents them like any other; `FastPath` answers them without what it does for every path: a part of the two
 milliseconds that the service adds to a prediction.
 """
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Direct(APIRoute):
+class FastPathRoute(APIRoute):
     """A route that calls its endpoint as it is. Errors other than ServiceError must not leave it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -24,12 +24,12 @@ class Direct(APIRoute):
         return self.endpoint
 
 
-class Shortcut:
+class FastPath:
     """ASGI middleware behind the door: what `router` answers directly, by exact path and method."""
 
     def __init__(self, app: ASGIApp, router: APIRouter) -> None:
         self._app = app
-        routes = [route for route in router.routes if isinstance(route, Direct)]
+        routes = [route for route in router.routes if isinstance(route, FastPathRoute)]
         self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core import auth
 from service.core.errors import Internal, ServiceError, Unauthenticated
 from service.rest.transport import bounded_protocol, context
@@ -41,10 +41,10 @@ SECURITY_HEADERS = {
 }
 
 
-class Door:
+class RequestMiddleware:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, parts: Parts, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, parts: AppState, tracer: Tracer) -> None:
         self._app = app
         self._parts = parts
         self._tracer = tracer
@@ -121,7 +121,7 @@ class Door:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, door: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self._door = door
         self._parts = door._parts
         self._scope = scope

@@ -11,17 +11,17 @@ import copy
 import time
 from dataclasses import dataclass, replace
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core import deadline
 from service.core.errors import ServiceError
 from service.core.types import PredictRequest
 from service.serving.byte_budget import ByteHolding, reserve_answer
 from service.serving.oip import requests as oip_requests
 from service.serving.oip.models import VERSION
-from service.serving.oip.requests import Infer, Item, Parsed
-from service.serving.oip.statistics import Spent
+from service.serving.oip.requests import InferItem, InferRequest, Parsed
+from service.serving.oip.statistics import InferTimings
 from service.serving.oip.tensors import Tensor
-from service.serving.streaming.live_stream import Picture, Predicted, decoded, encoded, seeded
+from service.serving.streaming.live_stream import EncodedPrediction, Picture, decoded, encoded, seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Inferred:
+class InferResponse:
     """The answer. `parameters` tell which weights it came from, and each item's seed where routes were drawn."""
 
     model: str
@@ -44,10 +44,10 @@ class Inferred:
     id: str
     outputs: list[Tensor]
     parameters: dict[str, str | bool]
-    slowest: Predicted  #: of its items: whose stages tell where the time went
+    slowest: EncodedPrediction  #: of its items: whose stages tell where the time went
 
 
-async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
+async def infer(parts: AppState, request: InferRequest, caller: Caller) -> InferResponse:
     """The answer to all items, or the error of the first that failed, naming it."""
     began = parts.clock()
     use = parts.usage.models.get(request.model)
@@ -64,17 +64,19 @@ async def infer(parts: Parts, request: Infer, caller: Caller) -> Inferred:
     done = parts.clock()
     assert use is not None  # parse knows only models that are counted
     use.answered(
-        [value.result for value in values], Spent(done - began, reading, done - written), round(time.time() * 1000)
+        [value.result for value in values],
+        InferTimings(done - began, reading, done - written),
+        round(time.time() * 1000),
     )
     told: dict[str, str | bool] = {"weights": values[0].result.model_version}
     seeds = [value.result.seed for value in values]
     if seeds[0] is not None:
         told["seed"] = ",".join(map(str, seeds))
     slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.took))
-    return Inferred(request.model, VERSION, request.id, outputs, told, slowest)
+    return InferResponse(request.model, VERSION, request.id, outputs, told, slowest)
 
 
-def _ends(parts: Parts, parsed: Parsed, caller: Caller, began: float) -> float:
+def _ends(parts: AppState, parsed: Parsed, caller: Caller, began: float) -> float:
     settings = parts.settings
     asked_ms = None if parsed.timeout_us is None else parsed.timeout_us / 1000
     if asked_ms is None and caller.ends is not None:
@@ -89,7 +91,7 @@ def _ends(parts: Parts, parsed: Parsed, caller: Caller, began: float) -> float:
     return ends if caller.ends is None else min(ends, caller.ends)
 
 
-async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tuple[list[Predicted], float]:
+async def _all(parts: AppState, parsed: Parsed, caller: Caller, ends: float) -> tuple[list[EncodedPrediction], float]:
     """Every item's prediction, and the seconds that reading the slowest item's frames took."""
     alone = len(parsed.items) == 1
     tasks = [
@@ -111,8 +113,8 @@ async def _all(parts: Parts, parsed: Parsed, caller: Caller, ends: float) -> tup
 
 
 async def _one(
-    parts: Parts, parsed: Parsed, item: Item, caller: Caller, ends: float, index: int | None
-) -> tuple[Predicted, float]:
+    parts: AppState, parsed: Parsed, item: InferItem, caller: Caller, ends: float, index: int | None
+) -> tuple[EncodedPrediction, float]:
     began = parts.clock()
     names = ("FRAMES", "FRAMES") if item.shape else ("FRAME0", "FRAME1")
     try:
@@ -146,6 +148,6 @@ async def _one(
             del named  # as above
 
 
-def ready_parameters(answer: Inferred, *, final: bool) -> Inferred:
+def ready_parameters(answer: InferResponse, *, final: bool) -> InferResponse:
     """The same, marked as its request's only and last response where a streaming client asked for the mark."""
     return replace(answer, parameters={**answer.parameters, "triton_final_response": True}) if final else answer

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.core.errors import NotFound
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import BLOCKS
 
 SERVER = "dmvfn"
@@ -72,7 +72,7 @@ def server(release: str) -> dict[str, object]:
     return {"name": SERVER, "version": release, "extensions": list(EXTENSIONS)}
 
 
-def metadata(model: Model, info: ModelInfo) -> dict[str, object]:
+def metadata(model: Model, info: ServedModel) -> dict[str, object]:
     """`GET /v2/models/NAME`."""
 
     def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
@@ -88,7 +88,7 @@ def metadata(model: Model, info: ModelInfo) -> dict[str, object]:
     }
 
 
-def config(model: Model, info: ModelInfo, *, max_batch: int, max_queue: int, timeout_ms: int) -> dict[str, object]:
+def config(model: Model, info: ServedModel, *, max_batch: int, max_queue: int, timeout_ms: int) -> dict[str, object]:
     """`GET /v2/models/NAME/config`: what clients that generate load read before they begin."""
 
     def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:

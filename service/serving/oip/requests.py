@@ -1,6 +1,7 @@
 """The Open Inference Protocol's view of the network: its two models, and tensors to items and back.
 
-Knows no wire: REST and gRPC hand in the same `Infer` and get the same tensors. A batch becomes items, one each; what
+Knows no wire: REST and gRPC hand in the same `InferRequest` and get the same tensors. A batch becomes items, one
+each; what
 they become in the queue is the engine's business.
 """
 
@@ -21,7 +22,7 @@ from service.serving.oip.tensors import Tensor, files, packed, raw, typed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Infer:
+class InferRequest:
     """One inference request, whatever wire it came by. No `outputs`: all."""
 
     model: str
@@ -38,7 +39,7 @@ Pair = tuple[Pixels, Pixels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Item:
+class InferItem:
     """One entry of the batch: two pictures, image files, or RGB rows of `shape` (height, width)."""
 
     previous: Pixels
@@ -51,14 +52,14 @@ class Item:
 class Parsed:
     """What is to be done. `timeout_us` is what the caller allows; None: the server's default."""
 
-    items: tuple[Item, ...]
+    items: tuple[InferItem, ...]
     format: ImageFormat  #: of PRED: RAW for `dmvfn`
     image_quality: int | None
     outputs: tuple[str, ...]
     timeout_us: int | None
 
 
-def parse(request: Infer, *, max_batch: int, max_steps: int) -> Parsed:
+def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
     """The items of a request. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
     model = known(request.model, request.version)
     inputs = _named(request.inputs)
@@ -84,7 +85,7 @@ def parse(request: Infer, *, max_batch: int, max_steps: int) -> Parsed:
             raise InvalidRequest("image_quality must be between 1 and 100", field="parameters.image_quality")
     seeds = _seeds(inputs.get("SEED"), len(pairs))
     items = tuple(
-        Item(previous, current, shape, parameters.options(seed, max_steps))
+        InferItem(previous, current, shape, parameters.options(seed, max_steps))
         for (previous, current), seed in zip(pairs, seeds, strict=True)
     )
     timeout = parameters.whole("timeout")

@@ -27,7 +27,7 @@ class Duration:
 
 
 @dataclass(slots=True)
-class Spent:
+class InferTimings:
     """Seconds of one request: in all, reading its frames, writing its answer."""
 
     total: float
@@ -56,7 +56,7 @@ class Use:
     writing: Duration = field(default_factory=Duration)
     batches: dict[int, _Batches] = field(default_factory=dict)
 
-    def answered(self, results: Sequence[PredictResult], spent: Spent, now_ms: int) -> None:
+    def answered(self, results: Sequence[PredictResult], spent: InferTimings, now_ms: int) -> None:
         """A request of `results` items went well."""
         self.last_ms = max(self.last_ms, now_ms)
         self.inferences += len(results)

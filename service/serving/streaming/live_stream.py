@@ -15,13 +15,23 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
 from service.imaging.codec import ImageFormat
 from service.serving.byte_budget import ByteHolding
-from service.serving.streaming.registry import Place
-from service.serving.streaming.session import MAX_ID, Answer, Begun, Done, Failed, First, Plan, Session, Work
+from service.serving.streaming.registry import StreamSlot
+from service.serving.streaming.session import (
+    MAX_ID,
+    Answer,
+    Done,
+    Failed,
+    First,
+    FirstReason,
+    PendingPrediction,
+    Session,
+    StreamConfig,
+)
 from service.serving.timings import Stages, facts, stages
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Trace, Tracer
@@ -41,7 +51,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sent:
+class FrameMessage:
     """A client's frame."""
 
     picture: Picture
@@ -50,12 +60,12 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Jump:
+class Reset:
     """The next frame has no predecessor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class InvalidMessage:
     """A message that meant nothing; answered like a frame that failed."""
 
     error: ServiceError
@@ -63,20 +73,20 @@ class Unreadable:
     time_us: int | None = None
 
 
-Incoming = Sent | Jump | Unreadable
+Incoming = FrameMessage | Reset | InvalidMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Goodbye:
+class Draining:
     """The last message of a stream that the server ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class StreamRequest:
     """What the client asked of the whole stream. `ends` is the call's own deadline, on the parts' clock, seconds."""
 
     options: Options = field(default_factory=Options)
-    plan: Plan = field(default_factory=Plan)
+    plan: StreamConfig = field(default_factory=StreamConfig)
     format: ImageFormat = ImageFormat.RAW
     image_quality: int | None = None
     frame_deadline_s: float | None = None
@@ -85,7 +95,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predicted:
+class EncodedPrediction:
     """A prediction ready to be sent: `pictures[k]` and `times_us[k]` belong to `result.steps[k]`."""
 
     result: PredictResult
@@ -104,7 +114,7 @@ def seeded(options: Options) -> Options:
 
 
 async def encoded(
-    parts: Parts,
+    parts: AppState,
     result: PredictResult,
     format: ImageFormat,
     quality: int | None,
@@ -112,7 +122,7 @@ async def encoded(
     *,
     decode: float = 0.0,
     waited: float = 0.0,
-) -> Predicted:
+) -> EncodedPrediction:
     """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
 
     `decode` and `waited`: seconds that went by before the engine had it.
@@ -125,10 +135,10 @@ async def encoded(
         for step in range(1, len(result.steps) + 1)
     )
     took = stages(result, decode=decode, waited=waited, encode=parts.clock() - began)
-    return Predicted(result, format, tuple(pictures), ahead, took)
+    return EncodedPrediction(result, format, tuple(pictures), ahead, took)
 
 
-async def decoded(parts: Parts, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
+async def decoded(parts: AppState, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
     """The frame in a picture; a ServiceError names the field `name`. Its pixels are reserved in `holding` first."""
     if picture.shape is None:
         return await parts.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
@@ -138,7 +148,7 @@ async def decoded(parts: Parts, picture: Picture, name: str, holding: ByteHoldin
     return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
 
 
-def traced(tracer: Tracer, trace: Trace, answer: Answer[Predicted], now: float) -> None:
+def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now: float) -> None:
     """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
     seconds = now - answer.tag.arrived
     match answer.outcome:
@@ -148,7 +158,7 @@ def traced(tracer: Tracer, trace: Trace, answer: Answer[Predicted], now: float) 
             tracer.part(trace, "frame", seconds, {}, error=error.code)
 
 
-async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Message | Goodbye:
+async def opening(parts: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
     """A stream's first message, or Goodbye if the server stops before it comes.
 
     Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
@@ -161,7 +171,7 @@ async def opening(parts: Parts, client: str, first: Awaitable[Message]) -> Messa
             await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
             if not waiting.done():
                 raise _idle(settings.stream_idle_s)
-            return Goodbye() if waiting.cancelled() else waiting.result()
+            return Draining() if waiting.cancelled() else waiting.result()
     finally:
         waiting.cancel()
 
@@ -173,10 +183,12 @@ def _idle(seconds: float) -> DeadlineExceeded:
 class LiveStream:
     """One stream. `client` is whom limits count, "" where no keys are set; `identity` names it in logs and requests."""
 
-    def __init__(self, parts: Parts, request: Request, transport: Transport, *, client: str, identity: str) -> None:
+    def __init__(
+        self, parts: AppState, request: StreamRequest, transport: Transport, *, client: str, identity: str
+    ) -> None:
         self._parts, self._request, self._transport = parts, request, transport
         self._client, self._identity = client, identity
-        self._session: Session[Predicted] = Session(request.plan)
+        self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
         self._owed: dict[int, int] = {}  #: bytes of answers begun, by sequence
@@ -187,7 +199,9 @@ class LiveStream:
         self._opened = parts.clock()
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
-    async def answers(self, incoming: AsyncIterable[Incoming]) -> AsyncGenerator[Answer[Predicted] | Goodbye, None]:
+    async def answers(
+        self, incoming: AsyncIterable[Incoming]
+    ) -> AsyncGenerator[Answer[EncodedPrediction] | Draining, None]:
         """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
         settings = self._parts.settings
         with self._parts.streams.place(
@@ -202,7 +216,7 @@ class LiveStream:
                     async for answer in answers:
                         yield answer
                 if self._draining:
-                    yield Goodbye()
+                    yield Draining()
             finally:
                 await self._stop()
                 self._parts.metrics.stream_closed(self._transport)
@@ -214,7 +228,9 @@ class LiveStream:
         if self._reading and self._reader is not None:
             self._reader.cancel()
 
-    async def _in_order(self, reader: asyncio.Task[None], place: Place) -> AsyncGenerator[Answer[Predicted], None]:
+    async def _in_order(
+        self, reader: asyncio.Task[None], place: StreamSlot
+    ) -> AsyncGenerator[Answer[EncodedPrediction], None]:
         first = True
         while True:
             self._news.clear()
@@ -236,7 +252,7 @@ class LiveStream:
                     return
             await self._news.wait()
 
-    async def _read(self, incoming: AsyncIterable[Incoming], place: Place) -> None:
+    async def _read(self, incoming: AsyncIterable[Incoming], place: StreamSlot) -> None:
         settings = self._parts.settings
         source = aiter(incoming)
         while not self._draining:
@@ -255,11 +271,11 @@ class LiveStream:
             if message is None:
                 return
             arrived = self._parts.clock()
-            if isinstance(message, Jump):
+            if isinstance(message, Reset):
                 self._session.reset()
                 continue
             try:
-                if isinstance(message, Unreadable):
+                if isinstance(message, InvalidMessage):
                     raise message.error
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
@@ -276,7 +292,7 @@ class LiveStream:
                 )
             self._advance(place)
 
-    def _advance(self, place: Place) -> None:
+    def _advance(self, place: StreamSlot) -> None:
         """Begin what may begin, and wake whoever waits for a change."""
         for work in self._session.take():
             # owned: by the stream; _run makes every error the frame's outcome, and _stop ends it
@@ -286,8 +302,8 @@ class LiveStream:
         self._room.set()
         self._news.set()
 
-    async def _run(self, work: Work, place: Place) -> None:
-        outcome: Done[Predicted] | Failed
+    async def _run(self, work: PendingPrediction, place: StreamSlot) -> None:
+        outcome: Done[EncodedPrediction] | Failed
         request = self._request
         began, tag = self._parts.clock(), work.tag
         try:
@@ -314,13 +330,13 @@ class LiveStream:
         self._session.finish(tag.sequence, outcome)
         self._advance(place)
 
-    def _owe(self, work: Work, place: Place) -> None:
+    def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
         nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
         place.owe(nbytes, self._parts.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 
-    def _asked(self, work: Work) -> PredictRequest:
+    def _asked(self, work: PendingPrediction) -> PredictRequest:
         settings, request = self._parts.settings, self._request
         allowed = request.frame_deadline_s
         deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
@@ -335,13 +351,13 @@ class LiveStream:
             traceparent=request.traceparent,
         )
 
-    def _count(self, answer: Answer[Predicted]) -> None:
+    def _count(self, answer: Answer[EncodedPrediction]) -> None:
         match answer.outcome:
             case Done():
                 outcome = "predicted"
-            case First(why=Begun.SCENE_CUT):
+            case First(why=FirstReason.SCENE_CUT):
                 outcome = "scene_cut"
-            case First(why=Begun.START):
+            case First(why=FirstReason.START):
                 outcome = "first"
             case First():
                 outcome = "reset"

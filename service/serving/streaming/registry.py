@@ -19,7 +19,7 @@ RETRY_S = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class StreamSlot:
     """One open stream's share: `hold` what it keeps between frames, `owe` its answers; be told by `on_drain`."""
 
     _streams: Streams
@@ -65,7 +65,7 @@ class Streams:
         self.held = 0  #: bytes of frames kept between frames, by all streams
         self.owed = 0  #: bytes of answers begun and not yet read, of all streams
         self.budget: ByteBudget | None = None  #: of all that is in flight, where there is one
-        self._places: set[Place] = set()
+        self._places: set[StreamSlot] = set()
         self._clients: Counter[str] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
@@ -75,7 +75,9 @@ class Streams:
         return len(self._places)
 
     @contextmanager
-    def place(self, client: str, on_drain: Callable[[], object], *, most: int, most_of_client: int) -> Iterator[Place]:
+    def place(
+        self, client: str, on_drain: Callable[[], object], *, most: int, most_of_client: int
+    ) -> Iterator[StreamSlot]:
         """A place for one stream while it lasts; `client` "" is nobody in particular. 0 `most_of_client`: no limit."""
         if self._draining:
             raise Unavailable("the server is stopping", reason="draining", retry_after=RETRY_S)
@@ -83,7 +85,7 @@ class Streams:
             raise QueueFull(f"{most} streams are open, which is the most", retry_after=RETRY_S)
         if client and most_of_client and self._clients[client] >= most_of_client:
             raise ClientLimit(f"{client} has {most_of_client} streams open, which is the most", retry_after=RETRY_S)
-        place = Place(self, client, on_drain, None if self.budget is None else self.budget.open())
+        place = StreamSlot(self, client, on_drain, None if self.budget is None else self.budget.open())
         self._places.add(place)
         self._clients[client] += 1
         self._empty.clear()

@@ -27,14 +27,14 @@ MAX_ID = 256
 MAX_WINDOW = 64
 
 
-class Policy(enum.StrEnum):
+class DropPolicy(enum.StrEnum):
     """What becomes of a frame that has not begun when a newer one comes."""
 
     LATEST = "latest"  #: the newer takes its place; the older is reported as dropped
     ALL = "all"  #: nothing is dropped; reading stops instead
 
 
-class Begun(enum.StrEnum):
+class FirstReason(enum.StrEnum):
     """Why a frame has no predecessor."""
 
     START = "start"
@@ -45,19 +45,19 @@ class Begun(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StreamConfig:
     """How a stream is served. `window`: most predictions begun and not yet read by the client."""
 
     window: int = 2
-    policy: Policy = Policy.LATEST
+    policy: DropPolicy = DropPolicy.LATEST
     scene_cuts: bool = True
 
     @property
     def ahead(self) -> int:
         """Most predictions the engine has at once: what waits there has begun, and no newer frame takes its place."""
-        return self.window if self.policy is Policy.ALL else max(1, self.window - 1)
+        return self.window if self.policy is DropPolicy.ALL else max(1, self.window - 1)
 
-    def check(self) -> Plan:
+    def check(self) -> StreamConfig:
         """Itself, or InvalidRequest naming the field."""
         if not 1 <= self.window <= MAX_WINDOW:
             raise InvalidRequest(f"window must be between 1 and {MAX_WINDOW}", field="window")
@@ -79,7 +79,7 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class PendingPrediction:
     """A prediction to begin now. `pace_us`: between the two frames."""
 
     tag: Tag
@@ -92,7 +92,7 @@ class Work:
 class First:
     """The frame begins a new pair."""
 
-    why: Begun
+    why: FirstReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Answer(Generic[T]):
 class _Entry(Generic[T]):
     tag: Tag
     outcome: First | Dropped | Failed | Done[T] | None = None
-    work: Work | None = None
+    work: PendingPrediction | None = None
     begun: bool = False
 
 
@@ -140,7 +140,7 @@ class _Last:
 class Session(Generic[T]):
     """Push frames, take work, finish it, send what is ready."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: StreamConfig) -> None:
         self._plan = plan.check()
         self._entries: deque[_Entry[T]] = deque()
         self._open: dict[int, _Entry[T]] = {}  #: begun, not finished
@@ -149,7 +149,7 @@ class Session(Generic[T]):
         self._at_engine: set[int] = set()
         self._count = 0
         self._last: _Last | None = None
-        self._why = Begun.START
+        self._why = FirstReason.START
 
     # --- frames in ------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Session(Generic[T]):
         """Whether another frame may be read now."""
         if len(self._entries) >= MAX_UNREAD:
             return False
-        return self._plan.policy is Policy.LATEST or not self._waiting
+        return self._plan.policy is DropPolicy.LATEST or not self._waiting
 
     def push(
         self,
@@ -176,12 +176,12 @@ class Session(Generic[T]):
         why = self._begins(last, self._last)
         if last is None or why is not None:
             entry.outcome = First(why or self._why)
-            self._why = Begun.START
+            self._why = FirstReason.START
             return entry.tag
         pace = None if time_us is None or last.time_us is None else time_us - last.time_us
-        entry.work = Work(entry.tag, last.frame, frame, pace)
+        entry.work = PendingPrediction(entry.tag, last.frame, frame, pace)
         self._waiting.append(entry)
-        if self._plan.policy is Policy.LATEST:
+        if self._plan.policy is DropPolicy.LATEST:
             while len(self._waiting) > max(1, self._room):
                 self._drop(self._waiting.popleft())
         return entry.tag
@@ -192,16 +192,16 @@ class Session(Generic[T]):
         """A frame came in that cannot be used; the next one has no predecessor."""
         entry = self._enter(Tag(self._count, frame_id, time_us, arrived, arrived))
         entry.outcome = Failed(error)
-        self._last, self._why = None, Begun.GAP
+        self._last, self._why = None, FirstReason.GAP
         return entry.tag
 
     def reset(self) -> None:
         """The next frame has no predecessor: the client jumped. What is under way goes on."""
-        self._last, self._why = None, Begun.RESET
+        self._last, self._why = None, FirstReason.RESET
 
     # --- work out, outcomes in ------------------------------------------------------------------------------------
 
-    def take(self) -> list[Work]:
+    def take(self) -> list[PendingPrediction]:
         """What must begin now, oldest first; each occupies a place in the window until its answer is sent."""
         started = []
         while self._waiting and self._room:
@@ -256,13 +256,13 @@ class Session(Generic[T]):
         self._entries.append(entry)
         return entry
 
-    def _begins(self, last: _Last | None, new: _Last) -> Begun | None:
+    def _begins(self, last: _Last | None, new: _Last) -> FirstReason | None:
         if last is None:
             return self._why
         if last.frame.pixels.shape != new.frame.pixels.shape:
-            return Begun.SIZE
+            return FirstReason.SIZE
         if last.thumbnail is not None and new.thumbnail is not None and scene_cut.is_cut(last.thumbnail, new.thumbnail):
-            return Begun.SCENE_CUT
+            return FirstReason.SCENE_CUT
         return None
 
     def _drop(self, entry: _Entry[T]) -> None:

@@ -44,7 +44,7 @@ class Passed:
 Item = Timed | Passed
 
 
-class Source(Protocol):
+class ClipSource(Protocol):
     """A clip that is read once, front to back, holding a few frames at most."""
 
     @property
@@ -61,7 +61,7 @@ class Source(Protocol):
         ...
 
 
-class Sink(Protocol):
+class ClipSink(Protocol):
     """A clip that is being written."""
 
     def write(self, item: Item) -> None:

@@ -25,7 +25,7 @@ def psnr(a: Frame, b: Frame) -> float:
 
 
 @dataclass(slots=True)
-class Score:
+class FrameScore:
     """Running means over predicted frames whose true frame is known. Equal frames count as 100 dB."""
 
     frames: int = 0

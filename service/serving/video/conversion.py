@@ -8,15 +8,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
 from service.core.types import Options
 from service.serving.video import y4m
 from service.serving.video.ask import predictor
-from service.serving.video.clip import Info, Sink, Source, Timed, VideoError
+from service.serving.video.clip import ClipSink, ClipSource, Info, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
-from service.serving.video.compare import Score
-from service.serving.video.convert import Wish, frames
+from service.serving.video.compare import FrameScore
+from service.serving.video.convert import VideoParams, frames
 from service.serving.video.y4m import Y4mSink, Y4mSource
 
 #: What comes out, ours first, and the container's ending.
@@ -34,7 +34,7 @@ MAX_FRAMES = 3600
 class ClipOrder:
     """What is asked for: what is made of the clip, how to predict, and the container that comes out."""
 
-    wish: Wish
+    wish: VideoParams
     options: Options
     suffix: str
     media_type: str
@@ -62,7 +62,7 @@ class _Outlet:
 class Conversion:
     """One clip, from the body's file to pieces of the answer, of at most `most` bytes together."""
 
-    def __init__(self, parts: Parts, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
+    def __init__(self, parts: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
         self._parts, self._order, self._client, self._file, self._most = parts, order, client, file, most
         self.done = 0
 
@@ -72,7 +72,7 @@ class Conversion:
         source.close()
         return source.info.frames
 
-    async def _open(self) -> Source:
+    async def _open(self) -> ClipSource:
         settings = self._parts.settings
         source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels)
         info: Info = source.info
@@ -104,11 +104,11 @@ class Conversion:
         finally:
             source.close()
 
-    async def _converted(self, source: Source) -> AsyncGenerator[bytes, None]:
+    async def _converted(self, source: ClipSource) -> AsyncGenerator[bytes, None]:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
         ask = predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
-        async with aclosing(frames(source, self._order.wish, ask, Score())) as items:
+        async with aclosing(frames(source, self._order.wish, ask, FrameScore())) as items:
             async for item, _ in items:
                 await asyncio.to_thread(sink.write, item)
                 if isinstance(item, Timed):
@@ -121,7 +121,7 @@ class Conversion:
         yield outlet.take()
 
 
-def _open(file: BinaryIO, max_pixels: int) -> Source:
+def _open(file: BinaryIO, max_pixels: int) -> ClipSource:
     file.seek(0)
     is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
     file.seek(0)
@@ -129,19 +129,21 @@ def _open(file: BinaryIO, max_pixels: int) -> Source:
         if is_y4m:
             return Y4mSource(file, max_pixels=max_pixels)
         container = _containers()
-        source: Source = container.ContainerSource(file, max_pixels=max_pixels)
+        source: ClipSource = container.ContainerSource(file, max_pixels=max_pixels)
         return source
     except VideoError as error:
         raise InvalidFrame(str(error), field="body") from error
 
 
-def _sink(outlet: _Outlet, source: Source, order: ClipOrder) -> Sink:
+def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
     width, height = order.wish.size(source)
     try:
         if order.suffix == ".y4m":
             return Y4mSink(outlet, width, height, source.info.rate)  # type: ignore[arg-type]
         sounds = list(getattr(source, "sounds", ()))
-        sink: Sink = _containers().ContainerSink(outlet, width, height, source.info, suffix=order.suffix, sounds=sounds)
+        sink: ClipSink = _containers().ContainerSink(
+            outlet, width, height, source.info, suffix=order.suffix, sounds=sounds
+        )
         return sink
     except VideoError as error:
         raise InvalidRequest(str(error).replace("or leave it out with --no-audio", ""), field="Accept") from error

@@ -9,27 +9,29 @@ from dataclasses import dataclass
 from service.core.types import Frame
 from service.serving.video import compare
 from service.serving.video.ask import Predict
-from service.serving.video.clip import Item, Passed, Source, Timed
-from service.serving.video.compare import Score
-from service.serving.video.plan import Plan
-from service.serving.video.render import Shown, render
+from service.serving.video.clip import ClipSource, Item, Passed, Timed
+from service.serving.video.compare import FrameScore
+from service.serving.video.plan import FramePlan
+from service.serving.video.render import ShownFrame, render
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class VideoParams:
     """What is made of a clip."""
 
-    plan: Plan
+    plan: FramePlan
     compare: bool = False
     scene_cuts: bool = True
 
-    def size(self, source: Source) -> tuple[int, int]:
+    def size(self, source: ClipSource) -> tuple[int, int]:
         """Width and height of what is written."""
         width, height = source.info.width, source.info.height
         return compare.size(width, height) if self.compare else (width, height)
 
 
-async def frames(source: Source, wish: Wish, predict: Predict, score: Score) -> AsyncGenerator[tuple[Item, bool], None]:
+async def frames(
+    source: ClipSource, wish: VideoParams, predict: Predict, score: FrameScore
+) -> AsyncGenerator[tuple[Item, bool], None]:
     """What to write, in order, and whether it was predicted. `score` grows with every comparison."""
     shown = render(source, wish.plan, predict, scene_cuts=wish.scene_cuts)
     try:
@@ -45,7 +47,7 @@ async def frames(source: Source, wish: Wish, predict: Predict, score: Score) -> 
         await shown.aclose()
 
 
-def _compared(item: Shown, score: Score) -> Frame:
+def _compared(item: ShownFrame, score: FrameScore) -> Frame:
     truth = item.came.frame
     if item.result is None or item.last is None:
         return compare.side_by_side(truth, item.frame, None, None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from service.serving.video import y4m
-from service.serving.video.clip import Info, Item, Sink, Source, VideoError
+from service.serving.video.clip import ClipSink, ClipSource, Info, Item, VideoError
 from service.serving.video.y4m import Y4mSink, Y4mSource
 
 PIPE, Y4M = "-", ".y4m"
@@ -34,7 +34,7 @@ class Y4mFile:
         self._file.close()
 
 
-def open_source(name: str, *, max_pixels: int, sound: bool = True) -> Source:
+def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource:
     """`-` is y4m on standard input; a file tells by its first bytes whether it is y4m."""
     if name == PIPE:
         return Y4mSource(sys.stdin.buffer, max_pixels=max_pixels)
@@ -54,9 +54,9 @@ def open_source(name: str, *, max_pixels: int, sound: bool = True) -> Source:
 class OutFile:
     """A clip that appears under its name when it is whole: stopped half-way, it leaves nothing behind."""
 
-    def __init__(self, path: Path, source: Source, width: int, height: int) -> None:
+    def __init__(self, path: Path, source: ClipSource, width: int, height: int) -> None:
         self._path, self._part = path, path.with_name(f".{path.name}.part")
-        self._sink: Sink
+        self._sink: ClipSink
         if path.suffix == Y4M:
             self._file = self._part.open("wb")
             self._sink = Y4mSink(self._file, width, height, source.info.rate)
@@ -102,7 +102,7 @@ class OutPipe:
         """What is sent is sent."""
 
 
-def open_sink(name: str, source: Source, width: int, height: int) -> OutFile | OutPipe:
+def open_sink(name: str, source: ClipSource, width: int, height: int) -> OutFile | OutPipe:
     """`-` is y4m on standard output; else the ending of the name says the container."""
     if name == PIPE:
         return OutPipe(source.info, width, height)

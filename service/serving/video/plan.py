@@ -47,7 +47,7 @@ class Predict:
 Decision = Keep | Repeat | Predict
 
 
-class Plan(Protocol):
+class FramePlan(Protocol):
     """`index` counts the clip's frames from 0; `since_cut` those of its scene, this one not counted."""
 
     @property

@@ -15,7 +15,7 @@ from service.serving.streaming import scene_cut
 from service.serving.video import plan as plans
 from service.serving.video.ask import Predict
 from service.serving.video.clip import Item, Passed, Timed, VideoError
-from service.serving.video.plan import Plan
+from service.serving.video.plan import FramePlan
 
 #: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
 UNDER_WAY = 4
@@ -24,7 +24,7 @@ WAITING = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class ShownFrame:
     """One place of the clip: what came in, what is shown, and where that was predicted, from what and how."""
 
     came: Timed
@@ -36,15 +36,15 @@ class Shown:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
     came: Frame
-    shown: asyncio.Future[Shown]
+    shown: asyncio.Future[ShownFrame]
 
 
 async def render(
-    items: Iterable[Item], plan: Plan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
-) -> AsyncGenerator[Shown | Passed, None]:
+    items: Iterable[Item], plan: FramePlan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
+) -> AsyncGenerator[ShownFrame | Passed, None]:
     """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
     run = _Run(plan, predict, scene_cuts)
-    waiting: deque[asyncio.Future[Shown] | Passed] = deque()
+    waiting: deque[asyncio.Future[ShownFrame] | Passed] = deque()
     reading, begun = iter(items), 0
     try:
         while (item := await asyncio.to_thread(_next, reading)) is not None:
@@ -63,17 +63,17 @@ async def render(
 class _Run:
     """The memory of one rendering."""
 
-    def __init__(self, plan: Plan, predict: Predict, scene_cuts: bool) -> None:
+    def __init__(self, plan: FramePlan, predict: Predict, scene_cuts: bool) -> None:
         self._plan = plan
         self._predict = predict
         self._scene_cuts = scene_cuts
         self._places: deque[_Place] = deque(maxlen=plan.memory + 1)
-        self._tasks: set[asyncio.Future[Shown]] = set()
+        self._tasks: set[asyncio.Future[ShownFrame]] = set()
         self._index = 0
         self._scene_start = 0
         self._thumbnail: scene_cut.Thumbnail | None = None
 
-    def begin(self, came: Timed) -> asyncio.Future[Shown]:
+    def begin(self, came: Timed) -> asyncio.Future[ShownFrame]:
         """Decides what is shown at this place, and starts its prediction."""
         index, self._index = self._index, self._index + 1
         if self._places and came.frame.pixels.shape != self._places[-1].came.pixels.shape:
@@ -91,7 +91,7 @@ class _Run:
         self._places.append(_Place(came.frame, shown))
         return shown
 
-    def _ended(self, shown: asyncio.Future[Shown]) -> None:
+    def _ended(self, shown: asyncio.Future[ShownFrame]) -> None:
         self._tasks.discard(shown)
         if not shown.cancelled():
             # Only the first error is raised; that nobody asks for the others is no fault to report.
@@ -103,11 +103,11 @@ class _Run:
             self._scene_start = index
         self._thumbnail = thumbnail
 
-    async def _show(self, came: Timed, decision: object, places: tuple[_Place, ...]) -> Shown:
+    async def _show(self, came: Timed, decision: object, places: tuple[_Place, ...]) -> ShownFrame:
         if isinstance(decision, plans.Repeat):
-            return Shown(came, (await asyncio.shield(places[-1].shown)).frame)
+            return ShownFrame(came, (await asyncio.shield(places[-1].shown)).frame)
         if not isinstance(decision, plans.Predict):
-            return Shown(came, came.frame)
+            return ShownFrame(came, came.frame)
         older, newer = places[-decision.back - 1], places[-decision.back]
         if decision.repaired:
             # Shielded: this frame's end must not cancel the one it is built on.
@@ -116,7 +116,7 @@ class _Run:
         else:
             previous, current = older.came, newer.came
         result = await self._predict(previous, current, decision.steps)
-        return Shown(came, result.steps[-1].frame, result, current)
+        return ShownFrame(came, result.steps[-1].frame, result, current)
 
     async def stop(self) -> None:
         """Withdraws what is under way."""
@@ -126,7 +126,7 @@ class _Run:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _done(entry: asyncio.Future[Shown] | Passed) -> Shown | Passed:
+async def _done(entry: asyncio.Future[ShownFrame] | Passed) -> ShownFrame | Passed:
     return entry if isinstance(entry, Passed) else await entry
 
 

@@ -27,7 +27,7 @@ Plane = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class Y4mHeader:
     """The first line. `chroma` is 420, 422, 444 or mono."""
 
     width: int
@@ -49,7 +49,7 @@ class Header:
         return self.width * self.height + 2 * rows * columns
 
     @classmethod
-    def parse(cls, line: bytes) -> Header:
+    def parse(cls, line: bytes) -> Y4mHeader:
         """Of the line without its newline; VideoError says what cannot be used."""
         magic, *words = line.split(b" ")
         if magic != MAGIC:
@@ -88,7 +88,7 @@ class Y4mSource:
     def __init__(self, stream: BinaryIO, *, max_pixels: int, length: int | None = None) -> None:
         self._stream = stream
         line = _line(stream)
-        self.header = header = Header.parse(line)
+        self.header = header = Y4mHeader.parse(line)
         # Before a frame is read: the header alone decides how much memory that takes.
         if header.width * header.height > max_pixels:
             raise VideoError(f"frames of {header.width}x{header.height} are larger than {max_pixels} pixels")
@@ -115,7 +115,7 @@ class Y4mSink:
 
     def __init__(self, stream: BinaryIO, width: int, height: int, rate: Fraction, chroma: str = "420") -> None:
         self._stream = stream
-        self._header = Header(width, height, rate, chroma)
+        self._header = Y4mHeader(width, height, rate, chroma)
         stream.write(self._header.line())
 
     def write(self, item: Item) -> None:
@@ -129,7 +129,7 @@ class Y4mSink:
         self._stream.flush()
 
 
-def to_rgb(data: bytes, header: Header) -> Plane:
+def to_rgb(data: bytes, header: Y4mHeader) -> Plane:
     """One frame's planes -> HxWx3."""
     size = header.width * header.height
     y = np.frombuffer(data, np.uint8, size).reshape(header.height, header.width).astype(np.float32)
@@ -146,7 +146,7 @@ def to_rgb(data: bytes, header: Header) -> Plane:
     return np.ascontiguousarray(np.stack([_bytes(red), _bytes(green), _bytes(blue)], axis=2))
 
 
-def from_rgb(pixels: Plane, header: Header) -> bytes:
+def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
     """HxWx3 -> one frame's planes."""
     red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
     kr, kb = _weights(header.height)
@@ -168,13 +168,13 @@ def _bytes(values: NDArray[np.floating[Any]]) -> Plane:
     return (values.clip(0, 255) + 0.5).astype(np.uint8)
 
 
-def _grow(plane: Plane, header: Header) -> NDArray[np.float32]:
+def _grow(plane: Plane, header: Y4mHeader) -> NDArray[np.float32]:
     x, y = _STEPS[header.chroma] or (1, 1)
     whole = plane.repeat(y, axis=0).repeat(x, axis=1)
     return whole[: header.height, : header.width].astype(np.float32)
 
 
-def _shrink(plane: NDArray[np.float32], header: Header) -> NDArray[np.float32]:
+def _shrink(plane: NDArray[np.float32], header: Y4mHeader) -> NDArray[np.float32]:
     x, y = _STEPS[header.chroma] or (1, 1)
     rows, columns = header.chroma_size
     padded = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")

@@ -19,13 +19,13 @@ import torch
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.types import Frame
-from service.distributed.frontend.backend import Remote
+from service.distributed.frontend.backend import FrontendEngine
 from service.distributed.worker.worker import Worker
 from service.engine.batcher import Batcher
-from service.engine.device import Work
-from service.imaging.codec import Limits
+from service.engine.device import DeviceWork
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.settings import Settings
@@ -66,7 +66,7 @@ class HarmedDevice:
         self._out_of_memory: dict[str, int] = {}
         self._sizes: set[tuple[int, ...]] = set()
 
-    def before_run(self, works: Sequence[Work]) -> None:
+    def before_run(self, works: Sequence[DeviceWork]) -> None:
         """Raises, sleeps, kills this process or does nothing."""
         corners = [tuple(int(v) for v in work.request.previous.pixels[0, 0]) for work in works]
         if POISON in corners:
@@ -138,10 +138,10 @@ def front_main(settings: Settings, socket: str) -> None:
 
     async def live() -> None:
         metrics = Metrics(CollectorRegistry())
-        remote = Remote(settings, metrics)
+        remote = FrontendEngine(settings, metrics)
         starting = asyncio.create_task(remote.start())
-        codecs = Codecs(Limits.of(settings), 1, metrics)
-        app = build(Parts(settings, remote, codecs, metrics), jobs=remote.jobs)
+        codecs = Codecs(FrameLimits.of(settings), 1, metrics)
+        app = build(AppState(settings, remote, codecs, metrics), jobs=remote.jobs)
         config = uvicorn.Config(app, uds=socket, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
         await uvicorn.Server(config).serve()
         starting.cancel()

@@ -15,7 +15,7 @@ import redis.asyncio
 
 from service.core.types import Frame, PredictRequest
 from service.distributed.broker.keys import Keys
-from service.engine.device import Work
+from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor
 from service.imaging.codec import ImageFormat, encode
 from service.settings import Settings
@@ -50,7 +50,7 @@ def expected(device: Predictor, number: int) -> bytes:
     """The right answer of a job: the tiny network alone, whose answers do not depend on a batch."""
     pixels = []
     for previous, current in itertools.pairwise(picture(number, *shape_of(number))):
-        (outcome,) = device.run([Work(PredictRequest("", previous, current))], lambda work: True).outcomes
+        (outcome,) = device.run([DeviceWork(PredictRequest("", previous, current))], lambda work: True).outcomes
         assert isinstance(outcome, tuple)
         pixels.append(outcome[0].frame.pixels.tobytes())
     return b"".join(pixels)
@@ -160,7 +160,7 @@ class Stage:
             return None
         self.history.calls[str(answer.status_code)] += 1
         if answer.status_code == 200 and not pair and number % 4 == 0:  # the driver shares the cores with the fleet
-            work = Work(PredictRequest("", previous, current))
+            work = DeviceWork(PredictRequest("", previous, current))
             (outcome,) = self._device.run([work], lambda work: True).outcomes
             assert isinstance(outcome, tuple)
             self.history.wrong_calls += answer.content != outcome[0].frame.pixels.tobytes()

@@ -10,22 +10,22 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 
-from service.engine.device import Work
+from service.engine.device import DeviceWork
 from service.settings import Settings
 from tests.unit.engine.tiny import Rigged
 
 
-def sticky(works: Sequence[Work]) -> None:
+def sticky(works: Sequence[DeviceWork]) -> None:
     """A CUDA context that answers nothing but errors from now on."""
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def hung(works: Sequence[Work]) -> None:
+def hung(works: Sequence[DeviceWork]) -> None:
     """A call that never returns."""
     threading.Event().wait()
 
 
-FAULTS: dict[str, Callable[[Sequence[Work]], None]] = {"sticky": sticky, "hung": hung}
+FAULTS: dict[str, Callable[[Sequence[DeviceWork]], None]] = {"sticky": sticky, "hung": hung}
 
 
 def start(fault: str, settings: Settings) -> BaseProcess:

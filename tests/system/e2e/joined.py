@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry
 
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from service.app_state import Parts
+from service.app_state import AppState
 from service.engine.batcher import Batcher
 from service.engine.device import Device
 from service.engine.predictor import Predictor
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest import app as rest
 from service.rest.routes import oip, stream
@@ -32,7 +32,7 @@ from service.telemetry.metrics import Metrics
 class Joined:
     """Where it listens, and its parts."""
 
-    parts: Parts
+    parts: AppState
     server: rpc.RunningServer
     http: str
     grpc: str
@@ -52,7 +52,7 @@ async def joined(device: Device | None = None, **settings: Any) -> AsyncIterator
     )
     metrics = Metrics(CollectorRegistry())
     batcher = Batcher(lambda: device or Predictor(tiny(), threads=1), chosen, metrics)
-    parts = Parts(chosen, batcher, Codecs(Limits.of(chosen), 1, metrics), metrics)
+    parts = AppState(chosen, batcher, Codecs(FrameLimits.of(chosen), 1, metrics), metrics)
     await batcher.start()
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(

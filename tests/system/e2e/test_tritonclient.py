@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.types import Frame, Options, PredictRequest, PredictResult, RouteChoice
 from tests.system.e2e.joined import joined
 from tests.system.e2e.v2_tools import tools
@@ -19,7 +19,7 @@ from tests.unit.rpc.small import picture
 SESSION = Path(__file__).parent / "tritonclient_session.py"
 
 
-async def _expected(parts: Parts, frames: np.ndarray) -> dict[str, Any]:
+async def _expected(parts: AppState, frames: np.ndarray) -> dict[str, Any]:
     """What the engine itself answers to each item."""
     results: list[PredictResult] = []
     for older, newer in frames:

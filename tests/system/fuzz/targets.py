@@ -20,20 +20,20 @@ from proto.inference import inference_pb2 as v2_pb
 from service.core import auth
 from service.core.errors import InvalidFrame
 from service.imaging import codec
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.rest.formats import job_body, multipart, negotiation, oip_messages, params, predict_body, stream_messages
 from service.rpc import messages
 from service.rpc import oip_messages as rpc_v2
 from service.rpc.admission import forgiving
 from service.rpc.call import readable
 from service.serving.oip import requests as oip_requests
-from service.serving.streaming.live_stream import Picture, Sent, Unreadable
+from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Picture
 from service.serving.video.clip import VideoError
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings
 from tests.unit.imaging.pictures import exif, file_of, noise, save, smooth
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=128 * 128, min_side=4, max_side=128)
+LIMITS = FrameLimits(max_bytes=2**20, max_pixels=128 * 128, min_side=4, max_side=128)
 SETTINGS = Settings()
 PICTURES = [
     *(file_of(noise(12, 16), format) for format in ("PNG", "JPEG", "WEBP", "BMP", "PPM")),
@@ -129,9 +129,9 @@ def _decoded(picture: Picture) -> object:
 
 
 def _told(incoming: object) -> object:
-    if isinstance(incoming, Unreadable):
+    if isinstance(incoming, InvalidMessage):
         raise incoming.error
-    return _decoded(incoming.picture) if isinstance(incoming, Sent) else incoming
+    return _decoded(incoming.picture) if isinstance(incoming, FrameMessage) else incoming
 
 
 def _message(kind: type[Any], data: bytes) -> Any:

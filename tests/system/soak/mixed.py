@@ -107,7 +107,7 @@ def wrong(dice: random.Random) -> Ask:
         lambda: (form("", "*/*", previous=one), {400}),
         lambda: (form("steps=-1", "*/*", previous=one, current=one), {400}),
         lambda: (form("", "audio/ogg", previous=one, current=one), {406}),
-        lambda: (request("/v1/predict", b"{" * 5000, Content_Type="application/json"), {400}),
+        lambda: (request("/v1/predict", b"{" * 5000, Content_Type="application/json"), {413}),
         lambda: (request("/v1/predict", b"<x/>", Content_Type="text/xml"), {415}),
         lambda: (request(f"/v1/{dice.randrange(10**9)}", method="GET"), {404}),
         lambda: (request("/v2/models/dmvfn/infer", dice.randbytes(300)), {400}),

@@ -8,7 +8,7 @@ from benchmarks import roofline
 from model import flops
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from model.flops import Layer
+from model.flops import LayerCost
 
 
 @pytest.mark.parametrize("config", [ModelConfig.paper(), ModelConfig.tiny()])
@@ -20,7 +20,7 @@ def test_multiply_adds_are_those_that_are_reported(config: ModelConfig) -> None:
 
 def test_the_floor_waits_for_products_or_for_memory() -> None:
     peaks = roofline.Peaks(products=10.0, copying=100.0)
-    found = roofline.work([Layer(50, 1), Layer(1, 300)], 4, peaks)
+    found = roofline.work([LayerCost(50, 1), LayerCost(1, 300)], 4, peaks)
     assert found == roofline.Work(macs=51.0, bytes=1204.0, floor=5.0 + 12.0)
 
 

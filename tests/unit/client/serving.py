@@ -14,9 +14,9 @@ from pathlib import Path
 
 import uvicorn
 
-from service.app_state import Parts
-from service.backends import Local
-from service.imaging.codec import Limits
+from service.app_state import AppState
+from service.backends import LocalBackend
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest import app
 from service.rest.routes import demo, oip, stream, video
@@ -88,9 +88,9 @@ class _Running:
 
     async def _serve(self) -> None:
         metrics = Metrics.unseen()
-        host = Local(self._settings, metrics, lambda error: None)
-        codecs = Codecs(Limits.of(self._settings), 1, metrics)
-        parts = Parts(self._settings, host.engine, codecs, metrics)
+        host = LocalBackend(self._settings, metrics, lambda error: None)
+        codecs = Codecs(FrameLimits.of(self._settings), 1, metrics)
+        parts = AppState(self._settings, host.engine, codecs, metrics)
         extra = (oip.router(parts), stream.router(parts), demo.router(parts), video.router(parts))
         web = app.build(parts, extra, jobs=host.jobs)
         calls = await rpc.start(parts)

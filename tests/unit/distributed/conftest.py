@@ -13,8 +13,8 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from service.distributed.broker.keys import Keys
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.worker.worker import Worker
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -56,8 +56,8 @@ class Bench:
     """A front end and its engine; `work` runs a worker beside it."""
 
     settings: Settings
-    front: Front
-    engine: RemoteEngine
+    front: QueueClient
+    engine: QueuedEngine
     metrics: Metrics
     keys: Keys
     workers: list[Worker] = field(default_factory=list)
@@ -90,8 +90,8 @@ def _is_work(key: str) -> bool:
 @pytest_asyncio.fixture
 async def bench(settings: Settings) -> AsyncIterator[Bench]:
     instruments = metrics()
-    front = Front(settings, instruments)
-    engine = RemoteEngine(settings, front, instruments)
+    front = QueueClient(settings, instruments)
+    engine = QueuedEngine(settings, front, instruments)
     await front.start()
     yield Bench(settings, front, engine, instruments, front.keys)
     await engine.close()

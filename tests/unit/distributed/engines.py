@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from service.core.errors import ServiceError
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import Frame, PredictRequest, PredictResult, Step, Timings
 
-MODEL = ModelInfo("tiny-1", "cpu", "float32", 1, "rgb", "none", "0" * 64)
+MODEL = ServedModel("tiny-1", "cpu", "float32", 1, "rgb", "none", "0" * 64)
 
 
 def frame(value: int, height: int = 32, width: int = 48) -> Frame:
@@ -49,7 +49,7 @@ class Adder:
     def readiness(self) -> Readiness:
         return self.ready
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         return MODEL
 
 

@@ -12,14 +12,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.cli.jobs import main
 from service.core.errors import ServiceError
 from service.core.types import PredictRequest
 from service.distributed.broker import scripts
-from service.distributed.frontend.job_store import RemoteJobs
-from service.distributed.frontend.webhooks import HookSender
-from service.imaging.codec import Limits
+from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.webhooks import WebhookSender
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.serving.jobs.job import JobState, JobView
@@ -38,8 +38,8 @@ ROUNDS = 40
 async def http(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
     """The real front end's HTTP side over `bench`; an exception inside it answers 500, as in production."""
     settings = bench.settings
-    codecs = Codecs(Limits.of(settings), 1, bench.metrics)
-    app = build(Parts(settings, bench.engine, codecs, bench.metrics), jobs=jobs_of(bench))
+    codecs = Codecs(FrameLimits.of(settings), 1, bench.metrics)
+    app = build(AppState(settings, bench.engine, codecs, bench.metrics), jobs=jobs_of(bench))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -124,7 +124,7 @@ async def test_a_worker_ends_the_items_of_a_record_that_is_half_gone(bench: Benc
 async def test_a_webhook_that_outlives_its_job_leaves_nothing_behind(bench: Bench, server: Server) -> None:
     client = server.client()
     settings = bench.settings.replace(webhook_secret="x" * 16)
-    hooks, jobs = HookSender(settings, bench.front, metrics()), RemoteJobs(settings, bench.front)
+    hooks, jobs = WebhookSender(settings, bench.front, metrics()), RedisJobs(settings, bench.front)
     job = dataclasses.replace(a_job(1, 2), webhook="http://127.0.0.1:9/x")
 
     class Slow:
@@ -148,7 +148,7 @@ async def test_a_webhook_that_outlives_its_job_leaves_nothing_behind(bench: Benc
 
 
 async def test_a_webhook_of_a_record_that_is_half_gone_is_given_up(bench: Bench, server: Server) -> None:
-    client, hooks = server.client(), HookSender(bench.settings.replace(webhook_secret="x"), bench.front, metrics())
+    client, hooks = server.client(), WebhookSender(bench.settings.replace(webhook_secret="x"), bench.front, metrics())
     client.hset(bench.keys.job("half"), mapping={"hook": "http://127.0.0.1:9/x", "s": "done"})
     client.zadd(bench.keys.hooks, {"half": 0})
     await hooks.deliver("half")

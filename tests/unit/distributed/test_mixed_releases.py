@@ -18,8 +18,8 @@ from service.core.errors import ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, Priority
 from service.distributed.broker import serialization
-from service.distributed.frontend.queue_client import FRONT_MS, Front
-from service.distributed.frontend.webhooks import HookSender
+from service.distributed.frontend.queue_client import FRONT_MS, QueueClient
+from service.distributed.frontend.webhooks import WebhookSender
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.telemetry.metrics import Background
@@ -147,14 +147,14 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
 def test_every_message_of_another_release_is_read_or_unreadable_and_nothing_else(kind: str) -> None:
     data, read = READERS[kind]
     for variant in variants(data):
-        with suppress(serialization.Unreadable):
+        with suppress(serialization.UnreadableEntry):
             read(variant)
     rng = random.Random(7)
     for _ in range(300):
         noisy = bytearray(data)
         for _ in range(3):
             noisy[rng.randrange(len(noisy))] = rng.randrange(256)
-        with suppress(serialization.Unreadable):
+        with suppress(serialization.UnreadableEntry):
             read(bytes(noisy))
 
 
@@ -176,7 +176,7 @@ def test_an_option_that_is_not_known_is_never_ignored_and_notes_always_are() -> 
         changed(task, quality="fast"),
         changed(task, steps="3"),
     ):
-        with pytest.raises(serialization.Unreadable):
+        with pytest.raises(serialization.UnreadableEntry):
             serialization.read_task(variant)
     assert serialization.read_task(changed(task, notes={"tenant": 3})) == serialization.read_task(task)
     assert serialization.read_task(changed(task, maps=None, trace=None, quality=None)) == serialization.read_task(task)
@@ -204,7 +204,7 @@ async def test_records_of_another_release_end_no_loop(bench: Bench) -> None:
         assert (await jobs.get("odd", "")).state is JobState.RUNNING
         with pytest.raises(ServiceError, match="no job"):
             await jobs.get("husk", "")
-        sender = HookSender(bench.settings, bench.front, bench.metrics)
+        sender = WebhookSender(bench.settings, bench.front, bench.metrics)
         for name in ("odd", "husk"):
             await sender.deliver(name)
         sender.close()
@@ -223,10 +223,10 @@ async def test_a_pulse_that_fails_in_a_way_nobody_foresaw_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench.work(Adder()):
-        look = Front._look
-        monkeypatch.setattr(Front, "_look", lambda self: int("a defect"))
+        look = QueueClient._look
+        monkeypatch.setattr(QueueClient, "_look", lambda self: int("a defect"))
         await until(lambda: "redis_pulse" in failures(bench))
-        monkeypatch.setattr(Front, "_look", look)
+        monkeypatch.setattr(QueueClient, "_look", look)
         await until(lambda: bench.front.readiness().ready)
         assert alike(await bench.engine.predict(request(1)), answer(request(1)))
     assert any(record.exc_info and record.levelno == logging.ERROR for record in caplog.records)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import NotFound
-from service.distributed.broker.server_check import Problem
-from service.distributed.frontend.job_store import RemoteJobs
-from service.distributed.frontend.queue_client import Front
+from service.distributed.broker.server_check import ConfigProblem
+from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.queue_client import QueueClient
 from service.serving.jobs.job import JobState
 from service.settings import Settings
 from tests.unit.distributed.conftest import until
@@ -33,7 +33,7 @@ def program(version: str) -> Path:
     return binaries()[version]
 
 
-async def accepted_and_left(server: Server, how: signal.Signals) -> tuple[int, dict[Problem, bool | None]]:
+async def accepted_and_left(server: Server, how: signal.Signals) -> tuple[int, dict[ConfigProblem, bool | None]]:
     """How many of JOBS a front end finds after the server was ended by `how` and started; and what the check said."""
     server.start()
     async with _front_end(server) as (front, jobs):
@@ -54,13 +54,13 @@ async def accepted_and_left(server: Server, how: signal.Signals) -> tuple[int, d
 
 
 @contextlib.asynccontextmanager
-async def _front_end(server: Server) -> AsyncIterator[tuple[Front, RemoteJobs]]:
+async def _front_end(server: Server) -> AsyncIterator[tuple[QueueClient, RedisJobs]]:
     settings = Settings(engine="redis", redis_url=server.url)
-    front = Front(settings)
+    front = QueueClient(settings)
     await front.start()
     try:
         await until(lambda: front.readiness().reason != "queue_lost")
-        yield front, RemoteJobs(settings, front)
+        yield front, RedisJobs(settings, front)
     finally:
         await front.stop()
 
@@ -84,7 +84,7 @@ async def test_a_restart_under_the_shipped_files_loses_no_accepted_job(version: 
     finally:
         server.remove()
     assert left == JOBS
-    assert seen == dict.fromkeys(Problem, False)
+    assert seen == dict.fromkeys(ConfigProblem, False)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -97,7 +97,7 @@ async def test_the_check_warns_exactly_where_a_default_user_without_rights_loses
     finally:
         server.remove()
     assert left == (0 if version in ("redis-7", "valkey-8") else JOBS)
-    assert seen[Problem.ACL_REPLAY] is (left < JOBS)
+    assert seen[ConfigProblem.ACL_REPLAY] is (left < JOBS)
 
 
 @pytest.mark.parametrize("version", ["redis-7", "valkey-8"])

@@ -14,7 +14,7 @@ from service.core.errors import ClientLimit, Internal, NotFound, QueueFull, Serv
 from service.core.types import Frame, Options, PredictRequest, PredictResult
 from service.distributed.broker.capacity import capacity
 from service.distributed.broker.submission import JOBS_SHARE, RECORD_BYTES
-from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.frontend.job_store import RedisJobs
 from service.serving.jobs.job import JobState, NewJob, job_id
 from tests.unit.distributed.conftest import Bench, until
 from tests.unit.distributed.engines import Adder, answer, frame
@@ -22,7 +22,7 @@ from tests.unit.distributed.servers import Server
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
 
 
-def with_settings(bench: Bench, **changes: object) -> RemoteJobs:
+def with_settings(bench: Bench, **changes: object) -> RedisJobs:
     """The same front end under other settings."""
     bench.settings = bench.front.settings = dataclasses.replace(bench.settings, **changes)  # type: ignore[arg-type]
     bench.engine._settings = bench.settings
@@ -120,7 +120,7 @@ SIZE = (64, 96)
 RAW = 3 * SIZE[0] * SIZE[1]
 
 
-async def finished(jobs: RemoteJobs, *values: int) -> NewJob:
+async def finished(jobs: RedisJobs, *values: int) -> NewJob:
     job = a_job(*values, size=SIZE)
     await jobs.submit(job)
     assert await ended(jobs, job.id) is JobState.DONE
@@ -278,7 +278,7 @@ async def answered(traffic: Traffic) -> int:
     return count
 
 
-async def ended_of(jobs: RemoteJobs, job: NewJob) -> JobState:
+async def ended_of(jobs: RedisJobs, job: NewJob) -> JobState:
     view = await jobs.get(job.id, job.client)
     while not view.state.final:
         view = await jobs.changed(view, job.client, 5)
@@ -313,7 +313,7 @@ class Traffic:
     """What was begun so far, and how more of it is done."""
 
     bench: Bench
-    jobs: RemoteJobs
+    jobs: RedisJobs
     rng: random.Random
     ours: list[NewJob] = dataclasses.field(default_factory=list)
     calls: list[asyncio.Task[PredictResult]] = dataclasses.field(default_factory=list)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.worker.worker import Worker
 from service.settings import Settings
 from tests.unit.distributed.conftest import metrics, until
@@ -14,7 +14,7 @@ from tests.unit.distributed.engines import Adder
 
 
 @asynccontextmanager
-async def working(settings: Settings, engine: Adder, front: Front) -> AsyncIterator[Worker]:
+async def working(settings: Settings, engine: Adder, front: QueueClient) -> AsyncIterator[Worker]:
     """Ready when it begins, drained when it ends."""
     worker = Worker(settings, engine, metrics())
     running = asyncio.create_task(worker.run())

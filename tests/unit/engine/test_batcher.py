@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
-from service.engine.device import Work
-from service.engine.scheduling.cost_model import Bucket, Load, Measured
+from service.engine.device import DeviceWork
+from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.engine.tiny import PATIENCE, Rigged, batching, count, held, predictor, request, same, until
@@ -41,7 +41,7 @@ async def test_two_hundred_mixed_requests_at_once_get_what_they_would_get_alone(
         answers = await asyncio.gather(*(batcher.predict(one) for one in asked))
     alone = predictor()
     for one, answer in zip(asked, answers, strict=True):
-        (steps,) = alone.run([Work(one)], lambda work: True).outcomes
+        (steps,) = alone.run([DeviceWork(one)], lambda work: True).outcomes
         assert isinstance(steps, tuple)
         assert answer.id == one.id
         assert same(answer, dataclasses.replace(answer, steps=steps))
@@ -89,7 +89,7 @@ async def test_a_short_deadline_passes_what_came_before_it_where_rows_run_one_by
             urgent.append(asyncio.create_task(batcher.predict(hurry)))
             loop.call_soon(came.set)
 
-        def one_comes(works: Sequence[Work]) -> None:
+        def one_comes(works: Sequence[DeviceWork]) -> None:
             if len(device.batches) == 2:
                 loop.call_soon_threadsafe(ask)
                 assert came.wait(PATIENCE)
@@ -264,11 +264,11 @@ async def test_what_cannot_be_in_time_is_refused_at_once() -> None:
     assert count(metrics, "deadline_missed_total", phase="admit") == 1
 
 
-def table(per_block: float) -> list[Measured]:
+def table(per_block: float) -> list[MeasuredRun]:
     """A warm-up that says: a pass costs nothing, each block this many seconds."""
     bucket = Bucket(32, 48, 1.0)
     loads = [Load.of(bucket, [tuple(i < blocks for i in range(9))], 1, 0) for blocks in range(1, 10)]
-    return [Measured(bucket, load, per_block * sum(load.blocks) / bucket.pixels) for load in loads]
+    return [MeasuredRun(bucket, load, per_block * sum(load.blocks) / bucket.pixels) for load in loads]
 
 
 async def test_an_adaptive_request_in_a_hurry_gets_a_shorter_route_and_an_exact_one_is_refused() -> None:

@@ -14,7 +14,7 @@ from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, PredictResult, Quality
 from service.engine.batcher import Batcher
-from service.engine.device import Work
+from service.engine.device import DeviceWork
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.engine.tiny import Rigged, batching, count, held, request, until
@@ -39,7 +39,7 @@ async def eight_behind_the_first(device: Rigged, batcher: Batcher) -> list[Answe
 async def test_one_bad_item_of_eight_costs_exactly_one_error() -> None:
     metrics, device = Metrics(CollectorRegistry()), Rigged()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if any(work.request.id == "5" for work in works):
             raise ValueError("a bad item")
 
@@ -80,7 +80,7 @@ async def test_an_item_whose_route_cannot_be_chosen_fails_alone_and_never_runs()
 async def test_a_batch_too_large_for_the_memory_is_halved_and_later_ones_are_smaller() -> None:
     metrics, device = Metrics(CollectorRegistry()), Rigged()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if len(works) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -99,7 +99,7 @@ async def test_a_batch_too_large_for_the_memory_is_halved_and_later_ones_are_sma
 async def test_a_sticky_device_error_fails_what_is_in_flight_and_asks_for_a_new_process() -> None:
     metrics, device, told = Metrics(CollectorRegistry()), Rigged(), list[BaseException]()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if len(works) > 1:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -161,7 +161,7 @@ async def test_a_device_whose_answers_are_never_finite_is_lost() -> None:
 async def test_a_device_that_passes_its_test_goes_on_however_many_requests_fail() -> None:
     device, told = Rigged(), list[BaseException]()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if any(work.request.id.startswith("bad") for work in works):
             raise RuntimeError("a frame that nobody can predict")
 
@@ -177,7 +177,7 @@ async def test_a_device_that_passes_its_test_goes_on_however_many_requests_fail(
 async def test_a_success_between_failures_spares_the_device_its_test() -> None:
     device = Rigged()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if any(work.request.id.startswith("bad") for work in works):
             raise RuntimeError("a frame that nobody can predict")
 
@@ -191,7 +191,7 @@ async def test_a_success_between_failures_spares_the_device_its_test() -> None:
 async def test_a_device_without_memory_for_its_test_is_not_lost() -> None:
     device = Rigged()
 
-    def fail(works: Sequence[Work]) -> None:
+    def fail(works: Sequence[DeviceWork]) -> None:
         if works[0].request.id == "self-test":
             raise torch.OutOfMemoryError("CUDA out of memory")
         if works[0].request.id == "bad":

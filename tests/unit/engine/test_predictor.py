@@ -20,7 +20,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
 from service.core.errors import Internal
 from service.core.types import Frame, Options, PredictRequest, RouteChoice, RoutePolicy, Step
-from service.engine.device import Work
+from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor, bucket_of, cores
 from service.engine.scheduling.cost_model import Bucket
 from service.settings import Settings
@@ -33,7 +33,7 @@ TOGETHER = predictor(rows_per_call=64)
 
 
 def run(device: Predictor, *requests: PredictRequest) -> list[tuple[Step, ...]]:
-    outcomes = device.run([Work(asked) for asked in requests], lambda work: True).outcomes
+    outcomes = device.run([DeviceWork(asked) for asked in requests], lambda work: True).outcomes
     assert not any(isinstance(outcome, Exception) for outcome in outcomes)
     return [outcome for outcome in outcomes if isinstance(outcome, tuple)]
 
@@ -168,7 +168,7 @@ def test_one_item_whose_values_are_not_finite_fails_and_its_neighbours_do_not() 
         black = dataclasses.replace(
             dark, previous=Frame(np.zeros((32, 48, 3), np.uint8)), current=Frame(np.zeros((32, 48, 3), np.uint8))
         )
-        outcomes = device.run([Work(black), Work(bright), Work(black)], lambda work: True).outcomes
+        outcomes = device.run([DeviceWork(black), DeviceWork(bright), DeviceWork(black)], lambda work: True).outcomes
         assert [isinstance(outcome, Internal) for outcome in outcomes] == [False, True, False]
 
 
@@ -199,7 +199,7 @@ def test_flops_are_two_per_multiply_add_of_routing_and_chosen_blocks_at_the_padd
 
 def test_routing_that_is_not_needed_is_neither_run_nor_counted() -> None:
     asked = request(9, options=Options(RouteChoice.parse("100000000")))
-    ran = DEVICE.run([Work(asked)], lambda work: True)
+    ran = DEVICE.run([DeviceWork(asked)], lambda work: True)
     assert ran.load.routed == 0
     (outcome,) = ran.outcomes
     assert isinstance(outcome, tuple)
@@ -208,7 +208,7 @@ def test_routing_that_is_not_needed_is_neither_run_nor_counted() -> None:
 
 def test_the_load_of_a_run_is_what_was_run() -> None:
     route = (True,) + (False,) * 8
-    works = [Work(request(1, options=Options(steps=2)), route), Work(request(2, options=FULL))]
+    works = [DeviceWork(request(1, options=Options(steps=2)), route), DeviceWork(request(2, options=FULL))]
     load = DEVICE.run(works, lambda work: True).load
     pixels_ = 32 * 48
     assert (load.passes, load.pixels, load.routed) == (2, 3 * pixels_, 1 * pixels_)
@@ -226,7 +226,7 @@ def test_routes_chosen_ahead_are_the_routes_chosen_on_the_way() -> None:
 @pytest.mark.parametrize("rows", [1, 8])
 def test_works_nobody_wants_any_more_come_back_with_what_they_got(rows: int) -> None:
     device = predictor(rows_per_call=rows)
-    works = [Work(request(seed, options=dataclasses.replace(FULL, steps=3))) for seed in range(3)]
+    works = [DeviceWork(request(seed, options=dataclasses.replace(FULL, steps=3))) for seed in range(3)]
     ran = device.run(works, lambda work: work is not works[1])
     lengths = [len(outcome) for outcome in ran.outcomes if isinstance(outcome, tuple)]
     assert (lengths[0], lengths[2]) == (3, 3)

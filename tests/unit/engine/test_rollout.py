@@ -12,7 +12,7 @@ from model.inference import padding
 from model.inference import predict as inference
 from service.core.types import MAX_SEED, Options, Quality, RouteChoice, RoutePolicy
 from service.engine import rollout
-from service.engine.rollout import Member, Predicted
+from service.engine.rollout import Member, StepOutput
 from tests.unit.engine.tiny import network
 
 FULL = RouteChoice(RoutePolicy.FULL)
@@ -24,7 +24,7 @@ def pictures(count: int, height: int = 32, width: int = 48, seed: int = 0) -> tu
 
 
 @torch.inference_mode()
-def rolled(older: Tensor, newer: Tensor, members: list[Member], **more: object) -> list[list[Predicted]]:
+def rolled(older: Tensor, newer: Tensor, members: list[Member], **more: object) -> list[list[StepOutput]]:
     return list(rollout.roll(network(), older, newer, members, **more))  # type: ignore[arg-type]  # keywords of roll
 
 

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from service.core.interfaces import ModelInfo
+from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.engine.batcher import Batcher
-from service.engine.device import Choice, Device, Flops, Ran, Work
+from service.engine.device import Choice, Device, DeviceWork, Flops, Ran
 from service.engine.predictor import Predictor
-from service.engine.scheduling.cost_model import Bucket, Measured
+from service.engine.scheduling.cost_model import Bucket, MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -86,7 +86,7 @@ class Rigged:
 
     def __init__(self, real: Device | None = None) -> None:
         self.real = real or predictor()
-        self.before_run: Callable[[Sequence[Work]], None] = lambda works: None
+        self.before_run: Callable[[Sequence[DeviceWork]], None] = lambda works: None
         self.before_routes: Callable[[Sequence[PredictRequest]], None] = lambda requests: None
         self.before_warm_up: Callable[[], None] = lambda: None
         self.open = threading.Event()
@@ -96,10 +96,10 @@ class Rigged:
         self.routed: list[str] = []
         self.freed = 0
         self.rows = 1024  # so that a batch reaches `run` whole
-        self.table: list[Measured] | None = None
+        self.table: list[MeasuredRun] | None = None
 
     @property
-    def info(self) -> ModelInfo:
+    def info(self) -> ServedModel:
         return self.real.info
 
     @property
@@ -123,7 +123,7 @@ class Rigged:
     def release(self) -> None:
         self.open.set()
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[Measured]:
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
         self.before_warm_up()
         return self.real.warm_up(sizes) if self.table is None else self.table
 
@@ -135,7 +135,7 @@ class Rigged:
         self.routed += [asked.id for asked in requests]
         return self.real.routes(requests)
 
-    def run(self, works: Sequence[Work], keep: Callable[[Work], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
         self.batches.append([work.request.id for work in works])
         self.entered.set()
         if not self.open.wait(PATIENCE):

@@ -17,15 +17,15 @@ from PIL import Image, ImageOps
 
 from service.core.errors import InvalidFrame, InvalidRequest, NotAcceptable, ServiceError, TooLarge, UnsupportedMedia
 from service.core.types import Frame
-from service.imaging.codec import ImageFormat, Limits, decode, encode, from_raw
+from service.imaging.codec import FrameLimits, ImageFormat, decode, encode, from_raw
 from service.settings import Settings
 from tests.unit.imaging.pictures import Pixels, exif, file_of, noise, png, png_chunk, save, smooth
 
-LIMITS = Limits(max_bytes=2**20, max_pixels=256 * 256, min_side=4, max_side=256, max_aspect=8)
+LIMITS = FrameLimits(max_bytes=2**20, max_pixels=256 * 256, min_side=4, max_side=256, max_aspect=8)
 LOSSLESS = (ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.PPM)
 
 
-def pixels_of(data: bytes, limits: Limits = LIMITS) -> Pixels:
+def pixels_of(data: bytes, limits: FrameLimits = LIMITS) -> Pixels:
     return decode(data, limits, "previous").pixels
 
 
@@ -271,7 +271,7 @@ class TestRefusals:
 
     def test_too_many_pixels_are_refused(self) -> None:
         with pytest.raises(TooLarge, match="pixels"):
-            decode(png(200, 200), Limits(max_pixels=39_999), "previous")
+            decode(png(200, 200), FrameLimits(max_pixels=39_999), "previous")
 
     def test_a_decompression_bomb_is_refused(self) -> None:
         # 100 MB of zeros in 100 kB, behind a header that claims little: only the claimed rows are unpacked.
@@ -397,4 +397,4 @@ def test_many_threads_decode_the_same_picture() -> None:
 
 def test_the_limits_are_those_of_the_settings() -> None:
     given_settings = Settings(max_body_bytes=4096, max_pixels=1000, min_side=8, max_side=99, max_aspect=2)
-    assert Limits.of(given_settings) == Limits(4096, 1000, 8, 99, 2)
+    assert FrameLimits.of(given_settings) == FrameLimits(4096, 1000, 8, 99, 2)

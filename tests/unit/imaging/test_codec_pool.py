@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from service.core.errors import InvalidFrame, TooLarge
 from service.core.types import Frame
-from service.imaging.codec import ImageFormat, Limits
+from service.imaging.codec import FrameLimits, ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.telemetry.metrics import Metrics
 
@@ -23,7 +23,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 async def codecs(registry: CollectorRegistry) -> AsyncIterator[Codecs]:
-    made = Codecs(Limits(max_side=512), 2, Metrics(registry))
+    made = Codecs(FrameLimits(max_side=512), 2, Metrics(registry))
     yield made
     made.close()
 

@@ -17,7 +17,7 @@ def interpreted_quickly() -> None:
         cuda_kernels._BLOCK = 1 << 14
 
 
-def accelerate(network: DMVFN, kind: torch.dtype = torch.float32) -> cuda_runner.Accelerated:
+def accelerate(network: DMVFN, kind: torch.dtype = torch.float32) -> cuda_runner.CudaRunner:
     """The network on this device, prepared in `kind`, launched piece by piece."""
     interpreted_quickly()
-    return cuda_runner.Accelerated(network.to(DEVICE), kind)
+    return cuda_runner.CudaRunner(network.to(DEVICE), kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,6 +172,6 @@ def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> N
         head, about = weights.load(path)
         answer = predictor.mix(older, newer, None, head, about).frame
         warps = candidates.build(older, newer, ("projected", "carried"), preset=about.preset).frames
-        frames = (answer, *(warp / 255.0 for warp in warps))
+        frames: list[Any] = [answer, *(warp / 255.0 for warp in warps)]
         errors = [float(np.square(frame - target / 255.0).mean()) for frame in frames]
         assert errors[0] < 0.95 * min(errors[1:])

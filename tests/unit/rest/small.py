@@ -13,17 +13,17 @@ import numpy as np
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import ServiceError
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import BLOCKS, Frame, PredictRequest, PredictResult, Route, RoutePolicy, Step, Timings
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-MODEL = ModelInfo("tiny-1", "cpu", "float32", 3_559_930, "bgr", "rendered clips", "00" * 32, {"psnr_t1": 26.2})
+MODEL = ServedModel("tiny-1", "cpu", "float32", 3_559_930, "bgr", "rendered clips", "00" * 32, {"psnr_t1": 26.2})
 
 
 class ShiftEngine:
@@ -68,7 +68,7 @@ class ShiftEngine:
     def readiness(self) -> Readiness:
         return self.state
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         return MODEL
 
 
@@ -77,7 +77,7 @@ class Small:
     """A service, its engine, and a client that talks to it without a socket."""
 
     app: FastAPI
-    parts: Parts
+    parts: AppState
     engine: ShiftEngine
     http: httpx.AsyncClient
 
@@ -94,8 +94,8 @@ async def running(
     settings = settings or Settings()
     metrics = Metrics(CollectorRegistry())
     engine = ShiftEngine()
-    codecs = Codecs(Limits.of(settings), 2, metrics)
-    parts = Parts(settings, engine, codecs, metrics, clock)
+    codecs = Codecs(FrameLimits.of(settings), 2, metrics)
+    parts = AppState(settings, engine, codecs, metrics, clock)
     app = build(parts)
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:

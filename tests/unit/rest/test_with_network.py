@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
-from service.app_state import Parts
+from service.app_state import AppState
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
-from service.imaging.codec import Limits, decode
+from service.imaging.codec import FrameLimits, decode
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.settings import Settings
@@ -37,9 +37,9 @@ def network() -> DMVFN:
 async def http(network: DMVFN) -> AsyncIterator[httpx.AsyncClient]:
     metrics = Metrics(CollectorRegistry())
     engine = Batcher(lambda: Predictor(network, device="cpu", threads=1), SETTINGS, metrics)
-    codecs = Codecs(Limits.of(SETTINGS), 2, metrics)
+    codecs = Codecs(FrameLimits.of(SETTINGS), 2, metrics)
     await engine.start()
-    transport = httpx.ASGITransport(build(Parts(SETTINGS, engine, codecs, metrics)))
+    transport = httpx.ASGITransport(build(AppState(SETTINGS, engine, codecs, metrics)))
     async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
         yield client
     await engine.close()
@@ -61,7 +61,7 @@ async def test_the_answer_is_what_the_network_predicts(http: httpx.AsyncClient, 
     route = torch.tensor([[bit == "1" for bit in "110000001"]])
     with torch.inference_mode():
         wanted = inference.predict(network, tensor(previous), tensor(current), route).frame[0]
-    got = decode(answer.content, Limits(), "answer").pixels
+    got = decode(answer.content, FrameLimits(), "answer").pixels
     assert np.abs(got.astype(float) - wanted.permute(1, 2, 0).numpy() * 255).max() <= 1
     assert answer.headers["x-dmvfn-route"] == "110000001"
 
@@ -70,7 +70,7 @@ async def test_many_sizes_at_once_are_all_answered(http: httpx.AsyncClient) -> N
     sizes = [(32, 48), (40, 56), (64, 32)] * 10
     answers = await asyncio.gather(*(predict(http, smooth(*size), smooth(*size), "full") for size in sizes))
     assert [answer.status_code for answer in answers] == [200] * 30
-    assert [decode(a.content, Limits(), "answer").pixels.shape[:2] for a in answers] == sizes
+    assert [decode(a.content, FrameLimits(), "answer").pixels.shape[:2] for a in answers] == sizes
 
 
 async def test_the_batcher_shows_its_queues(http: httpx.AsyncClient) -> None:

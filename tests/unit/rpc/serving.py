@@ -11,7 +11,7 @@ import grpc
 
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
-from service.app_state import Parts
+from service.app_state import AppState
 from service.rpc.server import RunningServer, start
 from service.telemetry.tracing import Tracer
 from tests.unit.rpc.small import parts as small_parts
@@ -22,7 +22,7 @@ LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length
 
 @dataclass
 class Served:
-    parts: Parts
+    parts: AppState
     server: RunningServer
     channel: Any
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import ServiceError
-from service.core.interfaces import ModelInfo, Readiness
+from service.core.interfaces import Readiness, ServedModel
 from service.core.types import Frame, PredictRequest, PredictResult, RoutePolicy, Step, Timings
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
-INFO = ModelInfo("small-1", "cpu", "float32", 0, "rgb", "none", "0" * 64)
+INFO = ServedModel("small-1", "cpu", "float32", 0, "rgb", "none", "0" * 64)
 
 
 def extrapolated(previous: np.ndarray, current: np.ndarray, steps: int) -> list[np.ndarray]:
@@ -74,18 +74,18 @@ class SmallEngine:
     def readiness(self) -> Readiness:
         return self.state
 
-    def model(self) -> ModelInfo:
+    def model(self) -> ServedModel:
         return INFO
 
     def fails(self, error: ServiceError) -> None:
         self.failure = error
 
 
-def parts(engine: Any, **settings: Any) -> Parts:
+def parts(engine: Any, **settings: Any) -> AppState:
     """Parts around an engine; keyword arguments are settings."""
     chosen = dataclasses.replace(Settings(), **{"http_port": 0, "grpc_port": 0, "codec_threads": 1, **settings})
     metrics = Metrics(CollectorRegistry())
-    return Parts(chosen, engine, Codecs(Limits.of(chosen), chosen.codec_threads, metrics), metrics)
+    return AppState(chosen, engine, Codecs(FrameLimits.of(chosen), chosen.codec_threads, metrics), metrics)
 
 
 def picture(seed: int = 0, height: int = 32, width: int = 48) -> np.ndarray:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.backends import Gate
+from service.backends import DrainingEngine
 from service.core.errors import Unavailable
 from service.core.types import Options, PredictRequest
 from service.serving.accepted_work import AcceptedWork
@@ -20,7 +20,7 @@ def a_request() -> PredictRequest:
 
 
 async def test_a_stop_waits_for_accepted_work_which_may_still_predict() -> None:
-    gate, go_on = Gate(ShiftEngine()), asyncio.Event()
+    gate, go_on = DrainingEngine(ShiftEngine()), asyncio.Event()
 
     async def clip() -> int:
         with gate.accepted():
@@ -40,7 +40,7 @@ async def test_a_stop_waits_for_accepted_work_which_may_still_predict() -> None:
 
 
 async def test_a_stop_says_when_the_grace_was_too_short() -> None:
-    gate = Gate(SmallEngine())
+    gate = DrainingEngine(SmallEngine())
     with gate.accepted():
         assert not await gate.shut(0.01)
     assert await gate.shut(0.01)

@@ -17,10 +17,10 @@ import pytest
 import redis
 
 from service.core.types import PredictRequest
-from service.distributed.broker.client import connect, waits
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.job_store import RemoteJobs
-from service.distributed.frontend.queue_client import Front
+from service.distributed.broker.client import backoff, connect
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.queue_client import QueueClient
 from service.serving.jobs.job import JobState
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, metrics, until
@@ -45,8 +45,8 @@ def free_port() -> int:
 @contextlib.asynccontextmanager
 async def bench_of(settings: Settings) -> AsyncIterator[Bench]:
     instruments = metrics()
-    front = Front(settings)
-    engine = RemoteEngine(settings, front, instruments)
+    front = QueueClient(settings)
+    engine = QueuedEngine(settings, front, instruments)
     await front.start()
     yield Bench(settings, front, engine, instruments, front.keys)
     await engine.close()
@@ -58,7 +58,7 @@ async def a_call_and_a_job(bench: Bench) -> None:
     asked = PredictRequest("r", frame(3), frame(4))
     async with bench.work(Adder()):
         assert alike(await bench.engine.predict(asked), answer(asked))
-        jobs = RemoteJobs(bench.settings, bench.front)
+        jobs = RedisJobs(bench.settings, bench.front)
         job = a_job(1, 2, 3)
         await jobs.submit(job)
         assert await ended(jobs, job.id) is JobState.DONE
@@ -176,7 +176,7 @@ async def test_a_failover_loses_no_job_that_was_replicated(
     await until(lambda: _known_replicas(watching) == 1)
     settings = dataclasses.replace(LOCAL, redis_url="redis://dmvfn", redis_sentinels=tuple(hosts))
     async with bench_of(settings) as bench:
-        jobs = RemoteJobs(settings, bench.front)
+        jobs = RedisJobs(settings, bench.front)
         await a_call_and_a_job(bench)
         slow = Adder()
         slow.gate = asyncio.Event()
@@ -212,7 +212,7 @@ def _pairs(answer: object) -> dict[bytes, bytes]:
 
 
 def test_new_tries_come_later_and_later_and_never_together() -> None:
-    one, two = (list(islice(waits(Random(seed)), 12)) for seed in (1, 2))
+    one, two = (list(islice(backoff(Random(seed)), 12)) for seed in (1, 2))
     assert all(a != b for a, b in zip(one, two, strict=True))
     assert max(one) <= 7.5
     assert sum(later > earlier for earlier, later in pairwise(one[:7])) >= 4

@@ -10,7 +10,7 @@ from service.core.errors import InvalidFrame
 from service.core.types import Frame, Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy, Step, Timings
 from service.distributed.broker import serialization
 from service.imaging import codec
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.serving.jobs.job import Failure
 from tests.unit.distributed.engines import MODEL
 from tests.unit.imaging.pictures import file_of, noise
@@ -26,7 +26,7 @@ def test_pixels_stay_pixels() -> None:
 
 def test_a_file_stays_the_file_it_came_as() -> None:
     file = file_of(PIXELS, "JPEG")
-    frame = codec.decode(file, Limits(), "previous")
+    frame = codec.decode(file, FrameLimits(), "previous")
     data = serialization.frame_bytes(frame)
     assert file in data
     assert len(data) < len(file) + 40
@@ -71,7 +71,7 @@ def test_failures_and_workers_come_back_as_they_went() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", pickle.dumps({"v": 1}), msgpack.packb([1]), msgpack.packb({"v": 99})])
 def test_what_another_version_or_program_wrote_is_not_read(data: bytes) -> None:
-    with pytest.raises(serialization.Unreadable):
+    with pytest.raises(serialization.UnreadableEntry):
         serialization.read_frame(data)
 
 

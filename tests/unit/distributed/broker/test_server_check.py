@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.app_state import Parts
-from service.backends import Gate
-from service.distributed.broker.server_check import ADVICE, Problem, ServerCheck, problems
-from service.distributed.frontend.backend import Remote
+from service.app_state import AppState
+from service.backends import DrainingEngine
+from service.distributed.broker.server_check import ADVICE, ConfigProblem, ServerCheck, problems
+from service.distributed.frontend.backend import FrontendEngine
 from service.distributed.worker.worker import Worker
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.settings import Settings
@@ -28,9 +28,9 @@ from tests.unit.distributed.servers import SHIPPED_CONF, Server, binary, running
 FINE = {"redis_version": "7.2.5", "aof_enabled": 1, "maxmemory": 1, "maxmemory_policy": "noeviction"}
 #: What makes each problem on a sound server; `fsync_off` needs the file to be on, and so stands alone.
 SPOIL = {
-    Problem.AOF_OFF: ("appendonly", "no"),
-    Problem.FSYNC_OFF: ("appendfsync", "no"),
-    Problem.EVICTION: ("maxmemory-policy", "allkeys-lru"),
+    ConfigProblem.AOF_OFF: ("appendonly", "no"),
+    ConfigProblem.FSYNC_OFF: ("appendfsync", "no"),
+    ConfigProblem.EVICTION: ("maxmemory-policy", "allkeys-lru"),
 }
 
 
@@ -42,10 +42,10 @@ def sound() -> Any:
 
 
 @asynccontextmanager
-async def front_end(server: Server) -> AsyncIterator[tuple[Remote, Metrics]]:
+async def front_end(server: Server) -> AsyncIterator[tuple[FrontendEngine, Metrics]]:
     """What `serve` runs, and its metrics."""
     instruments = metrics()
-    remote = Remote(Settings(engine="redis", redis_url=server.url), instruments)
+    remote = FrontendEngine(Settings(engine="redis", redis_url=server.url), instruments)
     starting = asyncio.create_task(remote.start())
     try:
         await until(lambda: remote.readiness().reason == "starting")
@@ -64,14 +64,14 @@ def series(instruments: Metrics) -> dict[str, float]:
 async def test_a_sound_server_is_not_warned_of(sound: Server, caplog: pytest.LogCaptureFixture) -> None:
     async with front_end(sound) as (remote, instruments):
         assert remote.readiness().warnings == ()
-        assert series(instruments) == dict.fromkeys(Problem, 0.0)
+        assert series(instruments) == dict.fromkeys(ConfigProblem, 0.0)
         assert remote.jobs.durability == "fsync:everysec"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize("problem", SPOIL)
 async def test_each_problem_is_told_once_in_the_log_and_always_elsewhere(
-    problem: Problem, sound: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    problem: ConfigProblem, sound: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound.client().config_set(*SPOIL[problem])
     monkeypatch.setattr(
@@ -80,14 +80,14 @@ async def test_each_problem_is_told_once_in_the_log_and_always_elsewhere(
     monkeypatch.setattr("service.distributed.frontend.queue_client.PULSE_S", 0.02)
     async with front_end(sound) as (remote, instruments):
         await asyncio.sleep(0.2)
-        codecs = Codecs(Limits.of(Settings()), 1, instruments)
-        app = build(Parts(Settings(), Gate(remote), codecs, instruments))
+        codecs = Codecs(FrameLimits.of(Settings()), 1, instruments)
+        app = build(AppState(Settings(), DrainingEngine(remote), codecs, instruments))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as http:
             body = (await http.get("/healthz/ready")).json()
         codecs.close()
         assert body["warnings"] == [f"{problem}: {ADVICE[problem]}"]
-        assert series(instruments) == dict.fromkeys(Problem, 0.0) | {problem: 1.0}
-        assert remote.jobs.durability == ("fsync:everysec" if problem is Problem.EVICTION else "none")
+        assert series(instruments) == dict.fromkeys(ConfigProblem, 0.0) | {problem: 1.0}
+        assert remote.jobs.durability == ("fsync:everysec" if problem is ConfigProblem.EVICTION else "none")
     warned = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.getMessage() for record in warned] == [f"redis: {ADVICE[problem]}"]
 
@@ -119,7 +119,7 @@ async def test_what_a_server_does_not_tell_is_unknown_and_no_problem(caplog: pyt
     with running(binary(), str(SHIPPED_CONF), acl=acl) as server, caplog.at_level(logging.WARNING):
         async with front_end(server) as (remote, instruments):
             assert remote.readiness().warnings == ()
-            assert Problem.FSYNC_OFF not in series(instruments)
+            assert ConfigProblem.FSYNC_OFF not in series(instruments)
             assert remote.jobs.durability is None
     assert not caplog.records
 
@@ -127,21 +127,26 @@ async def test_what_a_server_does_not_tell_is_unknown_and_no_problem(caplog: pyt
 @pytest.mark.parametrize(
     ("info", "fsync", "replays", "expected"),
     [
-        ({}, None, [], dict.fromkeys(Problem)),
-        (FINE, "everysec", [b"OK"], dict.fromkeys(Problem, False)),
-        (FINE | {"maxmemory_policy": "allkeys-lru", "maxmemory": 0}, "no", [b"OK"], {Problem.FSYNC_OFF: True}),
-        (FINE, "always", [b"OK", b"User default has no permissions"], {Problem.ACL_REPLAY: True}),
+        ({}, None, [], dict.fromkeys(ConfigProblem)),
+        (FINE, "everysec", [b"OK"], dict.fromkeys(ConfigProblem, False)),
+        (FINE | {"maxmemory_policy": "allkeys-lru", "maxmemory": 0}, "no", [b"OK"], {ConfigProblem.FSYNC_OFF: True}),
+        (FINE, "always", [b"OK", b"User default has no permissions"], {ConfigProblem.ACL_REPLAY: True}),
         (FINE | {"redis_version": "6.2.14"}, "always", [Exception()], {}),
         (FINE | {"redis_version": "7.2.4", "valkey_version": "9.1.2"}, "always", [b"no"], {}),
-        (FINE | {"redis_version": "7.2.4", "valkey_version": "8.1.8"}, "always", [b"no"], {Problem.ACL_REPLAY: True}),
-        (FINE, "always", [Exception()], {Problem.ACL_REPLAY: None}),
-        (FINE | {"aof_enabled": 0}, "no", [b"OK"], {Problem.AOF_OFF: True}),
+        (
+            FINE | {"redis_version": "7.2.4", "valkey_version": "8.1.8"},
+            "always",
+            [b"no"],
+            {ConfigProblem.ACL_REPLAY: True},
+        ),
+        (FINE, "always", [Exception()], {ConfigProblem.ACL_REPLAY: None}),
+        (FINE | {"aof_enabled": 0}, "no", [b"OK"], {ConfigProblem.AOF_OFF: True}),
     ],
 )
 def test_what_answers_mean(
-    info: dict[str, Any], fsync: str | None, replays: list[Any], expected: dict[Problem, bool | None]
+    info: dict[str, Any], fsync: str | None, replays: list[Any], expected: dict[ConfigProblem, bool | None]
 ) -> None:
-    assert problems(info, fsync, replays) == dict.fromkeys(Problem, False) | expected
+    assert problems(info, fsync, replays) == dict.fromkeys(ConfigProblem, False) | expected
 
 
 def test_before_the_first_answer_nothing_is_claimed() -> None:

@@ -12,8 +12,8 @@ from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, Una
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest
 from service.distributed.broker.keys import GROUP
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.queue_client import PULSE_S, Front
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.queue_client import PULSE_S, QueueClient
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import MODEL, Adder, alike, answer, frame
@@ -160,7 +160,7 @@ async def test_to_look_at_a_large_queue_takes_few_round_trips(
             sent.append(command)
             await send(self, *command, **more)
 
-        front = Front(bench.settings)
+        front = QueueClient(bench.settings)
         monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
         await front._look()
         monkeypatch.undo()
@@ -172,7 +172,7 @@ async def test_to_look_at_a_large_queue_takes_few_round_trips(
 
 
 async def test_a_front_end_that_finds_no_redis_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    front = Front(Settings(redis_url=f"unix://{tmp_path / 'nobody'}"))
+    front = QueueClient(Settings(redis_url=f"unix://{tmp_path / 'nobody'}"))
     await front.start()
     await until(lambda: bool(caplog.messages))
     await asyncio.sleep(0.3)  # further tries
@@ -203,8 +203,8 @@ async def test_a_deadline_that_the_queue_cannot_meet_is_refused_before_any_work(
 async def test_a_dead_front_ends_calls_are_never_run(bench: Bench, settings: Settings) -> None:
     async with bench.work(Adder()):
         pass
-    gone = Front(settings)
-    engine = RemoteEngine(settings, gone, metrics())
+    gone = QueueClient(settings)
+    engine = QueuedEngine(settings, gone, metrics())
     await gone.start()
     await until(lambda: gone.readiness().ready)
     call = asyncio.create_task(engine.predict(request(3)))

@@ -14,8 +14,8 @@ from service.core.errors import Unavailable
 from service.core.types import PredictRequest
 from service.distributed.broker import client as broker_client
 from service.distributed.frontend import listener
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.queue_client import Front
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.uploads import Uploads
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
@@ -70,8 +70,8 @@ async def test_a_burst_that_takes_longer_to_upload_than_a_connection_may_loses_n
 ) -> None:
     """140 calls of 0.33 MB over 12 MB/s: 3.9 s, where a connection is given 1.5 s."""
     async with bench.work(Adder()), Link(server, 12e6).open() as link:
-        slow = Front(bench.settings.replace(redis_url=link.url), metrics())
-        engine = RemoteEngine(bench.settings, slow, metrics())
+        slow = QueueClient(bench.settings.replace(redis_url=link.url), metrics())
+        engine = QueuedEngine(bench.settings, slow, metrics())
         lost: list[float] = []
         slow.lost = lambda: lost.append(time.monotonic())
         await slow.start()

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from service.distributed.broker.client import end
-from service.distributed.frontend.webhooks import HookSender
+from service.distributed.frontend.webhooks import WebhookSender
 from service.serving.jobs.job import webhook_signature
 from service.serving.jobs.local import LocalJobs
 from service.serving.jobs.webhook import HEADER, TIMEOUT_S
@@ -68,7 +68,7 @@ def receiver() -> Iterator[Receiver]:
 async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: Bench, receiver: Receiver) -> None:
     receiver.statuses = [503, 302]
     settings = dataclasses.replace(bench.settings, webhook_secret="s3cret")
-    sender = HookSender(settings, bench.front, bench.metrics)
+    sender = WebhookSender(settings, bench.front, bench.metrics)
     job = dataclasses.replace(a_job(1, 2), webhook=receiver.url)
     async with bench.work(Adder()):
         await jobs_of(bench).submit(job)
@@ -91,7 +91,7 @@ async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: 
 
 
 async def test_a_receiver_that_is_slow_holds_up_its_own_webhooks_only(bench: Bench, receiver: Receiver) -> None:
-    sender = HookSender(dataclasses.replace(bench.settings, webhook_secret="s3cret"), bench.front, bench.metrics)
+    sender = WebhookSender(dataclasses.replace(bench.settings, webhook_secret="s3cret"), bench.front, bench.metrics)
     with receiving() as slow:
         slow.gate.clear()
         jobs = [dataclasses.replace(a_job(1, 2), webhook=to.url) for to in (slow, slow, slow, receiver)]

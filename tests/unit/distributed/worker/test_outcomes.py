@@ -16,7 +16,7 @@ from service.core.errors import Internal, ServiceError, TooLarge, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, PredictResult
 from service.distributed.broker.capacity import Capacity, capacity
-from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.settings import Settings
@@ -48,7 +48,7 @@ class Breaking(Adder):
         return answer(request)
 
 
-async def restarted(kept: RemoteJobs, settings: Settings, jobs: list[str], deaths: int) -> int:
+async def restarted(kept: RedisJobs, settings: Settings, jobs: list[str], deaths: int) -> int:
     """Workers that died until all `jobs` had ended, each restarted when its device was lost; `deaths` at most."""
     for died in range(deaths):
         engine = Breaking()
@@ -152,12 +152,12 @@ class Mapping(Adder):
 
 @asynccontextmanager
 async def a_bench(settings: Settings, server: Server) -> AsyncIterator[Bench]:
-    from service.distributed.frontend.engine import RemoteEngine
-    from service.distributed.frontend.queue_client import Front
+    from service.distributed.frontend.engine import QueuedEngine
+    from service.distributed.frontend.queue_client import QueueClient
 
     here, instruments = dataclasses.replace(settings, redis_url=server.url), metrics()
-    front = Front(here)
-    engine = RemoteEngine(here, front, instruments)
+    front = QueueClient(here)
+    engine = QueuedEngine(here, front, instruments)
     await front.start()
     yield Bench(here, front, engine, instruments, front.keys)
     await engine.close()
@@ -241,11 +241,11 @@ async def test_a_server_says_what_it_can_hold(server: Server) -> None:
     admin = server.client()
     admin.config_set("maxmemory", 10_000_000)
     admin.config_set("proto-max-bulk-len", 2**21)
-    from service.distributed.broker.client import connect, hang_up
+    from service.distributed.broker.client import close, connect
 
     client = connect(Settings(redis_url=server.url))
     measured = await capacity(client)
-    await hang_up(client)
+    await close(client)
     admin.close()
     assert measured == Capacity(2**21, 10_000_000, "noeviction")
     assert measured.result_limit(Settings()) == 5_000_000

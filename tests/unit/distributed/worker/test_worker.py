@@ -12,7 +12,7 @@ from service.core.types import Options, PredictRequest
 from service.distributed.broker import scripts
 from service.distributed.broker.client import end
 from service.distributed.broker.keys import GROUP
-from service.distributed.frontend.job_store import RemoteJobs
+from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState, NewJob, job_id
 from service.settings import Settings
@@ -25,11 +25,11 @@ def a_job(*values: int, size: tuple[int, int] = (32, 48)) -> NewJob:
     return NewJob(job_id("", None), "", tuple(frame(v, *size) for v in values), Options(), "print")
 
 
-def jobs_of(bench: Bench) -> RemoteJobs:
-    return RemoteJobs(bench.settings, bench.front)
+def jobs_of(bench: Bench) -> RedisJobs:
+    return RedisJobs(bench.settings, bench.front)
 
 
-async def ended(jobs: RemoteJobs, job: str) -> JobState:
+async def ended(jobs: RedisJobs, job: str) -> JobState:
     end = time.monotonic() + 30
     view = await jobs.get(job, "")
     while not view.state.final and time.monotonic() < end:
@@ -208,10 +208,10 @@ async def test_a_crash_of_redis_loses_no_accepted_job(settings: Settings) -> Non
 
     with serving(None, "--appendonly", "yes", "--appendfsync", "always") as server:
         here = dataclasses.replace(settings, redis_url=server.url)
-        from service.distributed.frontend.queue_client import Front
+        from service.distributed.frontend.queue_client import QueueClient
 
-        front = Front(here)
-        jobs = RemoteJobs(here, front)
+        front = QueueClient(here)
+        jobs = RedisJobs(here, front)
         await front.start()
         await until(lambda: front.readiness().reason == "starting")
         slow = Adder()

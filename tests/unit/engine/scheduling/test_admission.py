@@ -9,8 +9,8 @@ import pytest
 from service.core.errors import DeadlineExceeded
 from service.core.types import Route
 from service.engine.scheduling.admission import BUSY_TRIAL_S
-from service.engine.scheduling.batch_queue import BatchQueue, Limits
-from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, Rung
+from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, RouteOption
 from service.engine.scheduling.fair_queue import Entry
 from tests.unit.engine.scheduling.test_cost_bounds import NOISES, SIZES, feed, fitted, route_of, true_seconds
 
@@ -19,7 +19,7 @@ FULL = route_of(9)
 KINDS = ("full", "one block", "unrouted", "adaptive")
 
 
-def ways(model: CostModel, kind: str, bucket: Bucket) -> tuple[Rung, ...]:
+def ways(model: CostModel, kind: str, bucket: Bucket) -> tuple[RouteOption, ...]:
     if kind == "unrouted":
         return model.rungs(bucket, None, None, 1, 1)
     if kind == "adaptive":
@@ -31,7 +31,7 @@ class Desk:
     """One device on a simulated clock, with honest times, asked by one caller after the other."""
 
     def __init__(self, model: CostModel) -> None:
-        self.model, self.queue, self.now = model, BatchQueue(Limits()), 0.0
+        self.model, self.queue, self.now = model, BatchScheduler(QueueLimits()), 0.0
 
     def ask(self, bucket: Bucket, kind: str, seconds: float) -> bool:
         """Whether a request that allows so many seconds is answered in time; the device is idle when it comes."""
@@ -94,7 +94,7 @@ def test_a_size_that_always_finds_the_device_busy_with_another_is_not_refused_fo
     answered, seconds = 0, 0.0
     while seconds < 20 * BUSY_TRIAL_S:
         seconds += 0.25
-        running = Entry("other", SIZES[2], seconds + 100.0, (Rung(0.2),))
+        running = Entry("other", SIZES[2], seconds + 100.0, (RouteOption(0.2),))
         desk.queue.put(running, seconds)
         desk.queue.take(seconds)
         request = Entry("doubted", doubted, seconds + 0.5, ways(desk.model, "full", doubted))

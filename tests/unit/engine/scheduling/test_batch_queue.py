@@ -10,8 +10,8 @@ import pytest
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import HUSKS, RECOVER_AFTER, BatchQueue, Limits
-from service.engine.scheduling.cost_model import Bucket, Rung
+from service.engine.scheduling.batch_queue import HUSKS, RECOVER_AFTER, BatchScheduler, QueueLimits
+from service.engine.scheduling.cost_model import Bucket, RouteOption
 from service.engine.scheduling.fair_queue import Entry
 
 SMALL, LARGE = Bucket(256, 448, 1.0), Bucket(1088, 1920, 1.0)
@@ -30,7 +30,7 @@ def entry(
     steps: int = 1,
     routed: bool = True,
 ) -> Entry:
-    rungs = tuple(Rung(cost) for cost in costs)
+    rungs = tuple(RouteOption(cost) for cost in costs)
     return Entry(
         id or f"unnamed-{next(numbers)}",
         bucket,
@@ -44,8 +44,8 @@ def entry(
     )
 
 
-def queue(*entries: Entry, now: float = 0.0, **limits: int) -> BatchQueue:
-    made = BatchQueue(Limits(**limits))
+def queue(*entries: Entry, now: float = 0.0, **limits: int) -> BatchScheduler:
+    made = BatchScheduler(QueueLimits(**limits))
     for waiting in entries:
         made.put(waiting, now)
     return made
@@ -55,7 +55,7 @@ def ids(entries: tuple[Entry, ...]) -> list[str]:
     return [waiting.id for waiting in entries]
 
 
-def drain(waiting: BatchQueue, now: float) -> list[list[str]]:
+def drain(waiting: BatchScheduler, now: float) -> list[list[str]]:
     """Every batch, each in no time."""
     batches = []
     while batch := waiting.take(now).batch:
@@ -224,7 +224,7 @@ def test_a_request_runs_only_once_its_route_is_priced() -> None:
     waiting = queue(entry("a", routed=False))
     assert waiting.take(0.0).batch == ()
     (unrouted,) = waiting.unrouted(0.0)
-    waiting.price(unrouted, (Rung(0.7),))
+    waiting.price(unrouted, (RouteOption(0.7),))
     assert waiting.unrouted(0.0) == ()
     assert waiting.take(0.0).predicted == pytest.approx(0.7)
 
@@ -254,7 +254,7 @@ def test_pricing_one_that_was_withdrawn_meanwhile_does_nothing() -> None:
     waiting = queue(entry("a", routed=False))
     (unrouted,) = waiting.unrouted(0.0)
     waiting.withdraw("a")
-    waiting.price(unrouted, (Rung(0.7),))
+    waiting.price(unrouted, (RouteOption(0.7),))
     assert (waiting.take(0.0).batch, waiting.work(0.0)) == ((), 0.0)
 
 
@@ -263,12 +263,12 @@ def test_pricing_one_that_was_withdrawn_meanwhile_does_nothing() -> None:
 
 def test_an_adaptive_request_with_time_gets_all_it_wants() -> None:
     (taken,) = queue(entry(costs=(0.9, 0.5, 0.1))).take(0.0).batch
-    assert taken.chosen == Rung(0.9)
+    assert taken.chosen == RouteOption(0.9)
 
 
 def test_an_adaptive_request_in_a_hurry_gets_the_most_that_fits() -> None:
     (taken,) = queue(entry(deadline=0.6, costs=(0.9, 0.5, 0.1))).take(0.0).batch
-    assert taken.chosen == Rung(0.5)
+    assert taken.chosen == RouteOption(0.5)
 
 
 def test_adaptive_requests_share_the_time_when_many_wait() -> None:
@@ -276,7 +276,7 @@ def test_adaptive_requests_share_the_time_when_many_wait() -> None:
     waiting = queue(*(entry(deadline=2.0, costs=(0.9, 0.5, 0.2)) for _ in range(8)))
     take = waiting.take(0.0)
     assert len(take.batch) == 8
-    assert {member.chosen for member in take.batch} == {Rung(0.2)}
+    assert {member.chosen for member in take.batch} == {RouteOption(0.2)}
 
 
 # --- at the door ------------------------------------------------------------------------------------------------------
@@ -336,14 +336,14 @@ def test_on_an_idle_device_waiting_would_not_help_and_is_not_advised() -> None:
     assert (refused.value.reason, refused.value.retry_after) == ("unmeetable", None)
 
 
-def is_admitted(waiting: BatchQueue, request: Entry, now: float = 0.0) -> bool:
+def is_admitted(waiting: BatchScheduler, request: Entry, now: float = 0.0) -> bool:
     with contextlib.suppress(DeadlineExceeded):
         waiting.put(request, now)
         return True
     return False
 
 
-def outcomes(waiting: BatchQueue, requests: int, ratio: float) -> str:
+def outcomes(waiting: BatchScheduler, requests: int, ratio: float) -> str:
     """T for each request that an idle device tried, - for each refused; a trial takes `ratio` times its cost."""
     letters = ""
     for _ in range(requests):
@@ -414,7 +414,8 @@ def test_what_becomes_too_dear_as_it_waits_is_tried_as_well() -> None:
     for _ in range(10):
         request = entry("own route", deadline=1.0, costs=(0.9,), routed=False)
         waiting.put(request, 0.0)
-        waiting.price(*waiting.unrouted(0.0), (Rung(2.0, (True,) * 9),))
+        (unrouted,) = waiting.unrouted(0.0)
+        waiting.price(unrouted, (RouteOption(2.0, (True,) * 9),))
         take = waiting.take(0.0)
         assert ids(take.batch + take.expired) == ["own route"]
         ran += len(take.batch)
@@ -431,7 +432,7 @@ def test_what_ran_leaves_nothing_behind_however_late_its_deadline(together: int)
             entry(deadline=float("inf"), routed=number % 2 == 0, priority=list(Priority)[number % 2]), float(number)
         )
         for request in waiting.unrouted(float(number)):
-            waiting.price(request, (Rung(0.01, (True,) * 9),))
+            waiting.price(request, (RouteOption(0.01, (True,) * 9),))
         if number % together == 0:
             waiting.done(waiting.take(float(number)).batch, float(number))
     assert max(len(waiting._latest), len(waiting._urgent)) <= 2 * len(waiting) + HUSKS + 1
@@ -499,7 +500,7 @@ def test_a_smaller_limit_grows_back_one_by_one() -> None:
 
 
 def test_caution_learnt_in_a_rush_is_forgotten_once_the_device_has_been_idle() -> None:
-    waiting = BatchQueue(Limits(max_batch=1))
+    waiting = BatchScheduler(QueueLimits(max_batch=1))
     for _ in range(100):  # admitted and expired: predictions were too bold
         waiting.put(entry(deadline=1.0, costs=(0.1,)), 0.0)
         waiting.take(now=0.95)

@@ -8,11 +8,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.core.errors import ServiceError
 from service.core.types import Priority
-from service.engine.scheduling.batch_queue import BatchQueue, Limits
-from service.engine.scheduling.cost_model import Bucket, Rung
+from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.cost_model import Bucket, RouteOption
 from service.engine.scheduling.fair_queue import Entry
 
-LIMITS = Limits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
+LIMITS = QueueLimits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
 SIZES = (Bucket(256, 448, 1.0), Bucket(256, 448, 0.5), Bucket(512, 512, 1.0))
 costs = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=4).map(lambda found: tuple(sorted(found, reverse=True)))
 
@@ -22,7 +22,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = BatchQueue(LIMITS)
+        self.queue = BatchScheduler(LIMITS)
         self.now = 0.0
         self.waiting: dict[str, Entry] = {}
         self.routing: list[Entry] = []
@@ -51,7 +51,7 @@ class Machine(RuleBasedStateMachine):
         steps: int,
         routed: bool,
     ) -> None:
-        rungs = tuple(Rung(cost) for cost in costs)
+        rungs = tuple(RouteOption(cost) for cost in costs)
         self.count += 1
         made = Entry(
             str(self.count), bucket, self.now + budget, rungs, routed, client, priority, nbytes=nbytes, steps=steps
@@ -81,7 +81,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.routing)
     @rule(costs=costs)
     def price(self, costs: tuple[float, ...]) -> None:
-        self.queue.price(self.routing.pop(0), tuple(Rung(cost) for cost in costs))
+        self.queue.price(self.routing.pop(0), tuple(RouteOption(cost) for cost in costs))
 
     @rule(seconds=st.floats(0, 3))
     def later(self, seconds: float) -> None:
@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
             self.done()
         assert (len(self.queue), self.queue.nbytes, self.queue.running, self.queue.work(self.now)) == (0, 0, 0, 0.0)
         for number in range(LIMITS.client_items):  # no client is still held responsible for anything
-            self.queue.put(Entry(f"new{number}", SIZES[0], self.now + 1e6, (Rung(0.1),), client="a"), self.now)
+            self.queue.put(Entry(f"new{number}", SIZES[0], self.now + 1e6, (RouteOption(0.1),), client="a"), self.now)
 
 
 Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

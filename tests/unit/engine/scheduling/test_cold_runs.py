@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.engine.scheduling.cold_runs import REMEMBERED, ColdRuns
-from service.engine.scheduling.cost_model import Bucket, Load, Measured
+from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 
 SMALL, LARGE = Bucket(64, 64, 1.0), Bucket(512, 512, 1.0)
 
@@ -19,7 +19,7 @@ def test_the_first_runs_of_a_size_and_a_number_of_rows_are_cold(needed: int) -> 
 
 def test_what_was_warmed_up_is_warm() -> None:
     cold = ColdRuns(2)
-    cold.warmed_up([Measured(SMALL, Load.of(SMALL, [(True,) * 9] * rows, 1, 0), 0.1) for rows in (1, 4)])
+    cold.warmed_up([MeasuredRun(SMALL, Load.of(SMALL, [(True,) * 9] * rows, 1, 0), 0.1) for rows in (1, 4)])
     assert [cold.is_cold(SMALL, rows) for rows in (1, 2, 4)] == [False, True, False]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from service.core.types import Route
-from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, Measured
+from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, MeasuredRun
 
 WEIGHTS = (800.0,) * 9
 ROUTING_WEIGHT = 300.0
@@ -35,7 +35,7 @@ def fitted() -> CostModel:
     for bucket in (SIZES[1], SIZES[2]):
         for blocks in (1, 9):
             load = Load.of(bucket, [route_of(blocks)], 1, 1)
-            table.append(Measured(bucket, load, true_seconds(bucket, blocks)))
+            table.append(MeasuredRun(bucket, load, true_seconds(bucket, blocks)))
     model.fit(table)
     return model
 
@@ -154,7 +154,7 @@ def test_what_is_no_time_teaches_nothing(seconds: float) -> None:
 def test_a_warm_up_table_may_hold_what_is_no_time() -> None:
     load = Load.of(SIZES[2], [route_of(9)], 1, 1)
     model = CostModel(WEIGHTS, ROUTING_WEIGHT)
-    model.fit([Measured(SIZES[2], load, seconds) for seconds in (math.nan, math.inf, 0.0, 0.25)])
+    model.fit([MeasuredRun(SIZES[2], load, seconds) for seconds in (math.nan, math.inf, 0.0, 0.25)])
     assert model.seconds(SIZES[2], load) == pytest.approx(0.25)
 
 

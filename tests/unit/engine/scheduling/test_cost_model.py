@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.dmvfn.config import STRIDE as NETWORK_STRIDE
 from service.core.types import Route
-from service.engine.scheduling.cost_model import SIZES, STRIDE, Bucket, CostModel, Load, Measured, Rung
+from service.engine.scheduling.cost_model import SIZES, STRIDE, Bucket, CostModel, Load, MeasuredRun, RouteOption
 
 SMALL, LARGE = Bucket(64, 64, 1.0), Bucket(512, 512, 1.0)
 FULL: Route = (True,) * 9
@@ -27,14 +27,14 @@ def truth(bucket: Bucket, load: Load) -> float:
     return 0.002 * load.passes + 3e-9 * load.routed + blocks
 
 
-def table() -> list[Measured]:
+def table() -> list[MeasuredRun]:
     one = bits("100000000")
     loads = [
         (bucket, Load.of(bucket, [route] * count, 1, routings))
         for bucket in (SMALL, LARGE)
         for route, count, routings in ((one, 1, 0), (FULL, 1, 0), (FULL, 1, 1), (FULL, 4, 0))
     ]
-    return [Measured(bucket, load, truth(bucket, load)) for bucket, load in loads]
+    return [MeasuredRun(bucket, load, truth(bucket, load)) for bucket, load in loads]
 
 
 def fitted() -> CostModel:
@@ -62,7 +62,7 @@ def test_the_warm_up_table_predicts_what_it_holds() -> None:
 
 def test_a_table_of_nonsense_gives_no_negative_prediction() -> None:
     model = CostModel(WEIGHTS, 2.0)
-    model.fit([Measured(m.bucket, m.load, 1.0 / (1 + i)) for i, m in enumerate(table())])
+    model.fit([MeasuredRun(m.bucket, m.load, 1.0 / (1 + i)) for i, m in enumerate(table())])
     assert all(model.seconds(m.bucket, m.load) >= 0 for m in table())
     assert min(model.blocks) >= 0
 
@@ -111,7 +111,7 @@ def test_a_batch_costs_its_passes_and_its_members() -> None:
 
 def test_an_exact_route_has_one_price() -> None:
     model, route = fitted(), bits("101000001")
-    assert model.rungs(SMALL, route, None, 2, 0) == (Rung(model.cost(SMALL, route, 2, 0), route),)
+    assert model.rungs(SMALL, route, None, 2, 0) == (RouteOption(model.cost(SMALL, route, 2, 0), route),)
 
 
 def test_an_adaptive_route_loses_its_least_probable_block_first() -> None:

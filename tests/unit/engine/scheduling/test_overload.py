@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pytest
 
 from service.core.errors import ServiceError
-from service.engine.scheduling.batch_queue import BatchQueue, Limits
-from service.engine.scheduling.cost_model import Bucket, Rung
+from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.cost_model import Bucket, RouteOption
 from service.engine.scheduling.fair_queue import Entry
 
 SMALL, LARGE = Bucket(720, 1280, 1.0), Bucket(1088, 1920, 1.0)
 #: A device: seconds a pass, of routing and of one block, and how far a batch strays from its prediction.
 PASS, ROUTING, BLOCK, NOISE = 0.002, 0.001, 0.0015, 0.03
 FULL = 9 * BLOCK + ROUTING
-CAPACITY = 1 / (FULL + PASS / Limits().max_batch)  #: nine-block frames a second in full batches
+CAPACITY = 1 / (FULL + PASS / QueueLimits().max_batch)  #: nine-block frames a second in full batches
 
 
 @dataclass
@@ -36,14 +36,14 @@ def serve(
     *, load: float, seconds: float, budget: float, adaptive: bool, sizes: tuple[Bucket, ...] = (SMALL, LARGE)
 ) -> Tally:
     """Requests at `load` times the capacity for some seconds, from five clients, each due `budget` s after it came."""
-    queue, chance, tally = BatchQueue(Limits()), random.Random(7), Tally()
+    queue, chance, tally = BatchScheduler(QueueLimits()), random.Random(7), Tally()
     queue.overhead, queue.margin = PASS, 2 * NOISE
     now = arrival = 0.0
     while arrival < seconds or len(queue):
         while arrival <= now and arrival < seconds:
             tally.sent += 1
             blocks = range(9, 0, -1) if adaptive else (9,)
-            rungs = tuple(Rung(ROUTING + BLOCK * count) for count in blocks)
+            rungs = tuple(RouteOption(ROUTING + BLOCK * count) for count in blocks)
             waiting = Entry(
                 str(tally.sent), sizes[tally.sent % len(sizes)], arrival + budget, rungs, client=str(tally.sent % 5)
             )
@@ -81,7 +81,7 @@ def test_at_three_times_its_capacity_it_answers_as_many_in_time_as_it_can(budget
     assert tally.late <= 0.01 * tally.on_time  # these ran in vain; the batcher does not answer them
     assert tally.expired <= 0.1 * tally.on_time  # admission learns to refuse at the door what will not be in time
     assert tally.without_advice == 0
-    assert tally.most_waiting <= Limits().max_items
+    assert tally.most_waiting <= QueueLimits().max_items
     assert tally.sent == tally.on_time + tally.late + tally.expired + tally.refused
 
 

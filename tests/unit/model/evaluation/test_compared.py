@@ -7,11 +7,11 @@ import math
 import pytest
 
 from model.evaluation import compared
-from model.evaluation.measure import Score
+from model.evaluation.measure import WindowScore
 
 
-def _score(method: str, clip: str, psnr: float) -> Score:
-    return Score(method, clip, 0, 1, psnr, 0.9, math.nan, math.nan, 0.0, "")
+def _score(method: str, clip: str, psnr: float) -> WindowScore:
+    return WindowScore(method, clip, 0, 1, psnr, 0.9, math.nan, math.nan, 0.0, "")
 
 
 SCORES = [

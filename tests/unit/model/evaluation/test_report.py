@@ -7,15 +7,17 @@ import math
 import pytest
 
 from model.evaluation import published, report
-from model.evaluation.measure import Measured, Score
+from model.evaluation.measure import Measurement, WindowScore
 from model.evaluation.report import About
 
 METHODS = ("repeat", "dis", "farneback", "full", "auto")
 
 
-def _measured(steps: int) -> Measured:
-    scores = [Score(m, "c", 0, k, 30.0, 0.9, 0.95, math.nan, 0.0, "1") for m in METHODS for k in range(1, steps + 1)]
-    return Measured(scores, [])
+def _measured(steps: int) -> Measurement:
+    scores = [
+        WindowScore(m, "c", 0, k, 30.0, 0.9, 0.95, math.nan, 0.0, "1") for m in METHODS for k in range(1, steps + 1)
+    ]
+    return Measurement(scores, [])
 
 
 @pytest.mark.parametrize(("protocol", "steps"), [("cityscapes", (1, 3, 5)), ("vimeo", (1,))])

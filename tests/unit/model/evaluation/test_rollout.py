@@ -8,7 +8,7 @@ import torch
 from model.dmvfn import routing
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from model.evaluation.rollout import Policy, Rollouts, policies, tensor
+from model.evaluation.rollout import RolloutPolicy, Rollouts, policies, tensor
 from model.inference import predict as inference
 
 
@@ -28,7 +28,7 @@ def rollouts(network: DMVFN) -> Rollouts:
 
 
 def test_the_second_step_sees_the_first_prediction(network: DMVFN, rollouts: Rollouts) -> None:
-    first, second = rollouts.run(Policy("full"), 2)
+    first, second = rollouts.run(RolloutPolicy("full"), 2)
     newer = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))[1]
     expected = inference.predict(network, newer, first.frame, torch.ones(1, 9, dtype=torch.bool))
     assert torch.equal(second.frame, expected.frame)
@@ -47,7 +47,7 @@ def test_routes_are_those_of_the_policy(network: DMVFN, rollouts: Rollouts) -> N
 
 
 def test_equal_routes_share_one_answer(rollouts: Rollouts) -> None:
-    assert rollouts.run(Policy("full"), 1)[0] is rollouts.run(Policy("budget 9", 9), 1)[0]
+    assert rollouts.run(RolloutPolicy("full"), 1)[0] is rollouts.run(RolloutPolicy("budget 9", 9), 1)[0]
 
 
 def test_frames_become_tensors_in_0_to_1() -> None:

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from model.evaluation import summary
-from model.evaluation.measure import Score
+from model.evaluation.measure import WindowScore
 
 
-def _score(method: str, clip: str, window: int, step: int, psnr: float, route: str = "") -> Score:
-    return Score(method, clip, window, step, psnr, 0.9, math.nan, math.nan, 1e9 * len(route), route)
+def _score(method: str, clip: str, window: int, step: int, psnr: float, route: str = "") -> WindowScore:
+    return WindowScore(method, clip, window, step, psnr, 0.9, math.nan, math.nan, 1e9 * len(route), route)
 
 
 SCORES = [

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.inference.weight_cache import Memo
+from model.inference.weight_cache import WeightCache
 
 
 def _network() -> nn.Sequential:
@@ -44,7 +44,7 @@ def _inference(network: nn.Sequential) -> None:
 
 @pytest.mark.parametrize("change", [_in_place, _data, _parameter, _module, _loaded, _inference])
 def test_any_change_of_weights_is_seen(change: Callable[[nn.Sequential], None]) -> None:
-    memo: Memo[object] = Memo()
+    memo: WeightCache[object] = WeightCache()
     network = _network()
     first = memo.of(network, object)
     assert memo.of(network, object) is first
@@ -55,7 +55,7 @@ def test_any_change_of_weights_is_seen(change: Callable[[nn.Sequential], None]) 
 
 
 def test_each_network_and_kind_has_its_own() -> None:
-    memo: Memo[object] = Memo()
+    memo: WeightCache[object] = WeightCache()
     one, other = _network(), _network()
     assert memo.last(one) is None
     made = memo.of(one, object, "half")

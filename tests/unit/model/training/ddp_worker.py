@@ -12,7 +12,7 @@ from model.dmvfn.network import DMVFN
 from model.training import processes
 from model.training.batches import Batches
 from model.training.loop import Habits, Loop
-from model.training.plan import Phase, Plan
+from model.training.plan import Phase, TrainConfig
 
 ROUTED = Phase("routed", 2, size=64, batch=1, routed=True, synthetic=1.0, shift=4.0, warm_up=1)
 FIXED = Phase("fixed", 2, size=64, batch=1, blocks=(0, 3), train=(3,), synthetic=1.0, shift=4.0, warm_up=1)
@@ -23,7 +23,7 @@ def main(out: Path) -> None:
     with processes.joined("cpu") as place:
         # Another start on every rank: sharing must come from the run, not from luck with seeds.
         torch.manual_seed(place.rank)
-        plan = Plan("two", (FIXED, ROUTED), network="tiny")
+        plan = TrainConfig("two", (FIXED, ROUTED), network="tiny")
         batches = Batches([], place.device, plan.seed, place.rank)
         loop = Loop(plan, DMVFN(ModelConfig.tiny()), batches, out, place, Habits(say=lambda line: None))
         loop.run(stopped=lambda: place.rank == 1 and loop.step == 3)

@@ -7,7 +7,7 @@ import torch
 from model.training import batches
 from model.training.batches import Batches
 from model.training.decode import Clip
-from model.training.filters import Verdict
+from model.training.filters import ClipVerdict
 from model.training.plan import Phase
 from tests.unit.model.training import pictures
 
@@ -16,7 +16,7 @@ PHASE = Phase("a", steps=9, size=64, batch=4, synthetic=0.5, shift=6.0, stride=2
 
 
 def _batches(seed: int = 1, rank: int = 0) -> Batches:
-    clips = [Clip("a", pictures.sliding(9), Verdict()), Clip("still", pictures.sliding(9), Verdict(still=True))]
+    clips = [Clip("a", pictures.sliding(9), ClipVerdict()), Clip("still", pictures.sliding(9), ClipVerdict(still=True))]
     return Batches(batches.footage(clips, CPU, strides=2, resident=True), CPU, seed, rank)
 
 
@@ -39,7 +39,7 @@ def test_synthetic_samples_come_first_and_bring_their_flow() -> None:
 
 
 def test_a_still_clip_is_never_drawn() -> None:
-    clips = [Clip("still", pictures.sliding(9), Verdict(still=True))]
+    clips = [Clip("still", pictures.sliding(9), ClipVerdict(still=True))]
     assert batches.footage(clips, CPU, strides=1, resident=False) == []
 
 

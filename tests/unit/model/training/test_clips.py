@@ -8,7 +8,7 @@ import pytest
 
 from model.training import clips
 from model.training.clips import LayoutError
-from model.training.filters import Verdict
+from model.training.filters import ClipVerdict
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -31,7 +31,7 @@ def test_a_manifest_says_which_files_count_and_what_is_wrong_with_them(tmp_path:
     (tmp_path / "manifest.csv").write_text("file,scene_cuts,duplicate_frames,irregular_steps\na.mp4,9 10,,2\n")
     (found,) = clips.find(tmp_path, "clips")
     assert found.name == "a.mp4"
-    assert found.verdict == Verdict(frozenset({9, 10}), frozenset(), frozenset({2}))
+    assert found.verdict == ClipVerdict(frozenset({9, 10}), frozenset(), frozenset({2}))
 
 
 def test_cityscapes_snippets_split_at_gaps(tmp_path: Path) -> None:

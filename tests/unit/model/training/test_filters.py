@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.training.filters import Verdict, judge
+from model.training.filters import ClipVerdict, judge
 
 
 def _moving(count: int, offset: int = 0) -> NDArray[np.uint8]:
@@ -36,13 +36,13 @@ def test_a_still_clip_gives_no_triples(count: int) -> None:
 
 
 def test_triples_avoid_cuts_duplicates_and_irregular_steps() -> None:
-    assert Verdict().starts(5, 1) == (0, 1, 2)
-    assert Verdict().starts(5, 2) == (0,)
-    assert Verdict(cuts=frozenset({3})).starts(6, 1) == (0, 3)
-    assert Verdict(duplicates=frozenset({1})).starts(5, 1) == (1, 2)
-    assert Verdict(irregular=frozenset({4})).starts(5, 1) == (0, 1)
+    assert ClipVerdict().starts(5, 1) == (0, 1, 2)
+    assert ClipVerdict().starts(5, 2) == (0,)
+    assert ClipVerdict(cuts=frozenset({3})).starts(6, 1) == (0, 3)
+    assert ClipVerdict(duplicates=frozenset({1})).starts(5, 1) == (1, 2)
+    assert ClipVerdict(irregular=frozenset({4})).starts(5, 1) == (0, 1)
 
 
 def test_two_verdicts_join() -> None:
-    a, b = Verdict(cuts=frozenset({1}), typical=2.0), Verdict(duplicates=frozenset({2}), still=True)
-    assert a.joined(b) == Verdict(frozenset({1}), frozenset({2}), frozenset(), True, 2.0)
+    a, b = ClipVerdict(cuts=frozenset({1}), typical=2.0), ClipVerdict(duplicates=frozenset({2}), still=True)
+    assert a.joined(b) == ClipVerdict(frozenset({1}), frozenset({2}), frozenset(), True, 2.0)

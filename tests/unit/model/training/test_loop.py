@@ -15,10 +15,10 @@ from model.dmvfn.network import DMVFN
 from model.training import batches
 from model.training.batches import Batch, Batches
 from model.training.decode import Clip
-from model.training.filters import Verdict
+from model.training.filters import ClipVerdict
 from model.training.loop import Habits, Loop
-from model.training.plan import Phase, Plan, Source
-from model.training.processes import Place
+from model.training.plan import DataSource, Phase, TrainConfig
+from model.training.processes import Rank
 from tests.unit.model.training import pictures
 
 CPU = torch.device("cpu")
@@ -27,16 +27,16 @@ FIXED = Phase(
     shift=4.0, charbonnier=1.0, flow=(0.1, 0.0),
 )  # fmt: skip
 ROUTED = Phase("routed", 3, size=64, batch=2, routed=True, learning_rate=1e-3, warm_up=2, synthetic=0.5, shift=4.0)
-PLAN = Plan("short", (FIXED, ROUTED), sources=(Source("clips"),), network="tiny")
+PLAN = TrainConfig("short", (FIXED, ROUTED), sources=(DataSource("clips"),), network="tiny")
 
 
-def _loop(plan: Plan, out: Path, lines: list[str] | None = None, part_bytes: int | None = None) -> Loop:
+def _loop(plan: TrainConfig, out: Path, lines: list[str] | None = None, part_bytes: int | None = None) -> Loop:
     torch.manual_seed(plan.seed)
     network = DMVFN(ModelConfig.tiny())
-    clips = batches.footage([Clip("a", pictures.sliding(9), Verdict(typical=5.0))], CPU, 1, resident=False)
+    clips = batches.footage([Clip("a", pictures.sliding(9), ClipVerdict(typical=5.0))], CPU, 1, resident=False)
     say = (lambda line: None) if lines is None else lines.append
     habits = Habits(log_every=2, say=say, part_bytes=part_bytes)
-    return Loop(plan, network, Batches(clips, CPU, plan.seed), out, Place(), habits)
+    return Loop(plan, network, Batches(clips, CPU, plan.seed), out, Rank(), habits)
 
 
 def _weights(loop: Loop) -> dict[str, torch.Tensor]:
@@ -89,7 +89,7 @@ def test_a_run_leaves_weights_curves_a_sheet_and_a_state(tmp_path: Path) -> None
 
 def test_frozen_blocks_and_the_router_stay_as_they_were(tmp_path: Path) -> None:
     only_three = Phase("a", 2, size=64, batch=2, blocks=(0, 3), train=(3,), synthetic=1.0, warm_up=1, shift=4.0)
-    loop = _loop(Plan("frozen", (only_three,)), tmp_path)
+    loop = _loop(TrainConfig("frozen", (only_three,)), tmp_path)
     before = _weights(loop)
     loop.run()
     changed = {name.split(".")[0] for name, tensor in _weights(loop).items() if not torch.equal(tensor, before[name])}
@@ -101,7 +101,7 @@ def test_a_router_phase_teaches_the_router_alone_and_lowers_its_loss(tmp_path: P
         "choose", 30, size=64, batch=4, blocks=(0, 3), router_tolerance=0.1, fresh_router=True, synthetic=0.5,
         shift=4.0, warm_up=1, learning_rate=0.02, schedule="constant", weight_decay=0.0,
     )  # fmt: skip
-    loop = _loop(Plan("chosen", (phase,), sources=(Source("clips"),), network="tiny"), tmp_path)
+    loop = _loop(TrainConfig("chosen", (phase,), sources=(DataSource("clips"),), network="tiny"), tmp_path)
     before = _weights(loop)
     loop.run()
     changed = {name.split(".")[0] for name, tensor in _weights(loop).items() if not torch.equal(tensor, before[name])}
@@ -116,7 +116,7 @@ def test_a_router_phase_teaches_the_router_alone_and_lowers_its_loss(tmp_path: P
 
 def test_a_seed_starts_a_block_as_a_copy(tmp_path: Path) -> None:
     seeded = Phase("a", 1, size=64, batch=1, blocks=(0,), seeds=("0>1",), synthetic=1.0, warm_up=1, learning_rate=0.0)
-    loop = _loop(Plan("seeded", (seeded,)), tmp_path)
+    loop = _loop(TrainConfig("seeded", (seeded,)), tmp_path)
     loop.run()
     weights = _weights(loop)
     assert torch.equal(weights["block1.conv_sq.0.weight"], weights["block0.conv_sq.0.weight"])
@@ -126,12 +126,12 @@ def test_a_seed_starts_a_block_as_a_copy(tmp_path: Path) -> None:
 def test_steps_lower_the_loss_of_the_batch_they_see(tmp_path: Path) -> None:
     """Ten steps on one and the same batch, by the loop's own optimizers."""
     phase = Phase("a", 10, size=64, batch=2, blocks=(0,), synthetic=1.0, shift=4.0, warm_up=1, learning_rate=3e-3)
-    plan = Plan("learns", (phase,), network="tiny")
+    plan = TrainConfig("learns", (phase,), network="tiny")
     lines: list[str] = []
     _SameBatch.batch = Batches([], CPU, 0).make(0, phase)
     torch.manual_seed(0)
     habits = Habits(log_every=1, say=lines.append)
-    Loop(plan, DMVFN(ModelConfig.tiny()), _SameBatch([], CPU, 0), tmp_path, Place(), habits).run()
+    Loop(plan, DMVFN(ModelConfig.tiny()), _SameBatch([], CPU, 0), tmp_path, Rank(), habits).run()
     losses = [float(row["loss"]) for row in _rows(tmp_path)]
     assert losses[-1] < 0.98 * losses[0]
 

@@ -8,7 +8,7 @@ import pytest
 
 from model.cli import train
 from model.training import plan
-from model.training.plan import Phase, Plan, PlanError, Source
+from model.training.plan import DataSource, Phase, PlanError, TrainConfig
 
 PHASE = Phase("only", steps=10, synthetic=1.0)
 
@@ -44,7 +44,7 @@ def test_a_whole_number_is_a_float_where_one_is_wanted(tmp_path: Path) -> None:
 
 
 def test_steps_belong_to_phases_in_turn() -> None:
-    run = Plan("x", (PHASE, Phase("next", steps=5, synthetic=1.0)))
+    run = TrainConfig("x", (PHASE, Phase("next", steps=5, synthetic=1.0)))
     assert (run.steps, run.at(0), run.at(9), run.at(10), run.at(14)) == (15, (0, 0), (0, 9), (1, 0), (1, 4))
     with pytest.raises(IndexError):
         run.at(15)
@@ -52,16 +52,16 @@ def test_steps_belong_to_phases_in_turn() -> None:
 
 def test_a_vgg_weight_needs_a_path() -> None:
     with pytest.raises(PlanError, match="vgg_weights"):
-        Plan("x", (Phase("a", steps=1, synthetic=1.0, vgg=0.5),))
+        TrainConfig("x", (Phase("a", steps=1, synthetic=1.0, vgg=0.5),))
 
 
 def test_paths_move_under_a_folder_and_absent_ones_stay_absent() -> None:
-    run = Plan("x", (PHASE,), sources=(Source("clips"),), validation="val")
+    run = TrainConfig("x", (PHASE,), sources=(DataSource("clips"),), validation="val")
     moved = plan.under(run, Path("/data"))
     assert (moved.sources[0].path, moved.validation, moved.init) == ("/data/clips", "/data/val", "")
-    shipped = Plan("x", (PHASE,), init="shipped")
+    shipped = TrainConfig("x", (PHASE,), init="shipped")
     assert plan.under(shipped, Path("/data")).init == "shipped"
 
 
 def test_a_run_is_shortened_to_be_tried() -> None:
-    assert plan.shortened(Plan("x", (PHASE,)), 3).phases[0].steps == 3
+    assert plan.shortened(TrainConfig("x", (PHASE,)), 3).phases[0].steps == 3

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.errors import ServiceError, TooLarge
-from service.imaging.codec import Limits
+from service.imaging.codec import FrameLimits
 from service.rest.formats import job_body, json_body, oip_messages
 from service.rest.formats.json_body import base64_in_pieces, check_values, read_numbers, split_numbers
 from service.rest.routes import jobs as jobs_routes
@@ -147,7 +147,7 @@ async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name
 @pytest.mark.parametrize("shape", ["999999,0,0,3", "2,0,0,3", "999999,16,16,3"])
 def test_a_job_of_no_pixels_makes_no_frames(shape: str) -> None:
     with pytest.raises(ServiceError) as refused:
-        job_body._raw(b"", shape, 256, Limits.of(Settings()))
+        job_body._raw(b"", shape, 256, FrameLimits.of(Settings()))
     assert refused.value.field == "X-Frame-Shape"
 
 

@@ -9,7 +9,7 @@ import pytest
 from openapi_schema_validator import validate
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from service.imaging.codec import Limits, decode
+from service.imaging.codec import FrameLimits, decode
 from service.rest.formats.params import NAMES
 from service.settings import Settings
 from tests.unit.rest.small import Small, running
@@ -77,7 +77,7 @@ async def test_the_examples_work_as_they_stand(small: Small, document: dict[str,
     assert answer.status_code == 200
     frames = answer.json()["frames"]
     assert len(frames) == body.get("steps", 1)
-    assert decode(base64.b64decode(frames[0]["data"]), Limits(), "answer").width == 16
+    assert decode(base64.b64decode(frames[0]["data"]), FrameLimits(), "answer").width == 16
 
 
 async def test_a_json_answer_is_what_its_schema_says(small: Small, document: dict[str, Any]) -> None:

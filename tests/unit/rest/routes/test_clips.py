@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.backends import Gate
+from service.backends import DrainingEngine
 from service.core.errors import Internal, QueueFull, TooLarge
 from service.rest.app import build
 from service.rest.routes import video
@@ -34,7 +34,7 @@ class House:
     """A small service with two callers, behind a gate that can be shut."""
 
     small: Small
-    gate: Gate
+    gate: DrainingEngine
     http: httpx.AsyncClient
 
     @property
@@ -64,7 +64,7 @@ class House:
 async def house(**settings: Any) -> AsyncIterator[House]:
     keys = (("ann", "ann-s-key"), ("bob", "bob-s-key"))
     async with running(Settings(api_keys=keys, **settings)) as small:
-        gate = Gate(small.engine, small.parts.work)
+        gate = DrainingEngine(small.engine, small.parts.work)
         parts = replace(small.parts, engine=gate)
         transport = httpx.ASGITransport(build(parts, (video.router(parts),)))
         async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:

@@ -11,11 +11,11 @@ import httpx
 import numpy as np
 import pytest
 
-from service.app_state import Parts
-from service.distributed.frontend.engine import RemoteEngine
-from service.distributed.frontend.job_store import RemoteJobs
-from service.distributed.frontend.queue_client import Front
-from service.imaging.codec import Limits
+from service.app_state import AppState
+from service.distributed.frontend.engine import QueuedEngine
+from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.queue_client import QueueClient
+from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.serving.jobs.job import Jobs
@@ -66,13 +66,13 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     if request.param == "redis":
         with running(acl=shipped_acl()) as server:
             settings = Settings(redis_url=server.url, **SETTINGS)  # type: ignore[arg-type]
-            front = Front(settings)
+            front = QueueClient(settings)
             instruments = metrics()
-            remote = RemoteEngine(settings, front, instruments)
-            jobs = RemoteJobs(settings, front)
+            remote = QueuedEngine(settings, front, instruments)
+            jobs = RedisJobs(settings, front)
             await front.start()
-            codecs = Codecs(Limits.of(settings), 1, instruments)
-            app = build(Parts(settings, remote, codecs, instruments), jobs=jobs)
+            codecs = Codecs(FrameLimits.of(settings), 1, instruments)
+            app = build(AppState(settings, remote, codecs, instruments), jobs=jobs)
             async with (
                 working(settings, adder, front),
                 httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s", headers=key) as client,
@@ -85,8 +85,8 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     settings = Settings(**SETTINGS)  # type: ignore[arg-type]
     instruments = metrics()
     local = LocalJobs(settings, adder, instruments)
-    codecs = Codecs(Limits.of(settings), 1, instruments)
-    app = build(Parts(settings, adder, codecs, instruments), jobs=local)
+    codecs = Codecs(FrameLimits.of(settings), 1, instruments)
+    app = build(AppState(settings, adder, codecs, instruments), jobs=local)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s", headers=key) as client:
         yield House(client, adder, local)
     await local.close()

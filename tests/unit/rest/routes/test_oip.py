@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from PIL import Image
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import QueueFull, TooLarge
 from service.core.interfaces import Readiness
 from service.rest.app import build
@@ -35,7 +35,7 @@ LENGTH = "Inference-Header-Content-Length"
 @dataclass(frozen=True, slots=True)
 class Edge:
     engine: SmallEngine
-    parts: Parts
+    parts: AppState
     http: httpx.AsyncClient
 
 

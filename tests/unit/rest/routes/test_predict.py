@@ -16,7 +16,7 @@ import pytest
 
 from service.core.interfaces import Readiness
 from service.core.types import RoutePolicy
-from service.imaging.codec import ImageFormat, Limits, decode
+from service.imaging.codec import FrameLimits, ImageFormat, decode
 from tests.unit.imaging.pictures import Pixels, file_of, noise
 from tests.unit.rest.small import Small, running
 
@@ -55,7 +55,7 @@ class TestBodies:
     async def test_a_form_of_two_files(self, small: Small, previous: Pixels, current: Pixels) -> None:
         answer = await post(small, previous, current)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-        assert np.array_equal(decode(answer.content, Limits(), "answer").pixels, shifted(current))
+        assert np.array_equal(decode(answer.content, FrameLimits(), "answer").pixels, shifted(current))
         assert np.array_equal(small.engine.requests[0].previous.pixels, previous)
 
     @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "PPM"])
@@ -67,7 +67,7 @@ class TestBodies:
         body = {"previous": b64(png(previous)), "current": "data:image/png;base64," + b64(png(current)), "seed": None}
         answer = await small.http.post(URL, json=body)
         assert answer.status_code == 200
-        assert np.array_equal(decode(answer.content, Limits(), "answer").pixels, shifted(current))
+        assert np.array_equal(decode(answer.content, FrameLimits(), "answer").pixels, shifted(current))
 
     @pytest.mark.parametrize("shape", ["2,32,48,3", "32,48", " 2 , 32 , 48 , 3 "])
     async def test_raw_pixels_with_their_shape(
@@ -153,7 +153,7 @@ class TestAnswers:
         self, small: Small, previous: Pixels, current: Pixels, format: ImageFormat
     ) -> None:
         answer = await post(small, previous, current, format.media_type)
-        assert np.array_equal(decode(answer.content, Limits(), "answer").pixels, shifted(current))
+        assert np.array_equal(decode(answer.content, FrameLimits(), "answer").pixels, shifted(current))
 
     @pytest.mark.parametrize("accept", ["image/jpeg", "image/webp"])
     async def test_a_lower_quality_makes_a_smaller_answer(
@@ -172,7 +172,7 @@ class TestAnswers:
         assert body["timings_ms"] == {"queue": 1.0, "route": 2.0, "blocks": 3.0}
         for step, frame in enumerate(body["frames"], start=1):
             assert (frame["step"], frame["media_type"], frame["flops"]) == (step, "image/png", 1000 * step)
-            pixels = decode(base64.b64decode(frame["data"]), Limits(), "answer").pixels
+            pixels = decode(base64.b64decode(frame["data"]), FrameLimits(), "answer").pixels
             assert np.array_equal(pixels, shifted(current, step))
             assert (frame["flow"]["dtype"], frame["flow"]["shape"]) == ("float32", [32, 48, 4])
             flow = np.frombuffer(base64.b64decode(frame["flow"]["data"]), "<f4").reshape(32, 48, 4)
@@ -189,7 +189,7 @@ class TestAnswers:
             assert part["X-Dmvfn-Flops"] == str(1000 * step)
             data = part.get_payload(decode=True)
             assert isinstance(data, bytes)
-            assert np.array_equal(decode(data, Limits(), "answer").pixels, shifted(current, step))
+            assert np.array_equal(decode(data, FrameLimits(), "answer").pixels, shifted(current, step))
         assert answer.headers["x-dmvfn-route"] == "111111111,111111111,111111111"
         assert answer.headers["x-dmvfn-flops"] == "6000"
 

@@ -24,14 +24,14 @@ from PIL import Image
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import ServiceError
 from service.core.types import Quality
 from service.rest.app import build
 from service.rest.formats import stream_messages
 from service.rest.routes import stream
-from service.serving.streaming.live_stream import Jump, Sent, Unreadable
-from service.serving.streaming.session import Policy
+from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Reset
+from service.serving.streaming.session import DropPolicy
 from service.telemetry.tracing import Tracer
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
@@ -42,7 +42,7 @@ KEYS = (("anna", "correct-horse"),)
 @dataclass(frozen=True, slots=True)
 class Live:
     engine: SmallEngine
-    parts: Parts
+    parts: AppState
     url: str
 
     def open(self, **how: Any) -> connect:
@@ -330,7 +330,7 @@ def test_a_start_carries_every_option() -> None:
     request = stream_messages.start(text, max_steps=4, max_deadline_ms=1000)
     assert request is not None
     assert (request.options.steps, request.options.scale, request.options.quality) == (3, 0.5, Quality.ADAPTIVE)
-    assert (request.options.route.blocks, request.plan.window, request.plan.policy) == (2, 4, Policy.ALL)
+    assert (request.options.route.blocks, request.plan.window, request.plan.policy) == (2, 4, DropPolicy.ALL)
     assert (request.format, request.image_quality, request.frame_deadline_s) == ("webp", 70, 0.25)
 
 
@@ -357,6 +357,6 @@ def test_any_message_means_something_or_is_the_clients_fault(message: str | byte
         except ServiceError as error:
             fault = error.code
         else:
-            fault = found.error.code if isinstance(found, Unreadable) else "none"
-            assert isinstance(found, Sent | Jump | Unreadable | bool) or found is None
+            fault = found.error.code if isinstance(found, InvalidMessage) else "none"
+            assert isinstance(found, FrameMessage | Reset | InvalidMessage | bool) or found is None
         assert fault in ("none", "invalid_request")

@@ -18,8 +18,8 @@ from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePol
 from service.imaging.codec import ImageFormat
 from service.serving.oip import models as oip_models
 from service.serving.oip import requests as oip_requests
-from service.serving.oip.requests import Infer
-from service.serving.oip.statistics import Spent, Usage
+from service.serving.oip.requests import InferRequest
+from service.serving.oip.statistics import InferTimings, Usage
 from service.serving.oip.tensors import Tensor, elements, packed, refuse_shared_memory
 
 H, W = 16, 20
@@ -34,7 +34,7 @@ def _frames(batch: int = 1, data: Any = None) -> Tensor:
 def _parse(
     *inputs: Tensor, model: str = "dmvfn", outputs: tuple[str, ...] = (), **parameters: object
 ) -> oip_requests.Parsed:
-    return oip_requests.parse(Infer(model, "", "", parameters, inputs, outputs), max_batch=4, max_steps=3)
+    return oip_requests.parse(InferRequest(model, "", "", parameters, inputs, outputs), max_batch=4, max_steps=3)
 
 
 def _field(*inputs: Tensor, **more: Any) -> str | None:
@@ -162,7 +162,7 @@ ANYTHING = st.recursive(
 def test_nothing_but_service_errors_ever_comes_of_a_request(
     model: str, inputs: list[Tensor], parameters: dict[str, object], outputs: tuple[str, ...]
 ) -> None:
-    request = Infer(model, "", "", parameters, tuple(inputs), outputs)
+    request = InferRequest(model, "", "", parameters, tuple(inputs), outputs)
     with contextlib.suppress(ServiceError):  # anything else fails the test
         assert 1 <= len(oip_requests.parse(request, max_batch=4, max_steps=3).items) <= 4
 
@@ -209,7 +209,7 @@ def test_shared_memory_is_refused() -> None:
 
 def test_statistics_add_up_requests_items_and_executions() -> None:
     usage = Usage()
-    usage.models["dmvfn"].answered([_result(1), _result(2)], Spent(2.0, 0.5, 0.25), now_ms=1234)
+    usage.models["dmvfn"].answered([_result(1), _result(2)], InferTimings(2.0, 0.5, 0.25), now_ms=1234)
     usage.models["dmvfn"].failed(1.0)
     [shown] = usage.shown("dmvfn")
     assert (shown["inference_count"], shown["execution_count"], shown["last_inference"]) == (2, 1, 1234)

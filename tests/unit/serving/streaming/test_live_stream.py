@@ -9,30 +9,39 @@ from contextlib import aclosing
 import numpy as np
 import pytest
 
-from service.app_state import Parts
+from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.types import Options
 from service.serving.streaming.live_stream import (
-    Goodbye,
+    Draining,
+    EncodedPrediction,
+    FrameMessage,
     Incoming,
-    Jump,
+    InvalidMessage,
     LiveStream,
     Picture,
-    Predicted,
-    Request,
-    Sent,
-    Unreadable,
+    Reset,
+    StreamRequest,
     opening,
 )
-from service.serving.streaming.session import Answer, Begun, Done, Dropped, Failed, First, Plan, Policy
+from service.serving.streaming.session import (
+    Answer,
+    Done,
+    Dropped,
+    DropPolicy,
+    Failed,
+    First,
+    FirstReason,
+    StreamConfig,
+)
 from service.telemetry.metrics import Transport
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
-ALL = Request(plan=Plan(policy=Policy.ALL, scene_cuts=False))
+ALL = StreamRequest(plan=StreamConfig(policy=DropPolicy.ALL, scene_cuts=False))
 
 
-def _sent(pixels: np.ndarray, name: str = "", time_us: int | None = None) -> Sent:
-    return Sent(Picture(pixels.tobytes(), pixels.shape[:2]), name, time_us)
+def _sent(pixels: np.ndarray, name: str = "", time_us: int | None = None) -> FrameMessage:
+    return FrameMessage(Picture(pixels.tobytes(), pixels.shape[:2]), name, time_us)
 
 
 async def _messages(*messages: Incoming) -> AsyncIterator[Incoming]:
@@ -62,23 +71,23 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def _stream(joined: Parts, request: Request = ALL, client: str = "") -> LiveStream:
+def _stream(joined: AppState, request: StreamRequest = ALL, client: str = "") -> LiveStream:
     return LiveStream(joined, request, Transport.GRPC, client=client, identity="s")
 
 
-async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Answer[Predicted] | Goodbye]:
+async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Answer[EncodedPrediction] | Draining]:
     async with aclosing(stream.answers(incoming)) as answers:
         return [answer async for answer in answers]
 
 
-def _kinds(answers: list[Answer[Predicted] | Goodbye]) -> list[tuple[str, type]]:
+def _kinds(answers: list[Answer[EncodedPrediction] | Draining]) -> list[tuple[str, type]]:
     return [(a.tag.frame_id, type(a.outcome)) if isinstance(a, Answer) else ("", type(a)) for a in answers]
 
 
 async def test_each_frame_is_predicted_from_its_neighbours_and_keeps_name_and_time() -> None:
     engine = SmallEngine()
     frames = [picture(n) for n in range(3)]
-    request = Request(options=Options(steps=2), plan=ALL.plan)
+    request = StreamRequest(options=Options(steps=2), plan=ALL.plan)
     answers = await _all(
         _stream(parts(engine), request),
         _messages(*(_sent(pixels, f"f{n}", 40_000 * n) for n, pixels in enumerate(frames))),
@@ -96,7 +105,7 @@ async def test_the_newest_frame_begins_as_soon_as_the_engine_is_free() -> None:
     engine = SmallEngine()
     engine.gate.clear()
     line = _Line()
-    latest = Request(plan=Plan(2, Policy.LATEST, False))
+    latest = StreamRequest(plan=StreamConfig(2, DropPolicy.LATEST, False))
     async with aclosing(_stream(parts(engine), latest).answers(line)) as answers:
         for n in range(5):
             line.queue.put_nowait(_sent(picture(n), str(n)))
@@ -124,13 +133,13 @@ async def test_an_answer_tells_where_its_time_went() -> None:
 
 
 async def test_one_bad_message_costs_one_error_and_the_stream_goes_on() -> None:
-    bad = Unreadable(InvalidFrame("no picture", field="frame"), "b")
+    bad = InvalidMessage(InvalidFrame("no picture", field="frame"), "b")
     answers = await _all(
         _stream(parts(SmallEngine())),
         _messages(
             _sent(picture(0), "a"),
             bad,
-            Sent(Picture(b"not an image"), "c"),
+            FrameMessage(Picture(b"not an image"), "c"),
             _sent(picture(1), "d"),
             _sent(picture(2), "e" * 257),
             _sent(picture(3), "f"),
@@ -154,9 +163,9 @@ async def test_an_engine_error_and_a_bug_end_one_frame_each() -> None:
 
 async def test_a_jump_begins_a_new_pair() -> None:
     answers = await _all(
-        _stream(parts(SmallEngine())), _messages(_sent(picture(0), "a"), Jump(), _sent(picture(1), "b"))
+        _stream(parts(SmallEngine())), _messages(_sent(picture(0), "a"), Reset(), _sent(picture(1), "b"))
     )
-    assert [a.outcome for a in answers if isinstance(a, Answer)] == [First(Begun.START), First(Begun.RESET)]
+    assert [a.outcome for a in answers if isinstance(a, Answer)] == [First(FirstReason.START), First(FirstReason.RESET)]
 
 
 async def test_requests_carry_the_earlier_of_the_frames_and_the_streams_deadline() -> None:
@@ -164,8 +173,8 @@ async def test_requests_carry_the_earlier_of_the_frames_and_the_streams_deadline
     joined = parts(engine)
     now = joined.clock()
     for request in (
-        Request(plan=ALL.plan, frame_deadline_s=5.0),
-        Request(plan=ALL.plan, frame_deadline_s=500.0, ends=now + 7.0),
+        StreamRequest(plan=ALL.plan, frame_deadline_s=5.0),
+        StreamRequest(plan=ALL.plan, frame_deadline_s=500.0, ends=now + 7.0),
         ALL,
     ):
         await _all(_stream(joined, request), _messages(_sent(picture(0)), _sent(picture(1))))
@@ -201,7 +210,7 @@ async def test_a_draining_stream_answers_what_it_took_and_says_goodbye() -> None
     with pytest.raises(Unavailable):
         await _all(_stream(joined), _messages())
     engine.gate.set()
-    assert _kinds(await everything) == [("0", First), ("1", Done), ("", Goodbye)]
+    assert _kinds(await everything) == [("0", First), ("1", Done), ("", Draining)]
     async with asyncio.timeout(5):
         await joined.streams.ended()
 
@@ -211,15 +220,15 @@ async def test_an_idle_stream_says_goodbye_at_once_when_the_server_drains() -> N
     everything = asyncio.create_task(_all(_stream(joined), _Line()))
     await _until(lambda: len(joined.streams) == 1)
     joined.streams.drain()
-    assert _kinds(await everything) == [("", Goodbye)]
+    assert _kinds(await everything) == [("", Draining)]
 
 
-@pytest.mark.parametrize("policy", Policy)
-async def test_a_reader_that_stalls_stops_the_reading(policy: Policy) -> None:
+@pytest.mark.parametrize("policy", DropPolicy)
+async def test_a_reader_that_stalls_stops_the_reading(policy: DropPolicy) -> None:
     engine = SmallEngine()
     line = _Line()
     joined = parts(engine)
-    async with aclosing(_stream(joined, Request(plan=Plan(2, policy, False))).answers(line)) as answers:
+    async with aclosing(_stream(joined, StreamRequest(plan=StreamConfig(2, policy, False))).answers(line)) as answers:
         for n in range(2000):
             line.queue.put_nowait(_sent(picture(n % 2)))
         first = asyncio.ensure_future(anext(answers))
@@ -277,7 +286,7 @@ async def test_answers_beyond_what_streams_may_owe_are_refused_one_by_one() -> N
     engine = SmallEngine()
     frame = picture(0, 16, 16)
     joined = parts(engine, max_stream_bytes=3 * 2 * 16 * frame.nbytes)
-    greedy = Request(options=Options(steps=16), plan=Plan(64, Policy.ALL, False))
+    greedy = StreamRequest(options=Options(steps=16), plan=StreamConfig(64, DropPolicy.ALL, False))
     line = _Line()
     for n in range(10):
         line.queue.put_nowait(_sent(picture(n, 16, 16), str(n)))
@@ -299,7 +308,7 @@ async def test_who_opens_a_stream_and_says_nothing_is_counted_and_told_to_leave(
     with pytest.raises(QueueFull):
         await opening(joined, "", asyncio.sleep(0))
     joined.streams.drain()
-    assert await silent == Goodbye()
+    assert await silent == Draining()
     assert len(joined.streams) == 0
 
 
@@ -309,13 +318,13 @@ async def test_a_first_message_that_never_comes_is_not_waited_for_for_ever() -> 
     assert ended.value.reason == "idle"
 
 
-def _value(joined: Parts, name: str, **labels: str) -> float:
+def _value(joined: AppState, name: str, **labels: str) -> float:
     return joined.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 async def test_frames_are_counted_by_outcome_and_streams_while_open() -> None:
     joined = parts(SmallEngine())
-    await _all(_stream(joined), _messages(_sent(picture(0)), _sent(picture(1)), Sent(Picture(b"x"))))
+    await _all(_stream(joined), _messages(_sent(picture(0)), _sent(picture(1)), FrameMessage(Picture(b"x"))))
     counts = [_value(joined, "dmvfn_stream_frames_total", outcome=o) for o in ("first", "predicted", "error")]
     assert counts == [1.0, 1.0, 1.0]
     assert _value(joined, "dmvfn_first_frame_seconds_count") == 1.0

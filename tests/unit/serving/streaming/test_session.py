@@ -12,14 +12,14 @@ from service.core.types import Frame
 from service.serving.streaming.session import (
     MAX_UNREAD,
     Answer,
-    Begun,
     Done,
     Dropped,
+    DropPolicy,
     Failed,
     First,
-    Plan,
-    Policy,
+    FirstReason,
     Session,
+    StreamConfig,
 )
 
 
@@ -27,8 +27,8 @@ def _frame(level: int = 0, height: int = 16, width: int = 16) -> Frame:
     return Frame(np.full((height, width, 3), level, np.uint8))
 
 
-def _session(window: int = 2, policy: Policy = Policy.LATEST, *, scene_cuts: bool = False) -> Session[str]:
-    return Session(Plan(window, policy, scene_cuts))
+def _session(window: int = 2, policy: DropPolicy = DropPolicy.LATEST, *, scene_cuts: bool = False) -> Session[str]:
+    return Session(StreamConfig(window, policy, scene_cuts))
 
 
 def _drain(session: Session[str]) -> list[tuple[str, object]]:
@@ -47,7 +47,7 @@ def test_the_first_frame_begins_a_pair_and_the_second_is_predicted_from_it() -> 
     session.push(newer, frame_id="b", time_us=40, arrived=2.0)
     [work] = session.take()
     assert (work.previous, work.current, work.pace_us, work.tag.arrived) == (older, newer, 40, 2.0)
-    assert _drain(session) == [("a", First(Begun.START))]
+    assert _drain(session) == [("a", First(FirstReason.START))]
     outcome = Done("predicted")
     session.finish(work.tag.sequence, outcome)
     assert _drain(session) == [("b", outcome)]
@@ -55,7 +55,7 @@ def test_the_first_frame_begins_a_pair_and_the_second_is_predicted_from_it() -> 
 
 
 def test_answers_keep_their_order_when_predictions_end_out_of_order() -> None:
-    session = _session(window=2, policy=Policy.ALL)
+    session = _session(window=2, policy=DropPolicy.ALL)
     for name in "abc":
         session.push(_frame(), frame_id=name)
         started = session.take()
@@ -107,9 +107,15 @@ def test_under_latest_a_frame_begins_when_the_engine_is_free_and_then_the_newest
 
 @pytest.mark.parametrize(
     ("window", "policy", "ahead"),
-    [(1, Policy.LATEST, 1), (2, Policy.LATEST, 1), (4, Policy.LATEST, 3), (1, Policy.ALL, 1), (4, Policy.ALL, 4)],
+    [
+        (1, DropPolicy.LATEST, 1),
+        (2, DropPolicy.LATEST, 1),
+        (4, DropPolicy.LATEST, 3),
+        (1, DropPolicy.ALL, 1),
+        (4, DropPolicy.ALL, 4),
+    ],
 )
-def test_how_many_the_engine_has_at_once(window: int, policy: Policy, ahead: int) -> None:
+def test_how_many_the_engine_has_at_once(window: int, policy: DropPolicy, ahead: int) -> None:
     session = _session(window, policy)
     begun = []
     for _ in range(8):
@@ -120,7 +126,7 @@ def test_how_many_the_engine_has_at_once(window: int, policy: Policy, ahead: int
 
 
 def test_all_stops_reading_instead_of_dropping() -> None:
-    session = _session(window=1, policy=Policy.ALL)
+    session = _session(window=1, policy=DropPolicy.ALL)
     for _ in range(3):
         assert session.accepting
         session.push(_frame())
@@ -133,7 +139,7 @@ def test_all_stops_reading_instead_of_dropping() -> None:
 
 
 def test_credit_returns_when_the_answer_is_sent_and_not_before() -> None:
-    session = _session(window=1, policy=Policy.ALL)
+    session = _session(window=1, policy=DropPolicy.ALL)
     for _ in range(3):
         session.push(_frame())
     [first] = session.take()
@@ -155,15 +161,15 @@ def test_reading_stops_when_too_many_answers_are_unread() -> None:
 
 @pytest.mark.parametrize(
     ("second", "why"),
-    [(_frame(0, height=32), Begun.SIZE), (Frame(np.full((16, 16, 3), 255, np.uint8)), Begun.SCENE_CUT)],
+    [(_frame(0, height=32), FirstReason.SIZE), (Frame(np.full((16, 16, 3), 255, np.uint8)), FirstReason.SCENE_CUT)],
     ids=["size", "scene cut"],
 )
-def test_a_frame_that_cannot_follow_begins_a_new_pair(second: Frame, why: Begun) -> None:
+def test_a_frame_that_cannot_follow_begins_a_new_pair(second: Frame, why: FirstReason) -> None:
     session = _session(scene_cuts=True)
     session.push(_frame(0), frame_id="a")
     session.push(second, frame_id="b")
     assert session.take() == []
-    assert _drain(session) == [("a", First(Begun.START)), ("b", First(why))]
+    assert _drain(session) == [("a", First(FirstReason.START)), ("b", First(why))]
 
 
 def test_a_reset_is_asked_for_and_said() -> None:
@@ -172,7 +178,7 @@ def test_a_reset_is_asked_for_and_said() -> None:
     session.reset()
     session.push(_frame(), frame_id="b")
     session.push(_frame(), frame_id="c")
-    assert _drain(session) == [("a", First(Begun.START)), ("b", First(Begun.RESET))]
+    assert _drain(session) == [("a", First(FirstReason.START)), ("b", First(FirstReason.RESET))]
     assert [work.tag.frame_id for work in session.take()] == ["c"]
 
 
@@ -182,13 +188,13 @@ def test_a_frame_that_failed_is_reported_in_its_place_and_leaves_a_gap() -> None
     session.push(_frame(), frame_id="a")
     session.push_failed(error, frame_id="b")
     session.push(_frame(), frame_id="c")
-    assert _drain(session) == [("a", First(Begun.START)), ("b", Failed(error)), ("c", First(Begun.GAP))]
+    assert _drain(session) == [("a", First(FirstReason.START)), ("b", Failed(error)), ("c", First(FirstReason.GAP))]
 
 
 @pytest.mark.parametrize("window", [0, 65, -1])
 def test_a_window_out_of_range_is_refused(window: int) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        Session(Plan(window))
+        Session(StreamConfig(window))
     assert refused.value.field == "window"
 
 
@@ -197,9 +203,9 @@ EVENTS = st.lists(
 )
 
 
-@given(events=EVENTS, window=st.integers(1, 4), policy=st.sampled_from(Policy))
+@given(events=EVENTS, window=st.integers(1, 4), policy=st.sampled_from(DropPolicy))
 def test_whatever_happens_each_frame_is_answered_once_in_order_within_the_window(
-    events: list[str], window: int, policy: Policy
+    events: list[str], window: int, policy: DropPolicy
 ) -> None:
     session = _session(window, policy)
     pushed, unsent = 0, 0
@@ -246,5 +252,5 @@ def test_whatever_happens_each_frame_is_answered_once_in_order_within_the_window
             session.finish(begun.pop(), Done("x"))
     assert [answer.tag.frame_id for answer in answered] == [str(n) for n in range(pushed)]
     assert [answer.tag.sequence for answer in answered] == list(range(pushed))
-    if policy is Policy.ALL:
+    if policy is DropPolicy.ALL:
         assert not any(isinstance(answer.outcome, Dropped) for answer in answered)

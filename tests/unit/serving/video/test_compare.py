@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.core.types import Frame
-from service.serving.video.compare import GAP, Score, psnr, side_by_side, size
+from service.serving.video.compare import GAP, FrameScore, psnr, side_by_side, size
 from tests.unit.serving.video.clips import moving
 
 
@@ -29,14 +29,14 @@ def test_a_comparison_shows_the_truth_the_prediction_and_where_they_differ() -> 
 
 
 def test_the_score_is_the_mean_and_counts_wins() -> None:
-    score = Score()
+    score = FrameScore()
     score.add(30.0, 20.0)
     score.add(math.inf, 40.0)
     score.add(10.0, 30.0)
     assert score.text() == (
         "PSNR over 3 predicted frames: 46.67 dB; repeating the last frame: 30.00 dB; better than repeating on 2 of 3"
     )
-    assert "nothing" in Score().text()
+    assert "nothing" in FrameScore().text()
 
 
 @pytest.mark.parametrize(("width", "height"), [(48, 32), (47, 31)])

@@ -8,16 +8,16 @@ from service.serving.video.plan import (
     Decision,
     Every,
     FillLost,
+    FramePlan,
     FrameRanges,
     Keep,
-    Plan,
     Predict,
     Repeat,
     lost_frames,
 )
 
 
-def _all(plan: Plan, cuts: frozenset[int], count: int) -> list[Decision]:
+def _all(plan: FramePlan, cuts: frozenset[int], count: int) -> list[Decision]:
     start, found = 0, []
     for index in range(count):
         start = index if index in cuts else start

@@ -11,17 +11,17 @@ import pytest
 from service.core.errors import Internal
 from service.core.types import Frame, PredictResult
 from service.serving.video.clip import Item, Passed, VideoError
-from service.serving.video.plan import Ahead, Every, FillLost, Plan
-from service.serving.video.render import UNDER_WAY, WAITING, Shown, render
+from service.serving.video.plan import Ahead, Every, FillLost, FramePlan
+from service.serving.video.render import UNDER_WAY, WAITING, ShownFrame, render
 from tests.unit.serving.video.clips import Held, answer, moving, shifted
 
 
-async def _shown(frames: list[Frame], plan: Plan, **more: bool) -> list[Shown]:
-    return [item async for item in render(Held(frames), plan, shifted, **more) if isinstance(item, Shown)]
+async def _shown(frames: list[Frame], plan: FramePlan, **more: bool) -> list[ShownFrame]:
+    return [item async for item in render(Held(frames), plan, shifted, **more) if isinstance(item, ShownFrame)]
 
 
 @pytest.mark.parametrize("plan", [Ahead(1), Ahead(3), Every(2), FillLost(frozenset({4, 5, 9}))])
-async def test_right_predictions_give_the_clip_itself(plan: Plan) -> None:
+async def test_right_predictions_give_the_clip_itself(plan: FramePlan) -> None:
     frames = moving(12)
     shown = await _shown(frames, plan)
     assert [item.came.pts for item in shown] == list(range(12))
@@ -99,8 +99,8 @@ async def test_packets_of_sound_keep_their_places() -> None:
                 yield item
                 yield Passed(f"sound {k}", 0)
 
-    found: list[Item | Shown] = [item async for item in render(WithSound(moving(4)), Every(1), shifted)]
-    assert [type(item) for item in found] == [Shown, Passed] * 4
+    found: list[Item | ShownFrame] = [item async for item in render(WithSound(moving(4)), Every(1), shifted)]
+    assert [type(item) for item in found] == [ShownFrame, Passed] * 4
 
 
 async def test_a_clip_whose_size_changes_says_where() -> None:
@@ -126,7 +126,7 @@ async def test_much_sound_behind_one_frame_is_not_held() -> None:
                 ahead += 1
                 yield Passed(f"sound {k}", 0)
 
-    found: list[Item | Shown] = []
+    found: list[Item | ShownFrame] = []
     async for item in render(OneFrame(moving(1)), Every(2), shifted):
         assert ahead - len(found) <= WAITING + 1
         found.append(item)

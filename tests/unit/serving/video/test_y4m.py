@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.core.types import Frame
 from service.serving.video.clip import Item, Timed, VideoError
-from service.serving.video.y4m import Header, Y4mSource, from_rgb, to_rgb
+from service.serving.video.y4m import Y4mHeader, Y4mSource, from_rgb, to_rgb
 from tests.tools import require
 from tests.unit.serving.video.clips import moving, y4m
 
@@ -40,7 +40,7 @@ def test_what_is_written_is_read_again_within_rounding() -> None:
 def test_a_grey_frame_of_any_size_and_chroma_stays_grey(
     height: int, width: int, chroma: str, full: bool, level: int
 ) -> None:
-    header = Header(width, height, Fraction(25), chroma, full)
+    header = Y4mHeader(width, height, Fraction(25), chroma, full)
     grey = np.full((height, width, 3), level, np.uint8)
     data = from_rgb(grey, header)
     assert len(data) == header.frame_bytes
@@ -58,8 +58,8 @@ def test_ffmpeg_reads_the_colours_that_were_written(tmp_path: Path) -> None:
 
 
 def test_a_line_break_in_the_rate_or_size_is_no_surprise() -> None:
-    header = Header.parse(b"YUV4MPEG2 W8 H6 F30000:1001 Ip A1:1 C422 XYSCSS=422 XCOLORRANGE=FULL")
-    assert header == Header(8, 6, Fraction(30000, 1001), "422", True)
+    header = Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F30000:1001 Ip A1:1 C422 XYSCSS=422 XCOLORRANGE=FULL")
+    assert header == Y4mHeader(8, 6, Fraction(30000, 1001), "422", True)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_line_break_in_the_rate_or_size_is_no_surprise() -> None:
 )
 def test_a_header_that_cannot_be_used_says_why(line: bytes, why: str) -> None:
     with pytest.raises(VideoError, match=why):
-        Header.parse(line)
+        Y4mHeader.parse(line)
 
 
 def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() -> None:

@@ -15,7 +15,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
 from model.inference.cpu import runner as cpu_runner
 from model.inference.cuda import runner as cuda_runner
-from model.inference.cuda.runner import Accelerated, proved
+from model.inference.cuda.runner import CudaRunner, proved
 from tests.golden import vectors
 from tests.unit.model.gpu import DEVICE, accelerate
 
@@ -101,7 +101,7 @@ def test_it_serves_only_where_it_answers_what_plain_torch_answers(
     assert caplog.text == ""
     other = copy.deepcopy(tiny)
 
-    def wrong() -> Accelerated:
+    def wrong() -> CudaRunner:
         ready = accelerate(other)
         with torch.no_grad():
             other.block(0).lastconv.weight.mul_(-20)
@@ -121,7 +121,7 @@ def test_a_network_is_not_kept_alive_by_what_was_made_of_it(tiny: DMVFN) -> None
 
 
 def test_what_cannot_be_compiled_is_not_used(tiny: DMVFN, caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> Accelerated:
+    def broken() -> CudaRunner:
         raise OSError("no compiler found")
 
     assert proved(tiny, broken) is None

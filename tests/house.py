@@ -1,0 +1,213 @@
+"""Measures the code's own rules from its sources: names, docstrings, sizes, and the files of one prediction."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from model.dmvfn.config import ModelConfig
+from model.dmvfn.network import DMVFN
+from service.app_state import AppState
+from service.engine.batcher import Batcher
+from service.engine.predictor import Predictor
+from service.imaging.codec import FrameLimits
+from service.imaging.codec_pool import Codecs
+from service.rest.app import build
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from tests.unit.imaging.pictures import file_of, smooth
+
+#: Participles that do not end in -ed or -en, or that do and are the usual offenders.
+IRREGULAR = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    begun bought brought built caught chosen come done drawn felt found given gone got held kept known left lost
+    made meant met paid put read run said seen sent shown spent taken thought thrown told took came went won
+    written
+        """,
+    )
+)
+#: Nouns and adjectives that end like participles.
+NOUNS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    bed embed feed green hidden need open red screen seed shed speed token weed ten even often
+        """,
+    )
+)
+#: First words of a docstring that are verbs: in the imperative, or (a property, a test helper) in the third person.
+VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    abort accept accumulate acquire add adjust admit advance allocate allow announce answer append apply ask
+    assemble assign attach authenticate await back balance batch begin bind bisect blend block bound build bury
+    cache calculate call cancel capture cast catch check choose claim classify clear close collect combine compare
+    compile complete compress compute concatenate configure connect construct consume continue convert convolve
+    copy correct count create crop cut decide decode decompress decrease define delay delete deliver demand derive
+    describe deserialise detach detect determine disable discard dispatch distribute divide do double download
+    draw drain drive drop dump emit empty enable encode end enlarge enqueue ensure enter estimate evaluate evict
+    execute expand expect expire explain export expose extend extract fail fall feed fetch fill filter find finish
+    fit flatten flush fold follow forget format forward free freeze gather generate get give group guess halve
+    hand handle hash hear hide hold identify ignore implement import increase infer inflate inform initialise
+    insert inspect install interpolate interpret invert issue iterate join judge keep label launch lay learn leave
+    let lift limit list listen load lock log look make mark match mean measure meet merge migrate mirror mix
+    modify move multiply name normalise note notify offer omit open order pack pad parse pass pause perform pick
+    pin place plan play plot point poll pop post predict prefer prepare present preserve prevent print produce
+    profile project prove provide publish pull push put quantise queue raise rank read rebuild receive reclaim
+    recognise record recover redirect reduce refuse register reject release reload remember remove render renew
+    repeat replace replay report represent request require rescale reserve reset resize resolve respond restart
+    restore resume retrieve retry return reuse reverse rewind rewrite rotate round route run sample save say scale
+    scan schedule search see select send separate serialise serve set settle shape share shed shift show shrink
+    shut shuffle sign signal simulate size skip sleep slice smooth solve sort split spread stack stand start state
+    step stop store stream strip submit subtract succeed sum supervise supply suspend swap switch synchronise take
+    tell terminate test throw tile time total trace track train transfer transform translate trim truncate try
+    tune turn undo unpack update upload use validate verify view wait wake walk warm warn warp watch weigh
+    withdraw wrap write yield zero
+        """,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModule:
+    """One source file, parsed."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+    lines: int
+
+
+def modules(root: Path, *tops: str) -> list[SourceModule]:
+    """Parse every module below `tops`, generated code aside."""
+    parsed = []
+    for top in tops:
+        for path in sorted((root / top).rglob("*.py")):
+            if "_pb2" in path.name:
+                continue
+            text = path.read_text()
+            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            parsed.append(SourceModule(name, path.relative_to(root), ast.parse(text), text.count("\n")))
+    return parsed
+
+
+def shared_classes(sources: list[SourceModule]) -> dict[str, list[str]]:
+    """Return public class names that two modules or more define, with those modules."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for module in sources:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(module.name)
+    return {name: places for name, places in homes.items() if len(set(places)) > 1}
+
+
+def is_participle(name: str) -> bool:
+    """Tell whether a name is a bare participle: `found`, `given`, `parsed`."""
+    if name in NOUNS:
+        return False
+    return name in IRREGULAR or re.fullmatch(r"[a-z]{2,}ed|[a-z]{3,}[tpks]en", name) is not None
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def local_names(sources: list[SourceModule]) -> tuple[int, list[str]]:
+    """Count the names that functions bind (arguments and variables), and list the participles among them."""
+    count, participles = 0, []
+    for module in sources:
+        for function in _functions(module.tree):
+            bound = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            bound |= {n.arg for n in ast.walk(function) if isinstance(n, ast.arg)}
+            bound -= {"self", "cls", "_"}
+            count += len(bound)
+            participles += [f"{module.path}:{function.lineno} {name}" for name in sorted(bound) if is_participle(name)]
+    return count, participles
+
+
+def docstrings(sources: list[SourceModule]) -> tuple[int, int, list[str]]:
+    """Count functions' docstrings and those that open with a verb; list those that open with a question word."""
+    count, verbs, riddles = 0, 0, []
+    for module in sources:
+        for function in _functions(module.tree):
+            if (text := ast.get_docstring(function)) is None:
+                continue
+            first = re.split(r"\W", text.lower(), maxsplit=1)[0]
+            count += 1
+            verbs += bool({first, first.removesuffix("s"), first.removesuffix("es")} & VERBS)
+            if first in ("what", "which", "whether", "how"):
+                riddles.append(f"{module.path}:{function.lineno} {text.splitlines()[0]}")
+    return count, verbs, riddles
+
+
+def longest_function(sources: list[SourceModule]) -> tuple[int, str]:
+    """Return the longest function's lines and its name."""
+    return max(
+        ((function.end_lineno or 0) - function.lineno + 1, f"{module.name}.{function.name}")
+        for module in sources
+        for function in _functions(module.tree)
+    )
+
+
+def longest_file(sources: list[SourceModule]) -> tuple[int, str]:
+    """Return the longest file's lines and its name."""
+    return max((module.lines, module.name) for module in sources)
+
+
+def files_of_a_prediction() -> list[str]:
+    """Predict once over ASGI with a tiny network; return the files of service/ and model/ whose functions ran.
+
+    Counts, on any thread, what runs between the request's arrival and its answer, not what ran at start.
+    """
+    root = str(Path(__file__).parent.parent)
+    files: set[str] = set()
+    recording = threading.Event()
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name != "<module>" and recording.is_set():
+            path = frame.f_code.co_filename
+            if path.startswith((f"{root}/service/", f"{root}/model/")):
+                files.add(path.removeprefix(f"{root}/"))
+
+    threading.setprofile(profile)  # for threads that start from now on: the device's and the codecs'
+    sys.setprofile(profile)
+    try:
+        asyncio.run(_predict_once(recording))
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return sorted(files)
+
+
+async def _predict_once(recording: threading.Event) -> None:
+    settings = Settings(warmup_sizes=((32, 48),), threads=1, device="cpu")
+    metrics = Metrics(CollectorRegistry())
+    network = DMVFN(ModelConfig.tiny()).eval()
+    engine = Batcher(lambda: Predictor(network, device="cpu", threads=1), settings, metrics)
+    codecs = Codecs(FrameLimits.of(settings), 2, metrics)
+    await engine.start()
+    try:
+        transport = httpx.ASGITransport(build(AppState(settings, engine, codecs, metrics)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+            frames = {"previous": file_of(smooth(32, 48), "PNG"), "current": file_of(smooth(32, 48), "PNG")}
+            (await client.post("/v1/predict", files=frames)).raise_for_status()
+            recording.set()
+            (await client.post("/v1/predict", files=frames)).raise_for_status()
+            recording.clear()
+    finally:
+        await engine.close()
+        codecs.close()

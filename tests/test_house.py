@@ -1,0 +1,31 @@
+"""The house rules hold: class names that mean one thing, and measures that see what they are for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import house
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[house.SourceModule]:
+    return house.modules(ROOT, "service", "model")
+
+
+def test_a_class_name_belongs_to_one_module(sources: list[house.SourceModule]) -> None:
+    assert house.shared_classes(sources) == {}
+
+
+def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "one.py").write_text("class Same:\n    pass\n\n\ndef f(given):\n    '''What it is.'''\n")
+    (tmp_path / "room" / "two.py").write_text("class Same:\n    pass\n\n\ndef g(frame):\n    '''Reads it.'''\n")
+    parsed = house.modules(tmp_path, "room")
+    assert house.shared_classes(parsed) == {"Same": ["room.one", "room.two"]}
+    assert house.local_names(parsed)[1] == ["room/one.py:5 given"]
+    assert house.docstrings(parsed)[:2] == (2, 1)
+    assert house.longest_function(parsed)[0] == 2
