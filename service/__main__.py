@@ -19,15 +19,15 @@ EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """`run` gets what follows the verb, and the settings; its answer is the exit status."""
+    """A command: `run` gets the words after the verb and the settings, and returns the exit status."""
 
     help: str
     run: Callable[[Sequence[str], Settings], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the process's exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one verb and return the process's exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serves DMVFN: two video frames in, the next frames out.",
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("verb", metavar="VERB", choices=VERBS, help=f"one of {', '.join(VERBS)}")
-    name = parser.parse_args(given[:1]).verb
+    name = parser.parse_args(words[:1]).verb
     try:
         settings = Settings.from_env(os.environ)
         if settings.redis_url:
@@ -55,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     service_logging.configure(settings.log_level, settings.log_format)
     for variable in unknown(os.environ):
         logging.getLogger("service").warning("%s is set but means nothing here", variable)
-    return VERBS[name].run(given[1:], settings)
+    return VERBS[name].run(words[1:], settings)
 
 
 def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any, Any, int]]) -> Verb:
-    """A verb that runs until it is told to stop; its only arguments are settings."""
+    """Build a verb that runs until it is told to stop; its only arguments are settings."""
 
     def run(arguments: Sequence[str], settings: Settings) -> int:
         parser = argparse.ArgumentParser(prog=f"python -m service {name}", description=description)

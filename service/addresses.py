@@ -10,12 +10,12 @@ from urllib.parse import unquote, urlsplit
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """What stands between commas, without spaces around it."""
+    """Split a comma-separated text; return its words without spaces around them, the empty ones left out."""
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
 def redis_url(text: str) -> str:
-    """Refuse what redis-py cannot use or would read otherwise than meant; ValueErrors hold no part of `text`."""
+    """Return `text`, or refuse a URL that redis-py cannot use or would misread; ValueErrors hold no part of it."""
     apart = "a password with special characters must be percent-encoded, or be given apart: DMVFN_REDIS_PASSWORD"
     if not text.isprintable() or " " in text:
         raise ValueError("must be one URL without spaces")
@@ -41,7 +41,7 @@ def redis_url(text: str) -> str:
 
 
 def sentinels(text: str) -> tuple[str, ...]:
-    """Addresses, host:port, separated by commas."""
+    """Read addresses, host:port, separated by commas."""
     words = words_of(text)
     for word in words:
         host, _, port = word.rpartition(":")
@@ -52,7 +52,7 @@ def sentinels(text: str) -> tuple[str, ...]:
 
 
 def endpoint(text: str) -> str:
-    """An OTLP endpoint: a host and a port, with http:// or https:// or without."""
+    """Check an OTLP endpoint: a host and a port, with http:// or https:// or without."""
     message = "must be an address like http://localhost:4317, without a path, user or password"
     if not re.fullmatch(r"(https?://)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", text):
         raise ValueError(message)
@@ -66,7 +66,7 @@ def endpoint(text: str) -> str:
 
 
 def prefixes(text: str) -> tuple[str, ...]:
-    """URL prefixes, separated by commas."""
+    """Read URL prefixes, separated by commas."""
     urls = words_of(text)
     for prefix in urls:
         # Without the slash, https://hooks.example would also allow https://hooks.example.evil.net.

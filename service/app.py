@@ -1,4 +1,4 @@
-"""Settings → parts → one lifespan: the only place where the parts meet.
+"""Joins the parts: builds them from the settings and runs them in one lifespan. The only place where they meet.
 
 Starts in order, stops backwards. HTTP is open from the first moment, so that liveness can be asked; readiness comes
 after warm-up and falls before anything stops.
@@ -38,6 +38,7 @@ from service.serving.accepted_work import AcceptedWork
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracer
+from service.version import RELEASE
 
 log = logging.getLogger("service")
 
@@ -54,14 +55,14 @@ class StartFailed(Exception):
 
 
 class Stop:
-    """Why and when to stop: the first signal or a lost device asks for it, a second signal leaves at once."""
+    """Holds why and when to stop: the first signal or a lost device asks for it, a second signal leaves at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.status = EXIT_OK
 
     def signalled(self, number: signal.Signals) -> None:
-        """SIGTERM or SIGINT came."""
+        """Handle SIGTERM or SIGINT: ask to stop; the second one ends the process at once."""
         if self.asked.is_set():
             log.warning("second %s: leaving at once", number.name)
             os._exit(EXIT_FAILED)
@@ -69,12 +70,12 @@ class Stop:
         self.asked.set()
 
     def fatal(self, error: BaseException) -> None:
-        """Only a new process helps."""
+        """Ask to stop with EXIT_DEVICE_LOST: only a new process helps."""
         self.status = EXIT_DEVICE_LOST
         self.asked.set()
 
     def failed(self, what: str) -> None:
-        """A part ended that should not; only a new process helps."""
+        """Ask to stop with EXIT_FAILED because `what`, a part that should not end, did; only a new process helps."""
         if not self.asked.is_set():
             log.error("%s; leaving", what)
             self.status = EXIT_FAILED
@@ -82,7 +83,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While this lasts, signals come here."""
+        """Handle SIGTERM and SIGINT with `signalled` during the block."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
@@ -102,27 +103,19 @@ class _Http(uvicorn.Server):
         yield
 
 
-def version() -> str:
-    """Of this service."""
-    try:
-        return metadata.version("dmvfn-service")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "0+checkout"
-
-
 def make_metrics() -> Metrics:
-    """On a registry of its own, with what Prometheus clients tell of every process."""
+    """Build metrics on a registry of their own, with what Prometheus clients tell of every process."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = Metrics(registry)
     # From the installed package's data: a front end over Redis never loads torch.
-    metrics.about(version=version(), python=platform.python_version(), torch=metadata.version("torch"))
+    metrics.about(version=RELEASE, python=platform.python_version(), torch=metadata.version("torch"))
     return metrics
 
 
 async def serve(settings: Settings, announce: Callable[[str], None] = print) -> int:
-    """Serve until a signal or a lost device; the process's exit status. StartFailed where it cannot begin."""
+    """Serve until a signal or a lost device; return the exit status. Raise StartFailed where it cannot begin."""
     _open_files()
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:  # a taken port is told before weights are loaded
@@ -137,7 +130,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
 
 
 async def work(settings: Settings, announce: Callable[[str], None] = print) -> int:
-    """Predict for front ends until a signal or a lost device; the process's exit status."""
+    """Predict for front ends until a signal or a lost device; return the process's exit status."""
     if not settings.redis_url:
         raise StartFailed("a worker needs DMVFN_REDIS_URL")
     from service.distributed.worker.worker import Worker
@@ -147,22 +140,22 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         metrics = make_metrics()
         # Clients, items and bytes were counted at the door; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
-        unbounded = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
-        host = LocalBackend(unbounded, metrics, stop.fatal)
+        engine_settings = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
+        host = LocalBackend(engine_settings, metrics, stop.fatal)
         gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
-        parts = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
+        state = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
         worker = Worker(settings, gate, metrics)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
-            async with _http(settings, rest.operations(parts), listener, stop):
+            async with _http(settings, rest.operations(state), listener, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
-                    asked = asyncio.ensure_future(stop.asked.wait())  # awaited
-                    await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
-                    asked.cancel()
+                    stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
+                    await asyncio.wait({working, stop_request}, return_when=asyncio.FIRST_COMPLETED)
+                    stop_request.cancel()
                     metrics.draining()
                     gate.fall()
                     worker.stop()
@@ -184,24 +177,26 @@ async def _serve(
     work = AcceptedWork()
     gate = DrainingEngine(host.engine, work)
     metrics.ready_while(lambda: gate.readiness().ready)
-    tracer = Tracer.to(settings.otlp_endpoint, version())
+    tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    parts = AppState(settings, gate, codecs, metrics, work=work)
-    extra = (oip.router(parts), stream.router(parts), demo.router(parts), video.router(parts))
-    web = rest.build(parts, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener, stop) as http, _grpc(parts, tracer) as calls:
+    state = AppState(settings, gate, codecs, metrics, work=work)
+    extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
+    web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
+    async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls:
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
             await stop.asked.wait()
         metrics.draining()
-        lost = stop.status != EXIT_OK
-        until = (
-            asyncio.get_running_loop().time() + (0.0 if lost else settings.drain_delay_s) + settings.shutdown_grace_s
+        device_lost = stop.status != EXIT_OK
+        deadline = (
+            asyncio.get_running_loop().time()
+            + (0.0 if device_lost else settings.drain_delay_s)
+            + settings.shutdown_grace_s
         )
-        finished = await _drain(parts, gate, host, calls, until, at_once=lost)
-        http.config.timeout_graceful_shutdown = max(LAST_WORDS_S, int(until - asyncio.get_running_loop().time()))
-        if not finished:
+        complete = await _drain(state, gate, host, calls, deadline, at_once=device_lost)
+        http.config.timeout_graceful_shutdown = max(LAST_WORDS_S, int(deadline - asyncio.get_running_loop().time()))
+        if not complete:
             log.warning("accepted work was not finished within %.0f s", settings.shutdown_grace_s)
             stop.status = stop.status or EXIT_UNFINISHED
     codecs.close()
@@ -210,11 +205,11 @@ async def _serve(
 
 
 async def _started(host: Backend, stop: Stop) -> bool:
-    """False if it was told to stop before it was ready."""
+    """Wait until `host` has started; False if it was told to stop before it was ready."""
     starting = asyncio.ensure_future(host.start())  # awaited below
-    asked = asyncio.ensure_future(stop.asked.wait())  # awaited
-    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
+    stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
+    await asyncio.wait({starting, stop_request}, return_when=asyncio.FIRST_COMPLETED)
+    stop_request.cancel()
     if not starting.done():
         starting.cancel()
         return False
@@ -228,30 +223,30 @@ async def _started(host: Backend, stop: Stop) -> bool:
 
 
 async def _drain(
-    parts: AppState,
+    state: AppState,
     gate: DrainingEngine,
     host: Backend,
     calls: rpc.RunningServer | None,
-    until: float,
+    deadline: float,
     *,
     at_once: bool,
 ) -> bool:
-    """Not ready; nothing new; what was accepted is finished, to its last byte: true if all of it by `until`.
+    """Fall from ready, refuse new work and finish what was accepted, to its last byte: true if all of it by `deadline`.
 
-    `until` on the loop's clock, seconds; `at_once` where there is nothing to wait for, the device being lost.
+    `deadline` on the loop's clock, seconds; `at_once` where there is nothing to wait for, the device being lost.
     """
     gate.fall()
-    if parts.settings.drain_delay_s and not at_once:
-        await asyncio.sleep(parts.settings.drain_delay_s)
-    parts.streams.drain()
-    left = max(0.0, until - asyncio.get_running_loop().time())
-    leaving = [gate.shut(left)]
+    if state.settings.drain_delay_s and not at_once:
+        await asyncio.sleep(state.settings.drain_delay_s)
+    state.streams.drain()
+    grace = max(0.0, deadline - asyncio.get_running_loop().time())
+    drains = [gate.shut(grace)]
     # Jobs that end with this process; those in Redis outlive it.
     if (finish := getattr(host.jobs, "drain", None)) is not None:
-        leaving.append(finish(left))
+        drains.append(finish(grace))
     if calls is not None:
-        leaving.append(_left(calls, left))
-    return all(await asyncio.gather(*leaving))
+        drains.append(_left(calls, grace))
+    return all(await asyncio.gather(*drains))
 
 
 async def _left(calls: rpc.RunningServer, grace: float) -> bool:
@@ -260,15 +255,15 @@ async def _left(calls: rpc.RunningServer, grace: float) -> bool:
 
 
 @asynccontextmanager
-async def _grpc(parts: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningServer | None]:
-    """gRPC is served while this lasts, if it is wanted; `drain` ends it."""
-    if not parts.settings.grpc_enabled:
+async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningServer | None]:
+    """Serve gRPC during the block, if the settings want it; `drain` ends it."""
+    if not state.settings.grpc_enabled:
         yield None
         return
     try:
-        server = await rpc.start(parts, tracer)
+        server = await rpc.start(state, tracer)
     except RuntimeError:
-        where = f"{parts.settings.grpc_host}:{parts.settings.grpc_port}"
+        where = f"{state.settings.grpc_host}:{state.settings.grpc_port}"
         raise StartFailed(f"gRPC cannot listen on {where}; set DMVFN_GRPC_PORT or DMVFN_GRPC_ENABLED=0") from None
     try:
         yield server
@@ -277,7 +272,7 @@ async def _grpc(parts: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
 
 
 def _open_files() -> None:
-    """As many as the system allows: each connection is one, and of the usual 1024 idle clients could hold all."""
+    """Raise the limit on open files to the system's: each connection is one; idle clients could hold the usual 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems have no number for "as many as there are"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -296,7 +291,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 @asynccontextmanager
 async def _http(settings: Settings, app: object, listener: socket.socket, stop: Stop) -> AsyncIterator[_Http]:
-    """HTTP is served while this lasts; then connections get `config.timeout_graceful_shutdown` seconds."""
+    """Serve HTTP during the block; then connections get `config.timeout_graceful_shutdown` seconds."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
         http=BoundedProtocol,
@@ -327,9 +322,9 @@ async def _http(settings: Settings, app: object, listener: socket.socket, stop: 
 
 
 def greeting(settings: Settings, http_port: int, grpc_port: int | None, engine: Engine) -> str:
-    """What a person who started the service wants to know."""
+    """Describe the running service for the person who started it: release, addresses, weights and their scores."""
     scheme = "https" if settings.tls_cert else "http"
-    lines = [f"DMVFN {version()} is ready: {scheme}://{_reachable(settings.http_host)}:{http_port}"]
+    lines = [f"DMVFN {RELEASE} is ready: {scheme}://{_reachable(settings.http_host)}:{http_port}"]
     if grpc_port:
         lines[0] += f", gRPC on {_reachable(settings.grpc_host)}:{grpc_port}"
     try:

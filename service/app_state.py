@@ -1,4 +1,4 @@
-"""What `service.app` hands to every edge: the parts, already built."""
+"""The parts that `service.app` builds and hands to every edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where predictions come from, as a process starts and stops it: a device of its own, or workers behind Redis."""
+"""The two sources of predictions, as a process starts and stops them: its own device, or workers behind Redis."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Backend(Protocol):
     def jobs(self) -> Jobs: ...
 
     async def start(self) -> None:
-        """Returns when it can predict, or (over Redis) has begun to look for workers."""
+        """Return when it can predict, or (over Redis) has begun to look for workers."""
         ...
 
     async def close(self) -> None:
-        """To be called once, whatever `start` did."""
+        """Release everything; to be called once, whatever `start` did."""
         ...
 
 
@@ -54,7 +54,7 @@ class LocalBackend:
         await self.engine.start()
 
     async def close(self) -> None:
-        """Jobs first: they use the engine."""
+        """Close the jobs, then the engine that they use."""
         await self.jobs.close()
         await self.engine.close()
 
@@ -69,11 +69,11 @@ class RedisBackend:
         self.jobs = self.engine.jobs
 
     async def start(self) -> None:
-        """Returns when Redis is there and a worker has been seen; readiness tells meanwhile."""
+        """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""
         await self.engine.start()
 
     async def close(self) -> None:
-        """Withdrawals under way reach Redis first."""
+        """Close the link to Redis; withdrawals under way reach it first."""
         await self.engine.close()
 
 
@@ -92,7 +92,7 @@ class DrainingEngine:
         self.warnings: Callable[[], tuple[str, ...]] = tuple  #: what an operator should mend beside the engine
 
     def fall(self) -> None:
-        """From now on not ready, though what comes is still taken."""
+        """Report not ready from now on, though requests that come are still taken."""
         self._falling = True
 
     async def shut(self, grace: float) -> bool:
@@ -107,24 +107,24 @@ class DrainingEngine:
         return True
 
     def accepted(self) -> AbstractContextManager[None]:
-        """Around work that was accepted, from its beginning to its end: as `AcceptedWork.accepted`."""
+        """Count the block as accepted work, from its beginning to its end: as `AcceptedWork.accepted`."""
         return self._work.accepted()
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As the engine; Unavailable once shut, but for work that was accepted before."""
+        """Predict as the engine does; Unavailable once shut, but for work that was accepted before."""
         if self._work.stopping.is_set() and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         with self._work.accepted():
             return await self._engine.predict(request)
 
     def readiness(self) -> Readiness:
-        """As the engine, or draining."""
+        """Return the engine's readiness with this object's warnings, or not ready (draining)."""
         if self._falling:
             return Readiness(False, "draining")
         state = self._engine.readiness()
-        more = self.warnings()
-        return replace(state, warnings=(*state.warnings, *more)) if more else state
+        warnings = self.warnings()
+        return replace(state, warnings=(*state.warnings, *warnings)) if warnings else state
 
     def model(self) -> ServedModel:
-        """As the engine."""
+        """Return the engine's model."""
         return self._engine.model()

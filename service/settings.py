@@ -1,4 +1,4 @@
-"""One frozen object from a mapping of DMVFN_* variables; nothing else reads the environment.
+"""Settings: one frozen object from a mapping of DMVFN_* variables; nothing else reads the environment.
 
 `docs/operations.md` holds the same table; a test compares the two.
 """
@@ -88,22 +88,22 @@ def _existing(text: str) -> Path | None:
         return None
     path = Path(text)
     try:
-        there = path.is_file()
+        is_file = path.is_file()
     except OSError:  # a name too long, a folder that may not be read
-        there = False
-    if not there:
+        is_file = False
+    if not is_file:
         raise ValueError("no such file")
     return path
 
 
 def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False, hidden: bool = False) -> Any:
-    """`secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: never part of a message."""
+    """Define a setting. `secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: in no message."""
     metadata = {"parse": parse, "help": help_, "secret": secret, "hidden": hidden or secret}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def _text_of(name: str, field: dataclasses.Field[Any], environment: Mapping[str, str]) -> str:
-    """The variable's text, or that of the file NAME_FILE names; a password keeps its spaces, and no line's end."""
+    """Return the variable's text, or that of the file NAME_FILE names; a password keeps its spaces, no line's end."""
     text, file = environment.get(name, ""), environment.get(f"{name}_FILE", "").strip()
     if field.metadata["secret"] and file:
         if text.strip():
@@ -262,11 +262,11 @@ class Settings:
 
     @property
     def inflight_bytes(self) -> int:
-        """`max_inflight_bytes`, or what stands for it."""
+        """Return `max_inflight_bytes`; where it is 0, the larger of `max_queue_bytes` and `max_body_bytes`."""
         return self.max_inflight_bytes or max(self.max_queue_bytes, self.max_body_bytes)
 
     def replace(self, **changes: Any) -> Settings:
-        """The same with some fields changed, for a part that needs them otherwise."""
+        """Return the same settings with some fields changed, for a part that needs them otherwise."""
         return dataclasses.replace(self, **changes)
 
     @classmethod
@@ -284,21 +284,21 @@ class Settings:
             try:
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
-                shown = "(hidden)" if field.metadata["hidden"] else repr(text)
-                raise SettingsError(f"{name}={shown}: {error}") from None
+                value = "(hidden)" if field.metadata["hidden"] else repr(text)
+                raise SettingsError(f"{name}={value}: {error}") from None
         return cls(**values)
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
-    """DMVFN_* names that mean nothing here: worth a warning, not a stop (Kubernetes adds DMVFN_SERVICE_HOST &c.)."""
+    """List DMVFN_* names that mean nothing here: worth a warning, no stop (Kubernetes adds DMVFN_SERVICE_HOST &c.)."""
     fields = dataclasses.fields(Settings)
-    known = {PREFIX + field.name.upper() for field in fields}
-    known |= {f"{PREFIX}{field.name.upper()}_FILE" for field in fields if field.metadata["secret"]}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    variables = {PREFIX + field.name.upper() for field in fields}
+    variables |= {f"{PREFIX}{field.name.upper()}_FILE" for field in fields if field.metadata["secret"]}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in variables)
 
 
 def table() -> str:
-    """The Markdown table of docs/operations.md: variable, default, meaning."""
+    """Return the Markdown table of docs/operations.md: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for field in dataclasses.fields(Settings):
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {_shown(field.default)} | {field.metadata['help']} |")

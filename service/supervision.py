@@ -1,4 +1,4 @@
-"""Keeps background work alive and its failures seen: each one is logged with its traceback and counted.
+"""Supervises background work: restarts loops that fail, logs each failure with its traceback and counts it.
 
 Knows nothing of what the work is. Work that somebody awaits (a request's own tasks) needs none of this: whoever awaits
 it sees how it ends.
@@ -51,7 +51,7 @@ class Supervisor:
 
     @property
     def pending(self) -> tuple[asyncio.Task[None], ...]:
-        """The tasks of `once` that have not ended."""
+        """Return the tasks of `once` that have not ended."""
         return tuple(self._once)
 
     def failed(self, name: Background, error: BaseException | None) -> None:
@@ -75,7 +75,7 @@ class Supervisor:
     async def _forever(self, name: Background, work: Callable[[], Awaitable[object]]) -> None:
         pause = SHORTEST_S
         while True:
-            begun = self._clock()
+            started_at = self._clock()
             failure: BaseException | None = None
             try:
                 await work()
@@ -89,7 +89,7 @@ class Supervisor:
             if _is_cancelled():  # redis-py 8.1 can swallow a cancellation while it connects
                 raise asyncio.CancelledError
             self.failed(name, failure)
-            if self._clock() - begun >= SETTLED_S:
+            if self._clock() - started_at >= SETTLED_S:
                 pause = SHORTEST_S
             await asyncio.sleep(pause * self._rng.uniform(0.5, 1.5))
             pause = min(LONGEST_S, 2 * pause)

@@ -1,4 +1,4 @@
-"""Which release of the service answers; "0+checkout" where it runs from a tree that was never installed."""
+"""The installed release of the service; "0+checkout" where it runs from a tree that was never installed."""
 
 from __future__ import annotations
 

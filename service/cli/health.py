@@ -1,4 +1,4 @@
-"""`python -m service health`: is the service on this machine ready? For container health checks."""
+"""`python -m service health`: asks the service on this machine whether it is ready. For container health checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 5.0
 
 
 def main(arguments: Sequence[str], settings: Settings) -> int:
-    """0 if ready, else 1; prints what the service says of itself."""
+    """Print what the service says of itself; return 0 if it is ready, else 1."""
     parser = argparse.ArgumentParser(prog="python -m service health", description="Exit 0 if the service is ready.")
     parser.add_argument("--live", action="store_true", help="ask only whether it answers at all")
     path = "live" if parser.parse_args(arguments).live else "ready"

@@ -1,4 +1,4 @@
-"""`python -m service jobs ...`: what an operator looks at and mends."""
+"""`python -m service jobs ...`: shows an operator the queue in Redis, and replays, purges or cancels its jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
 
 
 def main(argv: Sequence[str], settings: Settings) -> int:
-    """The exit status: 0, 1 if something named is not there, 2 for a wrong command, 4 if Redis is away."""
+    """Run one verb; return 0, 1 if something named is not there, 2 for a wrong command, 4 if Redis is away."""
     parser = argparse.ArgumentParser(prog="python -m service jobs", description="Look at the queue and mend it.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="streams, workers and counts")
@@ -38,13 +38,13 @@ def main(argv: Sequence[str], settings: Settings) -> int:
         which.add_argument("job", nargs="?")
         which.add_argument("--all", action="store_true")
         verb.add_argument("--quiet", action="store_true")
-    given = parser.parse_args(argv)
+    params = parser.parse_args(argv)
     if not settings.redis_url:
         print("set DMVFN_REDIS_URL: without Redis jobs live in the server's process", file=sys.stderr)
         return 2
     client = connect_sync(settings)
     try:
-        return int(_VERBS[given.verb](client, Keys(settings.redis_queue), given, settings))
+        return int(_VERBS[params.verb](client, Keys(settings.redis_queue), params, settings))
     except LOST as error:
         print(f"redis is away: {error}", file=sys.stderr)
         return 4
@@ -52,7 +52,7 @@ def main(argv: Sequence[str], settings: Settings) -> int:
         hang_up_sync(client)
 
 
-def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
     load = {k.decode(): int(v) for k, v in client.hgetall(keys.load).items()}
     print(f"items {load.get('items', 0)}  bytes {load.get('bytes', 0)}  work {load.get('work', 0) / 1e6:.3f} s")
     for stream in sorted(client.smembers(keys.buckets)):
@@ -73,8 +73,8 @@ def _list(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Se
     return 0
 
 
-def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
-    fields = client.hgetall(keys.job(given.job))
+def _inspect(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
+    fields = client.hgetall(keys.job(params.job))
     if not fields:
         print("there is no such job", file=sys.stderr)
         return 1
@@ -99,7 +99,7 @@ def _inspect(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings:
     return 0
 
 
-def _dead(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
+def _dead(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
     for entry, f in _letters(client, keys, None):
         failure = _failure(f.get("e", b""))
         kind = "call" if f.get("f") else "job"
@@ -112,37 +112,37 @@ def _dead(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Se
     return 0
 
 
-def _replay(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
-    found, failed = 0, 0
-    for entry, f in list(_letters(client, keys, given.job)):
-        found += 1
+def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
+    count, failures = 0, 0
+    for entry, f in list(_letters(client, keys, params.job)):
+        count += 1
         job = f["j"].decode()
         payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
         names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
         names += [keys.wake, keys.dead, keys.hooks, keys.clients, keys.results, keys.kept]
-        queued = scripts.call_sync(client, ending_scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
-        failed += queued < 0
-        if not given.quiet:
-            print(f"{job}  " + (f"{queued} items queued" if queued > 0 else f"not replayed: {NOT_REPLAYED[queued]}"))
-    return _found(found, failed, given)
+        items = scripts.call_sync(client, ending_scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
+        failures += items < 0
+        if not params.quiet:
+            print(f"{job}  " + (f"{items} items queued" if items > 0 else f"not replayed: {NOT_REPLAYED[items]}"))
+    return _exit_status(count, failures, params)
 
 
-def _purge(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
-    found = 0
-    for entry, f in list(_letters(client, keys, given.job)):
-        found += 1
+def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
+    count = 0
+    for entry, f in list(_letters(client, keys, params.job)):
+        count += 1
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
-    if not given.quiet:
-        print(f"{found} purged")
-    return _found(found, 0, given)
+    if not params.quiet:
+        print(f"{count} purged")
+    return _exit_status(count, 0, params)
 
 
-def _cancel(client: SyncRedis, keys: Keys, given: argparse.Namespace, settings: Settings) -> int:
-    fields = client.hmget(keys.job(given.job), "p", "st")
-    names, args = cancel_arguments(keys, given.job, fields, keep=settings.job_ttl_s, tell=True)
+def _cancel(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
+    fields = client.hmget(keys.job(params.job), "p", "st")
+    names, args = cancel_arguments(keys, params.job, fields, keep=settings.job_ttl_s, tell=True)
     state = scripts.call_sync(client, ending_scripts.CANCEL, names, args)
     print("there is no such job" if state is None else state.decode(), file=sys.stderr if state is None else sys.stdout)
     return 1 if state is None else 0
@@ -172,11 +172,11 @@ def _failure(data: bytes) -> Failure | str:
         return f"not known to this release: {error}"
 
 
-def _found(found: int, failed: int, given: argparse.Namespace) -> int:
-    if not found and not given.all:
+def _exit_status(count: int, failures: int, params: argparse.Namespace) -> int:
+    if not count and not params.all:
         print("there is no dead letter of this job", file=sys.stderr)
         return 1
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 def _now(client: SyncRedis) -> int:

@@ -29,24 +29,24 @@ FORMATS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments; shell completion reads them too."""
-    found = argparse.ArgumentParser(
+    """Build the parser of the arguments; shell completion reads them too."""
+    arguments = argparse.ArgumentParser(
         prog="python -m service predict", description="Predict the frames that follow two image files."
     )
-    found.add_argument("previous", type=Path, help="the older frame")
-    found.add_argument("current", type=Path, help="the newer frame, of the same size")
-    found.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
-    found.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
-    found.add_argument("--route", default="auto", help="auto, full, sample, budget, or nine digits 0 and 1")
-    found.add_argument("--seed", type=int, help="of route sample")
-    found.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
-    found.add_argument("--scale", type=float, default=1.0, help="1, 0.5 or 0.25: estimate motion on smaller frames")
-    found.add_argument("--force", action="store_true", help="overwrite files that are there")
-    return found
+    arguments.add_argument("previous", type=Path, help="the older frame")
+    arguments.add_argument("current", type=Path, help="the newer frame, of the same size")
+    arguments.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
+    arguments.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
+    arguments.add_argument("--route", default="auto", help="auto, full, sample, budget, or nine digits 0 and 1")
+    arguments.add_argument("--seed", type=int, help="of route sample")
+    arguments.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
+    arguments.add_argument("--scale", type=float, default=1.0, help="1, 0.5 or 0.25: estimate motion on smaller frames")
+    arguments.add_argument("--force", action="store_true", help="overwrite files that are there")
+    return arguments
 
 
 def main(arguments: Sequence[str], settings: Settings) -> int:
-    """The exit status; what is wrong goes to standard error in one line."""
+    """Run the verb and return the exit status; an error goes to standard error in one line."""
     try:
         return _run(parser().parse_args(arguments), settings)
     except (ServiceError, OSError, ValueError) as error:
@@ -54,33 +54,33 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
         return 1
 
 
-def _run(asked: argparse.Namespace, settings: Settings) -> int:
-    form = FORMATS.get(asked.output.suffix.lower())
-    if form is None:
-        raise ValueError(f"{asked.output}: the ending must be one of {', '.join(FORMATS)}")
-    targets = _targets(asked.output, asked.steps)
+def _run(params: argparse.Namespace, settings: Settings) -> int:
+    image_format = FORMATS.get(params.output.suffix.lower())
+    if image_format is None:
+        raise ValueError(f"{params.output}: the ending must be one of {', '.join(FORMATS)}")
+    targets = _targets(params.output, params.steps)
     present = [path for path in targets if path.exists()]
-    if present and not asked.force:
+    if present and not params.force:
         raise ValueError(f"{present[0]} exists already; --force overwrites it")
     limits = FrameLimits.of(settings)
     request = PredictRequest(
         id="predict",
-        previous=decode(asked.previous.read_bytes(), limits, str(asked.previous)),
-        current=decode(asked.current.read_bytes(), limits, str(asked.current)),
+        previous=decode(params.previous.read_bytes(), limits, str(params.previous)),
+        current=decode(params.current.read_bytes(), limits, str(params.current)),
         options=Options(
-            route=RouteChoice.parse(asked.route, seed=asked.seed, blocks=asked.blocks),
-            steps=asked.steps,
-            scale=asked.scale,
+            route=RouteChoice.parse(params.route, seed=params.seed, blocks=params.blocks),
+            steps=params.steps,
+            scale=params.scale,
             quality=Quality.EXACT,
         ).check(settings.max_steps),
         deadline=float("inf"),
     )
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     result = asyncio.run(_predict(settings, request))
     for path, step in zip(targets, result.steps, strict=True):
-        path.write_bytes(encode(step.frame, form))
+        path.write_bytes(encode(step.frame, image_format))
         print(f"{path}  route {route_text(step.route)}  {step.flops / 1e9:.1f} GFLOP")
-    print(f"{time.perf_counter() - begun:.2f} s, loading included", file=sys.stderr)
+    print(f"{time.perf_counter() - started_at:.2f} s, loading included", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m service video`: arguments to a clip in, a plan, and a clip out; the network runs in this process."""
+"""`python -m service video`: predicts frames of a video file; the network runs in this process."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments, and what it does."""
+    """Add the verb's arguments and description to `parser`."""
     parser.description = "Predicts frames of a video: ahead of time, in place of lost ones, or to see how good it is."
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("input", help="the clip, or - for y4m on standard input")
     parser.add_argument("-o", "--output", required=True, help="where to write, or - for y4m on standard output")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--ahead", type=int, metavar="K", help="show each frame as predicted K frames earlier")
-    what.add_argument("--fill-lost", metavar="FILE", help="predict the frames listed in FILE (- for standard input)")
-    what.add_argument("--every", type=int, metavar="N", help="predict every N-th frame from the two before it")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--ahead", type=int, metavar="K", help="show each frame as predicted K frames earlier")
+    mode.add_argument("--fill-lost", metavar="FILE", help="predict the frames listed in FILE (- for standard input)")
+    mode.add_argument("--every", type=int, metavar="N", help="predict every N-th frame from the two before it")
     parser.add_argument("--compare", action="store_true", help="true, predicted, error side by side; PSNR at the end")
     parser.add_argument("--route", default="auto", help="auto, full, or nine digits 0 and 1 (default: auto)")
     parser.add_argument("--blocks", type=int, metavar="1..9", help="run this many blocks, the most probable ones")
@@ -65,16 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str], settings: Settings) -> int:
-    """As a command of its own."""
+    """Run the verb as a command of its own; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m service video")
     add_arguments(parser)
     return run(parser.parse_args(argv), settings)
 
 
-def run(asked: argparse.Namespace, settings: Settings) -> int:
-    """The exit status: 0, or 1 with one line on standard error (130 when interrupted)."""
+def run(params: argparse.Namespace, settings: Settings) -> int:
+    """Convert the clip; return 0, or 1 with one line on standard error (130 when interrupted)."""
     try:
-        return asyncio.run(_run(asked, settings))
+        return asyncio.run(_run(params, settings))
     except (VideoError, ServiceError) as error:
         print(f"video: {error}", file=sys.stderr)
         return 1
@@ -86,55 +86,55 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
         return 130
 
 
-async def _run(asked: argparse.Namespace, settings: Settings) -> int:
-    plan, options = _plan(asked), _options(asked, settings)
-    with closing(open_source(asked.input, max_pixels=settings.max_pixels, sound=not asked.no_audio)) as source:
+async def _run(params: argparse.Namespace, settings: Settings) -> int:
+    plan, options = _plan(params), _options(params, settings)
+    with closing(open_source(params.input, max_pixels=settings.max_pixels, sound=not params.no_audio)) as source:
         info = source.info
         if min(info.width, info.height) < settings.min_side:
             raise VideoError(
                 f"frames of {info.width}x{info.height} are too small; a side has {settings.min_side} pixels at least"
             )
-        wish = VideoParams(plan, asked.compare, not asked.across_cuts)
+        conversion = VideoParams(plan, params.compare, not params.across_cuts)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())
         engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
         await engine.start()
         try:
-            sink = open_sink(asked.output, source, *wish.size(source))
+            sink = open_sink(params.output, source, *conversion.size(source))
             try:
-                score = await _write(asked, source, wish, predictor(engine, options, settings), sink)
+                score = await _write(params, source, conversion, predictor(engine, options, settings), sink)
                 await asyncio.to_thread(sink.close)
             except BaseException:
                 sink.give_up()
                 raise
         finally:
             await engine.close()
-    if asked.compare:
+    if params.compare:
         print(score.text(), file=sys.stderr)
     return 0
 
 
 async def _write(
-    asked: argparse.Namespace, source: ClipSource, wish: VideoParams, predict: Predict, sink: OutFile | OutPipe
+    params: argparse.Namespace, source: ClipSource, conversion: VideoParams, predict: Predict, sink: OutFile | OutPipe
 ) -> FrameScore:
     score = FrameScore()
-    progress = None if asked.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
-    async with aclosing(frames(source, wish, predict, score)) as items:
-        async for item, predicted in items:
+    progress = None if params.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
+    async with aclosing(frames(source, conversion, predict, score)) as items:
+        async for item, is_prediction in items:
             await asyncio.to_thread(sink.write, item)
             if progress and isinstance(item, Timed):
-                progress.done(predicted)
+                progress.done(is_prediction)
     if progress:
         progress.end()
     return score
 
 
-def _plan(asked: argparse.Namespace) -> FramePlan:
-    if asked.ahead is not None:
-        return Ahead(asked.ahead)
-    if asked.every is not None:
-        return Every(asked.every)
-    name = asked.fill_lost
+def _plan(params: argparse.Namespace) -> FramePlan:
+    if params.ahead is not None:
+        return Ahead(params.ahead)
+    if params.every is not None:
+        return Every(params.every)
+    name = params.fill_lost
     try:
         with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open() as file:
             # One character more than may be: a longer list is refused without being read whole.
@@ -143,11 +143,11 @@ def _plan(asked: argparse.Namespace) -> FramePlan:
         raise VideoError(f"cannot read the list of lost frames {name}: {error}") from error
 
 
-def _options(asked: argparse.Namespace, settings: Settings) -> Options:
-    route = RouteChoice.parse(asked.route, blocks=asked.blocks)
+def _options(params: argparse.Namespace, settings: Settings) -> Options:
+    route = RouteChoice.parse(params.route, blocks=params.blocks)
     if route.policy == "sample":
         raise InvalidRequest("--route sample draws another route for each frame; choose auto, full or nine digits")
-    options = Options(route=route, steps=asked.ahead or 1, scale=asked.scale)
+    options = Options(route=route, steps=params.ahead or 1, scale=params.scale)
     try:
         return options.check(settings.max_steps)
     except InvalidRequest as error:

@@ -1,1 +1,1 @@
-"""What front ends and workers share: connections, keys, scripts and the form of messages."""
+"""The parts that front ends and workers share: connections, keys, scripts and the form of messages."""

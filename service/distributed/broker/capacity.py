@@ -1,4 +1,4 @@
-"""What a Redis server can hold and take in one piece, as it says itself; where it may not say, its usual values."""
+"""The sizes that a Redis server accepts, as it says itself; where it may not say, its usual values."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class Capacity:
     policy: str = "noeviction"
 
     def answer_limit(self, settings: Settings) -> int:
-        """Most bytes of one answer's frames and maps."""
+        """Return the most bytes of one answer's frames and maps."""
         return min(settings.max_answer_bytes, int(FILL * self.bulk))
 
     def result_limit(self, settings: Settings) -> int:
-        """Most bytes of jobs' results: the rest of the memory is for frames that wait."""
+        """Return the most bytes of jobs' results: the rest of the memory is for frames that wait."""
         return min(settings.max_result_bytes, self.memory // 2) if self.memory else settings.max_result_bytes
 
 
 async def capacity(client: AsyncRedis) -> Capacity:
-    """What the server says. Raises what LOST names."""
+    """Ask the server for its capacity. Raise what LOST names."""
     memory: dict[str, Any] = {}
     bulk = USUAL_BULK
     # An ACL may allow neither; a Cluster's nodes are asked one by one and are expected to be alike.
     with contextlib.suppress(redis.ResponseError):
         memory = _one(await client.info("memory"))
     with contextlib.suppress(redis.ResponseError):
-        told = _one(await client.config_get("proto-max-bulk-len"))
-        bulk = int(told.get("proto-max-bulk-len") or told.get(b"proto-max-bulk-len") or USUAL_BULK)
+        config = _one(await client.config_get("proto-max-bulk-len"))
+        bulk = int(config.get("proto-max-bulk-len") or config.get(b"proto-max-bulk-len") or USUAL_BULK)
     return Capacity(bulk, int(memory.get("maxmemory", 0)), str(memory.get("maxmemory_policy", "noeviction")))
 
 
-def _one(value: dict[Any, Any]) -> dict[Any, Any]:
-    first = next(iter(value.values()), None)
-    return first if isinstance(first, dict) else value
+def _one(answer: dict[Any, Any]) -> dict[Any, Any]:
+    first = next(iter(answer.values()), None)
+    return first if isinstance(first, dict) else answer

@@ -69,7 +69,7 @@ def check(settings: Settings) -> None:
 
 
 def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
-    """A client for coroutines, not yet connected; `aclose` it. Answers are bytes.
+    """Make a client for coroutines, not yet connected; `aclose` it. Answers are bytes.
 
     Who finds all `connections` in use waits for one, for as long as its caller lets it: a busy link is no lost one.
     """
@@ -94,19 +94,19 @@ def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
 
 
 def connect_sync(settings: Settings) -> SyncRedis:
-    """The same for a thread."""
+    """Make the same client as `connect`, for a thread."""
     never = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
     if settings.redis_cluster:
         return redis.cluster.RedisCluster.from_url(settings.redis_url, **_user(settings), **_common())
     if settings.redis_sentinels:
-        threaded: Any = redis.sentinel
-        sentinels = threaded.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
+        synchronous: Any = redis.sentinel
+        sentinels = synchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
         return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
     return redis.Redis.from_url(settings.redis_url, retry=never, **_user(settings), **_common())
 
 
 async def close(client: AsyncRedis) -> None:
-    """Close a client of `connect`, and what it asked Sentinels with: redis-py leaves those connections open."""
+    """Close a client of `connect`, and its clients of Sentinels: redis-py leaves those connections open."""
     await client.aclose()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for sentinel in manager.sentinels if manager is not None else ():
@@ -114,7 +114,7 @@ async def close(client: AsyncRedis) -> None:
 
 
 def hang_up_sync(client: SyncRedis) -> None:
-    """The same for `connect_sync`."""
+    """Close a client of `connect_sync`, and its clients of Sentinels."""
     client.close()
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     for sentinel in manager.sentinels if manager is not None else ():
@@ -127,22 +127,22 @@ def _hosts(words: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 def _user(settings: Settings) -> dict[str, Any]:
-    """The user and password that stand apart from the URL."""
+    """Return the user and password that stand apart from the URL, as redis-py's options."""
     apart = {"username": settings.redis_username, "password": settings.redis_password}
     return {name: value for name, value in apart.items() if value}
 
 
 def _served(settings: Settings) -> dict[str, Any]:
-    """The user, password, database and TLS; the Sentinels know the host."""
-    options = dict(redis.asyncio.connection.parse_url(settings.redis_url)) | _user(settings)
-    kept = {k: v for k, v in options.items() if k not in ("host", "port", "path", "connection_class")}
-    if "SSL" in getattr(options.get("connection_class"), "__name__", ""):
-        kept["ssl"] = True
-    return kept
+    """Return the user, password, database and TLS as redis-py's options, without a host: the Sentinels know it."""
+    url_options = dict(redis.asyncio.connection.parse_url(settings.redis_url)) | _user(settings)
+    options = {k: v for k, v in url_options.items() if k not in ("host", "port", "path", "connection_class")}
+    if "SSL" in getattr(url_options.get("connection_class"), "__name__", ""):
+        options["ssl"] = True
+    return options
 
 
 async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> list[Any]:
-    """The answers, errors among them, of commands that run in this order: in one round trip, if need be all or none.
+    """Run commands in this order, in one round trip (`atomic`: all or none); return their answers, errors among them.
 
     redis-py lets no script into a Cluster's pipeline, so there they go one after the other. Raises what LOST names.
     """
@@ -165,7 +165,7 @@ async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, a
 
 
 def backoff(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
-    """Seconds before each new try: growing, and spread, so that a fleet does not come back at one instant."""
+    """Yield seconds before each new try: growing, and spread, so that a fleet does not come back at one instant."""
     wait = 0.05
     while True:
         yield wait * (0.5 + rng.random())
@@ -173,7 +173,7 @@ def backoff(rng: random.Random, longest: float = 5.0) -> Iterator[float]:
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels tasks until they have ended. Once is not enough: redis-py 8.1 can lose one while it connects."""
+    """Cancel tasks until they have ended. Once is not enough: redis-py 8.1 can lose one while it connects."""
     open_tasks = {task for task in tasks if not task.done()}
     while open_tasks:
         for task in open_tasks:

@@ -9,7 +9,7 @@ GROUP = "workers"
 
 
 def whole(value: bytes | None) -> int:
-    """A number kept in Redis; 0 where there is none, or another release wrote none that is whole."""
+    """Read a number kept in Redis; 0 where there is none, or another release wrote none that is whole."""
     try:
         return int(value or 0)
     except ValueError:
@@ -18,7 +18,7 @@ def whole(value: bytes | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`queue` is the name in the hash tag; an ACL of `~{queue}:*` covers all."""
+    """Names the keys of one queue. `queue` is the name in the hash tag; an ACL of `~{queue}:*` covers all."""
 
     queue: str
 
@@ -26,98 +26,98 @@ class Keys:
         return ":".join((f"{{{self.queue}}}", *map(str, parts)))
 
     def stream(self, priority: int, bucket: str) -> str:
-        """Items of one class and one bucket, oldest first; gone while there are none."""
+        """Name the stream of items of one class and one bucket, oldest first; gone while there are none."""
         return self._key("s", priority, bucket)
 
     def job(self, job: str) -> str:
-        """Hash: state, owner, options and counts of a job, or of a call that waits."""
+        """Name the hash: state, owner, options and counts of a job, or of a call that waits."""
         return self._key("j", job)
 
     def payload(self, token: str) -> str:
-        """Hash: frame number -> frame. Named by a token of the upload, so that a repeated submit overwrites nothing."""
+        """Name the hash: frame number -> frame. `token` is an upload's: a repeated submit overwrites nothing."""
         return self._key("p", token)
 
     def attempt(self, job: str, item: int, token: str) -> str:
-        """One worker's answer, not yet the answer."""
+        """Name one worker's answer, not yet published as the item's."""
         return self._key("a", job, item, token)
 
     def out(self, job: str, item: int) -> str:
-        """The answer: the attempt whose finish came first."""
+        """Name the published answer: the attempt whose finish came first."""
         return self._key("o", job, item)
 
     def reply(self, front: str) -> str:
-        """Stream of the ids of one front end's answered calls."""
+        """Name the stream of the ids of one front end's answered calls."""
         return self._key("r", front)
 
     def front(self, front: str) -> str:
-        """Exists while the front end lives; its calls are dropped unrun when it does not."""
+        """Name a key that exists while the front end lives; its calls are dropped unrun when it does not."""
         return self._key("f", front)
 
     def info(self, worker: str) -> str:
-        """What a live worker says of itself; gone soon after it dies."""
+        """Name a live worker's announcement; gone soon after it dies."""
         return self._key("w", worker)
 
     @property
     def buckets(self) -> str:
-        """Set of the work streams that exist."""
+        """Name the set of the work streams that exist."""
         return self._key("buckets")
 
     @property
     def load(self) -> str:
-        """Hash: items, bytes and microseconds of predicted work, queued and running; of jobs alone, too."""
+        """Name the hash: items, bytes and microseconds of predicted work, queued and running; of jobs alone, too."""
         return self._key("load")
 
     @property
     def clients(self) -> str:
-        """Hash: client -> items of its jobs, queued and running."""
+        """Name the hash: client -> items of its jobs, queued and running."""
         return self._key("clients")
 
     @property
     def results(self) -> str:
-        """Hash: job -> bytes of its results, or of the room they may need; "sum" of all."""
+        """Name the hash: job -> bytes of its results, or of the room they may need; "sum" of all."""
         return self._key("results")
 
     @property
     def kept(self) -> str:
-        """Sorted set: job that has ended -> until when its results are kept, in milliseconds of the server's clock."""
+        """Name the sorted set: job that has ended -> until when its results are kept, in the server's milliseconds."""
         return self._key("kept")
 
     @property
     def fetched(self) -> str:
-        """Sorted set: job -> when the last of its results was fetched; the oldest makes room first."""
+        """Name the sorted set: job -> when the last of its results was fetched; the oldest makes room first."""
         return self._key("fetched")
 
     @property
     def wake(self) -> str:
-        """List that idle workers block on: a token for each submission."""
+        """Name the list that idle workers block on: a token for each submission."""
         return self._key("wake")
 
     @property
     def events(self) -> str:
-        """Stream of the ids of jobs that moved; every front end reads it."""
+        """Name the stream of the ids of jobs that moved; every front end reads it."""
         return self._key("events")
 
     @property
     def cancels(self) -> str:
-        """Stream of the ids of withdrawn jobs; every worker reads it."""
+        """Name the stream of the ids of withdrawn jobs; every worker reads it."""
         return self._key("cancels")
 
     @property
     def dead(self) -> str:
-        """Stream of dead letters."""
+        """Name the stream of dead letters."""
         return self._key("dead")
 
     @property
     def hooks(self) -> str:
-        """Sorted set: job -> when its webhook is due, in milliseconds of the server's clock."""
+        """Name the sorted set: job -> when its webhook is due, in milliseconds of the server's clock."""
         return self._key("hooks")
 
     @property
     def workers(self) -> str:
-        """Sorted set: worker -> until when it counts as alive, in milliseconds of the server's clock."""
+        """Name the sorted set: worker -> until when it counts as alive, in milliseconds of the server's clock."""
         return self._key("workers")
 
     @property
     def model(self) -> str:
-        """What the workers served last; kept, so that a queue without workers still has a name for what it queues."""
+        """Name the last worker's announcement; kept, so that a queue without workers still has a model's name."""
         return self._key("model")

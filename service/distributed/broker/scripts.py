@@ -20,18 +20,18 @@ from service.distributed.broker.client import AsyncRedis, SyncRedis
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lua and its name to the server."""
+    """Lua text; `sha` names it to the server."""
 
     text: str
 
     @property
     def sha(self) -> str:
-        """What EVALSHA calls it by."""
+        """Return the SHA-1 by which EVALSHA calls the script."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 async def call(client: AsyncRedis, script: Script, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
-    """Runs it; a server that does not know it yet (new, restarted, failed over) is told."""
+    """Run a script; send its text where the server does not know it yet (new, restarted, failed over)."""
     try:
         return await client.evalsha(script.sha, len(keys), *keys, *args)
     except redis.exceptions.NoScriptError:
@@ -39,7 +39,7 @@ async def call(client: AsyncRedis, script: Script, keys: Sequence[str], args: Se
 
 
 def call_sync(client: SyncRedis, script: Script, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
-    """The same from a thread."""
+    """Run a script as `call` does, from a thread."""
     try:
         return client.evalsha(script.sha, len(keys), *keys, *args)
     except redis.exceptions.NoScriptError:

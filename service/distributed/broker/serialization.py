@@ -1,4 +1,4 @@
-"""Values to msgpack and back: what waits in Redis between a front end and a worker. Nothing here can run code.
+"""Converts values to msgpack and back: tasks, frames, answers and announcements in Redis. Nothing here runs code.
 
 Releases mix while a fleet is updated, so a reader takes what it knows: fields it does not know are ignored, optional
 ones that are missing get their defaults, a greater version is read as far as it goes. A task is the exception: an
@@ -52,7 +52,7 @@ TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2*
 
 
 class UnreadableEntry(ValueError):
-    """Nothing that this release can read; the message says what it does not know."""
+    """Bytes that this release cannot read; the message says what it does not know."""
 
 
 def dialect() -> str:
@@ -62,14 +62,14 @@ def dialect() -> str:
 
 
 def frame_bytes(frame: Frame) -> bytes:
-    """The file it came as, or its pixels."""
+    """Serialise a frame: the file it came as, or its pixels."""
     if frame.source is not None:
         return _pack({"file": frame.source})
     return _pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
 
 
 def read_frame(data: bytes) -> Frame:
-    """The frame; Unreadable, or the codec's own errors for a file."""
+    """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
     value = _unpack(data)
     with _reading("a frame"):
         if "file" in value:
@@ -78,7 +78,7 @@ def read_frame(data: bytes) -> Frame:
 
 
 def task_bytes(options: Options, priority: Priority, client: str, traceparent: str | None) -> bytes:
-    """What to do with the frames."""
+    """Serialise a task: the options, priority, client and trace of a prediction."""
     route = options.route
     return _pack(
         {
@@ -95,7 +95,7 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
 
 
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
-    """Options, priority, client and traceparent; Unreadable where any of it is not known here."""
+    """Read options, priority, client and traceparent; UnreadableEntry where any of it is not known here."""
     v = _unpack(data)
     if v["v"] > VERSION:
         raise UnreadableEntry(f"a task of version {v['v']}; this release knows {VERSION}")
@@ -118,7 +118,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
 
 
 def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
-    """An answer. `compress` makes PNGs of its frames: right for what is kept, too slow for what is awaited."""
+    """Serialise an answer. `compress` makes PNGs of its frames: right for what is kept, too slow for awaited calls."""
     steps = [
         {
             "frame": _pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
@@ -144,7 +144,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
 
 
 def read_result(data: bytes, request: str) -> PredictResult:
-    """The answer, under the id that `request` was given here; Unreadable."""
+    """Read an answer, under the id that `request` was given here; UnreadableEntry for any other form."""
     v = _unpack(data)
     with _reading("an answer", ServiceError):
         times = [_number(seconds, 0.0) for seconds in [*v.get("timings", ()), 0.0, 0.0, 0.0][:3]]
@@ -170,12 +170,12 @@ def _read_step(step: dict[str, Any]) -> Step:
 
 
 def failure_bytes(failure: Failure) -> bytes:
-    """An error as a value."""
+    """Serialise an error."""
     return _pack(asdict(failure))
 
 
 def read_failure(data: bytes) -> Failure:
-    """An error as a value; Unreadable only where there is none. A code that is not known here means "internal"."""
+    """Read an error; UnreadableEntry only where there is none. A code that is not known here means "internal"."""
     v = _unpack(data)
     retry_after = v.get("retry_after")
     return Failure(
@@ -188,7 +188,7 @@ def read_failure(data: bytes) -> Failure:
 
 
 def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes:
-    """What a worker says of itself: its model, the seconds of one step on a million padded pixels, its dialect.
+    """Serialise an announcement: a worker's model, seconds of one step on a million padded pixels, and dialect.
 
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
     their front ends then fall silent. They ignore what stands beside it.
@@ -197,7 +197,7 @@ def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes
 
 
 def read_info(data: bytes) -> tuple[ServedModel, float | None]:
-    """What a worker said of itself; Unreadable where it names no model."""
+    """Read a worker's model and seconds per megapixel; UnreadableEntry where it names no model."""
     v = _unpack(data)
     model = v.get("model")
     if not isinstance(model, dict):
@@ -215,7 +215,7 @@ def read_info(data: bytes) -> tuple[ServedModel, float | None]:
 
 
 def read_dialect(data: bytes) -> str | None:
-    """The dialect that a worker said it reads; None of a release that says none, or that cannot be read at all."""
+    """Read the dialect of a worker's announcement; None where it names none, or cannot be read at all."""
     try:
         return _str_or_none(_unpack(data).get("dialect"))
     except UnreadableEntry:
@@ -223,12 +223,12 @@ def read_dialect(data: bytes) -> str | None:
 
 
 def _pack(value: dict[str, Any]) -> bytes:
-    packed: bytes = msgpack.packb({"v": VERSION, **value}, use_bin_type=True)
-    return packed
+    data: bytes = msgpack.packb({"v": VERSION, **value}, use_bin_type=True)
+    return data
 
 
 def _unpack(data: bytes) -> dict[str, Any]:
-    """A map with its version; Unreadable for anything else, whatever its bytes."""
+    """Read a map with its version; UnreadableEntry for anything else, whatever its bytes."""
     try:
         value = msgpack.unpackb(data, raw=False, max_ext_len=0)
     except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
@@ -240,7 +240,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
 
 @contextmanager
 def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
-    """Make Unreadable of whatever a value of another form makes its reader raise, and of `also`."""
+    """Raise UnreadableEntry for whatever a value of another form makes its reader raise, and for `also`."""
     forms = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
     kinds: tuple[type[Exception], ...] = (*forms, *also)
     try:
@@ -260,7 +260,7 @@ def _str_or_none(value: object) -> str | None:
 
 
 def _number(value: object, default: Any) -> Any:
-    """`value` as a float where it is a finite number, else `default`."""
+    """Return `value` as a float where it is a finite number, else `default`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return default
     try:

@@ -1,4 +1,4 @@
-"""Whether the Redis server is configured so that accepted jobs are kept: asked once for each connection, told loudly.
+"""Checks that the Redis server keeps accepted jobs: asked once for each connection, its problems logged and shown.
 
 Uses what the shipped ACL user may ask (INFO, CONFIG GET, ACL DRYRUN). What a server refuses to say, as managed ones do,
 is unknown and no problem. Knows nothing of jobs.
@@ -54,7 +54,7 @@ REPLAYED = (
 
 
 class ServerCheck:
-    """What was last seen of one server; `look` from a loop that reconnects, `away` when it loses the connection."""
+    """The last known configuration of one server; `look` from a loop that reconnects, `away` when it is lost."""
 
     def __init__(self, queue: str) -> None:
         self._keys = Keys(queue)
@@ -65,18 +65,18 @@ class ServerCheck:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each problem there is."""
+        """Return a sentence for each problem there is."""
         return tuple(f"{problem}: {ADVICE[problem]}" for problem, there in self.problems.items() if there)
 
     @property
     def durability(self) -> str | None:
-        """What keeps an accepted job through a power cut: "fsync:always", "fsync:everysec", "none"; None: unknown."""
+        """Name how accepted jobs survive a power cut: "fsync:always", "fsync:everysec", "none"; None: unknown."""
         if self.problems[ConfigProblem.AOF_OFF] or self.fsync == "no":
             return "none"
         return f"fsync:{self.fsync}" if self.fsync and self.problems[ConfigProblem.AOF_OFF] is False else None
 
     def away(self) -> None:
-        """The connection was lost: what answers next may be another server."""
+        """Forget when the server was asked: the connection was lost, what answers next may be another server."""
         self._ask_at = 0.0
 
     async def look(self, client: AsyncRedis) -> None:
@@ -99,17 +99,17 @@ class ServerCheck:
         self._ask_at = time.monotonic() + ASK_AGAIN_S
 
     def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
-        """For `Metrics.watch`: 1 there, 0 not; a problem that the server does not tell of has no series."""
+        """Return series for `Metrics.watch`: 1 there, 0 not; a problem that the server does not tell of has none."""
         text = "1 where the configuration of Redis can lose accepted jobs."
-        seen = [(problem, there) for problem, there in self.problems.items() if there is not None]
+        states = [(problem, there) for problem, there in self.problems.items() if there is not None]
         return [
             ("redis_config_problems", text, {"queue": self._queue, "problem": problem.value}, float(there))
-            for problem, there in seen
+            for problem, there in states
         ]
 
 
 def problems(info: Mapping[str, Any], fsync: str | None, replays: list[Any]) -> dict[ConfigProblem, bool | None]:
-    """What INFO, CONFIG GET appendfsync and the answers of ACL DRYRUN say of each problem; None: nothing."""
+    """Judge each problem by the answers of INFO, CONFIG GET appendfsync and ACL DRYRUN; None where they do not say."""
     aof, policy = info.get("aof_enabled"), info.get("maxmemory_policy")
     aof_off = None if aof is None else not int(aof)
     evicts = None if policy is None else policy != "noeviction" and int(info.get("maxmemory", 1)) > 0
@@ -122,7 +122,7 @@ def problems(info: Mapping[str, Any], fsync: str | None, replays: list[Any]) -> 
 
 
 def _drops(info: Mapping[str, Any], replays: list[Any]) -> bool | None:
-    """Whether a replay as the user `default` would drop something. Only some servers check its rights."""
+    """Tell whether a replay as the user `default` would drop something. Only some servers check its rights."""
     valkey, version = "valkey_version" in info, info.get("valkey_version") or info.get("redis_version")
     if version is None or not str(version)[:1].isdigit():
         return None
@@ -137,7 +137,7 @@ def _drops(info: Mapping[str, Any], replays: list[Any]) -> bool | None:
 
 
 async def _answers(client: AsyncRedis, key: str, commands: list[tuple[str, ...]]) -> list[Any]:
-    """The answers, errors among them, of the server that holds `key`, in one round trip where there is one server."""
+    """Return the answers, errors among them, of the server of `key`; in one round trip where there is one server."""
     if not isinstance(client, redis.asyncio.cluster.RedisCluster):
         return await pipeline(client, commands)
     answers: list[Any] = []
@@ -154,7 +154,7 @@ async def _answers(client: AsyncRedis, key: str, commands: list[tuple[str, ...]]
 
 
 def _word(answer: Any, name: str) -> str | None:
-    """One value of CONFIG GET's answer, whatever redis-py made of it."""
+    """Read one value of CONFIG GET's answer, whatever redis-py made of it."""
     if not isinstance(answer, dict):
         return None
     value = answer.get(name, answer.get(name.encode()))

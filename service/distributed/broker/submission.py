@@ -1,4 +1,4 @@
-"""What a front end asks the queue to take, what it never takes, and why it refuses now."""
+"""Submissions to the queue: their content, the sizes that are never taken, and the errors for a refusal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORD_BYTES = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What SUBMIT needs; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
+    """The arguments of SUBMIT; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
 
     id: str
     frames: Mapping[int, bytes]
@@ -48,12 +48,12 @@ class ResultsFull(QueueFull):
 
 
 def job_bytes(settings: Settings) -> int:
-    """Most bytes of frames of all jobs."""
+    """Return the most bytes of frames of all jobs."""
     return int(JOBS_SHARE * settings.max_queue_bytes)
 
 
 def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
-    """Raises TooLarge for what an empty queue would not take either."""
+    """Raise TooLarge for a submission that an empty queue would not take either."""
     if max(map(len, s.frames.values())) > server.bulk:
         raise TooLarge(f"a frame may have {server.bulk} bytes in Redis", field="frames")
     if s.waits:
@@ -70,10 +70,10 @@ def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
 def refusal(
     code: int, number: int, settings: Settings, workers: int, rng: random.Random
 ) -> QueueFull | ClientLimit | DeadlineExceeded:
-    """Why SUBMIT refused; `number` is microseconds of work, or (-6) the bytes that are missing."""
+    """Build the error of a refusal by SUBMIT; `number` is microseconds of work, or (-6) the bytes that are missing."""
     if code == -5:
-        most = settings.max_client_items
-        return ClientLimit(f"at most {most} predictions of one client's jobs at once", retry_after=1.0)
+        limit = settings.max_client_items
+        return ClientLimit(f"at most {limit} predictions of one client's jobs at once", retry_after=1.0)
     if code == -6:
         return ResultsFull(number, retry_after(60.0, rng))
     wait = number / 1e6 / max(1, workers)
@@ -83,26 +83,26 @@ def refusal(
             reason="unmeetable",
             retry_after=retry_after(wait, rng),
         )
-    what = "items" if code == -1 else "bytes"
-    return QueueFull(f"the queue holds as many {what} as it may", retry_after=retry_after(wait, rng))
+    unit = "items" if code == -1 else "bytes"
+    return QueueFull(f"the queue holds as many {unit} as it may", retry_after=retry_after(wait, rng))
 
 
 def retry_after(wait: float, rng: random.Random) -> float:
-    """Seconds until half of the work is gone, which is room enough; spread, lest the refused return as one."""
+    """Return seconds until half of the work is done, room enough; spread, lest the refused return as one."""
     return max(1.0, wait / 2) * rng.uniform(0.8, 1.2)
 
 
 async def cancel_call(
     client: AsyncRedis, keys: Keys, job: str, *, keep: float, tell: bool
 ) -> tuple[list[str], list[str | int | bytes]]:
-    """Keys and arguments of CANCEL, which need two fields of the job; its state is then kept for `keep` seconds."""
+    """Return keys and arguments of CANCEL, reading two fields of the job; its state is then kept for `keep` seconds."""
     return cancel_arguments(keys, job, await client.hmget(keys.job(job), "p", "st"), keep=keep, tell=tell)
 
 
 def cancel_arguments(
     keys: Keys, job: str, fields: list[bytes | None], *, keep: float, tell: bool
 ) -> tuple[list[str], list[str | int | bytes]]:
-    """The same of fields that are there already: `p` and `st`."""
+    """Return keys and arguments of CANCEL from the job's fields `p` and `st`, which are there already."""
     token, stream = ((value or b"").decode() for value in fields)
     # An unknown job has no stream; the name of none takes its place, in the same slot.
     names = [keys.job(job), keys.payload(token), keys.events, keys.cancels, stream or keys.stream(0, "none")]

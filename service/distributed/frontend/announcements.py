@@ -1,4 +1,4 @@
-"""What workers say of themselves, whatever their release: what can be read of it, and a log line for what cannot."""
+"""Reads workers' announcements, whatever their release, and logs those that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ REMEMBERED = 1000
 
 @dataclass
 class Announcements:
-    """Reads them; one for the life of a front end."""
+    """Reads announcements and logs each unreadable worker once; one for the life of a front end."""
 
     _logged: set[bytes] = field(default_factory=set)
 
     def read(
         self, workers: Sequence[bytes], data: Sequence[bytes | None], latest: bytes | None
     ) -> tuple[ServedModel | None, float | None]:
-        """The model served and the mean seconds per megapixel of `workers`; `latest` counts where none can be read."""
+        """Return the model served and `workers`' mean seconds per megapixel; `latest` counts where none can be read."""
         infos = [self._info(name, value) for name, value in zip(workers, data, strict=True)]
-        known = [info for info in infos if info is not None]
-        costs = [cost for _, cost in known if cost is not None]
+        readable = [info for info in infos if info is not None]
+        costs = [cost for _, cost in readable if cost is not None]
         last = self._info(b"the last one", latest)
-        model = known[0][0] if known else last and last[0]
+        model = readable[0][0] if readable else last and last[0]
         return model, sum(costs) / len(costs) if costs else None
 
     def _info(self, worker: bytes, data: bytes | None) -> tuple[ServedModel, float | None] | None:

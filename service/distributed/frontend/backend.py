@@ -29,7 +29,7 @@ class FrontendEngine:
         self.jobs = RedisJobs(settings, self._front)
 
     async def start(self) -> None:
-        """Returns when Redis is there and a worker has been seen; until then `readiness` says what is missing.
+        """Return when Redis is there and a worker has been seen; until then `readiness` says what is missing.
 
         A queue that workers have served before is ready at once: what it holds is what calls for new ones.
         """
@@ -42,23 +42,23 @@ class FrontendEngine:
         self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As `Engine.predict`."""
+        """Predict as `Engine.predict` does."""
         return await self._engine.predict(request)
 
     def readiness(self) -> Readiness:
-        """As `Engine.readiness`."""
+        """Return the readiness, as `Engine.readiness`."""
         return self._engine.readiness()
 
     def model(self) -> ServedModel:
-        """As `Engine.model`."""
+        """Return the model, as `Engine.model`."""
         return self._engine.model()
 
     async def drain(self, grace: float) -> bool:
-        """Takes no more calls; true if those under way were answered within `grace` seconds. Jobs stay in Redis."""
+        """Take no more calls; true if those under way were answered within `grace` seconds. Jobs stay in Redis."""
         return await self._engine.drain(grace)
 
     async def close(self) -> None:
-        """To be called once, also after a start that never ended."""
+        """Stop webhooks, withdrawals and the link to Redis; to be called once, also after a start that never ended."""
         if self._sending is not None:
             await end(self._sending)
         self._hooks.close()

@@ -29,7 +29,7 @@ KEEP_S = 60.0
 
 
 class QueuedEngine:
-    """`service.core.interfaces.Engine` over a started `QueueClient`, whose `replies`, `lost` and `beat` it takes."""
+    """An `Engine` over a started `QueueClient`, whose `replies`, `lost` and `beat` it takes."""
 
     def __init__(
         self, settings: Settings, front: QueueClient, metrics: Metrics, clock: Callable[[], float] = time.monotonic
@@ -50,15 +50,15 @@ class QueuedEngine:
         front.lost = self._lost
 
     def readiness(self) -> Readiness:
-        """Whether Redis is there and workers have ever been."""
+        """Return ready while Redis is there and workers have ever been."""
         return self._front.readiness()
 
     def model(self) -> ServedModel:
-        """What the workers publish."""
+        """Return the model that the workers announce."""
         return self._front.model()
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """As `Engine.predict`. Unavailable with `retry_after` when Redis goes away in between."""
+        """Predict as `Engine.predict` does. Unavailable with `retry_after` when Redis goes away in between."""
         ready = self.readiness()
         if not ready.ready:
             raise Unavailable(f"not ready: {ready.reason}", reason=ready.reason, retry_after=2.0)
@@ -75,10 +75,10 @@ class QueuedEngine:
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
         self._calls[call], self._ids[call], self._clients[call] = answer, request.id, request.client
         self._idle.clear()
-        sent = False
+        may_be_queued = False
         try:
             async with asyncio.timeout(seconds):
-                sent = True  # from here on it may be in Redis, however the submission ends
+                may_be_queued = True  # from here on it may be in Redis, however the submission ends
                 await self._unless_lost(self._submit(call, request, seconds), answer)
                 return await answer
         except TimeoutError:
@@ -94,24 +94,24 @@ class QueuedEngine:
                 self._idle.set()
             if answer.done() and not answer.cancelled():
                 answer.exception()  # seen: a loss that came while the submission failed is not news
-            elif sent:
+            elif may_be_queued:
                 self._unwanted.add(call)
                 self._later(self._withdraw(call))
 
     def _admit(self, request: PredictRequest) -> None:
         if self._draining:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
-        most = self._settings.max_client_items
-        if most and request.client and sum(client == request.client for client in self._clients.values()) >= most:
+        limit = self._settings.max_client_items
+        if limit and request.client and sum(client == request.client for client in self._clients.values()) >= limit:
             self._metrics.rejected("client_limit", buckets.label(request.current.height, request.current.width))
-            raise ClientLimit(f"at most {most} requests of one client at once", retry_after=1.0)
+            raise ClientLimit(f"at most {limit} requests of one client at once", retry_after=1.0)
 
     async def _unless_lost(self, work: Coroutine[None, None, None], answer: asyncio.Future[PredictResult]) -> None:
-        """Does it, but no longer than until `answer` is there: a loss of Redis is one."""
+        """Await `work`, but no longer than until `answer` is there: a loss of Redis is one."""
         task = asyncio.ensure_future(work)  # awaited: here, or ended here
         try:
-            either: set[asyncio.Future[Any]] = {task, answer}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {task, answer}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
         finally:
@@ -155,13 +155,13 @@ class QueuedEngine:
             job, out = keys.job(call), keys.out(call, 0)
             commands += [("HGET", job, "e"), ("GET", out), ("UNLINK", job, out)]
         try:
-            found = await pipeline(client, commands)
+            answers = await pipeline(client, commands)
         except LOST:
             for call in calls:
                 self._settle(call, self._front.unavailable())
             return
         for k, call in enumerate(calls):
-            failure, result, _ = found[3 * k : 3 * k + 3]
+            failure, result, _ = answers[3 * k : 3 * k + 3]
             if call not in self._calls:
                 continue  # its caller left
             try:
@@ -189,7 +189,7 @@ class QueuedEngine:
             self._unwanted.discard(call)
 
     async def _withdraw_unwanted(self) -> None:
-        """Withdraws what could not be withdrawn when its caller left, at latest before Redis is said to be back."""
+        """Withdraw what could not be withdrawn when its caller left, at latest before Redis is said to be back."""
         calls = list(self._unwanted)
         await asyncio.gather(*(self._front.withdraw(call, keep=KEEP_S, tell=False) for call in calls))
         self._unwanted.difference_update(calls)
@@ -198,7 +198,7 @@ class QueuedEngine:
         self._front.supervisor.once(Background.REDIS_CALL, work)
 
     async def drain(self, grace: float) -> bool:
-        """Takes no more calls; true if those under way were answered within `grace` seconds."""
+        """Take no more calls; true if those under way were answered within `grace` seconds."""
         self._draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -206,5 +206,5 @@ class QueuedEngine:
         return not self._calls
 
     async def close(self) -> None:
-        """Waits for withdrawals under way; then `front.stop()`."""
+        """Wait for withdrawals under way; then call `front.stop()`."""
         await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Jobs kept in Redis: accepted by any front end, told of by any other, done by any worker."""
+"""Jobs kept in Redis: accepted by any front end, reported by any other, done by any worker."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RedisJobs:
 
     @property
     def durability(self) -> str | None:
-        """As `Jobs.durability`, of the server that this front end last reached."""
+        """Return `Jobs.durability` of the server that this front end last reached."""
         return self._front.server.durability
 
     def __init__(self, settings: Settings, front: QueueClient) -> None:
@@ -56,7 +56,7 @@ class RedisJobs:
         front.events = self._moved
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
-        """As `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
+        """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options = job.frames[0], job.options
         limit = self._front.capacity.answer_limit(self._settings)
         answer = check_answer(first.width * first.height, options, limit)
@@ -64,7 +64,7 @@ class RedisJobs:
         frames = await asyncio.to_thread(
             lambda: {k: serialization.frame_bytes(frame) for k, frame in enumerate(job.frames)}
         )
-        there = await self._submit(
+        duplicate = await self._submit(
             Submission(
                 id=job.id,
                 frames=frames,
@@ -82,10 +82,10 @@ class RedisJobs:
                 room=job.items * answer + RECORD_BYTES,
             )
         )
-        if there is None:
+        if duplicate is None:
             view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
             return view, True
-        client, fingerprint = there
+        client, fingerprint = duplicate
         if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
             raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
         return await self.get(job.id, job.client), False
@@ -101,7 +101,7 @@ class RedisJobs:
         return await self._front.submit(submission)  # others took the room that was made
 
     async def get(self, job: str, client: str) -> JobView:
-        """As `Jobs.get`; Unavailable while Redis is away."""
+        """Return a job's state, as `Jobs.get`; Unavailable while Redis is away."""
         fields = await self._ask(self._front.client.hgetall(self._front.keys.job(job)))
         # A call that waits has a state of the same form, and is no job.
         if fields.get(b"f") or fields.get(b"c", b"").decode() != client:
@@ -118,27 +118,27 @@ class RedisJobs:
         return replace(view, position=ahead, wait=self._front.snapshot.wait)
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
-        """As `Jobs.changed`."""
-        end = time.monotonic() + seconds
-        moved = asyncio.Event()
-        self._watchers[seen.id].add(moved)
+        """Wait for a change, as `Jobs.changed`."""
+        deadline = time.monotonic() + seconds
+        hint = asyncio.Event()
+        self._watchers[seen.id].add(hint)
         try:
             while True:
-                moved.clear()
+                hint.clear()
                 view = await self.get(seen.id, client)
-                left = end - time.monotonic()
-                if not view.same_as(seen) or left <= 0:
+                seconds_left = deadline - time.monotonic()
+                if not view.same_as(seen) or seconds_left <= 0:
                     return view
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, LOOK_AGAIN_S)):
-                        await moved.wait()
+                    async with asyncio.timeout(min(seconds_left, LOOK_AGAIN_S)):
+                        await hint.wait()
         finally:
-            self._watchers[seen.id].discard(moved)
+            self._watchers[seen.id].discard(hint)
             if not self._watchers[seen.id]:
                 del self._watchers[seen.id]
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
-        """As `Jobs.result`. Items of a job that still runs are told as they come."""
+        """Return one result, as `Jobs.result`. Items of a job that still runs are returned as they come."""
         view = await self.get(job, client)
         if not 0 <= item < view.items:
             raise NotFound(f"the job has items 0 to {view.items - 1}")
@@ -146,9 +146,9 @@ class RedisJobs:
             raise view.failure.error()
         keys = self._front.keys
         # Together: an answer without its mark is of a job whose record was lost, and which was accepted anew since.
-        ask = [("HEXISTS", keys.job(job), f"d{item}"), ("GET", keys.out(job, item))]
-        marked, data = await self._ask(pipeline(self._front.client, ask))
-        if not marked or data is None:
+        commands = [("HEXISTS", keys.job(job), f"d{item}"), ("GET", keys.out(job, item))]
+        has_mark, data = await self._ask(pipeline(self._front.client, commands))
+        if not has_mark or data is None:
             if view.state is JobState.DONE:
                 raise NotFound("the result has expired")
             raise Conflict(f"the job is {view.state}; there is no such result")
@@ -161,22 +161,22 @@ class RedisJobs:
         return result
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """As `Jobs.cancel`. What is final is forgotten, with its results."""
+        """Cancel as `Jobs.cancel`. A job that has ended is forgotten, with its results."""
         view = await self.get(job, client)
         if view.state.final:
             await self._ask(self._results.forget(job, view.items))
             return view
         await self._ask(self._front.withdraw(job, keep=self._settings.job_ttl_s, tell=True))
-        withdrawn = await self.get(job, client)
-        if withdrawn.state is JobState.CANCELLED:
+        outcome = await self.get(job, client)
+        if outcome.state is JobState.CANCELLED:
             await self._ask(self._front.client.unlink(*(self._front.keys.out(job, k) for k in range(view.items))))
-        return withdrawn
+        return outcome
 
     def _moved(self, ids: list[str]) -> None:
-        """Wakes who watches these; an empty list: anything may have happened."""
+        """Wake the watchers of these jobs; an empty list wakes all: anything may have happened."""
         for job in ids or list(self._watchers):
-            for moved in self._watchers.get(job, ()):
-                moved.set()
+            for hint in self._watchers.get(job, ()):
+                hint.set()
 
     async def _ask(self, question: Awaitable[T]) -> T:
         try:
@@ -190,26 +190,26 @@ class RedisJobs:
 
 
 def job_view(job: str, fields: dict[bytes, bytes]) -> JobView | None:
-    """A job's hash as what is told of it; None where part of it is gone, as after a server that lost writes.
+    """Read a job's hash as its view; None where part of it is gone, as after a server that lost writes.
 
     What another release wrote is told as far as it is known here.
     """
     if not fields.keys() >= scripts.RECORD:
         return None
-    end, failure = fields.get(b"end"), fields.get(b"e")
+    finished_at, failure = fields.get(b"end"), fields.get(b"e")
     return JobView(
         id=job,
         state=_state(fields),
         items=max(1, whole(fields.get(b"n"))),
         done=whole(fields.get(b"done")),
         created=whole(fields.get(b"at")) / 1000,
-        finished=None if end is None else whole(end) / 1000,
+        finished=None if finished_at is None else whole(finished_at) / 1000,
         failure=_failure(failure),
     )
 
 
 def _state(fields: dict[bytes, bytes]) -> JobState:
-    """Its state; of one that is not known here only whether it has ended is certain."""
+    """Read a job's state; of one that is not known here only whether it has ended is certain."""
     try:
         return JobState(fields.get(b"s", b"").decode(errors="replace"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A front end's link to the queue: submits, hears of answers, and knows how the queue and its workers are.
+"""A front end's link to the queue: submits, hears of answers, and observes the queue and its workers.
 
 Two tasks. The listener holds the one blocking connection of this process; the pulse says once a second that this front
 end lives and looks at the queue. Knows nothing of what is predicted.
@@ -58,7 +58,7 @@ LOOK_AT = 100
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The queue as last seen. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
+    """The queue as last read. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
 
     items: int = 0
     bytes: int = 0
@@ -72,7 +72,7 @@ class QueueStats:
 
     @property
     def wait(self) -> float:
-        """Predicted seconds until all that is there is done; one worker is assumed where none lives, as one will."""
+        """Predict seconds until all that is there is done; one worker is assumed where none lives, as one will."""
         return self.work / max(1, self.workers)
 
 
@@ -119,14 +119,14 @@ class QueueClient:
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begins; does not wait for Redis: readiness tells."""
+        """Begin to listen and to pulse; does not wait for Redis: readiness tells."""
         self._tasks = [
             self.supervisor.loop(Background.REDIS_LISTENER, lambda: self._while_away(self._listen)),
             self.supervisor.loop(Background.REDIS_PULSE, lambda: self._while_away(self._pulse)),
         ]
 
     async def stop(self) -> None:
-        """Leaves; calls still waiting are the caller's to end first."""
+        """Remove this front end's keys and close its connections; calls still waiting are the caller's to end first."""
         await end(*self._tasks)
         with contextlib.suppress(*LOST):
             await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
@@ -134,7 +134,7 @@ class QueueClient:
         await close(self.steady)
 
     def readiness(self) -> Readiness:
-        """Falls while Redis is away, and before this front end's sign of life lapses: workers drop its calls then.
+        """Return not ready while Redis is away, and before our sign of life lapses: workers drop our calls then.
 
         Without workers it stays: what is queued is what calls for more of them.
         """
@@ -146,26 +146,26 @@ class QueueClient:
         return replace(state, warnings=self.server.warnings)
 
     def model(self) -> ServedModel:
-        """What the workers serve, as the last of them said."""
+        """Return the model that the workers serve, as the last of them announced."""
         if self._model is None:
             raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
         return self._model
 
     def unavailable(self) -> Unavailable:
-        """What a caller is told while Redis is away."""
+        """Build the error for callers while Redis is away."""
         return Unavailable("the queue cannot be reached", reason="queue_lost", retry_after=2.0)
 
     # --- verbs ----------------------------------------------------------------------------------------------------
 
     async def submit(self, s: Submission) -> tuple[bytes, bytes] | None:
-        """None once accepted; (client, fingerprint) of the job of this id that is there already.
+        """Submit; None once accepted, (client, fingerprint) of the job of this id that is there already.
 
-        QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
+        Raise QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
         """
-        came = self.clock()
+        arrival = self.clock()
         async with self._uploads.place(sum(map(len, s.frames.values()))):
             if s.deadline is not None:  # it runs while others upload
-                s = replace(s, deadline=s.deadline - (self.clock() - came))
+                s = replace(s, deadline=s.deadline - (self.clock() - arrival))
             return await self._submit(s)
 
     async def _submit(self, s: Submission) -> tuple[bytes, bytes] | None:
@@ -178,13 +178,13 @@ class QueueClient:
         size = sum(map(len, s.frames.values()))
         check_size(s, self.settings, self.capacity)
         keep = max(1, round(1000 * s.keep))
-        left = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
+        deadline_ms = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
         names = [self.keys.job(s.id), payload, self.keys.load, self.keys.stream(s.priority, s.bucket)]
         names += [self.keys.buckets, self.keys.wake, self.keys.clients, self.keys.results, self.keys.kept]
         args: list[str | int | bytes] = [GROUP, self.settings.max_queue_items, self.settings.max_queue_bytes]
-        args += [s.items, size, round(1e6 * s.work), left, round(1000 * s.order), s.id, token]
+        args += [s.items, size, round(1e6 * s.work), deadline_ms, round(1000 * s.order), s.id, token]
         args += [self.name if s.waits else "", keep, s.fingerprint, s.client, s.task, s.webhook or ""]
-        args += [max(1, self.snapshot.workers), left + keep if s.waits else 0]
+        args += [max(1, self.snapshot.workers), deadline_ms + keep if s.waits else 0]
         args += [
             job_bytes(self.settings),
             s.room,
@@ -215,8 +215,8 @@ class QueueClient:
         hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
         submit = ("EVALSHA", scripts.SUBMIT.sha, len(names), *names, *args)
         commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit]
-        *stored, answer = await pipeline(self.client, commands, atomic=True)
-        for step in stored:
+        *replies, answer = await pipeline(self.client, commands, atomic=True)
+        for step in replies:
             if isinstance(step, Exception):
                 await self._discard(payload)
                 raise step
@@ -231,7 +231,7 @@ class QueueClient:
             await self.client.unlink(payload)
 
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
-        """Cancels what is not final yet; the state it then has, None if it is unknown."""
+        """Cancel a job that is not final yet; return the state it then has, None if it is unknown."""
         async with self._withdrawals:
             names, args = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
             state = await scripts.call(self.steady, ending_scripts.CANCEL, names, args)
@@ -258,15 +258,15 @@ class QueueClient:
 
     async def _listen(self) -> None:
         # Whom to tell is looked up each time: who takes `events` may come after the start.
-        told = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
-        await listen(self.steady, self.keys.reply(self.name), self.keys.events, *told)
+        callbacks = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
+        await listen(self.steady, self.keys.reply(self.name), self.keys.events, *callbacks)
 
     async def _pulse(self) -> None:
         while True:
             # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
-            sent = self.clock()
+            pulse_time = self.clock()
             await scripts.call(self.steady, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
-            self._pulsed = sent
+            self._pulsed = pulse_time
             await self._look()
             if self.beat is not None:
                 await self.beat()
@@ -295,13 +295,13 @@ class QueueClient:
         *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
         model, cost = self._announcements.read(names, infos, latest)
         self._model = model or self._model
-        leased, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
+        claims, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
         items, size, work = map(whole, sums)
         self.snapshot = QueueStats(
             items=items,
             bytes=size,
             work=work / 1e6,
-            leased=leased,
+            leased=claims,
             oldest=(now - oldest) / 1000,
             dead=dead,
             results=int(results or 0),
@@ -310,12 +310,12 @@ class QueueClient:
         )
 
     async def now_ms(self) -> int:
-        """The server's clock, which all deadlines in Redis are on."""
+        """Read the server's clock, which all deadlines in Redis are on, milliseconds."""
         seconds, micros = await self.steady.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
     def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
-        """For `Metrics.watch`."""
+        """Return the queue's series for `Metrics.watch`."""
         s, queue = self.snapshot, {"queue": self.settings.redis_queue}
         return [
             ("redis_queue_items", "Items not yet claimed.", queue, max(0, s.items - s.leased)),

@@ -1,4 +1,4 @@
-"""The results of jobs kept in Redis: which were fetched, which make room, and how they go. Knows no request."""
+"""The results of jobs kept in Redis: notes fetches, makes room, removes. Knows no request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AT_ONCE = 100
 
 
 class ResultStore:
-    """Over a client of Redis; every verb raises what redis-py raises."""
+    """The results of one queue, over a client of Redis; every verb raises what redis-py raises."""
 
     def __init__(self, client: AsyncRedis, keys: Keys) -> None:
         self._client = client
@@ -43,13 +43,13 @@ class ResultStore:
         return int(await self._client.hget(self._keys.results, "sum") or 0)
 
     async def _reckon(self) -> None:
-        """Count in truth what older releases have ended, who say nothing of results, and what is gone."""
+        """Count in truth the results of jobs that older releases ended (they report none) and of jobs that are gone."""
         jobs = [name.decode() for name in await self._client.hkeys(self._keys.results) if name != b"sum"]
         for start in range(0, len(jobs), AT_ONCE):
-            part = jobs[start : start + AT_ONCE]
-            facts = await pipeline(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in part])
-            scores = await pipeline(self._client, [("ZSCORE", self._keys.kept, job) for job in part])
-            for job, fact, score in zip(part, facts, scores, strict=True):
+            group = jobs[start : start + AT_ONCE]
+            facts = await pipeline(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in group])
+            scores = await pipeline(self._client, [("ZSCORE", self._keys.kept, job) for job in group])
+            for job, fact, score in zip(group, facts, scores, strict=True):
                 if fact[0] is None or (score is None and fact[0] not in (b"queued", b"running")):
                     names = [self._keys.job(job), self._keys.results, self._keys.kept]
                     names += [self._keys.out(job, k) for k in range(int(fact[1] or 0))]

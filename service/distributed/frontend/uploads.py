@@ -1,4 +1,4 @@
-"""Whose upload goes over the link to Redis now: a few at once, first come, first served.
+"""Orders uploads to Redis: a few at once, first come, first served.
 
 All at once, each would be so slow that its connection's time runs out, and the server would look lost.
 """

@@ -1,4 +1,4 @@
-"""Delivers the webhooks of jobs kept in Redis: at least once each, by whichever front end takes one first."""
+"""Delivers the webhooks of jobs kept in Redis: at least once each, by the front end that takes one first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK_S = 1.0
 
 
 class WebhookSender:
-    """`run()` beside a started `QueueClient`, for ever; then `close()`."""
+    """Sends due webhooks: `run()` beside a started `QueueClient`, for ever; then `close()`."""
 
     def __init__(self, settings: Settings, front: QueueClient, metrics: Metrics) -> None:
         self._front = front
@@ -33,7 +33,7 @@ class WebhookSender:
         self._rng = random.Random()
 
     async def run(self) -> None:
-        """Until cancelled. A webhook whose receiver is slow or gone takes one of AT_ONCE places, for seconds."""
+        """Send until cancelled. A webhook whose receiver is slow or gone takes one of AT_ONCE places, for seconds."""
         sending: set[asyncio.Task[None]] = set()
         delays = backoff(self._rng)
         try:
@@ -54,16 +54,16 @@ class WebhookSender:
             await end(*sending)
 
     def close(self) -> None:
-        """What was not delivered is due again elsewhere."""
+        """Close the sender; an undelivered webhook is due again at another front end."""
         self._sender.close()
 
     async def due(self) -> str | None:
-        """A job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
-        found = await scripts.call(self._front.client, scripts.HOOK, [self._front.keys.hooks], [HELD_MS])
-        return None if found is None else found.decode()
+        """Take a job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
+        job = await scripts.call(self._front.client, scripts.HOOK, [self._front.keys.hooks], [HELD_MS])
+        return None if job is None else job.decode()
 
     async def deliver(self, job: str) -> None:
-        """Tries once, and notes what came of it; should Redis fail meanwhile, it is due again after HELD_MS."""
+        """Try once, and note the outcome; should Redis fail meanwhile, it is due again after HELD_MS."""
         try:
             await self._deliver(job)
         except FAILED as error:
@@ -76,13 +76,13 @@ class WebhookSender:
         if not url or view is None:  # the job has expired, an operator purged it, or part of its record is lost
             await client.zrem(keys.hooks, job)
             return
-        sent = await self._sender.send(url, view)
+        is_delivered = await self._sender.send(url, view)
         # 0: the job has expired meanwhile.
-        tries = 0 if sent else int(await scripts.call(client, scripts.TRIED, [keys.job(job)], []))
+        tries = 0 if is_delivered else int(await scripts.call(client, scripts.TRIED, [keys.job(job)], []))
         wait = webhook_wait(tries, self._rng.random()) if tries else None
         if wait is None:
             await client.zrem(keys.hooks, job)
-            self._metrics.webhook("delivered" if sent else "failed")
+            self._metrics.webhook("delivered" if is_delivered else "failed")
         else:
             await client.zadd(keys.hooks, {job: await self._front.now_ms() + round(1000 * wait)})
 

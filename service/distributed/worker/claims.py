@@ -1,4 +1,4 @@
-"""What a worker does to items in Redis: claim a batch, take over a lapsed one, end or hand back each.
+"""Moves a worker's items in Redis: claim a batch, take over a lapsed one, end or hand back each.
 
 Knows nothing of predicting, leases' renewal or of how many at once.
 """
@@ -38,7 +38,7 @@ class LeasedItem:
 
     @property
     def lease(self) -> Lease:
-        """What is renewed."""
+        """Return the key of this item's lease."""
         return self.stream, self.entry
 
 
@@ -55,7 +55,7 @@ class ClaimedWork:
 
 
 class Claims:
-    """The verbs of one worker, over a client of its own."""
+    """Claims, ends and hands back items for one worker, over a client of its own."""
 
     def __init__(self, settings: Settings, client: AsyncRedis, worker: str) -> None:
         self._settings = settings
@@ -64,19 +64,19 @@ class Claims:
         self.keys = Keys(settings.redis_queue)
 
     async def wait(self, seconds: float) -> bool:
-        """Until work is submitted or handed back, at most `seconds`; whether it was handed back."""
+        """Wait until work is submitted or handed back, at most `seconds`; true if it was handed back."""
         token = await self._client.blpop([self.keys.wake], timeout=seconds)
         return token is not None and token[1] == b"back"
 
     async def claim(self, most: int) -> list[LeasedItem]:
-        """Up to `most` new items of one bucket; [] if there are none."""
+        """Claim up to `most` new items of one bucket; [] if there are none."""
         streams = await self._streams()
         if not streams:
             return []
-        now, taken = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
+        now, batches = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
         items = (
             _item(stream.decode(), entry.decode(), fields, now, 1)
-            for stream, entries in taken
+            for stream, entries in batches
             for entry, fields in entries
         )
         return [item for item in items if item is not None]
@@ -86,13 +86,13 @@ class Claims:
         return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
 
     async def lapsed(
-        self, held: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
+        self, exclude: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
     ) -> LeasedItem | None:
-        """One item whose worker fell silent, now this worker's; items delivered too often are buried on the way.
+        """Take over one item whose worker fell silent; items delivered too often are buried on the way.
 
-        Neither one that is `held`, nor one that `skip` names: those stay as they are.
+        Leave those in `exclude` and those that `skip` names as they are.
         """
-        mine = set(held)
+        mine = set(exclude)
         for stream in await self._streams():
             after = "-"
             while rows := await self._silent(stream, after):
@@ -131,12 +131,12 @@ class Claims:
         return item if await self.take_idle(item) else None
 
     async def take_idle(self, item: LeasedItem) -> bool:
-        """Whether this worker has it now. The minimum idle time makes this a race that one worker wins."""
+        """Try to take an item; true if this worker has it now. The minimum idle time lets one worker win the race."""
         settings = self._settings
         return bool(await self._client.xclaim(item.stream, GROUP, self._worker, settings.lease_ms, [item.entry]))
 
     async def live_workers(self) -> list[str]:
-        """The names of workers whose sign of life has not lapsed, this one's among them."""
+        """List the names of workers whose sign of life has not lapsed, this one's among them."""
         seconds, micros = await self._client.time()
         now = int(seconds) * 1000 + int(micros) // 1000
         return [name.decode() for name in await self._client.zrangebyscore(self.keys.workers, now, "+inf")]
@@ -146,87 +146,87 @@ class Claims:
         await self._client.lpush(self.keys.wake, "back")
 
     async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
-        """What to do with each, and its frames, in one round trip."""
+        """Read the verdict, task and frames of each item, in one round trip."""
         commands: list[tuple[str | int | bytes, ...]] = []
-        about: list[str | int | bytes]
+        args: list[str | int | bytes]
         for item in items:
             names = [self.keys.job(item.job), self.keys.front(item.front)]
-            about = [item.index, int(bool(item.front)), item.payload]
-            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *about))
+            args = [item.index, int(bool(item.front)), item.payload]
+            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *args))
             commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
-        found = await pipeline(self._client, commands)
+        answers = await pipeline(self._client, commands)
         works = []
         for k, item in enumerate(items):
-            begun, frames = found[2 * k], found[2 * k + 1]
-            if isinstance(begun, redis.exceptions.NoScriptError):
+            reply, frames = answers[2 * k], answers[2 * k + 1]
+            if isinstance(reply, redis.exceptions.NoScriptError):
                 names = [self.keys.job(item.job), self.keys.front(item.front)]
-                about = [item.index, int(bool(item.front)), item.payload]
-                begun = await scripts.call(self._client, scripts.BEGIN, names, about)
-            for step in (begun, frames):
+                args = [item.index, int(bool(item.front)), item.payload]
+                reply = await scripts.call(self._client, scripts.BEGIN, names, args)
+            for step in (reply, frames):
                 if isinstance(step, Exception):
                     raise step
-            verdict = begun[0].decode()
+            verdict = reply[0].decode()
             if verdict != "run":
                 works.append(ClaimedWork(item, verdict))
             elif None in frames:
                 works.append(ClaimedWork(item, "lost"))
             else:
                 previous, current = frames
-                task = begun[1] if len(begun) > 1 else None  # Lua drops what is nil at the end
-                losses = int(begun[2]) if len(begun) > 2 else 0
+                task = reply[1] if len(reply) > 1 else None  # Lua drops what is nil at the end
+                losses = int(reply[2]) if len(reply) > 2 else 0
                 works.append(ClaimedWork(item, verdict, task or b"", previous, current, losses=losses))
         return works
 
     async def answer(self, item: LeasedItem, result: bytes) -> bool:
-        """Publishes it if the lease is still this worker's; False if another has it."""
+        """Publish an answer if the lease is still this worker's; False if another has it."""
         attempt = self._attempt(item)
         life_ms = 4 * self._settings.lease_ms
         names, args = self._settle(item, "ok")
         for _ in range(3):
             store = ("SET", attempt, result, "PX", life_ms)
             settle = ("EVALSHA", ending_scripts.SETTLE.sha, len(names), *names, *args)
-            kept, settled = await pipeline(self._client, [store, settle])
-            if isinstance(kept, redis.exceptions.OutOfMemoryError):
+            set_reply, outcome = await pipeline(self._client, [store, settle])
+            if isinstance(set_reply, redis.exceptions.OutOfMemoryError):
                 await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
-                settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
-            elif isinstance(kept, Exception):
-                raise kept
-            if isinstance(settled, redis.exceptions.NoScriptError):
-                settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
-            if isinstance(settled, Exception):
-                raise settled
-            if settled[0] == 0:
+                outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+            elif isinstance(set_reply, Exception):
+                raise set_reply
+            if isinstance(outcome, redis.exceptions.NoScriptError):
+                outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+            if isinstance(outcome, Exception):
+                raise outcome
+            if outcome[0] == 0:
                 await self._client.unlink(attempt)
-            if settled[0] == 1:
-                await self._trim(item, settled)
-            if settled[0] != -1:
-                return bool(settled[0] == 1)
+            if outcome[0] == 1:
+                await self._trim(item, outcome)
+            if outcome[0] != -1:
+                return bool(outcome[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
 
     async def fail(self, item: LeasedItem, failure: Failure) -> bool:
-        """Ends it with an error; False if another worker has it."""
+        """End an item with an error; False if another worker has it."""
         return await self._end(item, "fail", failure)
 
     async def storable(self, result: bytes) -> bool:
-        """Whether Redis takes a value of this size."""
+        """Tell whether Redis takes a value of this size."""
         return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).bulk
 
     async def here(self) -> bool:
-        """Whether Redis answers at all."""
+        """Tell whether Redis answers at all."""
         try:
             return bool(await self._client.ping())
         except FAILED:
             return False
 
     async def others(self) -> bool:
-        """Whether another worker lives."""
+        """Tell whether another worker lives."""
         now = await self._client.time()
         names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
         return any(name.decode() != self._worker for name in names)
 
-    async def _trim(self, item: LeasedItem, settled: list[Any]) -> None:
-        """What a job of several items keeps once it has ended: each answer for as long as its state, or none."""
-        _, state, items, kept_ms = settled
+    async def _trim(self, item: LeasedItem, outcome: list[Any]) -> None:
+        """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed."""
+        _, state, items, kept_ms = outcome
         if items < 2 or item.front or state == b"running":
             return
         outs = [self.keys.out(item.job, k) for k in range(items)]
@@ -236,37 +236,37 @@ class Claims:
             await self._client.unlink(*outs)
 
     async def drop(self, item: LeasedItem) -> bool:
-        """Ends an item that nobody waits for."""
+        """End an item that nobody waits for."""
         return await self._end(item, "drop", None)
 
     async def bury(self, item: LeasedItem, reason: str) -> bool:
-        """Ends it with `reason` as its error and keeps a dead letter."""
-        buried = await self._end(item, "bury", Failure("internal", reason))
-        if buried:
+        """End an item with `reason` as its error and keep a dead letter."""
+        success = await self._end(item, "bury", Failure("internal", reason))
+        if success:
             log.error("job %s, item %d: %s", item.job, item.index, reason)
-        return buried
+        return success
 
     async def give_up(self, item: LeasedItem, failure: Failure) -> bool:
-        """Ends it with this error and keeps a dead letter; False if another worker has it."""
-        buried = await self._end(item, "bury", failure)
-        if buried:
+        """End an item with this error and keep a dead letter; False if another worker has it."""
+        success = await self._end(item, "bury", failure)
+        if success:
             log.error("job %s, item %d: %s", item.job, item.index, failure.message)
-        return buried
+        return success
 
     async def _end(self, item: LeasedItem, how: str, failure: Failure | None) -> bool:
         names, args = self._settle(item, how, b"" if failure is None else serialization.failure_bytes(failure))
-        settled = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
-        if settled[0] == 1 and failure is not None:
-            await self._trim(item, settled)
-        return bool(settled[0])
+        outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+        if outcome[0] == 1 and failure is not None:
+            await self._trim(item, outcome)
+        return bool(outcome[0])
 
     async def hand_back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> bool:
-        """For others to take at once; `counts`: this run is held against the item; `loss`: and a lost device, too."""
+        """Release an item at once; `counts`: this run is held against it; `loss`: a lost device, too."""
         names, args = self._back(item, counts=counts, loss=loss)
         return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
 
     async def hand_back_all(self, items: list[LeasedItem]) -> None:
-        """For others to take at once, in one round trip; none of these runs is held against its item."""
+        """Release items for others to take at once, in one round trip; no run is held against its item."""
         commands: list[tuple[str | int | bytes, ...]] = []
         for item in items:
             names, args = self._back(item, counts=False)
@@ -300,19 +300,19 @@ class Claims:
         return sorted(stream.decode() for stream in await self._client.smembers(self.keys.buckets))
 
     async def withdrawn(self, since: bytes | None, block_s: float) -> tuple[bytes, list[str]]:
-        """Jobs cancelled after `since` (None: from now on), waiting up to `block_s`; and where to go on."""
+        """Wait up to `block_s` for jobs cancelled after `since` (None: now); return a new `since` and their ids."""
         if since is None:
             newest = await self._client.xrevrange(self.keys.cancels, count=1)
             since = newest[0][0] if newest else b"0-0"
-        heard = await self._client.xread({self.keys.cancels: since}, block=round(1000 * block_s))
-        if not heard:
+        streams = await self._client.xread({self.keys.cancels: since}, block=round(1000 * block_s))
+        if not streams:
             return since, []
-        rows = heard[0][1]
+        rows = streams[0][1]
         return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
 
 
 def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> LeasedItem | None:
-    """An entry as an item; None where another release wrote one that names no job: those are for its workers."""
+    """Read an entry as an item; None where another release wrote one that names no job: those are for its workers."""
     fields = dict(zip(flat[::2], flat[1::2], strict=False))
     if b"j" not in fields:
         log.warning("entry %s of %s names no job that this release knows; it is left alone", entry, stream)

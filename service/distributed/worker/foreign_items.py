@@ -32,7 +32,7 @@ class _Left:
 
 
 class ForeignItems:
-    """What one worker has left to others. `clock` is in seconds; `worker` is this worker's own name."""
+    """The items that one worker leaves to others. `clock` is in seconds; `worker` is this worker's own name."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class ForeignItems:
 
     @property
     def leases(self) -> frozenset[Lease]:
-        """What this worker must not take again."""
+        """Return the leases that this worker must not take again."""
         return frozenset(self._left)
 
     def covers(self, item: LeasedItem) -> bool:
-        """Whether an item is of a job that is known to be unreadable here; it is then not taken either."""
+        """Tell whether an item is of a job that is known to be unreadable here; it is then not taken either."""
         why = self._jobs.get(item.job)
         if why is not None:
             self._remember(item, why)
         return why is not None
 
     async def leave(self, item: LeasedItem, why: str) -> None:
-        """Hand it back for another release's worker; this run is not held against it."""
+        """Hand an item back for another release's worker; this run is not held against it."""
         if item.job not in self._jobs:
             log.warning("job %s is left to workers of another release: %s", item.job, why)
         self._remember(item, why)
@@ -70,7 +70,7 @@ class ForeignItems:
         await self._claims.hand_back(item, counts=False)
 
     def passes_wake_on(self) -> bool:
-        """Whether a wake token that this worker took was probably meant for another release's worker."""
+        """Tell whether a wake token that this worker took was probably meant for another release's worker."""
         return self._lonely_since is None and self._clock() - self._newest < self._lease_s
 
     async def settle(self) -> None:
@@ -89,25 +89,25 @@ class ForeignItems:
             self._client, [("HGET", self._claims.keys.job(self._left[x].item.job), "s") for x in leases]
         )
         for lease, row, state in zip(leases, rows, states, strict=True):
-            left = self._left[lease]
-            open_ = state in (b"queued", b"running")
-            gone = not row or isinstance(row, Exception)
-            if gone or ((lonely or now >= left.until or not open_) and await self._end(left, open_)):
+            foreign = self._left[lease]
+            is_open = state in (b"queued", b"running")
+            is_gone = not row or isinstance(row, Exception)
+            if is_gone or ((lonely or now >= foreign.until or not is_open) and await self._end(foreign, is_open)):
                 del self._left[lease]
-        self._jobs = {left.item.job: left.why for left in self._left.values()}
+        self._jobs = {foreign.item.job: foreign.why for foreign in self._left.values()}
 
-    async def _end(self, left: _Left, open_: bool) -> bool:
-        """Whether it was this worker that ended it. One that another worker runs is not touched."""
-        item = left.item
+    async def _end(self, entry: _Left, is_open: bool) -> bool:
+        """End an item; true if it was this worker that ended it. One that another worker runs is not touched."""
+        item = entry.item
         if not await self._claims.take_idle(item):
             return False
-        if not open_:
+        if not is_open:
             return await self._claims.drop(item)
-        message = f"no worker that is alive can read this request, which another release accepted: {left.why}"
+        message = f"no worker that is alive can read this request, which another release accepted: {entry.why}"
         return await self._claims.give_up(item, Failure("unavailable", message, reason="release"))
 
     async def _others_live(self) -> bool:
-        """Whether a live worker says that it reads something else than this one, or does not say what."""
+        """Tell whether a live worker says that it reads something else than this one, or does not say what."""
         names = [name for name in await self._claims.live_workers() if name != self._worker]
         if not names:
             return False
@@ -116,6 +116,6 @@ class ForeignItems:
         return any(info is not None and serialization.read_dialect(info) != ours for info in infos)
 
     def _remember(self, item: LeasedItem, why: str) -> None:
-        until = self._longest_s if item.left is None else max(0.0, item.left)
+        patience = self._longest_s if item.left is None else max(0.0, item.left)
         self._jobs[item.job] = why
-        self._left.setdefault(item.lease, _Left(item, why, self._clock() + until))
+        self._left.setdefault(item.lease, _Left(item, why, self._clock() + patience))

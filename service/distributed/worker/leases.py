@@ -1,4 +1,4 @@
-"""Keeps a worker's leases from a thread of its own, and only while its main loop turns.
+"""Renews a worker's leases from a thread of its own, and only while its main loop turns.
 
 A stopped process, a blocked loop and a hung device all end the same way: leases run out and others do the work.
 """
@@ -60,30 +60,30 @@ class Leases:
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
-        """Begins to renew and to say that this worker lives."""
+        """Begin to renew and to announce that this worker lives."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends; leases that are still held run out. Waits STOP_S, not for a Redis that does not answer."""
+        """End the thread; leases that are still held run out. Waits STOP_S, not for a Redis that does not answer."""
         self._stop.set()
         self._thread.join(STOP_S)
 
     def beat(self) -> None:
-        """The main loop turned."""
+        """Note that the main loop turned."""
         self._beat = time.monotonic()
 
     def hold(self, lease: Lease) -> None:
-        """From now on renewed."""
+        """Renew `lease` until `drop`."""
         with self._lock:
             self._held[lease] = time.monotonic()
 
     def drop(self, lease: Lease) -> None:
-        """No longer."""
+        """Stop renewing `lease`."""
         with self._lock:
             self._held.pop(lease, None)
 
     def holds(self, lease: Lease) -> bool:
-        """Whether it is (still) renewed."""
+        """Tell whether `lease` is (still) renewed."""
         with self._lock:
             return lease in self._held
 
@@ -112,29 +112,29 @@ class Leases:
     def renew(self) -> None:
         """Renew every lease that is held, once."""
         with self._lock:
-            held = dict(self._held)
+            leases = dict(self._held)
         now = time.monotonic()
-        for lease, since in held.items():
+        for lease, start in leases.items():
             stream, entry = lease
-            kept = now - since <= self._longest_s
-            if not kept:
-                log.error("an item has run for %.0f s; its lease is left to run out", now - since)
+            alive = now - start <= self._longest_s
+            if not alive:
+                log.error("an item has run for %.0f s; its lease is left to run out", now - start)
             elif not scripts.call_sync(self._client, scripts.RENEW, [stream], [GROUP, entry, self._worker]):
-                kept = False
-            if not kept and self.holds(lease):
+                alive = False
+            if not alive and self.holds(lease):
                 self.drop(lease)
                 self._lost(lease)
 
     def _announce(self) -> None:
-        about = self._about()
-        if about is None:
+        announcement = self._about()
+        if announcement is None:
             return
         seconds, micros = self._client.time()
         life_ms = round(2000 * self._lease_s)
-        until = int(seconds) * 1000 + int(micros) // 1000 + life_ms
+        expiry = int(seconds) * 1000 + int(micros) // 1000 + life_ms
         # Its absence must not stop the renewals: a full server refuses this write and takes those.
         with contextlib.suppress(redis.exceptions.OutOfMemoryError):
-            self._client.zadd(self._keys.workers, {self._worker: until})
-            self._client.set(self._keys.info(self._worker), about, px=life_ms)
-            self._client.set(self._keys.model, about)
-            self._client.zremrangebyscore(self._keys.workers, "-inf", until - 10 * life_ms)
+            self._client.zadd(self._keys.workers, {self._worker: expiry})
+            self._client.set(self._keys.info(self._worker), announcement, px=life_ms)
+            self._client.set(self._keys.model, announcement)
+            self._client.zremrangebyscore(self._keys.workers, "-inf", expiry - 10 * life_ms)

@@ -1,6 +1,6 @@
-"""Carries out what `service.serving.jobs.fate` decides of a run.
+"""Carries out the decisions of `service.serving.jobs.fate` on a run.
 
-That is its answer, its error, or the item's return to the queue.
+A run ends in its answer, its error, or the item's return to the queue.
 
 Nothing is sent to Redis of an item whose lease is gone.
 """
@@ -33,7 +33,7 @@ CUT_TRIES = 3
 
 
 class Outcomes:
-    """Of the items of one worker."""
+    """Carries out the outcomes of one worker's items."""
 
     def __init__(self, settings: Settings, claims: Claims, leases: Leases, metrics: Metrics) -> None:
         self._settings = settings
@@ -44,13 +44,13 @@ class Outcomes:
         self._avoided: dict[Lease, float] = {}
 
     def avoided(self) -> list[Lease]:
-        """What has just proved too large for this device: others may take it first, for the time of a lease."""
+        """List items that proved too large for this device: others may take them first, for the time of a lease."""
         now = time.monotonic()
-        self._avoided = {lease: until for lease, until in self._avoided.items() if until > now}
+        self._avoided = {lease: expiry for lease, expiry in self._avoided.items() if expiry > now}
         return list(self._avoided)
 
     async def answer(self, work: ClaimedWork, answer: bytes) -> None:
-        """Publish it; what Redis does not take, however often it is sent, is an error that says so."""
+        """Publish an answer; one that Redis does not take, however often it is sent, becomes an error that says so."""
         item, cuts = work.item, 0
 
         async def publish() -> bool | None:
@@ -69,11 +69,11 @@ class Outcomes:
                 log.error("job %s, item %d: its answer was refused: %s", item.job, item.index, error)
                 return None
 
-        published = await self.lasting(item, publish)
-        if published is None and self._leases.holds(item.lease):
+        success = await self.lasting(item, publish)
+        if success is None and self._leases.holds(item.lease):
             size = TooLarge(f"an answer of {len(answer)} bytes does not fit Redis", field="steps")
             await self.failed(work, size, end=RunEnd.UNSTORABLE)
-        elif not published:
+        elif not success:
             self._metrics.lease_lost()
 
     async def failed(
@@ -114,7 +114,7 @@ class Outcomes:
         await self.lasting(item, lambda: self._claims.hand_back(item, counts=back.counted, loss=back.loss))
 
     async def lasting(self, item: LeasedItem, verb: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeats it until Redis is there: work that is done is not thrown away because Redis restarts.
+        """Repeat `verb` until Redis is there: work that is done is not thrown away because Redis restarts.
 
         None once the item's lease is gone: whoever has it now says what becomes of it.
         """

@@ -1,4 +1,4 @@
-"""What a megapixel costs on this worker's device: the running mean that it announces, with limits on what it learns.
+"""The price of a megapixel on this worker's device: the running mean that it announces, with limits on learning.
 
 Front ends price the queue by it. Pure; knows no Redis and no clock.
 """

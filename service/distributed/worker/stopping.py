@@ -27,15 +27,15 @@ class Stopping:
 
     async def unless(self, work: Awaitable[object], grace: float = 0.0) -> None:
         """Do `work`, but no longer than `grace` seconds past `set()`; raises what it raises."""
-        doing = asyncio.ensure_future(work)  # awaited below, as is `stopped`
-        stopped = asyncio.ensure_future(self._event.wait())  # awaited
+        task = asyncio.ensure_future(work)  # awaited below, as is `stop_wait`
+        stop_wait = asyncio.ensure_future(self._event.wait())  # awaited
         try:
-            await asyncio.wait({doing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done() and grace:
-                await asyncio.wait({doing}, timeout=grace)
+            await asyncio.wait({task, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and grace:
+                await asyncio.wait({task}, timeout=grace)
         finally:
-            await end(doing, stopped)
-            if not doing.cancelled():
-                doing.exception()  # seen: raised below, unless this wait itself was cancelled
-        if not doing.cancelled():
-            doing.result()
+            await end(task, stop_wait)
+            if not task.cancelled():
+                task.exception()  # seen: raised below, unless this wait itself was cancelled
+        if not task.cancelled():
+            task.result()

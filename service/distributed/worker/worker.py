@@ -85,15 +85,15 @@ class Worker:
 
     @property
     def stopping(self) -> bool:
-        """`stop` was called."""
+        """Tell whether `stop` was called."""
         return bool(self._stopping)
 
     def stop(self) -> None:
-        """Claims nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
+        """Claim nothing more; `run` returns when what is claimed is answered, or handed back after the grace."""
         self._stopping.set()
 
     async def run(self) -> bool:
-        """False if the device was lost: the process should end, and another take its place."""
+        """Run until `stop`; False if the device was lost: the process should end, and another take its place."""
         loop = asyncio.get_running_loop()
 
         def lost(lease: Lease) -> None:
@@ -149,14 +149,14 @@ class Worker:
         return True
 
     async def _turn(self) -> None:
-        """One turn: lapsed work, then new work, then a rest until there is some."""
+        """Do one turn: lapsed work, then new work, then a rest until there is some."""
         # By turns: a crash leaves many to be run one by one, and live calls must not wait for all of them.
         lapsed_turn, self._lapsed_turn = self._lapsed_turn, True
         if lapsed_turn and time.monotonic() >= self._next_look:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
-            avoided = [*self._running, *self._foreign.leases, *self._outcomes.avoided()]
-            if item := await self._claims.lapsed(avoided, self._foreign.covers):
+            skip = [*self._running, *self._foreign.leases, *self._outcomes.avoided()]
+            if item := await self._claims.lapsed(skip, self._foreign.covers):
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
@@ -185,7 +185,7 @@ class Worker:
             self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: LeasedItem) -> None:
-        """An item that may have killed its worker runs with no neighbours to take along."""
+        """Run an item that may have killed its worker, with no neighbours to take along."""
         self._leases.hold(item.lease)
         await self._stopping.unless(self._all_ended())
         if self._stopping:
@@ -228,19 +228,19 @@ class Worker:
         self._room.set()
 
     async def _drain(self) -> None:
-        """Answers what runs, until the grace since `stop` is over; hands the rest back, all at once."""
-        begun = self._stopping.since if self._stopping else time.monotonic()
+        """Answer what runs, until the grace since `stop` is over; hand the rest back, all at once."""
+        stop_time = self._stopping.since if self._stopping else time.monotonic()
         tasks = [task for _, task in self._running.values()]
         if tasks:
-            await asyncio.wait(tasks, timeout=max(0.0, begun + self._settings.shutdown_grace_s - time.monotonic()))
-        left = list(self._running.values())
+            await asyncio.wait(tasks, timeout=max(0.0, stop_time + self._settings.shutdown_grace_s - time.monotonic()))
+        rest = list(self._running.values())
         try:
             async with asyncio.timeout(HAND_BACK_S):
-                await end(*(task for _, task in left))
-                if left:
-                    await self._claims.hand_back_all([item for item, _ in left])
+                await end(*(task for _, task in rest))
+                if rest:
+                    await self._claims.hand_back_all([item for item, _ in rest])
         except LOST as error:
-            log.warning("%d items are left to their leases: %s", len(left), error or "redis did not answer in time")
+            log.warning("%d items are left to their leases: %s", len(rest), error or "redis did not answer in time")
 
     # --- one item -------------------------------------------------------------------------------------------------
 
@@ -250,8 +250,8 @@ class Worker:
             if work.verdict in ("gone", "done", "orphan"):
                 await self._outcomes.lasting(item, lambda: self._claims.drop(item))
             elif work.verdict == "lost":
-                gone = Failure("internal", "the frames expired before they were predicted")
-                await self._outcomes.lasting(item, lambda: self._claims.fail(item, gone))
+                failure = Failure("internal", "the frames expired before they were predicted")
+                await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
             else:
                 await self._predict(work)
         except asyncio.CancelledError:
@@ -325,7 +325,7 @@ class Worker:
             await asyncio.sleep(self._lease_s / 6)
 
     async def _listen(self) -> None:
-        """Withdraws from the engine what its caller withdrew from the queue."""
+        """Cancel in the engine the items that their callers withdrew from the queue."""
         delays, since = backoff(self._rng), None
         while True:
             try:
