@@ -9,13 +9,13 @@ from service.core.errors import Unauthenticated
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The key in an `Authorization: Bearer KEY` value, or None for any other."""
+    """Return the key in an `Authorization: Bearer KEY` value, or None for any other."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
 def identify(keys: tuple[tuple[str, str], ...], presented: str | None) -> str:
-    """The name that belongs to the presented key; "" where no keys are set. Unauthenticated otherwise.
+    """Return the name that belongs to the caller's key; "" where no keys are set. Raises Unauthenticated otherwise.
 
     `keys` are (name, key) pairs. Time tells nothing of them: digests of one length are compared, always all.
     """

@@ -85,7 +85,7 @@ class DeviceThread:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Whether the thread has ended within `timeout` seconds."""
+        """Wait until the thread ends, at most `timeout` seconds; return whether it has."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 

@@ -95,7 +95,7 @@ def classify(error: BaseException) -> Fault:
 def isolate(
     run: Callable[[Sequence[T]], Sequence[R | ServiceError]], items: Sequence[T], ran_out: Callable[[int], None]
 ) -> list[R | ServiceError]:
-    """Run all items together; where that fails, halves, down to the items at fault, which get errors.
+    """Run all items together; where that fails, run halves, down to the items at fault, which get errors.
 
     `ran_out(n)` is told that n items did not fit the memory, before a smaller try (a single item gets one more).
     DeviceLost is raised where the device is broken.

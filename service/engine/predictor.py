@@ -66,7 +66,7 @@ class Predictor:
         largest_batch: int = 8,
         rows_per_call: int = 0,
     ) -> None:
-        """`threads` 0: one per core this process may use. `largest_batch`: what warm-up tries besides 1.
+        """Take a network. `threads` 0: one per core. `largest_batch`: what warm-up tries besides 1.
 
         `rows_per_call` is how many samples go through the network together. 0: all of a batch on a GPU; on a CPU
         one, where more are no faster (slower, once they leave the cache) and round differently by their number,
@@ -98,7 +98,7 @@ class Predictor:
 
     @classmethod
     def of(cls, settings: Settings) -> Predictor:
-        """What the settings say; CheckpointError where the weights cannot be read."""
+        """Build a predictor from settings. Raises CheckpointError if the weights cannot be read."""
         path = Path(settings.weights or checkpoint.DEFAULT)
         return cls(
             checkpoint.load(path),
@@ -111,17 +111,17 @@ class Predictor:
 
     @property
     def weights_of_blocks(self) -> tuple[float, ...]:
-        """Multiply-adds per pixel of each block."""
+        """Return the multiply-adds per pixel of each block."""
         config = self._network.config
         return tuple(flops.block(256, 256, i, config) / 256**2 for i in range(config.blocks))
 
     @property
     def weight_of_routing(self) -> float:
-        """Multiply-adds per pixel of the routing module."""
+        """Return the multiply-adds per pixel of the routing module."""
         return flops.routing(256, 256, self._network.config) / 256**2
 
     def flops(self, bucket: Bucket) -> Flops:
-        """What a frame costs at the size the network runs at: 2 per multiply-add."""
+        """Count the FLOPs of a frame at the size the network runs at: 2 per multiply-add."""
         if bucket not in self._flops:
             height, width = round(bucket.height * bucket.scale), round(bucket.width * bucket.scale)
             config = self._network.config
@@ -157,7 +157,7 @@ class Predictor:
         return table
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
-        """First routes of requests of one bucket."""
+        """Choose the first routes of requests of one bucket."""
         found: list[rollout.Chosen] = []
         with self._running():
             for call in self._calls(requests):
@@ -167,7 +167,7 @@ class Predictor:
         return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in found]
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
-        """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
+        """Predict the frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
 
         A work that `keep` did not want any more comes back with the steps it got so far.
         """
@@ -215,14 +215,14 @@ class Predictor:
             torch.cuda.empty_cache()
 
     def memory(self) -> tuple[int, int] | None:
-        """Used and total bytes of a GPU; None on the CPU, whose memory the process metrics show."""
+        """Return used and total bytes of a GPU; None on the CPU, whose memory the process metrics show."""
         if self._device.type != "cuda":
             return None
         free, total = torch.cuda.mem_get_info(self._device)
         return total - free, total
 
     def _calls(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Items by what goes through the network together."""
+        """Split items into what goes through the network together."""
         for start in range(0, len(items), self.rows):
             yield items[start : start + self.rows]
 
@@ -242,7 +242,7 @@ class Predictor:
         return found
 
     def _tensors(self, requests: Sequence[PredictRequest]) -> tuple[Tensor, Tensor]:
-        """Older and newer frames, Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
+        """Stack older and newer frames: Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
         padded = [_padded(picture.pixels, bucket) for picture in pictures]
@@ -254,7 +254,7 @@ class Predictor:
         return frames[: len(requests)], frames[len(requests) :]
 
     def _pictures(self, frames: Sequence[Tensor]) -> list[NDArray[np.uint8]]:
-        """Each as HxWx3 RGB, here. Those of one size come together: every crossing waits for the device."""
+        """Copy each frame here, as HxWx3 RGB. Those of one size come together: every crossing waits for the device."""
         if len(frames) > 1 and len({frame.shape for frame in frames}) == 1:
             together = pixels.picture(torch.stack(list(frames)), bgr=self._bgr).cpu().numpy()
             # Copies: who keeps one frame must not keep all.
@@ -276,12 +276,12 @@ class Predictor:
 
 
 def bucket_of(request: PredictRequest) -> Bucket:
-    """Which requests it can share a batch with."""
+    """Return the bucket of requests that can share a batch with this one."""
     return Bucket.of(request.current.height, request.current.width, request.options.scale)
 
 
 def cores() -> int:
-    """Cores this process may use: its affinity, and the share its container was given."""
+    """Count the cores that this process may use: its affinity, and the share its container was given."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

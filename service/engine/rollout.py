@@ -58,7 +58,7 @@ class Chosen:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a later step of a sampled route; step 0 uses the seed itself, so one step is what was asked."""
+    """Derive the seed of a later step of a sampled route; step 0 uses the request's own, as it would alone."""
     if step == 0:
         return seed
     x = (seed + step * _GOLDEN) & _WORD
@@ -68,13 +68,13 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def needs_routing(options: Options) -> bool:
-    """Whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
+    """Tell whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
     fixed = options.route.policy in (RoutePolicy.FULL, RoutePolicy.EXPLICIT)
     return not fixed or options.quality is Quality.ADAPTIVE
 
 
 def choose(network: DMVFN, older: Tensor, newer: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
-    """A route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
+    """Choose a route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
     asked = [i for i, member in enumerate(members) if needs_routing(member.options)]
     rows: dict[int, Tensor] = {}
     if asked:
@@ -121,7 +121,7 @@ def roll(
     keep: Callable[[int], bool] = lambda member: True,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
 ) -> Iterator[list[StepOutput]]:
-    """Step after step, what each member that is still there gets; members leave after their last step.
+    """Yield, step after step, the output of each member still there; members leave after their last step.
 
     older, newer: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
     `keep(member)` is asked before every step but the first; who is not kept, or came out not finite, leaves.
@@ -191,7 +191,7 @@ def _routes(
 
 
 def _fenced(frames: Tensor, members: Sequence[Member]) -> Tensor:
-    """Frames BxCxHxW with each member's own edge repeated over what lies outside its true size."""
+    """Repeat each member's own edge over what lies outside its true size; frames are BxCxHxW."""
     height, width = frames.shape[-2:]
     for row, member in enumerate(members):
         if (member.height, member.width) != (height, width):

@@ -68,7 +68,7 @@ _KNOWN_OTHERS = (
 
 
 def read(data: bytes, field: str) -> ImageHeader:
-    """The header of `data`; InvalidFrame or UnsupportedMedia name `field`."""
+    """Read the header of `data`. Raises InvalidFrame or UnsupportedMedia naming `field`."""
     try:
         if data.startswith(_PNG):
             return _png(data, field)
@@ -86,12 +86,12 @@ def read(data: bytes, field: str) -> ImageHeader:
 
 
 def truncated(field: str) -> InvalidFrame:
-    """The file ends before its picture does."""
+    """Build the error of a file that ends before its picture does."""
     return InvalidFrame(f"{field} is truncated", field=field)
 
 
 def damaged(field: str) -> InvalidFrame:
-    """The file contradicts its own format."""
+    """Build the error of a file that contradicts its own format."""
     return InvalidFrame(f"{field} is damaged: it cannot be decoded", field=field)
 
 
@@ -209,7 +209,7 @@ def _webp(data: bytes, field: str) -> ImageHeader:
 
 
 def _riff_chunk(data: bytes, wanted: bytes) -> bytes:
-    """The first chunk of that name, or nothing."""
+    """Return the first chunk of that name, or nothing."""
     at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(data):
@@ -247,7 +247,7 @@ def _anymap(data: bytes, field: str) -> ImageHeader:
 
 
 def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory, else 1: damaged metadata does not spoil a picture."""
+    """Read tag 0x0112 of the first directory, else return 1: damaged metadata does not spoil a picture."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:

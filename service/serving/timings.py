@@ -12,7 +12,10 @@ Stages = tuple[tuple[str, float], ...]
 
 
 def stages(result: PredictResult, *, decode: float, encode: float, waited: float = 0.0) -> Stages:
-    """`decode` and `encode`: around the engine; `waited`: for a turn within its stream, before the engine had it."""
+    """List the stages in order.
+
+    `decode` and `encode`: around the engine; `waited`: for a turn within its stream, before the engine had it.
+    """
     timings = result.timings
     return (
         ("decode", decode),
@@ -24,7 +27,7 @@ def stages(result: PredictResult, *, decode: float, encode: float, waited: float
 
 
 def facts(result: PredictResult, took: Stages) -> dict[str, str | int | float | bool]:
-    """What a log line and a span say of it."""
+    """Return the fields that a log line and a span show of a prediction."""
     frame = result.steps[0].frame
     return {
         "route": ",".join(route_text(step.route) for step in result.steps),

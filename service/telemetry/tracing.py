@@ -36,7 +36,7 @@ class Trace:
 
     @property
     def traceparent(self) -> str:
-        """The header to pass on."""
+        """Return the header to pass on."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
@@ -50,7 +50,7 @@ def begin(traceparent: str | None, random: Callable[[int], bytes] = os.urandom) 
 
 
 def within(trace: Trace, random: Callable[[int], bytes] = os.urandom) -> Trace:
-    """A part of a call with stages of its own, such as one frame of a stream."""
+    """Return the place of a part that has stages of its own, such as one frame of a stream."""
     return Trace(trace.trace_id, random(8).hex(), trace.span_id, trace.sampled, inner=True)
 
 
@@ -68,7 +68,7 @@ class Tracer:
 
     @classmethod
     def to(cls, endpoint: str, version: str = "") -> Tracer:
-        """A tracer for an OTLP gRPC endpoint such as http://localhost:4317; empty: none."""
+        """Build a tracer for an OTLP gRPC endpoint such as http://localhost:4317; empty: one that does nothing."""
         if not endpoint:
             return cls()
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -104,7 +104,7 @@ class Tracer:
         parts: Sequence[tuple[str, float]] = (),
         error: str | None = None,
     ) -> None:
-        """The same of a part of the call, whose own end comes later."""
+        """Record a part of a call as `finished` does; the call's own end comes later."""
         if self._processor is not None:
             self.finished(within(trace), name, seconds, attributes, parts, error)
 

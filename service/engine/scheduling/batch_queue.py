@@ -80,26 +80,26 @@ class BatchScheduler:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by what waits."""
+        """Count the bytes held by waiting requests."""
         return self._nbytes
 
     @property
     def running(self) -> int:
-        """Requests taken and not yet done."""
+        """Count the requests taken and not yet done."""
         return len(self._running)
 
     def oldest_age(self, now: float) -> float:
-        """Seconds the longest waiting request has waited."""
+        """Return the seconds that the longest waiting request has waited."""
         return next((now - entry.enqueued for entry in self._entries.values()), 0.0)
 
     def work(self, now: float) -> float:
-        """Predicted seconds until all that waits or runs is done, if nothing else came."""
+        """Predict the seconds until all that waits or runs is done, if nothing else came."""
         waiting = len(self._entries)
         batches = -(-waiting // self._most())
         return max(0.0, self._free_at - now) + sum(self._wanted) + batches * self.overhead
 
     def sizes(self) -> dict[Bucket, int]:
-        """How many wait in each bucket (for people, not for the loop: it counts)."""
+        """Count the waiting requests of each bucket (for people, not for the loop: it walks all of them)."""
         found: dict[Bucket, int] = {}
         for entry in self._entries.values():
             found[entry.bucket] = found.get(entry.bucket, 0) + 1
@@ -108,7 +108,7 @@ class BatchScheduler:
     # --- coming in ------------------------------------------------------------------------------------------------
 
     def put(self, entry: Entry, now: float) -> None:
-        """Let it wait, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
+        """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
         entry.enqueued = now
         entry.group = deadline_class(entry.priority, entry.deadline - now)
         self._admit(entry, now)
@@ -126,7 +126,7 @@ class BatchScheduler:
             self._unrouted.setdefault(entry.bucket, deque()).append(entry)
 
     def unrouted(self, now: float) -> tuple[Entry, ...]:
-        """The next requests of one bucket whose routes are to be chosen, at most a batch; () when there are none.
+        """Return the next requests of one bucket whose routes are to be chosen, at most a batch; () when none.
 
         Each is handed out once and lines up when `price` is told its route. The expired are left to `take`.
         """
@@ -151,7 +151,7 @@ class BatchScheduler:
         return ()
 
     def price(self, entry: Entry, rungs: tuple[RouteOption, ...]) -> None:
-        """Its routes are chosen and it may run. Without effect if it was withdrawn meanwhile."""
+        """Line up a request whose routes are chosen: it may run. Without effect if it was withdrawn meanwhile."""
         if not entry.waiting or entry.routed:
             return
         self._count(entry, -1)
@@ -163,7 +163,7 @@ class BatchScheduler:
     # --- going out ------------------------------------------------------------------------------------------------
 
     def take(self, now: float) -> BatchDecision:
-        """The batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
+        """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         expired = self._expire(now)
         lead = self._most_urgent()
         if lead is None:
@@ -175,7 +175,7 @@ class BatchScheduler:
         return BatchDecision(batch, expired, limit, predicted)
 
     def withdraw(self, id: str) -> bool:
-        """Its caller left: true if it still waited and will never run."""
+        """Withdraw a request whose caller left; return True if it still waited and will never run."""
         entry = self._entries.get(id)
         if entry is None:
             return False
@@ -186,7 +186,7 @@ class BatchScheduler:
         return True
 
     def done(self, batch: tuple[Entry, ...], now: float) -> None:
-        """A taken batch has been answered: the device is free and its clients' limits with it."""
+        """Release a batch that was taken and answered: the device is free, and its clients' limits with it."""
         for entry in batch:
             if self._running.pop(entry.id, None) is not None:
                 self._release(entry)
@@ -198,11 +198,11 @@ class BatchScheduler:
             self._recover(batch[0].bucket, *capped)
 
     def trial_ran(self, entry: Entry, ratio: float) -> None:
-        """A request that was tried took `ratio` times what was predicted; without effect on others."""
+        """Learn from a trial that took `ratio` times its predicted time; without effect on other requests."""
         self._admission.trial_ran(entry, ratio)
 
     def clear(self) -> tuple[Entry, ...]:
-        """Everything that waits leaves: what a shutdown answers."""
+        """Remove and return all waiting requests, for a shutdown to answer."""
         left = tuple(self._entries.values())
         for entry in left:
             self._leave(entry)
@@ -212,7 +212,7 @@ class BatchScheduler:
         return left
 
     def shrink(self, bucket: Bucket, items: int) -> None:
-        """The device ran out of memory: batches of this bucket stay at most this large for a while."""
+        """Limit batches of this bucket to `items` for a while: the device ran out of memory."""
         self._caps[bucket] = (max(1, items), 0)
 
     # --- admission ------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class BatchScheduler:
     def _rung(
         self, entry: Entry, now: float, due: float, spent: float, pressure: tuple[float, ...], *, first: bool
     ) -> RouteOption | None:
-        """The dearest way that keeps the batch in time, and that leaves time for what else waits; None: none does."""
+        """Pick the dearest way that keeps the batch in time and leaves time for what else waits; None: none does."""
         # Alone it may use all the time it has: better late by the margin's odds than never tried.
         factor = 1.0 if first else 1.0 + self.margin
         share = float("inf")
@@ -348,7 +348,7 @@ class BatchScheduler:
         return tuple(expired)
 
     def _is_tried_late(self, entry: Entry, now: float) -> bool:
-        """Whether it runs after all, though by what is known now it cannot be in time."""
+        """Tell whether to run a request all the same that, by what is known now, cannot be in time."""
         if entry.trial is not None:
             return False
         self._count(entry, -1)  # by its cost until now, which a trial's limit changes
@@ -378,7 +378,7 @@ class BatchScheduler:
         self._clients[entry.client].work += sign * entry.least
 
     def _trim(self) -> None:
-        """Drop the taken from the heaps that only look at their heads: one of infinite deadline never gets there."""
+        """Drop taken entries from the heaps that only look at their heads: an infinite deadline never gets there."""
         most = 2 * len(self._entries) + HUSKS
         if len(self._latest) > most:
             self._latest = [Key(self._latest_start(entry), entry.seq, entry) for entry in self._entries.values()]

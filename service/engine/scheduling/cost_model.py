@@ -42,18 +42,18 @@ class Bucket(NamedTuple):
 
     @classmethod
     def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
-        """The bucket of a frame. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
+        """Return a frame's bucket. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
         stride = round(STRIDE / scale)
         return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
 
     @property
     def pixels(self) -> int:
-        """Padded pixels of one frame."""
+        """Return the padded pixels of one frame."""
         return self.height * self.width
 
     @property
     def estimated(self) -> float:
-        """Pixels at which the network runs."""
+        """Return the pixels at which the network runs."""
         return self.pixels * self.scale * self.scale
 
 
@@ -76,7 +76,7 @@ class Load:
 
     @classmethod
     def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
-        """The load of predicted frames with these routes and `routings` runs of the routing module."""
+        """Add up the load of predicted frames with these routes and `routings` runs of the routing module."""
         routes = list(routes)
         counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
         return cls(
@@ -125,7 +125,7 @@ class CostModel:
 
     @property
     def margin(self) -> float:
-        """Relative: 95 of 100 recent batches took at most (1 + margin) times their prediction. 0..1."""
+        """Return the relative margin: 95 of 100 recent batches took at most (1 + margin) x predicted. 0..1."""
         return self._margin
 
     def fit(self, table: Sequence[MeasuredRun]) -> None:
@@ -151,11 +151,11 @@ class CostModel:
         self._margin = 0.0
 
     def seconds(self, bucket: Bucket, load: Load) -> float:
-        """Predicted time of a batch, without margin."""
+        """Predict the seconds of a batch, without margin."""
         return self.passes * load.passes + self._own(bucket, load)
 
     def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
-        """What one request adds to its batch, seconds: `route` for each of `steps`; None: as routes usually are."""
+        """Predict the seconds one request adds to its batch: `route` for each of `steps`; None: a usual one."""
         usage = self.usage if route is None else route
         blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.estimated * steps
         own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
@@ -164,7 +164,7 @@ class CostModel:
     def rungs(
         self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
     ) -> tuple[RouteOption, ...]:
-        """Ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
+        """List ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
 
         The least probable block goes first (ties: the later one), down to one block. Without a route yet: what
         routes usually cost and, given probabilities (any), the cheapest single block.
@@ -185,7 +185,7 @@ class CostModel:
         return tuple(rungs)
 
     def saw(self, route: Route) -> None:
-        """A route was chosen by the network: remembered as what routes usually are."""
+        """Remember a route that the network chose, as an example of what routes usually are."""
         for i, runs in enumerate(route):
             self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY
 
@@ -271,7 +271,7 @@ def _clamp(value: float, lowest: float, highest: float) -> float:
 
 
 def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
-    """x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
+    """Find x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
     kept = list(range(rows.shape[1]))
     kept = [i for i in kept if rows[:, i].any()]
     size = {i: float(np.linalg.norm(rows[:, i])) for i in kept}

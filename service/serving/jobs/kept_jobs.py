@@ -41,7 +41,7 @@ class KeptJob:
 
     @property
     def expendable(self) -> bool:
-        """Whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
+        """Tell whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
         return self.view.state is JobState.CANCELLED or len(self.taken) == self.view.items
 
 
@@ -71,15 +71,15 @@ class KeptJobs:
         return len(self._jobs)
 
     def open(self) -> list[KeptJob]:
-        """Those that are not final."""
+        """List the jobs that are not final."""
         return [kept for kept in self._jobs.values() if not kept.view.state.final]
 
     def get(self, job: str) -> KeptJob | None:
-        """The job, if it is kept."""
+        """Return the job, or None if it is not kept."""
         return self._jobs.get(job)
 
     def position(self, kept: KeptJob) -> int:
-        """Items of the jobs before this one, none of which has begun."""
+        """Count the items of the jobs before this one, none of which has begun."""
         items = 0
         for other in self._queued.values():
             if other is kept:
@@ -88,7 +88,7 @@ class KeptJobs:
         return items
 
     def add(self, kept: KeptJob) -> None:
-        """Keep a new job; TooLarge if it could never fit, QueueFull if it does not now."""
+        """Keep a new job. Raises TooLarge if it could never fit, QueueFull if it does not now."""
         holder = self._holders.get(kept.holder) or _Holder()
         self._check(kept.view.items, kept.nbytes, holder)
         self._make_room(kept.nbytes, kept.holder, holder)

@@ -56,7 +56,7 @@ class LocalJobs:
         self._closed = False
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
-        """As `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
+        """Accept as `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
         self._kept.forget(time.monotonic())
         if (there := self._kept.get(job.id)) is not None:
             if (there.client, there.fingerprint) != (job.client, job.fingerprint):
@@ -75,14 +75,14 @@ class LocalJobs:
         return kept.view, True
 
     async def get(self, job: str, client: str) -> JobView:
-        """As `Jobs.get`."""
+        """Return the view as `Jobs.get`."""
         kept = self._find(job, client)
         if kept.view.state is not JobState.QUEUED:
             return kept.view
         return replace(kept.view, position=self._kept.position(kept))
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
-        """As `Jobs.changed`."""
+        """Wait as `Jobs.changed`."""
         kept = self._find(seen.id, client)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -91,7 +91,7 @@ class LocalJobs:
         return await self.get(seen.id, client)
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
-        """As `Jobs.result`."""
+        """Return the answer as `Jobs.result`."""
         kept = self._find(job, client)
         if not 0 <= item < kept.view.items:
             raise NotFound(f"the job has items 0 to {kept.view.items - 1}")
@@ -104,7 +104,7 @@ class LocalJobs:
         return kept.results[item]
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """As `Jobs.cancel`; a job that is final is dropped with its results."""
+        """Withdraw as `Jobs.cancel`; a job that is final is dropped with its results."""
         kept = self._find(job, client)
         if kept.view.state.final:
             self._kept.drop(kept)
@@ -141,7 +141,7 @@ class LocalJobs:
         self._sender.close()
 
     async def _give_up(self) -> int:
-        """Fail every open job, and tell; how many there were."""
+        """Fail every open job, and tell; return how many there were."""
         left = self._kept.open()
         for kept in left:
             self._end(kept, JobState.FAILED, STOPPED)
@@ -242,7 +242,7 @@ class LocalJobs:
 
 
 def _needed(job: NewJob) -> int:
-    """Bytes of its frames and of what will be predicted from them."""
+    """Count the bytes of a job's frames and of what will be predicted from them."""
     frame, options = job.frames[0].pixels.nbytes, job.options
     # Flow and mask: five float32 where a frame has three bytes.
     predicted = frame + (frame // 3 * 20 if options.maps else 0)

@@ -51,11 +51,11 @@ class VideoJob:
 
     @property
     def expendable(self) -> bool:
-        """Whether nobody is likely to miss it: it was fetched, or it failed."""
+        """Tell whether nobody is likely to miss it: it was fetched, or it failed."""
         return self.taken or self.failure is not None
 
     def document(self) -> dict[str, Any]:
-        """As JSON; like other jobs' documents."""
+        """Describe the job as JSON; like other jobs' documents."""
         done = self.maker.progress()
         told: dict[str, Any] = {
             "id": self.id,
@@ -155,7 +155,7 @@ class VideoJobs:
             raise failed_for_room(error) from error
 
     def get(self, id: str, client: str) -> VideoJob:
-        """How it stands."""
+        """Return the job. Raises NotFound."""
         self._forget()
         job = self._jobs.get(id)
         if job is None or job.client != client:
@@ -163,7 +163,7 @@ class VideoJobs:
         return job
 
     async def cancel(self, id: str, client: str) -> VideoJob:
-        """Stops it and lets go of its file."""
+        """Stop the job and let go of its file."""
         job = self.get(id, client)
         if job.task is not None and not job.task.done():
             job.task.cancel()

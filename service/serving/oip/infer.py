@@ -48,7 +48,7 @@ class InferResponse:
 
 
 async def infer(parts: AppState, request: InferRequest, caller: Caller) -> InferResponse:
-    """The answer to all items, or the error of the first that failed, naming it."""
+    """Return the answer to all items, or raise the error of the first that failed, naming it."""
     began = parts.clock()
     use = parts.usage.models.get(request.model)
     try:
@@ -92,7 +92,7 @@ def _ends(parts: AppState, parsed: Parsed, caller: Caller, began: float) -> floa
 
 
 async def _all(parts: AppState, parsed: Parsed, caller: Caller, ends: float) -> tuple[list[EncodedPrediction], float]:
-    """Every item's prediction, and the seconds that reading the slowest item's frames took."""
+    """Predict every item; return the predictions, and the seconds that reading the slowest item's frames took."""
     alone = len(parsed.items) == 1
     tasks = [
         # awaited: by gather below
@@ -149,5 +149,5 @@ async def _one(
 
 
 def ready_parameters(answer: InferResponse, *, final: bool) -> InferResponse:
-    """The same, marked as its request's only and last response where a streaming client asked for the mark."""
+    """Mark as its request's only and last response, where a streaming client asked for the mark."""
     return replace(answer, parameters={**answer.parameters, "triton_final_response": True}) if final else answer

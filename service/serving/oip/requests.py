@@ -60,7 +60,7 @@ class Parsed:
 
 
 def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
-    """The items of a request. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
+    """Parse a request's items. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
     model = known(request.model, request.version)
     inputs = _named(request.inputs)
     for name in inputs:
@@ -95,7 +95,7 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
 
 
 def tensors(parsed: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
-    """The outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
+    """List the outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
     batch, steps = len(results), len(results[0].steps)
     made = []
     for name in parsed.outputs:

@@ -106,7 +106,7 @@ class EncodedPrediction:
 
 
 def seeded(options: Options) -> Options:
-    """The same, with a seed where a route is to be drawn and the caller gave none: so that it can be reported."""
+    """Add a seed where a route is to be drawn and the caller gave none, so that it can be reported."""
     route = options.route
     if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
         return options
@@ -123,7 +123,7 @@ async def encoded(
     decode: float = 0.0,
     waited: float = 0.0,
 ) -> EncodedPrediction:
-    """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
+    """Prepare a result for sending. `times`: when the current frame is shown, and how long after the previous, in us.
 
     `decode` and `waited`: seconds that went by before the engine had it.
     """
@@ -139,7 +139,7 @@ async def encoded(
 
 
 async def decoded(parts: AppState, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
-    """The frame in a picture; a ServiceError names the field `name`. Its pixels are reserved in `holding` first."""
+    """Decode the frame in a picture; a ServiceError names the field `name`. Reserves its pixels in `holding` first."""
     if picture.shape is None:
         return await parts.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
     height, width = picture.shape
@@ -149,7 +149,7 @@ async def decoded(parts: AppState, picture: Picture, name: str, holding: ByteHol
 
 
 def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now: float) -> None:
-    """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
+    """Record a span, within the stream's, of a frame that was predicted or failed; `now` on the clock it arrived by."""
     seconds = now - answer.tag.arrived
     match answer.outcome:
         case Done(value=value):
@@ -159,7 +159,7 @@ def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now:
 
 
 async def opening(parts: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
-    """A stream's first message, or Goodbye if the server stops before it comes.
+    """Return a stream's first message, or Goodbye if the server stops before it comes.
 
     Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
     """
@@ -202,7 +202,7 @@ class LiveStream:
     async def answers(
         self, incoming: AsyncIterable[Incoming]
     ) -> AsyncGenerator[Answer[EncodedPrediction] | Draining, None]:
-        """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
+        """Yield every frame's answer, in order; Goodbye if the server ends it. Closing the iterator withdraws all."""
         settings = self._parts.settings
         with self._parts.streams.place(
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
@@ -369,7 +369,7 @@ class LiveStream:
         self.counts[f"frames_{outcome}"] += 1
 
     async def _stop(self) -> None:
-        """Withdraws everything that has not been answered."""
+        """Withdraw everything that has not been answered."""
         tasks = [*self._works] + ([self._reader] if self._reader is not None else [])
         for task in tasks:
             task.cancel()

@@ -18,7 +18,7 @@ ERROR_GAIN = 4
 
 
 def psnr(a: Frame, b: Frame) -> float:
-    """dB; infinite for equal frames."""
+    """Measure PSNR in dB; infinite for equal frames."""
     difference = a.pixels.astype(np.int16) - b.pixels
     error = float(np.mean(np.square(difference, dtype=np.float64)))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
@@ -35,14 +35,14 @@ class FrameScore:
     _cap: float = field(default=100.0, repr=False)
 
     def add(self, predicted: float, repeated: float) -> None:
-        """PSNR of one prediction, and of the last frame it was made from, against the true frame."""
+        """Add the PSNR of one prediction, and of the last frame it was made from, against the true frame."""
         self.frames += 1
         self.predicted += min(predicted, self._cap)
         self.repeated += min(repeated, self._cap)
         self.better += predicted > repeated
 
     def text(self) -> str:
-        """One line for people."""
+        """Write one line for people."""
         if not self.frames:
             return "nothing was predicted, so there is nothing to compare"
         return (
@@ -53,13 +53,13 @@ class FrameScore:
 
 
 def size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of a comparison, both even: encoders want that."""
+    """Return width and height of a comparison, both even: encoders want that."""
     whole = 3 * width + 2 * GAP
     return whole + whole % 2, height + LINE + (height + LINE) % 2
 
 
 def side_by_side(truth: Frame, shown: Frame, route: Route | None, numbers: tuple[float, float] | None) -> Frame:
-    """True | shown | their difference, and a line that names them. `numbers`: PSNR predicted, and repeated."""
+    """Show true | shown | their difference, and a line that names them. `numbers`: PSNR predicted, and repeated."""
     width, height = size(truth.width, truth.height)
     canvas = np.full((height, width, 3), 24, np.uint8)
     error = _error(truth, shown)

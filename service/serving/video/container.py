@@ -113,7 +113,7 @@ class ContainerSource:
         return Timed(Frame(np.ascontiguousarray(pixels)), pts)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._container.close()
 
 
@@ -166,7 +166,7 @@ class ContainerSink:
             ) from error
 
     def write(self, item: Item) -> None:
-        """The next frame, encoded, or a packet of sound, copied."""
+        """Write the next frame, encoded, or a packet of sound, copied."""
         try:
             if isinstance(item, Passed):
                 item.packet.stream = self._sounds[item.stream]
@@ -182,7 +182,7 @@ class ContainerSink:
             raise VideoError(f"cannot write the video: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Flushes the encoder and ends the file."""
+        """Flush the encoder and end the file."""
         try:
             self._container.mux(self._video.encode(None))
         except av.FFmpegError as error:

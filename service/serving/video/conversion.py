@@ -51,7 +51,7 @@ class _Outlet:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def take(self) -> bytes:
         data = b"".join(self._pieces)
@@ -86,11 +86,11 @@ class Conversion:
         self._file.drop()
 
     def progress(self) -> int:
-        """Frames written."""
+        """Count the frames written."""
         return self.done
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The answer, as it is made."""
+        """Yield the answer as it is made."""
         source, nbytes = await self._open(), 0
         try:
             async with aclosing(self._converted(source)) as pieces:

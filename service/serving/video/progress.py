@@ -19,7 +19,7 @@ class Progress:
         self._frames = self._predicted = 0
 
     def done(self, predicted: bool) -> None:
-        """One more frame is written."""
+        """Count one more frame written."""
         self._frames += 1
         self._predicted += predicted
         now = self._clock()
@@ -28,7 +28,7 @@ class Progress:
             self._show(self.line(now))
 
     def line(self, now: float) -> str:
-        """As it stands at `now`."""
+        """Describe the progress at `now` in one line."""
         seconds = max(now - self._began, 1e-9)
         speed = self._frames / seconds
         text = f"{self._frames} frames" if not self._total else f"{self._frames}/{self._total} frames"
@@ -39,7 +39,7 @@ class Progress:
         return text
 
     def end(self) -> None:
-        """The last line stays."""
+        """End the display; the last line stays."""
         self._show(self.line(self._clock()))
         if self._terminal:
             print(file=self._out)

@@ -42,7 +42,7 @@ class _Place:
 async def render(
     items: Iterable[Item], plan: FramePlan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
 ) -> AsyncGenerator[ShownFrame | Passed, None]:
-    """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
+    """Yield what is shown, in order, sound in its places. The first error ends it, and all that is under way."""
     run = _Run(plan, predict, scene_cuts)
     waiting: deque[asyncio.Future[ShownFrame] | Passed] = deque()
     reading, begun = iter(items), 0
@@ -74,7 +74,7 @@ class _Run:
         self._thumbnail: scene_cut.Thumbnail | None = None
 
     def begin(self, came: Timed) -> asyncio.Future[ShownFrame]:
-        """Decides what is shown at this place, and starts its prediction."""
+        """Decide what is shown at this place, and start its prediction."""
         index, self._index = self._index, self._index + 1
         if self._places and came.frame.pixels.shape != self._places[-1].came.pixels.shape:
             raise VideoError(
@@ -119,7 +119,7 @@ class _Run:
         return ShownFrame(came, result.steps[-1].frame, result, current)
 
     async def stop(self) -> None:
-        """Withdraws what is under way."""
+        """Withdraw what is under way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

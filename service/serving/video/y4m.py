@@ -38,19 +38,19 @@ class Y4mHeader:
 
     @property
     def chroma_size(self) -> tuple[int, int]:
-        """Rows and columns of each chroma plane; 0, 0 for mono."""
+        """Return rows and columns of each chroma plane; 0, 0 for mono."""
         step = _STEPS[self.chroma]
         return (0, 0) if step is None else (-(-self.height // step[1]), -(-self.width // step[0]))
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame without its FRAME line."""
+        """Count the bytes of one frame without its FRAME line."""
         rows, columns = self.chroma_size
         return self.width * self.height + 2 * rows * columns
 
     @classmethod
     def parse(cls, line: bytes) -> Y4mHeader:
-        """Of the line without its newline; VideoError says what cannot be used."""
+        """Parse the line without its newline. Raises VideoError naming what cannot be used."""
         magic, *words = line.split(b" ")
         if magic != MAGIC:
             raise VideoError("this is no y4m stream (it does not begin with YUV4MPEG2)")
@@ -72,7 +72,7 @@ class Y4mHeader:
         return cls(width, height, rate, kind, b"XCOLORRANGE=FULL" in words)
 
     def line(self) -> bytes:
-        """The first line of a stream we write."""
+        """Write the first line of a stream."""
         # 420jpeg: chroma sits between the pixels, which is where averaging two by two puts it.
         chroma = "420jpeg" if self.chroma == "420" else self.chroma
         text = (
@@ -107,7 +107,7 @@ class Y4mSource:
             pts += 1
 
     def close(self) -> None:
-        """The stream belongs to the caller."""
+        """Do nothing: the stream belongs to the caller."""
 
 
 class Y4mSink:
@@ -119,18 +119,18 @@ class Y4mSink:
         stream.write(self._header.line())
 
     def write(self, item: Item) -> None:
-        """The next frame; a packet of sound is left out."""
+        """Write the next frame; a packet of sound is left out."""
         if isinstance(item, Timed):
             self._stream.write(b"FRAME\n")
             self._stream.write(from_rgb(item.frame.pixels, self._header))
 
     def close(self) -> None:
-        """All is handed over."""
+        """Flush: all is handed over."""
         self._stream.flush()
 
 
 def to_rgb(data: bytes, header: Y4mHeader) -> Plane:
-    """One frame's planes -> HxWx3."""
+    """Convert one frame's planes to HxWx3."""
     size = header.width * header.height
     y = np.frombuffer(data, np.uint8, size).reshape(header.height, header.width).astype(np.float32)
     rows, columns = header.chroma_size
@@ -147,7 +147,7 @@ def to_rgb(data: bytes, header: Y4mHeader) -> Plane:
 
 
 def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
-    """HxWx3 -> one frame's planes."""
+    """Convert HxWx3 to one frame's planes."""
     red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
     kr, kb = _weights(header.height)
     y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -160,7 +160,7 @@ def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
 
 
 def _weights(height: int) -> tuple[float, float]:
-    """Kr and Kb of BT.601 and BT.709."""
+    """Return Kr and Kb of BT.601 and BT.709."""
     return (0.299, 0.114) if height < 720 else (0.2126, 0.0722)
 
 
@@ -183,7 +183,7 @@ def _shrink(plane: NDArray[np.float32], header: Y4mHeader) -> NDArray[np.float32
 
 
 def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
-    """A line without its newline; b"" at the end of the stream if that may be."""
+    """Read a line without its newline; b"" at the end of the stream if that may be."""
     taken = bytearray()
     while len(taken) < MAX_LINE:
         char = stream.read(1)
@@ -198,7 +198,7 @@ def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
-    """`count` bytes, or fewer at the end: a pipe gives what it has."""
+    """Read `count` bytes, or fewer at the end: a pipe gives what it has."""
     if isinstance(stream, io.BufferedReader | io.BytesIO):
         return stream.read(count)
     parts: list[bytes] = []
