@@ -41,10 +41,10 @@ def deadline_class(priority: Priority, budget: float) -> int:
     return int(priority) * CLASSES_PER_PRIORITY + exponent
 
 
-def urgency(enqueued: float, deadline: float, cost: float) -> float:
+def urgency(arrival: float, deadline: float, cost: float) -> float:
     """Return the key of the waiting order, lower first: deadline less own cost, less what waiting has earned.
 
     Ageing subtracts AGEING * (now - enqueued) from everyone; `now` is common to all, so the order never changes
     while requests wait and a heap may hold it.
     """
-    return enqueued + min(deadline - enqueued, FOREVER) - cost + AGEING * enqueued
+    return arrival + min(deadline - arrival, FOREVER) - cost + AGEING * arrival

@@ -111,9 +111,9 @@ class Batcher:
             return await pending.future
         except asyncio.CancelledError:
             if pending.wanted:
-                answered = pending.future.done() and not pending.future.cancelled()
-                queued = self._line.leave(pending)
-                self._metrics.cancelled("queue" if queued else "send" if answered else "exec")
+                has_answer = pending.future.done() and not pending.future.cancelled()
+                was_queued = self._line.leave(pending)
+                self._metrics.cancelled("queue" if was_queued else "send" if has_answer else "exec")
             self._settle()
             raise
         finally:
@@ -135,10 +135,10 @@ class Batcher:
         """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.create_future()
-        begun = self._clock()
+        start_time = self._clock()
         self._worker.start()
         self._info = await self._start
-        self._start_seconds = max(RETRY_SOON, self._clock() - begun)
+        self._start_seconds = max(RETRY_SOON, self._clock() - start_time)
         self._reason = None
         info = self._info
         self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
@@ -212,8 +212,8 @@ class Batcher:
     def _pending(self, request: PredictRequest, loop: asyncio.AbstractEventLoop) -> Pending:
         choice = request.options.route
         if choice.policy is RoutePolicy.SAMPLE and choice.seed is None:
-            seeded = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
-            request = dataclasses.replace(request, options=dataclasses.replace(request.options, route=seeded))
+            with_seed = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
+            request = dataclasses.replace(request, options=dataclasses.replace(request.options, route=with_seed))
         deadline = request.deadline
         if deadline is None:
             deadline = self._clock() + self._settings.default_deadline_ms / 1000
@@ -235,11 +235,11 @@ class Batcher:
         self._metrics.rejected(reason, self._label(request))
         return self._unavailable(reason, self._start_seconds if reason == "device_lost" else RETRY_SOON)
 
-    def _count_refusal(self, refused: ServiceError, request: PredictRequest) -> None:
-        self._metrics.rejected(refused.reason or refused.code, self._label(request))
-        if isinstance(refused, DeadlineExceeded):
+    def _count_refusal(self, error: ServiceError, request: PredictRequest) -> None:
+        self._metrics.rejected(error.reason or error.code, self._label(request))
+        if isinstance(error, DeadlineExceeded):
             self._metrics.deadline_missed("admit")
-            if refused.reason == "unmeetable" and refused.retry_after is None:  # by an idle device
+            if error.reason == "unmeetable" and error.retry_after is None:  # by an idle device
                 now = self._clock()
                 self._refusing = (self._refusing[0] if self._refusing else now, now)
 
@@ -319,8 +319,8 @@ class Batcher:
         busy, now = self._worker.busy, self._clock()
         after = self._settings.watchdog_s
         if busy is not None:
-            since, predicted = busy
-            patience = max(self._settings.watchdog_s, HUNG_FACTOR * predicted)
+            since, estimate = busy
+            patience = max(self._settings.watchdog_s, HUNG_FACTOR * estimate)
             if now - since >= patience:
                 self._lost(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
                 return

@@ -69,10 +69,10 @@ class RequestQueue:
             del self._pending[pending.entry.id]
             return True
 
-    def forget(self, answered: Iterable[Pending]) -> None:
+    def forget(self, requests: Iterable[Pending]) -> None:
         """Forget requests whose answers have been delivered: they are no longer in flight."""
         with self._work:
-            for pending in answered:
+            for pending in requests:
                 self._pending.pop(pending.entry.id, None)
 
     def close(self) -> None:
@@ -85,11 +85,11 @@ class RequestQueue:
         """Forget every request, waiting or running; return them all, for a last word."""
         with self._work:
             self.queue.clear()
-            left = list(self._pending.values())
-            for pending in left:
+            requests = list(self._pending.values())
+            for pending in requests:
                 pending.wanted = False
             self._pending.clear()
-            return left
+            return requests
 
     def gauges(self, now: float) -> tuple[int, int, float, int, float]:
         """Return items and bytes waiting, the oldest's age, requests in flight, and predicted seconds of work."""
@@ -119,17 +119,17 @@ class RequestQueue:
         """
         with self._work:
             while entries := self.queue.unrouted(now):
-                found = [self._pending[entry.id] for entry in entries]
-                if not self._surely_in_time(found, now):
-                    return found
+                requests = [self._pending[entry.id] for entry in entries]
+                if not self._surely_in_time(requests, now):
+                    return requests
                 for entry in entries:
                     self.queue.price(entry, entry.rungs[:1])
             return []
 
-    def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
+    def price(self, prices: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
         """Line up requests whose routes are chosen."""
         with self._work:
-            for pending, rungs in priced:
+            for pending, rungs in prices:
                 self.queue.price(pending.entry, rungs)
 
     def take(self, now: float) -> ScheduledBatch:
@@ -139,8 +139,8 @@ class RequestQueue:
             batch = tuple(self._pending[entry.id] for entry in take.batch)
             for pending in batch:
                 pending.taken_at = now
-            expired = tuple(self._pending[entry.id] for entry in take.expired)
-            return ScheduledBatch(take, batch, expired, self.queue.work(now))
+            late = tuple(self._pending[entry.id] for entry in take.expired)
+            return ScheduledBatch(take, batch, late, self.queue.work(now))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
         """Note that a batch has run: the device is free and its clients may send more."""
@@ -158,10 +158,10 @@ class RequestQueue:
             for pending in batch:
                 self.queue.trial_ran(pending.entry, ratio)
 
-    def drop(self, failed: Iterable[Pending]) -> None:
+    def drop(self, requests: Iterable[Pending]) -> None:
         """Drop requests whose routes could not be chosen; they leave without running."""
         with self._work:
-            for pending in failed:
+            for pending in requests:
                 self.queue.withdraw(pending.entry.id)
 
     def shrink(self, bucket: Bucket, items: int) -> None:

@@ -172,9 +172,9 @@ def from_raw(
         # A frame is never written to: memory that its owner may still change is copied.
         flat = np.frombuffer(view if view.readonly else bytes(view), np.uint8)
         return Frame(flat.reshape(height, width, 3))
-    padded = np.zeros(height * stride, np.uint8)
-    padded[: len(view)] = np.frombuffer(view, np.uint8)
-    return Frame(np.ascontiguousarray(padded.reshape(height, stride)[:, :row]).reshape(height, width, 3))
+    buffer = np.zeros(height * stride, np.uint8)
+    buffer[: len(view)] = np.frombuffer(view, np.uint8)
+    return Frame(np.ascontiguousarray(buffer.reshape(height, stride)[:, :row]).reshape(height, width, 3))
 
 
 def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
@@ -207,7 +207,7 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
 
 
 def _png(pixels: Pixels) -> bytes:
-    """Write a PNG of level 1, every row as its difference to the left: several times faster than choosing a filter per row."""
+    """Write a PNG of level 1, every row as its difference to the left: much faster than choosing a filter each."""
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + 3 * width), np.uint8)
     rows[:, 0] = 1  # filter type "Sub"

@@ -26,7 +26,7 @@ def stages(result: PredictResult, *, decode: float, encode: float, waited: float
     )
 
 
-def facts(result: PredictResult, took: Stages) -> dict[str, str | int | float | bool]:
+def facts(result: PredictResult, seconds_by_stage: Stages) -> dict[str, str | int | float | bool]:
     """Return the fields that a log line and a span show of a prediction."""
     frame = result.steps[0].frame
     return {
@@ -35,5 +35,5 @@ def facts(result: PredictResult, took: Stages) -> dict[str, str | int | float | 
         "batch_size": result.batch_size,
         "width": frame.width,
         "height": frame.height,
-        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in took},
+        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in seconds_by_stage},
     }

@@ -216,14 +216,14 @@ class Metrics:
         self._frames.labels(bucket).inc()
         self._route_blocks.observe(sum(route))
         self._routing_flops.inc(routing_flops)
-        saved = 0
+        savings = 0
         for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True)):
             if runs:
                 self._block_flops[i].inc(flops)
                 self._block_runs[i].inc()
             else:
-                saved += flops
-        self._flops_saved.inc(saved)
+                savings += flops
+        self._flops_saved.inc(savings)
 
     def request_flops(self, bucket: str, flops: int) -> None:
         """Record the FLOPs of one answered request."""
@@ -319,14 +319,14 @@ class Metrics:
         """Set the served model's labels."""
         self._model.labels(version, sha256, device, dtype).set(1)
 
-    def watch(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
-        """Call `read` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
-        self.registry.register(_Watched(read))
+    def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
+        self.registry.register(_Watched(source))
 
 
 class _Watched(Collector):
-    def __init__(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
-        self._read = read
+    def __init__(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        self._read = source
 
     def describe(self) -> list[Metric]:
         # Registered before there is anything to read; without this the registry would call collect() now.

@@ -42,11 +42,11 @@ class Trace:
 
 def begin(traceparent: str | None, random: Callable[[int], bytes] = os.urandom) -> Trace:
     """Continue the caller's trace, or start one where the header is absent or malformed (as the standard asks)."""
-    found = _TRACEPARENT.match(traceparent.strip()) if traceparent else None
+    match = _TRACEPARENT.match(traceparent.strip()) if traceparent else None
     span_id = random(8).hex()
-    if found is None:
+    if match is None:
         return Trace(random(16).hex(), span_id, None, True)
-    return Trace(found[1], span_id, found[2], bool(int(found[3], 16) & 1))
+    return Trace(match[1], span_id, match[2], bool(int(match[3], 16) & 1))
 
 
 def within(trace: Trace, random: Callable[[int], bytes] = os.urandom) -> Trace:
@@ -88,12 +88,12 @@ class Tracer:
         if self._processor is None or not trace.sampled:
             return
         end = time.time()
-        begun = end - seconds
-        self._send(trace, trace.span_id, trace.parent_id, (name, begun, end), attributes, error)
+        start = end - seconds
+        self._send(trace, trace.span_id, trace.parent_id, (name, start, end), attributes, error)
         for stage, length in parts:
-            part = (stage, begun, min(end, begun + length))
+            part = (stage, start, min(end, start + length))
             self._send(trace, os.urandom(8).hex(), trace.span_id, part, {}, None)
-            begun = part[2]
+            start = part[2]
 
     def part(
         self,

@@ -71,9 +71,9 @@ class Trials:
         """Tell whether to run a request that an idle device would refuse; if not, count it as refused."""
         if kind.bucket in self._wrong:
             return True
-        refused, wait = self._refused.get(kind, (0, 1))
-        is_due = refused >= wait
-        self._remember(kind, (0 if is_due else refused + 1, wait))
+        refusals, wait = self._refused.get(kind, (0, 1))
+        is_due = refusals >= wait
+        self._remember(kind, (0 if is_due else refusals + 1, wait))
         return is_due
 
     def due_while_busy(self, now: float) -> bool:
@@ -94,8 +94,8 @@ class Trials:
                 self._wrong.popitem(last=False)
             return
         self._wrong.pop(kind.bucket, None)
-        refused, wait = self._refused.get(kind, (0, 1))
-        self._remember(kind, (refused, min(2 * wait, MOST_REFUSED)))
+        refusals, wait = self._refused.get(kind, (0, 1))
+        self._remember(kind, (refusals, min(2 * wait, MOST_REFUSED)))
 
     def _remember(self, kind: RefusalKind, counts: tuple[int, int]) -> None:
         self._refused[kind] = counts

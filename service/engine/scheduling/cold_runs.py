@@ -24,8 +24,8 @@ class ColdRuns:
 
     def warmed_up(self, table: Iterable[MeasuredRun]) -> None:
         """Take the rows of a warm-up table for warm: they were measured after runs of their own."""
-        for measured in table:
-            self._count(measured.bucket, round(measured.load.pixels / measured.bucket.pixels), self.needed)
+        for row in table:
+            self._count(row.bucket, round(row.load.pixels / row.bucket.pixels), self.needed)
 
     def is_cold(self, bucket: Bucket, rows: int) -> bool:
         """Count a run of `rows` requests; return True for the first `needed` of them, whose time is no evidence."""

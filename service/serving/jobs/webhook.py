@@ -35,10 +35,10 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedire
 
 def body(view: JobView) -> bytes:
     """Write the body for a receiver: the job's id and how it ended; it asks for the result itself."""
-    told: dict[str, Any] = {"id": view.id, "state": view.state.value, "items": view.items, "done": view.done}
+    document: dict[str, Any] = {"id": view.id, "state": view.state.value, "items": view.items, "done": view.done}
     if view.failure is not None:
-        told["error"] = {"code": view.failure.code, "message": view.failure.message}
-    return json.dumps(told).encode()
+        document["error"] = {"code": view.failure.code, "message": view.failure.message}
+    return json.dumps(document).encode()
 
 
 class Sender:

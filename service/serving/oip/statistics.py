@@ -56,15 +56,15 @@ class Use:
     writing: Duration = field(default_factory=Duration)
     batches: dict[int, _Batches] = field(default_factory=dict)
 
-    def answered(self, results: Sequence[PredictResult], spent: InferTimings, now_ms: int) -> None:
+    def answered(self, results: Sequence[PredictResult], timings: InferTimings, now_ms: int) -> None:
         """Count a request of `results` items that went well."""
         self.last_ms = max(self.last_ms, now_ms)
         self.inferences += len(results)
-        self.success.add(1, spent.total)
+        self.success.add(1, timings.total)
         self.queue.add(1, max(result.timings.queue for result in results))
-        self.reading.add(1, spent.reading)
+        self.reading.add(1, timings.reading)
         self.infer.add(1, max(result.timings.route + result.timings.blocks for result in results))
-        self.writing.add(1, spent.writing)
+        self.writing.add(1, timings.writing)
         for result in results:
             share = 1 / result.batch_size
             self.executions += share

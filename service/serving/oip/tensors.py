@@ -60,7 +60,7 @@ def files(tensor: Tensor) -> list[bytes]:
     data = tensor.data
     if isinstance(data, bytes | memoryview):
         return _split(tensor.name, bytes(data))
-    found = []
+    elements = []
     for value in _flat(tensor, data):
         if isinstance(value, str):
             try:
@@ -69,8 +69,8 @@ def files(tensor: Tensor) -> list[bytes]:
                 raise InvalidRequest(f"{tensor.name} is not base64", field=f"inputs.{tensor.name}") from None
         if not isinstance(value, bytes):
             raise InvalidRequest(f"{tensor.name} must hold base64 texts", field=f"inputs.{tensor.name}")
-        found.append(value)
-    return found
+        elements.append(value)
+    return elements
 
 
 def _split(name: str, data: bytes) -> list[bytes]:

@@ -29,21 +29,21 @@ class StreamSlot:
     held: int = 0
     owed: int = 0
 
-    def hold(self, nbytes: int, most: int) -> None:
-        """Set this stream's kept frames to `nbytes`. Raises QueueFull if all streams would keep more than `most`."""
-        if self._streams.held - self.held + nbytes > most:
+    def hold(self, nbytes: int, limit: int) -> None:
+        """Set this stream's kept frames to `nbytes`. Raises QueueFull if all streams would keep more than `limit`."""
+        if self._streams.held - self.held + nbytes > limit:
             raise QueueFull(
                 f"live streams already hold {self._streams.held} bytes of frames", retry_after=RETRY_S, field="frame"
             )
         self._streams.held += nbytes - self.held
         self.held = nbytes
 
-    def owe(self, nbytes: int, most: int) -> None:
-        """Reserve `nbytes` for an answer begun. Raises QueueFull if all streams' unread ones would exceed `most`.
+    def owe(self, nbytes: int, limit: int) -> None:
+        """Reserve `nbytes` for an answer begun. Raises QueueFull if all streams' unread ones would exceed `limit`.
 
         One alone is always allowed: how large it may be is bounded elsewhere.
         """
-        if self._streams.owed and self._streams.owed + nbytes > most:
+        if self._streams.owed and self._streams.owed + nbytes > limit:
             raise QueueFull(f"live streams already owe {self._streams.owed} bytes of answers", retry_after=RETRY_S)
         if self._holding is not None:
             self._holding.grow(nbytes)

@@ -42,8 +42,8 @@ def thumbnail(frame: Frame) -> Thumbnail:
     """Shrink a frame to a thumbnail. Cheap at any size: 8,640 pixels are read."""
     rows = np.arange(ROWS * SAMPLES) * frame.height // (ROWS * SAMPLES)
     columns = np.arange(COLUMNS * SAMPLES) * frame.width // (COLUMNS * SAMPLES)
-    sampled = frame.pixels[rows[:, None], columns[None, :]].astype(np.float32)
-    pixels = sampled.reshape(ROWS, SAMPLES, COLUMNS, SAMPLES, 3).mean(axis=(1, 3), dtype=np.float32)
+    samples = frame.pixels[rows[:, None], columns[None, :]].astype(np.float32)
+    pixels = samples.reshape(ROWS, SAMPLES, COLUMNS, SAMPLES, 3).mean(axis=(1, 3), dtype=np.float32)
     levels = (pixels * (LEVELS / 256)).astype(np.intp)
     index = (levels[..., 0] * LEVELS + levels[..., 1]) * LEVELS + levels[..., 2]
     counts = np.bincount(index.ravel(), minlength=LEVELS**3)

@@ -203,7 +203,7 @@ class Session(Generic[T]):
 
     def take(self) -> list[PendingPrediction]:
         """Take what must begin now, oldest first; each occupies a place in the window until its answer is sent."""
-        started = []
+        work_items = []
         while self._waiting and self._room:
             entry = self._waiting.popleft()
             work, entry.work, entry.begun = entry.work, None, True
@@ -211,8 +211,8 @@ class Session(Generic[T]):
             self._credits -= 1
             self._open[entry.tag.sequence] = entry
             self._at_engine.add(entry.tag.sequence)
-            started.append(work)
-        return started
+            work_items.append(work)
+        return work_items
 
     def predicted(self, sequence: int) -> None:
         """Note that the engine is done with it, whatever remains to be done to its answer: the next may begin."""

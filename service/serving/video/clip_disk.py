@@ -73,13 +73,13 @@ class ClipDisk:
         """Find the oldest file that nobody is likely to miss, of this caller or of all."""
         return next((f for f in self._files if f.expendable() and caller in (None, f.caller)), None)
 
-    def _of_the_largest(self, wanted: int) -> ClipFile | None:
-        """Find the oldest file to give up of the caller who has most, if that is more than `wanted` bytes."""
-        held: Counter[str] = Counter()
+    def _of_the_largest(self, least: int) -> ClipFile | None:
+        """Find the oldest file to give up of the caller who has most, if that is more than `least` bytes."""
+        totals: Counter[str] = Counter()
         for file in self._files:
-            held[file.caller] += file.nbytes
-        for caller, nbytes in held.most_common():
-            if nbytes <= wanted:
+            totals[file.caller] += file.nbytes
+        for caller, nbytes in totals.most_common():
+            if nbytes <= least:
                 return None
             victim = next((f for f in self._files if f.caller == caller and f.give_up is not None), None)
             if victim is not None:

@@ -62,8 +62,8 @@ class _Outlet:
 class Conversion:
     """One clip, from the body's file to pieces of the answer, of at most `most` bytes together."""
 
-    def __init__(self, parts: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
-        self._parts, self._order, self._client, self._file, self._most = parts, order, client, file, most
+    def __init__(self, state: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
+        self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
         self.done = 0
 
     async def check(self) -> int | None:

@@ -18,10 +18,10 @@ class Progress:
         self._began = self._last = clock()
         self._frames = self._predicted = 0
 
-    def done(self, predicted: bool) -> None:
+    def done(self, is_prediction: bool) -> None:
         """Count one more frame written."""
         self._frames += 1
-        self._predicted += predicted
+        self._predicted += is_prediction
         now = self._clock()
         if now - self._last >= (ON_TERMINAL if self._terminal else IN_LOG):
             self._last = now
@@ -34,8 +34,8 @@ class Progress:
         text = f"{self._frames} frames" if not self._total else f"{self._frames}/{self._total} frames"
         text += f", {self._predicted} predicted, {speed:.1f} a second"
         if self._total and self._frames and self._total > self._frames:
-            left = round((self._total - self._frames) / speed)
-            text += f", {left // 60}:{left % 60:02} left"
+            remaining = round((self._total - self._frames) / speed)
+            text += f", {remaining // 60}:{remaining % 60:02} left"
         return text
 
     def end(self) -> None:

@@ -66,7 +66,7 @@ class Y4mHeader:
         chroma = tags.get(b"C", "420jpeg")
         if "p1" in chroma or chroma.endswith("alpha"):
             raise VideoError(f"y4m with chroma {chroma} is not read; pipe 8 bits: ffmpeg ... -pix_fmt yuv420p")
-        kind = next((known for known in _STEPS if chroma.startswith(known)), None)
+        kind = next((name for name in _STEPS if chroma.startswith(name)), None)
         if kind is None:
             raise VideoError(f"y4m with chroma {chroma[:20]} is not read; pipe ffmpeg ... -pix_fmt yuv420p")
         return cls(width, height, rate, kind, b"XCOLORRANGE=FULL" in words)
@@ -177,23 +177,23 @@ def _grow(plane: Plane, header: Y4mHeader) -> NDArray[np.float32]:
 def _shrink(plane: NDArray[np.float32], header: Y4mHeader) -> NDArray[np.float32]:
     x, y = _STEPS[header.chroma] or (1, 1)
     rows, columns = header.chroma_size
-    padded = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
-    means: NDArray[np.float32] = padded.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
+    edges = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
+    means: NDArray[np.float32] = edges.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
     return means
 
 
 def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
     """Read a line without its newline; b"" at the end of the stream if that may be."""
-    taken = bytearray()
-    while len(taken) < MAX_LINE:
+    text = bytearray()
+    while len(text) < MAX_LINE:
         char = stream.read(1)
-        if not char and at_end and not taken:
+        if not char and at_end and not text:
             return b""
         if not char:
             break
         if char == b"\n":
-            return bytes(taken)
-        taken += char
+            return bytes(text)
+        text += char
     raise VideoError("this is no y4m stream (a line of its text does not end)")
 
 
