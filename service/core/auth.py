@@ -9,28 +9,28 @@ from service.core.errors import Unauthenticated
 
 
 def bearer(authorization: str | None) -> str | None:
-    """The key in an `Authorization: Bearer KEY` value, or None for any other."""
+    """Return the key in an `Authorization: Bearer KEY` value, or None for any other."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
-def identify(keys: tuple[tuple[str, str], ...], presented: str | None) -> str:
-    """The name that belongs to the presented key; "" where no keys are set. Unauthenticated otherwise.
+def identify(keys: tuple[tuple[str, str], ...], api_key: str | None) -> str:
+    """Return the name that belongs to the caller's key; "" where no keys are set. Raises Unauthenticated otherwise.
 
     `keys` are (name, key) pairs. Time tells nothing of them: digests of one length are compared, always all.
     """
     if not keys:
         return ""
-    if presented is None:
+    if api_key is None:
         raise Unauthenticated("an API key is needed: Authorization: Bearer KEY")
-    digest = _digest(presented)
-    found = ""
+    digest = _digest(api_key)
+    match = ""
     for name, key in keys:
         if hmac.compare_digest(digest, _digest(key)):
-            found = name
-    if not found:
+            match = name
+    if not match:
         raise Unauthenticated("this API key is not known")
-    return found
+    return match
 
 
 def _digest(key: str) -> bytes:

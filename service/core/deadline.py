@@ -22,7 +22,7 @@ AGEING = 1.0
 
 
 def resolve(now: float, asked_ms: float | None, *, default_ms: float, max_ms: float, field: str) -> float:
-    """The moment by which a caller wants its answer; InvalidRequest names `field` where it asks for nonsense.
+    """Return the moment by which a caller wants its answer. Raises InvalidRequest, naming `field`, for nonsense.
 
     `asked_ms` is counted from `now`; None means the default. More than `max_ms` is refused rather than cut,
     since a caller that believes it has an hour must learn that it has not.
@@ -35,16 +35,16 @@ def resolve(now: float, asked_ms: float | None, *, default_ms: float, max_ms: fl
 
 
 def deadline_class(priority: Priority, budget: float) -> int:
-    """Requests that may take turns: same priority, budgets (seconds) within a factor of two. Lower goes first."""
+    """Group requests that may take turns: same priority, budgets (seconds) within a factor of two. Lower goes first."""
     # A hair more, since (now + 0.5) - now is not always 0.5 and must not change its class by that.
     exponent = math.frexp(min(max(budget * (1 + 1e-6), SHORTEST), FOREVER))[1] - math.frexp(SHORTEST)[1]
     return int(priority) * CLASSES_PER_PRIORITY + exponent
 
 
-def urgency(enqueued: float, deadline: float, cost: float) -> float:
-    """The key of the waiting order, lower first: deadline less own cost, less what waiting has earned.
+def urgency(arrival: float, deadline: float, cost: float) -> float:
+    """Return the key of the waiting order, lower first: deadline less own cost, less what waiting has earned.
 
     Ageing subtracts AGEING * (now - enqueued) from everyone; `now` is common to all, so the order never changes
     while requests wait and a heap may hold it.
     """
-    return enqueued + min(deadline - enqueued, FOREVER) - cost + AGEING * enqueued
+    return arrival + min(deadline - arrival, FOREVER) - cost + AGEING * arrival

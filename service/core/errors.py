@@ -147,7 +147,7 @@ _PASSING = frozenset(cls.code for cls in (QueueFull, ClientLimit, Unavailable))
 
 
 def retry_after(error: ServiceError) -> float | None:
-    """Seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
+    """Return the seconds after which trying again can help; None where it cannot (`unmeetable` on an idle device)."""
     # A deadline that passed on the way passed because others were served: later there may be fewer.
     again = error.code in _PASSING or error.reason == DeadlineExceeded.reason
     return RETRY_AFTER if error.retry_after is None and again else error.retry_after

@@ -23,7 +23,7 @@ class ServedModel:
 
     @property
     def warning(self) -> str | None:
-        """A sentence for users where the weights are not known to beat repeating the last frame, else None."""
+        """Return a sentence for users where the weights are not known to beat repeating the last frame, else None."""
         ours, repeat = self.scores.get("psnr_t1"), self.scores.get("psnr_t1_repeat")
         if ours is None or repeat is None:
             return "The quality of these weights has not been measured."
@@ -52,13 +52,13 @@ class Engine(Protocol):
     """Predicts. Implemented by `service.engine.batcher` and, over Redis, by `service.jobs`."""
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """The answer, or a ServiceError. Cancelling the awaiting task withdraws the request from the queue."""
+        """Return the answer, or raise a ServiceError. Cancelling the awaiting task withdraws the request."""
         ...
 
     def readiness(self) -> Readiness:
-        """Cheap; asked by health checks and before every admission."""
+        """Tell whether new work is taken. Cheap: health checks ask, and so does every admission."""
         ...
 
     def model(self) -> ServedModel:
-        """What is served; constant while ready."""
+        """Return the description of the served model; constant while ready."""
         ...

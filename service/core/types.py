@@ -37,12 +37,12 @@ class Frame:
 
     @property
     def height(self) -> int:
-        """Pixels."""
+        """Return the height in pixels."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Pixels."""
+        """Return the width in pixels."""
         return int(self.pixels.shape[1])
 
 
@@ -67,7 +67,7 @@ class RouteChoice:
 
     @classmethod
     def parse(cls, route: str = "auto", *, seed: int | None = None, blocks: int | None = None) -> RouteChoice:
-        """What every edge's `route`, `seed` and `blocks` mean together; InvalidRequest names the wrong one.
+        """Parse the `route`, `seed` and `blocks` of any edge. Raises InvalidRequest naming the wrong one.
 
         `route` is a policy's name or nine digits 0/1, first block first. `blocks` alone implies "budget" and
         `seed` alone "sample"; "sample" without a seed gets one at the edge, so that it can be reported.
@@ -131,7 +131,7 @@ class Options:
     maps: bool = False
 
     def check(self, max_steps: int) -> Options:
-        """Itself, or InvalidRequest naming the field."""
+        """Return these options, or raise InvalidRequest naming the field."""
         if not 1 <= self.steps <= max_steps:
             raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
         if self.scale not in SCALES:
@@ -162,7 +162,7 @@ class PredictRequest:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pixels held while it waits."""
+        """Count the bytes of pixels held while the request waits."""
         return self.previous.pixels.nbytes + self.current.pixels.nbytes
 
 
@@ -200,10 +200,10 @@ class PredictResult:
 
     @property
     def flops(self) -> int:
-        """FLOPs of all steps."""
+        """Sum the FLOPs of all steps."""
         return sum(step.flops for step in self.steps)
 
 
 def route_text(route: Route) -> str:
-    """Nine digits, first block first: the form every edge shows."""
+    """Write a route as nine digits, first block first: the form every edge shows."""
     return "".join("1" if bit else "0" for bit in route)

@@ -58,7 +58,10 @@ class Batcher:
         on_fatal: Callable[[BaseException], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`build` runs on the device thread. `on_fatal` is told on the event loop that only a new process helps."""
+        """Prepare; nothing runs before `start`.
+
+        `build` runs on the device thread. `on_fatal` is called on the event loop when only a new process helps.
+        """
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._on_fatal = on_fatal
         self._line = RequestQueue(
@@ -94,7 +97,7 @@ class Batcher:
     # --- Engine ---------------------------------------------------------------------------------------------------
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """The answer, or a ServiceError: by its deadline at the latest. Cancelling withdraws the request."""
+        """Return the answer, or raise a ServiceError, by the deadline. Cancelling withdraws the request."""
         if self._reason is not None:
             raise self._refusal(request)
         loop = asyncio.get_running_loop()
@@ -108,20 +111,20 @@ class Batcher:
             return await pending.future
         except asyncio.CancelledError:
             if pending.wanted:
-                answered = pending.future.done() and not pending.future.cancelled()
-                queued = self._line.leave(pending)
-                self._metrics.cancelled("queue" if queued else "send" if answered else "exec")
+                has_answer = pending.future.done() and not pending.future.cancelled()
+                was_queued = self._line.leave(pending)
+                self._metrics.cancelled("queue" if was_queued else "send" if has_answer else "exec")
             self._settle()
             raise
         finally:
             timer.cancel()
 
     def readiness(self) -> Readiness:
-        """Whether new work is taken."""
+        """Tell whether new work is taken, and why not."""
         return Readiness(self._reason is None, self._reason, self._refusing_seconds())
 
     def model(self) -> ServedModel:
-        """What is served; Unavailable before `start` is done."""
+        """Return the description of the served model. Raises Unavailable before `start` is done."""
         if self._info is None:
             raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
         return self._info
@@ -132,10 +135,10 @@ class Batcher:
         """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.create_future()
-        begun = self._clock()
+        start_time = self._clock()
         self._worker.start()
         self._info = await self._start
-        self._start_seconds = max(RETRY_SOON, self._clock() - begun)
+        self._start_seconds = max(RETRY_SOON, self._clock() - start_time)
         self._reason = None
         info = self._info
         self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
@@ -169,7 +172,7 @@ class Batcher:
             log.error("the device thread did not end within %.0f s; it is left behind", JOIN_S)
 
     def debug(self) -> dict[str, Any]:
-        """The queue and the last decisions, for /debug/batcher."""
+        """Return the queue and the last decisions, for /debug/batcher."""
         items, nbytes, age, inflight, work = self._line.gauges(self._clock())
         cost = self._line.cost
         return {
@@ -209,8 +212,8 @@ class Batcher:
     def _pending(self, request: PredictRequest, loop: asyncio.AbstractEventLoop) -> Pending:
         choice = request.options.route
         if choice.policy is RoutePolicy.SAMPLE and choice.seed is None:
-            seeded = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
-            request = dataclasses.replace(request, options=dataclasses.replace(request.options, route=seeded))
+            with_seed = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
+            request = dataclasses.replace(request, options=dataclasses.replace(request.options, route=with_seed))
         deadline = request.deadline
         if deadline is None:
             deadline = self._clock() + self._settings.default_deadline_ms / 1000
@@ -232,16 +235,16 @@ class Batcher:
         self._metrics.rejected(reason, self._label(request))
         return self._unavailable(reason, self._start_seconds if reason == "device_lost" else RETRY_SOON)
 
-    def _count_refusal(self, refused: ServiceError, request: PredictRequest) -> None:
-        self._metrics.rejected(refused.reason or refused.code, self._label(request))
-        if isinstance(refused, DeadlineExceeded):
+    def _count_refusal(self, error: ServiceError, request: PredictRequest) -> None:
+        self._metrics.rejected(error.reason or error.code, self._label(request))
+        if isinstance(error, DeadlineExceeded):
             self._metrics.deadline_missed("admit")
-            if refused.reason == "unmeetable" and refused.retry_after is None:  # by an idle device
+            if error.reason == "unmeetable" and error.retry_after is None:  # by an idle device
                 now = self._clock()
                 self._refusing = (self._refusing[0] if self._refusing else now, now)
 
     def _refusing_seconds(self) -> float:
-        """For how long an idle device has refused by prediction alone and answered nothing; 0: it has not."""
+        """Return the seconds an idle device has refused by prediction alone and answered nothing; 0: it has not."""
         return self._refusing[1] - self._refusing[0] if self._refusing else 0.0
 
     def _too_late(self, pending: Pending) -> None:
@@ -273,7 +276,7 @@ class Batcher:
     # --- news of the device ---------------------------------------------------------------------------------------
 
     def _call(self, method: Callable[..., None], *arguments: object) -> None:
-        """From the device thread to the event loop; silent once the loop is gone."""
+        """Call `method` on the event loop, from the device thread; do nothing once the loop is closed."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # closed
                 self._loop.call_soon_threadsafe(method, *arguments)
@@ -307,7 +310,7 @@ class Batcher:
     # --- watchdog -------------------------------------------------------------------------------------------------
 
     def _arm(self, loop: asyncio.AbstractEventLoop, after: float | None = None) -> None:
-        """One timer while anything is in flight; none when idle."""
+        """Start the watchdog's timer unless it runs: one while anything is in flight, none when idle."""
         if self._settings.watchdog_s and self._watch is None:
             self._watch = loop.call_later(after or self._settings.watchdog_s, self._bark, loop)
 
@@ -316,8 +319,8 @@ class Batcher:
         busy, now = self._worker.busy, self._clock()
         after = self._settings.watchdog_s
         if busy is not None:
-            since, predicted = busy
-            patience = max(self._settings.watchdog_s, HUNG_FACTOR * predicted)
+            since, estimate = busy
+            patience = max(self._settings.watchdog_s, HUNG_FACTOR * estimate)
             if now - since >= patience:
                 self._lost(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
                 return

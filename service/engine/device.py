@@ -56,22 +56,22 @@ class Device(Protocol):
 
     @property
     def info(self) -> ServedModel:
-        """What is served."""
+        """Return the description of the served model."""
         ...
 
     @property
     def rows(self) -> int:
-        """Most samples it puts through the network together: no batch is larger."""
+        """Return the most samples that go through the network together: no batch is larger."""
         ...
 
     @property
     def weights_of_blocks(self) -> tuple[float, ...]:
-        """Multiply-adds per pixel of each block: the cost model's starting shape."""
+        """Return the multiply-adds per pixel of each block: the cost model's starting shape."""
         ...
 
     @property
     def weight_of_routing(self) -> float:
-        """Multiply-adds per pixel of the routing module."""
+        """Return the multiply-adds per pixel of the routing module."""
         ...
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
@@ -79,11 +79,11 @@ class Device(Protocol):
         ...
 
     def flops(self, bucket: Bucket) -> Flops:
-        """What a frame of this bucket costs."""
+        """Return the cost of a frame of this bucket."""
         ...
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
-        """First routes of requests of one bucket. May raise anything; the batcher isolates."""
+        """Choose the first routes of requests of one bucket. May raise anything; the batcher isolates."""
         ...
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
@@ -95,5 +95,5 @@ class Device(Protocol):
         ...
 
     def memory(self) -> tuple[int, int] | None:
-        """Used and total bytes of the device, or None where nothing useful is known."""
+        """Return used and total bytes of the device, or None where nothing useful is known."""
         ...

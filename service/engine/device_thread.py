@@ -85,7 +85,7 @@ class DeviceThread:
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
-        """Whether the thread has ended within `timeout` seconds."""
+        """Wait until the thread ends, at most `timeout` seconds; return whether it has."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -130,21 +130,21 @@ class DeviceThread:
     # --- routes ---------------------------------------------------------------------------------------------------
 
     def _route(self, arrivals: list[Pending]) -> None:
-        begun = self._clock()
-        self.busy = (begun, 0.0)
+        start = self._clock()
+        self.busy = (start, 0.0)
 
         def choose(part: Sequence[Pending]) -> list[Choice | ServiceError]:
             return list(self._device.routes([pending.request for pending in part]))
 
         choices = isolate(choose, arrivals, lambda items: self._ran_out(arrivals[0].entry.bucket, items))
         self.busy = None
-        took = self._clock() - begun
-        failed: Answers = []
-        priced = []
+        seconds = self._clock() - start
+        failures: Answers = []
+        prices = []
         for pending, choice in zip(arrivals, choices, strict=True):
-            pending.route_seconds = took
+            pending.route_seconds = seconds
             if isinstance(choice, ServiceError):
-                failed.append((pending, choice))
+                failures.append((pending, choice))
                 continue
             pending.was_empty = choice.was_empty
             options = pending.request.options
@@ -152,27 +152,27 @@ class DeviceThread:
             adaptive = options.quality is Quality.ADAPTIVE
             ladder = choice.probabilities if adaptive else None
             later = options.steps - 1
-            priced.append((pending, self._cost.rungs(pending.entry.bucket, choice.route, ladder, options.steps, later)))
-        self._line.price(priced)
-        if failed:
-            self._line.drop([pending for pending, _ in failed])
-            self._isolated(len(arrivals), [error for _, error in failed])
-            self._reports.answered(failed)
-            self._note(failed)
+            prices.append((pending, self._cost.rungs(pending.entry.bucket, choice.route, ladder, options.steps, later)))
+        self._line.price(prices)
+        if failures:
+            self._line.drop([pending for pending, _ in failures])
+            self._isolated(len(arrivals), [error for _, error in failures])
+            self._reports.answered(failures)
+            self._note(failures)
 
     # --- batches --------------------------------------------------------------------------------------------------
 
     def _run(self, turn: ScheduledBatch, waiting: int) -> None:
-        begun = self._clock()
+        start = self._clock()
         ran: list[tuple[Ran, float]] = []
         answers = self._run_batch(turn, ran)
-        bucket, took = turn.batch[0].entry.bucket, self._clock() - begun
-        predicted = self._learn(turn, bucket, ran)
+        bucket, seconds = turn.batch[0].entry.bucket, self._clock() - start
+        estimate = self._learn(turn, bucket, ran)
         label = size_class(bucket.height, bucket.width)
-        self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, took, predicted)
+        self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, seconds, estimate)
         self._line.learned()
         self.decisions.append(
-            Decision(begun, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, took)
+            Decision(start, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, seconds)
         )
         self._reports.answered(answers)  # after the batch is on record, so that whoever has an answer can look it up
         self._note(answers)
@@ -191,17 +191,17 @@ class DeviceThread:
         """
         if len(ran) != 1:
             return None
-        (done, seconds) = ran[0]
-        if self._cold.is_cold(bucket, len(done.outcomes)):
+        (output, seconds) = ran[0]
+        if self._cold.is_cold(bucket, len(output.outcomes)):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
-        ratio = self._cost.observe(bucket, done.load, seconds, trial=trial)
+        ratio = self._cost.observe(bucket, output.load, seconds, trial=trial)
         if trial:
             self._line.trial_ran(turn.batch, ratio)
         return seconds / ratio
 
     def _run_batch(self, turn: ScheduledBatch, ran: list[tuple[Ran, float]]) -> Answers:
-        begun, bucket = self._clock(), turn.batch[0].entry.bucket
+        start, bucket = self._clock(), turn.batch[0].entry.bucket
         works = {_work(pending): pending for pending in turn.batch}
 
         def keep(work: DeviceWork) -> bool:
@@ -212,28 +212,28 @@ class DeviceThread:
         def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
             at = self._clock()
             self.busy = (at, turn.take.predicted)
-            done = self._device.run(some, keep)
-            ran.append((done, self._clock() - at))
-            return done.outcomes
+            output = self._device.run(some, keep)
+            ran.append((output, self._clock() - at))
+            return output.outcomes
 
         # Callers may have left since it was taken.
-        wanted = [work for work in works if keep(work)]
+        active = [work for work in works if keep(work)]
         try:
-            outcomes = dict(zip(wanted, isolate(run, wanted, lambda n: self._ran_out(bucket, n)), strict=True))
+            outcomes = dict(zip(active, isolate(run, active, lambda n: self._ran_out(bucket, n)), strict=True))
         finally:
             self.busy = None
-        took = self._clock() - begun
-        routing = sum(done.route_seconds for done, _ in ran)
+        seconds = self._clock() - start
+        routing = sum(output.route_seconds for output, _ in ran)
         answers: Answers = []
         for work, pending in works.items():
-            pending.taken_at = begun
-            answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), took, routing)))
-        self._record(bucket, answers, len(turn.batch), sum(done.empty_routes for done, _ in ran))
+            pending.taken_at = start
+            answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), seconds, routing)))
+        self._record(bucket, answers, len(turn.batch), sum(output.empty_routes for output, _ in ran))
         self._line.done(turn.batch, self._clock())
         return answers
 
     def _result(
-        self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, took: float, routing: float
+        self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, seconds: float, routing: float
     ) -> PredictResult | ServiceError:
         if isinstance(outcome, ServiceError):
             return outcome
@@ -250,7 +250,7 @@ class DeviceThread:
             timings=Timings(
                 queue=max(0.0, pending.taken_at - entry.enqueued - pending.route_seconds),
                 route=pending.route_seconds + routing,
-                blocks=max(0.0, took - routing),
+                blocks=max(0.0, seconds - routing),
             ),
             batch_size=size,
             seed=choice.seed if choice.policy is RoutePolicy.SAMPLE else None,
@@ -279,8 +279,8 @@ class DeviceThread:
             if answer.shortened:
                 metrics.route_shortened()
             for step in answer.steps:
-                chosen = sum(f for f, runs in zip(flops.blocks, step.route, strict=True) if runs)
-                metrics.frame_predicted(label, step.route, step.flops - chosen, flops.blocks)
+                block_flops = sum(f for f, runs in zip(flops.blocks, step.route, strict=True) if runs)
+                metrics.frame_predicted(label, step.route, step.flops - block_flops, flops.blocks)
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()
             for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
@@ -298,7 +298,9 @@ class DeviceThread:
 
 
 def _work(pending: Pending) -> DeviceWork:
-    chosen, rungs = pending.entry.chosen, pending.entry.rungs
-    if chosen is None or chosen.route is None:
+    route_choice, rungs = pending.entry.chosen, pending.entry.rungs
+    if route_choice is None or route_choice.route is None:
         return DeviceWork(pending.request)
-    return DeviceWork(pending.request, chosen.route, sum(chosen.route) if chosen is not rungs[0] else None)
+    return DeviceWork(
+        pending.request, route_choice.route, sum(route_choice.route) if route_choice is not rungs[0] else None
+    )

@@ -95,14 +95,14 @@ def classify(error: BaseException) -> Fault:
 def isolate(
     run: Callable[[Sequence[T]], Sequence[R | ServiceError]], items: Sequence[T], ran_out: Callable[[int], None]
 ) -> list[R | ServiceError]:
-    """Run all items together; where that fails, halves, down to the items at fault, which get errors.
+    """Run all items together; where that fails, run halves, down to the items at fault, which get errors.
 
     `ran_out(n)` is told that n items did not fit the memory, before a smaller try (a single item gets one more).
     DeviceLost is raised where the device is broken.
     """
     if not items:  # every caller has left meanwhile: halving nothing would never end
         return []
-    retried = False
+    is_retry = False
     while True:
         try:
             return list(run(items))
@@ -120,7 +120,7 @@ def isolate(
         if fault is Fault.MEMORY:
             ran_out(len(items))
             if len(items) == 1:
-                if retried:
+                if is_retry:
                     return [
                         Unavailable(
                             "the device has not enough memory for this request",
@@ -128,7 +128,7 @@ def isolate(
                             retry_after=MEMORY_RETRY,
                         )
                     ]
-                retried = True
+                is_retry = True
                 continue
         half = len(items) // 2
         return isolate(run, items[:half], ran_out) + isolate(run, items[half:], ran_out)

@@ -46,10 +46,10 @@ class _Tally:
     routings: int = 0
     empties: int = 0
 
-    def add(self, predicted: rollout.StepOutput) -> None:
-        self.routes.append(predicted.route)
-        self.routings += predicted.routed
-        self.empties += predicted.was_empty
+    def add(self, output: rollout.StepOutput) -> None:
+        self.routes.append(output.route)
+        self.routings += output.routed
+        self.empties += output.was_empty
 
 
 class Predictor:
@@ -66,7 +66,7 @@ class Predictor:
         largest_batch: int = 8,
         rows_per_call: int = 0,
     ) -> None:
-        """`threads` 0: one per core this process may use. `largest_batch`: what warm-up tries besides 1.
+        """Take a network. `threads` 0: one per core. `largest_batch`: what warm-up tries besides 1.
 
         `rows_per_call` is how many samples go through the network together. 0: all of a batch on a GPU; on a CPU
         one, where more are no faster (slower, once they leave the cache) and round differently by their number,
@@ -98,7 +98,7 @@ class Predictor:
 
     @classmethod
     def of(cls, settings: Settings) -> Predictor:
-        """What the settings say; CheckpointError where the weights cannot be read."""
+        """Build a predictor from settings. Raises CheckpointError if the weights cannot be read."""
         path = Path(settings.weights or checkpoint.DEFAULT)
         return cls(
             checkpoint.load(path),
@@ -111,17 +111,17 @@ class Predictor:
 
     @property
     def weights_of_blocks(self) -> tuple[float, ...]:
-        """Multiply-adds per pixel of each block."""
+        """Return the multiply-adds per pixel of each block."""
         config = self._network.config
         return tuple(flops.block(256, 256, i, config) / 256**2 for i in range(config.blocks))
 
     @property
     def weight_of_routing(self) -> float:
-        """Multiply-adds per pixel of the routing module."""
+        """Return the multiply-adds per pixel of the routing module."""
         return flops.routing(256, 256, self._network.config) / 256**2
 
     def flops(self, bucket: Bucket) -> Flops:
-        """What a frame costs at the size the network runs at: 2 per multiply-add."""
+        """Count the FLOPs of a frame at the size the network runs at: 2 per multiply-add."""
         if bucket not in self._flops:
             height, width = round(bucket.height * bucket.scale), round(bucket.width * bucket.scale)
             config = self._network.config
@@ -135,7 +135,7 @@ class Predictor:
         """Time one block, all blocks, a routed frame and a batch of each size, each after runs that are not timed."""
         # The second call on a GPU records what it launches (`model.inference.cuda.graphs`); the third is as fast as
         # all later ones.
-        untimed = 1 if self._device.type == "cpu" else 2
+        warm_runs = 1 if self._device.type == "cpu" else 2
         blocks = self._network.config.blocks
         one = tuple(i == 0 for i in range(blocks))
         full = (True,) * blocks
@@ -149,25 +149,25 @@ class Predictor:
                 choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
                 request = PredictRequest("warm-up", previous, current, Options(route=choice))
                 works = [DeviceWork(request, route)] * count
-                for _ in range(untimed):
+                for _ in range(warm_runs):
                     self.run(works, lambda work: True)
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 ran = self.run(works, lambda work: True)
-                table.append(MeasuredRun(Bucket.of(height, width), ran.load, time.perf_counter() - begun))
+                table.append(MeasuredRun(Bucket.of(height, width), ran.load, time.perf_counter() - start))
         return table
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
-        """First routes of requests of one bucket."""
-        found: list[rollout.Chosen] = []
+        """Choose the first routes of requests of one bucket."""
+        choices: list[rollout.Chosen] = []
         with self._running():
             for call in self._calls(requests):
                 older, newer = self._tensors(call)
                 members = [_member(DeviceWork(request)) for request in call]
-                found += rollout.choose(self._network, older, newer, members, 0)
-        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in found]
+                choices += rollout.choose(self._network, older, newer, members, 0)
+        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in choices]
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
-        """Frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
+        """Predict the frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
 
         A work that `keep` did not want any more comes back with the steps it got so far.
         """
@@ -175,9 +175,9 @@ class Predictor:
         outcomes: list[tuple[Step, ...] | ServiceError] = []
         with self._running():
             for number, call in enumerate(self._calls(works)):
-                kept = [work for work in call if number == 0 or keep(work)]
-                found = dict(zip(kept, self._run_call(kept, keep, tally), strict=True)) if kept else {}
-                outcomes += [found.get(work, ()) for work in call]
+                active = [work for work in call if number == 0 or keep(work)]
+                results = dict(zip(active, self._run_call(active, keep, tally), strict=True)) if active else {}
+                outcomes += [results.get(work, ()) for work in call]
         bucket = bucket_of(works[0].request)
         return Ran(
             outcomes=tuple(outcomes),
@@ -192,21 +192,21 @@ class Predictor:
         requests = [work.request for work in works]
         cost = self.flops(bucket_of(requests[0]))
         steps: list[list[Step]] = [[] for _ in works]
-        failed: dict[int, ServiceError] = {}
+        errors: dict[int, ServiceError] = {}
         older, newer = self._tensors(requests)
         members = [_member(work) for work in works]
-        rolled = rollout.roll(self._network, older, newer, members, lambda i: keep(works[i]), self._timed)
-        for passes, predictions in enumerate(rolled, start=1):
+        rollouts = rollout.roll(self._network, older, newer, members, lambda i: keep(works[i]), self._timed)
+        for passes, predictions in enumerate(rollouts, start=1):
             tally.passes = max(tally.passes, passes)
-            for predicted in predictions:
-                tally.add(predicted)
-                if not predicted.finite:
-                    failed[predicted.member] = Internal("the network's answer was not finite")
-            finite = [predicted for predicted in predictions if predicted.finite]
-            pictures = self._pictures([predicted.frame for predicted in finite])
-            for predicted, picture in zip(finite, pictures, strict=True):
-                steps[predicted.member].append(self._step(predicted, picture, requests[predicted.member], cost))
-        return [failed.get(i) or tuple(done) for i, done in enumerate(steps)]
+            for output in predictions:
+                tally.add(output)
+                if not output.finite:
+                    errors[output.member] = Internal("the network's answer was not finite")
+            finite = [output for output in predictions if output.finite]
+            pictures = self._pictures([output.frame for output in finite])
+            for output, picture in zip(finite, pictures, strict=True):
+                steps[output.member].append(self._step(output, picture, requests[output.member], cost))
+        return [errors.get(i) or tuple(frames) for i, frames in enumerate(steps)]
 
     def free(self) -> None:
         """Give cached memory back."""
@@ -215,14 +215,14 @@ class Predictor:
             torch.cuda.empty_cache()
 
     def memory(self) -> tuple[int, int] | None:
-        """Used and total bytes of a GPU; None on the CPU, whose memory the process metrics show."""
+        """Return used and total bytes of a GPU; None on the CPU, whose memory the process metrics show."""
         if self._device.type != "cuda":
             return None
         free, total = torch.cuda.mem_get_info(self._device)
         return total - free, total
 
     def _calls(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
-        """Items by what goes through the network together."""
+        """Split items into what goes through the network together."""
         for start in range(0, len(items), self.rows):
             yield items[start : start + self.rows]
 
@@ -236,25 +236,25 @@ class Predictor:
 
     def _timed(self, choose: Callable[[], T]) -> T:
         # The routes come back to the host, which waits for the device: this is the device's time too.
-        begun = time.perf_counter()
-        found = choose()
-        self._routing_seconds += time.perf_counter() - begun
-        return found
+        start = time.perf_counter()
+        result = choose()
+        self._routing_seconds += time.perf_counter() - start
+        return result
 
     def _tensors(self, requests: Sequence[PredictRequest]) -> tuple[Tensor, Tensor]:
-        """Older and newer frames, Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
+        """Stack older and newer frames: Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
-        padded = [_padded(picture.pixels, bucket) for picture in pictures]
+        arrays = [_padded(picture.pixels, bucket) for picture in pictures]
         # uint8 travels to the device, a quarter of the bytes; np.stack copies, so no frame is ever written to.
-        stacked = torch.from_numpy(np.stack(padded))
+        batch = torch.from_numpy(np.stack(arrays))
         if self._device.type == "cuda":
-            stacked = stacked.pin_memory()  # else the driver copies it there itself, and waits
-        frames = pixels.tensors(stacked.to(self._device, non_blocking=True), bgr=self._bgr)
+            batch = batch.pin_memory()  # else the driver copies it there itself, and waits
+        frames = pixels.tensors(batch.to(self._device, non_blocking=True), bgr=self._bgr)
         return frames[: len(requests)], frames[len(requests) :]
 
     def _pictures(self, frames: Sequence[Tensor]) -> list[NDArray[np.uint8]]:
-        """Each as HxWx3 RGB, here. Those of one size come together: every crossing waits for the device."""
+        """Copy each frame here, as HxWx3 RGB. Those of one size come together: every crossing waits for the device."""
         if len(frames) > 1 and len({frame.shape for frame in frames}) == 1:
             together = pixels.picture(torch.stack(list(frames)), bgr=self._bgr).cpu().numpy()
             # Copies: who keeps one frame must not keep all.
@@ -262,32 +262,32 @@ class Predictor:
         return [pixels.picture(frame, bgr=self._bgr).cpu().numpy() for frame in frames]
 
     def _step(
-        self, predicted: rollout.StepOutput, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops
+        self, output: rollout.StepOutput, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops
     ) -> Step:
         maps = request.options.maps
         return Step(
             frame=Frame(picture),
-            route=predicted.route,
-            flops=sum(f for f, runs in zip(cost.blocks, predicted.route, strict=True) if runs)
+            route=output.route,
+            flops=sum(f for f, runs in zip(cost.blocks, output.route, strict=True) if runs)
             + (cost.routing if rollout.needs_routing(request.options) else 0),
-            flow=predicted.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
-            mask=predicted.mask.float().contiguous().cpu().numpy() if maps else None,
+            flow=output.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
+            mask=output.mask.float().contiguous().cpu().numpy() if maps else None,
         )
 
 
 def bucket_of(request: PredictRequest) -> Bucket:
-    """Which requests it can share a batch with."""
+    """Return the bucket of requests that can share a batch with this one."""
     return Bucket.of(request.current.height, request.current.width, request.options.scale)
 
 
 def cores() -> int:
-    """Cores this process may use: its affinity, and the share its container was given."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the cores that this process may use: its affinity, and the share its container was given."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
-            allowed = min(allowed, max(1, int(quota) // int(period)))
-    return max(1, allowed)
+            count = min(count, max(1, int(quota) // int(period)))
+    return max(1, count)
 
 
 def _member(work: DeviceWork) -> rollout.Member:

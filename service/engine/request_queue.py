@@ -53,7 +53,7 @@ class RequestQueue:
     # --- called by coroutines ----------------------------------------------------------------------------------
 
     def join(self, pending: Pending, now: float) -> None:
-        """Admit it, or raise what the queue raises."""
+        """Admit the request, or raise what the queue raises."""
         with self._work:
             self._price_unrouted(pending.entry, pending.request)
             self.queue.put(pending.entry, now)
@@ -61,7 +61,7 @@ class RequestQueue:
             self._work.notify()
 
     def leave(self, pending: Pending) -> bool:
-        """Nobody waits for it any more; true if it was still in the queue and will never run."""
+        """Withdraw a request that nobody waits for; return True if it was still in the queue and will never run."""
         with self._work:
             pending.wanted = False
             if not self.queue.withdraw(pending.entry.id):
@@ -69,10 +69,10 @@ class RequestQueue:
             del self._pending[pending.entry.id]
             return True
 
-    def forget(self, answered: Iterable[Pending]) -> None:
-        """Their answers have been delivered: they are no longer in flight."""
+    def forget(self, requests: Iterable[Pending]) -> None:
+        """Forget requests whose answers have been delivered: they are no longer in flight."""
         with self._work:
-            for pending in answered:
+            for pending in requests:
                 self._pending.pop(pending.entry.id, None)
 
     def close(self) -> None:
@@ -82,23 +82,23 @@ class RequestQueue:
             self._work.notify_all()
 
     def clear(self) -> list[Pending]:
-        """Forget everybody, waiting or running; answers them for a last word."""
+        """Forget every request, waiting or running; return them all, for a last word."""
         with self._work:
             self.queue.clear()
-            left = list(self._pending.values())
-            for pending in left:
+            requests = list(self._pending.values())
+            for pending in requests:
                 pending.wanted = False
             self._pending.clear()
-            return left
+            return requests
 
     def gauges(self, now: float) -> tuple[int, int, float, int, float]:
-        """Items and bytes waiting, the oldest's age, requests in flight, predicted seconds of work."""
+        """Return items and bytes waiting, the oldest's age, requests in flight, and predicted seconds of work."""
         with self._work:
             queue = self.queue
             return len(queue), queue.nbytes, queue.oldest_age(now), len(self._pending), queue.work(now)
 
     def sizes(self) -> dict[Bucket, int]:
-        """How many wait in each bucket."""
+        """Count the waiting requests of each bucket."""
         with self._work:
             return self.queue.sizes()
 
@@ -112,60 +112,60 @@ class RequestQueue:
             return not self._closed
 
     def arrivals(self, now: float) -> list[Pending]:
-        """The next ones of one bucket whose routes must be chosen before they line up.
+        """Return the next requests of one bucket whose routes must be chosen before they line up.
 
         When they would be in time even with every block and after all that waits, they line up unrouted: `run`
         chooses their routes on its way, which saves handing their frames to the device twice.
         """
         with self._work:
             while entries := self.queue.unrouted(now):
-                found = [self._pending[entry.id] for entry in entries]
-                if not self._surely_in_time(found, now):
-                    return found
+                requests = [self._pending[entry.id] for entry in entries]
+                if not self._surely_in_time(requests, now):
+                    return requests
                 for entry in entries:
                     self.queue.price(entry, entry.rungs[:1])
             return []
 
-    def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
-        """Their routes are chosen: they line up."""
+    def price(self, prices: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
+        """Line up requests whose routes are chosen."""
         with self._work:
-            for pending, rungs in priced:
+            for pending, rungs in prices:
                 self.queue.price(pending.entry, rungs)
 
     def take(self, now: float) -> ScheduledBatch:
-        """What to run now."""
+        """Return the batch to run now, and what has expired."""
         with self._work:
             take = self.queue.take(now)
             batch = tuple(self._pending[entry.id] for entry in take.batch)
             for pending in batch:
                 pending.taken_at = now
-            expired = tuple(self._pending[entry.id] for entry in take.expired)
-            return ScheduledBatch(take, batch, expired, self.queue.work(now))
+            late = tuple(self._pending[entry.id] for entry in take.expired)
+            return ScheduledBatch(take, batch, late, self.queue.work(now))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
-        """They have run: the device is free and their clients may send more."""
+        """Note that a batch has run: the device is free and its clients may send more."""
         with self._work:
             self.queue.done(tuple(pending.entry for pending in batch), now)
 
     def learned(self) -> None:
-        """The cost model knows more: the queue decides with it from now on."""
+        """Let the queue decide with what the cost model has learnt."""
         with self._work:
             self._learned()
 
     def trial_ran(self, batch: Iterable[Pending], ratio: float) -> None:
-        """Tell the queue how a batch compared with its prediction: those of it that were tried proved or refuted it."""
+        """Tell the queue how a batch compared with its prediction: its trial requests proved or refuted that."""
         with self._work:
             for pending in batch:
                 self.queue.trial_ran(pending.entry, ratio)
 
-    def drop(self, failed: Iterable[Pending]) -> None:
-        """Their routes could not be chosen; they leave without running."""
+    def drop(self, requests: Iterable[Pending]) -> None:
+        """Drop requests whose routes could not be chosen; they leave without running."""
         with self._work:
-            for pending in failed:
+            for pending in requests:
                 self.queue.withdraw(pending.entry.id)
 
     def shrink(self, bucket: Bucket, items: int) -> None:
-        """The device could not hold that many."""
+        """Limit batches of this bucket: the device could not hold `items`."""
         with self._work:
             self.queue.shrink(bucket, items)
 

@@ -58,7 +58,7 @@ class Chosen:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a later step of a sampled route; step 0 uses the seed itself, so one step is what was asked."""
+    """Derive the seed of a later step of a sampled route; step 0 uses the request's own, as it would alone."""
     if step == 0:
         return seed
     x = (seed + step * _GOLDEN) & _WORD
@@ -68,23 +68,23 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def needs_routing(options: Options) -> bool:
-    """Whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
-    fixed = options.route.policy in (RoutePolicy.FULL, RoutePolicy.EXPLICIT)
-    return not fixed or options.quality is Quality.ADAPTIVE
+    """Tell whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
+    is_fixed = options.route.policy in (RoutePolicy.FULL, RoutePolicy.EXPLICIT)
+    return not is_fixed or options.quality is Quality.ADAPTIVE
 
 
 def choose(network: DMVFN, older: Tensor, newer: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
-    """A route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
-    asked = [i for i, member in enumerate(members) if needs_routing(member.options)]
+    """Choose a route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
+    routed_rows = [i for i, member in enumerate(members) if needs_routing(member.options)]
     rows: dict[int, Tensor] = {}
-    if asked:
-        some = len(asked) < len(members)
-        pick = torch.tensor(asked, device=older.device)
+    if routed_rows:
+        some = len(routed_rows) < len(members)
+        pick = torch.tensor(routed_rows, device=older.device)
         scale = members[0].options.scale
-        found = inference.probabilities(
+        probabilities = inference.probabilities(
             network, older[pick] if some else older, newer[pick] if some else newer, scale
         ).to("cpu", torch.float32)
-        rows = dict(zip(asked, found, strict=True))
+        rows = dict(zip(routed_rows, probabilities, strict=True))
     return [_by_policy(rows.get(i), member, step, network.config.blocks) for i, member in enumerate(members)]
 
 
@@ -98,8 +98,8 @@ def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Ch
     elif choice.policy is RoutePolicy.SAMPLE:
         seed = step_seed(choice.seed or 0, step)
         route = routing.sample(probabilities, [seed])
-        drawn = torch.rand(blocks, generator=torch.Generator().manual_seed(seed)) < probabilities[0]
-        was_empty = not bool(drawn.any())
+        bits = torch.rand(blocks, generator=torch.Generator().manual_seed(seed)) < probabilities[0]
+        was_empty = not bool(bits.any())
     elif choice.policy is RoutePolicy.BUDGET:
         route = routing.budget(probabilities, [choice.blocks or blocks])
     elif choice.policy is RoutePolicy.EXPLICIT and choice.bits is not None:
@@ -109,8 +109,8 @@ def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Ch
     if member.most_blocks is not None and int(route.sum()) > member.most_blocks:
         likely = torch.where(route, probabilities, -torch.ones_like(probabilities))
         route = routing.budget(likely, [member.most_blocks])
-    known = None if row is None else tuple(row.tolist())
-    return Chosen(tuple(bool(bit) for bit in route[0].tolist()), known, was_empty)
+    odds = None if row is None else tuple(row.tolist())
+    return Chosen(tuple(bool(bit) for bit in route[0].tolist()), odds, was_empty)
 
 
 def roll(
@@ -121,7 +121,7 @@ def roll(
     keep: Callable[[int], bool] = lambda member: True,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
 ) -> Iterator[list[StepOutput]]:
-    """Step after step, what each member that is still there gets; members leave after their last step.
+    """Yield, step after step, the output of each member still there; members leave after their last step.
 
     older, newer: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
     `keep(member)` is asked before every step but the first; who is not kept, or came out not finite, leaves.
@@ -130,8 +130,8 @@ def roll(
     step = 0
     while present:
         here = [members[i] for i in present]
-        chosen = _routes(network, older, newer, here, step, routing_took)
-        routes = torch.tensor([choice.route for choice in chosen])
+        choices = _routes(network, older, newer, here, step, routing_took)
+        routes = torch.tensor([choice.route for choice in choices])
         out = inference.predict(network, older, newer, routes, here[0].options.scale)
         frames = _fenced(out.frame, here)
         # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
@@ -141,9 +141,9 @@ def roll(
             StepOutput(
                 member=present[row],
                 step=step,
-                route=chosen[row].route,
-                routed=chosen[row].probabilities is not None,
-                was_empty=chosen[row].was_empty,
+                route=choices[row].route,
+                routed=choices[row].probabilities is not None,
+                was_empty=choices[row].was_empty,
                 finite=finite[row],
                 frame=padding.crop(frames[row], member.height, member.width),
                 flow=padding.crop(out.flow[row], member.height, member.width),
@@ -168,16 +168,16 @@ def _routes(
     step: int,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]],
 ) -> list[Chosen]:
-    given: dict[int, Chosen] = {
+    first: dict[int, Chosen] = {
         row: Chosen(member.route, None, False)
         for row, member in enumerate(members)
         if step == 0 and member.route is not None
     }
-    open_ = [row for row in range(len(members)) if row not in given]
+    open_ = [row for row in range(len(members)) if row not in first]
     if open_:
         pick = torch.tensor(open_, device=older.device)
         all_ = len(open_) == len(members)
-        found = routing_took(
+        choices = routing_took(
             lambda: choose(
                 network,
                 older if all_ else older[pick],
@@ -186,12 +186,12 @@ def _routes(
                 step,
             )
         )
-        given.update(zip(open_, found, strict=True))
-    return [given[row] for row in range(len(members))]
+        first.update(zip(open_, choices, strict=True))
+    return [first[row] for row in range(len(members))]
 
 
 def _fenced(frames: Tensor, members: Sequence[Member]) -> Tensor:
-    """Frames BxCxHxW with each member's own edge repeated over what lies outside its true size."""
+    """Repeat each member's own edge over what lies outside its true size; frames are BxCxHxW."""
     height, width = frames.shape[-2:]
     for row, member in enumerate(members):
         if (member.height, member.width) != (height, width):

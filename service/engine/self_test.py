@@ -27,7 +27,7 @@ class DeviceHealth:
     """Counts failures in a row; after FAILURES of them the device must predict a frame that it is known to predict."""
 
     def __init__(self, device: Device, size: tuple[int, int] = SMALLEST) -> None:
-        """`size` is the test frame's (height, width): one that was warmed up, so that the test takes no longer."""
+        """Prepare a frame of `size` (height, width): one that was warmed up, so that the test takes no longer."""
         self._device, self._size = device, size
         self._failures = 0
 

@@ -60,12 +60,12 @@ class ImageFormat(enum.StrEnum):
 
     @property
     def media_type(self) -> str:
-        """As in Accept and Content-Type."""
+        """Return the name used in Accept and Content-Type."""
         return _MEDIA_TYPES[self]
 
     @property
     def lossy(self) -> bool:
-        """Whether a quality means anything (WebP: without one it is lossless)."""
+        """Tell whether a quality means anything (WebP: without one it is lossless)."""
         return self in (ImageFormat.JPEG, ImageFormat.WEBP)
 
 
@@ -105,7 +105,7 @@ class FrameLimits:
 
     @classmethod
     def of(cls, settings: LimitSettings) -> FrameLimits:
-        """The limits of a settings object."""
+        """Read the limits from settings."""
         return cls(
             max_bytes=settings.max_body_bytes,
             max_pixels=settings.max_pixels,
@@ -115,7 +115,7 @@ class FrameLimits:
         )
 
     def check(self, width: int, height: int, field: str) -> None:
-        """TooLarge or InvalidFrame naming `field`; the message states the limit."""
+        """Raise TooLarge or InvalidFrame, naming `field`, beyond the limits; the message states the limit."""
         short, long = sorted((width, height))
         size = f"{field} is {width}x{height}"
         if short < self.min_side:
@@ -131,7 +131,7 @@ class FrameLimits:
 def decode(
     data: bytes | memoryview, limits: FrameLimits, field: str, reserve: Callable[[int], None] | None = None
 ) -> Frame:
-    """The picture in `data`, upright, RGB. Safe in any number of threads.
+    """Decode the picture in `data`, upright, RGB. Safe in any number of threads.
 
     InvalidFrame, UnsupportedMedia or TooLarge name `field`; nothing else is raised, but by `reserve`, which is called
     with the bytes of the pixels once the header has told them, before any is decoded.
@@ -152,7 +152,7 @@ def decode(
 def from_raw(
     data: bytes | memoryview, height: int, width: int, limits: FrameLimits, field: str, stride: int | None = None
 ) -> Frame:
-    """RGB8 rows, `stride` bytes from one to the next (none: 3 x width); bytes without gaps are not copied.
+    """Take RGB8 rows, `stride` bytes from one to the next (none: 3 x width); bytes without gaps are not copied.
 
     The last row may end where its pixels end. InvalidFrame or TooLarge name `field`.
     """
@@ -172,13 +172,13 @@ def from_raw(
         # A frame is never written to: memory that its owner may still change is copied.
         flat = np.frombuffer(view if view.readonly else bytes(view), np.uint8)
         return Frame(flat.reshape(height, width, 3))
-    padded = np.zeros(height * stride, np.uint8)
-    padded[: len(view)] = np.frombuffer(view, np.uint8)
-    return Frame(np.ascontiguousarray(padded.reshape(height, stride)[:, :row]).reshape(height, width, 3))
+    buffer = np.zeros(height * stride, np.uint8)
+    buffer[: len(view)] = np.frombuffer(view, np.uint8)
+    return Frame(np.ascontiguousarray(buffer.reshape(height, stride)[:, :row]).reshape(height, width, 3))
 
 
 def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
-    """The file. `quality` is 1..100 for JPEG (none: 95) and WebP (none: lossless); the others are always lossless.
+    """Encode a file. `quality` is 1..100 for JPEG (none: 95) and WebP (none: lossless); others are always lossless.
 
     NotAcceptable where the frame is longer than the format can hold.
     """
@@ -207,7 +207,7 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
 
 
 def _png(pixels: Pixels) -> bytes:
-    """Level 1, every row as its difference to the left: several times faster than choosing a filter for each row."""
+    """Write a PNG of level 1, every row as its difference to the left: much faster than choosing a filter each."""
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + 3 * width), np.uint8)
     rows[:, 0] = 1  # filter type "Sub"
@@ -241,7 +241,7 @@ def _pillow(head: ImageHeader, field: str) -> Pixels:
 
 
 def _rgb(image: Image.Image, field: str) -> Pixels:
-    """HxWx3 of a decoded picture of any mode."""
+    """Convert a decoded picture of any mode to HxWx3."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode == "I;16" or image.mode == "I;16B":
@@ -260,7 +260,7 @@ def _rgb(image: Image.Image, field: str) -> Pixels:
 
 
 def _grey(levels: Pixels) -> Pixels:
-    """HxW -> HxWx3."""
+    """Repeat HxW grey levels as HxWx3."""
     return np.repeat(levels[:, :, None], 3, axis=2)
 
 
@@ -283,7 +283,7 @@ def _anymap(head: ImageHeader, field: str) -> Pixels:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Exif's eight orientations: from 5 on rows and columns are swapped, then what is left is flips."""
+    """Turn by Exif's eight orientations: from 5 on rows and columns are swapped, then flips are left."""
     if orientation == 1:
         return pixels
     if orientation >= 5:

@@ -34,13 +34,13 @@ class Codecs:
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
 
     async def decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
-        """As `codec.decode`; `reserve` is called in a thread."""
+        """Decode as `codec.decode`; `reserve` is called in a thread."""
         return await self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
     ) -> Frame:
-        """As `codec.from_raw`."""
+        """Take raw pixels as `codec.from_raw`."""
 
         def work() -> Frame:
             return codec.from_raw(data, height, width, self.limits, field, stride)
@@ -51,18 +51,21 @@ class Codecs:
         return await self._run(Stage.DECODE, work)
 
     async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
-        """As `codec.encode`."""
+        """Encode as `codec.encode`."""
         if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
             return codec.encode(frame, format, quality)
         return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
 
     async def _run(self, stage: Stage, work: Callable[[], T]) -> T:
-        """Cancelling the caller drops work that has not begun; only work that succeeded is timed, waiting included."""
+        """Run `work` in a thread and time it.
+
+        Cancelling the caller drops work that has not begun; only work that succeeded is timed, waiting included.
+        """
         began = time.perf_counter()
         result = await asyncio.get_running_loop().run_in_executor(self._pool, work)
         self._metrics.stage_took(stage, time.perf_counter() - began)
         return result
 
     def close(self) -> None:
-        """Waits for work that has begun, drops the rest."""
+        """Wait for work that has begun; drop the rest."""
         self._pool.shutdown(cancel_futures=True)

@@ -68,7 +68,7 @@ _KNOWN_OTHERS = (
 
 
 def read(data: bytes, field: str) -> ImageHeader:
-    """The header of `data`; InvalidFrame or UnsupportedMedia name `field`."""
+    """Read the header of `data`. Raises InvalidFrame or UnsupportedMedia naming `field`."""
     try:
         if data.startswith(_PNG):
             return _png(data, field)
@@ -86,12 +86,12 @@ def read(data: bytes, field: str) -> ImageHeader:
 
 
 def truncated(field: str) -> InvalidFrame:
-    """The file ends before its picture does."""
+    """Build the error of a file that ends before its picture does."""
     return InvalidFrame(f"{field} is truncated", field=field)
 
 
 def damaged(field: str) -> InvalidFrame:
-    """The file contradicts its own format."""
+    """Build the error of a file that contradicts its own format."""
     return InvalidFrame(f"{field} is damaged: it cannot be decoded", field=field)
 
 
@@ -109,8 +109,8 @@ def _png(data: bytes, field: str) -> ImageHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or length != 13:
         raise damaged(field)
-    kept = [data[:8]]
-    seen: set[bytes] = set()
+    chunks = [data[:8]]
+    names: set[bytes] = set()
     orientation, at = 1, 8
     for _ in range(MAX_CHUNKS):
         length, name = struct.unpack_from(">I4s", data, at)
@@ -122,23 +122,23 @@ def _png(data: bytes, field: str) -> ImageHeader:
         if name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
         if name in _PNG_NEEDED:
-            kept.append(data[at:end])
-            seen.add(name)
+            chunks.append(data[at:end])
+            names.add(name)
         if name == b"IEND":
             break
         at = end
-    if not {b"IDAT", b"IEND"} <= seen:
+    if not {b"IDAT", b"IEND"} <= names:
         raise damaged(field)
-    if bits == 16 and b"tRNS" in seen:
+    if bits == 16 and b"tRNS" in names:
         # Pillow compares the 16-bit colour key with pixels it has already cut to 8 bits.
         raise InvalidFrame(f"{field} marks a 16-bit colour as transparent, which is not read", field=field)
     if colour not in (0, 2, 3, 4, 6):
         raise damaged(field)
-    return ImageHeader(Kind.PNG, width, height, b"".join(kept), orientation)
+    return ImageHeader(Kind.PNG, width, height, b"".join(chunks), orientation)
 
 
 def _jpeg(data: bytes, field: str) -> ImageHeader:
-    kept = [data[:2]]
+    segments = [data[:2]]
     size: tuple[int, int] | None = None
     orientation, at = 1, 2
     for _ in range(MAX_CHUNKS):
@@ -161,8 +161,8 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
                 raise damaged(field)
             if data.count(b"\xff\xda", at) > MAX_SCANS:
                 raise InvalidFrame(f"{field} has more than {MAX_SCANS} scans", field=field)
-            kept.append(data[at:])
-            return ImageHeader(Kind.JPEG, size[0], size[1], b"".join(kept), orientation)
+            segments.append(data[at:])
+            return ImageHeader(Kind.JPEG, size[0], size[1], b"".join(segments), orientation)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if size is not None:
                 raise damaged(field)
@@ -171,7 +171,7 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
             orientation = _orientation(data[at + 10 : end])
         # Tables, frame header, and the two that say how colours are coded (JFIF, Adobe).
         if marker < 0xE0 or (marker == 0xE0 and data[at + 4 : at + 9] == b"JFIF\0") or marker == 0xEE:
-            kept.append(data[at:end])
+            segments.append(data[at:end])
         at = end
     raise damaged(field)
 
@@ -208,14 +208,14 @@ def _webp(data: bytes, field: str) -> ImageHeader:
     return ImageHeader(Kind.WEBP, width, height, data, _orientation(_riff_chunk(data, b"EXIF")))
 
 
-def _riff_chunk(data: bytes, wanted: bytes) -> bytes:
-    """The first chunk of that name, or nothing."""
+def _riff_chunk(data: bytes, chunk_name: bytes) -> bytes:
+    """Return the first chunk of that name, or nothing."""
     at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(data):
             break
         name, length = struct.unpack_from("<4sI", data, at)
-        if name == wanted:
+        if name == chunk_name:
             return data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
     return b""
@@ -247,7 +247,7 @@ def _anymap(data: bytes, field: str) -> ImageHeader:
 
 
 def _orientation(exif: bytes) -> int:
-    """Tag 0x0112 of the first directory, else 1: damaged metadata does not spoil a picture."""
+    """Read tag 0x0112 of the first directory, else return 1: damaged metadata does not spoil a picture."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:

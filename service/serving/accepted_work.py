@@ -44,7 +44,7 @@ class AcceptedWork:
 
     @property
     def inside(self) -> bool:
-        """Whether the caller runs within accepted work."""
+        """Tell whether the caller runs within accepted work."""
         return _accepted.get()
 
     def shut(self) -> None:
@@ -52,5 +52,5 @@ class AcceptedWork:
         self.stopping.set()
 
     async def finished(self) -> None:
-        """When nothing accepted is under way."""
+        """Wait until nothing accepted is under way."""
         await self._finished.wait()

@@ -10,12 +10,12 @@ FRAME, MAPS = 3, 20
 
 
 def answer_nbytes(pixels: int, options: Options) -> int:
-    """Bytes of the frames and maps of one prediction, all steps of it, before any compression."""
+    """Count the bytes of the frames and maps of one prediction, all steps of it, before any compression."""
     return pixels * options.steps * (FRAME + (MAPS if options.maps else 0))
 
 
 def check_answer(pixels: int, options: Options, limit: int) -> int:
-    """`answer_nbytes` of a frame of `pixels`. Raises TooLarge, with the field to change, above `limit` bytes."""
+    """Return `answer_nbytes` of a frame of `pixels`. Raises TooLarge with the field to change above `limit` bytes."""
     nbytes = answer_nbytes(pixels, options)
     if nbytes <= limit:
         return nbytes

@@ -25,7 +25,7 @@ class ByteBudget:
         self._lock = threading.Lock()
 
     def open(self) -> ByteHolding:
-        """A request's share, empty at first; `release` it whatever happens."""
+        """Open a request's share, empty at first; `release` it whatever happens."""
         return ByteHolding(self)
 
     def _move(self, holding: ByteHolding, nbytes: int, *, checked: bool) -> None:
@@ -54,15 +54,15 @@ class ByteHolding:
         self.over = False
 
     def grow(self, count: int) -> None:
-        """Reserve `count` more; QueueFull where there is no room for them, and nothing changes then."""
+        """Reserve `count` more bytes. Raises QueueFull where there is no room for them, and nothing changes then."""
         self._budget._move(self, self.nbytes + count, checked=True)
 
     def shrink(self, count: int) -> None:
-        """Give `count` of it back; at most all."""
+        """Give back `count` bytes; at most all."""
         self._budget._move(self, max(0, self.nbytes - count), checked=False)
 
     def settle(self, nbytes: int) -> None:
-        """Say that it is `nbytes` now, as has been found out; never refused, since they are there already."""
+        """Set the share to `nbytes`, as has been found out; never refused, since they are there already."""
         self._budget._move(self, nbytes, checked=False)
 
     def release(self) -> None:
@@ -90,6 +90,6 @@ def reserve_answer(holding: ByteHolding, request: PredictRequest) -> None:
 
 
 def result_bytes(result: PredictResult) -> int:
-    """Bytes of a prediction's frames and maps."""
+    """Sum the bytes of a prediction's frames and maps."""
     arrays = (array for step in result.steps for array in (step.frame.pixels, step.flow, step.mask))
     return sum(array.nbytes for array in arrays if array is not None)

@@ -12,7 +12,10 @@ Stages = tuple[tuple[str, float], ...]
 
 
 def stages(result: PredictResult, *, decode: float, encode: float, waited: float = 0.0) -> Stages:
-    """`decode` and `encode`: around the engine; `waited`: for a turn within its stream, before the engine had it."""
+    """List the stages in order.
+
+    `decode` and `encode`: around the engine; `waited`: for a turn within its stream, before the engine had it.
+    """
     timings = result.timings
     return (
         ("decode", decode),
@@ -23,8 +26,8 @@ def stages(result: PredictResult, *, decode: float, encode: float, waited: float
     )
 
 
-def facts(result: PredictResult, took: Stages) -> dict[str, str | int | float | bool]:
-    """What a log line and a span say of it."""
+def facts(result: PredictResult, seconds_by_stage: Stages) -> dict[str, str | int | float | bool]:
+    """Return the fields that a log line and a span show of a prediction."""
     frame = result.steps[0].frame
     return {
         "route": ",".join(route_text(step.route) for step in result.steps),
@@ -32,5 +35,5 @@ def facts(result: PredictResult, took: Stages) -> dict[str, str | int | float | 
         "batch_size": result.batch_size,
         "width": frame.width,
         "height": frame.height,
-        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in took},
+        **{f"{name}_ms": round(seconds * 1000, 3) for name, seconds in seconds_by_stage},
     }

@@ -89,7 +89,7 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 def size_class(height: int, width: int) -> str:
-    """The bounded label of a padded size."""
+    """Return the bounded label of a padded size."""
     return next((name for pixels, name in SIZE_CLASSES if height * width <= pixels), LARGEST)
 
 
@@ -172,36 +172,36 @@ class Metrics:
 
     @classmethod
     def unseen(cls) -> Metrics:
-        """On a registry of its own that nobody scrapes: for commands that run an engine and end."""
+        """Build metrics on a registry that nobody scrapes: for commands that run an engine and end."""
         return cls(CollectorRegistry())
 
     # --- requests -------------------------------------------------------------------------------------------------
 
     def request_done(self, transport: Transport, endpoint: str, outcome: Outcome, seconds: float) -> None:
-        """One request answered; `endpoint` is a route's template, never a path."""
+        """Count one answered request; `endpoint` is a route's template, never a path."""
         self._requests.labels(transport, endpoint, outcome).inc()
         self._request_seconds.labels(transport, endpoint).observe(seconds)
 
     def stage_took(self, stage: Stage, seconds: float) -> None:
-        """One stage of one request took this long."""
+        """Record the seconds that one stage of one request took."""
         self._stages[stage].observe(seconds)
 
     def rejected(self, reason: str, bucket: str) -> None:
-        """Refused at the door; `reason` is a ServiceError's reason or code."""
+        """Count a request refused at the door; `reason` is a ServiceError's reason or code."""
         self._rejected.labels(reason, bucket).inc()
 
     def deadline_missed(self, phase: str) -> None:
-        """Phase is admit (refused at once), queue (expired while waiting) or late (answered after it)."""
+        """Count a missed deadline: `phase` is admit (refused at once), queue (expired waiting) or late (answered)."""
         self._deadline_missed.labels(phase).inc()
 
     def cancelled(self, phase: str) -> None:
-        """Phase is queue, exec or send."""
+        """Count a withdrawn request: `phase` is queue, exec or send."""
         self._cancelled.labels(phase).inc()
 
     # --- batches --------------------------------------------------------------------------------------------------
 
     def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
-        """One batch of one bucket; `limit` says why it was not larger: empty, max, slack or vram."""
+        """Count one batch of one bucket; `limit` says why it was not larger: empty, max, slack or vram."""
         self._batches.labels(bucket).inc()
         self._batch_size.labels(bucket).observe(size)
         self._batch_limit.labels(limit).inc()
@@ -212,121 +212,121 @@ class Metrics:
     def frame_predicted(
         self, bucket: str, route: Sequence[bool], routing_flops: int, block_flops: Sequence[int]
     ) -> None:
-        """One frame; `block_flops[i]` is what block i costs at this size, run or not."""
+        """Count one frame; `block_flops[i]` is the cost of block i at this size, run or not."""
         self._frames.labels(bucket).inc()
         self._route_blocks.observe(sum(route))
         self._routing_flops.inc(routing_flops)
-        saved = 0
+        savings = 0
         for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True)):
             if runs:
                 self._block_flops[i].inc(flops)
                 self._block_runs[i].inc()
             else:
-                saved += flops
-        self._flops_saved.inc(saved)
+                savings += flops
+        self._flops_saved.inc(savings)
 
     def request_flops(self, bucket: str, flops: int) -> None:
-        """FLOPs of one answered request."""
+        """Record the FLOPs of one answered request."""
         self._request_flops.labels(bucket).observe(flops)
 
     def empty_route(self) -> None:
-        """A sampled or thresholded route was empty."""
+        """Count a sampled or thresholded route that was empty."""
         self._empty.inc()
 
     def route_shortened(self) -> None:
-        """An adaptive request got fewer blocks than it would have had."""
+        """Count an adaptive request that got fewer blocks than it would have had."""
         self._shortened.inc()
 
     def item_isolated(self) -> None:
-        """One item failed after its batch was split down to it."""
+        """Count one item that failed after its batch was split down to it."""
         self._isolated.inc()
 
     def out_of_memory(self) -> None:
-        """The device ran out of memory; the batch is halved."""
+        """Count an out-of-memory error of the device; the batch is halved."""
         self._oom.inc()
 
     def device_memory(self, kind: str, value: int) -> None:
-        """Kind is used or total."""
+        """Set the device's memory in bytes: `kind` is used or total."""
         self._memory.labels(kind).set(value)
 
     def device_peak(self, dtype: str, flops: float) -> None:
-        """What the device could do at most, FLOPs a second; not known: not called."""
+        """Set the device's peak rate, FLOPs a second; where it is not known this is not called."""
         self._peak.labels(dtype).set(flops)
 
     # --- streams --------------------------------------------------------------------------------------------------
 
     def stream_opened(self, transport: Transport) -> None:
-        """A stream began."""
+        """Count a stream that began."""
         self._streams.labels(transport).inc()
 
     def stream_closed(self, transport: Transport) -> None:
-        """A stream ended, however."""
+        """Count a stream that ended, however."""
         self._streams.labels(transport).dec()
 
     def stream_frame(self, outcome: str) -> None:
-        """Outcome is predicted, first, dropped, scene_cut, reset or error."""
+        """Count a stream's frame: `outcome` is predicted, first, dropped, scene_cut, reset or error."""
         self._stream_frames.labels(outcome).inc()
 
     def first_frame(self, seconds: float) -> None:
-        """A stream's first answer left."""
+        """Record the seconds from a stream's opening to its first answer."""
         self._first_frame.observe(seconds)
 
     # --- jobs over Redis ------------------------------------------------------------------------------------------
 
     def claimed(self, bucket: str, items: int) -> None:
-        """A worker took this many items of one bucket at once."""
+        """Record that a worker claimed this many items of one bucket at once."""
         self._claimed.labels(bucket).observe(items)
 
     def redelivered(self) -> None:
-        """A job was claimed again after its lease ran out."""
+        """Count a job claimed again after its lease ran out."""
         self._redelivered.inc()
 
     def lease_lost(self) -> None:
-        """A finished job was refused because another worker owns it now."""
+        """Count a finished job that was refused because another worker owns it now."""
         self._lease_lost.inc()
 
     def dead_letter(self) -> None:
-        """A job was given up."""
+        """Count a job that was given up."""
         self._dead.inc()
 
     def webhook(self, outcome: str) -> None:
-        """Outcome is delivered or failed."""
+        """Count a webhook delivery: `outcome` is delivered or failed."""
         self._webhooks.labels(outcome).inc()
 
     def background_failed(self, task: Background) -> None:
-        """Background work raised, or ended though it should not."""
+        """Count background work that raised, or ended though it should not."""
         self._background.labels(task).inc()
 
     # --- state ----------------------------------------------------------------------------------------------------
 
     def ready(self, value: bool) -> None:
-        """Whether new work is taken."""
+        """Set whether new work is taken."""
         self._ready.set(value)
 
     def ready_while(self, ask: Callable[[], bool]) -> None:
-        """From here on ask at every scrape: a drain, or a Redis that went away, shows at once."""
+        """Call `ask` at every scrape from here on: a drain, or a Redis that went away, shows at once."""
         self._ready.set_function(lambda: float(ask()))
 
     def draining(self) -> None:
-        """SIGTERM was received."""
+        """Note that SIGTERM was received."""
         self._draining.set(1)
 
     def about(self, *, version: str, python: str, torch: str) -> None:
-        """What is running."""
+        """Set the running release's labels."""
         self._build.labels(version, python, torch).set(1)
 
     def model(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
-        """What is served."""
+        """Set the served model's labels."""
         self._model.labels(version, sha256, device, dtype).set(1)
 
-    def watch(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
-        """Call `read` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
-        self.registry.register(_Watched(read))
+    def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
+        self.registry.register(_Watched(source))
 
 
 class _Watched(Collector):
-    def __init__(self, read: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
-        self._read = read
+    def __init__(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
+        self._read = source
 
     def describe(self) -> list[Metric]:
         # Registered before there is anything to read; without this the registry would call collect() now.

@@ -36,21 +36,21 @@ class Trace:
 
     @property
     def traceparent(self) -> str:
-        """The header to pass on."""
+        """Return the header to pass on."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
 
 def begin(traceparent: str | None, random: Callable[[int], bytes] = os.urandom) -> Trace:
     """Continue the caller's trace, or start one where the header is absent or malformed (as the standard asks)."""
-    found = _TRACEPARENT.match(traceparent.strip()) if traceparent else None
+    match = _TRACEPARENT.match(traceparent.strip()) if traceparent else None
     span_id = random(8).hex()
-    if found is None:
+    if match is None:
         return Trace(random(16).hex(), span_id, None, True)
-    return Trace(found[1], span_id, found[2], bool(int(found[3], 16) & 1))
+    return Trace(match[1], span_id, match[2], bool(int(match[3], 16) & 1))
 
 
 def within(trace: Trace, random: Callable[[int], bytes] = os.urandom) -> Trace:
-    """A part of a call with stages of its own, such as one frame of a stream."""
+    """Return the place of a part that has stages of its own, such as one frame of a stream."""
     return Trace(trace.trace_id, random(8).hex(), trace.span_id, trace.sampled, inner=True)
 
 
@@ -68,7 +68,7 @@ class Tracer:
 
     @classmethod
     def to(cls, endpoint: str, version: str = "") -> Tracer:
-        """A tracer for an OTLP gRPC endpoint such as http://localhost:4317; empty: none."""
+        """Build a tracer for an OTLP gRPC endpoint such as http://localhost:4317; empty: one that does nothing."""
         if not endpoint:
             return cls()
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -88,12 +88,12 @@ class Tracer:
         if self._processor is None or not trace.sampled:
             return
         end = time.time()
-        begun = end - seconds
-        self._send(trace, trace.span_id, trace.parent_id, (name, begun, end), attributes, error)
+        start = end - seconds
+        self._send(trace, trace.span_id, trace.parent_id, (name, start, end), attributes, error)
         for stage, length in parts:
-            part = (stage, begun, min(end, begun + length))
+            part = (stage, start, min(end, start + length))
             self._send(trace, os.urandom(8).hex(), trace.span_id, part, {}, None)
-            begun = part[2]
+            start = part[2]
 
     def part(
         self,
@@ -104,7 +104,7 @@ class Tracer:
         parts: Sequence[tuple[str, float]] = (),
         error: str | None = None,
     ) -> None:
-        """The same of a part of the call, whose own end comes later."""
+        """Record a part of a call as `finished` does; the call's own end comes later."""
         if self._processor is not None:
             self.finished(within(trace), name, seconds, attributes, parts, error)
 

@@ -68,16 +68,16 @@ class Trials:
         self._busy_at: float | None = None
 
     def due(self, kind: RefusalKind) -> bool:
-        """Whether the request that an idle device would refuse is to run; else it is counted as refused."""
+        """Tell whether to run a request that an idle device would refuse; if not, count it as refused."""
         if kind.bucket in self._wrong:
             return True
-        refused, wait = self._refused.get(kind, (0, 1))
-        is_due = refused >= wait
-        self._remember(kind, (0 if is_due else refused + 1, wait))
+        refusals, wait = self._refused.get(kind, (0, 1))
+        is_due = refusals >= wait
+        self._remember(kind, (0 if is_due else refusals + 1, wait))
         return is_due
 
     def due_while_busy(self, now: float) -> bool:
-        """The same on a busy device: true once in BUSY_TRIAL_S, from BUSY_TRIAL_S after the first refusal on."""
+        """Tell the same on a busy device: True once in BUSY_TRIAL_S, from BUSY_TRIAL_S after the first refusal on."""
         if self._busy_at is None:
             self._busy_at = now + BUSY_TRIAL_S
         if now < self._busy_at:
@@ -86,7 +86,7 @@ class Trials:
         return True
 
     def measured(self, kind: RefusalKind, ratio: float) -> None:
-        """A trial ran and took `ratio` times its predicted time."""
+        """Learn from a trial that took `ratio` times its predicted time."""
         if ratio < PROVED_WRONG:
             self._wrong[kind.bucket] = None
             self._wrong.move_to_end(kind.bucket)
@@ -94,8 +94,8 @@ class Trials:
                 self._wrong.popitem(last=False)
             return
         self._wrong.pop(kind.bucket, None)
-        refused, wait = self._refused.get(kind, (0, 1))
-        self._remember(kind, (refused, min(2 * wait, MOST_REFUSED)))
+        refusals, wait = self._refused.get(kind, (0, 1))
+        self._remember(kind, (refusals, min(2 * wait, MOST_REFUSED)))
 
     def _remember(self, kind: RefusalKind, counts: tuple[int, int]) -> None:
         self._refused[kind] = counts
@@ -125,7 +125,7 @@ class Admission:
         )
 
     def predicted_finish(self, entry: Entry, now: float, ahead: WorkAhead) -> tuple[float, bool]:
-        """When it would be answered if nothing more urgent came, and whether nothing is ahead of it."""
+        """Predict when it would be answered if nothing more urgent came; also tell whether nothing is ahead of it."""
         own = entry.least + ahead.overhead * entry.steps
         if ahead.work <= 0.0 or not ahead.waiting:
             # Nobody waits whom it could make late: the odds are its own to take.
@@ -137,7 +137,7 @@ class Admission:
         return ahead.start + work + ahead.margin * math.sqrt((ahead.start - now + work) * own), False
 
     def tried_late(self, entry: Entry, now: float, overhead: float) -> bool:
-        """Whether a waiting request is to be tried that cannot be in time by what is known since it was admitted.
+        """Tell whether to try a waiting request that can no longer be in time by what was learnt since its admission.
 
         Its own time alone must be the reason, else it expires as any other.
         """
@@ -148,20 +148,20 @@ class Admission:
         return True
 
     def trial_ran(self, entry: Entry, ratio: float) -> None:
-        """A tried request took `ratio` times its predicted time."""
+        """Learn from a request on trial that took `ratio` times its predicted time."""
         if entry.trial is not None:
             self._trials.measured(RefusalKind(*entry.trial), ratio)
 
     def ran(self) -> None:
-        """An admitted request runs: a little less caution."""
+        """Lower the caution a little: an admitted request runs."""
         self._caution = max(1.0, self._caution * CAUTION_DOWN)
 
     def expired(self) -> None:
-        """An admitted request expired as it waited: more caution."""
+        """Raise the caution: an admitted request expired as it waited."""
         self._caution = min(CAUTION_MOST, self._caution * CAUTION_UP)
 
     def idle(self) -> None:
-        """The device has nothing to do."""
+        """Lower the caution towards 1: the device has nothing to do."""
         self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
 
     def _is_tried(self, entry: Entry, now: float, ahead: WorkAhead, *, idle: bool) -> bool:

@@ -80,35 +80,35 @@ class BatchScheduler:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by what waits."""
+        """Count the bytes held by waiting requests."""
         return self._nbytes
 
     @property
     def running(self) -> int:
-        """Requests taken and not yet done."""
+        """Count the requests taken and not yet done."""
         return len(self._running)
 
     def oldest_age(self, now: float) -> float:
-        """Seconds the longest waiting request has waited."""
+        """Return the seconds that the longest waiting request has waited."""
         return next((now - entry.enqueued for entry in self._entries.values()), 0.0)
 
     def work(self, now: float) -> float:
-        """Predicted seconds until all that waits or runs is done, if nothing else came."""
+        """Predict the seconds until all that waits or runs is done, if nothing else came."""
         waiting = len(self._entries)
         batches = -(-waiting // self._most())
         return max(0.0, self._free_at - now) + sum(self._wanted) + batches * self.overhead
 
     def sizes(self) -> dict[Bucket, int]:
-        """How many wait in each bucket (for people, not for the loop: it counts)."""
-        found: dict[Bucket, int] = {}
+        """Count the waiting requests of each bucket (for people, not for the loop: it walks all of them)."""
+        counts: dict[Bucket, int] = {}
         for entry in self._entries.values():
-            found[entry.bucket] = found.get(entry.bucket, 0) + 1
-        return found
+            counts[entry.bucket] = counts.get(entry.bucket, 0) + 1
+        return counts
 
     # --- coming in ------------------------------------------------------------------------------------------------
 
     def put(self, entry: Entry, now: float) -> None:
-        """Let it wait, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
+        """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
         entry.enqueued = now
         entry.group = deadline_class(entry.priority, entry.deadline - now)
         self._admit(entry, now)
@@ -126,32 +126,32 @@ class BatchScheduler:
             self._unrouted.setdefault(entry.bucket, deque()).append(entry)
 
     def unrouted(self, now: float) -> tuple[Entry, ...]:
-        """The next requests of one bucket whose routes are to be chosen, at most a batch; () when there are none.
+        """Return the next requests of one bucket whose routes are to be chosen, at most a batch; () when none.
 
         Each is handed out once and lines up when `price` is told its route. The expired are left to `take`.
         """
         while self._unrouted:
             bucket = next(iter(self._unrouted))
             line, room = self._unrouted[bucket], self._room(bucket)
-            found: list[Entry] = []
-            while line and len(found) < room:
+            entries: list[Entry] = []
+            while line and len(entries) < room:
                 entry = line.popleft()
                 if not entry.waiting:
                     continue
                 latest = self._latest_start(entry)
                 if latest >= now:
-                    found.append(entry)
+                    entries.append(entry)
                 else:
                     # What is known of costs may have changed since it came: `take` must find it under its new time.
                     heapq.heappush(self._latest, Key(latest, entry.seq, entry))
             if not line:
                 del self._unrouted[bucket]
-            if found:
-                return tuple(found)
+            if entries:
+                return tuple(entries)
         return ()
 
     def price(self, entry: Entry, rungs: tuple[RouteOption, ...]) -> None:
-        """Its routes are chosen and it may run. Without effect if it was withdrawn meanwhile."""
+        """Line up a request whose routes are chosen: it may run. Without effect if it was withdrawn meanwhile."""
         if not entry.waiting or entry.routed:
             return
         self._count(entry, -1)
@@ -163,19 +163,19 @@ class BatchScheduler:
     # --- going out ------------------------------------------------------------------------------------------------
 
     def take(self, now: float) -> BatchDecision:
-        """The batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
-        expired = self._expire(now)
+        """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
+        late = self._expire(now)
         lead = self._most_urgent()
         if lead is None:
-            return BatchDecision(expired=expired)
-        batch, limit, predicted = self._fill(lead, now)
+            return BatchDecision(expired=late)
+        batch, limit, seconds = self._fill(lead, now)
         # What a trial is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
-        self._free_at = now + min([predicted, *(e.deadline - now for e in batch if e.trial is not None)])
+        self._free_at = now + min([seconds, *(e.deadline - now for e in batch if e.trial is not None)])
         self._trim()
-        return BatchDecision(batch, expired, limit, predicted)
+        return BatchDecision(batch, late, limit, seconds)
 
     def withdraw(self, id: str) -> bool:
-        """Its caller left: true if it still waited and will never run."""
+        """Withdraw a request whose caller left; return True if it still waited and will never run."""
         entry = self._entries.get(id)
         if entry is None:
             return False
@@ -186,7 +186,7 @@ class BatchScheduler:
         return True
 
     def done(self, batch: tuple[Entry, ...], now: float) -> None:
-        """A taken batch has been answered: the device is free and its clients' limits with it."""
+        """Release a batch that was taken and answered: the device is free, and its clients' limits with it."""
         for entry in batch:
             if self._running.pop(entry.id, None) is not None:
                 self._release(entry)
@@ -194,25 +194,25 @@ class BatchScheduler:
             self._free_at = now
             if not self._entries:
                 self._admission.idle()
-        if batch and (capped := self._caps.get(batch[0].bucket)) and len(batch) >= capped[0]:
-            self._recover(batch[0].bucket, *capped)
+        if batch and (cap := self._caps.get(batch[0].bucket)) and len(batch) >= cap[0]:
+            self._recover(batch[0].bucket, *cap)
 
     def trial_ran(self, entry: Entry, ratio: float) -> None:
-        """A request that was tried took `ratio` times what was predicted; without effect on others."""
+        """Learn from a trial that took `ratio` times its predicted time; without effect on other requests."""
         self._admission.trial_ran(entry, ratio)
 
     def clear(self) -> tuple[Entry, ...]:
-        """Everything that waits leaves: what a shutdown answers."""
-        left = tuple(self._entries.values())
-        for entry in left:
+        """Remove and return all waiting requests, for a shutdown to answer."""
+        entries = tuple(self._entries.values())
+        for entry in entries:
             self._leave(entry)
             self._release(entry)
-        self._husks += len(left)
+        self._husks += len(entries)
         self._sweep()
-        return left
+        return entries
 
     def shrink(self, bucket: Bucket, items: int) -> None:
-        """The device ran out of memory: batches of this bucket stay at most this large for a while."""
+        """Limit batches of this bucket to `items` for a while: the device ran out of memory."""
         self._caps[bucket] = (max(1, items), 0)
 
     # --- admission ------------------------------------------------------------------------------------------------
@@ -260,8 +260,8 @@ class BatchScheduler:
                     limit = "max" if room >= self._most() else "vram"
                     break
                 longest, due = max(steps, entry.steps), min(earliest, entry.deadline)
-                spent = longest * self.overhead + total
-                rung = self._rung(entry, now, due, spent, pressure, first=not batch)
+                seconds = longest * self.overhead + total
+                rung = self._rung(entry, now, due, seconds, pressure, first=not batch)
                 if rung is None:
                     limit = "slack"
                     break
@@ -280,17 +280,17 @@ class BatchScheduler:
         return tuple(batch), limit, total + steps * self.overhead
 
     def _rung(
-        self, entry: Entry, now: float, due: float, spent: float, pressure: tuple[float, ...], *, first: bool
+        self, entry: Entry, now: float, due: float, batch_seconds: float, pressure: tuple[float, ...], *, first: bool
     ) -> RouteOption | None:
-        """The dearest way that keeps the batch in time, and that leaves time for what else waits; None: none does."""
+        """Pick the dearest way that keeps the batch in time and leaves time for what else waits; None: none does."""
         # Alone it may use all the time it has: better late by the margin's odds than never tried.
         factor = 1.0 if first else 1.0 + self.margin
         share = float("inf")
-        if len(entry.rungs) > 1 and (wanted := sum(pressure[: entry.group + 1])) > entry.wanted:
-            share = (entry.deadline - now) * entry.wanted / wanted
+        if len(entry.rungs) > 1 and (demand := sum(pressure[: entry.group + 1])) > entry.wanted:
+            share = (entry.deadline - now) * entry.wanted / demand
         for rung in entry.rungs:
             in_share = rung.cost <= share or rung is entry.rungs[-1]
-            if in_share and now + (spent + rung.cost) * factor <= due:
+            if in_share and now + (batch_seconds + rung.cost) * factor <= due:
                 return rung
         return entry.rungs[-1] if first else None
 
@@ -329,7 +329,7 @@ class BatchScheduler:
         return self._urgent[0][3] if self._urgent else None
 
     def _expire(self, now: float) -> tuple[Entry, ...]:
-        expired = []
+        late = []
         while self._latest and self._latest[0].key < now:
             entry = heapq.heappop(self._latest).entry
             if not entry.waiting:
@@ -340,15 +340,15 @@ class BatchScheduler:
             if latest < now:
                 self._leave(entry)
                 self._release(entry)
-                expired.append(entry)
+                late.append(entry)
                 self._admission.expired()
             else:
                 heapq.heappush(self._latest, Key(latest, entry.seq, entry))
-        self._husks += len(expired)
-        return tuple(expired)
+        self._husks += len(late)
+        return tuple(late)
 
     def _is_tried_late(self, entry: Entry, now: float) -> bool:
-        """Whether it runs after all, though by what is known now it cannot be in time."""
+        """Tell whether to run a request all the same that, by what is known now, cannot be in time."""
         if entry.trial is not None:
             return False
         self._count(entry, -1)  # by its cost until now, which a trial's limit changes
@@ -378,7 +378,7 @@ class BatchScheduler:
         self._clients[entry.client].work += sign * entry.least
 
     def _trim(self) -> None:
-        """Drop the taken from the heaps that only look at their heads: one of infinite deadline never gets there."""
+        """Drop taken entries from the heaps that only look at their heads: an infinite deadline never gets there."""
         most = 2 * len(self._entries) + HUSKS
         if len(self._latest) > most:
             self._latest = [Key(self._latest_start(entry), entry.seq, entry) for entry in self._entries.values()]

@@ -24,11 +24,11 @@ class ColdRuns:
 
     def warmed_up(self, table: Iterable[MeasuredRun]) -> None:
         """Take the rows of a warm-up table for warm: they were measured after runs of their own."""
-        for measured in table:
-            self._count(measured.bucket, round(measured.load.pixels / measured.bucket.pixels), self.needed)
+        for row in table:
+            self._count(row.bucket, round(row.load.pixels / row.bucket.pixels), self.needed)
 
     def is_cold(self, bucket: Bucket, rows: int) -> bool:
-        """Count a run of `rows` requests; true for the first `needed` of them, whose time is no evidence."""
+        """Count a run of `rows` requests; return True for the first `needed` of them, whose time is no evidence."""
         runs = self._counts.get((bucket, rows), 0)
         self._count(bucket, rows, min(runs + 1, self.needed))
         return runs < self.needed

@@ -42,18 +42,18 @@ class Bucket(NamedTuple):
 
     @classmethod
     def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
-        """The bucket of a frame. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
+        """Return a frame's bucket. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
         stride = round(STRIDE / scale)
         return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
 
     @property
     def pixels(self) -> int:
-        """Padded pixels of one frame."""
+        """Return the padded pixels of one frame."""
         return self.height * self.width
 
     @property
     def estimated(self) -> float:
-        """Pixels at which the network runs."""
+        """Return the pixels at which the network runs."""
         return self.pixels * self.scale * self.scale
 
 
@@ -76,7 +76,7 @@ class Load:
 
     @classmethod
     def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
-        """The load of predicted frames with these routes and `routings` runs of the routing module."""
+        """Add up the load of predicted frames with these routes and `routings` runs of the routing module."""
         routes = list(routes)
         counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
         return cls(
@@ -125,7 +125,7 @@ class CostModel:
 
     @property
     def margin(self) -> float:
-        """Relative: 95 of 100 recent batches took at most (1 + margin) times their prediction. 0..1."""
+        """Return the relative margin: 95 of 100 recent batches took at most (1 + margin) x predicted. 0..1."""
         return self._margin
 
     def fit(self, table: Sequence[MeasuredRun]) -> None:
@@ -139,10 +139,10 @@ class CostModel:
         rows = [[m.load.passes, m.load.pixels, m.load.routed, self._weighted(m.load)] for m in table]
         # Relative errors count, not absolute ones: otherwise the largest size alone decides.
         scale = 1.0 / np.maximum([m.seconds for m in table], 1e-9)
-        self.passes, self.pixel, routed, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
+        self.passes, self.pixel, routing, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
         # Where no cost of blocks shows, they are taken for no dearer than what was measured with them.
         rate = rate or min([FIRST_GUESS, *(m.seconds / row[3] for m, row in zip(table, rows, strict=True) if row[3])])
-        self.routed = routed or self.routing_weight * rate
+        self.routed = routing or self.routing_weight * rate
         self.blocks = [weight * rate for weight in self.block_weights]
         self._fitted, self._bands = True, self._bands_around_rates()
         for m in table:
@@ -151,11 +151,11 @@ class CostModel:
         self._margin = 0.0
 
     def seconds(self, bucket: Bucket, load: Load) -> float:
-        """Predicted time of a batch, without margin."""
+        """Predict the seconds of a batch, without margin."""
         return self.passes * load.passes + self._own(bucket, load)
 
     def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
-        """What one request adds to its batch, seconds: `route` for each of `steps`; None: as routes usually are."""
+        """Predict the seconds one request adds to its batch: `route` for each of `steps`; None: a usual one."""
         usage = self.usage if route is None else route
         blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.estimated * steps
         own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
@@ -164,7 +164,7 @@ class CostModel:
     def rungs(
         self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
     ) -> tuple[RouteOption, ...]:
-        """Ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
+        """List ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
 
         The least probable block goes first (ties: the later one), down to one block. Without a route yet: what
         routes usually cost and, given probabilities (any), the cheapest single block.
@@ -178,14 +178,14 @@ class CostModel:
             )
         rungs = [RouteOption(self.cost(bucket, route, steps, routings), route)]
         if probabilities is not None:
-            for dropped in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
-                if route[dropped] and sum(route) > 1:
-                    route = tuple(bit and i != dropped for i, bit in enumerate(route))
+            for block in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
+                if route[block] and sum(route) > 1:
+                    route = tuple(bit and i != block for i, bit in enumerate(route))
                     rungs.append(RouteOption(self.cost(bucket, route, steps, routings), route))
         return tuple(rungs)
 
     def saw(self, route: Route) -> None:
-        """A route was chosen by the network: remembered as what routes usually are."""
+        """Remember a route that the network chose, as an example of what routes usually are."""
         for i, runs in enumerate(route):
             self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY
 
@@ -196,16 +196,16 @@ class CostModel:
         Seconds that are not finite and positive teach nothing and return 1.
         """
         passes, own = self.passes * load.passes, self._own(bucket, load)
-        predicted = passes + own
-        if predicted <= 0 or not _is_time(seconds):
+        estimate = passes + own
+        if estimate <= 0 or not _is_time(seconds):
             return 1.0
-        ratio = seconds / predicted
+        ratio = seconds / estimate
         if not self._fitted:
             self._replace_guess(ratio)
             return ratio
         self._ratios.append(ratio)
         self._margin = min(1.0, max(0.0, _quantile(self._ratios, 0.95) - 1.0))
-        self._correct(bucket, load, passes / predicted, own / predicted, ratio, trial=trial)
+        self._correct(bucket, load, passes / estimate, own / estimate, ratio, trial=trial)
         return ratio
 
     def _correct(
@@ -219,11 +219,11 @@ class CostModel:
         self.passes = _clamp(self.passes * step ** (SIZE_RATE * passes_share), *passes_band)
         # Each rate answers for the error by its share of the sum before the size's factor, so that the exponents
         # add up to SHARED_RATE at most. Divided by the corrected sum they would grow as factors shrink, and diverge.
-        uncorrected = self.pixel * load.pixels + self.routed * load.routed
-        uncorrected += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
-        if uncorrected <= 0:
+        raw = self.pixel * load.pixels + self.routed * load.routed
+        raw += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        if raw <= 0:
             return
-        exponent = SHARED_RATE / uncorrected
+        exponent = SHARED_RATE / raw
         for i, (pixels, band) in enumerate(zip(load.blocks, block_bands, strict=True)):
             self.blocks[i] = _clamp(self.blocks[i] * step ** (exponent * self.blocks[i] * pixels), *band)
         self.routed = _clamp(self.routed * step ** (exponent * self.routed * load.routed), *routed_band)
@@ -236,8 +236,8 @@ class CostModel:
 
     def _bands_around_rates(self) -> tuple[tuple[float, float], ...]:
         # A fit may give routing next to nothing: its band reaches to what its multiply-adds would cost as well.
-        weighed = self.routing_weight * sum(self.blocks) / max(sum(self.block_weights), 1e-9)
-        low, high = min(self.routed, weighed), max(self.routed, weighed)
+        routing = self.routing_weight * sum(self.blocks) / max(sum(self.block_weights), 1e-9)
+        low, high = min(self.routed, routing), max(self.routed, routing)
         around = [(self.passes, self.passes), (low, high), *zip(self.blocks, self.blocks, strict=True)]
         return tuple((lowest / RATE_BAND, highest * RATE_BAND) for lowest, highest in around)
 
@@ -271,20 +271,20 @@ def _clamp(value: float, lowest: float, highest: float) -> float:
 
 
 def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
-    """x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
-    kept = list(range(rows.shape[1]))
-    kept = [i for i in kept if rows[:, i].any()]
-    size = {i: float(np.linalg.norm(rows[:, i])) for i in kept}
-    while kept:
-        columns = np.stack([rows[:, i] / size[i] for i in kept], axis=1)
-        solved = np.linalg.lstsq(columns, np.ones(len(rows)), rcond=1e-6)[0]
-        if solved.min() >= 0:
-            found = {i: float(value) / size[i] for i, value in zip(kept, solved, strict=True)}
-            return [found.get(i, 0.0) for i in range(rows.shape[1])]
-        kept.pop(int(solved.argmin()))
+    """Find x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
+    columns_left = list(range(rows.shape[1]))
+    columns_left = [i for i in columns_left if rows[:, i].any()]
+    size = {i: float(np.linalg.norm(rows[:, i])) for i in columns_left}
+    while columns_left:
+        columns = np.stack([rows[:, i] / size[i] for i in columns_left], axis=1)
+        solution = np.linalg.lstsq(columns, np.ones(len(rows)), rcond=1e-6)[0]
+        if solution.min() >= 0:
+            rates = {i: float(value) / size[i] for i, value in zip(columns_left, solution, strict=True)}
+            return [rates.get(i, 0.0) for i in range(rows.shape[1])]
+        columns_left.pop(int(solution.argmin()))
     return [0.0] * rows.shape[1]
 
 
 def _quantile(values: Iterable[float], q: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]
+    ascending = sorted(values)
+    return ascending[min(len(ascending) - 1, math.ceil(q * len(ascending)) - 1)]

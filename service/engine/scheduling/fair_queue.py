@@ -36,12 +36,12 @@ class Entry:
 
     @property
     def wanted(self) -> float:
-        """Seconds of its dearest rung."""
+        """Return the seconds of its dearest rung."""
         return min(self.rungs[0].cost, self.cost_limit)
 
     @property
     def least(self) -> float:
-        """Seconds of its cheapest rung."""
+        """Return the seconds of its cheapest rung."""
         return min(self.rungs[-1].cost, self.cost_limit)
 
 
@@ -67,7 +67,7 @@ class FairQueue:
         heapq.heappush(self.clients[entry.client], Key(key, entry.seq, entry))
 
     def peek(self) -> Entry | None:
-        """Whose turn it is."""
+        """Return the entry whose turn it is."""
         while self.turns:
             own = self.clients[self.turns[0]]
             while own and not own[0].entry.waiting:
@@ -78,6 +78,6 @@ class FairQueue:
         return None
 
     def pop(self) -> None:
-        """Take the one `peek` showed; the next client's turn."""
+        """Take the entry that `peek` showed; then it is the next client's turn."""
         heapq.heappop(self.clients[self.turns[0]])
         self.turns.rotate(-1)

@@ -19,7 +19,7 @@ class FairTurns:
 
     @asynccontextmanager
     async def turn(self, holder: str) -> AsyncIterator[None]:
-        """A place while it lasts."""
+        """Wait for a place and hold it while the context lasts."""
         await self._take(holder)
         try:
             yield

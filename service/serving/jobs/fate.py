@@ -33,7 +33,7 @@ class RunEnd(enum.Enum):
 
     @classmethod
     def of(cls, error: ServiceError) -> RunEnd:
-        """How a run ended that raised `error`."""
+        """Classify the end of a run that raised `error`."""
         if error.code == "internal":
             return cls.BROKEN
         if error.code in ("queue_full", "client_limit"):
@@ -88,7 +88,7 @@ Fate = Respond | HandBack | Bury | Leave
 
 
 def fate(run: Run) -> Fate:
-    """What becomes of the item. Only a worker that leaves in good order hands back without counting the run.
+    """Decide the item's fate. Only a worker that leaves in good order hands back without counting the run.
 
     So each item ends after `max_deliveries` runs at the latest, and one that breaks devices after MAX_LOSSES alone.
     """

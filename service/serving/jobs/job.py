@@ -31,7 +31,7 @@ class JobState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        """Nothing moves it any more (except an operator's replay)."""
+        """Tell whether nothing moves it any more (except an operator's replay)."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -47,11 +47,11 @@ class Failure:
 
     @classmethod
     def of(cls, error: ServiceError) -> Failure:
-        """The error's value."""
+        """Record an error as a value."""
         return cls(error.code, error.message, error.field, error.reason, error.retry_after)
 
     def error(self) -> ServiceError:
-        """The error again, of its own class; an unknown code becomes an internal error."""
+        """Rebuild the error, of its own class; an unknown code becomes an internal error."""
         kinds = {kind.code: kind for kind in ServiceError.__subclasses__()}
         kind = kinds.get(self.code, ServiceError)
         return kind(self.message, field=self.field, retry_after=self.retry_after, reason=self.reason)
@@ -84,7 +84,7 @@ class NewJob:
 
     @property
     def items(self) -> int:
-        """Predictions to make."""
+        """Count the predictions to make."""
         return len(self.frames) - 1
 
 
@@ -104,11 +104,11 @@ class JobView:
 
     @property
     def progress(self) -> float:
-        """0..1."""
+        """Return the share that is done, 0..1."""
         return self.done / self.items
 
     def same_as(self, other: JobView) -> bool:
-        """Whether a watcher has seen all of this already; the place in the queue is no news."""
+        """Tell whether a watcher has seen all of this already; the place in the queue is no news."""
         return (self.state, self.done) == (other.state, other.done)
 
 
@@ -122,40 +122,40 @@ class Jobs(Protocol):
 
     @property
     def durable(self) -> bool:
-        """Whether jobs outlive this process."""
+        """Tell whether jobs outlive this process."""
         ...
 
     @property
     def durability(self) -> str | None:
-        """What keeps jobs through a power cut: "fsync:always", "fsync:everysec" or "none"; None: not known."""
+        """Return what keeps jobs through a power cut: "fsync:always", "fsync:everysec" or "none"; None: unknown."""
         ...
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
-        """Accepts it: (view, True); a job of this id and fingerprint that is there already: (its view, False).
+        """Accept a job: (view, True); if one of this id and fingerprint is there already: (its view, False).
 
         Raises Conflict for the same id with another fingerprint, QueueFull, Unavailable.
         """
         ...
 
     async def get(self, job: str, client: str) -> JobView:
-        """How it stands; NotFound."""
+        """Return the job's view. Raises NotFound."""
         ...
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
-        """Its view as soon as it differs from `seen`, or as it is after `seconds`; NotFound when it has expired."""
+        """Wait until its view differs from `seen`, at most `seconds`; return it. Raises NotFound once it expired."""
         ...
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
-        """One item's answer. Conflict while there is none yet, the job's own error if it failed, NotFound."""
+        """Return one item's answer. Raises Conflict while there is none, the job's error if it failed, NotFound."""
         ...
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """Withdraws it; what is final is removed, with its results. How it then stands, or stood last. NotFound."""
+        """Withdraw a job, or remove a final one with its results; return its view now, or the last. Raises NotFound."""
         ...
 
 
 def job_id(client: str, key: str | None) -> str:
-    """A new id, or always the same one for this client's Idempotency-Key: so one atomic check finds repeats."""
+    """Return a new id, or always the same one for this client's Idempotency-Key: so one atomic check finds repeats."""
     if key is None:
         return str(uuid.uuid4())
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
@@ -165,7 +165,7 @@ def job_id(client: str, key: str | None) -> str:
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:
-    """Of the whole body, part by part: equal only for equal parts (lengths are hashed too)."""
+    """Hash the whole body, part by part: equal only for equal parts (lengths are hashed too)."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
@@ -184,14 +184,14 @@ WEBHOOK_TRIES = 10
 
 
 def webhook_wait(tries: int, chance: float) -> float | None:
-    """Seconds until the next try after `tries` failed ones, None to give up; `chance` in 0..1 spreads them."""
+    """Return seconds until the next try after `tries` failed ones, None to give up; `chance` in 0..1 spreads them."""
     if tries >= WEBHOOK_TRIES:
         return None
     return min(600.0, 5.0 * 2.0 ** (tries - 1)) * (0.75 + 0.5 * chance)
 
 
 def webhook_signature(secret: str, timestamp: int, body: bytes) -> str:
-    """`t=seconds,v1=hex`: HMAC-SHA256 of "seconds.body", so that an old delivery cannot be sent again as new."""
+    """Sign as `t=seconds,v1=hex`: HMAC-SHA256 of "seconds.body", so an old delivery cannot be sent again as new."""
     mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
     return f"t={timestamp},v1={mac.hexdigest()}"
 
@@ -203,7 +203,7 @@ class Hooks:
     prefixes: tuple[str, ...] = field(default_factory=tuple)
 
     def check(self, url: str | None) -> str | None:
-        """Itself, or InvalidRequest. Prefixes end in a slash (see `prefix`), so the host cannot be continued."""
+        """Return `url`, or raise InvalidRequest. Prefixes end in a slash (see `prefix`): the host cannot go on."""
         if url is None:
             return None
         if any(c.isspace() or ord(c) < 33 or c in '\\@"<>' for c in url) or ".." in url or len(url) > 2048:

@@ -41,7 +41,7 @@ class KeptJob:
 
     @property
     def expendable(self) -> bool:
-        """Whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
+        """Tell whether nobody is likely to miss it: all of it was fetched, or it was withdrawn."""
         return self.view.state is JobState.CANCELLED or len(self.taken) == self.view.items
 
 
@@ -71,61 +71,61 @@ class KeptJobs:
         return len(self._jobs)
 
     def open(self) -> list[KeptJob]:
-        """Those that are not final."""
-        return [kept for kept in self._jobs.values() if not kept.view.state.final]
+        """List the jobs that are not final."""
+        return [entry for entry in self._jobs.values() if not entry.view.state.final]
 
     def get(self, job: str) -> KeptJob | None:
-        """The job, if it is kept."""
+        """Return the job, or None if it is not kept."""
         return self._jobs.get(job)
 
-    def position(self, kept: KeptJob) -> int:
-        """Items of the jobs before this one, none of which has begun."""
+    def position(self, entry: KeptJob) -> int:
+        """Count the items of the jobs before this one, none of which has begun."""
         items = 0
         for other in self._queued.values():
-            if other is kept:
+            if other is entry:
                 break
             items += other.view.items
         return items
 
-    def add(self, kept: KeptJob) -> None:
-        """Keep a new job; TooLarge if it could never fit, QueueFull if it does not now."""
-        holder = self._holders.get(kept.holder) or _Holder()
-        self._check(kept.view.items, kept.nbytes, holder)
-        self._make_room(kept.nbytes, kept.holder, holder)
-        self._holders[kept.holder] = holder
+    def add(self, entry: KeptJob) -> None:
+        """Keep a new job. Raises TooLarge if it could never fit, QueueFull if it does not now."""
+        holder = self._holders.get(entry.holder) or _Holder()
+        self._check(entry.view.items, entry.nbytes, holder)
+        self._make_room(entry.nbytes, entry.holder, holder)
+        self._holders[entry.holder] = holder
         holder.jobs += 1
-        holder.nbytes += kept.nbytes
-        holder.open_bytes += kept.nbytes
-        holder.open_items += kept.view.items
-        self.nbytes += kept.nbytes
-        self.open_items += kept.view.items
-        self._jobs[kept.view.id] = self._queued[kept.view.id] = kept
+        holder.nbytes += entry.nbytes
+        holder.open_bytes += entry.nbytes
+        holder.open_items += entry.view.items
+        self.nbytes += entry.nbytes
+        self.open_items += entry.view.items
+        self._jobs[entry.view.id] = self._queued[entry.view.id] = entry
 
-    def moved(self, kept: KeptJob, before: JobView) -> None:
+    def moved(self, entry: KeptJob, before: JobView) -> None:
         """Follow a job from its view `before` to the one it has now."""
-        view, holder = kept.view, self._holders[kept.holder]
+        view, holder = entry.view, self._holders[entry.holder]
         if view.state is not JobState.QUEUED:
             self._queued.pop(view.id, None)
-        left = 0 if view.state.final else view.items - view.done
-        change = left - (before.items - before.done)
+        remaining = 0 if view.state.final else view.items - view.done
+        change = remaining - (before.items - before.done)
         holder.open_items += change
         self.open_items += change
 
-    def ended(self, kept: KeptJob, now: float) -> None:
+    def ended(self, entry: KeptJob, now: float) -> None:
         """Count a final job by its results from now on; `now` in seconds on any one clock."""
-        holder, nbytes = self._holders[kept.holder], RECORD_BYTES + sum(map(result_bytes, kept.results.values()))
-        holder.open_bytes -= kept.nbytes
-        holder.nbytes += nbytes - kept.nbytes
-        self.nbytes += nbytes - kept.nbytes
-        kept.nbytes = nbytes
-        holder.finished[kept.view.id] = None
-        self._ended.append((now, kept.view.id))
-        self.fetched(kept)
+        holder, nbytes = self._holders[entry.holder], RECORD_BYTES + sum(map(result_bytes, entry.results.values()))
+        holder.open_bytes -= entry.nbytes
+        holder.nbytes += nbytes - entry.nbytes
+        self.nbytes += nbytes - entry.nbytes
+        entry.nbytes = nbytes
+        holder.finished[entry.view.id] = None
+        self._ended.append((now, entry.view.id))
+        self.fetched(entry)
 
-    def fetched(self, kept: KeptJob) -> None:
+    def fetched(self, entry: KeptJob) -> None:
         """Note that a job may have become expendable."""
-        if kept.view.state.final and kept.expendable:
-            self._expendable.setdefault(kept.view.id)
+        if entry.view.state.final and entry.expendable:
+            self._expendable.setdefault(entry.view.id)
 
     def forget(self, now: float) -> None:
         """Drop what ended longer than the time to live ago."""
@@ -134,17 +134,17 @@ class KeptJobs:
             if job in self._jobs:
                 self.drop(self._jobs[job])
 
-    def drop(self, kept: KeptJob) -> None:
+    def drop(self, entry: KeptJob) -> None:
         """Let go of a final job and its results."""
-        job, holder = kept.view.id, self._holders[kept.holder]
+        job, holder = entry.view.id, self._holders[entry.holder]
         del self._jobs[job]
         self._expendable.pop(job, None)
         holder.finished.pop(job, None)
-        holder.nbytes -= kept.nbytes
+        holder.nbytes -= entry.nbytes
         holder.jobs -= 1
-        self.nbytes -= kept.nbytes
+        self.nbytes -= entry.nbytes
         if not holder.jobs:
-            del self._holders[kept.holder]
+            del self._holders[entry.holder]
 
     def _check(self, items: int, nbytes: int, holder: _Holder) -> None:
         if items > self.max_items:

@@ -56,7 +56,7 @@ class LocalJobs:
         self._closed = False
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
-        """As `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
+        """Accept as `Jobs.submit`. Bounded like the queue: items of open jobs, bytes of all jobs with their results."""
         self._kept.forget(time.monotonic())
         if (there := self._kept.get(job.id)) is not None:
             if (there.client, there.fingerprint) != (job.client, job.fingerprint):
@@ -66,67 +66,67 @@ class LocalJobs:
             raise Unavailable("shutting down", reason="draining", retry_after=5.0)
         view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time())
         # Results are kept in this process too, so they count from the start.
-        kept = KeptJob(
+        entry = KeptJob(
             job.client, job.holder or job.client, job.fingerprint, job.webhook, view, job, RECORD_BYTES + _needed(job)
         )
-        self._kept.add(kept)
+        self._kept.add(entry)
         # owned: by the job, whose state tells how it ended; _run catches all
-        kept.task = asyncio.create_task(self._run(kept, job))
-        return kept.view, True
+        entry.task = asyncio.create_task(self._run(entry, job))
+        return entry.view, True
 
     async def get(self, job: str, client: str) -> JobView:
-        """As `Jobs.get`."""
-        kept = self._find(job, client)
-        if kept.view.state is not JobState.QUEUED:
-            return kept.view
-        return replace(kept.view, position=self._kept.position(kept))
+        """Return the view as `Jobs.get`."""
+        entry = self._find(job, client)
+        if entry.view.state is not JobState.QUEUED:
+            return entry.view
+        return replace(entry.view, position=self._kept.position(entry))
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
-        """As `Jobs.changed`."""
-        kept = self._find(seen.id, client)
+        """Wait as `Jobs.changed`."""
+        entry = self._find(seen.id, client)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while kept.view.same_as(seen):
-                    await kept.moved.wait()
+                while entry.view.same_as(seen):
+                    await entry.moved.wait()
         return await self.get(seen.id, client)
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
-        """As `Jobs.result`."""
-        kept = self._find(job, client)
-        if not 0 <= item < kept.view.items:
-            raise NotFound(f"the job has items 0 to {kept.view.items - 1}")
-        if kept.view.failure is not None:
-            raise kept.view.failure.error()
-        if item not in kept.results:
-            raise Conflict(f"the job is {kept.view.state}; there is no such result")
-        kept.taken.add(item)
-        self._kept.fetched(kept)
-        return kept.results[item]
+        """Return the answer as `Jobs.result`."""
+        entry = self._find(job, client)
+        if not 0 <= item < entry.view.items:
+            raise NotFound(f"the job has items 0 to {entry.view.items - 1}")
+        if entry.view.failure is not None:
+            raise entry.view.failure.error()
+        if item not in entry.results:
+            raise Conflict(f"the job is {entry.view.state}; there is no such result")
+        entry.taken.add(item)
+        self._kept.fetched(entry)
+        return entry.results[item]
 
     async def cancel(self, job: str, client: str) -> JobView:
-        """As `Jobs.cancel`; a job that is final is dropped with its results."""
-        kept = self._find(job, client)
-        if kept.view.state.final:
-            self._kept.drop(kept)
+        """Withdraw as `Jobs.cancel`; a job that is final is dropped with its results."""
+        entry = self._find(job, client)
+        if entry.view.state.final:
+            self._kept.drop(entry)
         else:
-            self._end(kept, JobState.CANCELLED)
-            if kept.task is not None:
-                kept.task.cancel()
-        return kept.view
+            self._end(entry, JobState.CANCELLED)
+            if entry.task is not None:
+                entry.task.cancel()
+        return entry.view
 
     async def drain(self, seconds: float) -> bool:
         """Take no more; finish what was accepted. What is left near the end of `seconds` fails and says why."""
         self._closed = True
         clock = asyncio.get_running_loop().time
-        until, telling = clock() + seconds, min(TELLING_S, seconds / 4)
-        running = [kept.task for kept in self._kept.open() if kept.task is not None]
+        deadline, telling = clock() + seconds, min(TELLING_S, seconds / 4)
+        running = [entry.task for entry in self._kept.open() if entry.task is not None]
         if running:
             log.info("%d jobs are finished before the end", len(running))
             await asyncio.wait(running, timeout=max(0.0, seconds - telling))
-        left = await self._give_up()
+        count = await self._give_up()
         if self._supervisor.pending:
-            await asyncio.wait(self._supervisor.pending, timeout=max(0.0, min(telling, until - clock())))
-        return not left
+            await asyncio.wait(self._supervisor.pending, timeout=max(0.0, min(telling, deadline - clock())))
+        return not count
 
     async def close(self) -> None:
         """Fail what is not finished: nothing here outlives the process."""
@@ -141,40 +141,40 @@ class LocalJobs:
         self._sender.close()
 
     async def _give_up(self) -> int:
-        """Fail every open job, and tell; how many there were."""
-        left = self._kept.open()
-        for kept in left:
-            self._end(kept, JobState.FAILED, STOPPED)
-            if kept.task is not None:
-                kept.task.cancel()
-        if left:
-            log.warning("%d jobs were not finished when the server stopped; they have failed", len(left))
-            await asyncio.gather(*(kept.task for kept in left if kept.task is not None), return_exceptions=True)
-        return len(left)
+        """Fail every open job, and tell; return how many there were."""
+        entries = self._kept.open()
+        for entry in entries:
+            self._end(entry, JobState.FAILED, STOPPED)
+            if entry.task is not None:
+                entry.task.cancel()
+        if entries:
+            log.warning("%d jobs were not finished when the server stopped; they have failed", len(entries))
+            await asyncio.gather(*(entry.task for entry in entries if entry.task is not None), return_exceptions=True)
+        return len(entries)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _find(self, job: str, client: str) -> KeptJob:
         self._kept.forget(time.monotonic())
-        kept = self._kept.get(job)
-        if kept is None or kept.client != client:
+        entry = self._kept.get(job)
+        if entry is None or entry.client != client:
             raise NotFound(f"there is no job {job[:64]!r} any more; jobs of this server end with its process")
-        return kept
+        return entry
 
-    async def _run(self, kept: KeptJob, job: NewJob) -> None:
+    async def _run(self, entry: KeptJob, job: NewJob) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for item in range(job.items):
-                    group.create_task(self._item(kept, job, item))  # awaited: by the group
+                    group.create_task(self._item(entry, job, item))  # awaited: by the group
         except* ServiceError as failed:
-            self._end(kept, JobState.FAILED, Failure.of(_first(failed)))
+            self._end(entry, JobState.FAILED, Failure.of(_first(failed)))
         except* Exception as failed:
             log.exception("job %s failed", job.id, exc_info=failed)
-            self._end(kept, JobState.FAILED, Failure("internal", f"job {job.id} failed"))
+            self._end(entry, JobState.FAILED, Failure("internal", f"job {job.id} failed"))
         else:
-            self._end(kept, JobState.DONE)
+            self._end(entry, JobState.DONE)
 
-    async def _item(self, kept: KeptJob, job: NewJob, item: int) -> None:
+    async def _item(self, entry: KeptJob, job: NewJob, item: int) -> None:
         request = PredictRequest(
             id=job.id,
             previous=job.frames[item],
@@ -186,19 +186,19 @@ class LocalJobs:
             # A job has time; without this the engine's default deadline for callers would count.
             deadline=time.monotonic() + self._settings.job_ttl_s,
         )
-        kept.results[item] = await self._patiently(kept, request)
+        entry.results[item] = await self._patiently(entry, request)
         # The last one is told together with the end: whoever waits for news should not be woken twice.
-        if kept.view.done + 1 < job.items:
-            self._move(kept, replace(kept.view, done=kept.view.done + 1))
+        if entry.view.done + 1 < job.items:
+            self._move(entry, replace(entry.view, done=entry.view.done + 1))
 
-    async def _patiently(self, kept: KeptJob, request: PredictRequest) -> PredictResult:
+    async def _patiently(self, entry: KeptJob, request: PredictRequest) -> PredictResult:
         """Predict at the holder's turn. An accepted job waits for room rather than failing, but not for memory."""
         tries = 0
         while True:
             try:
-                async with self._turns.turn(kept.holder):
-                    if kept.view.state is JobState.QUEUED:
-                        self._move(kept, replace(kept.view, state=JobState.RUNNING))
+                async with self._turns.turn(entry.holder):
+                    if entry.view.state is JobState.QUEUED:
+                        self._move(entry, replace(entry.view, state=JobState.RUNNING))
                     return await self._engine.predict(request)
             except ServiceError as error:
                 if error.code not in PASSING or self._engine.readiness().reason == "device_lost":
@@ -210,24 +210,24 @@ class LocalJobs:
             # The place is given back first: whoever sleeps needs none.
             await asyncio.sleep(wait)
 
-    def _move(self, kept: KeptJob, view: JobView) -> None:
-        if not kept.view.state.final:
-            before, kept.view = kept.view, view
-            self._kept.moved(kept, before)
-            kept.moved.set()
-            kept.moved = asyncio.Event()
+    def _move(self, entry: KeptJob, view: JobView) -> None:
+        if not entry.view.state.final:
+            before, entry.view = entry.view, view
+            self._kept.moved(entry, before)
+            entry.moved.set()
+            entry.moved = asyncio.Event()
 
-    def _end(self, kept: KeptJob, state: JobState, failure: Failure | None = None) -> None:
-        if kept.view.state.final:
+    def _end(self, entry: KeptJob, state: JobState, failure: Failure | None = None) -> None:
+        if entry.view.state.final:
             return
-        done = kept.view.items if state is JobState.DONE else kept.view.done
-        self._move(kept, replace(kept.view, state=state, done=done, finished=time.time(), failure=failure))
-        kept.job = None
+        count = entry.view.items if state is JobState.DONE else entry.view.done
+        self._move(entry, replace(entry.view, state=state, done=count, finished=time.time(), failure=failure))
+        entry.job = None
         if failure is not None:
-            kept.results.clear()
-        self._kept.ended(kept, time.monotonic())
-        if kept.webhook is not None and state is not JobState.CANCELLED:
-            self._supervisor.once(Background.WEBHOOK, self._tell(kept.webhook, kept.view))
+            entry.results.clear()
+        self._kept.ended(entry, time.monotonic())
+        if entry.webhook is not None and state is not JobState.CANCELLED:
+            self._supervisor.once(Background.WEBHOOK, self._tell(entry.webhook, entry.view))
 
     async def _tell(self, url: str, view: JobView) -> None:
         tries = 0
@@ -242,11 +242,11 @@ class LocalJobs:
 
 
 def _needed(job: NewJob) -> int:
-    """Bytes of its frames and of what will be predicted from them."""
+    """Count the bytes of a job's frames and of what will be predicted from them."""
     frame, options = job.frames[0].pixels.nbytes, job.options
     # Flow and mask: five float32 where a frame has three bytes.
-    predicted = frame + (frame // 3 * 20 if options.maps else 0)
-    return len(job.frames) * frame + job.items * options.steps * predicted
+    answer = frame + (frame // 3 * 20 if options.maps else 0)
+    return len(job.frames) * frame + job.items * options.steps * answer
 
 
 def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:

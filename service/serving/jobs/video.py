@@ -51,29 +51,29 @@ class VideoJob:
 
     @property
     def expendable(self) -> bool:
-        """Whether nobody is likely to miss it: it was fetched, or it failed."""
+        """Tell whether nobody is likely to miss it: it was fetched, or it failed."""
         return self.taken or self.failure is not None
 
     def document(self) -> dict[str, Any]:
-        """As JSON; like other jobs' documents."""
-        done = self.maker.progress()
-        told: dict[str, Any] = {
+        """Describe the job as JSON; like other jobs' documents."""
+        frames = self.maker.progress()
+        fields: dict[str, Any] = {
             "id": self.id,
             "state": self.state,
-            "done": done,
+            "done": frames,
             "items": self.maker.total,
-            "progress": self._share(done),
+            "progress": self._share(frames),
             "durable": False,
             "links": {"self": f"/v1/video/{self.id}", "result": f"/v1/video/{self.id}/result"},
         }
         if self.failure is not None:
-            told["error"] = {"code": self.failure.code, "message": self.failure.message, "field": self.failure.field}
-        return {name: value for name, value in told.items() if value is not None}
+            fields["error"] = {"code": self.failure.code, "message": self.failure.message, "field": self.failure.field}
+        return {name: value for name, value in fields.items() if value is not None}
 
-    def _share(self, done: int) -> float | None:
+    def _share(self, frames: int) -> float | None:
         if self.state == "done":
             return 1.0
-        return round(min(1.0, done / self.maker.total), 4) if self.maker.total else None
+        return round(min(1.0, frames / self.maker.total), 4) if self.maker.total else None
 
     def check_done(self) -> None:
         """Return if there is a clip to fetch; Conflict while it is being made, its own error if it failed."""
@@ -105,13 +105,13 @@ class VideoJobs:
 
     def _make_room(self, caller: str) -> None:
         """Drop one: the oldest expendable, else the oldest finished of whoever keeps more than this caller would."""
-        victim = next((kept for kept in self._jobs.values() if kept.expendable), None)
-        counts = Counter(kept.caller for kept in self._jobs.values())
+        victim = next((entry for entry in self._jobs.values() if entry.expendable), None)
+        counts = Counter(entry.caller for entry in self._jobs.values())
         for holder, count in counts.most_common():
             if victim is not None or count <= counts[caller] + 1:
                 break
-            finished = (kept for kept in self._jobs.values() if kept.caller == holder and kept.ended is not None)
-            victim = next(finished, None)
+            candidates = (entry for entry in self._jobs.values() if entry.caller == holder and entry.ended is not None)
+            victim = next(candidates, None)
         if victim is None:
             raise QueueFull("as many clips are kept as may be; take results and delete them", retry_after=30.0)
         self._drop(victim)
@@ -155,7 +155,7 @@ class VideoJobs:
             raise failed_for_room(error) from error
 
     def get(self, id: str, client: str) -> VideoJob:
-        """How it stands."""
+        """Return the job. Raises NotFound."""
         self._forget()
         job = self._jobs.get(id)
         if job is None or job.client != client:
@@ -163,7 +163,7 @@ class VideoJobs:
         return job
 
     async def cancel(self, id: str, client: str) -> VideoJob:
-        """Stops it and lets go of its file."""
+        """Stop the job and let go of its file."""
         job = self.get(id, client)
         if job.task is not None and not job.task.done():
             job.task.cancel()

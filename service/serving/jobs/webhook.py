@@ -34,11 +34,11 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedire
 
 
 def body(view: JobView) -> bytes:
-    """What a receiver is told: the job's id and how it ended; it asks for the result itself."""
-    told: dict[str, Any] = {"id": view.id, "state": view.state.value, "items": view.items, "done": view.done}
+    """Write the body for a receiver: the job's id and how it ended; it asks for the result itself."""
+    document: dict[str, Any] = {"id": view.id, "state": view.state.value, "items": view.items, "done": view.done}
     if view.failure is not None:
-        told["error"] = {"code": view.failure.code, "message": view.failure.message}
-    return json.dumps(told).encode()
+        document["error"] = {"code": view.failure.code, "message": view.failure.message}
+    return json.dumps(document).encode()
 
 
 class Sender:
@@ -49,16 +49,16 @@ class Sender:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
 
     async def send(self, url: str, view: JobView) -> bool:
-        """Posts it; True for any 2xx answer."""
+        """Post to `url`; return True for any 2xx answer."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, send, url, self._secret, view)
 
     def close(self) -> None:
-        """What has not begun never will; what has begun ends by itself."""
+        """Drop deliveries that have not begun; the others end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def send(url: str, secret: str, view: JobView) -> bool:
-    """Posts it; True for any 2xx answer. Blocks up to TIMEOUT_S."""
+    """Post to `url`; return True for any 2xx answer. Blocks up to TIMEOUT_S."""
     payload = body(view)
     headers = {
         "Content-Type": "application/json",

@@ -26,7 +26,7 @@ from service.serving.streaming.live_stream import EncodedPrediction, Picture, de
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `ends` is the transport's own deadline on the parts' clock, seconds."""
+    """Who asks. `ends` is the transport's own deadline on the service's clock, seconds."""
 
     request_id: str
     client: str = ""
@@ -47,60 +47,60 @@ class InferResponse:
     slowest: EncodedPrediction  #: of its items: whose stages tell where the time went
 
 
-async def infer(parts: AppState, request: InferRequest, caller: Caller) -> InferResponse:
-    """The answer to all items, or the error of the first that failed, naming it."""
-    began = parts.clock()
-    use = parts.usage.models.get(request.model)
+async def infer(state: AppState, request: InferRequest, caller: Caller) -> InferResponse:
+    """Return the answer to all items, or raise the error of the first that failed, naming it."""
+    began = state.clock()
+    use = state.usage.models.get(request.model)
     try:
-        parsed = oip_requests.parse(request, max_batch=parts.settings.max_batch, max_steps=parts.settings.max_steps)
-        ends = _ends(parts, parsed, caller, began)
-        values, reading = await _all(parts, parsed, caller, ends)
-        written = parts.clock()
-        outputs = oip_requests.tensors(parsed, [value.result for value in values], [value.pictures for value in values])
+        batch = oip_requests.parse(request, max_batch=state.settings.max_batch, max_steps=state.settings.max_steps)
+        expiry = _ends(state, batch, caller, began)
+        values, reading = await _all(state, batch, caller, expiry)
+        encode_start = state.clock()
+        outputs = oip_requests.tensors(batch, [value.result for value in values], [value.pictures for value in values])
     except ServiceError:
         if use is not None:
-            use.failed(parts.clock() - began)
+            use.failed(state.clock() - began)
         raise
-    done = parts.clock()
+    end = state.clock()
     assert use is not None  # parse knows only models that are counted
     use.answered(
         [value.result for value in values],
-        InferTimings(done - began, reading, done - written),
+        InferTimings(end - began, reading, end - encode_start),
         round(time.time() * 1000),
     )
-    told: dict[str, str | bool] = {"weights": values[0].result.model_version}
+    parameters: dict[str, str | bool] = {"weights": values[0].result.model_version}
     seeds = [value.result.seed for value in values]
     if seeds[0] is not None:
-        told["seed"] = ",".join(map(str, seeds))
+        parameters["seed"] = ",".join(map(str, seeds))
     slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.took))
-    return InferResponse(request.model, VERSION, request.id, outputs, told, slowest)
+    return InferResponse(request.model, VERSION, request.id, outputs, parameters, slowest)
 
 
-def _ends(parts: AppState, parsed: Parsed, caller: Caller, began: float) -> float:
-    settings = parts.settings
-    asked_ms = None if parsed.timeout_us is None else parsed.timeout_us / 1000
+def _ends(state: AppState, batch: Parsed, caller: Caller, began: float) -> float:
+    settings = state.settings
+    asked_ms = None if batch.timeout_us is None else batch.timeout_us / 1000
     if asked_ms is None and caller.ends is not None:
         return min(caller.ends, began + settings.max_deadline_ms / 1000)
-    ends = deadline.resolve(
+    expiry = deadline.resolve(
         began,
         asked_ms,
         default_ms=settings.default_deadline_ms,
         max_ms=settings.max_deadline_ms,
         field="parameters.timeout",
     )
-    return ends if caller.ends is None else min(ends, caller.ends)
+    return expiry if caller.ends is None else min(expiry, caller.ends)
 
 
-async def _all(parts: AppState, parsed: Parsed, caller: Caller, ends: float) -> tuple[list[EncodedPrediction], float]:
-    """Every item's prediction, and the seconds that reading the slowest item's frames took."""
-    alone = len(parsed.items) == 1
+async def _all(state: AppState, batch: Parsed, caller: Caller, expiry: float) -> tuple[list[EncodedPrediction], float]:
+    """Predict every item; return the predictions, and the seconds that reading the slowest item's frames took."""
+    alone = len(batch.items) == 1
     tasks = [
         # awaited: by gather below
-        asyncio.create_task(_one(parts, parsed, item, caller, ends, None if alone else n))
-        for n, item in enumerate(parsed.items)
+        asyncio.create_task(_one(state, batch, item, caller, expiry, None if alone else n))
+        for n, item in enumerate(batch.items)
     ]
     try:
-        done = await asyncio.gather(*tasks)
+        results = await asyncio.gather(*tasks)
     finally:
         # The first failure, or the caller's leaving, withdraws the others.
         for task in tasks:
@@ -109,45 +109,45 @@ async def _all(parts: AppState, parsed: Parsed, caller: Caller, ends: float) -> 
         # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
         tasks.clear()
         del task
-    return [value for value, _ in done], max(seconds for _, seconds in done)
+    return [value for value, _ in results], max(seconds for _, seconds in results)
 
 
 async def _one(
-    parts: AppState, parsed: Parsed, item: InferItem, caller: Caller, ends: float, index: int | None
+    state: AppState, batch: Parsed, item: InferItem, caller: Caller, expiry: float, index: int | None
 ) -> tuple[EncodedPrediction, float]:
-    began = parts.clock()
+    began = state.clock()
     names = ("FRAMES", "FRAMES") if item.shape else ("FRAME0", "FRAME1")
     try:
         holding = caller.holding
-        previous = await decoded(parts, Picture(item.previous, item.shape), f"inputs.{names[0]}", holding)
-        current = await decoded(parts, Picture(item.current, item.shape), f"inputs.{names[1]}", holding)
-        read = parts.clock() - began
+        previous = await decoded(state, Picture(item.previous, item.shape), f"inputs.{names[0]}", holding)
+        current = await decoded(state, Picture(item.current, item.shape), f"inputs.{names[1]}", holding)
+        read_seconds = state.clock() - began
         request = PredictRequest(
             id=caller.request_id if index is None else f"{caller.request_id}.{index}",
             previous=previous,
             current=current,
             options=seeded(item.options),
-            deadline=ends,
+            deadline=expiry,
             client=caller.client,
             traceparent=caller.traceparent,
         )
         if holding is not None:
             reserve_answer(holding, request)
-        result = await parts.engine.predict(request)
-        return await encoded(parts, result, parsed.format, parsed.image_quality, decode=read), read
+        result = await state.engine.predict(request)
+        return await encoded(state, result, batch.format, batch.image_quality, decode=read_seconds), read_seconds
     except ServiceError as error:
         if index is None:
             raise
         # A copy: the engine may have raised one error for several requests.
-        named = copy.copy(error)
-        named.message = f"item {index}: {error.message}"
-        named.args = (named.message,)
+        item_error = copy.copy(error)
+        item_error.message = f"item {index}: {error.message}"
+        item_error.args = (item_error.message,)
         try:
-            raise named from error
+            raise item_error from error
         finally:
-            del named  # as above
+            del item_error  # as above
 
 
 def ready_parameters(answer: InferResponse, *, final: bool) -> InferResponse:
-    """The same, marked as its request's only and last response where a streaming client asked for the mark."""
+    """Mark as its request's only and last response, where a streaming client asked for the mark."""
     return replace(answer, parameters={**answer.parameters, "triton_final_response": True}) if final else answer

@@ -59,7 +59,7 @@ MODELS = {model.name: model for model in (TENSORS, IMAGES)}
 
 
 def known(name: str, version: str = "") -> Model:
-    """The model, or NotFound; an empty version is the newest."""
+    """Return the model, or raise NotFound; an empty version is the newest."""
     if name not in MODELS:
         raise NotFound(f"no model {name[:80]!r}; there are {', '.join(MODELS)}")
     if version not in ("", VERSION):
@@ -68,12 +68,12 @@ def known(name: str, version: str = "") -> Model:
 
 
 def server(release: str) -> dict[str, object]:
-    """`GET /v2`."""
+    """Return the document of `GET /v2`."""
     return {"name": SERVER, "version": release, "extensions": list(EXTENSIONS)}
 
 
 def metadata(model: Model, info: ServedModel) -> dict[str, object]:
-    """`GET /v2/models/NAME`."""
+    """Return the document of `GET /v2/models/NAME`."""
 
     def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
         return [{"name": s.name, "datatype": s.datatype, "shape": [-1, *s.dims]} for s in specs]
@@ -89,7 +89,7 @@ def metadata(model: Model, info: ServedModel) -> dict[str, object]:
 
 
 def config(model: Model, info: ServedModel, *, max_batch: int, max_queue: int, timeout_ms: int) -> dict[str, object]:
-    """`GET /v2/models/NAME/config`: what clients that generate load read before they begin."""
+    """Return the document of `GET /v2/models/NAME/config`, which load generators read before they begin."""
 
     def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
         return [
@@ -122,7 +122,7 @@ def config(model: Model, info: ServedModel, *, max_batch: int, max_queue: int, t
 
 
 def index(*, ready: bool, reason: str | None, only_ready: bool) -> list[dict[str, str]]:
-    """`POST /v2/repository/index`."""
+    """Return the document of `POST /v2/repository/index`."""
     if only_ready and not ready:
         return []
     state = "READY" if ready else "UNAVAILABLE"

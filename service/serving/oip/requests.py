@@ -60,7 +60,7 @@ class Parsed:
 
 
 def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
-    """The items of a request. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
+    """Parse a request's items. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
     model = known(request.model, request.version)
     inputs = _named(request.inputs)
     for name in inputs:
@@ -94,31 +94,31 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
     return Parsed(items, format, quality, outputs, timeout or None)
 
 
-def tensors(parsed: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
-    """The outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
+def tensors(plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
+    """List the outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
     batch, steps = len(results), len(results[0].steps)
-    made = []
-    for name in parsed.outputs:
+    outputs = []
+    for name in plan.outputs:
         if name == "ROUTE":
             route = bytes(bit for result in results for step in result.steps for bit in step.route)
-            made.append(Tensor(name, "UINT8", (batch, steps, BLOCKS), route))
+            outputs.append(Tensor(name, "UINT8", (batch, steps, BLOCKS), route))
         elif name == "FLOPS":
             flops = np.array([[step.flops for step in result.steps] for result in results], "<f8")
-            made.append(Tensor(name, "FP64", (batch, steps), flops.tobytes()))
-        elif parsed.format is ImageFormat.RAW:
+            outputs.append(Tensor(name, "FP64", (batch, steps), flops.tobytes()))
+        elif plan.format is ImageFormat.RAW:
             frame = results[0].steps[0].frame
             shape = (batch, steps, frame.height, frame.width, 3)
-            made.append(Tensor(name, "UINT8", shape, b"".join(data for item in pictures for data in item)))
+            outputs.append(Tensor(name, "UINT8", shape, b"".join(data for item in pictures for data in item)))
         else:
-            made.append(Tensor(name, "BYTES", (batch, steps), packed([data for item in pictures for data in item])))
-    return made
+            outputs.append(Tensor(name, "BYTES", (batch, steps), packed([data for item in pictures for data in item])))
+    return outputs
 
 
 class _Parameters:
     """Those we know; others are somebody else's and ignored."""
 
-    def __init__(self, given: Mapping[str, object]) -> None:
-        self._given = given
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._given = values
 
     def whole(self, name: str) -> int | None:
         value = self._given.get(name)
@@ -183,12 +183,12 @@ class _Parameters:
 
 
 def _named(inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-    named: dict[str, Tensor] = {}
+    by_name: dict[str, Tensor] = {}
     for tensor in inputs:
-        if tensor.name in named:
+        if tensor.name in by_name:
             raise InvalidRequest(f"input {tensor.name[:80]!r} is given twice", field=f"inputs.{tensor.name[:80]}")
-        named[tensor.name] = tensor
-    return named
+        by_name[tensor.name] = tensor
+    return by_name
 
 
 def _needed(inputs: Mapping[str, Tensor], name: str, datatype: str) -> Tensor:
@@ -200,8 +200,8 @@ def _needed(inputs: Mapping[str, Tensor], name: str, datatype: str) -> Tensor:
 def _batch(tensor: Tensor, rest: str, fits: bool, max_batch: int) -> int:
     field = f"inputs.{tensor.name}"
     if not fits or tensor.shape[0] < 1:
-        shown = ",".join(map(str, tensor.shape[:8]))
-        raise InvalidFrame(f"{tensor.name} must have the shape [B,{rest}], not [{shown}]", field=field)
+        shape = ",".join(map(str, tensor.shape[:8]))
+        raise InvalidFrame(f"{tensor.name} must have the shape [B,{rest}], not [{shape}]", field=field)
     if tensor.shape[0] > max_batch:
         raise TooLarge(f"{tensor.name} has {tensor.shape[0]} items; at most {max_batch} are taken", field=field)
     return tensor.shape[0]

@@ -17,12 +17,12 @@ class Duration:
     ns: int = 0
 
     def add(self, count: int, seconds: float) -> None:
-        """`seconds` for all of `count` together."""
+        """Add `seconds` for all of `count` together."""
         self.count += count
         self.ns += round(max(0.0, seconds) * 1e9)
 
     def shown(self) -> dict[str, int]:
-        """In the protocol's names."""
+        """Return the figures in the protocol's names."""
         return {"count": self.count, "ns": self.ns}
 
 
@@ -56,15 +56,15 @@ class Use:
     writing: Duration = field(default_factory=Duration)
     batches: dict[int, _Batches] = field(default_factory=dict)
 
-    def answered(self, results: Sequence[PredictResult], spent: InferTimings, now_ms: int) -> None:
-        """A request of `results` items went well."""
+    def answered(self, results: Sequence[PredictResult], timings: InferTimings, now_ms: int) -> None:
+        """Count a request of `results` items that went well."""
         self.last_ms = max(self.last_ms, now_ms)
         self.inferences += len(results)
-        self.success.add(1, spent.total)
+        self.success.add(1, timings.total)
         self.queue.add(1, max(result.timings.queue for result in results))
-        self.reading.add(1, spent.reading)
+        self.reading.add(1, timings.reading)
         self.infer.add(1, max(result.timings.route + result.timings.blocks for result in results))
-        self.writing.add(1, spent.writing)
+        self.writing.add(1, timings.writing)
         for result in results:
             share = 1 / result.batch_size
             self.executions += share
@@ -73,11 +73,11 @@ class Use:
             batch.infer.ns += round((result.timings.route + result.timings.blocks) * share * 1e9)
 
     def failed(self, seconds: float) -> None:
-        """A request ended with an error."""
+        """Count a request that ended with an error."""
         self.fail.add(1, seconds)
 
     def shown(self, name: str) -> dict[str, object]:
-        """In the protocol's names."""
+        """Return the figures in the protocol's names."""
         nothing = Duration().shown()
         return {
             "name": name,
@@ -114,5 +114,5 @@ class Usage:
         self.models = {name: Use() for name in MODELS}
 
     def shown(self, name: str = "") -> list[dict[str, object]]:
-        """One model's, or with no name everyone's."""
+        """List one model's figures, or with no name everyone's."""
         return [use.shown(model) for model, use in self.models.items() if name in ("", model)]

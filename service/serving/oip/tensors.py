@@ -30,7 +30,7 @@ class Tensor:
 
 
 def typed(tensor: Tensor, datatype: str) -> Tensor:
-    """Itself; InvalidRequest if its datatype is another."""
+    """Return the tensor. Raises InvalidRequest if its datatype is another."""
     if tensor.datatype != datatype:
         raise InvalidRequest(
             f"{tensor.name} must be {datatype}, not {tensor.datatype[:20]!r}", field=f"inputs.{tensor.name}"
@@ -39,7 +39,7 @@ def typed(tensor: Tensor, datatype: str) -> Tensor:
 
 
 def raw(tensor: Tensor, kind: str, count: int) -> bytes | memoryview:
-    """The tensor's `count` elements of struct's `kind` as little-endian bytes, however they were given."""
+    """Return the tensor's `count` elements of struct's `kind` as little-endian bytes, however they came."""
     field, size = f"inputs.{tensor.name}", struct.calcsize(f"<{kind}") * count
     data = tensor.data
     if isinstance(data, bytes | memoryview):
@@ -56,11 +56,11 @@ def raw(tensor: Tensor, kind: str, count: int) -> bytes | memoryview:
 
 
 def files(tensor: Tensor) -> list[bytes]:
-    """The elements of a BYTES tensor; those of JSON are base64 texts."""
+    """List the elements of a BYTES tensor; those of JSON are base64 texts."""
     data = tensor.data
     if isinstance(data, bytes | memoryview):
         return _split(tensor.name, bytes(data))
-    found = []
+    elements = []
     for value in _flat(tensor, data):
         if isinstance(value, str):
             try:
@@ -69,8 +69,8 @@ def files(tensor: Tensor) -> list[bytes]:
                 raise InvalidRequest(f"{tensor.name} is not base64", field=f"inputs.{tensor.name}") from None
         if not isinstance(value, bytes):
             raise InvalidRequest(f"{tensor.name} must hold base64 texts", field=f"inputs.{tensor.name}")
-        found.append(value)
-    return found
+        elements.append(value)
+    return elements
 
 
 def _split(name: str, data: bytes) -> list[bytes]:
@@ -90,7 +90,7 @@ def _split(name: str, data: bytes) -> list[bytes]:
 
 
 def _flat(tensor: Tensor, data: Sequence[object]) -> list[object]:
-    """Nested lists flattened, row-major; bounded in elements and depth."""
+    """Flatten nested lists, row-major; bounded in elements and depth."""
     level: list[object] = list(data)
     for _ in range(MAX_DEPTH):
         if len(level) > MAX_TYPED:
@@ -105,12 +105,12 @@ def _flat(tensor: Tensor, data: Sequence[object]) -> list[object]:
 
 
 def packed(parts: Iterable[bytes]) -> bytes:
-    """A BYTES tensor's bytes."""
+    """Pack the elements of a BYTES tensor."""
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
 def elements(tensor: Tensor) -> list[object]:
-    """A tensor of `tensors` as JSON's flat list: numbers; BYTES as base64 texts, since JSON holds no bytes."""
+    """List a tensor of `tensors` as JSON's flat list: numbers; BYTES as base64 texts, since JSON holds no bytes."""
     data = tensor.data
     assert isinstance(data, bytes)
     if tensor.datatype == "BYTES":
@@ -120,6 +120,6 @@ def elements(tensor: Tensor) -> list[object]:
 
 
 def refuse_shared_memory(parameters: Mapping[str, object], field: str) -> None:
-    """Unsupported if a tensor's parameters point at memory that only the client's machine has."""
+    """Raise Unsupported if a tensor's parameters point at memory that only the client's machine has."""
     if "shared_memory_region" in parameters:
         raise Unsupported("shared memory is not offered; send the data", field=field)

@@ -83,7 +83,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the client asked of the whole stream. `ends` is the call's own deadline, on the parts' clock, seconds."""
+    """What the client asked of the whole stream. `ends` is the call's own deadline, on the service's clock, seconds."""
 
     options: Options = field(default_factory=Options)
     plan: StreamConfig = field(default_factory=StreamConfig)
@@ -106,7 +106,7 @@ class EncodedPrediction:
 
 
 def seeded(options: Options) -> Options:
-    """The same, with a seed where a route is to be drawn and the caller gave none: so that it can be reported."""
+    """Add a seed where a route is to be drawn and the caller gave none, so that it can be reported."""
     route = options.route
     if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
         return options
@@ -114,7 +114,7 @@ def seeded(options: Options) -> Options:
 
 
 async def encoded(
-    parts: AppState,
+    state: AppState,
     result: PredictResult,
     format: ImageFormat,
     quality: int | None,
@@ -123,33 +123,33 @@ async def encoded(
     decode: float = 0.0,
     waited: float = 0.0,
 ) -> EncodedPrediction:
-    """A result ready to be sent. `times`: when the current frame is shown and how long after the previous, in us.
+    """Prepare a result for sending. `times`: when the current frame is shown, and how long after the previous, in us.
 
     `decode` and `waited`: seconds that went by before the engine had it.
     """
-    began = parts.clock()
-    pictures = [await parts.codecs.encode(step.frame, format, quality) for step in result.steps]
-    shown, pace = times
+    began = state.clock()
+    pictures = [await state.codecs.encode(step.frame, format, quality) for step in result.steps]
+    show_time, pace = times
     ahead = tuple(
-        shown + pace * step if shown is not None and pace is not None else None
+        show_time + pace * step if show_time is not None and pace is not None else None
         for step in range(1, len(result.steps) + 1)
     )
-    took = stages(result, decode=decode, waited=waited, encode=parts.clock() - began)
-    return EncodedPrediction(result, format, tuple(pictures), ahead, took)
+    stage_seconds = stages(result, decode=decode, waited=waited, encode=state.clock() - began)
+    return EncodedPrediction(result, format, tuple(pictures), ahead, stage_seconds)
 
 
-async def decoded(parts: AppState, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
-    """The frame in a picture; a ServiceError names the field `name`. Its pixels are reserved in `holding` first."""
+async def decoded(state: AppState, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
+    """Decode the frame in a picture; a ServiceError names the field `name`. Reserves its pixels in `holding` first."""
     if picture.shape is None:
-        return await parts.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
+        return await state.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
     height, width = picture.shape
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await parts.codecs.raw(picture.data, height, width, name, picture.stride)
+    return await state.codecs.raw(picture.data, height, width, name, picture.stride)
 
 
 def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now: float) -> None:
-    """A span within the stream's for a frame that was predicted or failed; `now` on the clock it arrived by."""
+    """Record a span, within the stream's, of a frame that was predicted or failed; `now` on the clock it arrived by."""
     seconds = now - answer.tag.arrived
     match answer.outcome:
         case Done(value=value):
@@ -158,14 +158,14 @@ def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now:
             tracer.part(trace, "frame", seconds, {}, error=error.code)
 
 
-async def opening(parts: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
-    """A stream's first message, or Goodbye if the server stops before it comes.
+async def opening(state: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
+    """Return a stream's first message, or Goodbye if the server stops before it comes.
 
     Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
     """
-    settings, waiting = parts.settings, asyncio.ensure_future(first)  # awaited below
+    settings, waiting = state.settings, asyncio.ensure_future(first)  # awaited below
     try:
-        with parts.streams.place(
+        with state.streams.place(
             client, waiting.cancel, most=settings.max_streams, most_of_client=settings.max_client_streams
         ):
             await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
@@ -184,9 +184,9 @@ class LiveStream:
     """One stream. `client` is whom limits count, "" where no keys are set; `identity` names it in logs and requests."""
 
     def __init__(
-        self, parts: AppState, request: StreamRequest, transport: Transport, *, client: str, identity: str
+        self, state: AppState, request: StreamRequest, transport: Transport, *, client: str, identity: str
     ) -> None:
-        self._parts, self._request, self._transport = parts, request, transport
+        self._parts, self._request, self._transport = state, request, transport
         self._client, self._identity = client, identity
         self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
@@ -196,13 +196,13 @@ class LiveStream:
         self._reader: asyncio.Task[None] | None = None
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
-        self._opened = parts.clock()
+        self._opened = state.clock()
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
     async def answers(
         self, incoming: AsyncIterable[Incoming]
     ) -> AsyncGenerator[Answer[EncodedPrediction] | Draining, None]:
-        """Every frame's answer, in order; then Goodbye if the server ends it. Closing the iterator withdraws all."""
+        """Yield every frame's answer, in order; Goodbye if the server ends it. Closing the iterator withdraws all."""
         settings = self._parts.settings
         with self._parts.streams.place(
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
@@ -270,7 +270,7 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
-            arrived = self._parts.clock()
+            arrival = self._parts.clock()
             if isinstance(message, Reset):
                 self._session.reset()
                 continue
@@ -283,12 +283,12 @@ class LiveStream:
                 place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
-                    error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrived
+                    error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrival
                 )
             else:
-                read = self._parts.clock()
+                read_time = self._parts.clock()
                 self._session.push(
-                    frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrived, read=read
+                    frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrival, read=read_time
                 )
             self._advance(place)
 
@@ -338,8 +338,8 @@ class LiveStream:
 
     def _asked(self, work: PendingPrediction) -> PredictRequest:
         settings, request = self._parts.settings, self._request
-        allowed = request.frame_deadline_s
-        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if allowed is None else allowed)
+        limit = request.frame_deadline_s
+        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
         return PredictRequest(
             id=f"{self._identity}.{work.tag.sequence}",
             previous=work.previous,
@@ -369,7 +369,7 @@ class LiveStream:
         self.counts[f"frames_{outcome}"] += 1
 
     async def _stop(self) -> None:
-        """Withdraws everything that has not been answered."""
+        """Withdraw everything that has not been answered."""
         tasks = [*self._works] + ([self._reader] if self._reader is not None else [])
         for task in tasks:
             task.cancel()

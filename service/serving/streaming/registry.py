@@ -29,21 +29,21 @@ class StreamSlot:
     held: int = 0
     owed: int = 0
 
-    def hold(self, nbytes: int, most: int) -> None:
-        """This stream now keeps `nbytes` of frames; QueueFull if all streams together would keep more than `most`."""
-        if self._streams.held - self.held + nbytes > most:
+    def hold(self, nbytes: int, limit: int) -> None:
+        """Set this stream's kept frames to `nbytes`. Raises QueueFull if all streams would keep more than `limit`."""
+        if self._streams.held - self.held + nbytes > limit:
             raise QueueFull(
                 f"live streams already hold {self._streams.held} bytes of frames", retry_after=RETRY_S, field="frame"
             )
         self._streams.held += nbytes - self.held
         self.held = nbytes
 
-    def owe(self, nbytes: int, most: int) -> None:
-        """An answer of `nbytes` is begun; QueueFull if all streams' begun and unread ones would be more than `most`.
+    def owe(self, nbytes: int, limit: int) -> None:
+        """Reserve `nbytes` for an answer begun. Raises QueueFull if all streams' unread ones would exceed `limit`.
 
         One alone is always allowed: how large it may be is bounded elsewhere.
         """
-        if self._streams.owed and self._streams.owed + nbytes > most:
+        if self._streams.owed and self._streams.owed + nbytes > limit:
             raise QueueFull(f"live streams already owe {self._streams.owed} bytes of answers", retry_after=RETRY_S)
         if self._holding is not None:
             self._holding.grow(nbytes)
@@ -51,7 +51,7 @@ class StreamSlot:
         self.owed += nbytes
 
     def settle(self, nbytes: int) -> None:
-        """It has been read, or came to nothing."""
+        """Release `nbytes` of an answer that has been read, or came to nothing."""
         if self._holding is not None:
             self._holding.shrink(nbytes)
         self._streams.owed -= nbytes
@@ -78,7 +78,7 @@ class Streams:
     def place(
         self, client: str, on_drain: Callable[[], object], *, most: int, most_of_client: int
     ) -> Iterator[StreamSlot]:
-        """A place for one stream while it lasts; `client` "" is nobody in particular. 0 `most_of_client`: no limit."""
+        """Hold a place for one stream; `client` "" is nobody in particular. 0 `most_of_client`: no limit."""
         if self._draining:
             raise Unavailable("the server is stopping", reason="draining", retry_after=RETRY_S)
         if len(self._places) >= most:
@@ -102,11 +102,11 @@ class Streams:
                 self._empty.set()
 
     def drain(self) -> None:
-        """No new streams; each open one answers what it has taken, says goodbye and ends."""
+        """Refuse new streams; each open one answers what it has taken, says goodbye and ends."""
         self._draining = True
         for place in list(self._places):
             place.on_drain()
 
     async def ended(self) -> None:
-        """When the last stream has ended."""
+        """Wait until the last stream has ended."""
         await self._empty.wait()

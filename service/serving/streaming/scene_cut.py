@@ -39,11 +39,11 @@ class Thumbnail:
 
 
 def thumbnail(frame: Frame) -> Thumbnail:
-    """Cheap at any size: 8,640 pixels are read."""
+    """Shrink a frame to a thumbnail. Cheap at any size: 8,640 pixels are read."""
     rows = np.arange(ROWS * SAMPLES) * frame.height // (ROWS * SAMPLES)
     columns = np.arange(COLUMNS * SAMPLES) * frame.width // (COLUMNS * SAMPLES)
-    sampled = frame.pixels[rows[:, None], columns[None, :]].astype(np.float32)
-    pixels = sampled.reshape(ROWS, SAMPLES, COLUMNS, SAMPLES, 3).mean(axis=(1, 3), dtype=np.float32)
+    samples = frame.pixels[rows[:, None], columns[None, :]].astype(np.float32)
+    pixels = samples.reshape(ROWS, SAMPLES, COLUMNS, SAMPLES, 3).mean(axis=(1, 3), dtype=np.float32)
     levels = (pixels * (LEVELS / 256)).astype(np.intp)
     index = (levels[..., 0] * LEVELS + levels[..., 1]) * LEVELS + levels[..., 2]
     counts = np.bincount(index.ravel(), minlength=LEVELS**3)
@@ -51,7 +51,7 @@ def thumbnail(frame: Frame) -> Thumbnail:
 
 
 def is_cut(older: Thumbnail, newer: Thumbnail) -> bool:
-    """Whether the two show different scenes."""
+    """Tell whether the two show different scenes."""
     if float(np.abs(older.colours - newer.colours).sum()) <= COLOURS:
         return False
     rest = _best_shift(older.pixels, newer.pixels)
@@ -60,7 +60,7 @@ def is_cut(older: Thumbnail, newer: Thumbnail) -> bool:
 
 
 def _best_shift(older: NDArray[np.float32], newer: NDArray[np.float32]) -> float:
-    """The least mean absolute difference, in grey levels, over all shifts; the border is left out."""
+    """Return the least mean absolute difference, in grey levels, over all shifts; the border is left out."""
     centre = older[SHIFT : ROWS - SHIFT, SHIFT : COLUMNS - SHIFT]
     windows = np.lib.stride_tricks.sliding_window_view(newer, centre.shape[:2], axis=(0, 1))
     # windows: 7 x 7 x 3 x 18 x 34

@@ -54,11 +54,11 @@ class StreamConfig:
 
     @property
     def ahead(self) -> int:
-        """Most predictions the engine has at once: what waits there has begun, and no newer frame takes its place."""
+        """Return the most predictions the engine has at once: they have begun, and no newer frame takes their place."""
         return self.window if self.policy is DropPolicy.ALL else max(1, self.window - 1)
 
     def check(self) -> StreamConfig:
-        """Itself, or InvalidRequest naming the field."""
+        """Return this configuration, or raise InvalidRequest naming the field."""
         if not 1 <= self.window <= MAX_WINDOW:
             raise InvalidRequest(f"window must be between 1 and {MAX_WINDOW}", field="window")
         return self
@@ -155,7 +155,7 @@ class Session(Generic[T]):
 
     @property
     def accepting(self) -> bool:
-        """Whether another frame may be read now."""
+        """Tell whether another frame may be read now."""
         if len(self._entries) >= MAX_UNREAD:
             return False
         return self._plan.policy is DropPolicy.LATEST or not self._waiting
@@ -169,7 +169,7 @@ class Session(Generic[T]):
         arrived: float = 0.0,
         read: float = 0.0,
     ) -> Tag:
-        """A frame came in; it is answered at once if it has no predecessor."""
+        """Take a frame; it is answered at once if it has no predecessor."""
         entry = self._enter(Tag(self._count, frame_id, time_us, arrived, read))
         thumbnail = scene_cut.thumbnail(frame) if self._plan.scene_cuts else None
         last, self._last = self._last, _Last(frame, time_us, thumbnail)
@@ -189,21 +189,21 @@ class Session(Generic[T]):
     def push_failed(
         self, error: ServiceError, *, frame_id: str = "", time_us: int | None = None, arrived: float = 0.0
     ) -> Tag:
-        """A frame came in that cannot be used; the next one has no predecessor."""
+        """Take note of a frame that cannot be used; the next one has no predecessor."""
         entry = self._enter(Tag(self._count, frame_id, time_us, arrived, arrived))
         entry.outcome = Failed(error)
         self._last, self._why = None, FirstReason.GAP
         return entry.tag
 
     def reset(self) -> None:
-        """The next frame has no predecessor: the client jumped. What is under way goes on."""
+        """Forget the predecessor: the client jumped. What is under way goes on."""
         self._last, self._why = None, FirstReason.RESET
 
     # --- work out, outcomes in ------------------------------------------------------------------------------------
 
     def take(self) -> list[PendingPrediction]:
-        """What must begin now, oldest first; each occupies a place in the window until its answer is sent."""
-        started = []
+        """Take what must begin now, oldest first; each occupies a place in the window until its answer is sent."""
+        work_items = []
         while self._waiting and self._room:
             entry = self._waiting.popleft()
             work, entry.work, entry.begun = entry.work, None, True
@@ -211,22 +211,22 @@ class Session(Generic[T]):
             self._credits -= 1
             self._open[entry.tag.sequence] = entry
             self._at_engine.add(entry.tag.sequence)
-            started.append(work)
-        return started
+            work_items.append(work)
+        return work_items
 
     def predicted(self, sequence: int) -> None:
-        """The engine is done with it, whatever remains to be done to its answer: the next may begin."""
+        """Note that the engine is done with it, whatever remains to be done to its answer: the next may begin."""
         self._at_engine.discard(sequence)
 
     def finish(self, sequence: int, outcome: Done[T] | Failed) -> None:
-        """What `take` gave out has ended; KeyError if it had already."""
+        """Set the outcome of what `take` returned. Raises KeyError if it had one already."""
         self.predicted(sequence)
         self._open.pop(sequence).outcome = outcome
 
     # --- answers out ----------------------------------------------------------------------------------------------
 
     def ready(self) -> Answer[T] | None:
-        """The next answer in order, if it is known. It stays until `sent`."""
+        """Return the next answer in order, if it is known. It stays until `sent`."""
         if not self._entries or self._entries[0].outcome is None:
             return None
         head = self._entries[0]
@@ -234,20 +234,20 @@ class Session(Generic[T]):
         return Answer(head.tag, head.outcome)
 
     def sent(self) -> None:
-        """The answer `ready` showed has been handed over; its place in the window is free again."""
+        """Drop the answer that `ready` showed, now handed over; its place in the window is free again."""
         if self._entries.popleft().begun:
             self._credits += 1
 
     @property
     def idle(self) -> bool:
-        """Whether every frame has been answered."""
+        """Tell whether every frame has been answered."""
         return not self._entries
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     @property
     def _room(self) -> int:
-        """How many may begin now."""
+        """Count the predictions that may begin now."""
         return min(self._credits, self._plan.ahead - len(self._at_engine))
 
     def _enter(self, tag: Tag) -> _Entry[T]:

@@ -20,7 +20,7 @@ Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
 
 def predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
-    """Asks the engine for frame after frame, behind live requests. `options` without its steps."""
+    """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     numbers = itertools.count()
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:

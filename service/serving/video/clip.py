@@ -49,15 +49,15 @@ class ClipSource(Protocol):
 
     @property
     def info(self) -> Info:
-        """Known before the first frame."""
+        """Return the clip's properties; known before the first frame."""
         ...
 
     def __iter__(self) -> Iterator[Item]:
-        """Frames in the order shown; VideoError where the clip is damaged."""
+        """Iterate over frames in the order shown. Raises VideoError where the clip is damaged."""
         ...
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         ...
 
 
@@ -65,9 +65,9 @@ class ClipSink(Protocol):
     """A clip that is being written."""
 
     def write(self, item: Item) -> None:
-        """The next frame or packet."""
+        """Write the next frame or packet."""
         ...
 
     def close(self) -> None:
-        """Ends the clip; it is whole only afterwards."""
+        """End the clip; it is whole only afterwards."""
         ...

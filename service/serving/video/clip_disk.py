@@ -33,16 +33,16 @@ class ClipDisk:
 
     @property
     def one_clip(self) -> int:
-        """Bytes that one clip may take."""
+        """Return the bytes that one clip may take."""
         return self.limit // 2
 
     @property
     def held(self) -> int:
-        """Bytes of all files."""
+        """Sum the bytes of all files."""
         return sum(file.nbytes for file in self._files)
 
     def open(self, caller: str, *, spooled: bool = False) -> ClipFile:
-        """A new file, empty. `spooled`: in memory while it is small; then it has no `pieces`."""
+        """Open a new file, empty. `spooled`: in memory while it is small; then it has no `pieces`."""
         # Closed by `drop`.
         file = tempfile.SpooledTemporaryFile(SPOOL) if spooled else _Nameless()  # noqa: SIM115
         clip = ClipFile(self, caller, cast(BinaryIO, file))
@@ -70,16 +70,16 @@ class ClipDisk:
         return sum(file.nbytes for file in self._files if file.caller == caller)
 
     def _expendable(self, caller: str | None = None) -> ClipFile | None:
-        """The oldest that nobody is likely to miss, of this caller or of all."""
+        """Find the oldest file that nobody is likely to miss, of this caller or of all."""
         return next((f for f in self._files if f.expendable() and caller in (None, f.caller)), None)
 
-    def _of_the_largest(self, wanted: int) -> ClipFile | None:
-        """The oldest file to give up of the caller who has most, if that is more than `wanted` bytes."""
-        held: Counter[str] = Counter()
+    def _of_the_largest(self, least: int) -> ClipFile | None:
+        """Find the oldest file to give up of the caller who has most, if that is more than `least` bytes."""
+        totals: Counter[str] = Counter()
         for file in self._files:
-            held[file.caller] += file.nbytes
-        for caller, nbytes in held.most_common():
-            if nbytes <= wanted:
+            totals[file.caller] += file.nbytes
+        for caller, nbytes in totals.most_common():
+            if nbytes <= least:
                 return None
             victim = next((f for f in self._files if f.caller == caller and f.give_up is not None), None)
             if victim is not None:
@@ -114,7 +114,7 @@ class ClipFile:
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Its bytes from the start, a piece at a time; any number of readers. NotFound if it is dropped on the way."""
+        """Yield its bytes from the start, a piece at a time; any number of readers. NotFound if dropped on the way."""
         if self.dropped:
             raise NotFound("the clip was deleted before it was read", field="job")
         # The reader's own: by the time it reads, the file's number may be another file's.
@@ -161,7 +161,7 @@ class _Nameless:
         return len(data)
 
     def fileno(self) -> int:
-        """The descriptor's number. ValueError if it is closed."""
+        """Return the descriptor's number. ValueError if it is closed."""
         if self._descriptor < 0:
             raise ValueError("the file is closed")
         return self._descriptor
@@ -183,5 +183,5 @@ class _Nameless:
 
 
 def failed_for_room(error: ServiceError) -> ServiceError:
-    """What a clip that found no room for its bytes is told: later it would find no more."""
+    """Return TooLarge for a clip that found no room for its bytes: later it would find no more."""
     return TooLarge(f"the clip does not fit: {error.message}", field="body")

@@ -49,7 +49,7 @@ class ClipPlaces:
 
     @contextmanager
     def call(self, caller: str) -> Iterator[None]:
-        """A place for a caller who waits. ClientLimit if it has its share, QueueFull if there is none."""
+        """Hold a place for a caller who waits. Raises ClientLimit if it has its share, QueueFull if there is none."""
         if self._calls[caller] >= CALLS_OF_ONE:
             raise ClientLimit(f"you have {CALLS_OF_ONE} videos being made, as many as one may", retry_after=RETRY_S)
         if self._calls.total() >= CALLS_AT_ONCE:
@@ -61,7 +61,7 @@ class ClipPlaces:
             _leave(self._calls, caller)
 
     def check_line(self, caller: str) -> None:
-        """ClientLimit or QueueFull where one more job of this caller may not even wait."""
+        """Raise ClientLimit or QueueFull where one more job of this caller may not even wait."""
         own = sum(waiting.caller == caller for waiting in self._line)
         if own >= WAITING_OF_ONE:
             raise ClientLimit(f"{own} of your videos wait to be made, as many as may", retry_after=RETRY_S)

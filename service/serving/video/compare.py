@@ -18,7 +18,7 @@ ERROR_GAIN = 4
 
 
 def psnr(a: Frame, b: Frame) -> float:
-    """dB; infinite for equal frames."""
+    """Measure PSNR in dB; infinite for equal frames."""
     difference = a.pixels.astype(np.int16) - b.pixels
     error = float(np.mean(np.square(difference, dtype=np.float64)))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
@@ -34,15 +34,15 @@ class FrameScore:
     better: int = 0
     _cap: float = field(default=100.0, repr=False)
 
-    def add(self, predicted: float, repeated: float) -> None:
-        """PSNR of one prediction, and of the last frame it was made from, against the true frame."""
+    def add(self, psnr_output: float, psnr_repeat: float) -> None:
+        """Add the PSNR of one prediction, and of the last frame it was made from, against the true frame."""
         self.frames += 1
-        self.predicted += min(predicted, self._cap)
-        self.repeated += min(repeated, self._cap)
-        self.better += predicted > repeated
+        self.predicted += min(psnr_output, self._cap)
+        self.repeated += min(psnr_repeat, self._cap)
+        self.better += psnr_output > psnr_repeat
 
     def text(self) -> str:
-        """One line for people."""
+        """Write one line for people."""
         if not self.frames:
             return "nothing was predicted, so there is nothing to compare"
         return (
@@ -53,31 +53,31 @@ class FrameScore:
 
 
 def size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of a comparison, both even: encoders want that."""
+    """Return width and height of a comparison, both even: encoders want that."""
     whole = 3 * width + 2 * GAP
     return whole + whole % 2, height + LINE + (height + LINE) % 2
 
 
-def side_by_side(truth: Frame, shown: Frame, route: Route | None, numbers: tuple[float, float] | None) -> Frame:
-    """True | shown | their difference, and a line that names them. `numbers`: PSNR predicted, and repeated."""
+def side_by_side(truth: Frame, output: Frame, route: Route | None, numbers: tuple[float, float] | None) -> Frame:
+    """Show true | shown | their difference, and a line that names them. `numbers`: PSNR predicted, and repeated."""
     width, height = size(truth.width, truth.height)
     canvas = np.full((height, width, 3), 24, np.uint8)
-    error = _error(truth, shown)
-    for k, picture in enumerate((truth.pixels, shown.pixels, error)):
-        left = k * (truth.width + GAP)
-        canvas[: truth.height, left : left + truth.width] = picture
+    error = _error(truth, output)
+    for k, picture in enumerate((truth.pixels, output.pixels, error)):
+        x = k * (truth.width + GAP)
+        canvas[: truth.height, x : x + truth.width] = picture
     labels = ["true", "kept", ""]
     if route is not None:
-        predicted, repeated = numbers or (math.nan, math.nan)
+        psnr_output, psnr_repeat = numbers or (math.nan, math.nan)
         labels[1:] = [
-            f"predicted {predicted:.1f} dB, blocks {route_text(route)}",
-            f"error x{ERROR_GAIN} (repeat {repeated:.1f} dB)",
+            f"predicted {psnr_output:.1f} dB, blocks {route_text(route)}",
+            f"error x{ERROR_GAIN} (repeat {psnr_repeat:.1f} dB)",
         ]
     return Frame(_label(canvas, labels, truth.width, truth.height))
 
 
-def _error(truth: Frame, shown: Frame) -> NDArray[np.uint8]:
-    difference = np.abs(truth.pixels.astype(np.int16) - shown.pixels).max(axis=2) * ERROR_GAIN
+def _error(truth: Frame, output: Frame) -> NDArray[np.uint8]:
+    difference = np.abs(truth.pixels.astype(np.int16) - output.pixels).max(axis=2) * ERROR_GAIN
     return np.repeat(difference.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 

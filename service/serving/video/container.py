@@ -98,9 +98,9 @@ class ContainerSource:
                     continue
                 for picture in packet.decode():
                     assert isinstance(picture, av.VideoFrame)
-                    timed = self._frame(picture, last)
-                    last = timed.pts
-                    yield timed
+                    frame = self._frame(picture, last)
+                    last = frame.pts
+                    yield frame
         except av.FFmpegError as error:
             raise VideoError(f"the video is damaged near its {last + 1}th unit of time: {_reason(error)}") from error
 
@@ -113,7 +113,7 @@ class ContainerSource:
         return Timed(Frame(np.ascontiguousarray(pixels)), pts)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._container.close()
 
 
@@ -130,18 +130,18 @@ class ContainerSink:
         suffix: str,
         sounds: list[Any] | None = None,
     ) -> None:
-        streamed = not isinstance(file, Path)
-        options = _MAX_INTERLEAVE | (FRAGMENTED if streamed else {"movflags": "+faststart"})
+        is_stream = not isinstance(file, Path)
+        options = _MAX_INTERLEAVE | (FRAGMENTED if is_stream else {"movflags": "+faststart"})
         format = {".mkv": "matroska", ".webm": "webm", ".mov": "mov", ".avi": "avi"}.get(suffix, "mp4")
         try:
-            container = av.open(file if streamed else str(file), "w", format=format, container_options=options)
+            container = av.open(file if is_stream else str(file), "w", format=format, container_options=options)
             assert isinstance(container, OutputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
             raise VideoError(f"cannot write {file}: {_reason(error)}") from error
         codec = _codec(suffix)
         quality = _QUALITY.get(codec, {})
-        if streamed and codec == "libx264":
+        if is_stream and codec == "libx264":
             # A fragment ends at a key frame: often enough that what is made is also sent.
             quality = quality | {"tune": "zerolatency", "g": "30"}
         video = self._container.add_stream(codec, rate=info.rate, options=quality)
@@ -166,7 +166,7 @@ class ContainerSink:
             ) from error
 
     def write(self, item: Item) -> None:
-        """The next frame, encoded, or a packet of sound, copied."""
+        """Write the next frame, encoded, or a packet of sound, copied."""
         try:
             if isinstance(item, Passed):
                 item.packet.stream = self._sounds[item.stream]
@@ -182,7 +182,7 @@ class ContainerSink:
             raise VideoError(f"cannot write the video: {_reason(error)}") from error
 
     def close(self) -> None:
-        """Flushes the encoder and ends the file."""
+        """Flush the encoder and end the file."""
         try:
             self._container.mux(self._video.encode(None))
         except av.FFmpegError as error:

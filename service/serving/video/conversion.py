@@ -51,7 +51,7 @@ class _Outlet:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is held back."""
 
     def take(self) -> bytes:
         data = b"".join(self._pieces)
@@ -62,8 +62,8 @@ class _Outlet:
 class Conversion:
     """One clip, from the body's file to pieces of the answer, of at most `most` bytes together."""
 
-    def __init__(self, parts: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
-        self._parts, self._order, self._client, self._file, self._most = parts, order, client, file, most
+    def __init__(self, state: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
+        self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
         self.done = 0
 
     async def check(self) -> int | None:
@@ -86,11 +86,11 @@ class Conversion:
         self._file.drop()
 
     def progress(self) -> int:
-        """Frames written."""
+        """Count the frames written."""
         return self.done
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The answer, as it is made."""
+        """Yield the answer as it is made."""
         source, nbytes = await self._open(), 0
         try:
             async with aclosing(self._converted(source)) as pieces:

@@ -24,7 +24,7 @@ class VideoParams:
     scene_cuts: bool = True
 
     def size(self, source: ClipSource) -> tuple[int, int]:
-        """Width and height of what is written."""
+        """Return width and height of what is written."""
         width, height = source.info.width, source.info.height
         return compare.size(width, height) if self.compare else (width, height)
 
@@ -32,10 +32,10 @@ class VideoParams:
 async def frames(
     source: ClipSource, wish: VideoParams, predict: Predict, score: FrameScore
 ) -> AsyncGenerator[tuple[Item, bool], None]:
-    """What to write, in order, and whether it was predicted. `score` grows with every comparison."""
-    shown = render(source, wish.plan, predict, scene_cuts=wish.scene_cuts)
+    """Yield what to write, in order, and whether it was predicted. `score` grows with every comparison."""
+    outputs = render(source, wish.plan, predict, scene_cuts=wish.scene_cuts)
     try:
-        async for item in shown:
+        async for item in outputs:
             if isinstance(item, Passed):
                 yield item, False
                 continue
@@ -44,7 +44,7 @@ async def frames(
                 frame = await asyncio.to_thread(_compared, item, score)
             yield Timed(frame, item.came.pts), item.result is not None
     finally:
-        await shown.aclose()
+        await outputs.aclose()
 
 
 def _compared(item: ShownFrame, score: FrameScore) -> Frame:

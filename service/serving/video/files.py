@@ -30,12 +30,12 @@ class Y4mFile:
         return iter(self._source)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource:
-    """`-` is y4m on standard input; a file tells by its first bytes whether it is y4m."""
+    """Open a clip: `-` is y4m on standard input; a file tells by its first bytes whether it is y4m."""
     if name == PIPE:
         return Y4mSource(sys.stdin.buffer, max_pixels=max_pixels)
     path = Path(name)
@@ -69,18 +69,18 @@ class OutFile:
             raise VideoError(f"{path.name}: the name must end in {', '.join((Y4M, *CONTAINERS))}")
 
     def write(self, item: Item) -> None:
-        """The next frame or packet."""
+        """Write the next frame or packet."""
         self._sink.write(item)
 
     def close(self) -> None:
-        """Whole: it gets its name."""
+        """End the file and give it its name: it is whole."""
         self._sink.close()
         if self._path.suffix == Y4M:
             self._file.close()
         self._part.replace(self._path)
 
     def give_up(self) -> None:
-        """Not whole: it goes."""
+        """Delete the partly written file."""
         self._part.unlink(missing_ok=True)
 
 
@@ -91,19 +91,19 @@ class OutPipe:
         self._sink = Y4mSink(sys.stdout.buffer, width, height, info.rate)
 
     def write(self, item: Item) -> None:
-        """The next frame; sound is left out."""
+        """Write the next frame; sound is left out."""
         self._sink.write(item)
 
     def close(self) -> None:
-        """All is handed over."""
+        """Flush: all is handed over."""
         self._sink.close()
 
     def give_up(self) -> None:
-        """What is sent is sent."""
+        """Do nothing: bytes already sent cannot be taken back."""
 
 
 def open_sink(name: str, source: ClipSource, width: int, height: int) -> OutFile | OutPipe:
-    """`-` is y4m on standard output; else the ending of the name says the container."""
+    """Open an output: `-` is y4m on standard output; else the ending of the name says the container."""
     if name == PIPE:
         return OutPipe(source.info, width, height)
     try:

@@ -52,15 +52,15 @@ class FramePlan(Protocol):
 
     @property
     def memory(self) -> int:
-        """How many frames back a decision may reach."""
+        """Return the number of frames back that a decision may reach."""
         ...
 
     def lost(self, index: int) -> bool:
-        """Whether what came in at this place is not a picture to trust."""
+        """Tell whether the frame that came in at this place cannot be trusted."""
         ...
 
     def decide(self, index: int, since_cut: int) -> Decision:
-        """What is shown at this place."""
+        """Decide what is shown at this place."""
         ...
 
 
@@ -76,15 +76,15 @@ class Ahead:
 
     @property
     def memory(self) -> int:
-        """The pair lies before the frames that are skipped."""
+        """Return frames back to the pair, which lies before the frames that are skipped."""
         return self.steps + 1
 
     def lost(self, index: int) -> bool:
-        """None is."""
+        """Return False: this plan treats no frame as lost."""
         return False
 
     def decide(self, index: int, since_cut: int) -> Decision:
-        """Kept until the scene has a pair that is old enough."""
+        """Keep frames until the scene has a pair that is old enough; then predict."""
         return Predict(back=self.steps, steps=self.steps) if since_cut > self.steps else Keep()
 
 
@@ -100,15 +100,15 @@ class Every:
 
     @property
     def memory(self) -> int:
-        """The two before."""
+        """Return 2: the two frames before."""
         return 2
 
     def lost(self, index: int) -> bool:
-        """None is."""
+        """Return False: this plan treats no frame as lost."""
         return False
 
     def decide(self, index: int, since_cut: int) -> Decision:
-        """The n-th, 2n-th, ... if its scene has two frames before it."""
+        """Predict the n-th, 2n-th, ... frame if its scene has two frames before it."""
         return Predict(back=1, steps=1) if (index + 1) % self.nth == 0 and since_cut >= 2 else Keep()
 
 
@@ -147,15 +147,15 @@ class FillLost:
 
     @property
     def memory(self) -> int:
-        """The two before."""
+        """Return the number of frames back: the two before."""
         return 2
 
     def lost(self, index: int) -> bool:
-        """As the list says."""
+        """Tell whether the list names this frame."""
         return index in self.indexes
 
     def decide(self, index: int, since_cut: int) -> Decision:
-        """A lost frame right after a cut repeats what is there; with nothing there at all it has to stay."""
+        """Predict lost frames; one right after a cut repeats what is there; with nothing there at all it stays."""
         if index not in self.indexes:
             return Keep()
         if since_cut >= 2:

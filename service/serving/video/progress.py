@@ -18,28 +18,28 @@ class Progress:
         self._began = self._last = clock()
         self._frames = self._predicted = 0
 
-    def done(self, predicted: bool) -> None:
-        """One more frame is written."""
+    def done(self, is_prediction: bool) -> None:
+        """Count one more frame written."""
         self._frames += 1
-        self._predicted += predicted
+        self._predicted += is_prediction
         now = self._clock()
         if now - self._last >= (ON_TERMINAL if self._terminal else IN_LOG):
             self._last = now
             self._show(self.line(now))
 
     def line(self, now: float) -> str:
-        """As it stands at `now`."""
+        """Describe the progress at `now` in one line."""
         seconds = max(now - self._began, 1e-9)
         speed = self._frames / seconds
         text = f"{self._frames} frames" if not self._total else f"{self._frames}/{self._total} frames"
         text += f", {self._predicted} predicted, {speed:.1f} a second"
         if self._total and self._frames and self._total > self._frames:
-            left = round((self._total - self._frames) / speed)
-            text += f", {left // 60}:{left % 60:02} left"
+            remaining = round((self._total - self._frames) / speed)
+            text += f", {remaining // 60}:{remaining % 60:02} left"
         return text
 
     def end(self) -> None:
-        """The last line stays."""
+        """End the display; the last line stays."""
         self._show(self.line(self._clock()))
         if self._terminal:
             print(file=self._out)

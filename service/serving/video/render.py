@@ -42,22 +42,22 @@ class _Place:
 async def render(
     items: Iterable[Item], plan: FramePlan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
 ) -> AsyncGenerator[ShownFrame | Passed, None]:
-    """What is shown, in order, packets of sound in their places. The first error ends it, and all that is under way."""
-    run = _Run(plan, predict, scene_cuts)
+    """Yield what is shown, in order, sound in its places. The first error ends it, and all that is under way."""
+    rendering = _Run(plan, predict, scene_cuts)
     waiting: deque[asyncio.Future[ShownFrame] | Passed] = deque()
-    reading, begun = iter(items), 0
+    reading, count = iter(items), 0
     try:
         while (item := await asyncio.to_thread(_next, reading)) is not None:
-            waiting.append(run.begin(item) if isinstance(item, Timed) else item)
-            begun += isinstance(item, Timed)
-            while begun > under_way or len(waiting) > WAITING:
+            waiting.append(rendering.begin(item) if isinstance(item, Timed) else item)
+            count += isinstance(item, Timed)
+            while count > under_way or len(waiting) > WAITING:
                 entry = waiting.popleft()
-                begun -= not isinstance(entry, Passed)
+                count -= not isinstance(entry, Passed)
                 yield await _done(entry)
         while waiting:
             yield await _done(waiting.popleft())
     finally:
-        await run.stop()
+        await rendering.stop()
 
 
 class _Run:
@@ -73,29 +73,29 @@ class _Run:
         self._scene_start = 0
         self._thumbnail: scene_cut.Thumbnail | None = None
 
-    def begin(self, came: Timed) -> asyncio.Future[ShownFrame]:
-        """Decides what is shown at this place, and starts its prediction."""
+    def begin(self, source: Timed) -> asyncio.Future[ShownFrame]:
+        """Decide what is shown at this place, and start its prediction."""
         index, self._index = self._index, self._index + 1
-        if self._places and came.frame.pixels.shape != self._places[-1].came.pixels.shape:
+        if self._places and source.frame.pixels.shape != self._places[-1].came.pixels.shape:
             raise VideoError(
-                f"the frame size changes at frame {index}, to {came.frame.width}x{came.frame.height}; "
+                f"the frame size changes at frame {index}, to {source.frame.width}x{source.frame.height}; "
                 "scale the clip to one size first"
             )
         if self._scene_cuts and not self._plan.lost(index):
-            self._look_for_cut(index, came.frame)
+            self._look_for_cut(index, source.frame)
         decision = self._plan.decide(index, index - self._scene_start)
         # awaited: by whoever takes the frames, in their order
-        shown = asyncio.ensure_future(self._show(came, decision, tuple(self._places)))
-        self._tasks.add(shown)
-        shown.add_done_callback(self._ended)
-        self._places.append(_Place(came.frame, shown))
-        return shown
+        future = asyncio.ensure_future(self._show(source, decision, tuple(self._places)))
+        self._tasks.add(future)
+        future.add_done_callback(self._ended)
+        self._places.append(_Place(source.frame, future))
+        return future
 
-    def _ended(self, shown: asyncio.Future[ShownFrame]) -> None:
-        self._tasks.discard(shown)
-        if not shown.cancelled():
+    def _ended(self, future: asyncio.Future[ShownFrame]) -> None:
+        self._tasks.discard(future)
+        if not future.cancelled():
             # Only the first error is raised; that nobody asks for the others is no fault to report.
-            shown.exception()
+            future.exception()
 
     def _look_for_cut(self, index: int, frame: Frame) -> None:
         thumbnail = scene_cut.thumbnail(frame)
@@ -103,11 +103,11 @@ class _Run:
             self._scene_start = index
         self._thumbnail = thumbnail
 
-    async def _show(self, came: Timed, decision: object, places: tuple[_Place, ...]) -> ShownFrame:
+    async def _show(self, source: Timed, decision: object, places: tuple[_Place, ...]) -> ShownFrame:
         if isinstance(decision, plans.Repeat):
-            return ShownFrame(came, (await asyncio.shield(places[-1].shown)).frame)
+            return ShownFrame(source, (await asyncio.shield(places[-1].shown)).frame)
         if not isinstance(decision, plans.Predict):
-            return ShownFrame(came, came.frame)
+            return ShownFrame(source, source.frame)
         older, newer = places[-decision.back - 1], places[-decision.back]
         if decision.repaired:
             # Shielded: this frame's end must not cancel the one it is built on.
@@ -116,10 +116,10 @@ class _Run:
         else:
             previous, current = older.came, newer.came
         result = await self._predict(previous, current, decision.steps)
-        return ShownFrame(came, result.steps[-1].frame, result, current)
+        return ShownFrame(source, result.steps[-1].frame, result, current)
 
     async def stop(self) -> None:
-        """Withdraws what is under way."""
+        """Withdraw what is under way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

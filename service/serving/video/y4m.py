@@ -38,19 +38,19 @@ class Y4mHeader:
 
     @property
     def chroma_size(self) -> tuple[int, int]:
-        """Rows and columns of each chroma plane; 0, 0 for mono."""
+        """Return rows and columns of each chroma plane; 0, 0 for mono."""
         step = _STEPS[self.chroma]
         return (0, 0) if step is None else (-(-self.height // step[1]), -(-self.width // step[0]))
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one frame without its FRAME line."""
+        """Count the bytes of one frame without its FRAME line."""
         rows, columns = self.chroma_size
         return self.width * self.height + 2 * rows * columns
 
     @classmethod
     def parse(cls, line: bytes) -> Y4mHeader:
-        """Of the line without its newline; VideoError says what cannot be used."""
+        """Parse the line without its newline. Raises VideoError naming what cannot be used."""
         magic, *words = line.split(b" ")
         if magic != MAGIC:
             raise VideoError("this is no y4m stream (it does not begin with YUV4MPEG2)")
@@ -66,13 +66,13 @@ class Y4mHeader:
         chroma = tags.get(b"C", "420jpeg")
         if "p1" in chroma or chroma.endswith("alpha"):
             raise VideoError(f"y4m with chroma {chroma} is not read; pipe 8 bits: ffmpeg ... -pix_fmt yuv420p")
-        kind = next((known for known in _STEPS if chroma.startswith(known)), None)
+        kind = next((name for name in _STEPS if chroma.startswith(name)), None)
         if kind is None:
             raise VideoError(f"y4m with chroma {chroma[:20]} is not read; pipe ffmpeg ... -pix_fmt yuv420p")
         return cls(width, height, rate, kind, b"XCOLORRANGE=FULL" in words)
 
     def line(self) -> bytes:
-        """The first line of a stream we write."""
+        """Write the first line of a stream."""
         # 420jpeg: chroma sits between the pixels, which is where averaging two by two puts it.
         chroma = "420jpeg" if self.chroma == "420" else self.chroma
         text = (
@@ -107,7 +107,7 @@ class Y4mSource:
             pts += 1
 
     def close(self) -> None:
-        """The stream belongs to the caller."""
+        """Do nothing: the stream belongs to the caller."""
 
 
 class Y4mSink:
@@ -119,18 +119,18 @@ class Y4mSink:
         stream.write(self._header.line())
 
     def write(self, item: Item) -> None:
-        """The next frame; a packet of sound is left out."""
+        """Write the next frame; a packet of sound is left out."""
         if isinstance(item, Timed):
             self._stream.write(b"FRAME\n")
             self._stream.write(from_rgb(item.frame.pixels, self._header))
 
     def close(self) -> None:
-        """All is handed over."""
+        """Flush: all is handed over."""
         self._stream.flush()
 
 
 def to_rgb(data: bytes, header: Y4mHeader) -> Plane:
-    """One frame's planes -> HxWx3."""
+    """Convert one frame's planes to HxWx3."""
     size = header.width * header.height
     y = np.frombuffer(data, np.uint8, size).reshape(header.height, header.width).astype(np.float32)
     rows, columns = header.chroma_size
@@ -147,7 +147,7 @@ def to_rgb(data: bytes, header: Y4mHeader) -> Plane:
 
 
 def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
-    """HxWx3 -> one frame's planes."""
+    """Convert HxWx3 to one frame's planes."""
     red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
     kr, kb = _weights(header.height)
     y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -160,7 +160,7 @@ def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
 
 
 def _weights(height: int) -> tuple[float, float]:
-    """Kr and Kb of BT.601 and BT.709."""
+    """Return Kr and Kb of BT.601 and BT.709."""
     return (0.299, 0.114) if height < 720 else (0.2126, 0.0722)
 
 
@@ -177,28 +177,28 @@ def _grow(plane: Plane, header: Y4mHeader) -> NDArray[np.float32]:
 def _shrink(plane: NDArray[np.float32], header: Y4mHeader) -> NDArray[np.float32]:
     x, y = _STEPS[header.chroma] or (1, 1)
     rows, columns = header.chroma_size
-    padded = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
-    means: NDArray[np.float32] = padded.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
+    edges = np.pad(plane, ((0, rows * y - header.height), (0, columns * x - header.width)), mode="edge")
+    means: NDArray[np.float32] = edges.reshape(rows, y, columns, x).mean(axis=(1, 3), dtype=np.float32)
     return means
 
 
 def _line(stream: BinaryIO, *, at_end: bool = False) -> bytes:
-    """A line without its newline; b"" at the end of the stream if that may be."""
-    taken = bytearray()
-    while len(taken) < MAX_LINE:
+    """Read a line without its newline; b"" at the end of the stream if that may be."""
+    text = bytearray()
+    while len(text) < MAX_LINE:
         char = stream.read(1)
-        if not char and at_end and not taken:
+        if not char and at_end and not text:
             return b""
         if not char:
             break
         if char == b"\n":
-            return bytes(taken)
-        taken += char
+            return bytes(text)
+        text += char
     raise VideoError("this is no y4m stream (a line of its text does not end)")
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
-    """`count` bytes, or fewer at the end: a pipe gives what it has."""
+    """Read `count` bytes, or fewer at the end: a pipe gives what it has."""
     if isinstance(stream, io.BufferedReader | io.BytesIO):
         return stream.read(count)
     parts: list[bytes] = []
