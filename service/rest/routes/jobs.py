@@ -42,7 +42,7 @@ def router(parts: AppState, jobs: Jobs) -> APIRouter:
         summary="Predict later: a pair, or every pair of many frames",
         description=job_openapi.JOBS,
         status_code=202,
-        responses=job_openapi.job_answers(*CREATE_ERRORS, accepted=True),
+        responses=job_openapi.job_answers(*CREATE_ERRORS, creates=True),
         openapi_extra=job_openapi.job_request(parts.settings),
     )
     async def create(request: Request) -> Response:
