@@ -39,11 +39,11 @@ class JobBody:
     def fingerprint(self, query: list[tuple[str, str]]) -> str:
         """Hash what is asked, not how it was sent: a retry's form has another boundary and is the same request."""
 
-        def parts() -> Iterator[bytes]:
+        def pieces() -> Iterator[bytes]:
             yield repr((self.names, self.size, sorted(self.options), sorted(query))).encode()
             yield from map(bytes, self.frames)
 
-        return fingerprint(parts())
+        return fingerprint(pieces())
 
     async def decode(self, state: AppState, holding: ByteHolding) -> tuple[Frame, ...]:
         """Decode all frames, one after the other, each reserved before it is decoded.

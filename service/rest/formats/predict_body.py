@@ -72,14 +72,14 @@ async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
     body = await read(request)
 
-    def parts() -> PredictBody:
+    def read_parts() -> PredictBody:
         if size is not None:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
 
     if kind == JSON:
-        return await apart(parts, len(body))
-    return await asyncio.to_thread(parts) if len(body) >= LARGE.get(kind, sys.maxsize) else parts()
+        return await apart(read_parts, len(body))
+    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
 
 
 def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:
@@ -149,15 +149,15 @@ def _json(body: bytes) -> PredictBody:
         raise InvalidRequest("the body is not well-formed JSON", field="body") from None
     if not isinstance(members, _Members):
         raise InvalidRequest("the body must be a JSON object", field="body")
-    parts: list[tuple[str, Bytes]] = []
+    entries: list[tuple[str, Bytes]] = []
     for name, value in members:
         if name in FRAMES:
-            parts.append((name, base64_bytes(name, value)))
+            entries.append((name, base64_bytes(name, value)))
         elif name not in options.NAMES:
             _unknown(name)
         elif value is not None:
-            parts.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
-    return _sorted(parts)
+            entries.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+    return _sorted(entries)
 
 
 class _Members(list[tuple[str, object]]):
