@@ -51,10 +51,10 @@ class JobBody:
         TooLarge where their pixels together are more than the queue may hold; QueueFull where there is no room now.
         """
         frames: list[Frame] = []
-        reserved = 0
+        pixel_bytes = 0
 
         def bounded(nbytes: int) -> None:
-            if reserved + nbytes > state.settings.max_queue_bytes:
+            if pixel_bytes + nbytes > state.settings.max_queue_bytes:
                 raise TooLarge(f"a job's frames may have {state.settings.max_queue_bytes} bytes of pixels", field=where)
 
         def reserve(nbytes: int) -> None:
@@ -68,7 +68,7 @@ class JobBody:
             else:
                 bounded(3 * self.size[0] * self.size[1])  # they are the body's, and counted with it
                 frames.append(await state.codecs.raw(data, *self.size, where))
-            reserved += frames[-1].pixels.nbytes
+            pixel_bytes += frames[-1].pixels.nbytes
         return tuple(frames)
 
 

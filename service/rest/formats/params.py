@@ -102,7 +102,7 @@ def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) ->
 
 
 def shown(name: str) -> str:
-    """Shorten a caller's own word and make it printable, for a message."""
+    """Trim a caller's own word and make it printable, for a message."""
     return name[:40].encode("ascii", "backslashreplace").decode()
 
 

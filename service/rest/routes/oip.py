@@ -127,15 +127,15 @@ def _infer(routes: APIRouter, state: AppState) -> None:
         request_context.notes.update(facts(answer.slowest.result, answer.slowest.took))
 
         def write_answer() -> tuple[bytes, int | None, str | None]:
-            encoded, json_length = oip_messages.write(answer, message)
-            encoded, used_coding = oip_messages.deflated(encoded, request.headers.get("accept-encoding", ""))
-            return encoded, json_length, used_coding
+            payload, json_length = oip_messages.write(answer, message)
+            payload, used_coding = oip_messages.deflated(payload, request.headers.get("accept-encoding", ""))
+            return payload, json_length, used_coding
 
-        encoded, json_length, used_coding = await asyncio.to_thread(write_answer)
+        payload, json_length, used_coding = await asyncio.to_thread(write_answer)
         headers = {} if json_length is None else {LENGTH: str(json_length)}
         if used_coding is not None:
             headers["Content-Encoding"] = used_coding
-        return Response(encoded, headers=headers, media_type=JSON if json_length is None else BINARY)
+        return Response(payload, headers=headers, media_type=JSON if json_length is None else BINARY)
 
     _both(routes, "POST", "/infer", infer, "v2Infer", "Predict a batch")
 
