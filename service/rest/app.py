@@ -1,4 +1,4 @@
-"""The HTTP application: the door, the routers, the errors. Built from parts, it makes none itself."""
+"""The HTTP application: the door, the routers, the errors. Built from the state of the process, it makes none of it."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ EXPOSED = [
 
 
 def build(
-    parts: AppState,
+    state: AppState,
     extra: Sequence[APIRouter] = (),
     lifespan: Lifespan[FastAPI] | None = None,
     tracer: Tracer | None = None,
     jobs: Jobs | None = None,
 ) -> FastAPI:
-    """Our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
-    predicting = predict.router(parts, jobs)
+    """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
+    predict_router = predict.router(state, jobs)
     middleware = [
-        Middleware(RequestMiddleware, parts=parts, tracer=tracer or Tracer()),
-        Middleware(FastPath, router=predicting),
+        Middleware(RequestMiddleware, state=state, tracer=tracer or Tracer()),
+        Middleware(FastPath, router=predict_router),
     ]
-    if parts.settings.cors_origins:
+    if state.settings.cors_origins:
         # Outside the door: a preflight carries no key, and a refusal must be readable too.
         cors = Middleware(
             CORSMiddleware,
-            allow_origins=list(parts.settings.cors_origins),
+            allow_origins=list(state.settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
@@ -66,25 +66,25 @@ def build(
         redirect_slashes=False,
     )
     if jobs is not None:
-        extra = (jobs_routes.router(parts, jobs), *extra)
-    for router in (predicting, model.router(parts), ops.router(parts), errors.router(), *extra):
+        extra = (jobs_routes.router(state, jobs), *extra)
+    for router in (predict_router, model.router(state), ops.router(state), errors.router(), *extra):
         app.include_router(router)
     errors.install(app)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = docs.document(app, secured=bool(parts.settings.api_keys))
+            app.openapi_schema = docs.document(app, secured=bool(state.settings.api_keys))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
-def operations(parts: AppState) -> FastAPI:
-    """Health and metrics alone, for a process that answers no callers of its own."""
+def operations(state: AppState) -> FastAPI:
+    """Serve health and metrics alone, for a process that answers no callers of its own."""
     app = FastAPI(title="DMVFN worker", version=_version(), docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(RequestMiddleware, parts=parts, tracer=Tracer())
-    app.include_router(ops.router(parts))
+    app.add_middleware(RequestMiddleware, state=state, tracer=Tracer())
+    app.include_router(ops.router(state))
     errors.install(app)
     return app
 

@@ -33,10 +33,10 @@ COPIES = 2
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
 
-def holding_of_call(parts: AppState) -> ByteHolding:
-    """What the current call's bytes are counted in."""
+def holding_of_call(state: AppState) -> ByteHolding:
+    """Return the holding in which the current call's bytes are counted."""
     holding = _holding.get()
-    return parts.budget.open() if holding is None else holding
+    return state.budget.open() if holding is None else holding
 
 
 class UnparsedMessage:
@@ -46,12 +46,12 @@ class UnparsedMessage:
         self.error = error
 
 
-def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Parse as `read`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
+def forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
 
     def lenient(data: bytes) -> Any:
         try:
-            return read(data)
+            return parse(data)
         except Exception:  # a protobuf runtime may raise what it likes
             return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
 
@@ -59,14 +59,14 @@ def forgiving(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 class Reading:
-    """So many messages read at once, each within `seconds`; half of the places at most for one caller."""
+    """Places to read so many messages at once, each within `seconds`; half of the places at most for one caller."""
 
     def __init__(self, places: int, seconds: float) -> None:
         self._turns = FairTurns(places, max(1, places // 2))
         self._seconds = seconds
 
     async def next(self, context: Any, caller: str) -> bytes | UnparsedMessage | None:
-        """The next message's bytes; None where no more come."""
+        """Read the next message's bytes; None where no more come."""
         waiting = True
         try:
             async with asyncio.timeout(self._seconds), self._turns.turn(caller):
@@ -75,44 +75,44 @@ class Reading:
         except TimeoutError:
             if waiting:
                 return UnparsedMessage(QueueFull("too many messages are being read at once", retry_after=1.0))
-            late = f"the message did not arrive within {self._seconds:g} s"
-            return UnparsedMessage(DeadlineExceeded(late, reason="body_timeout"))
+            why = f"the message did not arrive within {self._seconds:g} s"
+            return UnparsedMessage(DeadlineExceeded(why, reason="body_timeout"))
         return None if data is grpc.aio.EOF else data
 
 
 class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Puts itself between gRPC and every method's handler."""
 
-    def __init__(self, parts: AppState) -> None:
-        self._parts = parts
-        settings = parts.settings
+    def __init__(self, state: AppState) -> None:
+        self._parts = state
+        settings = state.settings
         places = max(1, settings.inflight_bytes // (COPIES * settings.max_body_bytes))
         self._messages = Reading(places, settings.body_timeout_s)
         self._health = Reading(OPEN_PLACES, OPEN_SECONDS)
         self._reflection = Reading(OPEN_PLACES // 2, OPEN_SECONDS)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """A handler that reads for itself, in the place of one that is given what was read."""
+        """Return a handler that reads for itself, in the place of one that is given what was read."""
         handler = await continuation(details)
         if handler is None:
             return None
-        read = forgiving(handler.request_deserializer or bytes)
-        serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, read)
+        parse = forgiving(handler.request_deserializer or bytes)
+        serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, parse)
         if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
-            serve = self._counted(handler.stream_stream, read)
+            serve = self._counted(handler.stream_stream, parse)
         return grpc.stream_stream_rpc_method_handler(
             serve, request_deserializer=None, response_serializer=handler.response_serializer
         )
 
-    def _one(self, handler: Any, details: Any, read: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
-        """One message in; `handler` returns the answer, or writes as many as it likes."""
+    def _one(self, handler: Any, details: Any, parse: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
+        """Serve one message; `handler` returns the answer, or writes as many as it likes."""
         reading = self._health if details.method.startswith(HEALTH) else self._messages
         behaviour = handler.unary_stream or handler.unary_unary
 
         async def serve(_: Any, context: Any) -> None:
             with self._parts.budget.open() as holding:
                 _holding.set(holding)
-                message = await self._message(reading, context, read, holding)
+                message = await self._message(reading, context, parse, holding)
                 try:
                     answer = await behaviour(message, context)
                 except BaseException as error:
@@ -126,8 +126,10 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
         return serve
 
-    async def _message(self, reading: Reading, context: Any, read: Callable[[bytes], Any], holding: ByteHolding) -> Any:
-        """The call's message, or why there is none; unread where the door will refuse the key anyway."""
+    async def _message(
+        self, reading: Reading, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+    ) -> Any:
+        """Read the call's message, or why there is none; unread where the door will refuse the key anyway."""
         try:
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
@@ -141,14 +143,14 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
             holding.grow(len(data))
         except QueueFull as error:
             return UnparsedMessage(error)
-        return read(data)
+        return parse(data)
 
     def _caller(self, context: Any) -> str:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         return auth.identify(self._parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
 
     def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
-        """Reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
+        """Serve reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
         if not details.method.startswith(REFLECTION):
             return None
 
@@ -162,8 +164,8 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
         return serve
 
-    def _counted(self, behaviour: Any, read: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
-        """A stream whose last message counts until the next one is asked for."""
+    def _counted(self, behaviour: Any, parse: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
+        """Serve a stream whose last message counts until the next one is asked for."""
 
         async def serve(requests: Any, context: Any) -> None:
             with self._parts.budget.open() as holding:
@@ -176,7 +178,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
                         except QueueFull as error:
                             yield UnparsedMessage(error)
                         else:
-                            yield read(data)
+                            yield parse(data)
 
                 await behaviour(messages(), context)
 
@@ -188,11 +190,11 @@ def _forget_frames(error: BaseException) -> None:
 
     gRPC keeps the error of an aborted call in a cycle with the call, and its whole message until garbage is collected.
     """
-    for one in (error, error.__context__):
-        if one is not None:
-            traceback.clear_frames(one.__traceback__)
+    for link in (error, error.__context__):
+        if link is not None:
+            traceback.clear_frames(link.__traceback__)
 
 
 def _host(context: Any) -> str:
-    """The caller's address without its port."""
+    """Return the caller's address without its port."""
     return str(context.peer()).rpartition(":")[0]

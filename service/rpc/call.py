@@ -35,7 +35,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 @dataclass(slots=True)
 class CallContext:
-    """One call's: `ends` is on the parts' clock, seconds; None where a stream's client set no deadline."""
+    """The state of one call: `ends` is on the state's clock, seconds; None where a stream's client set no deadline."""
 
     context: Any
     request_id: str
@@ -48,60 +48,60 @@ class CallContext:
     error: ServiceError | None = None
     left: bool = False  #: cancelled, by the client or by its deadline
 
-    def until(self, parts: AppState) -> float:
-        """The deadline of a single request."""
-        settings = parts.settings
-        longest = parts.clock() + settings.default_deadline_ms / 1000
-        return longest if self.ends is None else min(self.ends, parts.clock() + settings.max_deadline_ms / 1000)
+    def until(self, state: AppState) -> float:
+        """Return the deadline of a single request, on the clock of `ends`."""
+        settings = state.settings
+        default = state.clock() + settings.default_deadline_ms / 1000
+        return default if self.ends is None else min(self.ends, state.clock() + settings.max_deadline_ms / 1000)
 
     def tell(self, value: EncodedPrediction) -> None:
-        """Log line and trace show how the answer came about."""
+        """Record how the answer came about, for log line and trace."""
         self.stages = value.took
         self.notes.update(facts(value.result, value.took))
 
 
 def readable(message: Any) -> Any:
-    """The message; why there is none, if there is none."""
+    """Return the message. Raises why there is none, if there is none."""
     if isinstance(message, UnparsedMessage):
         raise message.error
     return message
 
 
-def sane_id(asked: str) -> str | None:
-    """A caller's request id, if it can stand in a header, a log line and a file name."""
-    return asked if _SANE_ID.fullmatch(asked) else None
+def sane_id(text: str) -> str | None:
+    """Return a caller's request id, if it can stand in a header, a log line and a file name."""
+    return text if _SANE_ID.fullmatch(text) else None
 
 
 class CallHandler:
-    """Around every method of the service called `name`."""
+    """The handling around every method of the service called `name`."""
 
-    def __init__(self, parts: AppState, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
-        self._parts, self._transport, self._name = parts, transport, name
+    def __init__(self, state: AppState, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
+        self._parts, self._transport, self._name = state, transport, name
         self.tracer = tracer or Tracer()
 
     @asynccontextmanager
     async def call(
-        self, context: Any, endpoint: str, asked_id: str = "", *, counts: bool = True
+        self, context: Any, endpoint: str, message_id: str = "", *, counts: bool = True
     ) -> AsyncIterator[CallContext]:
-        """One call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
-        parts = self._parts
-        began = parts.clock()
+        """Run one call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
+        state = self._parts
+        began = state.clock()
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         call = CallContext(
             context,
-            sane_id(asked_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
+            sane_id(message_id) or sane_id(metadata.get("x-request-id", "")) or uuid.uuid4().hex,
             "",
             _ends(context, began),
             tracing.begin(metadata.get("traceparent")),
-            holding_of_call(parts),
+            holding_of_call(state),
         )
         try:
             try:
-                call.client = auth.identify(parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+                call.client = auth.identify(state.settings.api_keys, auth.bearer(metadata.get("authorization")))
                 if call.ends is not None and call.ends <= began:
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
                 context.set_trailing_metadata(_trailers(call))
-                with parts.work.accepted():
+                with state.work.accepted():
                     yield call
             except ServiceError as error:
                 call.error = error
@@ -116,7 +116,7 @@ class CallHandler:
             if call.error is not None:
                 await refuse(call, call.error)
         finally:
-            self._report(call, endpoint, parts.clock() - began, counts)
+            self._report(call, endpoint, state.clock() - began, counts)
             # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
             call.error = None
 
@@ -148,17 +148,17 @@ class CallHandler:
                 **notes,
             },
         )
-        failed = code or (outcome.value if call.left else None)
-        self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, failed)
+        error_code = code or (outcome.value if call.left else None)
+        self.tracer.finished(call.trace, f"{self._name}/{endpoint}", seconds, notes, call.stages, error_code)
 
 
 async def refuse(call: CallContext, error: ServiceError) -> None:
-    """Ends the call with the error's status and details; always raises."""
-    whole = errors.status(error, call.request_id, call.client)
+    """End the call with the error's status and details; always raises."""
+    details = errors.status(error, call.request_id, call.client)
     await call.context.abort(
         errors.STATUS[error.code],
         errors.text(error),
-        ((errors.DETAILS_KEY, whole.SerializeToString()), *_trailers(call)),
+        ((errors.DETAILS_KEY, details.SerializeToString()), *_trailers(call)),
     )
 
 
@@ -167,6 +167,6 @@ def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
 
 
 def _ends(context: Any, now: float) -> float | None:
-    left = context.time_remaining()
+    seconds = context.time_remaining()
     # gRPC shows "no deadline" as a moment in the far future, or not at all.
-    return None if left is None or left > deadline.FOREVER else now + left
+    return None if seconds is None or seconds > deadline.FOREVER else now + seconds

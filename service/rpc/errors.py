@@ -46,32 +46,32 @@ _FIELD_AT_FAULT = frozenset(code for code, status in STATUS.items() if status is
 
 
 def number(error: ServiceError) -> int:
-    """The status as a number, as it travels."""
+    """Return the status as a number, as it travels."""
     return int(STATUS[error.code].value[0])
 
 
 def text(error: ServiceError) -> str:
-    """The message, no longer than a trailer should be."""
+    """Return the message, no longer than a trailer should be."""
     return error.message[:MAX_TEXT]
 
 
 def status(error: ServiceError, request_id: str, client: str = "") -> Status:
-    """The whole, with details."""
-    made = Status(code=number(error), message=text(error))
+    """Build the google.rpc.Status of an error, with its details."""
+    message = Status(code=number(error), message=text(error))
     metadata = {"code": error.code, **({"field": error.field[:MAX_TEXT]} if error.field else {})}
-    made.details.add().Pack(
+    message.details.add().Pack(
         details_pb2.ErrorInfo(reason=(error.reason or error.code).upper(), domain=DOMAIN, metadata=metadata)
     )
-    made.details.add().Pack(details_pb2.RequestInfo(request_id=request_id))
+    message.details.add().Pack(details_pb2.RequestInfo(request_id=request_id))
     if error.code in _FIELD_AT_FAULT:
         violation = details_pb2.BadRequest.FieldViolation(field=(error.field or "")[:MAX_TEXT], description=text(error))
-        made.details.add().Pack(details_pb2.BadRequest(field_violations=[violation]))
+        message.details.add().Pack(details_pb2.BadRequest(field_violations=[violation]))
     seconds = retry_after(error)
     if seconds is not None:
         nanos = math.ceil(seconds * 1000) * 1_000_000
         delay = Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
-        made.details.add().Pack(details_pb2.RetryInfo(retry_delay=delay))
+        message.details.add().Pack(details_pb2.RetryInfo(retry_delay=delay))
     if error.code == "client_limit":
         quota = details_pb2.QuotaFailure.Violation(subject=client or "client", description=text(error))
-        made.details.add().Pack(details_pb2.QuotaFailure(violations=[quota]))
-    return made
+        message.details.add().Pack(details_pb2.QuotaFailure(violations=[quota]))
+    return message

@@ -36,19 +36,19 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
         self._looking: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """NOT_SERVING from now on; watches end."""
+        """Answer NOT_SERVING from now on, and end all watches."""
         self._stopping = True
         self._changed.set()
 
     async def Check(self, request: Any, context: Any) -> Any:
-        """The status now."""
+        """Answer with the status now."""
         status = self._status(request)
         if status == Status.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Status(status=status)
 
     async def Watch(self, request: Any, context: Any) -> None:
-        """The status now, and again whenever it changes."""
+        """Write the status now, and again whenever it changes."""
         if self._watchers >= MOST_WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHERS} watch already; use Check")
         self._watchers += 1
@@ -57,14 +57,14 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
         try:
             last = None
             while True:
-                changed = self._changed
+                change = self._changed
                 status = self._status(request)
                 if status != last:
                     await context.write(Status(status=status))
                     last = status
                 if self._stopping:
                     return  # a watch that stayed would keep the server from ending
-                await changed.wait()
+                await change.wait()
         finally:
             self._watchers -= 1
             if not self._watchers and self._looking is not None:

@@ -63,7 +63,7 @@ INT64 = range(-(2**63), 2**63)
 
 @contextmanager
 def within(path: str) -> Iterator[None]:
-    """Fields of errors raised inside are told as `path`.field."""
+    """Report the fields of errors raised inside as `path`.field."""
     try:
         yield
     except ServiceError as error:
@@ -72,7 +72,7 @@ def within(path: str) -> Iterator[None]:
 
 
 def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> tuple[Options, ImageFormat, int | None]:
-    """How to predict, and what to answer as. `horizon`: a stream's, said outside the options."""
+    """Read how to predict, and what to answer as. `horizon`: a stream's, said outside the options."""
     with within("options"):
         if message.encoding not in FORMATS:
             raise InvalidRequest(f"encoding {message.encoding} is not known", field="encoding")
@@ -89,22 +89,22 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
             blocks=message.blocks if message.HasField("blocks") else None,
         )
         steps = horizon if horizon is not None else message.steps if message.HasField("steps") else 1
-        chosen = Options(
+        values = Options(
             route=route,
             steps=steps,
             scale=message.scale if message.HasField("scale") else 1.0,
             quality=QUALITIES[message.quality],
             maps=message.maps,
         )
-        return chosen.check(max_steps), FORMATS[message.encoding], image_quality
+        return values.check(max_steps), FORMATS[message.encoding], image_quality
 
 
 def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> StreamRequest:
-    """What a stream's first message asks for."""
+    """Read what a stream's first message asks for."""
     if start.policy not in POLICIES:
         raise InvalidRequest(f"policy {start.policy} is not known", field="policy")
-    asked = start.frame_deadline_ms if start.HasField("frame_deadline_ms") else None
-    if asked is not None and not 0 < asked <= max_deadline_ms:
+    deadline_ms = start.frame_deadline_ms if start.HasField("frame_deadline_ms") else None
+    if deadline_ms is not None and not 0 < deadline_ms <= max_deadline_ms:
         raise InvalidRequest(
             f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
         )
@@ -114,16 +114,16 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
         scene_cuts=start.scene_cuts if start.HasField("scene_cuts") else True,
     )
     try:
-        chosen, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
+        values, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
     except InvalidRequest as error:
         if error.field == "options.steps" and not start.options.HasField("steps"):
             error.field = "horizon"  # where the client said it
         raise
-    return StreamRequest(chosen, plan.check(), format, quality, None if asked is None else asked / 1000)
+    return StreamRequest(values, plan.check(), format, quality, None if deadline_ms is None else deadline_ms / 1000)
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
-    """The picture in a frame."""
+    """Return the picture in a frame."""
     kind = frame.WhichOneof("picture")
     if kind == "encoded":
         return Picture(frame.encoded)
@@ -134,12 +134,12 @@ def picture(frame: pb.Frame, field: str) -> Picture:
 
 
 def time_us(frame: pb.Frame) -> int | None:
-    """When it is shown."""
+    """Return when the frame is shown, microseconds; None where the client did not say."""
     return int(frame.presentation_time_us) if frame.HasField("presentation_time_us") else None
 
 
 def incoming(message: pb.StreamPredictRequest) -> Incoming:
-    """A stream's message after the first `start`."""
+    """Read a stream's message after the first `start`."""
     kind = message.WhichOneof("message")
     if kind == "frame":
         frame = message.frame
@@ -154,16 +154,20 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     return InvalidMessage(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
 
 
-def fill(made: pb.Prediction, value: EncodedPrediction) -> None:
+def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
     """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
     result = value.result
-    made.model_version, made.shortened, made.batch_size = result.model_version, result.shortened, result.batch_size
+    message.model_version, message.shortened, message.batch_size = (
+        result.model_version,
+        result.shortened,
+        result.batch_size,
+    )
     for name, seconds in value.took:
-        setattr(made.timings, name, seconds)
+        setattr(message.timings, name, seconds)
     if result.seed is not None:
-        made.seed = result.seed
-    for step, data, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
-        frame = made.frames.add(encoding=ENCODINGS[value.format], route=route_text(step.route), flops=step.flops)
+        message.seed = result.seed
+    for step, data, presentation_time_us in zip(result.steps, value.pictures, value.times_us, strict=True):
+        frame = message.frames.add(encoding=ENCODINGS[value.format], route=route_text(step.route), flops=step.flops)
         if value.format is ImageFormat.RAW:
             raw = frame.raw
             raw.height, raw.width, raw.stride = step.frame.height, step.frame.width, 3 * step.frame.width
@@ -171,8 +175,8 @@ def fill(made: pb.Prediction, value: EncodedPrediction) -> None:
         else:
             frame.encoded = data
         # Times are the client's numbers; two of them can add up to more than the field holds.
-        if shown is not None and shown in INT64:
-            frame.presentation_time_us = shown
+        if presentation_time_us is not None and presentation_time_us in INT64:
+            frame.presentation_time_us = presentation_time_us
         if step.flow is not None and step.mask is not None:
             maps = frame.maps
             maps.height, maps.width = step.frame.height, step.frame.width
@@ -181,8 +185,8 @@ def fill(made: pb.Prediction, value: EncodedPrediction) -> None:
 
 
 def error(failure: ServiceError) -> pb.Error:
-    """One frame's failure."""
-    made = pb.Error(
+    """Write one frame's failure."""
+    message = pb.Error(
         code=failure.code,
         message=errors.text(failure),
         field=failure.field or "",
@@ -191,25 +195,25 @@ def error(failure: ServiceError) -> pb.Error:
     )
     seconds = retry_after(failure)
     if seconds is not None:
-        made.retry_after_ms = math.ceil(seconds * 1000)
-    return made
+        message.retry_after_ms = math.ceil(seconds * 1000)
+    return message
 
 
-def answer(given: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictResponse:
-    """One frame's answer, or the goodbye."""
-    if isinstance(given, Draining):
+def answer(reply: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictResponse:
+    """Write one frame's answer, or the goodbye."""
+    if isinstance(reply, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
-    tag = given.tag
-    made = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
+    tag = reply.tag
+    message = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
     if tag.time_us is not None:
-        made.presentation_time_us = tag.time_us
-    match given.outcome:
+        message.presentation_time_us = tag.time_us
+    match reply.outcome:
         case Done(value=value):
-            fill(made.prediction, value)
+            fill(message.prediction, value)
         case First(why=why):
-            made.first.reason = REASONS[why]
+            message.first.reason = REASONS[why]
         case Dropped():
-            made.dropped.SetInParent()
+            message.dropped.SetInParent()
         case Failed(error=failure):
-            made.error.CopyFrom(error(failure))
-    return made
+            message.error.CopyFrom(error(failure))
+    return message

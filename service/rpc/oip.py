@@ -28,31 +28,31 @@ Told = TypeVar("Told")
 
 
 class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
-    """The servicer."""
+    """The methods of the service, one for each call of its contract."""
 
-    def __init__(self, parts: AppState, tracer: Tracer | None = None) -> None:
-        self._parts = parts
-        self._door = CallHandler(parts, Transport.V2_GRPC, NAME, tracer)
+    def __init__(self, state: AppState, tracer: Tracer | None = None) -> None:
+        self._parts = state
+        self._door = CallHandler(state, Transport.V2_GRPC, NAME, tracer)
 
     async def ServerLive(self, message: Any, context: Any) -> pb.ServerLiveResponse:
-        """Whoever answers is alive."""
+        """Answer that the server lives: whoever answers is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, message: Any, context: Any) -> pb.ServerReadyResponse:
-        """Whether new work is taken."""
+        """Tell whether new work is taken."""
         return pb.ServerReadyResponse(ready=self._parts.engine.readiness().ready)
 
     async def ModelReady(self, message: Any, context: Any) -> pb.ModelReadyResponse:
-        """The same, of a model that exists."""
+        """Tell whether new work is taken, of a model that exists."""
 
-        def answer(asked: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-            oip_models.known(asked.name, asked.version)
+        def answer(request_message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+            oip_models.known(request_message.name, request_message.version)
             return pb.ModelReadyResponse(ready=self._parts.engine.readiness().ready)
 
         return await self._told(message, context, "ModelReady", answer)
 
     async def ServerMetadata(self, message: Any, context: Any) -> pb.ServerMetadataResponse:
-        """Name, release, and the extensions that work."""
+        """Return name, release, and the extensions that work."""
         return await self._told(
             message,
             context,
@@ -61,21 +61,21 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         )
 
     async def ModelMetadata(self, message: Any, context: Any) -> pb.ModelMetadataResponse:
-        """A model's tensors."""
+        """Describe a model's tensors."""
 
-        def answer(asked: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-            model = oip_models.known(asked.name, asked.version)
+        def answer(request_message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+            model = oip_models.known(request_message.name, request_message.version)
             return ParseDict(oip_models.metadata(model, self._parts.engine.model()), pb.ModelMetadataResponse())
 
         return await self._told(message, context, "ModelMetadata", answer)
 
     async def ModelConfig(self, message: Any, context: Any) -> pb.ModelConfigResponse:
-        """A model's configuration."""
+        """Return a model's configuration."""
 
-        def answer(asked: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        def answer(request_message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
             settings = self._parts.settings
             config = oip_models.config(
-                oip_models.known(asked.name, asked.version),
+                oip_models.known(request_message.name, request_message.version),
                 self._parts.engine.model(),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
@@ -86,27 +86,29 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         return await self._told(message, context, "ModelConfig", answer)
 
     async def ModelStatistics(self, message: Any, context: Any) -> pb.ModelStatisticsResponse:
-        """What has been asked of a model, or of all."""
+        """Count what has been asked of a model, or of all."""
 
-        def answer(asked: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-            if asked.name:
-                oip_models.known(asked.name, asked.version)
-            return ParseDict({"model_stats": self._parts.usage.shown(asked.name)}, pb.ModelStatisticsResponse())
+        def answer(request_message: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+            if request_message.name:
+                oip_models.known(request_message.name, request_message.version)
+            return ParseDict(
+                {"model_stats": self._parts.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
+            )
 
         return await self._told(message, context, "ModelStatistics", answer)
 
     async def RepositoryIndex(self, message: Any, context: Any) -> pb.RepositoryIndexResponse:
-        """Both models and their state."""
+        """List both models and their state."""
 
-        def answer(asked: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-            state = self._parts.engine.readiness()
-            index = oip_models.index(ready=state.ready, reason=state.reason, only_ready=asked.ready)
+        def answer(request_message: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+            readiness = self._parts.engine.readiness()
+            index = oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=request_message.ready)
             return ParseDict({"models": index}, pb.RepositoryIndexResponse())
 
         return await self._told(message, context, "RepositoryIndex", answer)
 
     async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
-        """One batch."""
+        """Predict one batch."""
         async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
             caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, call.holding)
             answer = await oip_infer.infer(self._parts, request(readable(message)), caller)
@@ -115,24 +117,24 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         raise AssertionError("the door lets no error through")
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> None:
-        """Batches, answered in their order; an error is an answer, and the stream goes on."""
+        """Predict batches, answered in their order; an error is an answer, and the stream goes on."""
         async with self._door.call(context, "ModelStreamInfer", counts=False) as call:
             await InferStream(self._parts, self._door, call).run(messages)
 
     async def RepositoryModelLoad(self, message: Any, context: Any) -> Any:
-        """Not offered: models are those the service started with."""
+        """Refuse: models are those the service started with."""
         return await self._unoffered(context, "RepositoryModelLoad", FIXED)
 
     async def RepositoryModelUnload(self, message: Any, context: Any) -> Any:
-        """Not offered."""
+        """Refuse: this is not offered."""
         return await self._unoffered(context, "RepositoryModelUnload", FIXED)
 
     async def TraceSetting(self, message: Any, context: Any) -> Any:
-        """Not offered: traces are set up by the service's settings."""
+        """Refuse: traces are set up by the service's settings."""
         return await self._unoffered(context, "TraceSetting", "tracing is set up by the service's settings")
 
     async def LogSettings(self, message: Any, context: Any) -> Any:
-        """Not offered."""
+        """Refuse: this is not offered."""
         return await self._unoffered(context, "LogSettings", "logging is set up by the service's settings")
 
     # Shared memory: the generated base class answers UNIMPLEMENTED.

@@ -15,7 +15,7 @@ CONTENTS = {"UINT8": "uint_contents", "UINT64": "uint64_contents", "BYTES": "byt
 
 
 def request(message: pb.ModelInferRequest) -> InferRequest:
-    """The request's meaning. Tensors must all be raw or all be typed."""
+    """Read a request. Tensors must all be raw or all be typed."""
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         raise InvalidRequest(
@@ -32,18 +32,18 @@ def request(message: pb.ModelInferRequest) -> InferRequest:
 
 
 def response(answer: InferResponse) -> pb.ModelInferResponse:
-    """The answer's message: every output raw, in order, as stock clients expect."""
-    made = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
+    """Write the answer's message: every output raw, in order, as stock clients expect."""
+    message = pb.ModelInferResponse(model_name=answer.model, model_version=answer.version, id=answer.id)
     for name, value in answer.parameters.items():
         if isinstance(value, bool):
-            made.parameters[name].bool_param = value
+            message.parameters[name].bool_param = value
         else:
-            made.parameters[name].string_param = value
+            message.parameters[name].string_param = value
     for tensor in answer.outputs:
-        made.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         assert isinstance(tensor.data, bytes)
-        made.raw_output_contents.append(tensor.data)
-    return made
+        message.raw_output_contents.append(tensor.data)
+    return message
 
 
 def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
@@ -63,13 +63,13 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -
 
 
 def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:
-    given = _values(message.parameters)
-    refuse_shared_memory(given, f"outputs.{message.name[:80]}")
-    if given.get("classification"):
+    parameters = _values(message.parameters)
+    refuse_shared_memory(parameters, f"outputs.{message.name[:80]}")
+    if parameters.get("classification"):
         raise Unsupported("classification is not offered: no output is a class", field=f"outputs.{message.name[:80]}")
     return message.name
 
 
 def _values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, object]:
-    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
-    return {name: getattr(value, kind) for name, value, kind in chosen if kind}
+    choices = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
+    return {name: getattr(value, kind) for name, value, kind in choices if kind}

@@ -33,10 +33,10 @@ Responding = asyncio.Task[pb.ModelStreamInferResponse]
 
 
 class InferStream:
-    """One call's."""
+    """The requests of one streaming call that are under way."""
 
-    def __init__(self, parts: AppState, door: CallHandler, call: CallContext) -> None:
-        self._parts, self._door, self._call = parts, door, call
+    def __init__(self, state: AppState, door: CallHandler, call: CallContext) -> None:
+        self._parts, self._door, self._call = state, door, call
         self._strict = (STRICT, "true") in {(key, value) for key, value in call.context.invocation_metadata() or ()}
         self._under_way: deque[tuple[Responding, ByteHolding, int]] = deque()  #: the last: bytes it asked with
         self._bytes = 0
@@ -45,7 +45,7 @@ class InferStream:
         self._reading = self._draining = False
 
     async def run(self, messages: AsyncIterator[Any]) -> None:
-        """Until the client has sent all and heard all, or the server stops."""
+        """Read and answer until the client has sent all and heard all, or the server stops."""
         settings, streams, metrics = self._parts.settings, self._parts.streams, self._parts.metrics
         with streams.place(
             self._call.client, self._drain, most=settings.max_streams, most_of_client=settings.max_client_streams
@@ -69,7 +69,7 @@ class InferStream:
             self._reader.cancel()
 
     async def _read(self, messages: AsyncIterator[Any]) -> None:
-        source = aiter(messages)
+        iterator = aiter(messages)
         while not self._draining:
             if len(self._under_way) >= WINDOW or self._bytes >= self._parts.settings.max_body_bytes:
                 # Unread messages make HTTP/2 hold the client back; who reads no answers cannot pile them up here.
@@ -78,7 +78,7 @@ class InferStream:
                 continue
             try:
                 self._reading = True
-                message = await anext(source, None)
+                message = await anext(iterator, None)
             finally:
                 self._reading = False
             if message is None:
@@ -94,10 +94,10 @@ class InferStream:
         while True:
             self._news.clear()
             while self._under_way:
-                answering, holding, nbytes = self._under_way.popleft()
+                task, holding, nbytes = self._under_way.popleft()
                 self._room.set()
                 with holding:
-                    await self._write(await answering)
+                    await self._write(await task)
                 self._bytes -= nbytes
                 self._room.set()
             if reader.done():
@@ -110,15 +110,15 @@ class InferStream:
         began, call = self._parts.clock(), self._call
         caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, holding)
         try:
-            asked = readable(message)
+            infer_request = readable(message)
             holding.grow(nbytes)
-            answer = await oip_infer.infer(self._parts, request(asked), caller)
+            answer = await oip_infer.infer(self._parts, request(infer_request), caller)
         except ServiceError as error:
             self._door.tracer.part(call.trace, "infer", self._parts.clock() - began, {}, error=error.code)
             return self._told(error, getattr(message, "id", ""))
-        final = FINAL in asked.parameters and asked.parameters[FINAL].bool_param
-        took, seconds = answer.slowest.took, self._parts.clock() - began
-        self._door.tracer.part(call.trace, "infer", seconds, facts(answer.slowest.result, took), took)
+        final = FINAL in infer_request.parameters and infer_request.parameters[FINAL].bool_param
+        stage_times, seconds = answer.slowest.took, self._parts.clock() - began
+        self._door.tracer.part(call.trace, "infer", seconds, facts(answer.slowest.result, stage_times), stage_times)
         return pb.ModelStreamInferResponse(infer_response=response(oip_infer.ready_parameters(answer, final=final)))
 
     def _told(self, error: ServiceError, id: str) -> pb.ModelStreamInferResponse:
@@ -132,7 +132,7 @@ class InferStream:
         await self._call.context.write(message)
 
     async def _stop(self, reader: asyncio.Task[None]) -> None:
-        """Withdraws everything that has not been answered."""
+        """Withdraw everything that has not been answered."""
         tasks = [reader, *(task for task, _, _ in self._under_way)]
         for task in tasks:
             task.cancel()

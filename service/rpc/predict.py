@@ -38,72 +38,72 @@ NAME = pb.DESCRIPTOR.services_by_name["PredictionService"].full_name
 
 
 class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
-    """The servicer."""
+    """The methods of the service, one for each call of its contract."""
 
-    def __init__(self, parts: AppState, tracer: Tracer | None = None) -> None:
-        self._parts = parts
-        self._door = CallHandler(parts, Transport.GRPC, NAME, tracer)
+    def __init__(self, state: AppState, tracer: Tracer | None = None) -> None:
+        self._parts = state
+        self._door = CallHandler(state, Transport.GRPC, NAME, tracer)
 
     async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
-        """The frames that follow a pair."""
-        parts = self._parts
+        """Predict the frames that follow a pair."""
+        state = self._parts
         async with self._door.call(context, "Predict", getattr(message, "request_id", "")) as call:
-            asked: pb.PredictRequest = readable(message)
-            chosen, format, quality = convert.options(asked.options, parts.settings.max_steps)
-            for field, frame in (("previous", asked.previous), ("current", asked.current)):
+            body: pb.PredictRequest = readable(message)
+            options, format, quality = convert.options(body.options, state.settings.max_steps)
+            for field, frame in (("previous", body.previous), ("current", body.current)):
                 if len(frame.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
-            pictures = convert.picture(asked.previous, "previous"), convert.picture(asked.current, "current")
-            began = parts.clock()
+            pictures = convert.picture(body.previous, "previous"), convert.picture(body.current, "current")
+            began = state.clock()
             request = PredictRequest(
                 id=call.request_id,
-                previous=await decoded(parts, pictures[0], "previous", call.holding),
-                current=await decoded(parts, pictures[1], "current", call.holding),
-                options=seeded(chosen),
-                deadline=call.until(parts),
+                previous=await decoded(state, pictures[0], "previous", call.holding),
+                current=await decoded(state, pictures[1], "current", call.holding),
+                options=seeded(options),
+                deadline=call.until(state),
                 client=call.client,
                 traceparent=call.trace.traceparent,
             )
-            decode = parts.clock() - began
-            before, shown = convert.time_us(asked.previous), convert.time_us(asked.current)
-            pace = shown - before if shown is not None and before is not None else None
+            decode = state.clock() - began
+            previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
+            pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
             reserve_answer(call.holding, request)
-            result = await parts.engine.predict(request)
-            value = await encoded(parts, result, format, quality, (shown, pace), decode=decode)
+            result = await state.engine.predict(request)
+            value = await encoded(state, result, format, quality, (time_us, pace), decode=decode)
             call.tell(value)
-            answer = pb.PredictResponse(request_id=call.request_id, frame_id=asked.current.frame_id)
+            answer = pb.PredictResponse(request_id=call.request_id, frame_id=body.current.frame_id)
             convert.fill(answer.prediction, value)
             return answer
         raise AssertionError("the door lets no error through")
 
     async def StreamPredict(self, messages: AsyncIterator[Any], context: Any) -> None:
-        """Frames in, each once; answers out, in order."""
-        parts = self._parts
+        """Read frames, each once; write answers, in order."""
+        state = self._parts
         # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
         async with self._door.call(context, "StreamPredict", counts=False) as call:
-            first = await opening(parts, call.client, anext(aiter(messages), None))
+            first = await opening(state, call.client, anext(aiter(messages), None))
             if isinstance(first, Draining):
                 await context.write(convert.answer(first))
                 return
-            request, pushed = self._opened(first)
+            request, first_message = self._opened(first)
             live = LiveStream(
-                parts,
+                state,
                 replace(request, ends=call.ends, traceparent=call.trace.traceparent),
                 Transport.GRPC,
                 client=call.client,
                 identity=call.request_id,
             )
             try:
-                async with aclosing(live.answers(_rest(pushed, messages, ended=first is None))) as answers:
+                async with aclosing(live.answers(_rest(first_message, messages, is_over=first is None))) as answers:
                     async for answer in answers:
                         await context.write(convert.answer(answer))
                         if isinstance(answer, Answer):
-                            traced(self._door.tracer, call.trace, answer, parts.clock())
+                            traced(self._door.tracer, call.trace, answer, state.clock())
             finally:
                 call.notes.update(live.counts)
 
     def _opened(self, first: Any) -> tuple[StreamRequest, Incoming | None]:
-        """What the stream is to be, and the first frame if it came instead of a `start`."""
+        """Read what the stream is to be, and the first frame if it came instead of a `start`."""
         settings = self._parts.settings
         if first is None:
             return StreamRequest(), None
@@ -116,10 +116,12 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         return StreamRequest(), convert.incoming(message)
 
 
-async def _rest(pushed: Incoming | None, messages: AsyncIterator[Any], *, ended: bool) -> AsyncIterator[Incoming]:
-    if pushed is not None:
-        yield pushed
-    if ended:
+async def _rest(
+    first_message: Incoming | None, messages: AsyncIterator[Any], *, is_over: bool
+) -> AsyncIterator[Incoming]:
+    if first_message is not None:
+        yield first_message
+    if is_over:
         return
     async for message in messages:
         try:

@@ -43,29 +43,29 @@ class RunningServer:
     _parts: AppState
 
     async def drain(self, grace: float) -> None:
-        """Not serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
+        """Stop serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
 
         New calls are refused once the streams have ended. Where the whole process stops, the engine refuses
         them before.
         """
-        until = asyncio.get_running_loop().time() + grace
+        deadline = asyncio.get_running_loop().time() + grace
         self._health.stop()
         self._parts.streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._parts.streams.ended()
-        await self._server.stop(max(0.0, until - asyncio.get_running_loop().time()))
+        await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
 
-async def start(parts: AppState, tracer: Tracer | None = None) -> RunningServer:
-    """Listens as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
-    settings = parts.settings
-    server = grpc.aio.server(interceptors=(CallAdmission(parts),), options=_options(settings))
-    health = HealthService(parts.engine, (predict.NAME, oip.NAME), Supervisor(parts.metrics))
+async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
+    """Listen as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
+    settings = state.settings
+    server = grpc.aio.server(interceptors=(CallAdmission(state),), options=_options(settings))
+    health = HealthService(state.engine, (predict.NAME, oip.NAME), Supervisor(state.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
-    add(predict.PredictionService(parts, tracer), server)
+    add(predict.PredictionService(state, tracer), server)
     add = inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
-    add(oip.InferenceService(parts, tracer), server)
+    add(oip.InferenceService(state, tracer), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((predict.NAME, oip.NAME, HEALTH, reflection.SERVICE_NAME), server)
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
@@ -75,7 +75,7 @@ async def start(parts: AppState, tracer: Tracer | None = None) -> RunningServer:
     if not port:
         raise RuntimeError(f"gRPC cannot listen on {address}")
     await server.start()
-    return RunningServer(port, server, health, parts)
+    return RunningServer(port, server, health, state)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -18,21 +18,21 @@ log = logging.getLogger("service.rest")
 class PiecesResponse(StreamingResponse):
     """Sends `pieces` one after the other; an error among them closes the connection: half is not taken for whole.
 
-    The error's code goes to `came`, for log line and metrics: the status went out long before. `nbytes`, where it is
+    The error's code goes to `context`, for log line and metrics: the status went out long before. `nbytes`, where it is
     known, becomes the Content-Length; `complete` is true once all was sent.
     """
 
     def __init__(
-        self, pieces: AsyncGenerator[bytes, None], came: Context, media_type: str, nbytes: int | None = None
+        self, pieces: AsyncGenerator[bytes, None], context: Context, media_type: str, nbytes: int | None = None
     ) -> None:
         headers = {} if nbytes is None else {"Content-Length": str(nbytes)}
         super().__init__(pieces, headers=headers, media_type=media_type)
         self._pieces = pieces
-        self._came = came
+        self._came = context
         self.complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The answer. Returns without its last message, which closes the connection, if it breaks off."""
+        """Send the answer. Returns without its last message, which closes the connection, if it breaks off."""
         try:
             await while_connected(receive, self.stream_response(send))
             self.complete = True

@@ -37,25 +37,25 @@ class JobBody:
     size: tuple[int, int] | None = None
 
     def fingerprint(self, query: list[tuple[str, str]]) -> str:
-        """Of what is asked, not of how it was sent: a retry's form has another boundary and is the same request."""
+        """Hash what is asked, not how it was sent: a retry's form has another boundary and is the same request."""
 
-        def parts() -> Iterator[bytes]:
+        def pieces() -> Iterator[bytes]:
             yield repr((self.names, self.size, sorted(self.options), sorted(query))).encode()
             yield from map(bytes, self.frames)
 
-        return fingerprint(parts())
+        return fingerprint(pieces())
 
-    async def decode(self, parts: AppState, holding: ByteHolding) -> tuple[Frame, ...]:
-        """All, one after the other, each reserved before it is decoded.
+    async def decode(self, state: AppState, holding: ByteHolding) -> tuple[Frame, ...]:
+        """Decode all frames, one after the other, each reserved before it is decoded.
 
         TooLarge where their pixels together are more than the queue may hold; QueueFull where there is no room now.
         """
         frames: list[Frame] = []
-        held = 0
+        pixel_bytes = 0
 
         def bounded(nbytes: int) -> None:
-            if held + nbytes > parts.settings.max_queue_bytes:
-                raise TooLarge(f"a job's frames may have {parts.settings.max_queue_bytes} bytes of pixels", field=where)
+            if pixel_bytes + nbytes > state.settings.max_queue_bytes:
+                raise TooLarge(f"a job's frames may have {state.settings.max_queue_bytes} bytes of pixels", field=where)
 
         def reserve(nbytes: int) -> None:
             bounded(nbytes)
@@ -64,15 +64,15 @@ class JobBody:
         for k, (name, data) in enumerate(zip(self.names, self.frames, strict=True)):
             where = name if name != MANY else f"{MANY}[{k}]"
             if self.size is None:
-                frames.append(await parts.codecs.decode(data, where, reserve))
+                frames.append(await state.codecs.decode(data, where, reserve))
             else:
                 bounded(3 * self.size[0] * self.size[1])  # they are the body's, and counted with it
-                frames.append(await parts.codecs.raw(data, *self.size, where))
-            held += frames[-1].pixels.nbytes
+                frames.append(await state.codecs.raw(data, *self.size, where))
+            pixel_bytes += frames[-1].pixels.nbytes
         return tuple(frames)
 
 
-async def receive(request: Request, parts: AppState) -> JobBody:
+async def receive(request: Request, state: AppState) -> JobBody:
     """Read the body and take it apart."""
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -85,36 +85,37 @@ async def receive(request: Request, parts: AppState) -> JobBody:
         raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
     shape = request.headers.get(SHAPE_HEADER)
     body = await read(request)
-    most = parts.settings.max_job_frames
+    limit = state.settings.max_job_frames
 
-    def parts_of() -> JobBody:
+    def read_parts() -> JobBody:
         if kind == RAW:
-            return _raw(body, shape, most, parts.codecs.limits)
+            return _raw(body, shape, limit, state.codecs.limits)
         if kind == JSON:
-            check_values(body, most + FEW)
-            return _sorted(_json(body), most)
-        return _sorted(multipart.parse(body, content_type, most + len(options.NAMES)), most)
+            check_values(body, limit + FEW)
+            return _sorted(_json(body), limit)
+        return _sorted(multipart.parse(body, content_type, limit + len(options.NAMES)), limit)
 
     if kind == JSON:
-        return await apart(parts_of, len(body))
-    return await asyncio.to_thread(parts_of) if len(body) >= LARGE.get(kind, sys.maxsize) else parts_of()
+        return await apart(read_parts, len(body))
+    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
 
 
-def _raw(body: bytes, shape: str | None, most: int, limits: FrameLimits) -> JobBody:
+def _raw(body: bytes, shape: str | None, limit: int, limits: FrameLimits) -> JobBody:
     match = _SHAPE.fullmatch((shape or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: COUNT,HEIGHT,WIDTH,3", field=SHAPE_HEADER)
     count, height, width = map(int, match.groups())
-    if count > most:
-        raise TooLarge(f"a job may have at most {most} frames", field=SHAPE_HEADER)
+    if count > limit:
+        raise TooLarge(f"a job may have at most {limit} frames", field=SHAPE_HEADER)
     limits.check(width, height, SHAPE_HEADER)
-    one = height * width * 3
-    if len(body) != count * one:
+    nbytes = height * width * 3
+    if len(body) != count * nbytes:
         raise InvalidFrame(
-            f"the body has {len(body)} bytes; {count} frames of {width}x{height} RGB take {count * one}", field="body"
+            f"the body has {len(body)} bytes; {count} frames of {width}x{height} RGB take {count * nbytes}",
+            field="body",
         )
     view = memoryview(body)
-    return JobBody([MANY] * count, [view[k * one : (k + 1) * one] for k in range(count)], size=(height, width))
+    return JobBody([MANY] * count, [view[k * nbytes : (k + 1) * nbytes] for k in range(count)], size=(height, width))
 
 
 def _json(body: bytes) -> list[tuple[str, Bytes]]:
@@ -124,23 +125,23 @@ def _json(body: bytes) -> list[tuple[str, Bytes]]:
         raise InvalidRequest("the body is not JSON", field="body") from None
     if not isinstance(members, dict):
         raise InvalidRequest("the body must be a JSON object", field="body")
-    found: list[tuple[str, Bytes]] = []
+    entries: list[tuple[str, Bytes]] = []
     for name, value in members.items():
         if name == MANY:
             if not isinstance(value, list):
                 raise InvalidRequest(f"{MANY} must be a list of image files in base64", field=MANY)
-            found += [(MANY, predict_body.base64_bytes(f"{MANY}[{k}]", one)) for k, one in enumerate(value)]
+            entries += [(MANY, predict_body.base64_bytes(f"{MANY}[{k}]", one)) for k, one in enumerate(value)]
         elif name in FRAMES:
-            found.append((name, predict_body.base64_bytes(name, value)))
+            entries.append((name, predict_body.base64_bytes(name, value)))
         elif name in options.NAMES and value is not None:
-            found.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+            entries.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
         elif name not in options.NAMES:
             raise _unknown(name)
-    return found
+    return entries
 
 
-def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most: int) -> JobBody:
-    """A pair by its names, or frames in the order they came; the rest as options."""
+def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], limit: int) -> JobBody:
+    """Sort a pair by its names, or take frames in the order they came; the rest are options."""
     frames: list[tuple[str, Bytes]] = []
     texts: list[tuple[str, str]] = []
     for name, data in parts:
@@ -153,8 +154,8 @@ def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most:
     names = [name for name, _ in frames]
     if set(names) != {MANY} and sorted(names) != sorted(FRAMES):
         raise InvalidRequest(f"send {' and '.join(FRAMES)}, each once, or {MANY}", field=MANY)
-    if len(frames) > most:
-        raise TooLarge(f"a job may have at most {most} frames", field=MANY)
+    if len(frames) > limit:
+        raise TooLarge(f"a job may have at most {limit} frames", field=MANY)
     if names[0] != MANY:
         frames.sort(key=lambda frame: FRAMES.index(frame[0]))
     return JobBody([name for name, _ in frames], [data for _, data in frames], texts)
@@ -162,5 +163,5 @@ def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], most:
 
 def _unknown(name: str) -> InvalidRequest:
     name = options.shown(name)
-    known = ", ".join((MANY, *FRAMES, *options.NAMES))
-    return InvalidRequest(f"there is no field {name}; there are {known}", field=name)
+    names = ", ".join((MANY, *FRAMES, *options.NAMES))
+    return InvalidRequest(f"there is no field {name}; there are {names}", field=name)

@@ -39,19 +39,19 @@ _NEEDED = ["id", "state", "items", "done", "progress", "created", "durable", "li
 _JOB = {"type": "object", "title": "Job", "properties": _FACTS, "required": _NEEDED}
 
 
-def job_answers(*errors: str, accepted: bool = False) -> dict[int | str, dict[str, Any]]:
-    """A job's document, and the errors there may be."""
-    told: dict[str, Any] = {"description": "How it stands.", "content": {"application/json": {"schema": _JOB}}}
-    answers: dict[int | str, dict[str, Any]] = {200: told, **error_answers(("unavailable", *errors))}
-    if accepted:
-        answers[200] = {**told, "description": "Accepted before, under this Idempotency-Key."}
+def job_answers(*errors: str, creates: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers with a job's document, and its errors. `creates`: the operation may also answer 202."""
+    success: dict[str, Any] = {"description": "How it stands.", "content": {"application/json": {"schema": _JOB}}}
+    answers: dict[int | str, dict[str, Any]] = {200: success, **error_answers(("unavailable", *errors))}
+    if creates:
+        answers[200] = {**success, "description": "Accepted before, under this Idempotency-Key."}
         location = {"Location": {"description": "Where to ask for it.", "schema": {"type": "string"}}}
-        answers[202] = {**told, "description": "Accepted.", "headers": location}
+        answers[202] = {**success, "description": "Accepted.", "headers": location}
     return answers
 
 
 def job_request(settings: Settings) -> dict[str, Any]:
-    """Parameters and body of POST /v1/jobs."""
+    """Describe parameters and body of POST /v1/jobs."""
     schemas = {name: schema for name, schema in option_schemas(settings).items() if name != "deadline_ms"}
     binary, base64 = {"type": "string", "format": "binary"}, {"type": "string", "contentEncoding": "base64"}
 

@@ -21,30 +21,32 @@ from service.serving.byte_budget import result_bytes
 from service.serving.jobs.job import Jobs, JobState, JobView
 
 
-async def one(jobs: Jobs, view: JobView, item: int, request: Request, wish: PredictParams, codecs: Codecs) -> Response:
-    """One item, as /v1/predict would have answered it."""
-    came = context.of(request)
-    result = await jobs.result(view.id, came.client, item)
-    form = _form(request, wish, len(result.steps))
-    came.holding.grow(2 * result_bytes(result))
+async def one(
+    jobs: Jobs, view: JobView, item: int, request: Request, params: PredictParams, codecs: Codecs
+) -> Response:
+    """Answer with one item, as /v1/predict would have answered it."""
+    request_context = context.of(request)
+    result = await jobs.result(view.id, request_context.client, item)
+    form = _form(request, params, len(result.steps))
+    request_context.holding.grow(2 * result_bytes(result))
     facts = {**_facts(result), "X-Dmvfn-Route": _routes(result), "X-Dmvfn-Flops": str(result.flops)}
-    return response.build(result, await response.encode(result, form, codecs), form, facts, came.holding)
+    return response.build(result, await response.encode(result, form, codecs), form, facts, request_context.holding)
 
 
-async def every(jobs: Jobs, view: JobView, request: Request, wish: PredictParams, codecs: Codecs) -> Response:
-    """All items, joined: their steps in one row. Each is fetched when its turn comes."""
-    came = context.of(request)
+async def every(jobs: Jobs, view: JobView, request: Request, params: PredictParams, codecs: Codecs) -> Response:
+    """Answer with all items, joined: their steps in one row. Each is fetched when its turn comes."""
+    request_context = context.of(request)
     if view.failure is not None:
         raise view.failure.error()
     if view.state is not JobState.DONE:
         raise Conflict(f"the job is {view.state}; there is no such result")
-    first = await jobs.result(view.id, came.client, 0)
+    first = await jobs.result(view.id, request_context.client, 0)
     steps = len(first.steps)
-    form = _form(request, wish, view.items * steps)
+    form = _form(request, params, view.items * steps)
     # One item at a time, and its encoding; the one before may still be on its way out.
-    came.holding.grow(3 * result_bytes(first))
+    request_context.holding.grow(3 * result_bytes(first))
     headers = {**_facts(first), **response.shape_header(first, form, view.items * steps), "Vary": "Accept"}
-    items = _Items(jobs, view, came.client)
+    items = _Items(jobs, view, request_context.client)
     if form.media_type == response.JSON:
         return MadeAsSent(_document(items, first, form, codecs), headers, response.JSON)
     if form.media_type == response.MIXED:
@@ -61,7 +63,7 @@ class _Items:
         self._jobs, self._view, self._client = jobs, view, client
 
     async def after(self, first: PredictResult) -> AsyncGenerator[PredictResult, None]:
-        """`first`, which is there already, and the others."""
+        """Yield `first`, which is there already, then the others."""
         yield first
         del first
         for item in range(1, self._view.items):
@@ -92,7 +94,7 @@ async def _mixed(
 async def _document(
     items: _Items, first: PredictResult, form: ResponseFormat, codecs: Codecs
 ) -> AsyncGenerator[bytes, None]:
-    """One JSON object; what is known only at the end stands at the end."""
+    """Yield one JSON object; what is known only at the end stands at the end."""
     head = response.head(first)
     del head["flops"]
     yield json.dumps(head).encode()[:-1] + b', "frames": ['
@@ -106,8 +108,8 @@ async def _document(
     yield b'], "flops": %d}' % flops
 
 
-def _form(request: Request, wish: PredictParams, steps: int) -> ResponseFormat:
-    return response.choose(request.headers.get("accept"), replace(wish, options=replace(wish.options, steps=steps)))
+def _form(request: Request, params: PredictParams, steps: int) -> ResponseFormat:
+    return response.choose(request.headers.get("accept"), replace(params, options=replace(params.options, steps=steps)))
 
 
 def _routes(result: PredictResult) -> str:

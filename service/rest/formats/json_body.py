@@ -46,24 +46,24 @@ _TOKEN = f"numbers {secrets.token_hex(16)} "
 
 
 async def apart(work: Callable[[], T], nbytes: int) -> T:
-    """What `work` gives, which reads a body of `nbytes`: in one of few threads where that takes long."""
+    """Return what `work` gives, which reads a body of `nbytes`: in one of few threads where that takes long."""
     if nbytes <= SMALL:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_READERS, work)
 
 
-def check_values(body: bytes, most: int, name: str = "body") -> None:
-    """TooLarge if JSON holds more than about `most` values. Commas in its strings count as well: base64 has none."""
+def check_values(body: bytes, limit: int, name: str = "body") -> None:
+    """Raise TooLarge if JSON holds more than about `limit` values. Commas in strings count as well: base64 has none."""
     count = 0
     for at in range(0, len(body), PIECE):
         piece = body[at : at + PIECE]
         count += sum(map(piece.count, _STRUCTURE))
-        if count > most:
-            raise TooLarge(f"the JSON holds more than {most} values", field=name)
+        if count > limit:
+            raise TooLarge(f"the JSON holds more than {limit} values", field=name)
 
 
 def base64_in_pieces(text: str) -> bytes:
-    """Bytes of base64. ValueError where it is none."""
+    """Decode base64, a piece at a time. Raises ValueError where it is none."""
     last = max(0, len(text) - PIECE) // 4 * 4
     pieces = [text[at : min(at + PIECE, last)] for at in range(0, last, PIECE)]
     # Padding ends a text; inside, each piece could be whole by itself.
@@ -81,7 +81,7 @@ class NumberLists:
     spans: list[tuple[int, int]] = field(default_factory=list)
 
     def of(self, value: object) -> tuple[int, int] | None:
-        """Where the list is that `value`, from the rest of the body, stands for; None if it stands for none."""
+        """Return where the list is that `value`, from the rest of the body, stands for; None if it stands for none."""
         if isinstance(value, str) and value.startswith(_TOKEN):
             return self.spans[int(value.removeprefix(_TOKEN))]
         return None
@@ -91,7 +91,7 @@ def split_numbers(body: bytes) -> NumberLists:
     """Take lists of numbers under "data" out of a body. InvalidRequest where they do not end, or are too many."""
     spans: list[tuple[int, int]] = []
     rest: list[bytes] = []
-    at = copied = 0
+    at = copy_start = 0
     while (at := body.find(_KEY, at)) >= 0:
         at += len(_KEY)
         opening = _OPENS.match(body, at)
@@ -101,15 +101,15 @@ def split_numbers(body: bytes) -> NumberLists:
         if len(spans) == MAX_LISTS:
             raise InvalidRequest(f"the body holds more than {MAX_LISTS} lists of numbers", field="inputs")
         start, end = opening.end(), _end(body, opening.end())
-        rest += [body[copied:start], json.dumps(f"{_TOKEN}{len(spans)}").encode()]
+        rest += [body[copy_start:start], json.dumps(f"{_TOKEN}{len(spans)}").encode()]
         spans.append((start, end))
-        at = copied = end
-    rest.append(body[copied:])
+        at = copy_start = end
+    rest.append(body[copy_start:])
     return NumberLists(body, b"".join(rest), spans)
 
 
 def _end(body: bytes, start: int) -> int:
-    """Behind the last bracket of the list that starts here."""
+    """Return the position behind the last bracket of the list that begins at `start`."""
     at = start
     while at < len(body):
         stop = min(len(body), at + PIECE)
@@ -124,7 +124,7 @@ def _end(body: bytes, start: int) -> int:
 
 
 def read_numbers(lists: NumberLists, span: tuple[int, int], name: str, datatype: str) -> bytes | list[object]:
-    """The numbers of a list, nested or not, row-major: bytes for UINT8, else as they are. Errors name the tensor."""
+    """Read a list of numbers, nested or not, row-major: bytes for UINT8, else as they are. Errors name the tensor."""
     position, end = span
     depth = count = 0
     pixels: list[bytes] = []
@@ -151,7 +151,7 @@ def read_numbers(lists: NumberLists, span: tuple[int, int], name: str, datatype:
 
 
 def _depth(piece: bytes, depth: int, name: str, *, last: bool) -> int:
-    """How deep the list is nested behind this piece; only the last bracket of the last piece closes it."""
+    """Return how deep the list is nested behind this piece; only the last bracket of the last piece closes it."""
     if not last and b"[" not in piece and b"]" not in piece:
         return depth
     characters = np.frombuffer(piece, np.uint8)

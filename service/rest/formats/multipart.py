@@ -17,8 +17,8 @@ MAX_PARTS = 32
 MAX_HEADERS = 8192
 
 
-def parse(body: bytes, content_type: str, most: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
-    """(name, bytes) of the form's parts in order; InvalidRequest where it is not well-formed. Sources: RFC 7578, 2046.
+def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
+    """Return a form's parts in order, as (name, bytes); InvalidRequest if it is malformed. Sources: RFC 7578, 2046.
 
     Streaming parsers look at every byte in Python; with the whole body at hand, the boundary is found at memory speed.
     """
@@ -30,8 +30,8 @@ def parse(body: bytes, content_type: str, most: int = MAX_PARTS) -> list[tuple[s
         view = memoryview(body)
         parts: list[tuple[str, memoryview]] = []
         for start, end in _between(body, boundary):
-            if len(parts) == most:
-                raise InvalidRequest(f"a form may have at most {most} parts", field="body")
+            if len(parts) == limit:
+                raise InvalidRequest(f"a form may have at most {limit} parts", field="body")
             blank = body.find(b"\r\n\r\n", start, min(end, start + MAX_HEADERS))
             if blank < 0:
                 raise InvalidRequest("a part of the form has no end to its headers", field="body")
@@ -43,7 +43,7 @@ def parse(body: bytes, content_type: str, most: int = MAX_PARTS) -> list[tuple[s
 
 
 def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
-    """Where each part, with its headers, starts and ends."""
+    """Yield where each part, with its headers, starts and ends."""
     mark = b"--" + boundary
     if body.startswith(mark):
         at = len(mark)
@@ -74,27 +74,27 @@ def _name(headers: bytes) -> str:
 
 
 def new_boundary() -> str:
-    """Of a multipart/mixed body."""
+    """Draw a boundary for a multipart/mixed body."""
     return secrets.token_hex(16)
 
 
 def mixed_type(boundary: str) -> str:
-    """The content type of parts told apart by `boundary`."""
+    """Return the content type of parts told apart by `boundary`."""
     return f"multipart/mixed; boundary={boundary}"
 
 
 def piece(boundary: str, headers: Mapping[str, str], data: bytes) -> bytes:
-    """One part with its headers, and the line break after it. Source: RFC 2046, 5.1."""
+    """Return one part with its headers, and the line break after it. Source: RFC 2046, 5.1."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return b"".join((f"--{boundary}\r\n{lines}\r\n".encode("latin-1"), data, b"\r\n"))
 
 
 def last(boundary: str) -> bytes:
-    """What ends the body."""
+    """Return the line that ends the body."""
     return f"--{boundary}--\r\n".encode("latin-1")
 
 
 def mixed(parts: Sequence[tuple[Mapping[str, str], bytes]]) -> tuple[str, bytes]:
-    """(content type, body) of parts with these headers."""
+    """Join parts with their headers; return (content type, body)."""
     boundary = new_boundary()
     return mixed_type(boundary), b"".join([*(piece(boundary, *part) for part in parts), last(boundary)])

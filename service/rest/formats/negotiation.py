@@ -21,7 +21,7 @@ class _Range:
     quality: float
 
     def fits(self, offer: str) -> int:
-        """How closely: 3 exact, 2 type/*, 1 */*, 0 not at all."""
+        """Return how closely `offer` fits this range: 3 exact, 2 type/*, 1 */*, 0 not at all."""
         type_, _, subtype = offer.partition("/")
         if self.type == "*" and self.subtype == "*":
             return 1
@@ -31,7 +31,7 @@ class _Range:
 
 
 def choose(accept: str | None, offers: Sequence[str]) -> str | None:
-    """The best of `offers` (ours first among equals), or None where none is acceptable.
+    """Return the best of `offers` (ours first among equals), or None where none is acceptable.
 
     No header, or none that can be read, accepts everything. The closest range decides an offer's weight; 0 excludes it.
     """

@@ -40,8 +40,8 @@ class Asked:
     all_binary: bool
 
 
-def inflated(body: bytes, coding: str, most: int) -> bytes:
-    """The body without its Content-Encoding; TooLarge before more than `most` bytes are made."""
+def inflated(body: bytes, coding: str, limit: int) -> bytes:
+    """Return the body without its Content-Encoding. Raises TooLarge before more than `limit` bytes are made."""
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         return body
@@ -49,18 +49,18 @@ def inflated(body: bytes, coding: str, most: int) -> bytes:
         raise UnsupportedMedia(f"bodies may be compressed by {' or '.join(_CODINGS)}", field="Content-Encoding")
     machine = zlib.decompressobj(_CODINGS[coding])
     try:
-        data = machine.decompress(body, most + 1)
+        data = machine.decompress(body, limit + 1)
     except zlib.error:
         raise InvalidRequest(f"the body is not {coding}", field="Content-Encoding") from None
-    if len(data) > most:
-        raise TooLarge(f"the body is larger than {most} bytes when inflated")
+    if len(data) > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes when inflated")
     if not machine.eof or machine.unused_data:
         raise InvalidRequest(f"the body is not one whole {coding} stream", field="Content-Encoding")
     return data
 
 
 def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
-    """The body as the client wants it, and the coding used.
+    """Return the body as the client wants it, and the coding used; None where it stays as it is.
 
     Only a client that names one single coding gets it: most send a list without thinking, and compressing noise
     costs more time than sending it.
@@ -73,29 +73,29 @@ def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
 
 
 def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
-    """What a body asks for. Errors name the member."""
+    """Read the request that a body holds. Errors name the member."""
     size = len(body) if length is None else _length(length, len(body))
     if size > MAX_JSON:
         raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
     lists = split_numbers(body[:size])
     check_values(lists.rest, MAX_VALUES)
     try:
-        whole = json.loads(lists.rest)
+        document = json.loads(lists.rest)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON", field="body") from None
-    _must(isinstance(whole, dict), "the body must be a JSON object", "body")
-    parameters = _parameters(whole, "parameters")
+    _must(isinstance(document, dict), "the body must be a JSON object", "body")
+    parameters = _parameters(document, "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0
-    given = whole.get("inputs")
-    _must(isinstance(given, list) and 0 < len(given) <= MAX_INPUTS, "inputs must be a list of tensors", "inputs")
-    for n, tensor in enumerate(given):
-        made, used = _input(tensor, n, rest[at:], lists)
-        inputs.append(made)
-        at += used
+    tensors = document.get("inputs")
+    _must(isinstance(tensors, list) and 0 < len(tensors) <= MAX_INPUTS, "inputs must be a list of tensors", "inputs")
+    for n, tensor in enumerate(tensors):
+        parsed_tensor, nbytes = _input(tensor, n, rest[at:], lists)
+        inputs.append(parsed_tensor)
+        at += nbytes
     _must(at == len(rest), f"{len(rest) - at} bytes follow the last tensor", "inputs")
-    names, binary = _outputs(whole.get("outputs"))
-    name = whole.get("id", "")
+    names, binary = _outputs(document.get("outputs"))
+    name = document.get("id", "")
     _must(isinstance(name, str), "id must be a string", "id")
     _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
     return Asked(
@@ -105,23 +105,23 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     )
 
 
-def write(answer: InferResponse, asked: Asked) -> tuple[bytes, int | None]:
-    """The answer's body and, if tensors follow its JSON, the JSON's length."""
+def write(answer: InferResponse, request: Asked) -> tuple[bytes, int | None]:
+    """Return the answer's body and, if tensors follow its JSON, the JSON's length."""
     outputs: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for tensor in answer.outputs:
-        shown: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        document: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
         assert isinstance(tensor.data, bytes)
-        if asked.binary.get(tensor.name, asked.all_binary):
-            shown["parameters"] = {"binary_data_size": len(tensor.data)}
+        if request.binary.get(tensor.name, request.all_binary):
+            document["parameters"] = {"binary_data_size": len(tensor.data)}
             tail.append(tensor.data)
         elif len(tensor.data) > MAX_TYPED:
             raise TooLarge(
                 f"{tensor.name} is too large for JSON; ask for it with binary_data", field=f"outputs.{tensor.name}"
             )
         else:
-            shown["data"] = elements(tensor)
-        outputs.append(shown)
+            document["data"] = elements(tensor)
+        outputs.append(document)
     head = json.dumps(
         {
             "model_name": answer.model,
@@ -134,9 +134,9 @@ def write(answer: InferResponse, asked: Asked) -> tuple[bytes, int | None]:
     return b"".join([head, *tail]), len(head) if tail else None
 
 
-def _length(text: str, most: int) -> int:
+def _length(text: str, limit: int) -> int:
     digits = text.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= most):
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 12 and int(digits) <= limit):
         raise InvalidRequest(f"{LENGTH} must be a length within the body", field=LENGTH)
     if int(digits) == 0:
         raise Unsupported("a body of bytes alone tells no frame size; send JSON before it", field=LENGTH)
@@ -144,7 +144,7 @@ def _length(text: str, most: int) -> int:
 
 
 def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tuple[Tensor, int]:
-    """One input, and how many of the bytes behind the JSON are its."""
+    """Read one input; return it, and how many of the bytes behind the JSON are its."""
     field = f"inputs[{n}]"
     if not isinstance(tensor, dict):
         raise InvalidRequest("an input must be a JSON object", field=field)
@@ -160,8 +160,8 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
         data = tensor.get("data")
         if (span := lists.of(data)) is not None:
             # Numbers of another type are refused by the model, which need not see them.
-            known = datatype in ("UINT8", "UINT64")
-            numbers = read_numbers(lists, span, name[:80], datatype) if known else []
+            is_numeric = datatype in ("UINT8", "UINT64")
+            numbers = read_numbers(lists, span, name[:80], datatype) if is_numeric else []
             return Tensor(name, datatype, tuple(shape), numbers), 0
         if not isinstance(data, list):
             raise InvalidRequest("an input needs data, or binary_data_size", field=f"{field}.data")
@@ -176,7 +176,7 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
 
 
 def _outputs(outputs: object) -> tuple[tuple[str, ...], dict[str, bool]]:
-    """Their names, and which say whether they are wanted as bytes."""
+    """Return the outputs' names and, for those that say so, whether they are wanted as bytes."""
     if outputs is None:
         return (), {}
     if not isinstance(outputs, list) or len(outputs) > MAX_INPUTS:
@@ -190,21 +190,21 @@ def _outputs(outputs: object) -> tuple[tuple[str, ...], dict[str, bool]]:
         refuse_shared_memory(parameters, field)
         if parameters.get("classification"):
             raise Unsupported("classification is not offered: no output is a class", field=field)
-        wanted = parameters.get("binary_data")
-        if wanted is not None:
-            _must(isinstance(wanted, bool), "binary_data must be true or false", f"{field}.parameters")
-            binary[output["name"]] = bool(wanted)
+        as_bytes = parameters.get("binary_data")
+        if as_bytes is not None:
+            _must(isinstance(as_bytes, bool), "binary_data must be true or false", f"{field}.parameters")
+            binary[output["name"]] = bool(as_bytes)
         names.append(output["name"])
     return tuple(names), binary
 
 
 def _parameters(holder: Mapping[str, object], field: str) -> dict[str, object]:
-    found = holder.get("parameters")
-    if found is None:
+    parameters = holder.get("parameters")
+    if parameters is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(parameters, dict):
         raise InvalidRequest("parameters must be a JSON object", field=field)
-    return found
+    return parameters
 
 
 def _must(holds: bool, why: str, field: str) -> None:

@@ -40,7 +40,7 @@ PREDICT_ERRORS = (
 
 
 def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
-    """One schema for each option."""
+    """Return one schema for each option."""
     return {
         "route": {
             "type": "string",
@@ -103,7 +103,7 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def predict_request(settings: Settings) -> dict[str, Any]:
-    """Parameters and body of POST /v1/predict."""
+    """Describe parameters and body of POST /v1/predict."""
     schemas = option_schemas(settings)
     body = {"type": "object", "required": ["previous", "current"], "additionalProperties": False}
     picture = {"type": "string", "contentEncoding": "base64", "description": "An image file in base64."}
@@ -171,7 +171,7 @@ def predict_request(settings: Settings) -> dict[str, Any]:
 
 
 def predict_answers() -> dict[int | str, dict[str, Any]]:
-    """Answers of POST /v1/predict, good and bad."""
+    """Describe the answers of POST /v1/predict, good and bad."""
     content: dict[str, Any] = {format.media_type: {"schema": _BINARY} for format in PICTURES}
     content["application/octet-stream"] = {"schema": _BINARY}
     content["multipart/mixed"] = {"schema": {"type": "string"}}
@@ -216,7 +216,7 @@ def predict_answers() -> dict[int | str, dict[str, Any]]:
 
 
 def error_answers(codes: tuple[str, ...]) -> dict[int | str, dict[str, Any]]:
-    """Problem answers for these codes, by status."""
+    """Describe the problem answers for these codes, by status."""
     answers: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         answers[STATUS[code]] = _error(MEANING[code][1], code, STATUS[code])
@@ -243,7 +243,7 @@ def _error(description: str, code: str, status: int) -> dict[str, Any]:
 
 
 def prediction_schema() -> dict[str, Any]:
-    """The JSON answer of POST /v1/predict."""
+    """Return the schema of the JSON answer of POST /v1/predict."""
     number, whole, text = {"type": "number"}, {"type": "integer"}, {"type": "string"}
     array = {
         "type": "object",
@@ -275,29 +275,29 @@ def prediction_schema() -> dict[str, Any]:
 
 
 def document(app: FastAPI, secured: bool) -> dict[str, Any]:
-    """The whole document: every operation with its error answers, and none of FastAPI's own error form."""
-    made = get_openapi(
+    """Build the whole document: every operation with its error answers, and none of FastAPI's own error form."""
+    schema = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.summary,
         description=app.description,
         routes=app.routes,
     )
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Problem"] = Problem.model_json_schema()
     schemas["Prediction"] = prediction_schema()
     if secured:
-        made["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
-    for path, operations in made["paths"].items():
-        guarded = path.startswith(("/v1/", "/v2", "/debug/")) and not path.startswith("/v2/health")
+        schema["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
+    for path, operations in schema["paths"].items():
+        needs_key = path.startswith(("/v1/", "/v2", "/debug/")) and not path.startswith("/v2/health")
         for operation in operations.values():
-            _finish(operation, path, guarded, secured)
-    return made
+            _finish(operation, path, needs_key, secured)
+    return schema
 
 
-def _finish(operation: dict[str, Any], path: str, guarded: bool, secured: bool) -> None:
+def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool) -> None:
     answers = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422", "")):
         del answers["422"]
@@ -305,7 +305,7 @@ def _finish(operation: dict[str, Any], path: str, guarded: bool, secured: bool) 
     _add(answers, "internal")
     if "{" in path or path.startswith("/debug/"):
         _add(answers, "not_found")
-    if guarded:
+    if needs_key:
         _add(answers, "unauthenticated")
         if secured:
             operation["security"] = [{"apiKey": []}]

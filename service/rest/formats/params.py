@@ -1,4 +1,4 @@
-"""The options of a prediction as HTTP carries them: one table, whatever kind of body they come in."""
+"""The options of a prediction as HTTP carries them: one table for every kind of body."""
 
 from __future__ import annotations
 
@@ -50,69 +50,69 @@ class PredictParams:
 
 
 def merge(sources: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
-    """One value a name, over query and body together; unknown names and second values are refused."""
-    merged: dict[str, str] = {}
+    """Merge query and body into one value for each name. Refuses unknown names and second values."""
+    values: dict[str, str] = {}
     for pairs in sources:
         for name, value in pairs:
             if name not in NAMES:
                 raise InvalidRequest(
                     f"there is no option {shown(name)}; the options are {', '.join(NAMES)}", field=shown(name)
                 )
-            if name in merged:
+            if name in values:
                 raise InvalidRequest(f"{name} is given twice", field=name)
-            merged[name] = value
-    return merged
+            values[name] = value
+    return values
 
 
 def of_json(name: str, value: object) -> str:
-    """An option's value in a JSON body as the text a query would hold; a value of another type is refused."""
+    """Return an option's value in a JSON body as the text a query would hold. Refuses a value of another type."""
     kind = NAMES[name]
     # bool is an int in Python, never in JSON; a whole number is a number.
     fits = type(value) is kind or (kind is float and type(value) is int)
     if not fits:
-        wanted = {str: "a string", int: "a whole number", float: "a number"}[kind]
-        raise InvalidRequest(f"{name} must be {wanted}", field=name)
+        expected_type = {str: "a string", int: "a whole number", float: "a number"}[kind]
+        raise InvalidRequest(f"{name} must be {expected_type}", field=name)
     try:
         return str(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
         raise InvalidRequest(f"{name} has too many digits", field=name) from None
 
 
-def parse(given: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:
-    """The wish; InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms.
+def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:
+    """Check the values of one request. InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms.
 
     Sampling without a seed gets one here, so that the answer can report it.
     """
-    route = RouteChoice.parse(given.get("route", "auto"), seed=_whole(given, "seed"), blocks=_whole(given, "blocks"))
+    route = RouteChoice.parse(values.get("route", "auto"), seed=_whole(values, "seed"), blocks=_whole(values, "blocks"))
     if route.policy is RoutePolicy.SAMPLE and route.seed is None:
         route = dataclasses.replace(route, seed=secrets.randbelow(MAX_SEED + 1))
-    image_quality = _whole(given, "image_quality")
+    image_quality = _whole(values, "image_quality")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
-    maps = Maps(_word(given, "maps", [*Maps], "none"))
-    steps = _whole(given, "steps")
+    maps = Maps(_word(values, "maps", [*Maps], "none"))
+    steps = _whole(values, "steps")
     options = Options(
         route=route,
         steps=1 if steps is None else steps,
-        scale=_number(given, "scale", 1.0),
-        quality=Quality(_word(given, "quality", [*Quality], "exact")),
+        scale=_number(values, "scale", 1.0),
+        quality=Quality(_word(values, "quality", [*Quality], "exact")),
         maps=maps is not Maps.NONE,
     )
-    return PredictParams(options.check(settings.max_steps), _deadline(given, timeout, settings), image_quality, maps)
+    return PredictParams(options.check(settings.max_steps), _deadline(values, timeout, settings), image_quality, maps)
 
 
 def shown(name: str) -> str:
-    """A caller's own word, short and printable, for a message."""
+    """Trim a caller's own word and make it printable, for a message."""
     return name[:40].encode("ascii", "backslashreplace").decode()
 
 
-def _deadline(given: Mapping[str, str], timeout: str | None, settings: Settings) -> int:
+def _deadline(values: Mapping[str, str], timeout: str | None, settings: Settings) -> int:
     field = "deadline_ms"
     if timeout is not None:
-        if field in given:
+        if field in values:
             raise InvalidRequest("deadline_ms and X-Request-Timeout-Ms are both given", field=field)
-        field, given = "X-Request-Timeout-Ms", {"X-Request-Timeout-Ms": timeout.strip()}
-    value = _whole(given, field)
+        field, values = "X-Request-Timeout-Ms", {"X-Request-Timeout-Ms": timeout.strip()}
+    value = _whole(values, field)
     if value is None:
         return settings.default_deadline_ms
     if not 1 <= value <= settings.max_deadline_ms:
@@ -120,8 +120,8 @@ def _deadline(given: Mapping[str, str], timeout: str | None, settings: Settings)
     return value
 
 
-def _whole(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name)
+def _whole(values: Mapping[str, str], name: str) -> int | None:
+    text = values.get(name)
     if text is None:
         return None
     if not _WHOLE.fullmatch(text):
@@ -129,8 +129,8 @@ def _whole(given: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _number(given: Mapping[str, str], name: str, default: float) -> float:
-    text = given.get(name)
+def _number(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name)
     if text is None:
         return default
     if not _NUMBER.fullmatch(text):
@@ -138,8 +138,8 @@ def _number(given: Mapping[str, str], name: str, default: float) -> float:
     return float(text)
 
 
-def _word(given: Mapping[str, str], name: str, words: list[str], default: str) -> str:
-    text = given.get(name, default)
+def _word(values: Mapping[str, str], name: str, words: list[str], default: str) -> str:
+    text = values.get(name, default)
     if text not in words:
         raise InvalidRequest(f"{name} must be {' or '.join(words)}", field=name)
     return text

@@ -44,7 +44,7 @@ class PredictBody:
     size: tuple[int, int] | None = None
 
     async def frames(self, codecs: Codecs, holding: ByteHolding) -> tuple[Frame, Frame]:
-        """Both, decoded at once; their pixels are reserved first. QueueFull where there is no room for them."""
+        """Decode both at once; their pixels are reserved first. Raises QueueFull where there is no room for them."""
         if self.size is not None:
             height, width = self.size
             pair = await asyncio.gather(
@@ -72,14 +72,14 @@ async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
     body = await read(request)
 
-    def parts() -> PredictBody:
+    def read_parts() -> PredictBody:
         if size is not None:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
 
     if kind == JSON:
-        return await apart(parts, len(body))
-    return await asyncio.to_thread(parts) if len(body) >= LARGE.get(kind, sys.maxsize) else parts()
+        return await apart(read_parts, len(body))
+    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
 
 
 def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:
@@ -93,13 +93,13 @@ def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:
 
 def _raw(body: bytes, size: tuple[int, int]) -> PredictBody:
     height, width = size
-    one = height * width * 3
-    if len(body) != 2 * one:
+    nbytes = height * width * 3
+    if len(body) != 2 * nbytes:
         raise InvalidFrame(
-            f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * one}", field="body"
+            f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * nbytes}", field="body"
         )
     view = memoryview(body)
-    return PredictBody(view[:one], view[one:], [], size)
+    return PredictBody(view[:nbytes], view[nbytes:], [], size)
 
 
 def _form(body: bytes, content_type: str) -> PredictBody:
@@ -107,7 +107,7 @@ def _form(body: bytes, content_type: str) -> PredictBody:
 
 
 def _sorted(parts: Sequence[tuple[str, Bytes]]) -> PredictBody:
-    """Frames by name, the rest as options."""
+    """Sort the parts: frames by name, the rest as options."""
     frames: dict[str, Bytes] = {}
     texts: list[tuple[str, str]] = []
     for name, data in parts:
@@ -131,7 +131,7 @@ def _unknown(name: str) -> NoReturn:
 
 
 def text(name: str, data: Bytes) -> str:
-    """An option in a form."""
+    """Read an option in a form."""
     if len(data) > 64:
         raise InvalidRequest(f"{name} is too long", field=name)
     try:
@@ -149,15 +149,15 @@ def _json(body: bytes) -> PredictBody:
         raise InvalidRequest("the body is not well-formed JSON", field="body") from None
     if not isinstance(members, _Members):
         raise InvalidRequest("the body must be a JSON object", field="body")
-    parts: list[tuple[str, Bytes]] = []
+    entries: list[tuple[str, Bytes]] = []
     for name, value in members:
         if name in FRAMES:
-            parts.append((name, base64_bytes(name, value)))
+            entries.append((name, base64_bytes(name, value)))
         elif name not in options.NAMES:
             _unknown(name)
         elif value is not None:
-            parts.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
-    return _sorted(parts)
+            entries.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
+    return _sorted(entries)
 
 
 class _Members(list[tuple[str, object]]):
@@ -169,7 +169,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 def base64_bytes(name: str, value: object) -> bytes:
-    """A file in a JSON body, bare or as a data URL."""
+    """Decode a file in a JSON body, bare or as a data URL."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
     prefix = _DATA_URL.match(value)

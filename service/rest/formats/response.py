@@ -39,15 +39,15 @@ class ResponseFormat:
     maps: Maps
 
 
-def choose(header: str | None, wish: PredictParams) -> ResponseFormat:
-    """The form `Accept` likes best, or NotAcceptable listing those there are.
+def choose(header: str | None, params: PredictParams) -> ResponseFormat:
+    """Choose the form that `Accept` likes best. Raises NotAcceptable, listing those there are, if it allows none.
 
     Several steps and maps do not fit into one picture. The pictures inside a JSON or multipart answer are of the best
     picture type that Accept names, PNG where it names none.
     """
-    if wish.maps is not Maps.NONE:
+    if params.maps is not Maps.NONE:
         offers: tuple[str, ...] = (MIXED, JSON)
-    elif wish.options.steps > 1:
+    elif params.options.steps > 1:
         offers = (MIXED, JSON, ImageFormat.RAW.media_type)
     else:
         offers = (*_PICTURE_TYPES, ImageFormat.RAW.media_type, JSON, MIXED)
@@ -56,23 +56,23 @@ def choose(header: str | None, wish: PredictParams) -> ResponseFormat:
         raise NotAcceptable(f"this can be answered as {', '.join(offers)}", field="Accept")
     inner = media_type if media_type in _BY_TYPE else negotiation.choose(header, _PICTURE_TYPES)
     format = _BY_TYPE[inner or ImageFormat.PNG.media_type]
-    if wish.image_quality is not None and not format.lossy:
+    if params.image_quality is not None and not format.lossy:
         raise InvalidRequest(
             f"image_quality means nothing for {format.media_type}; accept image/jpeg or image/webp",
             field="image_quality",
         )
-    return ResponseFormat(media_type, format, wish.image_quality, wish.maps)
+    return ResponseFormat(media_type, format, params.image_quality, params.maps)
 
 
 async def encode(result: PredictResult, form: ResponseFormat, codecs: Codecs) -> list[bytes]:
-    """Each step's frame."""
+    """Encode each step's frame."""
     return await asyncio.gather(*(codecs.encode(step.frame, form.format, form.quality) for step in result.steps))
 
 
 def build(
     result: PredictResult, files: list[bytes], form: ResponseFormat, facts: Mapping[str, str], holding: ByteHolding
 ) -> PiecedResponse:
-    """The answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
+    """Build the answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
     headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
     if form.media_type == JSON:
         return PiecedResponse(_document(result, files, form), headers, JSON, holding)
@@ -85,7 +85,7 @@ def build(
 
 
 def shape_header(result: PredictResult, form: ResponseFormat, frames: int) -> dict[str, str]:
-    """What tells the size of raw pixels; nothing for other forms."""
+    """Return the header with the size of raw pixels; nothing for other forms."""
     if form.media_type != ImageFormat.RAW.media_type:
         return {}
     frame = result.steps[0].frame
@@ -96,7 +96,7 @@ def shape_header(result: PredictResult, form: ResponseFormat, frames: int) -> di
 def parts(
     result: PredictResult, files: list[bytes], form: ResponseFormat, first: int = 1
 ) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Each step's frame and maps with their headers; steps are numbered from `first`."""
+    """Yield each step's frame and maps with their headers; steps are numbered from `first`."""
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
         about = {
             "Content-Type": form.format.media_type,
@@ -116,7 +116,7 @@ def parts(
 
 
 def _document(result: PredictResult, files: list[bytes], form: ResponseFormat) -> list[bytes]:
-    """The JSON text, a piece for each step: as one document its base64 would be in memory several times."""
+    """Return the JSON text, a piece for each step: as one document its base64 would be in memory several times."""
     pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
         pieces.append((b"" if number == 1 else b", ") + step_text(step, file, form, number))
@@ -124,7 +124,7 @@ def _document(result: PredictResult, files: list[bytes], form: ResponseFormat) -
 
 
 def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> bytes:
-    """A member of `frames`, as JSON."""
+    """Return a member of `frames`, as JSON."""
     about = {
         "step": number,
         "media_type": form.format.media_type,
@@ -137,7 +137,7 @@ def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> byt
 
 
 def head(result: PredictResult) -> dict[str, Any]:
-    """The members that stand before `frames`."""
+    """Return the members that stand before `frames`."""
     first = result.steps[0].frame
     return {
         "id": result.id,
@@ -160,12 +160,12 @@ def _maps(step: Step, maps: Maps) -> dict[str, NDArray[Any]]:
     if maps is Maps.NONE:
         return {}
     kind = "<f2" if maps is Maps.FLOAT16 else "<f4"
-    found = {"flow": step.flow, "mask": step.mask}
-    return {name: np.ascontiguousarray(values, kind) for name, values in found.items() if values is not None}
+    arrays = {"flow": step.flow, "mask": step.mask}
+    return {name: np.ascontiguousarray(values, kind) for name, values in arrays.items() if values is not None}
 
 
 def _array(values: NDArray[Any]) -> dict[str, Any]:
-    """Little-endian, row by row."""
+    """Return the values as JSON: little-endian, row by row, in base64."""
     return {
         "dtype": f"float{values.itemsize * 8}",
         "shape": list(values.shape),

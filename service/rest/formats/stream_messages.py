@@ -53,14 +53,14 @@ INT64 = range(-(2**63), 2**63)
 
 
 def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> StreamRequest | None:
-    """What the stream is to be; None if the message is no `start`."""
+    """Read what the stream is to be; None if the message is no `start`."""
     if not isinstance(message, str):
         return None
-    given = _object(message)
-    if given.get("type") != "start":
+    message_fields = _object(message)
+    if message_fields.get("type") != "start":
         return None
-    _check(given, START)
-    deadline_ms, image_quality = given.get("frame_deadline_ms"), given.get("image_quality")
+    _check(message_fields, START)
+    deadline_ms, image_quality = message_fields.get("frame_deadline_ms"), message_fields.get("image_quality")
     if deadline_ms is not None and not 0 < deadline_ms <= max_deadline_ms:
         raise InvalidRequest(
             f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
@@ -68,15 +68,17 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
     plan = StreamConfig(
-        window=given.get("window", StreamConfig().window),
-        policy=_word(given, "policy", DropPolicy, DropPolicy.LATEST),
-        scene_cuts=given.get("scene_cuts", True),
+        window=message_fields.get("window", StreamConfig().window),
+        policy=_word(message_fields, "policy", DropPolicy, DropPolicy.LATEST),
+        scene_cuts=message_fields.get("scene_cuts", True),
     )
     options = Options(
-        route=RouteChoice.parse(given.get("route", "auto"), seed=given.get("seed"), blocks=given.get("blocks")),
-        steps=given.get("horizon", 1),
-        scale=float(given.get("scale", 1.0)),
-        quality=_word(given, "quality", Quality, Quality.EXACT),
+        route=RouteChoice.parse(
+            message_fields.get("route", "auto"), seed=message_fields.get("seed"), blocks=message_fields.get("blocks")
+        ),
+        steps=message_fields.get("horizon", 1),
+        scale=float(message_fields.get("scale", 1.0)),
+        quality=_word(message_fields, "quality", Quality, Quality.EXACT),
     )
     try:
         options.check(max_steps)
@@ -87,47 +89,47 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         options,
         plan.check(),
         # What browsers draw fastest, and a tenth of a PNG.
-        _word(given, "format", ImageFormat, ImageFormat.JPEG),
+        _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
     )
 
 
 def is_end(message: str | bytes) -> bool:
-    """Whether the client says that no more frames come."""
+    """Tell whether the client says that no more frames come."""
     return isinstance(message, str) and len(message) < 64 and _type(message) == "end"
 
 
 def incoming(message: str | bytes) -> Incoming:
-    """A message after `start`."""
+    """Read a message after `start`."""
     if isinstance(message, str):
         if _type(message) == "reset":
             return Reset()
         raise InvalidRequest("the text must be a reset or an end; frames are binary messages", field="type")
     header, picture = _parts(message)
-    frame_id, shown = header.get("frame_id", ""), header.get("presentation_time_us")
+    frame_id, time_us = header.get("frame_id", ""), header.get("presentation_time_us")
     frame_id = frame_id if isinstance(frame_id, str) else ""
-    shown = shown if type(shown) is int and shown in INT64 else None
+    time_us = time_us if type(time_us) is int and time_us in INT64 else None
     try:
         _check(header, FRAME)
         if header.get("type", "frame") != "frame":
             raise InvalidRequest("a binary message is a frame", field="type")
-        if "presentation_time_us" in header and shown is None:
+        if "presentation_time_us" in header and time_us is None:
             raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
-        return FrameMessage(_picture(header, picture), frame_id, shown)
+        return FrameMessage(_picture(header, picture), frame_id, time_us)
     except ServiceError as error:
-        return InvalidMessage(error, frame_id, shown)
+        return InvalidMessage(error, frame_id, time_us)
 
 
-def answer(given: Answer[EncodedPrediction] | Draining) -> str | bytes:
-    """One frame's answer, or the goodbye."""
-    if isinstance(given, Draining):
+def answer(reply: Answer[EncodedPrediction] | Draining) -> str | bytes:
+    """Write one frame's answer, or the goodbye."""
+    if isinstance(reply, Draining):
         return json.dumps({"type": "draining"})
-    tag = given.tag
+    tag = reply.tag
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
     if tag.time_us is not None:
         head["presentation_time_us"] = tag.time_us
-    match given.outcome:
+    match reply.outcome:
         case Done(value=value):
             return _prediction(head, value)
         case First(why=why):
@@ -140,12 +142,12 @@ def answer(given: Answer[EncodedPrediction] | Draining) -> str | bytes:
 
 
 def refusal(error: ServiceError) -> str:
-    """Why the stream ends before its time."""
+    """Write the message that says why the stream ends before its time."""
     return json.dumps({"type": "refused", **_told(error)})
 
 
 def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
-    """A binary message."""
+    """Pack a binary message: four bytes, little-endian, the length of the JSON header; the header; the pictures."""
     text = json.dumps(header).encode()
     return b"".join([struct.pack("<I", len(text)), text, *pictures])
 
@@ -153,7 +155,7 @@ def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
 def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
     result = value.result
     frames = []
-    for step, picture, shown in zip(result.steps, value.pictures, value.times_us, strict=True):
+    for step, picture, time_us in zip(result.steps, value.pictures, value.times_us, strict=True):
         frame: dict[str, Any] = {
             "bytes": len(picture),
             "media_type": value.format.media_type,
@@ -162,8 +164,8 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
             "route": route_text(step.route),
             "flops": step.flops,
         }
-        if shown is not None:
-            frame["presentation_time_us"] = shown
+        if time_us is not None:
+            frame["presentation_time_us"] = time_us
         frames.append(frame)
     head |= {
         "type": "prediction",
@@ -179,11 +181,16 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
 
 
 def _told(error: ServiceError) -> dict[str, Any]:
-    told: dict[str, Any] = {"code": error.code, "message": error.message, "reason": error.reason, "field": error.field}
+    details: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "reason": error.reason,
+        "field": error.field,
+    }
     wait = retry_after(error)
     if wait is not None:
-        told["retry_after_ms"] = math.ceil(wait * 1000)
-    return {name: value for name, value in told.items() if value is not None}
+        details["retry_after_ms"] = math.ceil(wait * 1000)
+    return {name: value for name, value in details.items() if value is not None}
 
 
 def _parts(message: bytes) -> tuple[dict[str, Any], bytes]:
@@ -210,30 +217,30 @@ def _object(text: str) -> dict[str, Any]:
     if len(text) > MAX_HEADER:
         raise InvalidRequest(f"a message of text may have at most {MAX_HEADER} characters", field="message")
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         raise InvalidRequest("the message is not a JSON object", field="message")
-    return found
+    return document
 
 
 def _type(text: str) -> object:
     return _object(text).get("type")
 
 
-def _check(given: dict[str, Any], known: dict[str, type]) -> None:
-    """Every member is known and of its type; a whole number is a number."""
-    for name, value in given.items():
-        kind = known.get(name)
+def _check(members: dict[str, Any], types: dict[str, type]) -> None:
+    """Refuse a member that is not known or not of its type; a whole number is a number."""
+    for name, value in members.items():
+        kind = types.get(name)
         if kind is None:
-            raise InvalidRequest(f"{name[:40]!r} is not known; there are {', '.join(known)}", field=name[:40])
+            raise InvalidRequest(f"{name[:40]!r} is not known; there are {', '.join(types)}", field=name[:40])
         if type(value) is not kind and not (kind is float and type(value) is int and abs(value) < 2**53):
             raise InvalidRequest(f"{name} has the wrong type", field=name)
 
 
-def _word(given: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
-    value = given.get(name)
+def _word(members: dict[str, Any], name: str, kind: Any, default: Any) -> Any:
+    value = members.get(name)
     if value is None:
         return default
     try:

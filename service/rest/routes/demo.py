@@ -41,9 +41,9 @@ class _File:
     etag: str
 
 
-def router(parts: AppState) -> APIRouter:
-    """GET / and /demo/...; needs no API key, as it holds nothing secret. `parts` like every router's."""
-    del parts
+def router(state: AppState) -> APIRouter:
+    """Serve / and /demo/...; needs no API key, as it holds nothing secret. `state` is unused: every router takes it."""
+    del state
     files = {str(path.relative_to(FOLDER)): _read(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()}
     routes = APIRouter(include_in_schema=False)
 
@@ -54,10 +54,10 @@ def router(parts: AppState) -> APIRouter:
     @routes.get("/demo/{path:path}")
     async def asset(request: Request, path: str) -> Response:
         # A name in this table or nothing: no path of a caller's ever reaches the file system.
-        found = files.get(path)
-        if found is None:
+        file = files.get(path)
+        if file is None:
             raise NotFound("there is no such file of the demo page")
-        return _answer(request, found)
+        return _answer(request, file)
 
     return routes
 

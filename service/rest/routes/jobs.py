@@ -32,8 +32,8 @@ CREATE_ERRORS = (
 NOT_DURABLE = "jobs of this server end with its process"
 
 
-def router(parts: AppState, jobs: Jobs) -> APIRouter:
-    """All routes under /v1/jobs."""
+def router(state: AppState, jobs: Jobs) -> APIRouter:
+    """Build all routes under /v1/jobs."""
     routes = APIRouter(tags=["jobs"])
 
     @routes.post(
@@ -42,11 +42,11 @@ def router(parts: AppState, jobs: Jobs) -> APIRouter:
         summary="Predict later: a pair, or every pair of many frames",
         description=job_openapi.JOBS,
         status_code=202,
-        responses=job_openapi.job_answers(*CREATE_ERRORS, accepted=True),
-        openapi_extra=job_openapi.job_request(parts.settings),
+        responses=job_openapi.job_answers(*CREATE_ERRORS, creates=True),
+        openapi_extra=job_openapi.job_request(state.settings),
     )
     async def create(request: Request) -> Response:
-        return await take(parts, jobs, request)
+        return await take(state, jobs, request)
 
     @routes.get(
         "/v1/jobs/{job}",
@@ -58,9 +58,9 @@ def router(parts: AppState, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
-            return StreamingResponse(_events(parts, jobs, view, client), media_type=EVENTS)
+            return StreamingResponse(_events(state, jobs, view, client), media_type=EVENTS)
         if wait and not view.state.final:
-            view = await while_connected(request.receive, _newer(parts, jobs, view, client, wait))
+            view = await while_connected(request.receive, _newer(state, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
 
     @routes.get(
@@ -78,12 +78,12 @@ def router(parts: AppState, jobs: Jobs) -> APIRouter:
         maps: str | None = None,
     ) -> Response:
         client = context.of(request).client
-        given = {"image_quality": image_quality, "maps": maps}
-        wish = params.parse({k: v for k, v in given.items() if v is not None}, None, parts.settings)
+        query = {"image_quality": image_quality, "maps": maps}
+        options = params.parse({k: v for k, v in query.items() if v is not None}, None, state.settings)
         view = await jobs.get(job, client)
         if item is None and view.items > 1:
-            return await job_results.every(jobs, view, request, wish, parts.codecs)
-        return await job_results.one(jobs, view, item or 0, request, wish, parts.codecs)
+            return await job_results.every(jobs, view, request, options, state.codecs)
+        return await job_results.one(jobs, view, item or 0, request, options, state.codecs)
 
     @routes.delete(
         "/v1/jobs/{job}",
@@ -98,49 +98,49 @@ def router(parts: AppState, jobs: Jobs) -> APIRouter:
 
 
 def asked_for(request: Request) -> bool:
-    """Whether the caller would rather have a job than wait (RFC 7240)."""
+    """Tell whether the caller would rather have a job than wait (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("prefer"))
     return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))
 
 
-async def take(parts: AppState, jobs: Jobs, request: Request, *, preferred: bool = False) -> Response:
+async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: bool = False) -> Response:
     """Check a job at the door and accept it: 202, or 200 for one that was accepted before."""
-    state = parts.engine.readiness()
-    if not state.ready and state.reason != "starting":  # a queue without workers yet keeps what it is given
-        raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
-    came = context.of(request)
+    readiness = state.engine.readiness()
+    if not readiness.ready and readiness.reason != "starting":  # a queue without workers yet keeps what it is given
+        raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
+    request_context = context.of(request)
     query = request.query_params.multi_items()
     hooks = [value for name, value in query if name == WEBHOOK]
     if len(hooks) > 1:
         raise InvalidRequest("webhook is given twice", field=WEBHOOK)
-    hook = Hooks(parts.settings.webhook_prefixes).check(hooks[0] if hooks else None)
-    ident = job_id(came.client, request.headers.get("idempotency-key"))
-    given = await job_body.receive(request, parts)
-    chosen = params.merge([[pair for pair in query if pair[0] != WEBHOOK], given.options])
-    wish = params.parse(chosen, request.headers.get(params.TIMEOUT_HEADER), parts.settings)
-    if "deadline_ms" in chosen or params.TIMEOUT_HEADER in request.headers:
+    hook = Hooks(state.settings.webhook_prefixes).check(hooks[0] if hooks else None)
+    ident = job_id(request_context.client, request.headers.get("idempotency-key"))
+    body = await job_body.receive(request, state)
+    values = params.merge([[pair for pair in query if pair[0] != WEBHOOK], body.options])
+    predict_params = params.parse(values, request.headers.get(params.TIMEOUT_HEADER), state.settings)
+    if "deadline_ms" in values or params.TIMEOUT_HEADER in request.headers:
         raise InvalidRequest("a job has no deadline; cancel it instead", field="deadline_ms")
     job = NewJob(
         id=ident,
-        client=came.client,
-        frames=await given.decode(parts, came.holding),
+        client=request_context.client,
+        frames=await body.decode(state, request_context.holding),
         # With the seed that was drawn, if any: a job that is run twice gives the same frames.
-        options=wish.options,
-        fingerprint=given.fingerprint(query),
+        options=predict_params.options,
+        fingerprint=body.fingerprint(query),
         webhook=hook,
-        traceparent=came.trace.traceparent,
-        holder=came.client or (request.client.host if request.client else ""),
+        traceparent=request_context.trace.traceparent,
+        holder=request_context.client or (request.client.host if request.client else ""),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}
-    if preferred:
+    if is_preferred:
         headers["Preference-Applied"] = "respond-async"
     return JSONResponse(document(view, jobs), 202 if fresh else 200, headers)
 
 
 def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
-    """A job as JSON; times are seconds since the epoch, waits milliseconds."""
-    told: dict[str, Any] = {
+    """Describe a job as JSON; times are seconds since the epoch, waits milliseconds."""
+    members: dict[str, Any] = {
         "id": view.id,
         "state": view.state.value,
         "items": view.items,
@@ -156,9 +156,14 @@ def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
         "links": {"self": _path(view), "result": f"{_path(view)}/result"},
     }
     if view.failure is not None:
-        f = view.failure
-        told["error"] = {"code": f.code, "message": f.message, "field": f.field, "reason": f.reason}
-    return {name: value for name, value in told.items() if value is not None}
+        failure = view.failure
+        members["error"] = {
+            "code": failure.code,
+            "message": failure.message,
+            "field": failure.field,
+            "reason": failure.reason,
+        }
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _path(view: JobView) -> str:
@@ -171,12 +176,12 @@ def _headers(view: JobView) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
 
 
-async def _newer(parts: AppState, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
-    """As `jobs.changed`; at once when the server stops, if another one can go on telling."""
+async def _newer(state: AppState, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
+    """Wait as `jobs.changed` does; return at once when the server stops, if another one can go on reporting."""
     if not jobs.durable:
         return await jobs.changed(view, client, seconds)
     news = asyncio.ensure_future(jobs.changed(view, client, seconds))  # awaited below
-    stopping = asyncio.ensure_future(parts.work.stopping.wait())  # awaited below
+    stopping = asyncio.ensure_future(state.work.stopping.wait())  # awaited below
     try:
         await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return news.result() if news.done() else view
@@ -186,13 +191,13 @@ async def _newer(parts: AppState, jobs: Jobs, view: JobView, client: str, second
         await asyncio.gather(news, stopping, return_exceptions=True)
 
 
-async def _events(parts: AppState, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
-    """One event for each change, the first at once, the last when the job is final; comments while nothing moves."""
+async def _events(state: AppState, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+    """Yield an event for each change, the first at once, the last when the job is final; comments meanwhile."""
     yield _event(view, jobs)
     while not view.state.final:
         try:
-            newer = await _newer(parts, jobs, view, client, KEEP_ALIVE)
-            if jobs.durable and parts.work.stopping.is_set() and newer.same_as(view):
+            newer = await _newer(state, jobs, view, client, KEEP_ALIVE)
+            if jobs.durable and state.work.stopping.is_set() and newer.same_as(view):
                 raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
         except ServiceError as error:
             # The queue went away, or the job expired: told, not just an end that looks like success.

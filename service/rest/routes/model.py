@@ -20,14 +20,14 @@ OUTPUTS = [format.media_type for format in response.PICTURES] + [
 ]
 
 
-def router(parts: AppState) -> APIRouter:
-    """The one route."""
+def router(state: AppState) -> APIRouter:
+    """Build the route of the model."""
     routes = APIRouter(tags=["model"])
-    settings = parts.settings
+    settings = state.settings
 
     @routes.get("/v1/model", operation_id="getModel", summary="The model, its worth, limits and options")
     async def model() -> ModelInfo:
-        info = parts.engine.model()
+        info = state.engine.model()
         return ModelInfo(
             name=NAME,
             version=info.version,

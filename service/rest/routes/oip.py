@@ -30,19 +30,19 @@ MAX_INDEX = 64 * 1024
 BARE, VERSIONED = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
 
-def router(parts: AppState) -> APIRouter:
-    """Its routes; those of one model twice, with and without a version."""
+def router(state: AppState) -> APIRouter:
+    """Build the protocol's routes; those of one model twice, with and without a version."""
     routes = APIRouter(tags=["open inference protocol"])
-    _server(routes, parts)
+    _server(routes, state)
     # Before the models: a model cannot be called "stats".
-    _statistics(routes, parts)
-    _models(routes, parts)
-    _infer(routes, parts)
+    _statistics(routes, state)
+    _models(routes, state)
+    _infer(routes, state)
     _unoffered(routes)
     return routes
 
 
-def _server(routes: APIRouter, parts: AppState) -> None:
+def _server(routes: APIRouter, state: AppState) -> None:
     @routes.get("/v2", operation_id="v2Server", summary="Name, release, extensions that work")
     async def server(request: Request) -> JSONResponse:
         app = request.app
@@ -54,43 +54,43 @@ def _server(routes: APIRouter, parts: AppState) -> None:
 
     @routes.get("/v2/health/ready", operation_id="v2Ready", summary="Whether new work is taken")
     async def ready() -> Response:
-        return _ready(parts)
+        return _ready(state)
 
     @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models and their state")
     async def index(request: Request) -> JSONResponse:
-        asked = _object(await read(request))
-        state = parts.engine.readiness()
-        only = asked.get("ready") is True
-        return JSONResponse(oip_models.index(ready=state.ready, reason=state.reason, only_ready=only))
+        document = _object(await read(request))
+        readiness = state.engine.readiness()
+        only = document.get("ready") is True
+        return JSONResponse(oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=only))
 
 
-def _statistics(routes: APIRouter, parts: AppState) -> None:
+def _statistics(routes: APIRouter, state: AppState) -> None:
     @routes.get("/v2/models/stats", operation_id="v2AllStatistics", summary="What has been asked of every model")
     async def everything() -> JSONResponse:
-        return JSONResponse({"model_stats": parts.usage.shown()})
+        return JSONResponse({"model_stats": state.usage.shown()})
 
     async def one(model: str, version: str = "") -> JSONResponse:
         oip_models.known(model, version)
-        return JSONResponse({"model_stats": parts.usage.shown(model)})
+        return JSONResponse({"model_stats": state.usage.shown(model)})
 
     _both(routes, "GET", "/stats", one, "v2Statistics", "What has been asked of a model")
 
 
-def _models(routes: APIRouter, parts: AppState) -> None:
+def _models(routes: APIRouter, state: AppState) -> None:
     async def metadata(model: str, version: str = "") -> JSONResponse:
-        return JSONResponse(oip_models.metadata(oip_models.known(model, version), parts.engine.model()))
+        return JSONResponse(oip_models.metadata(oip_models.known(model, version), state.engine.model()))
 
     async def ready(model: str, version: str = "") -> Response:
         oip_models.known(model, version)
-        return _ready(parts)
+        return _ready(state)
 
     async def config(model: str, version: str = "") -> JSONResponse:
-        found = oip_models.known(model, version)
-        settings = parts.settings
+        name = oip_models.known(model, version)
+        settings = state.settings
         return JSONResponse(
             oip_models.config(
-                found,
-                parts.engine.model(),
+                name,
+                state.engine.model(),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
                 timeout_ms=settings.default_deadline_ms,
@@ -102,40 +102,46 @@ def _models(routes: APIRouter, parts: AppState) -> None:
     _both(routes, "GET", "/config", config, "v2Config", "A model's configuration")
 
 
-def _infer(routes: APIRouter, parts: AppState) -> None:
+def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
         oip_models.known(model, version)
         body = await read(request)
         coding, length = request.headers.get("content-encoding", ""), request.headers.get(LENGTH)
 
-        def take() -> oip_messages.Asked:
-            whole = oip_messages.inflated(body, coding, parts.settings.max_body_bytes)
-            context.of(request).holding.grow(max(0, len(whole) - len(body)))
-            return oip_messages.read(whole, length, model, version)
+        def read_message() -> oip_messages.Asked:
+            content = oip_messages.inflated(body, coding, state.settings.max_body_bytes)
+            context.of(request).holding.grow(max(0, len(content) - len(body)))
+            return oip_messages.read(content, length, model, version)
 
-        asked = await apart(take, sys.maxsize if coding else len(body))
-        came = context.of(request)
-        caller = Caller(came.request_id, came.client, None, came.trace.traceparent, came.holding)
-        answer = await while_connected(request.receive, oip_infer.infer(parts, asked.request, caller))
-        came.stages += answer.slowest.took
-        came.notes.update(facts(answer.slowest.result, answer.slowest.took))
+        message = await apart(read_message, sys.maxsize if coding else len(body))
+        request_context = context.of(request)
+        caller = Caller(
+            request_context.request_id,
+            request_context.client,
+            None,
+            request_context.trace.traceparent,
+            request_context.holding,
+        )
+        answer = await while_connected(request.receive, oip_infer.infer(state, message.request, caller))
+        request_context.stages += answer.slowest.took
+        request_context.notes.update(facts(answer.slowest.result, answer.slowest.took))
 
-        def make() -> tuple[bytes, int | None, str | None]:
-            made, head = oip_messages.write(answer, asked)
-            made, used = oip_messages.deflated(made, request.headers.get("accept-encoding", ""))
-            return made, head, used
+        def write_answer() -> tuple[bytes, int | None, str | None]:
+            payload, json_length = oip_messages.write(answer, message)
+            payload, used_coding = oip_messages.deflated(payload, request.headers.get("accept-encoding", ""))
+            return payload, json_length, used_coding
 
-        made, head, used = await asyncio.to_thread(make)
-        headers = {} if head is None else {LENGTH: str(head)}
-        if used is not None:
-            headers["Content-Encoding"] = used
-        return Response(made, headers=headers, media_type=JSON if head is None else BINARY)
+        payload, json_length, used_coding = await asyncio.to_thread(write_answer)
+        headers = {} if json_length is None else {LENGTH: str(json_length)}
+        if used_coding is not None:
+            headers["Content-Encoding"] = used_coding
+        return Response(payload, headers=headers, media_type=JSON if json_length is None else BINARY)
 
     _both(routes, "POST", "/infer", infer, "v2Infer", "Predict a batch")
 
 
 def _unoffered(routes: APIRouter) -> None:
-    """Paths that clients may try: a plain answer beats an unknown path."""
+    """Refuse paths that clients may try: a plain answer beats an unknown path."""
 
     def refusing(why: str) -> Any:
         async def refuse() -> Response:
@@ -143,12 +149,12 @@ def _unoffered(routes: APIRouter) -> None:
 
         return refuse
 
-    fixed = "models cannot be loaded or unloaded while the service runs"
+    loading = "models cannot be loaded or unloaded while the service runs"
     settings = "tracing and logging are set up by the service's settings"
     memory = "shared memory is not offered; send the data"
     for path, methods, why in (
-        ("/v2/repository/models/{model}/load", ["POST"], fixed),
-        ("/v2/repository/models/{model}/unload", ["POST"], fixed),
+        ("/v2/repository/models/{model}/load", ["POST"], loading),
+        ("/v2/repository/models/{model}/unload", ["POST"], loading),
         ("/v2/trace/setting", ["GET", "POST"], settings),
         ("/v2/models/{model}/trace/setting", ["GET", "POST"], settings),
         ("/v2/logging", ["GET", "POST"], settings),
@@ -159,17 +165,17 @@ def _unoffered(routes: APIRouter) -> None:
 
 
 def _both(routes: APIRouter, method: str, path: str, endpoint: Any, name: str, summary: str) -> None:
-    """A model's path with and without a version; the latter stands in the documentation."""
+    """Add a model's path with and without a version; the latter stands in the documentation."""
     routes.add_api_route(
         BARE + path, endpoint, methods=[method], operation_id=name, summary=summary, response_class=Response
     )
     routes.add_api_route(VERSIONED + path, endpoint, methods=[method], include_in_schema=False, response_class=Response)
 
 
-def _ready(parts: AppState) -> Response:
-    state = parts.engine.readiness()
-    if not state.ready:
-        raise Unavailable(f"not ready: {state.reason}", reason=state.reason)
+def _ready(state: AppState) -> Response:
+    readiness = state.engine.readiness()
+    if not readiness.ready:
+        raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason)
     return Response()
 
 
@@ -180,9 +186,9 @@ def _object(body: bytes) -> dict[str, Any]:
         raise TooLarge(f"the body may have at most {MAX_INDEX} bytes", field="body")
     check_values(body, FEW)
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON", field="body") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InvalidRequest("the body must be a JSON object", field="body")
-    return found
+    return document

@@ -12,8 +12,8 @@ from service.core.errors import NotFound
 from service.rest.formats.schemas import Health
 
 
-def router(parts: AppState) -> APIRouter:
-    """Health and metrics need no key; /debug does where keys are set."""
+def router(state: AppState) -> APIRouter:
+    """Serve health and metrics, which need no key, and /debug, which does where keys are set."""
     routes = APIRouter(tags=["operations"])
 
     @routes.get("/healthz/live", operation_id="getLive", summary="Whether the process answers")
@@ -28,15 +28,15 @@ def router(parts: AppState) -> APIRouter:
         response_model=Health,
     )
     async def ready() -> Response:
-        state = parts.engine.readiness()
+        readiness = state.engine.readiness()
         health = Health(
-            status="ready" if state.ready else "not ready",
-            reason=state.reason,
-            refusing_seconds=state.refusing_seconds,
-            warnings=list(state.warnings),
+            status="ready" if readiness.ready else "not ready",
+            reason=readiness.reason,
+            refusing_seconds=readiness.refusing_seconds,
+            warnings=list(readiness.warnings),
         )
         # A bare body: the caller is a probe that reads the status and a person who reads the reason.
-        return JSONResponse(health.model_dump(), 200 if state.ready else 503)
+        return JSONResponse(health.model_dump(), 200 if readiness.ready else 503)
 
     @routes.get(
         "/metrics",
@@ -55,11 +55,11 @@ def router(parts: AppState) -> APIRouter:
     )
     async def metrics(request: Request) -> Response:
         encoder, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(parts.metrics.registry), headers={"Content-Type": content_type})
+        return Response(encoder(state.metrics.registry), headers={"Content-Type": content_type})
 
     @routes.get("/debug/batcher", operation_id="getBatcher", summary="The queues and the cost model, as they are now")
     async def batcher() -> JSONResponse:
-        debug = getattr(parts.engine, "debug", None)
+        debug = getattr(state.engine, "debug", None)
         if debug is None:
             raise NotFound("this engine has no queues of its own")
         return JSONResponse(debug())

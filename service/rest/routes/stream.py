@@ -43,72 +43,72 @@ NORMAL, POLICY, FAILED, LATER = 1000, 1008, 1011, 1013
 _CLOSE = {"queue_full": LATER, "client_limit": LATER, "unavailable": LATER, "internal": FAILED}
 
 
-def router(parts: AppState) -> APIRouter:
-    """The one route."""
+def router(state: AppState) -> APIRouter:
+    """Build the route of live streams."""
     routes = APIRouter(tags=["predict"])
 
     @routes.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        if not _same_site(socket, parts.settings.cors_origins):
+        if not _same_site(socket, state.settings.cors_origins):
             await socket.close(POLICY, "this page's origin may not open streams here")
             return
-        offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
-        await socket.accept(SUBPROTOCOL if offered else None)
-        await _serve(parts, socket)
+        is_offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
+        await socket.accept(SUBPROTOCOL if is_offered else None)
+        await _serve(state, socket)
 
     return routes
 
 
-async def _serve(parts: AppState, socket: WebSocket) -> None:
-    came = context.of(socket)
+async def _serve(state: AppState, socket: WebSocket) -> None:
+    request_context = context.of(socket)
     try:
-        first = await opening(parts, came.client, _receive(socket))
+        first = await opening(state, request_context.client, _receive(socket))
         if isinstance(first, Draining):
             await socket.send_text(str(stream_messages.answer(first)))
             await socket.close(NORMAL)
             return
-        ended = first is None or _ends(first)
-        request, pushed = _opened(parts, None if ended else first)
+        is_over = first is None or _ends(first)
+        request, first_message = _opened(state, None if is_over else first)
         live = LiveStream(
-            parts,
-            replace(request, traceparent=came.trace.traceparent),
+            state,
+            replace(request, traceparent=request_context.trace.traceparent),
             Transport.WEBSOCKET,
-            client=came.client,
-            identity=came.request_id,
+            client=request_context.client,
+            identity=request_context.request_id,
         )
         try:
-            await _answer(parts, socket, live, _rest(socket, pushed, ended=ended))
+            await _answer(state, socket, live, _rest(socket, first_message, is_over=is_over))
         finally:
-            came.notes.update(live.counts)
+            request_context.notes.update(live.counts)
         await socket.close(NORMAL)
     except WebSocketDisconnect:
         return
     except ServiceError as error:
-        came.code = error.code
+        request_context.code = error.code
         await _refuse(socket, error)
     except Exception:
-        came.code = "internal"
-        log.exception("a stream failed", extra={"request_id": came.request_id})
-        await _close(socket, FAILED, f"internal error; request {came.request_id}")
+        request_context.code = "internal"
+        log.exception("a stream failed", extra={"request_id": request_context.request_id})
+        await _close(socket, FAILED, f"internal error; request {request_context.request_id}")
 
 
-async def _answer(parts: AppState, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
-    came = context.of(socket)
+async def _answer(state: AppState, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+    request_context = context.of(socket)
     async with aclosing(live.answers(incoming)) as answers:
         async for answer in answers:
             message = stream_messages.answer(answer)
             await (socket.send_text(message) if isinstance(message, str) else socket.send_bytes(message))
             if isinstance(answer, Answer):
-                traced(came.tracer, came.trace, answer, parts.clock())
+                traced(request_context.tracer, request_context.trace, answer, state.clock())
 
 
-def _opened(parts: AppState, first: str | bytes | None) -> tuple[StreamRequest, Incoming | None]:
-    """What the stream is to be, and the first message if it was no `start`."""
+def _opened(state: AppState, first: str | bytes | None) -> tuple[StreamRequest, Incoming | None]:
+    """Read what the stream is to be, and the first message if it was no `start`."""
     if first is None:
         return StreamRequest(), None
-    settings = parts.settings
-    asked = stream_messages.start(first, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms)
-    return (asked, None) if asked is not None else (StreamRequest(format=ImageFormat.JPEG), _incoming(first))
+    settings = state.settings
+    request = stream_messages.start(first, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms)
+    return (request, None) if request is not None else (StreamRequest(format=ImageFormat.JPEG), _incoming(first))
 
 
 def _incoming(message: str | bytes) -> Incoming:
@@ -118,10 +118,10 @@ def _incoming(message: str | bytes) -> Incoming:
         return InvalidMessage(error)
 
 
-async def _rest(socket: WebSocket, pushed: Incoming | None, *, ended: bool) -> AsyncIterator[Incoming]:
-    if pushed is not None:
-        yield pushed
-    while not ended:
+async def _rest(socket: WebSocket, first_message: Incoming | None, *, is_over: bool) -> AsyncIterator[Incoming]:
+    if first_message is not None:
+        yield first_message
+    while not is_over:
         message = await _receive(socket)
         if message is None:
             # Nobody is there to read the answers: what is under way is withdrawn.
@@ -139,17 +139,17 @@ def _ends(message: str | bytes) -> bool:
 
 
 async def _receive(socket: WebSocket) -> str | bytes | None:
-    """The next message; None when the client has closed."""
+    """Receive the next message; None when the client has closed."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         return None
     text, data = message.get("text"), message.get("bytes")
-    found = text if text is not None else data
-    return found if isinstance(found, str | bytes) else b""
+    content = text if text is not None else data
+    return content if isinstance(content, str | bytes) else b""
 
 
 async def _refuse(socket: WebSocket, error: ServiceError) -> None:
-    """The error as a last message, then the close code that fits it."""
+    """Send the error as a last message, then the close code that fits it."""
     try:
         await socket.send_text(stream_messages.refusal(error))
     except (WebSocketDisconnect, RuntimeError):
@@ -165,7 +165,7 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
 
 
 def _same_site(socket: WebSocket, origins: tuple[str, ...]) -> bool:
-    """Browsers let any page open a socket anywhere and say which page it was: only ours and those allowed may."""
+    """Tell whether the page that opened the socket may: browsers let any page, so only ours and those allowed may."""
     origin = socket.headers.get("origin")
     if origin is None or "*" in origins or origin in origins:
         return True

@@ -48,10 +48,10 @@ CHECKED_AT_ONCE = 2
 QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
 
 
-def router(parts: AppState) -> APIRouter:
-    """POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
+def router(state: AppState) -> APIRouter:
+    """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
     routes = APIRouter(tags=["video"])
-    clips = _Clips(parts)
+    clips = _Clips(state)
     jobs = clips.jobs
 
     @routes.post(
@@ -78,16 +78,16 @@ def router(parts: AppState) -> APIRouter:
     ) -> Response:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
-        asked = _asked(parts, request, plan, compare, route, blocks, scale)
-        state = parts.engine.readiness()
-        if not state.ready:
-            raise Unavailable(f"not ready: {state.reason}", reason=state.reason, retry_after=1.0)
+        order = _asked(state, request, plan, compare, route, blocks, scale)
+        readiness = state.engine.readiness()
+        if not readiness.ready:
+            raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
         file = await clips.receive(request)
         if later.asked_for(request):
-            job = await clips.later(request, asked, file)
+            job = await clips.later(request, order, file)
             headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
             return JSONResponse(job.document(), 202, headers)
-        return await clips.now(request, asked, file)
+        return await clips.now(request, order, file)
 
     @routes.get("/v1/video/{job}", operation_id="getVideoJob", summary="How far a clip is")
     async def get(request: Request, job: str) -> Response:
@@ -95,10 +95,10 @@ def router(parts: AppState) -> APIRouter:
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:
-        came = context.of(request)
-        clip = jobs.get(job, came.client)
+        request_context = context.of(request)
+        clip = jobs.get(job, request_context.client)
         clip.check_done()
-        return PiecesResponse(_fetched(clip), came, clip.maker.media_type, clip.file.nbytes)
+        return PiecesResponse(_fetched(clip), request_context, clip.maker.media_type, clip.file.nbytes)
 
     @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
     async def cancel(request: Request, job: str) -> Response:
@@ -110,15 +110,15 @@ def router(parts: AppState) -> APIRouter:
 class _Clips:
     """What all clips of a process share: places, disk, jobs."""
 
-    def __init__(self, parts: AppState) -> None:
-        self._parts = parts
+    def __init__(self, state: AppState) -> None:
+        self._parts = state
         self._places = ClipPlaces()
-        self._disk = ClipDisk(parts.settings.max_video_bytes)
+        self._disk = ClipDisk(state.settings.max_video_bytes)
         self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
-        self.jobs = VideoJobs(parts.settings.job_ttl_s, self._places, self._disk, parts.work)
+        self.jobs = VideoJobs(state.settings.job_ttl_s, self._places, self._disk, state.work)
 
     async def receive(self, request: Request) -> ClipFile:
-        """The body in a file. It takes no place while it comes, and makes way for others who have less."""
+        """Receive the body into a file. It takes no place while it comes, and makes way for others who have less."""
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise UnsupportedMedia("send the clip itself as the body, not a form", field="Content-Type")
         file = self._disk.open(_caller(request), spooled=True)
@@ -146,13 +146,13 @@ class _Clips:
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""
-        came = context.of(request)
+        request_context = context.of(request)
         stack = AsyncExitStack()
         stack.callback(file.drop)
         try:
             stack.enter_context(self._places.call(_caller(request)))
             stack.enter_context(self._parts.work.accepted())
-            conversion = Conversion(self._parts, order, came.client, file, self._disk.one_clip)
+            conversion = Conversion(self._parts, order, request_context.client, file, self._disk.one_clip)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
             # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
@@ -160,16 +160,16 @@ class _Clips:
         except BaseException:
             await stack.aclose()
             raise
-        return _Made(_after(first, pieces), came, order.media_type, stack)
+        return _Made(_after(first, pieces), request_context, order.media_type, stack)
 
 
 class _Made(PiecesResponse):
     """A clip that is being made; `stack` is closed with the answer, however it ends."""
 
     def __init__(
-        self, pieces: AsyncGenerator[bytes, None], came: Context, media_type: str, stack: AsyncExitStack
+        self, pieces: AsyncGenerator[bytes, None], request_context: Context, media_type: str, stack: AsyncExitStack
     ) -> None:
-        super().__init__(pieces, came, media_type)
+        super().__init__(pieces, request_context, media_type)
         self._stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +185,7 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 
 async def _fetched(clip: VideoJob) -> AsyncGenerator[bytes, None]:
-    """The file of a finished clip; read to its end, it may make room for others."""
+    """Yield the file of a finished clip; read to its end, it may make room for others."""
     async with aclosing(clip.file.pieces()) as pieces:
         async for piece in pieces:
             yield piece
@@ -193,25 +193,25 @@ async def _fetched(clip: VideoJob) -> AsyncGenerator[bytes, None]:
 
 
 def _caller(request: Request) -> str:
-    """Whom places and bytes are counted for: the key's name, or the address where there are no keys."""
+    """Name whom places and bytes are counted for: the key's name, or the address where there are no keys."""
     client = context.of(request).client
     return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
 
 
 def _check_names(request: Request) -> None:
-    """InvalidRequest for a member of the query that is not known or is given twice."""
+    """Raise InvalidRequest for a member of the query that is not known or is given twice."""
     names = [name for name, _ in request.query_params.multi_items()]
     for name in names:
         if name not in QUERY:
-            known = ", ".join(QUERY)
-            raise InvalidRequest(f"there is no option {shown(name)}; the options are {known}", field=shown(name))
+            options = ", ".join(QUERY)
+            raise InvalidRequest(f"there is no option {shown(name)}; the options are {options}", field=shown(name))
     for name in QUERY:
         if names.count(name) > 1:
             raise InvalidRequest(f"{name} is given twice", field=name)
 
 
 def _asked(
-    parts: AppState, request: Request, plan: FramePlan, compare: bool, route: str, blocks: int | None, scale: float
+    state: AppState, request: Request, plan: FramePlan, compare: bool, route: str, blocks: int | None, scale: float
 ) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
@@ -221,11 +221,11 @@ def _asked(
         raise InvalidRequest("sample would draw another route for each frame", field="route")
     steps = plan.steps if isinstance(plan, Ahead) else 1
     try:
-        chosen = Options(route=choice, steps=steps, scale=scale).check(parts.settings.max_steps)
+        options = Options(route=choice, steps=steps, scale=scale).check(state.settings.max_steps)
     except InvalidRequest as error:
         error.field = "ahead" if error.field == "steps" else error.field
         raise
-    return ClipOrder(VideoParams(plan, compare), chosen, OUTPUTS[media_type], media_type)
+    return ClipOrder(VideoParams(plan, compare), options, OUTPUTS[media_type], media_type)
 
 
 async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
@@ -246,7 +246,7 @@ async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Frame
 
 
 async def _receive(request: Request, file: ClipFile) -> None:
-    """The body into the file; its size and time are bounded by the door."""
+    """Write the body into the file; its size and time are bounded by the door."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":

@@ -37,7 +37,7 @@ class BoundedBody:
             raise self._too_large()
 
     async def __call__(self) -> Message:
-        """The next message."""
+        """Receive the next message."""
         if self.complete or self.left:
             return await self._receive()
         if self._until is None:
@@ -73,7 +73,7 @@ class BoundedBody:
 
 
 async def read(request: Request) -> bytes:
-    """The whole body; Cancelled where the client left on the way."""
+    """Read the whole body; Cancelled where the client left on the way."""
     chunks: list[bytes] = []
     while True:
         message = await request.receive()

@@ -21,7 +21,7 @@ _DRAINED = "dmvfn.drained"
 
 
 def drained(scope: Scope) -> Callable[[], Awaitable[None]] | None:
-    """How to wait until the answer to this request has left the process; None on another server (in tests)."""
+    """Return a wait until the answer to this request has left the process; None on another server (in tests)."""
     wait: Callable[[], Awaitable[None]] | None = scope.get("extensions", {}).get(_DRAINED)
     return wait
 
@@ -37,7 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
     stall_seconds: ClassVar[float] = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection on which nothing is asked is kept as long as an idle one between requests."""
+        """Accept a connection. Where nothing is asked on it, it is kept as long as an idle one between requests."""
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             # asyncio does this only where the listener was made with proto=IPPROTO_TCP, which create_server() does not.
@@ -50,26 +50,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Timers end with it."""
+        """Cancel the timers of the connection."""
         self._cancel_head_timer()
         self._cancel_stall_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes that lead to nothing (neither a whole head nor some body) are counted."""
+        """Count bytes that lead to nothing (neither a whole head nor some body); refuse too many."""
         self._unseen += len(data)
         super().data_received(data)
         if self._unseen > self.max_head and not self.transport.is_closing():
             self._refuse(431, f"the head of a request may have at most {self.max_head} bytes")
 
     def on_message_begin(self) -> None:
-        """The head's time starts."""
+        """Start the time in which the head must arrive."""
         super().on_message_begin()
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Stop the head's time and count, as the head is whole."""
         extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
         extensions[_DRAINED] = self._drained
         self._unseen = 0
@@ -77,41 +77,41 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Bodies are the door's business."""
+        """Count afresh: bodies are bounded by the door."""
         self._unseen = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What follows belongs to the next request."""
+        """Count afresh: later bytes belong to the next request."""
         self._unseen = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP is answered in our form too."""
+        """Answer bytes that are not HTTP in our form too."""
         self._refuse(400, "this is not a well-formed HTTP/1.1 request")
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than we answer."""
+        """Watch the client, which reads more slowly than we answer."""
         super().pause_writing()
         self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """It has read enough."""
+        """Stop watching the client, which has read enough."""
         self._cancel_stall_timer()
         super().resume_writing()
 
     async def _drained(self) -> None:
-        """When no more than a few kilobytes wait for the reader, or the connection is gone."""
+        """Wait until at most a few kilobytes are unread, or the connection is gone."""
         await self.flow.drain()
 
-    def _watch_reader(self, waiting: int) -> None:
+    def _watch_reader(self, nbytes: int) -> None:
         self._cancel_stall_timer()
-        self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_reader, waiting)
+        self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_reader, nbytes)
 
-    def _check_reader(self, before: int) -> None:
-        now = self.transport.get_write_buffer_size()
-        if now < before:
-            self._watch_reader(now)
+    def _check_reader(self, previous: int) -> None:
+        nbytes = self.transport.get_write_buffer_size()
+        if nbytes < previous:
+            self._watch_reader(nbytes)
         else:
             # Not close(): that would wait for the reader as well.
             self.transport.abort()

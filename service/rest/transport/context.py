@@ -18,7 +18,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 
 
 def _unbounded() -> ByteHolding:
-    """Where a router runs without the door, nothing bounds it."""
+    """Return a holding without a limit: where a router runs without the door, nothing bounds it."""
     return ByteBudget(2**62).open()
 
 
@@ -27,7 +27,7 @@ class Context:
     """One request's; routes add what the log line and the trace should show."""
 
     request_id: str
-    began: float  #: on the parts' clock, seconds: what deadlines count from
+    began: float  #: on the state's clock, seconds: what deadlines count from
     trace: Trace
     tracer: Tracer = field(default_factory=Tracer)  #: for spans of a stream's parts, before its own
     client: str = ""  #: the API key's name; "" where no keys are set
@@ -38,7 +38,7 @@ class Context:
 
 
 def begin(request_id: str | None, traceparent: str | None, now: float) -> Context:
-    """A caller's request id is kept if it can stand in a header, a log line and a file name; else one is made."""
+    """Begin a context. Keeps a request id that can stand in a header, a log line and a file name; else makes one."""
     sane = request_id is not None and _SANE_ID.fullmatch(request_id)
     return Context(request_id if sane and request_id else uuid.uuid4().hex, now, tracing.begin(traceparent))
 
@@ -50,9 +50,9 @@ def put(scope: object, context: Context) -> None:
 
 
 def of(connection: HTTPConnection) -> Context:
-    """The context of a request or websocket; a fresh one where a router runs without the door (in tests)."""
-    found = connection.scope.get(_KEY)
-    if not isinstance(found, Context):
-        found = begin(connection.headers.get("x-request-id"), connection.headers.get("traceparent"), time.monotonic())
-        connection.scope[_KEY] = found
-    return found
+    """Return the context of a request or websocket; a fresh one where a router runs without the door (in tests)."""
+    context = connection.scope.get(_KEY)
+    if not isinstance(context, Context):
+        context = begin(connection.headers.get("x-request-id"), connection.headers.get("traceparent"), time.monotonic())
+        connection.scope[_KEY] = context
+    return context

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives, or Cancelled as soon as the client left; `work` is cancelled then. Read the body first."""
+    """Return what `work` gives. Cancels it, and raises Cancelled, once the client left. Read the body first."""
     task = asyncio.ensure_future(work)  # awaited: by gather below, as is `watch`
     watch = asyncio.ensure_future(_left(receive))  # awaited
     try:
@@ -27,12 +27,12 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             return task.result()
         raise Cancelled("the client left before the answer")
     finally:
-        for unfinished in (task, watch):
-            unfinished.cancel()
+        for future in (task, watch):
+            future.cancel()
         # Awaited, so that nothing of this request is running when the next one of this connection begins.
         await asyncio.gather(task, watch, return_exceptions=True)
         # An error's traceback holds this frame, and it the task with its error: a cycle that would keep the body.
-        del task, watch, unfinished
+        del task, watch, future
 
 
 async def _left(receive: Receive) -> None:

@@ -77,7 +77,7 @@ class BodyTimeout(InvalidRequest):
 
 
 def status_of(error: ServiceError) -> int:
-    """The HTTP status."""
+    """Return the HTTP status of an error."""
     return 408 if isinstance(error, BodyTimeout) else STATUS[error.code]
 
 
@@ -89,7 +89,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Response:
-    """The answer to `error`. Retry-After has whole seconds: rounded up, and spread so that not all return at once."""
+    """Answer with `error`. Retry-After has whole seconds: rounded up, and spread so that not all return at once."""
     status = status or status_of(error)
     wait = retry_after(error)
     body: dict[str, Any] = {
@@ -118,13 +118,13 @@ def install(app: FastAPI) -> None:
     """Answer every error of ours, of Starlette and of FastAPI's validation in this one form."""
 
     def handle(
-        told: Callable[[Any], tuple[ServiceError, int | None, Mapping[str, str] | None]],
+        convert: Callable[[Any], tuple[ServiceError, int | None, Mapping[str, str] | None]],
     ) -> Callable[[Request, Exception], Awaitable[Response]]:
         async def handler(request: Request, error: Exception) -> Response:
-            service_error, status, headers = told(error)
-            found = context.of(request)
-            found.code = service_error.code
-            return problem(service_error, found.request_id, status=status, headers=headers)
+            service_error, status, headers = convert(error)
+            request_context = context.of(request)
+            request_context.code = service_error.code
+            return problem(service_error, request_context.request_id, status=status, headers=headers)
 
         return handler
 
@@ -148,7 +148,7 @@ def _of_validation(error: RequestValidationError) -> ServiceError:
 
 
 def router() -> APIRouter:
-    """The pages that a problem's `type` points to."""
+    """Serve the pages that a problem's `type` points to."""
     routes = APIRouter(tags=["errors"])
 
     @routes.get("/problems", operation_id="listProblems", summary="Every error code")

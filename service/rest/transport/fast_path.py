@@ -20,7 +20,7 @@ class FastPathRoute(APIRoute):
     """A route that calls its endpoint as it is. Errors other than ServiceError must not leave it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself."""
+        """Return the endpoint itself."""
         return self.endpoint
 
 
@@ -33,7 +33,7 @@ class FastPath:
         self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or websocket."""
+        """Answer one request or websocket."""
         route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, send)

@@ -44,18 +44,18 @@ SECURITY_HEADERS = {
 class RequestMiddleware:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, parts: AppState, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, state: AppState, tracer: Tracer) -> None:
         self._app = app
-        self._parts = parts
+        self._parts = state
         self._tracer = tracer
         headers = dict(SECURITY_HEADERS)
-        if parts.settings.tls_cert is not None:
+        if state.settings.tls_cert is not None:
             headers["Strict-Transport-Security"] = "max-age=31536000"
         #: As ASGI carries them: names in lower case.
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request or websocket."""
+        """Answer one request or websocket."""
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http":
@@ -65,25 +65,25 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
 
     def meet(self, scope: Scope) -> Context:
-        """The request's context, kept with its scope."""
+        """Begin the request's context and keep it with its scope."""
         headers = Headers(scope=scope)
-        found = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
-        found.tracer = self._tracer
-        found.holding = self._parts.budget.open()
-        context.put(scope, found)
-        return found
+        request_context = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
+        request_context.tracer = self._tracer
+        request_context.holding = self._parts.budget.open()
+        context.put(scope, request_context)
+        return request_context
 
     def authenticate(self, scope: Scope) -> str:
-        """The client's name, or Unauthenticated."""
+        """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
         path = scope["path"]
         if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
             return ""
         return auth.identify(self._parts.settings.api_keys, _key(scope))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.meet(scope)
+        request_context = self.meet(scope)
         try:
-            found.client = self.authenticate(scope)
+            request_context.client = self.authenticate(scope)
         except Unauthenticated:
             await receive()  # the handshake; closing before accepting it answers 403
             await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
@@ -92,30 +92,30 @@ class RequestMiddleware:
             with self._parts.work.accepted():
                 await self._app(scope, receive, send)
         finally:
-            found.holding.release()
-            self._streamed(_template(scope), found)
+            request_context.holding.release()
+            self._streamed(_template(scope), request_context)
 
-    def _streamed(self, endpoint: str, found: Context) -> None:
-        """A stream's log line and span. Its length is no request's duration, so it is not counted as one."""
-        seconds = self._parts.clock() - found.began
-        outcome = OUTCOMES[found.code] if found.code else Outcome.OK
-        notes = {"endpoint": endpoint, **found.notes}
+    def _streamed(self, endpoint: str, request_context: Context) -> None:
+        """Write a stream's log line and span. Its length is no request's duration, so it is not counted as one."""
+        seconds = self._parts.clock() - request_context.began
+        outcome = OUTCOMES[request_context.code] if request_context.code else Outcome.OK
+        notes = {"endpoint": endpoint, **request_context.notes}
         _access.log(
             logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
             "WEBSOCKET %s %s",
             endpoint,
             outcome.value,
             extra={
-                "request_id": found.request_id,
-                "trace_id": found.trace.trace_id,
-                "client": found.client,
+                "request_id": request_context.request_id,
+                "trace_id": request_context.trace.trace_id,
+                "client": request_context.client,
                 "outcome": outcome.value,
-                "code": found.code,
+                "code": request_context.code,
                 "duration_ms": round(seconds * 1000, 3),
                 **notes,
             },
         )
-        self._tracer.finished(found.trace, f"WEBSOCKET {endpoint}", seconds, notes, (), found.code)
+        self._tracer.finished(request_context.trace, f"WEBSOCKET {endpoint}", seconds, notes, (), request_context.code)
 
 
 class _Exchange:
@@ -153,22 +153,22 @@ class _Exchange:
             self._report()
             try:
                 # The transport holds what its reader has not taken: it counts until it has left.
-                if self._status and (drained := bounded_protocol.drained(self._scope)) is not None:
-                    await drained()
+                if self._status and (wait_until_read := bounded_protocol.drained(self._scope)) is not None:
+                    await wait_until_read()
             finally:
                 self._holding.release()
 
     async def send(self, message: Message) -> None:
-        """Adds what every answer carries, and remembers how it went."""
+        """Send a message. Adds the headers that every answer carries; remembers status and bytes."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            own = message.get("headers", ())
-            given = {name for name, _ in own}
+            headers = message.get("headers", ())
+            names = {name for name, _ in headers}
             message["headers"] = [
-                *own,
+                *headers,
                 (b"x-request-id", self._context.request_id.encode()),
                 (b"traceparent", self._context.trace.traceparent.encode()),
-                *(header for header in self._door._headers if header[0] not in given),
+                *(header for header in self._door._headers if header[0] not in names),
             ]
             await self._hear_out(message)
         await self._send(message)
@@ -176,7 +176,7 @@ class _Exchange:
             self._sent += len(message.get("body", b""))
 
     async def _hear_out(self, start: Message) -> None:
-        """An answer before the end of the body: hear some of the rest, else close."""
+        """Receive some of the rest of the body where the answer comes before its end, else close."""
         has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
         if not has_body or self._body.complete or self._body.left:
             return
@@ -232,11 +232,11 @@ def _key(scope: Scope) -> str | None:
     key = auth.bearer(connection.headers.get("authorization"))
     if key is None and scope["type"] == "websocket":
         # Browsers can set no header on a websocket; a subprotocol is the one thing they can, and no URL is logged.
-        offered = (word.strip() for word in connection.headers.get("sec-websocket-protocol", "").split(","))
-        key = next((word.removeprefix("bearer.") for word in offered if word.startswith("bearer.")), None)
+        protocols = (word.strip() for word in connection.headers.get("sec-websocket-protocol", "").split(","))
+        key = next((word.removeprefix("bearer.") for word in protocols if word.startswith("bearer.")), None)
     return key
 
 
 def _template(scope: Scope) -> str:
-    """The matched route's path as written in the code: bounded, and free of what callers put into paths."""
+    """Return the matched route's path as written in the code: bounded, and free of what callers put into paths."""
     return getattr(scope.get("route"), "path", "") or "unmatched"

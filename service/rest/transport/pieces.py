@@ -31,7 +31,7 @@ class PiecedResponse(Response):
         super().__init__(None, 200, {**headers, "Content-Length": str(nbytes)}, media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. A piece is taken only when the one before has left, but for the last few kilobytes."""
+        """Send the answer. A piece is taken only when the one before has left, but for the last few kilobytes."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         unread = 0
         while self._pieces:
@@ -50,7 +50,7 @@ class MadeAsSent(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it as it is made; Cancelled where the client leaves on the way."""
+        """Send the answer as it is made; Cancelled where the client leaves on the way."""
         await while_connected(receive, self._all(send))
 
     async def _all(self, send: Send) -> None:
