@@ -20,21 +20,21 @@ VERBS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code."""
+    """Run one verb; return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         "python -m model", description="The DMVFN network: train it, score it, convert it."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
-    asked = next((word for word in arguments if not word.startswith("-")), None)
+    verb_name = next((word for word in arguments if not word.startswith("-")), None)
     for verb, (module, summary) in VERBS.items():
         sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
-        if verb == asked:
-            loaded = importlib.import_module(module)
-            loaded.configure(sub)
-            sub.set_defaults(main=loaded.main)
-    chosen = parser.parse_args(arguments)
-    code: int = chosen.main(chosen)
+        if verb == verb_name:
+            implementation = importlib.import_module(module)
+            implementation.configure(sub)
+            sub.set_defaults(main=implementation.main)
+    namespace = parser.parse_args(arguments)
+    code: int = namespace.main(namespace)
     return code
 
 

@@ -52,7 +52,7 @@ class Metadata:
     config: ModelConfig = dataclasses.field(default_factory=ModelConfig.paper)
 
     def to_strings(self) -> dict[str, str]:
-        """As safetensors wants it: strings only, structured values as JSON."""
+        """Serialise for safetensors: strings only, structured values as JSON."""
         return {
             "format": "dmvfn",
             "version": self.version,
@@ -64,7 +64,7 @@ class Metadata:
 
     @classmethod
     def from_strings(cls, strings: dict[str, str]) -> Metadata:
-        """The inverse of `to_strings`; absent entries take their defaults. ValueError where one is malformed."""
+        """Parse what `to_strings` wrote; absent entries take defaults. Raises ValueError where one is malformed."""
         order = strings.get("colour_order", "RGB")
         if order not in ("RGB", "BGR"):
             raise ValueError(f"colour_order must be RGB or BGR, not {order!r}")
@@ -87,7 +87,7 @@ class Metadata:
 
 
 def load(path: str | Path = DEFAULT, colour_order: ColourOrder | None = None) -> DMVFN:
-    """The network of a checkpoint, on the CPU, in float32, in evaluation mode.
+    """Load the network of a checkpoint, on the CPU, in float32, in evaluation mode.
 
     Reads our .safetensors and published pickles (.pkl, .pth, with or without "module." before every name;
     unpickled with `weights_only`). Published pickles carry no metadata and were trained on BGR frames, which
@@ -103,9 +103,9 @@ def load(path: str | Path = DEFAULT, colour_order: ColourOrder | None = None) ->
 
 
 def metadata(network: DMVFN) -> Metadata:
-    """What `load` found beside the weights; the defaults for a network that was not loaded."""
-    found = network.metadata
-    return found if isinstance(found, Metadata) else Metadata(config=network.config)
+    """Return the metadata that `load` read beside the weights; the defaults for a network that was not loaded."""
+    about = network.metadata
+    return about if isinstance(about, Metadata) else Metadata(config=network.config)
 
 
 def save(network: DMVFN, path: str | Path, about: Metadata, dtype: torch.dtype = torch.float32) -> None:
@@ -121,8 +121,8 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
-                found = Metadata.from_strings(file.metadata() or {})
-                return found, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+                about_file = Metadata.from_strings(file.metadata() or {})
+                return about_file, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (
         safetensors.SafetensorError,
@@ -140,12 +140,12 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     return about, {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def _check(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+def _check(path: Path, layout: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    missing, surplus = sorted(layout.keys() - state.keys()), sorted(state.keys() - layout.keys())
     if missing or surplus:
         raise CheckpointError(f"{path}: missing {missing[:3]}, unknown {surplus[:3]}: not this network's weights")
-    for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
-            raise CheckpointError(f"{path}: {name} is {tuple(found[name].shape)}, not {tuple(tensor.shape)}")
-        if not bool(torch.isfinite(found[name]).all()):
+    for name, tensor in layout.items():
+        if state[name].shape != tensor.shape:
+            raise CheckpointError(f"{path}: {name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
+        if not bool(torch.isfinite(state[name]).all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite")

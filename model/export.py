@@ -34,27 +34,27 @@ class FullRoute(nn.Module):
         self.network = network
 
     def forward(self, older: Tensor, newer: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames 1x3xHxW in 0..1, sides multiples of 16 -> the next frame, and the routing probabilities."""
+        """Predict the next frame and the routing probabilities from frames 1x3xHxW in 0..1, sides multiples of 16."""
         probabilities = self._probabilities(older, newer)
         flow = torch.zeros_like(older[:, :1]).expand(-1, 4, -1, -1)
         mask = flow[:, :1]
         warped_older, warped_newer, frame = older, newer, newer
         for i in range(self.network.config.blocks):
-            seen = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
-            flow_step, mask_step = self.network.block(i)(seen, flow)
+            inputs = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
+            flow_step, mask_step = self.network.block(i)(inputs, flow)
             flow, mask = flow + flow_step, mask + mask_step
             warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])
             frame = blend(warped_older, warped_newer, mask)
         return frame, probabilities
 
     def _probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
-        """The routing module as published, its second convolution and mean included."""
+        """Run the routing module as published, its second convolution and mean included."""
         features = self.network.routing(torch.cat((older, newer), 1)).mean((2, 3))
         return routing.normalise(self.network.l1(features), self.network.config.expected_blocks)
 
 
 def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:
-    """Write an ONNX file; the largest difference of its answer from ours.
+    """Write an ONNX file; return the largest difference of its answer from ours.
 
     height, width: multiples of 16.
     """
@@ -80,7 +80,7 @@ def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:
 
 
 def to_torch(network: DMVFN, path: Path, height: int, width: int) -> float:
-    """Write a torch.export program (.pt2); the largest difference of the reloaded program's answer from ours."""
+    """Write a torch.export program (.pt2); return the largest difference of the reloaded one's answer from ours."""
     older, newer = _frames(height, width)
     torch.export.save(torch.export.export(FullRoute(network).eval(), (older, newer)), str(path))
     with torch.inference_mode():
@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Export, compare, and say how far the answers lie apart."""
+    """Export, compare, and print how far the answers lie apart; return the exit code."""
     writers = {".onnx": to_onnx, ".pt2": to_torch}
     height, width, target = arguments.height, arguments.width, arguments.target
     if target.suffix not in writers:
@@ -112,7 +112,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _frames(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """A smooth pair that moves: noise would make every runtime's rounding look like an error."""
+    """Generate a smooth pair that moves: noise would make every runtime's rounding look like an error."""
     y, x = torch.meshgrid(torch.arange(height) / 37.0, torch.arange(width) / 53.0, indexing="ij")
     waves = [torch.sin(x + shift) * torch.cos(y - shift) for shift in (0.0, 0.7, 1.9)]
     older = (0.5 + 0.4 * torch.stack(waves))[None]

@@ -23,39 +23,39 @@ MARKED = re.compile(r"(<!-- simulated -->\n).*?(<!-- /simulated -->)", re.DOTALL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """From the command line."""
-    asked = _parser().parse_args(arguments)
-    verb: Callable[[argparse.Namespace], None] = asked.verb
-    verb(asked)
+    """Run one verb of the command line; return the exit code."""
+    namespace = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], None] = namespace.verb
+    verb(namespace)
     return 0
 
 
-def run(asked: argparse.Namespace) -> None:
-    """Simulate."""
-    table = Table.read(asked.table)
-    print(_source(table, asked.table), flush=True)
+def run(arguments: argparse.Namespace) -> None:
+    """Simulate the questions asked for, print the answers and, with --write, put them into docs/."""
+    table = Table.read(arguments.table)
+    print(_source(table, arguments.table), flush=True)
     answers = []
-    with ProcessPoolExecutor(min(asked.processes, len(asked.only)), get_context("spawn")) as pool:
-        for answer in pool.map(partial(ask, table=table, effort=asked.effort, seed=asked.seed), asked.only):
+    with ProcessPoolExecutor(min(arguments.processes, len(arguments.only)), get_context("spawn")) as pool:
+        for answer in pool.map(partial(ask, table=table, effort=arguments.effort, seed=arguments.seed), arguments.only):
             answers.append(answer)
             print(f"\n{text(answer)}", flush=True)
-    if asked.write:
-        write(answers, table, asked)
+    if arguments.write:
+        write(answers, table, arguments)
 
 
 def text(answer: Answer, picture: str = "") -> str:
-    """Markdown of one answer."""
-    took = (
+    """Format one answer as Markdown, `picture` last."""
+    effort = (
         f"{answer.requests:,} requests, {answer.events:,} events, {answer.seconds:.0f} s of one core "
         f"({1e6 * answer.seconds / answer.requests:.0f} µs a request)."
     )
-    parts = [f"### {answer.title} (simulated)", *answer.notes, took, *(grid.markdown() for grid in answer.grids)]
+    parts = [f"### {answer.title} (simulated)", *answer.notes, effort, *(grid.markdown() for grid in answer.grids)]
     return "\n\n".join([*parts, picture] if picture else parts)
 
 
-def write(answers: list[Answer], table: Table, asked: argparse.Namespace) -> None:
-    """The marked section of docs/scaling.md, docs/simulated.json and the pictures."""
-    parts = [_source(table, asked.table)]
+def write(answers: list[Answer], table: Table, arguments: argparse.Namespace) -> None:
+    """Write the marked section of docs/scaling.md, docs/simulated.json and the pictures."""
+    parts = [_source(table, arguments.table)]
     for answer in answers:
         if answer.draw:
             answer.draw(PAGE.parent / answer.picture)
@@ -64,37 +64,39 @@ def write(answers: list[Answer], table: Table, asked: argparse.Namespace) -> Non
     if not MARKED.search(page):
         raise SystemExit(f"{PAGE}: the markers <!-- simulated --> and <!-- /simulated --> are gone")
     section = "\n\n".join(parts)
-    PAGE.write_text(MARKED.sub(lambda found: f"{found[1]}{section}\n{found[2]}", page))
-    kept = {
+    PAGE.write_text(MARKED.sub(lambda match: f"{match[1]}{section}\n{match[2]}", page))
+    document = {
         "simulated": True,
         "costs_measured_on": table.machine,
-        "effort": asked.effort,
-        "seed": asked.seed,
+        "effort": arguments.effort,
+        "seed": arguments.seed,
         "answers": {answer.name: answer.data for answer in answers},
     }
-    PAGE.with_name("simulated.json").write_text(json.dumps(kept, indent=None, separators=(",", ":")) + "\n")
+    PAGE.with_name("simulated.json").write_text(json.dumps(document, indent=None, separators=(",", ":")) + "\n")
 
 
-def measure(asked: argparse.Namespace) -> None:
-    """Measure this machine."""
-    from simulator.calibration.measure import measure as measured  # needs torch and a Redis server
+def measure(arguments: argparse.Namespace) -> None:
+    """Measure this machine's costs into the file `--out`."""
+    from simulator.calibration.measure import measure as measure_costs  # needs torch and a Redis server
 
-    begun = time.perf_counter()
-    table = measured(asked.seconds, f"python -m simulator measure --seconds {asked.seconds:g}")
-    table.write(asked.out)
-    print(f"{_source(table, asked.out)}\nmeasured in {time.perf_counter() - begun:.0f} s")
+    began = time.perf_counter()
+    table = measure_costs(arguments.seconds, f"python -m simulator measure --seconds {arguments.seconds:g}")
+    table.write(arguments.out)
+    print(f"{_source(table, arguments.out)}\nmeasured in {time.perf_counter() - began:.0f} s")
 
 
-def cost(asked: argparse.Namespace) -> None:
-    """What a million frames cost."""
-    table = Table.read(asked.table)
+def cost(arguments: argparse.Namespace) -> None:
+    """Print the price of a million frames for each size."""
+    table = Table.read(arguments.table)
     codecs = {"raw": 0.0, "jpeg": resources.JPEG, "png": resources.PNG}
-    if asked.seconds_per_frame is not None:
-        frames = {"your seconds per frame": asked.seconds_per_frame}
+    if arguments.seconds_per_frame is not None:
+        frames = {"your seconds per frame": arguments.seconds_per_frame}
     else:
         frames = {f"{h}x{w}, nine blocks (M: {table.machine})": table.seconds(h, w) for h, w in table.sizes()}
     for name, seconds in frames.items():
-        total = resources.cost_per_million(seconds, asked.worker_price, codecs[asked.images], asked.core_price)
+        total = resources.cost_per_million(
+            seconds, arguments.worker_price, codecs[arguments.images], arguments.core_price
+        )
         print(f"{name}: {total:,.2f} a million frames ({percent(resources.BUSY, 0)} busy)")
 
 

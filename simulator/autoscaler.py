@@ -42,7 +42,7 @@ class Rules:
 
     @classmethod
     def hpa(cls, least: int | None = None) -> Rules:
-        """As deploy/kubernetes has it for servers; with other minimum pods if asked."""
+        """Read the rules of deploy/kubernetes for servers; `least` replaces their minimum pods."""
         spec = yaml.safe_load(HPA.read_text())["spec"]
         up = {policy["type"]: policy for policy in spec["behavior"]["scaleUp"]["policies"]}
         seconds = {policy["periodSeconds"] for policy in up.values()}
@@ -57,8 +57,8 @@ class Rules:
 
     @classmethod
     def keda(cls, least: int | None = None) -> Rules:
-        """As deploy/kubernetes has it for workers."""
-        documents = {found["kind"]: found for found in yaml.safe_load_all(KEDA.read_text())}
+        """Read the rules of deploy/kubernetes for workers; `least` replaces their minimum pods."""
+        documents = {document["kind"]: document for document in yaml.safe_load_all(KEDA.read_text())}
         spec = documents["ScaledObject"]["spec"]
         work = next(trigger for trigger in spec["triggers"] if trigger["type"] == "prometheus")
         return cls(
@@ -118,31 +118,31 @@ class Autoscaler:
             self._clock.at(now + SYNC, self._look)
 
     def _seen(self) -> float:
-        """Of each series the highest of the last minute, added up; of pods that are gone there is none."""
+        """Sum the last minute's highest value of each series; series of pods that are gone count nothing."""
         series = min(self.pods, max((len(works) for _, works in self._scraped), default=0))
         return sum(max(works[i] for _, works in self._scraped if i < len(works)) for i in range(series))
 
     def _decide(self, now: float, work: float) -> None:
         rules = self._rules
         ratio = work / rules.target / self.pods
-        desired = math.ceil(work / rules.target) if abs(ratio - 1) > TOLERANCE else self.pods
-        desired = min(max(desired, rules.least), rules.most)
-        self._wanted.append((now, desired))
+        target = math.ceil(work / rules.target) if abs(ratio - 1) > TOLERANCE else self.pods
+        target = min(max(target, rules.least), rules.most)
+        self._wanted.append((now, target))
         while self._wanted[0][0] < now - rules.down_calm:
             self._wanted.popleft()
-        if desired > self.pods:
-            self._up(now, desired)
+        if target > self.pods:
+            self._up(now, target)
         elif (calm := max(count for _, count in self._wanted)) < self.pods and now - self._fell >= rules.down_period:
             self._fell = now
             self._set(max(calm, self.pods - 1))
 
-    def _up(self, now: float, desired: int) -> None:
+    def _up(self, now: float, target: int) -> None:
         period, pods, share = self._rules.up
         while self._ups and self._ups[0][0] <= now - period:
             self._ups.popleft()
         before = self.pods - sum(count for _, count in self._ups)
-        allowed = before + max(pods, math.ceil(before * share))
-        if (more := min(desired, allowed) - self.pods) > 0:
+        limit = before + max(pods, math.ceil(before * share))
+        if (more := min(target, limit) - self.pods) > 0:
             self._ups.append((now, more))
             self._set(self.pods + more)
 

@@ -16,12 +16,12 @@ class Clock:
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
     def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Do this then; at once if that is past."""
+        """Run `action(*arguments)` at the time `when`; at once if that is past."""
         self.events += 1
         heapq.heappush(self._heap, (when if when > self.now else self.now, self.events, action, arguments))
 
     def run(self, arrivals: Iterator[float], arrive: Callable[[], None]) -> None:
-        """All arrivals and all they lead to, until nothing is left to happen."""
+        """Run all arrivals and all they lead to, until no event is left."""
         coming = next(arrivals, None)
         while self._heap or coming is not None:
             if coming is not None and (not self._heap or coming <= self._heap[0][0]):

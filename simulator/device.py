@@ -32,33 +32,33 @@ class Device:
     rows: int = 1
 
     def accelerator(self, pass_seconds: float) -> Device:
-        """The same work for each frame, and a fixed cost for each pass that all rows of a batch share (assumed)."""
+        """Return a device with the same work a frame and an assumed cost a pass, which all rows of a batch share."""
         return dataclasses.replace(self, pass_seconds=pass_seconds, rows=sys.maxsize)
 
     @cached_property
     def truth(self) -> CostModel:
-        """Fitted to all that was measured."""
+        """Fit the cost model to all measured runs."""
         model = _blank()
-        model.fit([run.measured() for run in self.table.runs])
+        model.fit([row.measured() for row in self.table.runs])
         return model
 
     def residual(self) -> float:
-        """The largest relative error of the fit over all measured runs."""
+        """Return the largest relative error of the fit over all measured runs."""
         errors = (self.truth.seconds(m.bucket, m.load) / m.seconds - 1 for m in (r.measured() for r in self.table.runs))
         return max(map(abs, errors))
 
     def seconds(self, bucket: Bucket, load: Load, chance: random.Random | None = None) -> float:
-        """Of a batch; with `chance` one run of many, spread as the measured ones."""
+        """Return the seconds of a batch; with `chance`, of one run of many, spread as the measured ones."""
         typical = self.truth.seconds(bucket, load) + self.pass_seconds * load.passes
         return typical if chance is None else typical * chance.choice(self.table.spread)
 
     def routing_seconds(self, bucket: Bucket, count: int) -> float:
-        """Of choosing the routes of some pairs before they line up."""
+        """Return the seconds of choosing the routes of `count` pairs before they line up."""
         # Nine blocks and the router are ten parts of a pass.
         return self.table.routing[f"{bucket.height}x{bucket.width}"] * count + self.pass_seconds / (BLOCKS + 1)
 
     def warmed(self, sizes: Sequence[tuple[int, int]]) -> CostModel:
-        """What a worker knows after its warm-up: the rows that the service measures then, at these sizes."""
+        """Return a worker's cost model after warm-up: fitted to the rows that the service measures then, at `sizes`."""
         model = _blank()
         one = tuple(i == 0 for i in range(BLOCKS))
         rows = []
@@ -72,7 +72,7 @@ class Device:
         return model
 
     def capacity(self, bucket: Bucket, options: Options, batch: int) -> float:
-        """Requests a second of one kind in batches of this many (one, where rows share nothing)."""
+        """Return requests a second of one kind in batches of `batch` (of one, where rows share nothing)."""
         rows = min(batch, self.rows)
         routes = [self.route(options, k) for k in range(DRAWN)]
         one = Load.of(bucket, routes, 0, 0 if options.route.policy is RoutePolicy.FULL else DRAWN)
@@ -81,11 +81,11 @@ class Device:
 
     @cached_property
     def auto(self) -> Route:
-        """The route that the shipped router chooses."""
+        """Return the route that the shipped router chooses."""
         return tuple(p > 0.5 for p in self.table.probabilities)
 
     def route(self, options: Options, number: int) -> Route:
-        """The route of the `number`-th request."""
+        """Return the route of the `number`-th request."""
         if options.route.policy is RoutePolicy.FULL:
             return WHOLE
         return self._drawn[number % DRAWN] if options.route.policy is RoutePolicy.SAMPLE else self.auto
@@ -93,8 +93,8 @@ class Device:
     @cached_property
     def _drawn(self) -> list[Route]:
         chance = random.Random(0)
-        drawn = [tuple(chance.random() < p for p in self.table.probabilities) for _ in range(DRAWN)]
-        return [route if any(route) else self.auto for route in drawn]
+        routes = [tuple(chance.random() < p for p in self.table.probabilities) for _ in range(DRAWN)]
+        return [route if any(route) else self.auto for route in routes]
 
 
 def _blank() -> CostModel:

@@ -26,17 +26,17 @@ MakeDesk = Callable[[QueueLimits, CostModel, int], Desk]
 
 
 def greedy(limits: QueueLimits, cost: CostModel, rows: int) -> Desk:
-    """The service's line as it is."""
+    """Build the service's own queue."""
     return Windowed.of(limits, cost, rows)
 
 
 def windowed(seconds: float) -> MakeDesk:
-    """The service's line behind a fixed window."""
+    """Return a maker of the service's queue behind a fixed window."""
     return lambda limits, cost, rows: Windowed.of(limits, cost, rows, seconds)
 
 
 def fifo_prefix(seconds: float = 0.0) -> MakeDesk:
-    """First in, first out, as long as sizes are equal."""
+    """Return a maker of first-in-first-out queues whose batches end where the size changes."""
     return lambda limits, cost, rows: FifoPrefix(limits, cost, seconds)
 
 
@@ -57,7 +57,7 @@ class Fleet:
         queue_items: int = QueueLimits().max_items,
         in_turn: bool = False,
     ) -> None:
-        """Behind a Kubernetes Service; with a `way` behind the shared queue, which reckons `each` s a request."""
+        """Join workers to a Kubernetes Service; with a `way`, to the shared queue, which reckons `each` s a request."""
         self.clock, self.outcomes, self.chance = Clock(), Outcomes(), random.Random(seed)
         self.ready: list[Worker] = []
         self.left: list[Worker] = []
@@ -76,33 +76,33 @@ class Fleet:
             self.add()
 
     def add(self) -> None:
-        """One worker more, warmed up."""
+        """Add a worker, warmed up."""
         cost = copy.deepcopy(self._cost)
         chance = random.Random(self.chance.random())
-        settled = self.queue.settled if self.queue else lambda worker: None
+        on_settled = self.queue.settled if self.queue else lambda worker: None
         desk = self._desk(self._limits, cost, self._device.rows)
-        worker = Worker(self.clock, desk, self._device, cost, self.outcomes, chance, settled)
+        worker = Worker(self.clock, desk, self._device, cost, self.outcomes, chance, on_settled)
         self.ready.append(worker)
         if self.queue:
             self.queue.joined(worker)
 
     def remove(self) -> None:
-        """The newest takes nothing more and finishes what it has; the last one stays."""
+        """Remove the newest worker, which finishes what it has but takes nothing more; the last one stays."""
         if len(self.ready) > 1:
             self.left.append(self.ready.pop())
 
     def run(self, arrivals: Iterator[float]) -> Outcomes:
-        """All arrivals, kinds in turn, until each has its outcome. `took` is then the real time it needed."""
-        begun = time.process_time()
+        """Run all arrivals, kinds in turn, until each has its outcome. `took` is then the CPU seconds it needed."""
+        began = time.process_time()
         try:
             self.clock.run(arrivals, self._arrive)
         finally:
             self._loop.close()
-        self.took = time.process_time() - begun
+        self.took = time.process_time() - began
         return self.outcomes
 
     def busy_share(self) -> float:
-        """Of the ready workers' time until now."""
+        """Return the busy share of the ready workers' time until now."""
         busy = sum(worker.busy_seconds for worker in (*self.ready, *self.left))
         return busy / (self.clock.now * len(self.ready))
 

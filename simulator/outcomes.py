@@ -32,12 +32,12 @@ class Outcomes:
     lost_at: array[float] = field(default_factory=lambda: array("d"))  #: when the unanswered ones had come
 
     def asked(self, bucket: Bucket) -> None:
-        """A request was sent."""
+        """Count a request that was sent."""
         self.sent += 1
         self.by_size.setdefault(bucket, [0, 0])[0] += 1
 
     def answered(self, came: float, now: float, entry: Entry, blocks: int, seconds: float) -> None:
-        """Its frame is there; it took `seconds` of the device."""
+        """Count an answer to a request that came at `came`; it took `seconds` of the device."""
         self.latency.append(now - came)
         if now > entry.deadline:
             self.late += 1
@@ -48,31 +48,31 @@ class Outcomes:
         self.useful += seconds
 
     def refusal(self, came: float, *, advised: bool) -> None:
-        """Told at the door that it will not be in time, or that there is no room."""
+        """Count a refusal at the door: it would not be in time, or there is no room. `advised`: with a time to wait."""
         self.refused += 1
         self.without_advice += not advised
         self.lost_at.append(came)
 
     def expiry(self, came: float, *, ran: bool) -> None:
-        """Admitted and told at its deadline."""
+        """Count an admitted request that passed its deadline; `ran`: after or while it ran."""
         self.in_vain += ran
         self.expired += not ran
         self.lost_at.append(came)
 
     def settled(self) -> int:
-        """All that have an outcome."""
+        """Count all requests that have an outcome."""
         return self.on_time + self.late + self.refused + self.expired + self.in_vain
 
     def quantile(self, q: float) -> float:
-        """Seconds within which this share of the answers came; nan without any."""
+        """Return the seconds within which this share of the answers came; nan without any."""
         return float(np.quantile(self.latency, q)) if self.latency else float("nan")
 
     def share(self, count: int) -> float:
-        """Of all that were sent."""
+        """Return `count` as a share of all requests sent; nan without any."""
         return count / self.sent if self.sent else float("nan")
 
     def summary(self, seconds: float) -> dict[str, Any]:
-        """Plain numbers. Goodput is on-time answers a second; the useful share is of one device's time."""
+        """Return plain numbers. Goodput is on-time answers a second; the useful share is of one device's time."""
         return {
             "sent": self.sent,
             "on_time": self.on_time,
@@ -83,7 +83,7 @@ class Outcomes:
             "refused_without_advice": self.without_advice,
             "goodput": self.on_time / seconds,
             "on_time_share": self.share(self.on_time),
-            "on_time_by_size": {f"{b.height}x{b.width}": done / sent for b, (sent, done) in self.by_size.items()},
+            "on_time_by_size": {f"{b.height}x{b.width}": on_time / sent for b, (sent, on_time) in self.by_size.items()},
             "p50_ms": 1000 * self.quantile(0.5),
             "p99_ms": 1000 * self.quantile(0.99),
             "useful_share": self.useful / seconds,

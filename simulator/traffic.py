@@ -30,26 +30,26 @@ class Kind:
 
     @classmethod
     def of(cls, height: int, width: int, options: Options, budget: float) -> Kind:
-        """A pair of this size."""
+        """Build a request for a pair of this size."""
         frame = Frame(np.zeros((height, width, 3), np.uint8))
         return cls(PredictRequest("simulated", frame, frame, options), budget)
 
     @property
     def bucket(self) -> Bucket:
-        """Its padded size."""
+        """Return the padded size of its frames."""
         return bucket_of(self.request)
 
 
 def steady(rate: float, until: float, chance: random.Random) -> Iterator[float]:
-    """Arrival times at one rate."""
+    """Draw arrival times in seconds at one rate."""
     now = chance.expovariate(rate)
     while now < until:
         yield now
         now += chance.expovariate(rate)
 
 
-def changing(rate: Rate, most: float, until: float, chance: random.Random) -> Iterator[float]:
-    """Arrival times at a rate that never exceeds `most`, by thinning (Lewis and Shedler 1979)."""
-    for now in steady(most, until, chance):
-        if chance.random() * most < rate(now):
+def changing(rate: Rate, limit: float, until: float, chance: random.Random) -> Iterator[float]:
+    """Draw arrival times in seconds at a rate that never exceeds `limit`, by thinning (Lewis and Shedler 1979)."""
+    for now in steady(limit, until, chance):
+        if chance.random() * limit < rate(now):
             yield now

@@ -25,7 +25,7 @@ class Asked(Pending):
 
 
 def came(pending: Pending) -> float:
-    """When its caller sent it."""
+    """Return the time at which its caller sent the request."""
     return pending.came if isinstance(pending, Asked) else pending.entry.enqueued
 
 
@@ -51,7 +51,7 @@ class Worker:
         self._number = 0
 
     def offer(self, pending: Pending) -> None:
-        """Raises what the desk raises."""
+        """Queue a request and start on it if idle. Raises what the desk raises."""
         self.desk.join(pending, self._clock.now)
         self.in_flight += 1
         self._clock.at(pending.entry.deadline, self._too_late, pending)
@@ -62,8 +62,8 @@ class Worker:
 
     def _turn(self) -> None:
         now = self._clock.now
-        if (until := self.desk.held_until(now)) is not None:
-            self._clock.at(until, self._window_ends)
+        if (time := self.desk.held_until(now)) is not None:
+            self._clock.at(time, self._window_ends)
             return
         if arrivals := self.desk.arrivals(now):
             self._work(self._device.routing_seconds(arrivals[0].entry.bucket, len(arrivals)), self._routed, arrivals)
@@ -86,13 +86,13 @@ class Worker:
 
     def _routed(self, arrivals: list[Pending]) -> None:
         self._busy = False
-        priced = []
+        rungs = []
         for pending in arrivals:
             options = pending.request.options
             route = self._choose(pending)
             ladder = self._device.table.probabilities if options.quality is Quality.ADAPTIVE else None
-            priced.append((pending, self._cost.rungs(pending.entry.bucket, route, ladder, 1, 0)))
-        self.desk.price(priced)
+            rungs.append((pending, self._cost.rungs(pending.entry.bucket, route, ladder, 1, 0)))
+        self.desk.price(rungs)
         self._turn()
 
     def _choose(self, pending: Pending) -> Route:
@@ -105,21 +105,23 @@ class Worker:
     def _run_part(self, turn: ScheduledBatch, start: int, ran: list[Load], seconds: float) -> None:
         now = self._clock.now
         part = turn.batch[start : start + self._device.rows]
-        wanted = [pending for pending in part if pending.wanted and now < pending.entry.deadline]
-        if not wanted:  # their callers were told while earlier parts ran
+        rows = [pending for pending in part if pending.wanted and now < pending.entry.deadline]
+        if not rows:  # their callers were told while earlier parts ran
             self._ran(turn, start, (), None, ran, seconds, 0.0)
             return
-        bucket = wanted[0].entry.bucket
+        bucket = rows[0].entry.bucket
         routes, routings = [], 0
-        for pending in wanted:
-            chosen = pending.entry.chosen
-            known = None if chosen is None else chosen.route
-            routings += known is None and needs_routing(pending.request.options)
-            routes.append(known or self._choose(pending))
+        for pending in rows:
+            option = pending.entry.chosen
+            decision = None if option is None else option.route
+            routings += decision is None and needs_routing(pending.request.options)
+            routes.append(decision or self._choose(pending))
         load = Load.of(bucket, routes, 1, routings)
-        took = self._device.seconds(bucket, load, self._chance)
+        duration = self._device.seconds(bucket, load, self._chance)
         blocks = [sum(route) for route in routes]
-        self._work(took, self._ran, turn, start, tuple(zip(wanted, blocks, strict=True)), load, ran, seconds, took)
+        self._work(
+            duration, self._ran, turn, start, tuple(zip(rows, blocks, strict=True)), load, ran, seconds, duration
+        )
 
     def _ran(
         self,
@@ -129,7 +131,7 @@ class Worker:
         load: Load | None,
         ran: list[Load],
         seconds: float,
-        took: float,
+        duration: float,
     ) -> None:
         now, rows = self._clock.now, self._device.rows
         if load is not None:
@@ -139,16 +141,16 @@ class Worker:
         last = start + len(part) >= len(turn.batch)
         self.desk.done(part, now)
         if last:
-            self._learn(turn, ran, seconds + took)
+            self._learn(turn, ran, seconds + duration)
         for pending, blocks in answers:
             if not pending.future.done():
-                self._outcomes.answered(came(pending), now, pending.entry, blocks, took / len(answers))
+                self._outcomes.answered(came(pending), now, pending.entry, blocks, duration / len(answers))
                 self._settle(pending)
         if last:
             self._busy = False
             self._turn()
         else:
-            self._run_part(turn, start + rows, ran, seconds + took)
+            self._run_part(turn, start + rows, ran, seconds + duration)
 
     def _learn(self, turn: ScheduledBatch, ran: list[Load], seconds: float) -> None:
         # As the service: without skipped parts, what they took together tells how good the prediction was.
@@ -175,7 +177,7 @@ class Worker:
 
 
 def _beside(one: Load, other: Load) -> Load:
-    """Both in one batch."""
+    """Combine two loads into one batch."""
     return Load(
         passes=max(one.passes, other.passes),
         pixels=one.pixels + other.pixels,

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Read, describe, write."""
+    """Read a checkpoint, describe it and write it as safetensors; return the exit code."""
     try:
         network = checkpoint.load(arguments.source, arguments.colour_order)
         about = checkpoint.metadata(network)

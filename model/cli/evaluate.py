@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Measure and write report.md, report.json, scores.json, index.html, quality.png and time.png; the exit code."""
+    """Measure and write the report's files (see `write`); return the exit code."""
     try:
         return _evaluate(arguments)
     except (LayoutError, ValueError, OSError) as error:
@@ -56,43 +56,47 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         lpips = LPIPS.load(arguments.lpips_alexnet, arguments.lpips_lines).to(device)
     began = time.monotonic()
 
-    def progress(done: int) -> None:
-        print(f"{done} windows, {done / (time.monotonic() - began):.2f} a second", flush=True)
+    def progress(count: int) -> None:
+        print(f"{count} windows, {count / (time.monotonic() - began):.2f} a second", flush=True)
 
-    found = protocols.windows(arguments.protocol, arguments.data, arguments.per_clip, arguments.steps)
-    chosen = (window for number, window in enumerate(found) if arguments.limit is None or number < arguments.limit)
-    mixed = mixtures.methods(network, arguments.head, arguments.live_head)
-    measured = measure(network, chosen, device, lpips, progress=progress, mixtures=mixed)
-    if not measured.scores:
+    windows = protocols.windows(arguments.protocol, arguments.data, arguments.per_clip, arguments.steps)
+    selection = (window for number, window in enumerate(windows) if arguments.limit is None or number < arguments.limit)
+    methods = mixtures.methods(network, arguments.head, arguments.live_head)
+    measurement = measure(network, selection, device, lpips, progress=progress, mixtures=methods)
+    if not measurement.scores:
         raise ValueError(f"{arguments.data}: no clip is long enough")
     if device.type == "cpu":
-        pair = [rollout.picture(frame) for frame in (measured.shown[0].older, measured.shown[0].newer)]
-        measured.milliseconds.update(timing.milliseconds(network, {**BASELINES, **mixed}, pair[0], pair[1]))
+        pair = [rollout.picture(frame) for frame in (measurement.shown[0].older, measurement.shown[0].newer)]
+        measurement.milliseconds.update(timing.milliseconds(network, {**BASELINES, **methods}, pair[0], pair[1]))
     about = report.About(
         weights=arguments.name or checkpoint.metadata(network).version,
         protocol=arguments.protocol,
         steps=protocols.reported(arguments.protocol, arguments.steps),
-        windows=len({score.window for score in measured.scores}),
+        windows=len({score.window for score in measurement.scores}),
         command=_command(arguments),
     )
-    write(arguments.out, about, measured)
-    print(report.markdown(about, measured))
+    write(arguments.out, about, measurement)
+    print(report.markdown(about, measurement))
     return 0
 
 
-def write(out: Path, about: report.About, measured: Measurement) -> None:
-    """Every form of the report into one folder."""
+def write(out: Path, about: report.About, measurement: Measurement) -> None:
+    """Write report.md, report.json, scores.json, index.html, quality.png and, where timed, time.png into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    plots.quality_against_cost(report.budget_lines(measured), out / "quality.png")
-    timed = plots.quality_against_time(report.timed_lines(about, measured), measured.milliseconds, out / "time.png")
-    (out / "report.md").write_text(report.markdown(about, measured, "quality.png", "time.png" if timed else None))
-    (out / "report.json").write_text(report.as_json(about, measured))
-    (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measured), indent=1) + "\n")
-    (out / "index.html").write_text(page.page(about, measured))
+    plots.quality_against_cost(report.budget_lines(measurement), out / "quality.png")
+    has_times = plots.quality_against_time(
+        report.timed_lines(about, measurement), measurement.milliseconds, out / "time.png"
+    )
+    (out / "report.md").write_text(
+        report.markdown(about, measurement, "quality.png", "time.png" if has_times else None)
+    )
+    (out / "report.json").write_text(report.as_json(about, measurement))
+    (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measurement), indent=1) + "\n")
+    (out / "index.html").write_text(page.page(about, measurement))
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    """The command without what only this machine knows."""
+    """Return the command that repeats this evaluation, without paths of this machine."""
     parts = [f"python -m model evaluate {arguments.data.name or '.'} --protocol {arguments.protocol}"]
     if arguments.protocol == "clips":
         parts.append(f"--per-clip {arguments.per_clip} --steps {arguments.steps}")

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print a table of multiply-adds."""
+    """Print a table of multiply-adds; return the exit code."""
     config = checkpoint.load(arguments.weights).config if arguments.weights else ModelConfig.paper()
     height, width = arguments.height, arguments.width
     try:

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Train; 0 when the run ended or was stopped with its state saved, 2 where it cannot start."""
+    """Train; return 0 when the run ended or was stopped with its state saved, 2 where it cannot start."""
     try:
         return _train(arguments)
     except (plan.PlanError, clips.LayoutError, checkpoint.CheckpointError, StateError, OSError) as error:
@@ -47,25 +47,25 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    named = RUNS / f"{arguments.run}.toml"
-    run = plan.read(named if named.is_file() else arguments.run)
-    run = plan.under(run, arguments.data) if arguments.data else run
-    run = plan.shortened(run, arguments.steps, arguments.batch)
+    shipped = RUNS / f"{arguments.run}.toml"
+    config = plan.read(shipped if shipped.is_file() else arguments.run)
+    config = plan.under(config, arguments.data) if arguments.data else config
+    config = plan.shortened(config, arguments.steps, arguments.batch)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     with processes.joined(arguments.device) as place:
         # Only the leader decodes; the others then find the cache written.
-        ready = _footage(run, arguments.cache, place.device) if place.leads else []
+        ready = _footage(config, arguments.cache, place.device) if place.leads else []
         processes.wait(place)
-        ready = ready or _footage(run, arguments.cache, place.device)
-        batches = Batches(ready, place.device, run.seed, place.rank)
+        ready = ready or _footage(config, arguments.cache, place.device)
+        batches = Batches(ready, place.device, config.seed, place.rank)
         habits = Habits(
             log_every=arguments.log_every,
             save_seconds=arguments.save_seconds,
             part_bytes=15 * 2**20 if arguments.small_files else None,
             say=lambda line: print(line, flush=True),
         )
-        loop = Loop(run, _network(run), batches, arguments.out or Path("run") / run.name, place, habits)
+        loop = Loop(config, _network(config), batches, arguments.out or Path("run") / config.name, place, habits)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -77,23 +77,23 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network(run: plan.TrainConfig) -> DMVFN:
-    if run.init:
-        return checkpoint.load(checkpoint.DEFAULT if run.init == "shipped" else run.init)
-    torch.manual_seed(run.seed)
-    return DMVFN(ModelConfig.paper() if run.network == "paper" else ModelConfig.tiny())
+def _network(config: plan.TrainConfig) -> DMVFN:
+    if config.init:
+        return checkpoint.load(checkpoint.DEFAULT if config.init == "shipped" else config.init)
+    torch.manual_seed(config.seed)
+    return DMVFN(ModelConfig.paper() if config.network == "paper" else ModelConfig.tiny())
 
 
-def _footage(run: plan.TrainConfig, cache: Path, device: torch.device) -> list[Footage]:
-    strides = max(phase.stride for phase in run.phases)
+def _footage(config: plan.TrainConfig, cache: Path, device: torch.device) -> list[Footage]:
+    strides = max(phase.stride for phase in config.phases)
     ready: list[Footage] = []
-    for source in run.sources:
-        found = clips.find(source.path, source.layout)
-        loaded = decode.load(found, cache, _progress)
-        ready += footage(loaded, device, strides, run.resident, source.weight)
+    for source in config.sources:
+        files = clips.find(source.path, source.layout)
+        decoded_clips = decode.load(files, cache, _progress)
+        ready += footage(decoded_clips, device, strides, config.resident, source.weight)
     return ready
 
 
-def _progress(done: int, total: int) -> None:
-    if done % 20 == 0 or done == total:
-        print(f"decoded {done} of {total} clips", flush=True)
+def _progress(count: int, total: int) -> None:
+    if count % 20 == 0 or count == total:
+        print(f"decoded {count} of {total} clips", flush=True)

@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Train; 0 when the run ended or was stopped with its state saved, 2 where it cannot start."""
+    """Train; return 0 when the run ended or was stopped with its state saved, 2 where it cannot start."""
     try:
         return _train(arguments)
     except (PlanError, StateError, clips.LayoutError, OSError) as error:
@@ -41,8 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    named = RUNS / f"{arguments.run}.toml"
-    plan = read(named if named.is_file() else Path(arguments.run), arguments.data)
+    shipped = RUNS / f"{arguments.run}.toml"
+    plan = read(shipped if shipped.is_file() else Path(arguments.run), arguments.data)
     out: Path = arguments.out or Path("run") / plan.name
     out.mkdir(parents=True, exist_ok=True)
     samples: Path = arguments.samples or out
@@ -53,7 +53,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def read(path: Path, data: Path) -> HeadPlan:
-    """Read a head's run file; its folders lie below `data`. PlanError where it says something else."""
+    """Read a head's run file; its folders lie below `data`. Raises PlanError where it is no such file."""
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text())
         folders = tuple(

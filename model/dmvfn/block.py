@@ -29,14 +29,14 @@ class VoxelFlowBlock(nn.Module):
         self.convblock1 = nn.Sequential(_conv(spatial_width, spatial_width))
         self.lastconv = nn.ConvTranspose2d(width // 4 + spatial_width, 5, 4, 2, 1)
 
-    def forward(self, seen: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """seen Bx13xHxW (0..1, mask as logits), flow Bx4xHxW in pixels -> increments Bx4xHxW, Bx1xHxW."""
-        full = torch.cat((seen, flow), 1)
-        reduced = full
+    def forward(self, inputs: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimate increments Bx4xHxW, Bx1xHxW from inputs Bx13xHxW (0..1, mask: logits), flow Bx4xHxW in pixels."""
+        full = torch.cat((inputs, flow), 1)
+        small = full
         if self.scale != 1:
             factor = 1.0 / self.scale
-            reduced = torch.cat((_resize(seen, factor), _resize(flow, factor) * factor), 1)
-        entry = self.conv0(reduced)
+            small = torch.cat((_resize(inputs, factor), _resize(flow, factor) * factor), 1)
+        entry = self.conv0(small)
         motion = self.conv_sq(self.convblock(entry) + entry)
         motion = _resize(motion, 2.0 * self.scale)
         spatial = self.convblock1(self.conv1(full))

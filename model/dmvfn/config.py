@@ -30,20 +30,20 @@ class ModelConfig:
 
     @property
     def blocks(self) -> int:
-        """Number of voxel-flow blocks."""
+        """Count the voxel-flow blocks."""
         return len(self.scales)
 
     @property
     def expected_blocks(self) -> float:
-        """The routing budget: probabilities are normalised to sum to at most this."""
+        """Return the routing budget: probabilities are normalised to sum to at most this."""
         return self.blocks / 2
 
     @classmethod
     def paper(cls) -> ModelConfig:
-        """The published network: nine blocks, 3,559,930 parameters."""
+        """Return the published network's: nine blocks, 3,559,930 parameters."""
         return cls(scales=(4, 4, 4, 2, 2, 2, 1, 1, 1), widths=(160,) * 3 + (80,) * 3 + (44,) * 3)
 
     @classmethod
     def tiny(cls) -> ModelConfig:
-        """The same nine-block shape with very few channels, for tests."""
+        """Return the same nine-block shape with very few channels, for tests."""
         return cls(scales=(4, 4, 4, 2, 2, 2, 1, 1, 1), widths=(8,) * 9, spatial_width=4, routing_width=8)

@@ -11,21 +11,21 @@ from torch import Tensor
 
 
 def mean_of_convolution(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """maps BxCxHxW, weight OxCx3x3, bias O -> BxO: `conv2d(maps, weight, bias, padding=1).mean((2, 3))`."""
+    """Compute `conv2d(maps, weight, bias, padding=1).mean((2, 3))`, BxO, of BxCxHxW, OxCx3x3 and O."""
     # In double: the sum over half a million values loses what the routes' probabilities are decided by.
     rows = torch.stack((maps.sum(3, dtype=torch.float64), maps[..., 0].double(), maps[..., -1].double()), 1)
     return mean_of_rows(rows.permute(0, 3, 1, 2), weight, bias, maps.shape[3]).to(weight.dtype)
 
 
 def mean_of_rows(rows: Tensor, weight: Tensor, bias: Tensor, width: int) -> Tensor:
-    """The same from BxHx3xC, what each row of the maps sums to, and its first and last value -> BxO, type of rows."""
+    """Compute the same BxO, in the type of `rows`, from BxHx3xC: each row's sum, first value and last value."""
     height = rows.shape[1]
-    seen = _seen_by_taps(rows)
-    return bias.to(rows) + torch.einsum("ocyx,byxc->bo", weight.to(rows), seen) / (height * width)
+    tap_sums = _seen_by_taps(rows)
+    return bias.to(rows) + torch.einsum("ocyx,byxc->bo", weight.to(rows), tap_sums) / (height * width)
 
 
 def _seen_by_taps(rows: Tensor) -> Tensor:
-    """BxHx3xC -> Bx3x3xC: the sum each tap sees.
+    """Sum what each tap sees: BxHx3xC -> Bx3x3xC.
 
     A tap that looks up never sees the last row, one that looks left never the last column, and so on.
     """

@@ -36,16 +36,16 @@ class DMVFN(nn.Module):
         self.config = config or ModelConfig.paper()
         for i, (scale, width) in enumerate(zip(self.config.scales, self.config.widths, strict=True)):
             self.add_module(f"block{i}", VoxelFlowBlock(scale, width, self.config.spatial_width))
-        routed = self.config.routing_width
-        self.routing = nn.Sequential(nn.Conv2d(6, routed, 3, 1, 1), nn.ReLU(), nn.Conv2d(routed, routed, 3, 1, 1))
-        self.l1 = nn.Linear(routed, self.config.blocks)
+        channels = self.config.routing_width
+        self.routing = nn.Sequential(nn.Conv2d(6, channels, 3, 1, 1), nn.ReLU(), nn.Conv2d(channels, channels, 3, 1, 1))
+        self.l1 = nn.Linear(channels, self.config.blocks)
 
     def block(self, index: int) -> VoxelFlowBlock:
-        """The voxel-flow block `index`, 0-based."""
+        """Return the voxel-flow block `index`, 0-based."""
         return self.get_submodule(f"block{index}")  # type: ignore[return-value]  # add_module above put it there
 
     def routing_features(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Mean of the routing convolutions' output over the frame: Bx3xHxW twice -> Bx32.
+        """Average the routing convolutions' output over the frame: Bx3xHxW twice -> Bx32.
 
         The second convolution is never run: its mean follows from sums of its input (`model.dmvfn.conv_mean`).
         """
@@ -54,12 +54,12 @@ class DMVFN(nn.Module):
         return conv_mean.mean_of_convolution(maps, weights("routing.2.weight"), weights("routing.2.bias"))
 
     def routing_logits(self, older: Tensor, newer: Tensor) -> Tensor:
-        """What `routing_probabilities` normalises: Bxn."""
+        """Return the logits Bxn that `routing_probabilities` normalises."""
         logits: Tensor = self.l1(self.routing_features(older, newer))
         return logits
 
     def routing_probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Probability of each block: frames Bx3xHxW in 0..1 -> Bxn in 0..1."""
+        """Estimate the probability of each block: frames Bx3xHxW in 0..1 -> Bxn in 0..1."""
         return routing.normalise(self.routing_logits(older, newer), self.config.expected_blocks)
 
     def forward(self, older: Tensor, newer: Tensor, routes: Tensor | None = None) -> TrainingOutput:

@@ -18,38 +18,38 @@ Baseline = Callable[[Frame, Frame, int], list[Floats]]
 
 
 def repeat(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """The newer frame again."""
+    """Repeat the newer frame."""
     return [np.asarray(newer / 255.0, np.float32)] * steps
 
 
-def along(preset: classical.Preset, projected: bool) -> Baseline:
-    """Extrapolation along OpenCV's DIS flow, as it is found on the newer frame or put on the next frame's grid."""
+def along(preset: classical.Preset, projection: bool) -> Baseline:
+    """Build a baseline along OpenCV's DIS flow, as found on the newer frame or put on the next frame's grid."""
 
     def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
         flow = classical.dis(grey(newer), grey(older), preset)
-        return _projected(newer, flow, steps) if projected else extrapolate(newer, flow, steps)
+        return _projected(newer, flow, steps) if projection else extrapolate(newer, flow, steps)
 
     return predict
 
 
 def farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """Extrapolation along OpenCV's Farneback flow (five levels, window 15)."""
+    """Extrapolate along OpenCV's Farneback flow (five levels, window 15)."""
     return extrapolate(newer, classical.farneback(grey(newer), grey(older), 1), steps)
 
 
 def dis_mean(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """The mean of DIS medium as it is and projected: the best that fits in ten lines around OpenCV."""
+    """Average DIS medium as it is and projected: the best that fits in ten lines around OpenCV."""
     flow = classical.dis(grey(newer), grey(older), "medium")
     return _mean(extrapolate(newer, flow, steps), _projected(newer, flow, steps))
 
 
 def dis_and_farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """The mean of DIS medium, projected, and Farneback."""
+    """Average DIS medium, projected, and Farneback."""
     return _mean(along("medium", True)(older, newer, steps), farneback(older, newer, steps))
 
 
 def _projected(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
-    """As `extrapolate`, the flow put on each next frame's grid before it is followed."""
+    """Extrapolate as `extrapolate`, the flow put on each next frame's grid before it is followed."""
     image: Floats = np.asarray(newer / 255.0, np.float32)
     total, frames = np.zeros_like(flow), []
     for _ in range(steps):
@@ -64,7 +64,7 @@ def _mean(first: list[Floats], second: list[Floats]) -> list[Floats]:
 
 
 def extrapolate(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
-    """Frames from carrying on `flow` HxWx2 (from the newer frame to the older, pixels) for one or more steps.
+    """Predict frames by carrying on `flow` HxWx2 (from the newer frame to the older, pixels) for one or more steps.
 
     Every step follows the field from where the last one arrived, and samples the newer frame once: repeated
     resampling would blur.
@@ -83,8 +83,8 @@ def extrapolate(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
 
 
 def _at(values: Floats, x: Floats, y: Floats) -> Floats:
-    found = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found, np.float32)
+    samples = cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(samples, np.float32)
 
 
 BASELINES: dict[str, Baseline] = {

@@ -21,11 +21,11 @@ class Comparison(NamedTuple):
     worst: float  #: least gain of a clip over the better of DIS and repeating
 
 
-def compare(collected: list[WindowScore]) -> list[Comparison]:
-    """Every method measured on every clip, in the order of first appearance."""
-    clips = summary.per_clip(collected)
-    found = []
-    for method in summary.methods(collected):
+def compare(scores: list[WindowScore]) -> list[Comparison]:
+    """Compare every method measured on every clip, in the order of first appearance."""
+    clips = summary.per_clip(scores)
+    comparisons = []
+    for method in summary.methods(scores):
         # Budgets are measured on each clip's first window alone.
         if method.startswith("budget"):
             continue
@@ -35,7 +35,7 @@ def compare(collected: list[WindowScore]) -> list[Comparison]:
         gains = [row[method] - row.get("dis", math.nan) for row in rows]
         mean = sum(gains) / len(gains)
         spread = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / max(1, len(gains) - 1) / len(gains))
-        found.append(
+        comparisons.append(
             Comparison(
                 method,
                 mean,
@@ -46,4 +46,4 @@ def compare(collected: list[WindowScore]) -> list[Comparison]:
                 min(row[method] - max(row.get("dis", math.nan), row.get("repeat", math.nan)) for row in rows),
             )
         )
-    return found
+    return comparisons

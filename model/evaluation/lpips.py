@@ -45,12 +45,12 @@ class LPIPS(nn.Module):
 
     @classmethod
     def load(cls, alexnet: str | Path, lines: str | Path) -> LPIPS:
-        """`alexnet`: torchvision's AlexNet state dict; `lines`: the lin layers of the lpips package (alex, v0.1)."""
+        """Read the weights: torchvision's AlexNet state dict; the lin layers of the lpips package (alex, v0.1)."""
         network = cls()
         backbone, weights = _state(Path(alexnet)), _state(Path(lines))
         try:
-            wanted = network.features.state_dict()
-            network.features.load_state_dict({name: backbone[f"features.{name}"] for name in wanted})
+            names = network.features.state_dict()
+            network.features.load_state_dict({name: backbone[f"features.{name}"] for name in names})
             for index, line in enumerate(network.lines):
                 line.copy_(weights[f"lin{index}.model.1.weight"].flatten())
         except KeyError as missing:
@@ -59,7 +59,7 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """One distance per sample; 0 for equal frames."""
+        """Compute one distance per sample; 0 for equal frames."""
         a, b = ((frames * 2 - 1 - self.shift) / self.scale for frames in (prediction, target))
         total = prediction.new_zeros(len(prediction))
         lines = iter(self.lines)

@@ -74,7 +74,7 @@ class Measurement:
 
 def measure(
     network: DMVFN,
-    found: Iterable[Window],
+    windows: Iterable[Window],
     device: torch.device,
     lpips: LPIPS | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -84,15 +84,15 @@ def measure(
 
     Budgets are many and slow, and a clip's first window says enough about what a block is worth.
     """
-    measured = Measurement([], [])
+    measurement = Measurement([], [])
     methods = {**baselines.BASELINES, **(mixtures or {})}
-    seen: set[str] = set()
-    for number, window in enumerate(found):
-        first = window.clip not in seen
-        seen.add(window.clip)
-        _measure(network, methods, window, number, first, device, lpips, measured)
+    clips: set[str] = set()
+    for number, window in enumerate(windows):
+        first = window.clip not in clips
+        clips.add(window.clip)
+        _measure(network, methods, window, number, first, device, lpips, measurement)
         progress(number + 1)
-    return measured
+    return measurement
 
 
 def _measure(
@@ -117,7 +117,7 @@ def _measure(
     older, newer = (rollout.tensor(frame, device) for frame in (window.older, window.newer))
     rollouts = rollout.Rollouts(network, _ordered(older, bgr), _ordered(newer, bgr))
     # Policies that took the same routes share their frame, and so its figures.
-    known: dict[tuple[str, ...], Figures] = {}
+    figures_of: dict[tuple[str, ...], Figures] = {}
     flow, route = older, ""
     for policy in rollout.policies(network.config.blocks):
         if policy.budget is not None and not first:
@@ -129,10 +129,10 @@ def _measure(
         history: tuple[str, ...] = ()
         for step, (answer, target) in enumerate(zip(answers, targets, strict=False), 1):
             history = (*history, answer.route)
-            if history not in known:
-                known[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
-            macs = _macs(network, answer, asked=policy.name != "full")
-            into.scores.append(_score(policy.name, window.clip, number, step, known[history], macs, answer.route))
+            if history not in figures_of:
+                figures_of[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
+            macs = _macs(network, answer, with_routing=policy.name != "full")
+            into.scores.append(_score(policy.name, window.clip, number, step, figures_of[history], macs, answer.route))
     if first:
         inputs = older[0].cpu(), newer[0].cpu(), targets[0][0].cpu()
         into.shown.append(ShownWindow(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
@@ -159,10 +159,10 @@ def _score(method: str, clip: str, window: int, step: int, figures: Figures, mac
     return WindowScore(method, clip, window, step, *figures[:4], macs, route, figures.sharpness)
 
 
-def _macs(network: DMVFN, answer: rollout.RolloutAnswer, asked: bool) -> float:
+def _macs(network: DMVFN, answer: rollout.RolloutAnswer, with_routing: bool) -> float:
     height, width = answer.frame.shape[-2:]
     route = [digit == "1" for digit in answer.route]
-    return float(flops.count(height, width, route, network.config, with_routing=asked))
+    return float(flops.count(height, width, route, network.config, with_routing=with_routing))
 
 
 def _ordered(frame: Tensor, bgr: bool) -> Tensor:

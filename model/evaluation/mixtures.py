@@ -12,19 +12,19 @@ from model.mixing import predictor, weights
 
 
 def methods(network: DMVFN, default: Path, live: Path) -> dict[str, Baseline]:
-    """What can be mixed with the heads in these files; a head whose file is absent is left out."""
-    found: dict[str, Baseline] = {"mean of three": mean_of_three(network)}
+    """Build the mixtures of the heads in these files; a head whose file is absent is left out."""
+    mixtures: dict[str, Baseline] = {"mean of three": mean_of_three(network)}
     if default.is_file():
-        found["flow"] = headed(None, default)
+        mixtures["flow"] = headed(None, default)
         if "network" in weights.load(default)[0].config.candidates:
-            found["mix"] = headed(network, default)
+            mixtures["mix"] = headed(network, default)
     if live.is_file():
-        found["live"] = headed(None, live)
-    return found
+        mixtures["live"] = headed(None, live)
+    return mixtures
 
 
 def headed(network: DMVFN | None, path: Path) -> Baseline:
-    """A learnt head's mixture, with the network's answer among its candidates or without."""
+    """Build a learnt head's mixture, with the network's answer among its candidates or without."""
     head, about = weights.load(path)
 
     def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
@@ -34,7 +34,7 @@ def headed(network: DMVFN | None, path: Path) -> Baseline:
 
 
 def mean_of_three(network: DMVFN) -> Baseline:
-    """Without learnt weights: DIS as it is, projected, and the network at half size, a third each."""
+    """Build the mixture without learnt weights: DIS as it is, projected, and the network at half size, a third each."""
 
     def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
         frames: list[Floats] = []

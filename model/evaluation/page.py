@@ -22,16 +22,16 @@ _STYLE = (
 )
 
 
-def page(about: About, measured: Measurement) -> str:
-    """The whole page, pictures inside."""
-    rows = figures(about, measured)["methods"]
+def page(about: About, measurement: Measurement) -> str:
+    """Write the whole page, pictures inside."""
+    rows = figures(about, measurement)["methods"]
     columns = list(rows[0])
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(
         "<tr>" + "".join(f"<td>{'-' if row[column] is None else row[column]}</td>" for column in columns) + "</tr>"
         for row in rows
     )
-    strips = "".join(_strip(shown) for shown in measured.shown)
+    strips = "".join(_strip(window) for window in measurement.shown)
     title = f"DMVFN {html.escape(about.weights)}: {html.escape(about.protocol)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -40,19 +40,19 @@ def page(about: About, measured: Measurement) -> str:
     )
 
 
-def _strip(shown: ShownWindow) -> str:
-    pictures = [("older", shown.older), ("newer", shown.newer), ("true next", shown.target)]
+def _strip(window: ShownWindow) -> str:
+    pictures = [("older", window.older), ("newer", window.newer), ("true next", window.target)]
     for method in ("auto", "full", "dis", "repeat"):
-        frame = shown.predictions[method]
+        frame = window.predictions[method]
         pictures.append((method, frame))
-        pictures.append((f"{method}: error x{ERROR_GAIN:.0f}", (frame - shown.target).abs() * ERROR_GAIN))
-    pictures.append(("flow of auto to the newer frame", flow_colours(shown.flow[None])[0]))
+        pictures.append((f"{method}: error x{ERROR_GAIN:.0f}", (frame - window.target).abs() * ERROR_GAIN))
+    pictures.append(("flow of auto to the newer frame", flow_colours(window.flow[None])[0]))
     figures_ = "".join(
         f'<figure><img alt="{html.escape(name)}" src="{_embedded(frame)}"><figcaption>{html.escape(name)}</figcaption>'
         "</figure>"
         for name, frame in pictures
     )
-    return f"<h2>{html.escape(shown.clip)}, window {shown.window}, route {shown.route}</h2>{figures_}"
+    return f"<h2>{html.escape(window.clip)}, window {window.window}, route {window.route}</h2>{figures_}"
 
 
 def _embedded(frame: Tensor) -> str:

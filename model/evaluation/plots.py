@@ -8,7 +8,7 @@ from model.evaluation.summary import SummaryRow
 
 
 def quality_against_cost(lines: list[SummaryRow], path: Path) -> None:
-    """PSNR at t+1 of every route policy against its multiply-adds, the baselines as level lines. Needs matplotlib."""
+    """Plot PSNR at t+1 of route policies against multiply-adds, the baselines as level lines. Needs matplotlib."""
     # Only the report draws: training and serving must not need a plotting library.
     import matplotlib
 
@@ -46,7 +46,7 @@ def quality_against_cost(lines: list[SummaryRow], path: Path) -> None:
 
 
 def quality_against_time(lines: list[SummaryRow], milliseconds: dict[str, float], path: Path) -> bool:
-    """PSNR at t+1 of every timed method against its milliseconds; False, and no picture, where nothing was timed."""
+    """Plot PSNR at t+1 of every timed method over its milliseconds; return False, without a picture, where none is."""
     if not milliseconds:
         return False
     import matplotlib

@@ -52,15 +52,15 @@ NAMES = ("clips", "cityscapes", "kitti", "davis", "vimeo")
 
 
 def windows(name: str, root: str | Path, per_clip: int = 5, steps: int = 3) -> Iterator[Window]:
-    """The windows of a benchmark below `root`; `per_clip` and `steps` are those of the layout "clips" only."""
+    """Cut the windows of a benchmark below `root`; `per_clip` and `steps` are those of the layout "clips" only."""
     root = Path(root)
     if name == "clips":
         yield from _spread(clips.find(root, "clips"), per_clip, steps)
     elif name == "cityscapes":
         yield from _cut(clips.find(root, "cityscapes", "val"), CITYSCAPES)
     elif name == "kitti":
-        left = [clip for clip in clips.find(root, "kitti", "test") if clip.name.endswith("image_02")]
-        yield from _cut(left, KITTI)
+        left_camera = [clip for clip in clips.find(root, "kitti", "test") if clip.name.endswith("image_02")]
+        yield from _cut(left_camera, KITTI)
     elif name == "davis":
         yield from _cut(_davis(root), DAVIS)
     elif name == "vimeo":
@@ -70,14 +70,14 @@ def windows(name: str, root: str | Path, per_clip: int = 5, steps: int = 3) -> I
 
 
 def reported(name: str, steps: int = 3) -> tuple[int, ...]:
-    """The steps that a benchmark reports."""
-    known = {p.name: p.steps for p in (CITYSCAPES, KITTI, DAVIS, VIMEO)}
-    return known.get(name, tuple(k for k in (1, 3, 5, 10) if k <= steps))
+    """Return the steps that a benchmark reports."""
+    steps_of = {p.name: p.steps for p in (CITYSCAPES, KITTI, DAVIS, VIMEO)}
+    return steps_of.get(name, tuple(k for k in (1, 3, 5, 10) if k <= steps))
 
 
-def _cut(found: list[ClipFiles], protocol: Protocol) -> Iterator[Window]:
+def _cut(sources: list[ClipFiles], protocol: Protocol) -> Iterator[Window]:
     inputs = protocol.length - protocol.steps[-1] - 2
-    for clip in found:
+    for clip in sources:
         count = len(clip.files)
         starts = range(count - protocol.length + 1) if protocol.sliding else range(min(1, count // protocol.length))
         for start in starts:
@@ -87,8 +87,8 @@ def _cut(found: list[ClipFiles], protocol: Protocol) -> Iterator[Window]:
             yield Window(clip.name, frames[0], frames[1], tuple(frames[2:]))
 
 
-def _spread(found: list[ClipFiles], per_clip: int, steps: int) -> Iterator[Window]:
-    for clip in found:
+def _spread(sources: list[ClipFiles], per_clip: int, steps: int) -> Iterator[Window]:
+    for clip in sources:
         frames = decode.array(clip)
         spare = len(frames) - 2 - steps
         if spare < 0:
@@ -98,15 +98,15 @@ def _spread(found: list[ClipFiles], per_clip: int, steps: int) -> Iterator[Windo
 
 
 def _davis(root: Path) -> list[ClipFiles]:
-    """ImageSets/2017/val.txt names folders of JPEGImages/480p."""
+    """Find the folders of JPEGImages/480p that ImageSets/2017/val.txt names."""
     listing = root / "ImageSets" / "2017" / "val.txt"
     if not listing.is_file():
         raise LayoutError(f"{listing}: not found")
-    found = []
+    entries = []
     for name in listing.read_text().split():
         folder = root / "JPEGImages" / "480p" / name
-        found.append(ClipFiles(name, tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES))))
-    return found
+        entries.append(ClipFiles(name, tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES))))
+    return entries
 
 
 def _reduced(frame: Frame, size: tuple[int, int] | None) -> Frame:

@@ -24,20 +24,20 @@ class About:
 
     @property
     def by_clip(self) -> bool:
-        """Means over clips for folders of clips, over windows for the benchmarks."""
+        """Tell whether means are taken over clips (folders of clips) or over windows (the benchmarks)."""
         return self.protocol == "clips"
 
 
-def budget_lines(measured: Measurement) -> list[SummaryRow]:
-    """Every method at t+1 on the windows that budgets were measured on, so that the lines compare."""
-    windows = {score.window for score in measured.scores if score.method.startswith("budget")}
-    compared = [score for score in measured.scores if score.window in windows]
-    return summary.lines(compared, (1,), by_clip=True)
+def budget_lines(measurement: Measurement) -> list[SummaryRow]:
+    """Summarise every method at t+1 on the windows that budgets were measured on, so that the lines compare."""
+    windows = {score.window for score in measurement.scores if score.method.startswith("budget")}
+    on_those = [score for score in measurement.scores if score.window in windows]
+    return summary.lines(on_those, (1,), by_clip=True)
 
 
-def figures(about: About, measured: Measurement) -> dict[str, Any]:
-    """The tables as plain values; nan becomes null."""
-    lines = summary.lines(measured.scores, about.steps, about.by_clip)
+def figures(about: About, measurement: Measurement) -> dict[str, Any]:
+    """Return the tables as plain values; nan becomes null."""
+    lines = summary.lines(measurement.scores, about.steps, about.by_clip)
     lines = [line for line in lines if not line.method.startswith("budget")]
     return {
         "weights": about.weights,
@@ -45,13 +45,13 @@ def figures(about: About, measured: Measurement) -> dict[str, Any]:
         "windows": about.windows,
         "command": about.command,
         "methods": [_row(line) for line in lines],
-        "budgets_on_first_windows": [_row(line) for line in budget_lines(measured)],
+        "budgets_on_first_windows": [_row(line) for line in budget_lines(measurement)],
         "psnr_t1_by_clip": {
             clip: {method: _rounded(value, 3) for method, value in row.items()}
-            for clip, row in summary.per_clip(measured.scores).items()
+            for clip, row in summary.per_clip(measurement.scores).items()
         },
-        "milliseconds": {method: _rounded(value, 2) for method, value in measured.milliseconds.items()},
-        "block_usage_auto": [_rounded(share, 3) for share in summary.usage(measured.scores)],
+        "milliseconds": {method: _rounded(value, 2) for method, value in measurement.milliseconds.items()},
+        "block_usage_auto": [_rounded(share, 3) for share in summary.usage(measurement.scores)],
         "published": [
             {"method": row.method, "ms_ssim_x100": row.ms_ssim, "lpips_x100": row.lpips, "origin": row.origin}
             for row in published.ROWS.get(about.protocol, ())
@@ -59,36 +59,36 @@ def figures(about: About, measured: Measurement) -> dict[str, Any]:
     }
 
 
-def checkpoint_scores(about: About, measured: Measurement) -> dict[str, float]:
-    """The few figures that a checkpoint carries in its metadata."""
-    by_name = {(line.method, line.upto): line for line in summary.lines(measured.scores, about.steps, about.by_clip)}
+def checkpoint_scores(about: About, measurement: Measurement) -> dict[str, float]:
+    """Return the few figures that a checkpoint carries in its metadata."""
+    by_name = {(line.method, line.upto): line for line in summary.lines(measurement.scores, about.steps, about.by_clip)}
     names = {"auto": "", "full": "_full", "repeat": "_repeat", "dis": "_dis"}
-    found = {}
+    scores = {}
     for method, suffix in names.items():
         for upto in about.steps:
             for metric in ("psnr", "ms_ssim"):
                 value = by_name[(method, upto)].values[metric]
                 if not math.isnan(value):
-                    found[f"{metric}_t{upto}{suffix}"] = round(value, 4)
-    return found
+                    scores[f"{metric}_t{upto}{suffix}"] = round(value, 4)
+    return scores
 
 
-def as_json(about: About, measured: Measurement) -> str:
-    """`figures`, indented."""
-    return json.dumps(figures(about, measured), indent=1) + "\n"
+def as_json(about: About, measurement: Measurement) -> str:
+    """Serialise `figures`, indented."""
+    return json.dumps(figures(about, measurement), indent=1) + "\n"
 
 
-def timed_lines(about: About, measured: Measurement) -> list[SummaryRow]:
-    """Every method at t+1 on all windows, for the plot against time."""
-    return summary.lines(measured.scores, (1,), about.by_clip)
+def timed_lines(about: About, measurement: Measurement) -> list[SummaryRow]:
+    """List every method at t+1 on all windows, for the plot against time."""
+    return summary.lines(measurement.scores, (1,), about.by_clip)
 
 
-def markdown(about: About, measured: Measurement, plot: str | None = None, timed: str | None = None) -> str:
-    """The report; `plot` and `timed` are the paths of quality against cost and against time, relative to it."""
-    lines = summary.lines(measured.scores, about.steps, about.by_clip)
+def markdown(about: About, measurement: Measurement, plot: str | None = None, time_plot: str | None = None) -> str:
+    """Write the report; `plot` and `time_plot`: paths of quality against cost and against time, relative to it."""
+    lines = summary.lines(measurement.scores, about.steps, about.by_clip)
     full = next(line for line in lines if line.method == "full" and line.upto == 1)
     main = [line for line in lines if not line.method.startswith("budget")]
-    budgets = budget_lines(measured)
+    budgets = budget_lines(measurement)
     parts = [
         f"Weights `{about.weights}`, protocol `{about.protocol}`, {about.windows} windows. Again: `{about.command}`",
         "",
@@ -99,7 +99,7 @@ def markdown(about: About, measured: Measurement, plot: str | None = None, timed
         "",
         "Sharpness is the energy of the Laplacian over the truth's.",
         "",
-        *_comparison(measured, timed),
+        *_comparison(measurement, time_plot),
         "## Block budgets: quality against cost at t+1",
         "",
         "On the first window of each clip.",
@@ -108,12 +108,12 @@ def markdown(about: About, measured: Measurement, plot: str | None = None, timed
         "",
         *([f"![PSNR against multiply-adds]({plot})", ""] if plot else []),
         "Share of frames on which `auto` ran each block: "
-        + ", ".join(f"{i}: {share:.2f}" for i, share in enumerate(summary.usage(measured.scores)))
+        + ", ".join(f"{i}: {share:.2f}" for i, share in enumerate(summary.usage(measurement.scores)))
         + ".",
         "",
         "## PSNR of the next frame, by clip",
         "",
-        *_clip_table(summary.per_clip(measured.scores)),
+        *_clip_table(summary.per_clip(measurement.scores)),
         *_published(about),
     ]
     return "\n".join(parts) + "\n"
@@ -149,7 +149,7 @@ def _table(lines: list[SummaryRow], full: SummaryRow) -> list[str]:
     return rows
 
 
-def _comparison(measured: Measurement, timed: str | None) -> list[str]:
+def _comparison(measurement: Measurement, time_plot: str | None) -> list[str]:
     rows = [
         "## Against what fits around OpenCV in ten lines",
         "",
@@ -161,18 +161,18 @@ def _comparison(measured: Measurement, timed: str | None) -> list[str]:
         "| method | over DIS dB | ahead on | over the mean dB | worst clip dB | ms |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for line in compared.compare(measured.scores):
-        spent = measured.milliseconds.get(line.method, math.nan)
+    for line in compared.compare(measurement.scores):
+        milliseconds = measurement.milliseconds.get(line.method, math.nan)
         rows.append(
             f"| {line.method} | {line.over_dis:+.2f} ({line.error_over_dis:.2f}) | {line.ahead_of_dis} of {line.clips} "
-            f"| {line.over_mean:+.2f} | {line.worst:+.2f} | {_shown(spent, 1)} |"
+            f"| {line.over_mean:+.2f} | {line.worst:+.2f} | {_shown(milliseconds, 1)} |"
         )
-    return [*rows, "", *([f"![PSNR against time]({timed})", ""] if timed else [])]
+    return [*rows, "", *([f"![PSNR against time]({time_plot})", ""] if time_plot else [])]
 
 
 def _clip_table(clips: dict[str, dict[str, float]]) -> list[str]:
-    wanted = ["repeat", "dis", "dis mean", "farneback", "full", "auto", "mean of three", "flow", "mix", "live"]
-    columns = [name for name in wanted if all(name in row for row in clips.values())]
+    names = ["repeat", "dis", "dis mean", "farneback", "full", "auto", "mean of three", "flow", "mix", "live"]
+    columns = [name for name in names if all(name in row for row in clips.values())]
     rows = ["| clip | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for clip, row in clips.items():
         rows.append(f"| {clip} | " + " | ".join(_shown(row[column], 2) for column in columns) + " |")

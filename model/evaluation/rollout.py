@@ -31,14 +31,14 @@ class RolloutPolicy:
     budget: int | None = None
 
     def route(self, probabilities: Tensor) -> Tensor:
-        """Probabilities 1xN -> route 1xN bool."""
+        """Choose a route 1xN bool by probabilities 1xN."""
         if self.budget is not None:
             return routing.budget(probabilities, [self.budget])
         return routing.full(probabilities) if self.name == "full" else routing.auto(probabilities)
 
 
 def policies(blocks: int) -> list[RolloutPolicy]:
-    """full, auto and every budget of a network with so many blocks."""
+    """List full, auto and every budget of a network with so many blocks."""
     return [
         RolloutPolicy("full"),
         RolloutPolicy("auto"),
@@ -55,7 +55,7 @@ class Rollouts:
         self._answers: dict[tuple[str, ...], RolloutAnswer] = {}
 
     def run(self, policy: RolloutPolicy, steps: int) -> list[RolloutAnswer]:
-        """`steps` frames ahead, each predicted frame fed back unrounded."""
+        """Predict `steps` frames ahead, each predicted frame fed back unrounded."""
         older, newer = self._older, self._newer
         history: tuple[str, ...] = ()
         answers = []
@@ -65,21 +65,21 @@ class Rollouts:
             route = policy.route(self._probabilities[history])
             history = (*history, "".join("01"[int(bit)] for bit in route[0]))
             if history not in self._answers:
-                found = inference.predict(self._network, older, newer, route)
-                self._answers[history] = RolloutAnswer(found.frame, found.flow, history[-1])
+                prediction = inference.predict(self._network, older, newer, route)
+                self._answers[history] = RolloutAnswer(prediction.frame, prediction.flow, history[-1])
             answers.append(self._answers[history])
             older, newer = newer, answers[-1].frame
         return answers
 
 
 def tensor(frame: object, device: torch.device) -> Tensor:
-    """HxWx3 uint8 or 0..1 array -> 1x3xHxW in 0..1."""
-    loaded = torch.as_tensor(frame).to(device)
-    floats = loaded.float() / 255 if loaded.dtype == torch.uint8 else loaded.float()
+    """Convert an array HxWx3, uint8 or in 0..1, to 1x3xHxW in 0..1."""
+    values = torch.as_tensor(frame).to(device)
+    floats = values.float() / 255 if values.dtype == torch.uint8 else values.float()
     return floats.permute(2, 0, 1)[None].contiguous()
 
 
 def picture(frame: Tensor) -> NDArray[np.uint8]:
-    """3xHxW in 0..1 -> HxWx3 uint8, rounded."""
+    """Convert 3xHxW in 0..1 to HxWx3 uint8, rounded."""
     levels = (frame * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
     return np.asarray(levels.cpu().numpy(), np.uint8)

@@ -19,23 +19,23 @@ SHORTEST_SIDE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1
 
 
 def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of frames BxCxHxW in 0..1, one per sample; at most 100."""
+    """Compute the peak signal-to-noise ratio in dB of frames BxCxHxW in 0..1, one per sample; at most 100."""
     error = (prediction - target).double().square().mean((1, 2, 3))
     return (-10 * error.clamp(min=1e-10).log10()).float()
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of frames BxCxHxW in 0..1, one per sample: mean over pixels and channels."""
+    """Compute the structural similarity of frames BxCxHxW in 0..1, one per sample: mean over pixels and channels."""
     return _ssim_and_contrast(prediction, target)[0].mean(1)
 
 
 def ms_ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Multi-scale SSIM of frames BxCxHxW in 0..1, one per sample. ValueError below SHORTEST_SIDE pixels a side."""
+    """Compute MS-SSIM of frames BxCxHxW in 0..1, one per sample. ValueError below SHORTEST_SIDE pixels a side."""
     return similarities(prediction, target)[1]
 
 
 def similarities(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and MS-SSIM together, for little more than the latter; sizes as `ms_ssim`."""
+    """Compute SSIM and MS-SSIM together, for little more than the latter; sizes as `ms_ssim`."""
     if min(prediction.shape[-2:]) < SHORTEST_SIDE:
         raise ValueError(f"MS-SSIM needs at least {SHORTEST_SIDE} pixels a side, not {tuple(prediction.shape[-2:])}")
     product = prediction.new_ones(prediction.shape[:2])
@@ -56,7 +56,7 @@ def similarities(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sharpness(prediction: Tensor, target: Tensor) -> Tensor:
-    """Energy of the Laplacian of frames BxCxHxW over the target's, one per sample; nan where that is flat."""
+    """Compute the Laplacian's energy of frames BxCxHxW over the target's, one per sample; nan where that is flat."""
     energies = []
     for frames in (prediction, target):
         line = frames.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
@@ -66,7 +66,7 @@ def sharpness(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _ssim_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast-structure part, BxC each."""
+    """Compute SSIM and its contrast-structure part, BxC each."""
     mean_a, mean_b = _blur(a), _blur(b)
     var_a, var_b = _blur(a * a) - mean_a * mean_a, _blur(b * b) - mean_b * mean_b
     covariance = _blur(a * b) - mean_a * mean_b

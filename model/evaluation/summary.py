@@ -20,46 +20,46 @@ class SummaryRow:
     blocks: float
 
 
-def methods(collected: list[WindowScore]) -> list[str]:
-    """Method names in the order of first appearance."""
-    return list(dict.fromkeys(score.method for score in collected))
+def methods(scores: list[WindowScore]) -> list[str]:
+    """List method names in the order of first appearance."""
+    return list(dict.fromkeys(score.method for score in scores))
 
 
-def lines(collected: list[WindowScore], upto: tuple[int, ...], by_clip: bool) -> list[SummaryRow]:
-    """Every method at every horizon it reached.
+def lines(scores: list[WindowScore], upto: tuple[int, ...], by_clip: bool) -> list[SummaryRow]:
+    """Summarise every method at every horizon it reached.
 
     by_clip: the mean over clips of each clip's mean, so that a clip with more windows weighs no more; otherwise
     the mean over windows, as the published scripts take it.
     """
-    found = []
-    for method in methods(collected):
-        own = [score for score in collected if score.method == method]
+    rows = []
+    for method in methods(scores):
+        own = [score for score in scores if score.method == method]
         for limit in upto:
             within = [score for score in own if score.step <= limit]
             if max(score.step for score in own) >= limit:
-                found.append(_line(method, limit, within, by_clip))
-    return found
+                rows.append(_line(method, limit, within, by_clip))
+    return rows
 
 
-def per_clip(collected: list[WindowScore], metric: str = "psnr", step: int = 1) -> dict[str, dict[str, float]]:
-    """clip -> method -> mean of a metric at one step."""
+def per_clip(scores: list[WindowScore], metric: str = "psnr", step: int = 1) -> dict[str, dict[str, float]]:
+    """Average a metric at one step: clip -> method -> mean."""
     groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for score in collected:
+    for score in scores:
         if score.step == step:
             groups[score.clip][score.method].append(getattr(score, metric))
     return {clip: {method: mean(values) for method, values in rows.items()} for clip, rows in groups.items()}
 
 
-def usage(collected: list[WindowScore], method: str = "auto") -> list[float]:
-    """How often each block ran under a method, 0..1."""
-    routes = [score.route for score in collected if score.method == method]
+def usage(scores: list[WindowScore], method: str = "auto") -> list[float]:
+    """Return the share of frames, 0..1, on which each block ran under a method."""
+    routes = [score.route for score in scores if score.method == method]
     return [mean([float(route[i]) for route in routes]) for i in range(len(routes[0]))] if routes else []
 
 
 def mean(values: list[float]) -> float:
-    """The mean of the values that are no nan; nan where none is."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    """Average the values that are no nan; nan where all are."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def _line(method: str, limit: int, within: list[WindowScore], by_clip: bool) -> SummaryRow:

@@ -40,6 +40,6 @@ def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], older: Frame, 
                 methods[name](pair[0], pair[1], 1)
             else:
                 along(0.5 if name.endswith("1/2") else 1.0)
-            spent = (time.perf_counter() - began) * 1000
-            best[name] = min(best.get(name, spent), spent)
+            elapsed = (time.perf_counter() - began) * 1000
+            best[name] = min(best.get(name, elapsed), elapsed)
     return best

@@ -25,17 +25,17 @@ class LayerParameters(NamedTuple):
 
 
 def parts(layer: nn.Module) -> LayerParameters:
-    """Of a convolution-and-PReLU pair."""
+    """Return the parameters of a convolution-and-PReLU pair."""
     return LayerParameters(*(layer.get_parameter(name).detach() for name in ("0.weight", "0.bias", "1.weight")))
 
 
 def part(layers: nn.Sequential, index: int) -> LayerParameters:
-    """Of the pair `index`."""
+    """Return the parameters of the pair `index` of `layers`."""
     return parts(layers.get_submodule(str(index)))
 
 
 def stem(block: VoxelFlowBlock) -> LayerParameters:
-    """Of the first convolution of the motion path, for flow in pixels of the whole frame."""
+    """Return the parameters of the motion path's first convolution, for flow in pixels of the whole frame."""
     first = part(block.conv0, 0)
     weight = first.weight.clone()
     # The published layer gets it in pixels of the reduced frame.
@@ -44,7 +44,7 @@ def stem(block: VoxelFlowBlock) -> LayerParameters:
 
 
 def padded(tensor: Tensor, dim: int) -> Tensor:
-    """Zeros after the end of `dim`, up to a multiple of LANES."""
+    """Pad `dim` with zeros at its end, up to a multiple of LANES."""
     missing = -tensor.shape[dim] % LANES
     shape = list(tensor.shape)
     shape[dim] = missing

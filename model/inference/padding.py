@@ -9,7 +9,7 @@ from model.dmvfn.config import STRIDE
 
 
 def padded(length: int, stride: int = STRIDE) -> int:
-    """The smallest multiple of `stride` that is at least `length` (pixels, at least one stride)."""
+    """Return the smallest multiple of `stride` that is at least `length` (pixels, at least one stride)."""
     return max(stride, -(-length // stride) * stride)
 
 

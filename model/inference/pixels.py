@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
-    """BxHxWx3 uint8 RGB -> Bx3xHxW float32 in 0..1, red first or (`bgr`) blue first."""
+    """Convert BxHxWx3 uint8 RGB to Bx3xHxW float32 in 0..1, red first or (`bgr`) blue first."""
     if bgr:
         pictures = pictures.flip(3)
     # Contiguous as the published network had them: convolutions on strided input round differently.
@@ -15,7 +15,7 @@ def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
 
 
 def picture(frame: Tensor, *, bgr: bool = False) -> Tensor:
-    """(B x) 3xHxW in 0..1 -> (B x) HxWx3 uint8 RGB, rounded, contiguous."""
+    """Convert (B x) 3xHxW in 0..1 to (B x) HxWx3 uint8 RGB, rounded, contiguous."""
     # A copy in the answer's own layout first: every later step then runs over neighbouring values, in place.
     values = frame.movedim(-3, -1).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     pixels = values.mul_(255).round_().clamp_(0, 255).to(torch.uint8)

@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
 
 @torch.inference_mode()
 def probabilities(network: DMVFN, older: Tensor, newer: Tensor, scale: float = 1.0) -> Tensor:
-    """Routing probabilities Bxn of frames Bx3xHxW of any size (padded and reduced as `predict` does)."""
+    """Estimate routing probabilities Bxn of frames Bx3xHxW of any size (padded and reduced as `predict` does)."""
     older, newer = _reduced(older, scale), _reduced(newer, scale)
     ready = _fastest(network, older, newer)
     if ready is not None:
@@ -42,7 +42,7 @@ def probabilities(network: DMVFN, older: Tensor, newer: Tensor, scale: float = 1
 
 @torch.inference_mode()
 def predict(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor, scale: float = 1.0) -> Prediction:
-    """The next frame of every pair.
+    """Predict the next frame of every pair.
 
     older, newer: Bx3xHxW in 0..1, any size of at least 1x1, in the network's colour order. routes: Bxn bool,
     one row a sample; a row without a block answers the newer frame. scale: 1, 1/2 or 1/4; below 1 the flow is
@@ -65,9 +65,9 @@ def predict(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor, scale:
         frame = ready.blend(older, newer, flow, mask)
     else:
         frame = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
-    chosen = routes.any(1)
-    if not bool(chosen.all()):
-        frame = torch.where(chosen.view(-1, 1, 1, 1), frame, newer)
+    nonempty = routes.any(1)
+    if not bool(nonempty.all()):
+        frame = torch.where(nonempty.view(-1, 1, 1, 1), frame, newer)
     return Prediction(frame, flow, mask)
 
 
@@ -77,12 +77,12 @@ def release(network: DMVFN) -> None:
 
 
 def _fastest(network: DMVFN, older: Tensor, newer: Tensor) -> CpuRunner | CudaRunner | None:
-    """What runs these frames faster than plain torch, if anything can."""
+    """Return the runner that is faster than plain torch on these frames, or None."""
     return cpu_runner.of(network, older, newer) or cuda_runner.of(network, older, newer)
 
 
 def _enlarged(flow: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Flow and mask of a reduced frame -> those of height x width; flow stays in pixels of its frame."""
+    """Enlarge flow and mask of a reduced frame to height x width; flow stays in pixels of its frame."""
     # The exact ratio matters where sides do not divide.
     ratio_y, ratio_x = height / flow.shape[-2], width / flow.shape[-1]
     ratio = flow.new_tensor([ratio_x, ratio_y, ratio_x, ratio_y]).view(1, 4, 1, 1)

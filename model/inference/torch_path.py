@@ -12,7 +12,7 @@ from model.dmvfn.warp import warp
 
 
 def estimate(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor) -> tuple[Tensor, Tensor]:
-    """Flow Bx4xHxW and mask Bx1xHxW after every sample's own blocks; sides multiples of 16, routes Bxn bool."""
+    """Estimate flow Bx4xHxW and mask Bx1xHxW by every sample's own blocks; sides multiples of 16, routes Bxn bool."""
     # 17 channels: older, newer, warped older, warped newer, mask | flow. One buffer, updated in place,
     # so that no block pays for a concatenation of what did not change.
     state = older.new_zeros(older.shape[0], 17, *older.shape[2:])

@@ -24,17 +24,17 @@ class WeightCache(Generic[Made]):
         self._known: WeakKeyDictionary[nn.Module, tuple[Hashable, _Weights, Made]] = WeakKeyDictionary()
 
     def of(self, network: nn.Module, make: Callable[[], Made], kind: Hashable = None) -> Made:
-        """What `make()` returned for these very weights and this `kind`, called now if it was not yet."""
+        """Return what `make()` made of these very weights and this `kind`; call it now if it was not yet."""
         with self._turn:
-            known = self._known.get(network)
-            if known is None or known[0] != kind or not known[1].unchanged():
-                known = self._known[network] = (kind, _Weights(network), make())
-        return known[2]
+            entry = self._known.get(network)
+            if entry is None or entry[0] != kind or not entry[1].unchanged():
+                entry = self._known[network] = (kind, _Weights(network), make())
+        return entry[2]
 
     def last(self, network: nn.Module) -> Made | None:
-        """What was made last from `network`, whatever became of its weights."""
-        known = self._known.get(network)
-        return None if known is None else known[2]
+        """Return the value made last from `network`, whatever became of its weights; None if there is none."""
+        entry = self._known.get(network)
+        return None if entry is None else entry[2]
 
 
 class _Weights:
@@ -54,7 +54,7 @@ class _Weights:
                     self._versions.append((tensor, tensor._version))
 
     def unchanged(self) -> bool:
-        """Whether the network has these modules and tensors still, with these values."""
+        """Tell whether the network still has these modules and tensors, with these values."""
         return (
             all(children.get(name) is child for children, name, child in self._modules)
             and all(place.get(name) is tensor and tensor.data_ptr() == at for place, name, tensor, at in self._tensors)

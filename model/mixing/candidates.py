@@ -35,15 +35,15 @@ def build(
     `preset`: DIS's, for the two main candidates. ValueError for an unknown name, or for "network" without its frame.
     """
     here, there = grey(newer), grey(older)
-    carried = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
-    flow = project(carried, 1)
+    motion = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
+    flow = project(motion, 1)
     main = sample(newer, flow)
     frames = []
     for name in names:
         if name == "projected":
             frames.append(main)
         elif name == "carried":
-            frames.append(sample(newer, carried))
+            frames.append(sample(newer, motion))
         elif name == "fast":
             frames.append(sample(newer, project(classical.dis(here, there, "ultrafast"), 1)))
         elif name == "turned":
@@ -66,6 +66,6 @@ def build(
 
 
 def _blurred(main: Pixels, newer: Pixels) -> Pixels:
-    """Hedge between moving and standing still where neither is to be trusted."""
+    """Blend moving and standing still, blurred: a hedge where neither is to be trusted."""
     middle = cv2.addWeighted(main, 2 / 3, newer, 1 / 3, 0)
     return np.asarray(cv2.GaussianBlur(middle, (0, 0), BLURRED), np.uint8)

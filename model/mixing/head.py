@@ -30,7 +30,7 @@ class HeadConfig:
     widths: tuple[int, int, int] = (16, 32, 64)
 
     def __post_init__(self) -> None:
-        """Refuse what no head can be: ValueError."""
+        """Raise ValueError for candidates or widths that no head can have."""
         if len(set(self.candidates)) != len(self.candidates) or min(self.widths) < 1:
             raise ValueError(f"candidates that differ and positive widths expected, not {self}")
         if self.candidates[:1] != ("projected",) or "soft" not in self.candidates:
@@ -63,7 +63,7 @@ class MixingHead(nn.Module):
             self.leave.bias[0] = 1.0  # type: ignore[index]
 
     def features(self, candidates: Tensor, flow: Tensor, present: Tensor | None = None) -> Tensor:
-        """candidates BxKx3xHxW in 0..1 and flow Bx2xHxW in pixels -> what the first layer sees, Bx(K+4)xHxW."""
+        """Compute the first layer's input Bx(K+4)xHxW from candidates BxKx3xHxW in 0..1 and flow Bx2xHxW in pixels."""
         luma = candidates.new_tensor(_LUMA).view(1, 1, 3, 1, 1)
         levels = (candidates * luma).sum(2)
         first = candidates[:, 0] - 0.5
@@ -73,7 +73,7 @@ class MixingHead(nn.Module):
         return torch.cat((first, differences, flow / FLOW_RANGE), 1)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Bx(K+4)xHxW, sides multiples of 8 -> Bx(K+1)xH/2xW/2: one logit a candidate, and the detail."""
+        """Compute one logit a candidate, and the detail: Bx(K+4)xHxW, sides multiples of 8 -> Bx(K+1)xH/2xW/2."""
         fine = self.enter(features)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
@@ -83,7 +83,7 @@ class MixingHead(nn.Module):
         return out
 
     def forward(self, candidates: Tensor, flow: Tensor, present: Tensor | None = None) -> Mixture:
-        """Mix candidates BxKx3xHxW in 0..1 along flow Bx2xHxW in pixels; `present` BxK bool says which there are.
+        """Mix candidates BxKx3xHxW in 0..1 along flow Bx2xHxW in pixels; `present` BxK bool marks those there are.
 
         Sides must be multiples of 8. A candidate that is absent is treated as equal to the first and weighs nothing.
         """

@@ -20,12 +20,12 @@ _PIXELS = "uint8[:,:,:,::1]"
 
 
 @inlined
-def _see_row(y: Any, frames: Any, flow: Any, seen: Any) -> None:
+def _see_row(y: Any, frames: Any, flow: Any, features: Any) -> None:
     kinds, height, width = frames.shape[0], frames.shape[1], frames.shape[2]
     row = min(y, height - 1)
-    for x in range(seen.shape[1]):
+    for x in range(features.shape[1]):
         column = min(x, width - 1)
-        out = seen[y, x]
+        out = features[y, x]
         first = frames[0, row, column]
         red, green, blue = np.float32(first[0]), np.float32(first[1]), np.float32(first[2])
         out[0] = red * _LEVELS - _HALF
@@ -41,10 +41,10 @@ def _see_row(y: Any, frames: Any, flow: Any, seen: Any) -> None:
 
 
 @kernel(f"{_PIXELS}, {F3}, {F3}")
-def see(frames: Any, flow: Any, seen: Any) -> None:
-    """frames KxhxWx3 and flow hxwx2 in pixels -> seen HxWx(K+4); H, W at least h, w, the border repeated."""
-    for y in prange(seen.shape[0]):
-        _see_row(np.int64(y), frames, flow, seen)
+def see(frames: Any, flow: Any, features: Any) -> None:
+    """Write features HxWx(K+4) from frames Kxhxwx3 and flow hxwx2 in pixels; H >= h, W >= w, the border repeated."""
+    for y in prange(features.shape[0]):
+        _see_row(np.int64(y), frames, flow, features)
 
 
 @inlined
@@ -67,13 +67,13 @@ def _share_row(y: Any, logits: Any, shares: Any) -> None:
 
 @kernel(f"{F3}, {F3}")
 def share(logits: Any, shares: Any) -> None:
-    """logits hxwx(K+1) -> shares hxwx(K+1): softmax over the K candidates; the last, the detail, within its limits."""
+    """Turn logits hxwx(K+1) into shares: softmax over the K candidates; the last, the detail, within its limits."""
     for y in prange(shares.shape[0]):
         _share_row(np.int64(y), logits, shares)
 
 
 @inlined
-def _sum_row(y: Any, frames: Any, soft: Any, shares: Any, mixed: Any, room: Any, out: Any) -> None:
+def _sum_row(y: Any, frames: Any, soft: Any, shares: Any, row_shares: Any, room: Any, out: Any) -> None:
     low_height, low_width, places = shares.shape[0], shares.shape[1], shares.shape[2]
     kinds, width = frames.shape[0], frames.shape[2]
     # Bilinear, half-pixel centres, by two: a quarter and three quarters of the neighbours.
@@ -83,14 +83,14 @@ def _sum_row(y: Any, frames: Any, soft: Any, shares: Any, mixed: Any, room: Any,
     part = ZERO if y == 0 else part
     above, below = shares[upper].reshape(-1), shares[lower].reshape(-1)
     for k in range(low_width * places):
-        mixed[k] = above[k] + part * (below[k] - above[k])
+        row_shares[k] = above[k] + part * (below[k] - above[k])
     for x in range(width):
         left = max((x + 1) // 2 - 1, 0) * places
         right = min((x + 1) // 2, low_width - 1) * places
         near = np.float32(0.25) if x % 2 else np.float32(0.75)
         near = ZERO if x == 0 else near
         for k in range(places):
-            room[k] = mixed[left + k] + near * (mixed[right + k] - mixed[left + k])
+            room[k] = row_shares[left + k] + near * (row_shares[right + k] - row_shares[left + k])
         first, blunt = frames[0, y, x], frames[soft, y, x]
         detail = room[kinds]
         red = detail * (np.float32(first[0]) - np.float32(blunt[0]))
@@ -108,10 +108,10 @@ def _sum_row(y: Any, frames: Any, soft: Any, shares: Any, mixed: Any, room: Any,
 
 @kernel(f"{_PIXELS}, int64, {F3}, {F3}")
 def mix(frames: Any, soft: Any, shares: Any, out: Any) -> None:
-    """frames KxHxWx3 and shares hxwx(K+1), half as large -> out HxWx3 in 0..1; `soft`: that candidate's place."""
+    """Mix frames KxHxWx3 by shares hxwx(K+1), half as large -> out HxWx3 in 0..1; `soft`: that candidate's place."""
     bands = min(out.shape[0], 16)
     for band in prange(bands):
-        mixed = np.empty(shares.shape[1] * shares.shape[2], np.float32)
+        row_shares = np.empty(shares.shape[1] * shares.shape[2], np.float32)
         room = np.empty(shares.shape[2], np.float32)
         for y in range(band * out.shape[0] // bands, (band + 1) * out.shape[0] // bands):
-            _sum_row(np.int64(y), frames, np.int64(soft), shares, mixed, room, out)
+            _sum_row(np.int64(y), frames, np.int64(soft), shares, row_shares, room, out)

@@ -73,9 +73,9 @@ def mix(older: Pixels, newer: Pixels, network: DMVFN | None, head: MixingHead, a
     stack = candidates.build(older, newer, names, answer, about.preset)
     between = time.perf_counter()
     frame, shares = weigh(head, names, stack.frames, stack.flow)
-    ended = time.perf_counter()
+    end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in newer.shape[:2])
-    report = MixReport(shares, between - began, ended - between, macs(head, height, width))
+    report = MixReport(shares, between - began, end - between, macs(head, height, width))
     return Mixed(frame, stack.flow, report)
 
 
@@ -108,39 +108,39 @@ def weigh(
     is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
     """
     height, width = flow.shape[:2]
-    known = head.config.candidates
+    places = head.config.candidates
     tall, wide = padding.padded(height, STRIDE), padding.padded(width, STRIDE)
     frame = np.empty((height, width, 3), np.float32)
     with _turn:
         compiler.use_threads(torch.get_num_threads())
-        stack = _room("stack", np.uint8, len(known), height, width, 3)
-        for place, name in enumerate(known):
+        stack = _room("stack", np.uint8, len(places), height, width, 3)
+        for place, name in enumerate(places):
             stack[place] = frames[names.index(name)] if name in names else frames[0]
-        seen = _room("seen", np.float32, tall, wide, len(known) + 4)
-        kernels.see(stack, np.ascontiguousarray(flow), seen)
+        features = _room("seen", np.float32, tall, wide, len(places) + 4)
+        kernels.see(stack, np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            logits = head.logits(torch.from_numpy(seen)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
-        for place, name in enumerate(known):
+            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
+        for place, name in enumerate(places):
             if name not in names:
                 logits[..., place] = ABSENT
-        shares = _room("shares", np.float32, tall // 2, wide // 2, len(known) + 1)
+        shares = _room("shares", np.float32, tall // 2, wide // 2, len(places) + 1)
         kernels.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
-        kernels.mix(stack, known.index("soft"), shares, frame)
-        means = torch.from_numpy(shares).view(-1, len(known) + 1).mean(0).tolist()
-    return frame, {name: means[known.index(name)] for name in names}
+        kernels.mix(stack, places.index("soft"), shares, frame)
+        means = torch.from_numpy(shares).view(-1, len(places) + 1).mean(0).tolist()
+    return frame, {name: means[places.index(name)] for name in names}
 
 
 @functools.cache
 def fastest_kind() -> torch.dtype:
     """Choose bfloat16 where this processor has instructions for it, else float32."""
     # Private, and absent from some versions: then float32 is right everywhere.
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if supported() else torch.float32
+    supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if supports() else torch.float32
 
 
 def predicted(network: DMVFN, older: Pixels, newer: Pixels) -> Pixels:
-    """Answer by the network at half size, along the route it chooses: HxWx3."""
+    """Predict by the network at half size, along the route it chooses: HxWx3."""
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
     routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
@@ -167,7 +167,7 @@ def macs(head: MixingHead, height: int, width: int) -> int:
 
 
 def _room(name: str, kind: type, *shape: int) -> NDArray[Any]:
-    """Working memory, kept from call to call: whatever the last user of `name` left in it. For holders of `_turn`."""
+    """Return working memory, kept from call to call with what its last user left in it. For holders of `_turn`."""
     size = math.prod(shape)
     if name not in _rooms or _rooms[name].size < size:
         _rooms[name] = np.empty(size, kind)

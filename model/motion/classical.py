@@ -59,7 +59,7 @@ class Farneback:
 
 
 def dis(here: Pixels, there: Pixels, preset: Preset) -> Floats:
-    """Flow HxWx2 from each pixel of `here` to where it is in `there`, luma HxW each. Zero where too small for DIS."""
+    """Find the flow HxWx2 from each pixel of `here` to where it is in `there`, luma HxW each. Zero if too small."""
     if min(here.shape) < SHORTEST_SIDE:
         return np.zeros((*here.shape, 2), np.float32)
     # A new one each time: it keeps its working memory, which two threads must not share. The package's stubs lack it.
@@ -70,7 +70,7 @@ def dis(here: Pixels, there: Pixels, preset: Preset) -> Floats:
 
 
 def farneback(here: Pixels, there: Pixels, shrink: int) -> Floats:
-    """Flow HxWx2 as `dis`, found on frames reduced by `shrink`: five levels, a window of 15."""
+    """Find the flow HxWx2 as `dis`, on frames reduced by `shrink`: five levels, a window of 15."""
     height, width = here.shape
     size = max(1, width // shrink), max(1, height // shrink)
     if shrink > 1:

@@ -31,7 +31,7 @@ class MotionEstimator(Protocol):
 
     @property
     def name(self) -> str:
-        """Return how reports call it."""
+        """Return the name that reports call it by."""
         ...
 
     def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
@@ -47,15 +47,15 @@ def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:
     return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def project(carried: Floats, rounds: int = 2) -> Floats:
+def project(field: Floats, rounds: int = 2) -> Floats:
     """Move a flow HxWx2 given on the newer frame's grid (to the older) onto the next frame's grid (to the newer).
 
     Motion is taken to be steady: the pixel that arrives at x left x + u(x), where the flow was u(x). So u is
-    the fixed point of u(x) = carried(x + u(x)), approached in so many rounds; none leaves the flow as it is.
+    the fixed point of u(x) = field(x + u(x)), approached in so many rounds; none leaves the flow as it is.
     """
-    flow = carried
+    flow = field
     for _ in range(rounds):
-        flow = sample(carried, flow)
+        flow = sample(field, flow)
     return flow
 
 
@@ -66,7 +66,7 @@ def steady(older: Pixels, newer: Pixels, flow: Floats) -> MotionField:
 
 
 def agreement(first: Pixels, second: Pixels) -> Floats:
-    """Trust HxW in 0..1 from how little two warped frames HxWx3 differ."""
+    """Compute trust HxW in 0..1 from how little two warped frames HxWx3 differ."""
     levels = cv2.transform(cv2.absdiff(first, second), np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
     trust: Floats = np.exp(levels.reshape(first.shape[:2]) * np.float32(-1 / TRUSTED_LEVELS))
     return trust

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 
 def augment(clips: Tensor, rng: Generator) -> Tensor:
-    """Triples Bx3x3xSxS (batch, time, colour, rows, columns; 0..1), each changed in its own way.
+    """Change triples Bx3x3xSxS (batch, time, colour, rows, columns; 0..1), each in its own way.
 
     `rng` is a generator of the CPU, so that the draw does not depend on the device. Time reversal is not in the
     published recipe: motion that is nearly constant is so backwards, too.
@@ -29,5 +29,5 @@ def _coin(batch: int, probability: float, rng: Generator) -> Tensor:
     return torch.rand(batch, generator=rng) < probability
 
 
-def _where(chosen: Tensor, changed: Tensor, kept: Tensor) -> Tensor:
-    return torch.where(chosen.to(kept.device).view(-1, 1, 1, 1, 1), changed, kept)
+def _where(mask: Tensor, variants: Tensor, originals: Tensor) -> Tensor:
+    return torch.where(mask.to(originals.device).view(-1, 1, 1, 1, 1), variants, originals)

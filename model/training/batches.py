@@ -50,7 +50,7 @@ class Footage:
 def footage(
     clips: list[Clip], device: torch.device, strides: int, resident: bool, weight: float = 1.0
 ) -> list[Footage]:
-    """Clips with at least one usable triple; `resident` copies every frame to the device once."""
+    """Prepare the clips with at least one usable triple; `resident` copies every frame to the device once."""
     ready = []
     for clip in clips:
         starts = tuple(clip.verdict.starts(len(clip.frames), stride) for stride in range(1, strides + 1))
@@ -71,23 +71,23 @@ class Batches:
         self._weights = torch.tensor([clip.weight for clip in clips], dtype=torch.float64)
 
     def generator(self, step: int, device: torch.device | str = "cpu", stream: int = 0) -> Generator:
-        """The random numbers of one step; `stream` separates the batch from the routes drawn for it."""
+        """Return the random numbers of one step; `stream` separates the batch from the routes drawn for it."""
         # Large odd factors keep neighbouring steps, ranks and streams apart; the generator mixes the rest.
         seed = self._seed * 0x9E3779B1 + step * 0x85EBCA77 + self._rank * 0xC2B2AE3D + stream * 0x27D4EB2F
         return Generator(device).manual_seed(seed % 2**63)
 
     @torch.no_grad()
     def make(self, step: int, phase: Phase) -> Batch:
-        """The batch of `step`, counted from the start of the run, under the settings of its phase."""
+        """Make the batch of `step`, counted from the start of the run, under the settings of its phase."""
         rng = self.generator(step)
-        made = round(phase.batch * phase.synthetic) if self._clips else phase.batch
+        count = round(phase.batch * phase.synthetic) if self._clips else phase.batch
         parts = []
-        if made:
-            parts.append(self._synthetic(made, phase, step, rng))
-        if made < phase.batch:
-            parts.append(self._real(phase.batch - made, phase, rng))
-        older, newer, target, flow, known = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return Batch(older, newer, target, flow, known, made)
+        if count:
+            parts.append(self._synthetic(count, phase, step, rng))
+        if count < phase.batch:
+            parts.append(self._real(phase.batch - count, phase, rng))
+        older, newer, target, flow, weight = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Batch(older, newer, target, flow, weight, count)
 
     def _synthetic(self, count: int, phase: Phase, step: int, rng: Generator) -> Triple:
         layers = 1 + _integer(3, rng)
@@ -103,13 +103,13 @@ class Batches:
         clips = augment(torch.stack([self._triple(phase, rng) for _ in range(count)]), rng)
         older, newer, target = clips.unbind(1)
         if phase.teacher and max(phase.flow) > 0:
-            flow, known = teacher.flow(older, newer, target)
+            flow, weight = teacher.flow(older, newer, target)
         else:
-            flow, known = torch.zeros_like(clips[:, 0, :1]).repeat(1, 4, 1, 1), torch.zeros_like(clips[:, 0, :2])
-        return Triple(older, newer, target, flow, known)
+            flow, weight = torch.zeros_like(clips[:, 0, :1]).repeat(1, 4, 1, 1), torch.zeros_like(clips[:, 0, :2])
+        return Triple(older, newer, target, flow, weight)
 
     def _triple(self, phase: Phase, rng: Generator) -> Tensor:
-        """3x3xSxS: one crop of three frames, the livelier of two places, enlarged to the phase's size."""
+        """Draw one crop of three frames, the livelier of two places, enlarged to the phase's size: 3x3xSxS."""
         clip = self._clip(rng)
         usable = [starts for starts in clip.starts[: phase.stride] if starts]
         stride = _integer(len(usable), rng)
@@ -123,8 +123,8 @@ class Batches:
         natural = _fraction(rng) < 0.5
         lively = [(crop[2, ::4, ::4].float() - crop[1, ::4, ::4].float()).abs().mean() for crop in crops]
         # Chosen on the device: asking it for a number here would make it wait for the step that is running.
-        chosen = crops[0] if natural else torch.where(lively[0] >= lively[1], crops[0], crops[1])
-        return _floats(chosen, phase.size, self._device)
+        pick = crops[0] if natural else torch.where(lively[0] >= lively[1], crops[0], crops[1])
+        return _floats(pick, phase.size, self._device)
 
     def _texture(self, rng: Generator) -> Tensor:
         clip = self._clip(rng)

@@ -37,7 +37,7 @@ class ClipFiles:
 
 
 def find(root: str | Path, layout: str, split: str = "train") -> list[ClipFiles]:
-    """The clips under `root`, sorted by name. LayoutError where there are none."""
+    """Find the clips under `root`, sorted by name. Raises LayoutError where there are none."""
     root = Path(root)
     readers: dict[str, Callable[[Path, str], Iterator[ClipFiles]]] = {
         "clips": _clips,
@@ -48,14 +48,14 @@ def find(root: str | Path, layout: str, split: str = "train") -> list[ClipFiles]
     }
     if layout not in readers:
         raise LayoutError(f"unknown layout {layout!r}: one of {', '.join(readers)}")
-    found = sorted(readers[layout](root, split), key=lambda clip: clip.name)
-    if not found:
+    files = sorted(readers[layout](root, split), key=lambda clip: clip.name)
+    if not files:
         raise LayoutError(f"{root}: no clip of layout {layout}, split {split}")
-    return found
+    return files
 
 
 def _clips(root: Path, split: str) -> Iterator[ClipFiles]:
-    """Videos and folders of images, any depth; a manifest.csv says which files count and lists their bad frames."""
+    """Find videos and folders of images, any depth; a manifest.csv says which files count and their bad frames."""
     verdicts = _manifest(root / "manifest.csv")
     if verdicts:
         for name, verdict in verdicts.items():
@@ -73,19 +73,19 @@ def _clips(root: Path, split: str) -> Iterator[ClipFiles]:
 
 
 def _cityscapes(root: Path, split: str) -> Iterator[ClipFiles]:
-    """leftImg8bit_sequence/<split>/<city>/<city>_<clip>_<frame>_leftImg8bit.png; 30 frames a clip."""
+    """Find leftImg8bit_sequence/<split>/<city>/<city>_<clip>_<frame>_leftImg8bit.png; 30 frames a clip."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in sorted((root / "leftImg8bit_sequence" / split).glob("*/*_leftImg8bit.png")):
         city, clip, _frame = path.name.split("_")[:3]
         groups[f"{city}_{clip}"].append(path)
     for name, files in groups.items():
         # A clip number may continue over several annotated snippets: a gap in the frame numbers starts a new one.
-        for part, run in enumerate(_runs(files, lambda path: int(path.name.split("_")[2]))):
-            yield ClipFiles(f"{name}_{part}", tuple(run))
+        for part, images in enumerate(_runs(files, lambda path: int(path.name.split("_")[2]))):
+            yield ClipFiles(f"{name}_{part}", tuple(images))
 
 
 def _kitti(root: Path, split: str) -> Iterator[ClipFiles]:
-    """<date>/<drive>_sync/image_0{2,3}/data/<frame>.png of the raw recordings."""
+    """Find <date>/<drive>_sync/image_0{2,3}/data/<frame>.png of the raw recordings."""
     for folder in sorted(root.glob("*/*_sync/image_0[23]/data")):
         drive = folder.parent.parent.name.removesuffix("_sync")
         if (drive in KITTI_TEST_DRIVES) == (split == "test"):
@@ -95,7 +95,7 @@ def _kitti(root: Path, split: str) -> Iterator[ClipFiles]:
 
 
 def _ucf101(root: Path, split: str) -> Iterator[ClipFiles]:
-    """ucfTrainTestlist/{train,test}list01.txt names <Class>/<clip>.avi; videos, or folders of frames, beside it."""
+    """Find what ucfTrainTestlist/{train,test}list01.txt names, <Class>/<clip>.avi: videos, or folders of frames."""
     listing = root / "ucfTrainTestlist" / f"{split}list01.txt"
     if not listing.is_file():
         raise LayoutError(f"{listing}: not found")
@@ -113,7 +113,7 @@ def _ucf101(root: Path, split: str) -> Iterator[ClipFiles]:
 
 
 def _vimeo(root: Path, split: str) -> Iterator[ClipFiles]:
-    """tri_{train,test}list.txt names <folder>/<clip>; sequences/<folder>/<clip>/im{1,2,3}.png."""
+    """Find what tri_{train,test}list.txt names, <folder>/<clip>: sequences/<folder>/<clip>/im{1,2,3}.png."""
     listing = root / f"tri_{split}list.txt"
     if not listing.is_file():
         raise LayoutError(f"{listing}: not found")
@@ -123,18 +123,18 @@ def _vimeo(root: Path, split: str) -> Iterator[ClipFiles]:
 
 
 def _runs(files: list[Path], number: Callable[[Path], int]) -> Iterator[list[Path]]:
-    run: list[Path] = []
+    images: list[Path] = []
     for path in files:
-        if run and number(path) != number(run[-1]) + 1:
-            yield run
-            run = []
-        run.append(path)
-    if run:
-        yield run
+        if images and number(path) != number(images[-1]) + 1:
+            yield images
+            images = []
+        images.append(path)
+    if images:
+        yield images
 
 
 def _manifest(path: Path) -> dict[str, ClipVerdict]:
-    """Bad frames by file name: columns file, scene_cuts, duplicate_frames, irregular_steps (numbers and spaces)."""
+    """Read bad frames by file name: columns file, scene_cuts, duplicate_frames, irregular_steps (spaced numbers)."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:

@@ -29,7 +29,7 @@ class Clip:
 
 
 def frames(clip: ClipFiles) -> Iterator[Frames]:
-    """The frames of a clip in time order, HxWx3 RGB uint8 each."""
+    """Decode the frames of a clip in time order, HxWx3 RGB uint8 each."""
     if len(clip.files) == 1 and clip.files[0].suffix.lower() in VIDEOS:
         with av.open(str(clip.files[0])) as container:
             for frame in container.decode(video=0):
@@ -41,17 +41,17 @@ def frames(clip: ClipFiles) -> Iterator[Frames]:
 
 
 def array(clip: ClipFiles) -> Frames:
-    """All frames of a clip, NxHxWx3. LayoutError where they differ in size or there are none."""
-    decoded = list(frames(clip))
-    if len({frame.shape for frame in decoded}) != 1:
+    """Decode all frames of a clip, NxHxWx3. Raises LayoutError where they differ in size or there are none."""
+    images = list(frames(clip))
+    if len({frame.shape for frame in images}) != 1:
         raise LayoutError(f"{clip.name}: frames of one size expected, at least one")
-    return np.stack(decoded)
+    return np.stack(images)
 
 
 def load(
     clips: list[ClipFiles], cache: str | Path | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[Clip]:
-    """Every clip decoded and judged; with `cache`, a folder, from (or into) one file there, mapped and not read."""
+    """Decode and judge every clip; with `cache`, a folder, from (or into) one file there, mapped and not read."""
     if cache is None:
         return [_judged(clip, array(clip)) for clip in clips]
     folder = Path(cache)
@@ -63,19 +63,19 @@ def load(
     entries = json.loads(index.read_text())
     # Copy-on-write: torch refuses to wrap what cannot be written, and nothing here writes.
     flat = np.memmap(data, dtype=np.uint8, mode="c")
-    loaded = []
+    decoded_clips = []
     for entry in entries:
         n, h, w = entry["shape"]
         view = flat[entry["offset"] : entry["offset"] + n * h * w * 3].reshape(n, h, w, 3)
         cuts, duplicates, irregular = (frozenset(entry[kind]) for kind in ("cuts", "duplicates", "irregular"))
-        loaded.append(
+        decoded_clips.append(
             Clip(entry["name"], view, ClipVerdict(cuts, duplicates, irregular, entry["still"], entry["typical"]))
         )
-    return loaded
+    return decoded_clips
 
 
-def _judged(clip: ClipFiles, decoded: Frames) -> Clip:
-    return Clip(clip.name, decoded, judge(decoded).joined(clip.verdict))
+def _judged(clip: ClipFiles, images: Frames) -> Clip:
+    return Clip(clip.name, images, judge(images).joined(clip.verdict))
 
 
 def _key(clips: list[ClipFiles]) -> str:
@@ -91,7 +91,7 @@ def _write(clips: list[ClipFiles], data: Path, index: Path, progress: Callable[[
     # Under another name until whole: a run that is stopped here starts over.
     part = data.with_suffix(".part")
     with part.open("wb") as file:
-        for done, files in enumerate(clips, 1):
+        for count, files in enumerate(clips, 1):
             clip = _judged(files, array(files))
             file.write(clip.frames.tobytes())
             verdict = clip.verdict
@@ -109,6 +109,6 @@ def _write(clips: list[ClipFiles], data: Path, index: Path, progress: Callable[[
             )
             offset += clip.frames.size
             if progress:
-                progress(done, len(clips))
+                progress(count, len(clips))
     part.replace(data)
     index.write_text(json.dumps(entries))

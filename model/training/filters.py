@@ -32,7 +32,7 @@ class ClipVerdict:
     typical: float = 0.0
 
     def joined(self, other: ClipVerdict) -> ClipVerdict:
-        """What either of the two says."""
+        """Join two verdicts: whatever either of them finds wrong."""
         return ClipVerdict(
             self.cuts | other.cuts,
             self.duplicates | other.duplicates,
@@ -42,14 +42,14 @@ class ClipVerdict:
         )
 
     def starts(self, frames: int, stride: int) -> tuple[int, ...]:
-        """First frames of the triples (i, i + stride, i + 2 stride) that show steady motion."""
+        """List the first frames of the triples (i, i + stride, i + 2 stride) that show steady motion."""
         if self.still:
             return ()
-        broken = self.cuts | self.irregular
+        breaks = self.cuts | self.irregular
         return tuple(
             i
             for i in range(frames - 2 * stride)
-            if broken.isdisjoint(range(i + 1, i + 2 * stride + 1)) and self._moves(i, stride)
+            if breaks.isdisjoint(range(i + 1, i + 2 * stride + 1)) and self._moves(i, stride)
         )
 
     def _moves(self, start: int, stride: int) -> bool:
@@ -58,7 +58,7 @@ class ClipVerdict:
 
 
 def judge(frames: NDArray[np.uint8]) -> ClipVerdict:
-    """The verdict on a clip, frames NxHxWx3 in time order."""
+    """Judge a clip, frames NxHxWx3 in time order."""
     # Every fourth pixel, rows and columns: enough to see a cut, and sixteen times cheaper.
     small = frames[:, ::4, ::4, 1].astype(np.int16)
     steps = np.abs(np.diff(small, axis=0)).mean((1, 2)) if len(frames) > 1 else np.zeros(0)

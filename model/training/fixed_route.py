@@ -25,27 +25,27 @@ class State(NamedTuple):
 
     @property
     def frame(self) -> Tensor:
-        """The prediction so far, Bx3xHxW."""
+        """Return the prediction so far, Bx3xHxW."""
         return blend(self.warped_older, self.warped_newer, self.mask)
 
 
 def start(older: Tensor, newer: Tensor) -> State:
-    """Before the first block: no motion. Frames Bx3xHxW in 0..1, sides multiples of 16."""
+    """Return the state before the first block: no motion. Frames Bx3xHxW in 0..1, sides multiples of 16."""
     flow = older.new_zeros(older.shape[0], 4, *older.shape[2:])
     return State(flow, flow[:, :1], older, newer)
 
 
 def advance(network: DMVFN, older: Tensor, newer: Tensor, state: State, index: int) -> State:
-    """The state after block `index`."""
-    seen = torch.cat((older, newer, state.warped_older, state.warped_newer, state.mask), 1)
-    flow_step, mask_step = network.block(index)(seen.contiguous(memory_format=torch.channels_last), state.flow)
+    """Return the state after block `index`."""
+    inputs = torch.cat((older, newer, state.warped_older, state.warped_newer, state.mask), 1)
+    flow_step, mask_step = network.block(index)(inputs.contiguous(memory_format=torch.channels_last), state.flow)
     # Coordinates stay in float32 under mixed precision: half a pixel at 1000 is beyond bfloat16.
     flow, mask = state.flow + flow_step.float(), state.mask + mask_step.float()
     return State(flow, mask, warp(older, flow[:, :2]), warp(newer, flow[:, 2:]))
 
 
 def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[State]:
-    """The state after each of `blocks`, run in that order on frames as `start` takes them."""
+    """Run `blocks` in that order on frames as `start` takes them; return the state after each."""
     state, states = start(older, newer), []
     for index in blocks:
         state = advance(network, older, newer, state, index)

@@ -65,7 +65,7 @@ class Loop:
 
     @property
     def network(self) -> DMVFN:
-        """The running mean of the weights: what is saved and scored."""
+        """Return the running mean of the weights: what is saved and scored."""
         return self._mean
 
     def run(self, until: int | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -118,7 +118,7 @@ class Loop:
         return (draws < probabilities).to(batch.older)
 
     def _enter(self, step: int) -> Phase:
-        """The phase of `step`, with its optimizers and blocks in place."""
+        """Return the phase of `step`, with its optimizers and blocks in place."""
         index, _ = self._plan.at(step)
         phase = self._plan.phases[index]
         if index != self._phase:
@@ -157,9 +157,9 @@ class Loop:
         speed = clock.rate(self.step) * phase.batch * self._place.world
         row: dict[str, float | int | str] = {"step": self.step, "phase": phase.name, "samples_s": speed, **means}
         curves.add(row)
-        shown = " ".join(f"{name} {value:.4g}" for name, value in means.items())
+        text = " ".join(f"{name} {value:.4g}" for name, value in means.items())
         self._habits.say(
-            f"{phase.name} {self.step}/{self._plan.steps} {speed:.1f} samples/s, {clock.left(self.step)} left: {shown}"
+            f"{phase.name} {self.step}/{self._plan.steps} {speed:.1f} samples/s, {clock.left(self.step)} left: {text}"
         )
 
     def _save(self, batch: Batch, outcome: StepOutcome, phase: Phase) -> None:
@@ -167,9 +167,9 @@ class Loop:
         if self._held:
             blocks = set(phase.blocks or range(self._network.config.blocks))
             route = torch.tensor([i in blocks for i in range(self._network.config.blocks)])
-            ours, repeated = validate.psnr(self._mean, self._held, route, self._place.device)
-            scores = {"psnr_t1": ours, "psnr_t1_repeat": repeated}
-            self._habits.say(f"{phase.name} {self.step}: validation {ours:.2f} dB, repeating {repeated:.2f} dB")
+            ours, baseline = validate.psnr(self._mean, self._held, route, self._place.device)
+            scores = {"psnr_t1": ours, "psnr_t1_repeat": baseline}
+            self._habits.say(f"{phase.name} {self.step}: validation {ours:.2f} dB, repeating {baseline:.2f} dB")
         about = checkpoint.Metadata(
             version=f"{self._plan.name}-{self.step}", training_data=_sources(self._plan), scores=scores
         )
@@ -189,10 +189,10 @@ class Loop:
         state.save(self.out, self.step, _fingerprint(self._plan), tree, self._habits.part_bytes)
 
     def _resume(self) -> None:
-        found = state.load(self.out, _fingerprint(self._plan))
-        if found is None:
+        entry = state.load(self.out, _fingerprint(self._plan))
+        if entry is None:
             return
-        self.step, tree = found
+        self.step, tree = entry
         self._network.load_state_dict(tree["network"])
         self._mean.load_state_dict(tree["mean"])
         self._means = Means({name: (total, count) for name, (total, count) in tree["means"].items()})

@@ -34,7 +34,7 @@ def laplacian(prediction: Tensor, target: Tensor, levels: int = PYRAMID_LEVELS) 
 
 
 def discounted(losses: Sequence[Tensor]) -> Tensor:
-    """Weighted sum of one loss per output: the last one counts 1, each earlier one DISCOUNT times the next."""
+    """Sum one loss per output, weighted: the last one counts 1, each earlier one DISCOUNT times the next."""
     total = losses[0] * 0.0
     for distance, loss in enumerate(reversed(losses)):
         total = total + DISCOUNT**distance * loss
@@ -55,7 +55,7 @@ def log_mse(prediction: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
 
 
 def flow_distance(flow: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference in pixels of two flows Bx4xHxW, where weight Bx2xHxW (older, newer) says it counts."""
+    """Mean absolute difference in pixels of two flows Bx4xHxW, counted by weight Bx2xHxW (older, newer)."""
     weights = weight.repeat_interleave(2, 1)
     return ((flow - known).abs() * weights).sum() / weights.sum().clamp(min=1.0)
 

@@ -94,8 +94,8 @@ class HeadLoop:
         rows = np.sort(rng.choice(len(store.clip), plan.batch, replace=False))
         frames, target, flow, network = store.batch(rows)
         frames, target, flow = _augmented(frames[:, self._places], target, flow, rng)
-        mixed = self._head(frames, flow, self._present(network, plan.absent)).frame
-        loss = log_mse(mixed, target, plan.floor)
+        frame = self._head(frames, flow, self._present(network, plan.absent)).frame
+        loss = log_mse(frame, target, plan.floor)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._head.parameters(), 1.0)
@@ -107,7 +107,7 @@ class HeadLoop:
         self.step += 1
 
     def _present(self, network: Tensor, absent: float) -> Tensor:
-        """BxK bool: which candidates each sample keeps."""
+        """Draw the candidates that each sample keeps: BxK bool."""
         present = torch.ones(len(network), len(self._places), dtype=torch.bool)
         for place, name in enumerate(self._plan.candidates):
             if name == "network":
@@ -122,13 +122,13 @@ class HeadLoop:
         self._log(row)
         if row[key] > self._best:
             self._best = row[key]
-            described = ", ".join(Path(folder.path).name for folder in self._plan.folders)
+            folders = ", ".join(Path(folder.path).name for folder in self._plan.folders)
             weights.save(
                 self._out / "head.safetensors",
                 self._mean,
                 weights.HeadMetadata(
                     self._mean.config,
-                    training_data=f"{described}; run {self._plan.name}, model/training/runs",
+                    training_data=f"{folders}; run {self._plan.name}, model/training/runs",
                     preset=self._plan.preset,
                     scores={name: round(value, 4) for name, value in row.items()},
                 ),
@@ -138,24 +138,24 @@ class HeadLoop:
 
     @torch.inference_mode()
     def scores(self) -> dict[str, float]:
-        """PSNR in dB on the sources kept back, mean over clips, of the running mean and of what it must beat."""
-        found: dict[str, list[Tensor]] = {}
-        store, carried = self._held_back, self._plan.candidates.index("carried")
+        """Measure PSNR in dB on the sources kept back, mean over clips, of the running mean and its rivals."""
+        values_of: dict[str, list[Tensor]] = {}
+        store, carried_place = self._held_back, self._plan.candidates.index("carried")
         for start in range(0, len(store.clip), 8):
             frames, target, flow, network = store.batch(np.arange(start, min(len(store.clip), start + 8)))
             frames = frames[:, self._places]
             answers = {
                 "psnr": self._mean(frames, flow, self._present(torch.zeros_like(network), 0.0)).frame,
-                "psnr_carried": frames[:, carried],
-                "psnr_mean": (frames[:, 0] + frames[:, carried]) / 2,
+                "psnr_carried": frames[:, carried_place],
+                "psnr_mean": (frames[:, 0] + frames[:, carried_place]) / 2,
             }
             if "network" in self._plan.candidates:
                 answers["psnr_network"] = self._mean(frames, flow, self._present(network, 0.0)).frame
             for name, answer in answers.items():
                 error = (answer.clamp(0, 1) - target).square().mean((1, 2, 3)).clamp(min=1e-8)
-                found.setdefault(name, []).append(-10 * error.log10())
+                values_of.setdefault(name, []).append(-10 * error.log10())
         clips = np.array(store.clip)
-        figures = {name: torch.cat(values).numpy() for name, values in found.items()}
+        figures = {name: torch.cat(values).numpy() for name, values in values_of.items()}
         return {
             name: float(np.mean([values[clips == clip].mean() for clip in sorted(set(clips))]))
             for name, values in figures.items()
@@ -180,9 +180,9 @@ class HeadLoop:
         state.save(self._out, self.step, self._plan.name, tree)
 
     def _resume(self) -> None:
-        saved = state.load(self._out, self._plan.name)
-        if saved is not None:
-            self.step, tree = saved
+        entry = state.load(self._out, self._plan.name)
+        if entry is not None:
+            self.step, tree = entry
             self._head.load_state_dict(tree["head"])
             self._mean.load_state_dict(tree["mean"])
             self._optimizer.load_state_dict(tree["optimizer"])
@@ -194,7 +194,7 @@ def _cosine(step: int, warm_up: int, steps: int) -> float:
 
 
 def _augmented(frames: Tensor, target: Tensor, flow: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Flips, a quarter turn, colours in another order, gain: for the whole batch but for the gain."""
+    """Flip, turn by a quarter, reorder colours, gain: the same for the whole batch but for the gain."""
     signs = torch.ones(1, 2, 1, 1)
     for axis, place in ((-1, 0), (-2, 1)):
         if rng.random() < 0.5:

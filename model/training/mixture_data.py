@@ -94,38 +94,38 @@ def build(
     cv2.setNumThreads(1)
     rng = np.random.default_rng(draw.seed)
     network = checkpoint.load()
-    loaded = [_clips(folder, held_back, cache) for folder in folders]
+    clips_of = [_clips(folder, held_back, cache) for folder in folders]
     shares = np.array([folder.share for folder in folders]) / sum(folder.share for folder in folders)
     count, size, kinds = draw.count, draw.size, len(candidates.NAMES)
     frames = np.lib.format.open_memmap(out / "frames.npy", "w+", np.uint8, (count, kinds, size, size, 3))
     target = np.lib.format.open_memmap(out / "target.npy", "w+", np.uint8, (count, size, size, 3))
     flow = np.lib.format.open_memmap(out / "flow.npy", "w+", np.float16, (count, size, size, 2))
-    known, names = np.zeros(count, np.bool_), list[str]()
+    has_network, names = np.zeros(count, np.bool_), list[str]()
     while len(names) < count:
         which = int(rng.choice(len(folders), p=shares))
-        clip = loaded[which][0][int(rng.choice(len(loaded[which][0]), p=loaded[which][1]))]
+        clip = clips_of[which][0][int(rng.choice(len(clips_of[which][0]), p=clips_of[which][1]))]
         triple = _triple(clip, size, rng)
         if triple is None:
             continue
         older, newer, last = triple
         answer = _answer(network, older, newer) if folders[which].network else None
-        # An absent network's place is filled; `known` says that nobody may look at it.
+        # An absent network's place is filled; `has_network` says that nobody may look at it.
         stack = candidates.build(older, newer, candidates.NAMES, newer if answer is None else answer, preset)
         for part in _parts(stack.flow, draw, rng):
             if len(names) == count:
                 break
             row = len(names)
             frames[row] = np.stack([frame[part] for frame in stack.frames])
-            target[row], flow[row], known[row] = last[part], stack.flow[part], answer is not None
+            target[row], flow[row], has_network[row] = last[part], stack.flow[part], answer is not None
             names.append(clip.name)
             if len(names) % 500 == 0:
                 say(f"{len(names)} of {count} samples")
-    np.save(out / "network.npy", known)
+    np.save(out / "network.npy", has_network)
     (out / LAST).write_text(json.dumps(names))
 
 
 def _parts(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
-    """Squares of a frame that move as samples should; of large frames more."""
+    """Draw squares of a frame that move as samples should; more of large frames."""
     height, width = flow.shape[:2]
     for _ in range(min(draw.crops, max(2, height * width // (3 * draw.size * draw.size)))):
         y, x = (int(rng.integers(0, side - draw.size + 1)) for side in (height, width))
@@ -136,12 +136,12 @@ def _parts(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple
 
 def load(folder: Path) -> Store:
     """Open what `build` wrote, mapped and not read."""
-    mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "target", "flow")}
-    return Store(**mapped, network=np.load(folder / "network.npy"), clip=json.loads((folder / LAST).read_text()))
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "target", "flow")}
+    return Store(**arrays, network=np.load(folder / "network.npy"), clip=json.loads((folder / LAST).read_text()))
 
 
 def _clips(folder: Folder, held_back: bool, cache: Path) -> tuple[list[decode.Clip], NDArray[np.float64]]:
-    """Decoded clips of the half asked for, and how often each is drawn."""
+    """Load decoded clips, those held back or the others, and how often each is drawn."""
     root = Path(folder.path)
     with (root / "manifest.csv").open(newline="") as file:
         origin = {row["file"]: f"{row['source_repo']}/{row['source_path']}" for row in csv.DictReader(file)}
@@ -150,11 +150,11 @@ def _clips(folder: Folder, held_back: bool, cache: Path) -> tuple[list[decode.Cl
         for clip in clips.find(root, "clips")
         if any(source in origin[clip.name] for source in folder.held_back) == held_back
     ]
-    loaded = decode.load(files, cache)
-    weight = np.array([0.3 if any(s in origin[c.name] for s in folder.rarely) else 1.0 for c in loaded])
+    decoded_clips = decode.load(files, cache)
+    weight = np.array([0.3 if any(s in origin[c.name] for s in folder.rarely) else 1.0 for c in decoded_clips])
     # By motion: the livelier, the more there is to learn.
-    weight = weight * np.array([min(max(clip.verdict.typical, 0.3), 8.0) ** 0.5 for clip in loaded])
-    return loaded, weight / weight.sum()
+    weight = weight * np.array([min(max(clip.verdict.typical, 0.3), 8.0) ** 0.5 for clip in decoded_clips])
+    return decoded_clips, weight / weight.sum()
 
 
 def _triple(clip: decode.Clip, size: int, rng: np.random.Generator) -> tuple[decode.Frames, ...] | None:
@@ -173,14 +173,14 @@ def _triple(clip: decode.Clip, size: int, rng: np.random.Generator) -> tuple[dec
     return tuple(np.asarray(cv2.resize(f, sides, interpolation=cv2.INTER_CUBIC), np.uint8) for f in triple)
 
 
-def _wanted(moved: float, rng: np.random.Generator) -> bool:
-    if moved > MOTION[1]:
+def _wanted(pixels: float, rng: np.random.Generator) -> bool:
+    if pixels > MOTION[1]:
         return False
-    return moved >= MOTION[0] or rng.random() < 0.05
+    return pixels >= MOTION[0] or rng.random() < 0.05
 
 
 def _answer(network: DMVFN, older: decode.Frames, newer: decode.Frames) -> decode.Frames:
     """Predict by the network at half size, as the mixture does."""
     first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer))
-    found = inference.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
-    return np.asarray((found[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
+    answer = inference.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
+    return np.asarray((answer[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

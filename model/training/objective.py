@@ -36,7 +36,7 @@ class Objective(nn.Module):
         self.blocks = phase.blocks or tuple(range(network.config.blocks))
 
     def forward(self, batch: Batch, flow_weight: float, routes: Tensor | None = None) -> StepOutcome:
-        """The loss of a batch; `routes` BxN of 0/1 in a routed phase."""
+        """Compute the loss of a batch; `routes` BxN of 0/1 in a routed phase."""
         if self._phase.router_tolerance:
             return self._choosing(batch)
         with torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
@@ -58,16 +58,16 @@ class Objective(nn.Module):
         return StepOutcome(loss, frames[-1].detach().float(), flows[-1].detach(), ran)
 
     def _choosing(self, batch: Batch) -> StepOutcome:
-        """How far the router is from what trying every route says: cross-entropy of the normalised probabilities."""
+        """Measure the router against the best routes, found by trying all: cross-entropy of its probabilities."""
         network, count = self.network, self.network.config.blocks
         with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
             errors, last = route_labels.errors(network, batch.older, batch.newer, batch.target, self.blocks)
-        expected = network.config.expected_blocks
-        wanted = route_labels.wanted(errors, self.blocks, count, expected, self._phase.router_tolerance)
+        total = network.config.expected_blocks
+        labels = route_labels.wanted(errors, self.blocks, count, total, self._phase.router_tolerance)
         values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))
         shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
-        loss = -(wanted.probabilities / expected * shares).sum(1).mean()
-        return StepOutcome(loss, last.frame.float(), last.flow, wanted.blocks)
+        loss = -(labels.probabilities / total * shares).sum(1).mean()
+        return StepOutcome(loss, last.frame.float(), last.flow, labels.blocks)
 
     def _frame_loss(self, frame: Tensor, target: Tensor) -> Tensor:
         loss = target.new_zeros(())

@@ -44,7 +44,7 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """The matrix with its singular values moved near 1."""
+    """Move the singular values of a matrix near 1."""
     a, b, c = _QUINTIC
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
@@ -52,8 +52,8 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     for _ in range(rounds):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    found: Tensor = x if wide else x.T
-    return found
+    result: Tensor = x if wide else x.T
+    return result
 
 
 class Optimizers:
@@ -63,8 +63,8 @@ class Optimizers:
         learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in learning]
         kernels = [p for name, p in learning if phase.optimizer == "muon" and p.dim() == 4 and "lastconv" not in name]
-        taken = {id(p) for p in kernels}
-        rest = [p for p in self.parameters if id(p) not in taken]
+        kernel_ids = {id(p) for p in kernels}
+        rest = [p for p in self.parameters if id(p) not in kernel_ids]
         adam = AdamW(rest, lr=phase.learning_rate, weight_decay=phase.weight_decay)
         self._parts: list[tuple[Optimizer, float]] = [(adam, phase.learning_rate)]
         if kernels:
@@ -77,7 +77,7 @@ class Optimizers:
             part.zero_grad(set_to_none=True)
 
     def step(self, factor: float) -> float:
-        """Clip, update at `factor` times the phase's learning rates; the gradient's norm before clipping."""
+        """Clip, update at `factor` times the phase's learning rates; return the gradient's norm before clipping."""
         norm = nn.utils.clip_grad_norm_(self.parameters, self._clip)
         for part, rate in self._parts:
             for group in part.param_groups:
@@ -86,7 +86,7 @@ class Optimizers:
         return float(norm)
 
     def state(self) -> list[dict[str, Any]]:
-        """What `restore` needs."""
+        """Return the optimizers' states, for `restore`."""
         return [part.state_dict() for part, _ in self._parts]
 
     def restore(self, states: list[dict[str, Any]]) -> None:
@@ -96,7 +96,7 @@ class Optimizers:
 
 
 def curve(step: int, phase: Phase, floor: float = 0.02) -> float:
-    """Factor on the learning rate at a step of a phase: linear warm-up, then 1 or a cosine from 1 to `floor`."""
+    """Return the learning rate's factor at a step of a phase: linear warm-up, then 1 or a cosine from 1 to `floor`."""
     if step < phase.warm_up:
         return (step + 1) / phase.warm_up
     if phase.schedule == "constant":
@@ -109,5 +109,5 @@ def curve(step: int, phase: Phase, floor: float = 0.02) -> float:
 def follow(mean: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move the running mean of the weights one step; a phase's first steps weigh more, so that it forgets its start."""
     keep = min(decay, (step + 1) / (step + 20))
-    for averaged, parameter in zip(mean.parameters(), network.parameters(), strict=True):
-        averaged.lerp_(parameter, 1 - keep)
+    for average, parameter in zip(mean.parameters(), network.parameters(), strict=True):
+        average.lerp_(parameter, 1 - keep)

@@ -117,11 +117,11 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all phases."""
+        """Count the optimizer steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
     def at(self, step: int) -> tuple[int, int]:
-        """Index of the phase that step (0-based) belongs to, and the step within it."""
+        """Find the phase that step (0-based) belongs to: its index, and the step within it."""
         for index, phase in enumerate(self.phases):
             if step < phase.steps:
                 return index, step
@@ -130,7 +130,7 @@ class TrainConfig:
 
 
 def read(path: str | Path) -> TrainConfig:
-    """The plan in a TOML file; PlanError names an unknown key or a value of the wrong type."""
+    """Read the plan in a TOML file. Raises PlanError, naming an unknown key or a value of the wrong type."""
     try:
         raw = tomllib.loads(Path(path).read_text())
         return typing.cast(TrainConfig, _build(TrainConfig, raw, ""))
@@ -139,7 +139,7 @@ def read(path: str | Path) -> TrainConfig:
 
 
 def under(plan: TrainConfig, folder: Path) -> TrainConfig:
-    """The same plan with every relative path taken from `folder`."""
+    """Return the same plan with every relative path taken from `folder`."""
 
     def moved(path: str) -> str:
         return str(folder / path) if path not in ("", "shipped") else path
@@ -155,7 +155,7 @@ def under(plan: TrainConfig, folder: Path) -> TrainConfig:
 
 
 def shortened(plan: TrainConfig, steps: int | None = None, batch: int | None = None) -> TrainConfig:
-    """The same plan with at most `steps` steps a phase and `batch` samples a step: to try it."""
+    """Return the same plan with at most `steps` steps a phase and `batch` samples a step: to try it."""
     phases = tuple(
         dataclasses.replace(
             phase,

@@ -22,36 +22,36 @@ class Rank:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the files and the progress."""
+        """Tell whether this process writes the files and the progress."""
         return self.rank == 0
 
 
 @contextmanager
 def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Rank]:
-    """This process's place; under `torchrun` (RANK, WORLD_SIZE, LOCAL_RANK are set) the group is open meanwhile."""
+    """Yield this process's place; under `torchrun` (RANK, WORLD_SIZE, LOCAL_RANK set) with the group open meanwhile."""
     world = int(environment.get("WORLD_SIZE", "1"))
     local = int(environment.get("LOCAL_RANK", "0"))
-    chosen = torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", chosen.index if chosen.index is not None else local)
-        torch.cuda.set_device(chosen)
+    place = torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place.type == "cuda":
+        place = torch.device("cuda", place.index if place.index is not None else local)
+        torch.cuda.set_device(place)
     if world == 1:
-        yield Rank(device=chosen)
+        yield Rank(device=place)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        yield Rank(dist.get_rank(), dist.get_world_size(), chosen)
+        yield Rank(dist.get_rank(), dist.get_world_size(), place)
     finally:
         dist.destroy_process_group()
 
 
 def anyone(flag: bool, place: Rank) -> bool:
-    """Whether any process says yes: all must stop at the same step, or the others wait for ever."""
+    """Tell whether any process says yes: all must stop at the same step, or the others wait for ever."""
     if place.world == 1:
         return flag
-    said = torch.tensor([float(flag)], device=place.device)
-    dist.all_reduce(said, op=dist.ReduceOp.MAX)
-    return bool(said.item())
+    vote = torch.tensor([float(flag)], device=place.device)
+    dist.all_reduce(vote, op=dist.ReduceOp.MAX)
+    return bool(vote.item())
 
 
 @torch.no_grad()
@@ -63,6 +63,6 @@ def share(network: nn.Module, place: Rank) -> None:
 
 
 def wait(place: Rank) -> None:
-    """Until every process is here."""
+    """Wait until every process is here."""
     if place.world > 1:
         dist.barrier()

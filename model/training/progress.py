@@ -25,7 +25,7 @@ class Means:
                 self.sums[name] = (total + value, count + 1)
 
     def take(self) -> dict[str, float]:
-        """The means, and start over."""
+        """Return the means, and start over."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
@@ -34,16 +34,16 @@ class Means:
 class Curves:
     """The CSV file of a run: one row every few steps. A resumed run drops rows past its state and continues."""
 
-    def __init__(self, path: Path, done: int) -> None:
+    def __init__(self, path: Path, step: int) -> None:
         self._path = path
-        kept = []
+        rows = []
         if path.is_file():
             with path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= done]
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows(kept)
+            writer.writerows(rows)
 
     def add(self, row: dict[str, float | int | str]) -> None:
         """Append one row; columns that are missing stay empty."""
@@ -56,14 +56,14 @@ class Curves:
 class Clock:
     """Rate and remaining time of a run, from the steps done since it started (or resumed)."""
 
-    def __init__(self, now: Callable[[], float], done: int, total: int) -> None:
-        self._now, self._from, self._total, self._began = now, done, total, now()
+    def __init__(self, now: Callable[[], float], step: int, total: int) -> None:
+        self._now, self._from, self._total, self._began = now, step, total, now()
 
-    def rate(self, done: int) -> float:
+    def rate(self, step: int) -> float:
         """Steps per second."""
-        return (done - self._from) / max(1e-9, self._now() - self._began)
+        return (step - self._from) / max(1e-9, self._now() - self._began)
 
-    def left(self, done: int) -> str:
+    def left(self, step: int) -> str:
         """Time to the end at that rate, h:mm:ss."""
-        seconds = round((self._total - done) / max(1e-9, self.rate(done)))
+        seconds = round((self._total - step) / max(1e-9, self.rate(step)))
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

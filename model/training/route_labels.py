@@ -37,11 +37,11 @@ def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks:
     Bit i of a column's number says that blocks[i] runs. The first one always does: columns without it are infinite.
     The second value is the state after all of them.
     """
-    found = older.new_full((older.shape[0], 1 << len(blocks)), float("inf"))
+    table = older.new_full((older.shape[0], 1 << len(blocks)), float("inf"))
 
     def walk(position: int, route: int, state: State) -> State:
         if position == len(blocks):
-            found[:, route] = (state.frame.float() - target).square().mean((1, 2, 3))
+            table[:, route] = (state.frame.float() - target).square().mean((1, 2, 3))
             return state
         if position:
             walk(position + 1, route, state)
@@ -49,51 +49,51 @@ def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks:
             position + 1, route | 1 << position, fixed_route.advance(network, older, newer, state, blocks[position])
         )
 
-    return found, walk(0, 0, fixed_route.start(older, newer))
+    return table, walk(0, 0, fixed_route.start(older, newer))
 
 
-def wanted(errors: Tensor, blocks: Sequence[int], count: int, expected: float, tolerance: float) -> Wanted:
-    """From a table of `errors`: an order of usefulness, and how many of it are worth running.
+def wanted(errors: Tensor, blocks: Sequence[int], count: int, total: float, tolerance: float) -> Wanted:
+    """Derive from a table of `errors` an order of usefulness, and how many of it are worth running.
 
     The order is the one in which dropping the least missed block again and again leaves them; as many are worth
     running as bring the sample within `tolerance` decibels of the best of these routes. `count`: blocks of the
     network; those not among `blocks` come last.
     """
-    rows = [_row(row, blocks, count, expected, tolerance) for row in errors.double().cpu().log10().mul(-10).tolist()]
+    rows = [_row(row, blocks, count, total, tolerance) for row in errors.double().cpu().log10().mul(-10).tolist()]
     probabilities = torch.tensor([row for row, _ in rows], dtype=torch.float32, device=errors.device)
     return Wanted(probabilities, torch.tensor([float(number) for _, number in rows], device=errors.device))
 
 
 def _row(
-    decibels: list[float], blocks: Sequence[int], count: int, expected: float, tolerance: float
+    decibels: list[float], blocks: Sequence[int], count: int, total: float, tolerance: float
 ) -> tuple[list[float], int]:
-    route, kept, dropped = (1 << len(blocks)) - 1, list(range(len(blocks))), []
+    route, positions, removals = (1 << len(blocks)) - 1, list(range(len(blocks))), []
     scores = [decibels[route]]
-    while len(kept) > 1:
+    while len(positions) > 1:
         # Of equals the later block goes first: what it refines costs as much and helps less.
-        least = max(kept[1:], key=lambda i: (decibels[route & ~(1 << i)], i))
+        least = max(positions[1:], key=lambda i: (decibels[route & ~(1 << i)], i))
         route &= ~(1 << least)
-        kept.remove(least)
-        dropped.append(least)
+        positions.remove(least)
+        removals.append(least)
         scores.append(decibels[route])
-    order = [blocks[i] for i in (*kept, *reversed(dropped))]
+    order = [blocks[i] for i in (*positions, *reversed(removals))]
     scores.reverse()  # of the first block alone, of the first two, ...
     number = next(i for i, score in enumerate(scores, start=1) if score >= max(scores) - tolerance)
     order += [i for i in range(count) if i not in order]
-    found = [0.0] * count
-    for block, probability in zip(order, _graded(number, count, expected), strict=True):
-        found[block] = probability
-    return found, number
+    probabilities = [0.0] * count
+    for block, probability in zip(order, _graded(number, count, total), strict=True):
+        probabilities[block] = probability
+    return probabilities, number
 
 
-def _graded(number: int, count: int, expected: float) -> list[float]:
-    """Falling probabilities whose sum is `expected`: the first `number` above the threshold, the rest below."""
-    mean = min((1 + LEAST) / 2, expected / number)
+def _graded(number: int, count: int, total: float) -> list[float]:
+    """Return falling probabilities of sum `total`: the first `number` above the threshold, the rest below."""
+    mean = min((1 + LEAST) / 2, total / number)
     spread = max(0.0, min(1 - mean, mean - AUTO_THRESHOLD - CLEARANCE))
     running = [mean + spread * (1 - 2 * i / max(1, number - 1)) for i in range(number)]
-    left, others = expected - sum(running), count - number
+    remainder, others = total - sum(running), count - number
     if not others:
         return running
-    rest = left / others
+    rest = remainder / others
     slope = max(0.0, min(0.2 * rest, AUTO_THRESHOLD - CLEARANCE - rest))
     return running + [rest + slope * (1 - 2 * i / max(1, others - 1)) for i in range(others)]

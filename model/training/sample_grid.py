@@ -13,15 +13,15 @@ ERROR_GAIN = 4.0
 
 
 def sheet(older: Tensor, newer: Tensor, target: Tensor, prediction: Tensor, flow: Tensor, rows: int = 8) -> Image.Image:
-    """Columns: older, newer, target, prediction, |error| x 4, flow to the newer frame as colour."""
+    """Draw the columns older, newer, target, prediction, |error| x 4, flow to the newer frame as colour."""
     columns = [older, newer, target, prediction, (prediction - target).abs() * ERROR_GAIN, flow_colours(flow[:, 2:4])]
     picture = torch.cat([column[:rows].detach().float().clamp(0, 1).cpu() for column in columns], 3)
-    stacked = torch.cat(list(picture), 1)
-    return Image.fromarray(pixels.picture(stacked).numpy())
+    grid = torch.cat(list(picture), 1)
+    return Image.fromarray(pixels.picture(grid).numpy())
 
 
 def flow_colours(flow: Tensor, limit: float | None = None) -> Tensor:
-    """Flow Bx2xHxW in pixels -> colours Bx3xHxW in 0..1: hue is the direction, strength the length.
+    """Turn flow Bx2xHxW in pixels into colours Bx3xHxW in 0..1: hue is the direction, strength the length.
 
     `limit` pixels are full colour; by default the longest vector of each sample.
     """

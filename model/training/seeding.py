@@ -12,9 +12,9 @@ WHISPER = 0.05
 
 @torch.no_grad()
 def copy_block(network: DMVFN, seed: str) -> None:
-    """`seed` is "from>to", block numbers of one scale. ValueError where it is not."""
-    source, found, target = seed.partition(">")
-    if not (found and source.isdigit() and target.isdigit()):
+    """Copy a block as `seed` says: "from>to", block numbers of one scale. Raises ValueError where it is not."""
+    source, arrow, target = seed.partition(">")
+    if not (arrow and source.isdigit() and target.isdigit()):
         raise ValueError(f"a seed is written from>to, not {seed!r}")
     state = {name: tensor.clone() for name, tensor in network.block(int(source)).state_dict().items()}
     state["lastconv.weight"] *= WHISPER
@@ -24,6 +24,6 @@ def copy_block(network: DMVFN, seed: str) -> None:
 
 @torch.no_grad()
 def fresh_router(network: DMVFN) -> None:
-    """Every block as probable as any other for every pair: sigmoid of 0, normalised, is 1/2."""
+    """Make every block as probable as any other for every pair: sigmoid of 0, normalised, is 1/2."""
     network.l1.weight.zero_()
     network.l1.bias.zero_()

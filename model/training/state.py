@@ -44,7 +44,7 @@ def save(folder: Path, step: int, run: str, tree: dict[str, Any], part_bytes: in
 
 
 def load(folder: Path, run: str) -> tuple[int, dict[str, Any]] | None:
-    """Steps done and the tree that `save` wrote; None where nothing is saved. StateError where it does not fit."""
+    """Read step and tree that `save` wrote; None where there are none. Raises StateError if they do not fit."""
     path = folder / INDEX
     if not path.is_file():
         return None

@@ -40,7 +40,7 @@ class Triple(NamedTuple):
 
 
 def render(textures: Tensor, size: int, motion: Motion, rng: Generator) -> Triple:
-    """Triples of size x size pixels from textures BxLx3xThxTw in 0..1: layer 0 is the scene, the others lie over it.
+    """Render triples of size x size pixels from textures BxLx3xThxTw in 0..1: layer 0 is the scene, others lie over it.
 
     Motion is constant over the three frames (affine per layer), so that the next frame can be known from two.
     `rng` must live on the textures' device.
@@ -67,26 +67,26 @@ def render(textures: Tensor, size: int, motion: Motion, rng: Generator) -> Tripl
         towards = (onward @ onward, onward, torch.eye(3, device=device).expand(batch, 3, 3))
         for k, matrix in enumerate(towards):
             points = _apply(matrix, grid)  # where the surface seen at a pixel of frame k lies in the target
-            drawn = _sample(texture, _apply(place, points), "reflection")
+            surface = _sample(texture, _apply(place, points), "reflection")
             if alpha_map is None:
-                colour[k] = drawn
+                colour[k] = surface
                 continue
             alpha = _sample(alpha_map, points / (size / 2.0), "zeros")
             below = colour[k]
             assert below is not None
-            colour[k] = below + (drawn - below) * alpha
+            colour[k] = below + (surface - below) * alpha
             owners[k] = torch.where(alpha > 0.5, float(layer), owners[k])
     owner = owners[2]
     visible = []
     for which in range(2):
         points = torch.stack([_apply(back[which], grid) for back in steps], 1)  # BxLxHxWx2
         index = owner.long()[:, :, :, :, None].expand(-1, -1, -1, -1, 2)
-        chosen = points.gather(1, index)[:, 0]
-        flow[:, 2 * which : 2 * which + 2] = (chosen - grid).permute(0, 3, 1, 2)
+        sources = points.gather(1, index)[:, 0]
+        flow[:, 2 * which : 2 * which + 2] = (sources - grid).permute(0, 3, 1, 2)
         there = F.grid_sample(
-            owners[which], (chosen * 2.0 / (size - 1.0)), mode="nearest", padding_mode="border", align_corners=True
+            owners[which], (sources * 2.0 / (size - 1.0)), mode="nearest", padding_mode="border", align_corners=True
         )
-        inside = (chosen.abs() <= (size - 1.0) / 2.0).all(-1)[:, None]
+        inside = (sources.abs() <= (size - 1.0) / 2.0).all(-1)[:, None]
         visible.append((there == owner) & inside)
     older, newer, target = (frame.clamp(0, 1) for frame in colour if frame is not None)
     return Triple(older, newer, target, flow, torch.cat(visible, 1).float())
@@ -97,17 +97,17 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, rng: Generator, de
 
 
 def _pixels(size: int, device: torch.device) -> Tensor:
-    """1xHxWx2 pixel coordinates (x, y) with the origin at the centre of the frame."""
+    """Return pixel coordinates (x, y) 1xHxWx2 with the origin at the centre of the frame."""
     line = torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2.0
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack((x, y), -1)[None]
 
 
 def _apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """Affine Bx3x3 on points BxHxWx2."""
+    """Apply affine Bx3x3 to points BxHxWx2."""
     linear, shift = matrix[:, None, :2, :2], matrix[:, None, None, :2, 2]
-    moved = points.expand(matrix.shape[0], -1, -1, -1) @ linear.transpose(-1, -2)
-    return moved + shift
+    offsets = points.expand(matrix.shape[0], -1, -1, -1) @ linear.transpose(-1, -2)
+    return offsets + shift
 
 
 def _sample(image: Tensor, points: Tensor, padding: str) -> Tensor:
@@ -115,7 +115,7 @@ def _sample(image: Tensor, points: Tensor, padding: str) -> Tensor:
 
 
 def _affine(batch: int, motion: Motion, shift: tuple[float, float], rng: Generator, device: torch.device) -> Tensor:
-    """Bx3x3: a small random affine motion about the centre of the frame."""
+    """Draw a small random affine motion about the centre of the frame: Bx3x3."""
     length = torch.exp(_uniform((batch,), math.log(shift[0]), math.log(shift[1]), rng, device))
     direction = _uniform((batch,), 0, 2 * math.pi, rng, device)
     # Cubed, so that most scenes hardly turn or zoom and a few do strongly.
@@ -131,7 +131,7 @@ def _affine(batch: int, motion: Motion, shift: tuple[float, float], rng: Generat
 
 
 def _placement(batch: int, size: int, texture: torch.Size, rng: Generator, device: torch.device) -> Tensor:
-    """Bx3x3: target pixels -> normalised texture coordinates, at a random zoom, turn and place."""
+    """Draw a random zoom, turn and place: Bx3x3, target pixels -> normalised texture coordinates."""
     height, width = texture
     zoom = torch.exp(_uniform((batch,), math.log(0.4), math.log(1.2), rng, device))
     angle = _uniform((batch,), -math.pi, math.pi, rng, device)
@@ -145,7 +145,7 @@ def _placement(batch: int, size: int, texture: torch.Size, rng: Generator, devic
 
 
 def _shapes(batch: int, rng: Generator, device: torch.device, size: int = 64) -> Tensor:
-    """Bx1x64x64 masks in 0..1: one blob each, its outline a few random waves around a circle."""
+    """Draw masks Bx1x64x64 in 0..1: one blob each, its outline a few random waves around a circle."""
     line = torch.linspace(-1, 1, size, device=device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     centre = _uniform((batch, 2, 1, 1), -0.8, 0.8, rng, device)
@@ -160,7 +160,7 @@ def _shapes(batch: int, rng: Generator, device: torch.device, size: int = 64) ->
 
 
 def noise(count: int, size: int, rng: Generator) -> Tensor:
-    """Textures from nothing, count x3xSxS in 0..1: octaves of smooth noise in random colours."""
+    """Draw textures from nothing, count x3xSxS in 0..1: octaves of smooth noise in random colours."""
     device = rng.device
     picture = torch.zeros(count, 3, size, size, device=device)
     for octave in range(2, 8):

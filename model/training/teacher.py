@@ -17,7 +17,7 @@ from model.dmvfn.warp import warp
 
 
 def flow(older: Tensor, newer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames Bx3xHxW in 0..1 -> flow Bx4xHxW (target to older, target to newer; pixels), trust Bx2xHxW of 0/1.
+    """Estimate flow Bx4xHxW (target to older, to newer; pixels), trust Bx2xHxW of 0/1 from frames Bx3xHxW in 0..1.
 
     Trust is 1 where following the flow explains the target better than standing still: elsewhere (occlusion,
     a failed match) the estimate would teach an error.
@@ -25,18 +25,18 @@ def flow(older: Tensor, newer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     flows, trust = [], []
     for source in (older, newer):
         estimate = _dis(target, source)
-        moved = (warp(source, estimate) - target).abs().mean(1, keepdim=True)
+        warp_error = (warp(source, estimate) - target).abs().mean(1, keepdim=True)
         still = (source - target).abs().mean(1, keepdim=True)
         flows.append(estimate)
-        trust.append((moved <= still + 1.0 / 255).float())
+        trust.append((warp_error <= still + 1.0 / 255).float())
     return torch.cat(flows, 1), torch.cat(trust, 1)
 
 
 def _dis(target: Tensor, source: Tensor) -> Tensor:
     # The package's stubs lack it.
     estimator = getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # noqa: B009
-    found = [estimator.calc(a, b, None) for a, b in zip(_grey(target), _grey(source), strict=True)]
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).to(target)
+    flows = [estimator.calc(a, b, None) for a, b in zip(_grey(target), _grey(source), strict=True)]
+    return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(target)
 
 
 def _grey(frames: Tensor) -> list[NDArray[Any]]:

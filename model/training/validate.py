@@ -25,31 +25,31 @@ class Triples:
 
 
 def load(folder: str | Path) -> list[Triples]:
-    """The triples of every clip below `folder` with at least three frames."""
-    found = []
+    """Load the triples of every clip below `folder` with at least three frames."""
+    triples = []
     for clip in clips.find(folder, "clips"):
         frames = torch.from_numpy(decode.array(clip))
         spare = len(frames) - 3
         if spare >= 0:
             starts = sorted({round(i * spare / (TRIPLES - 1)) for i in range(TRIPLES)})
-            found.append(Triples(clip.name, torch.stack([frames[s : s + 3] for s in starts])))
-    return found
+            triples.append(Triples(clip.name, torch.stack([frames[s : s + 3] for s in starts])))
+    return triples
 
 
-def psnr(network: DMVFN, held: list[Triples], route: Tensor, device: torch.device) -> tuple[float, float]:
-    """Mean over clips of the mean PSNR (dB): of the network along `route` (N bool), and of repeating the frame."""
-    ours, repeated = [], []
-    for clip in held:
+def psnr(network: DMVFN, triples: list[Triples], route: Tensor, device: torch.device) -> tuple[float, float]:
+    """Average, over clips, the mean PSNR (dB): of the network along `route` (N bool), and of repeating the frame."""
+    ours, baseline = [], []
+    for clip in triples:
         scores = []
         for triple in clip.frames:
             older, newer, target = (triple.to(device).permute(0, 3, 1, 2).float() / 255).split(1)
-            predicted = inference.predict(network, older, newer, route[None].to(device)).frame
-            scores.append((decibels(predicted, target), decibels(newer, target)))
+            frame = inference.predict(network, older, newer, route[None].to(device)).frame
+            scores.append((decibels(frame, target), decibels(newer, target)))
         ours.append(sum(a for a, _ in scores) / len(scores))
-        repeated.append(sum(b for _, b in scores) / len(scores))
-    return sum(ours) / len(ours), sum(repeated) / len(repeated)
+        baseline.append(sum(b for _, b in scores) / len(scores))
+    return sum(ours) / len(ours), sum(baseline) / len(baseline)
 
 
 def decibels(prediction: Tensor, target: Tensor) -> float:
-    """PSNR of frames in 0..1, all samples together; at most 100 dB."""
+    """Compute PSNR of frames in 0..1, all samples together; at most 100 dB."""
     return float(-10 * (prediction - target).square().mean().clamp(min=1e-10).log10())

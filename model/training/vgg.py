@@ -42,22 +42,22 @@ class VGG(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> VGG:
-        """Weights in torchvision's names (`features.N.weight`); deeper layers and the classifier are ignored."""
+        """Load weights in torchvision's names (`features.N.weight`); deeper layers and the classifier are ignored."""
         path = Path(path)
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
         vgg = cls()
-        wanted = vgg.state_dict()
-        missing = sorted(wanted.keys() - state.keys())
+        names = vgg.state_dict()
+        missing = sorted(names.keys() - state.keys())
         if missing:
             raise ValueError(f"{path}: no VGG19 weights, {missing[0]} is missing")
-        vgg.load_state_dict({name: state[name] for name in wanted})
+        vgg.load_state_dict({name: state[name] for name in names})
         return vgg.eval()
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar distance; the gradient flows to `prediction` only."""
+        """Compute the scalar distance; the gradient flows to `prediction` only."""
         a = (prediction - self.mean) / self.deviation
         b = ((target - self.mean) / self.deviation).detach()
         total = prediction.new_zeros(())

@@ -30,18 +30,18 @@ CLIPS = (Path("samples"), Path("service/rest/demo/clips/hills"), Path("service/r
 
 
 def measure(seconds: float, command: str) -> Table:
-    """All of it; about `seconds` for each size."""
+    """Measure runs, routing, spread, probabilities and Redis; about `seconds` for each size."""
     predictor = Predictor.of(Settings())
     runs: list[Run] = []
     routing: dict[str, float] = {}
     spread: list[float] = []
     for height, width in SIZES:
-        for run, ratios in _network(predictor, height, width, seconds):
-            runs.append(run)
+        for row, ratios in _network(predictor, height, width, seconds):
+            runs.append(row)
             spread += ratios
         pair = _pair(height, width, RouteChoice())
-        took = _times(lambda pair=pair: predictor.routes([pair]), seconds / 6)  # type: ignore[misc]
-        routing[f"{height}x{width}"] = statistics.median(took)
+        times = _times(lambda pair=pair: predictor.routes([pair]), seconds / 6)  # type: ignore[misc]
+        routing[f"{height}x{width}"] = statistics.median(times)
     return Table(
         machine=machine.describe(),
         command=command,
@@ -54,17 +54,17 @@ def measure(seconds: float, command: str) -> Table:
 
 
 def _network(predictor: Predictor, height: int, width: int, seconds: float) -> list[tuple[Run, list[float]]]:
-    found = []
+    results = []
     kinds = [(route, 1, False) for route in ROUTES] + [(ROUTES[-1], 4, False), ("", 1, True)]
-    for route, rows, routed in kinds:
-        choice = RouteChoice() if routed else RouteChoice(RoutePolicy.EXPLICIT, bits=bits(route))
+    for route, rows, with_routing in kinds:
+        choice = RouteChoice() if with_routing else RouteChoice(RoutePolicy.EXPLICIT, bits=bits(route))
         works = [DeviceWork(_pair(height, width, choice)) for _ in range(rows)]
         ran = predictor.run(works, lambda work: True)
-        took = _times(lambda works=works: predictor.run(works, lambda work: True), seconds / 6)  # type: ignore[misc]
-        middle = statistics.median(took)
-        chosen = route or "".join("1" if pixels else "0" for pixels in ran.load.blocks)
-        found.append((Run(height, width, chosen, rows, routed, middle), [each / middle for each in took]))
-    return found
+        times = _times(lambda works=works: predictor.run(works, lambda work: True), seconds / 6)  # type: ignore[misc]
+        middle = statistics.median(times)
+        digits = route or "".join("1" if pixels else "0" for pixels in ran.load.blocks)
+        results.append((Run(height, width, digits, rows, with_routing, middle), [each / middle for each in times]))
+    return results
 
 
 def _pair(height: int, width: int, choice: RouteChoice) -> PredictRequest:
@@ -73,20 +73,20 @@ def _pair(height: int, width: int, choice: RouteChoice) -> PredictRequest:
     return PredictRequest("measured", previous, current, Options(route=choice))
 
 
-def _times(run: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of each run, after one that is not counted; at least six."""
-    run()
-    took: list[float] = []
+def _times(call: Callable[[], object], seconds: float) -> list[float]:
+    """Time each run in seconds, after one that is not counted; at least six."""
+    call()
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(took) < 6 or time.perf_counter() < end:
-        begun = time.perf_counter()
-        run()
-        took.append(time.perf_counter() - begun)
-    return took
+    while len(times) < 6 or time.perf_counter() < end:
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def _probabilities(predictor: Predictor) -> tuple[float, ...]:
-    """The router's mean over the repository's clips."""
+    """Average the router's probabilities over the repository's clips."""
     rows = []
     for folder in CLIPS:
         files = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".webp"))

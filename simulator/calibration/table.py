@@ -19,7 +19,7 @@ COMMITTED = Path(__file__).with_name("measured.json")
 
 
 def bits(text: str) -> Route:
-    """Nine digits -> a route."""
+    """Parse nine digits as a route."""
     return tuple(bit == "1" for bit in text)
 
 
@@ -35,7 +35,7 @@ class Run:
     seconds: float
 
     def measured(self) -> MeasuredRun:
-        """As the service's own warm-up table has it."""
+        """Convert to a row of the service's own warm-up table."""
         bucket = Bucket.of(self.height, self.width)
         load = Load.of(bucket, [bits(self.route)] * self.rows, 1, self.rows * self.routed)
         return MeasuredRun(bucket, load, self.seconds)
@@ -65,7 +65,7 @@ class Table:
 
     @classmethod
     def read(cls, path: Path = COMMITTED) -> Table:
-        """From a file that `write` made."""
+        """Read a file that `write` made."""
         raw: dict[str, Any] = json.loads(path.read_text())
         return cls(
             machine=raw["machine"],
@@ -78,19 +78,19 @@ class Table:
         )
 
     def write(self, path: Path) -> None:
-        """As JSON, figures to four digits."""
+        """Write the table as JSON, figures to four digits."""
         path.write_text(json.dumps(_rounded(dataclasses.asdict(self)), indent=1) + "\n")
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of every size measured, the smallest first."""
-        return sorted({(run.height, run.width) for run in self.runs}, key=lambda size: size[0] * size[1])
+        """List height and width of every size measured, the smallest first."""
+        return sorted({(row.height, row.width) for row in self.runs}, key=lambda size: size[0] * size[1])
 
     def seconds(self, height: int, width: int, route: str = "1" * BLOCKS) -> float:
-        """What one pair took alone with this route (no routing), as measured."""
+        """Return the measured seconds of one pair alone with this route (no routing)."""
         return next(
-            run.seconds
-            for run in self.runs
-            if (run.height, run.width, run.route, run.rows, run.routed) == (height, width, route, 1, False)
+            row.seconds
+            for row in self.runs
+            if (row.height, row.width, row.route, row.rows, row.routed) == (height, width, route, 1, False)
         )
 
 

@@ -30,7 +30,7 @@ MINIMA = (1, 2, 4, 8, 12)
 
 
 def ask(study: Study) -> Answer:
-    """Servers scaled by the HPA and workers scaled by KEDA."""
+    """Simulate servers scaled by the HPA and workers scaled by KEDA."""
     data: list[dict[str, Any]] = []
     for scaler, rules in (("HPA, servers", Rules.hpa), ("KEDA, workers behind Redis", Rules.keda)):
         for least in MINIMA:
@@ -56,57 +56,57 @@ def ask(study: Study) -> Answer:
 
 
 def step(now: float) -> float:
-    """Devices' load."""
+    """Return the load in devices kept busy: low before STEP_AT, high after."""
     return LOW if now < STEP_AT else HIGH
 
 
 def ramp(now: float) -> float:
-    """Devices' load: lowest at midnight, highest at noon."""
+    """Return the load in devices kept busy: lowest at midnight, highest at noon."""
     return LOW + (HIGH - LOW) * (1 - math.cos(2 * math.pi * now / DAY)) / 2
 
 
 def one(study: Study, scaler: str, rules: Rules, name: str, load: Rate, until: float) -> dict[str, Any]:
-    """One minimum under one course of load."""
+    """Simulate one minimum of pods under one course of load."""
     kind = Kind.of(*SIZE, FULL, BUDGET)
     rate = capacity(study.device, [kind])
-    queued = scaler.startswith("KEDA")
+    behind_redis = scaler.startswith("KEDA")
     fleet = Fleet(
         study.device,
         [kind],
         rules.least,
         seed=study.seed,
-        way=way(study) if queued else None,
+        way=way(study) if behind_redis else None,
         each=1 / rate,
     )
     auto = Autoscaler(fleet.clock, rules, works(fleet), fleet.add, fleet.remove, until)
     arrivals: Iterator[float] = changing(lambda now: rate * load(now), rate * HIGH, until, fleet.chance)
-    done = study.run(fleet, arrivals).outcomes
-    lost = np.asarray(done.lost_at)
-    after = lost[lost > STEP_AT]
+    outcomes = study.run(fleet, arrivals).outcomes
+    losses = np.asarray(outcomes.lost_at)
+    after = losses[losses > STEP_AT]
     pods = [count for _, count in auto.history]
     return {
         "scaler": scaler,
         "least": rules.least,
         "course": name,
         "hours": until / 3600,
-        **done.summary(until),
-        "lost": len(lost),
+        **outcomes.summary(until),
+        "lost": len(losses),
         "lost_until_s": float(after.max() - STEP_AT) if len(after) and name == "step" else 0.0,
         "most_pods": max(pods),
         "pod_hours": _pod_seconds(auto.history, until) / 3600,
         "pods": auto.history,
-        "lost_at": lost,
+        "lost_at": losses,
     }
 
 
 def way(study: Study) -> Way:
-    """Over Redis with raw frames of this size, as measured."""
-    found = next(row for row in study.table.redis if (row.height, row.width) == SIZE)
-    return Way(found.clients, found.server)
+    """Return the measured way over Redis with raw frames of SIZE."""
+    redis = next(row for row in study.table.redis if (row.height, row.width) == SIZE)
+    return Way(redis.clients, redis.server)
 
 
 def works(fleet: Fleet) -> Callable[[], list[float]]:
-    """What Prometheus scrapes: of each pod, or of the one queue."""
+    """Return a reader of what Prometheus scrapes: work in seconds of each pod, or of the one queue."""
     if (queue := fleet.queue) is not None:
         return lambda: [queue.work()]
     return lambda: [pod.desk.work(fleet.clock.now) for pod in fleet.ready]

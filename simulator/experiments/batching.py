@@ -27,15 +27,15 @@ REQUESTS = 2_000
 
 
 def ask(study: Study) -> Answer:
-    """On the device as measured, and on one whose passes have a fixed cost."""
+    """Compare the policies on the device as measured, and on one whose passes have a fixed cost."""
     data = []
     grids = []
     for name, device in devices(study).items():
         for sizes in (ONE, TWO):
-            found = [one(study, device, policy, sizes, load) for policy in POLICIES for load in LOADS]
+            rows = [one(study, device, policy, sizes, load) for policy in POLICIES for load in LOADS]
             traffic = " and ".join(f"{height}x{width}" for height, width in sizes)
-            data += [{"device": name, "traffic": traffic, **row} for row in found]
-            grids.append(_grid(f"{name}, {traffic}", found))
+            data += [{"device": name, "traffic": traffic, **row} for row in rows]
+            grids.append(_grid(f"{name}, {traffic}", rows))
     return Answer(
         name="batches",
         title="Greedy batches against windows and prefixes",
@@ -54,28 +54,28 @@ def ask(study: Study) -> Answer:
 
 
 def devices(study: Study) -> dict[str, Device]:
-    """As measured; and the same with an assumed cost of each pass, as much as a small frame."""
-    measured = study.device
+    """Return the measured device, and the same with an assumed cost of each pass, as much as a small frame."""
+    device = study.device
     kind = Kind.of(*ONE[0], SAMPLED, BUDGET)
-    frame = 1 / measured.capacity(kind.bucket, SAMPLED, 1)
-    assumed = f"Assumed accelerator: a pass costs {1000 * frame:.0f} ms more, once for all its rows"
-    return {"Measured CPU, rows one after the other": measured, assumed: measured.accelerator(frame)}
+    frame = 1 / device.capacity(kind.bucket, SAMPLED, 1)
+    name = f"Assumed accelerator: a pass costs {1000 * frame:.0f} ms more, once for all its rows"
+    return {"Measured CPU, rows one after the other": device, name: device.accelerator(frame)}
 
 
 def one(
     study: Study, device: Device, policy: str, sizes: tuple[tuple[int, int], ...], load: float
 ) -> dict[str, object]:
-    """One policy under one load."""
+    """Simulate one policy under one load."""
     kinds = [Kind.of(height, width, SAMPLED, BUDGET) for height, width in sizes]
     rate = load * capacity(device, kinds)
     fleet = Fleet(device, kinds, desk=POLICIES[policy], seed=study.seed)
     seconds = study.count(REQUESTS) / rate
-    done = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes
-    return {"policy": policy, "load": load, "seconds": seconds, **done.summary(seconds)}
+    outcomes = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes
+    return {"policy": policy, "load": load, "seconds": seconds, **outcomes.summary(seconds)}
 
 
-def _grid(caption: str, found: list[dict[str, object]]) -> Grid:
-    by = {(row["policy"], row["load"]): row for row in found}
+def _grid(caption: str, data: list[dict[str, object]]) -> Grid:
+    by = {(row["policy"], row["load"]): row for row in data}
     rows = []
     for policy in POLICIES:
         light, middle, over = (by[policy, load] for load in (LIGHT, MIDDLE, OVER))

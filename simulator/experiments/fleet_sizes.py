@@ -25,7 +25,7 @@ ROUTERS = ("Service, any pod", "Service, in turn", "Redis, its server ideal", "R
 
 
 def ask(study: Study) -> Answer:
-    """At the utilisation that docs/scaling.md plans with."""
+    """Simulate every router and fleet size at the utilisation that docs/scaling.md plans with."""
     data = [one(study, router, workers) for router in ROUTERS for workers in WORKERS]
     kind = Kind.of(*SIZE, SAMPLED, BUDGET)
     rate = LOAD * capacity(study.device, [kind])
@@ -46,24 +46,24 @@ def ask(study: Study) -> Answer:
 
 
 def one(study: Study, router: str, workers: int) -> dict[str, Any]:
-    """One router before so many workers."""
+    """Simulate one router before `workers` workers."""
     kind = Kind.of(*SIZE, SAMPLED, BUDGET)
     each = capacity(study.device, [kind])
     rate = LOAD * workers * each
-    most = MANY if router == ROUTERS[1] else MOST
-    seconds = study.count(min(most, max(FEWEST, EACH * workers))) / rate
-    measured = way(study)
+    limit = MANY if router == ROUTERS[1] else MOST
+    seconds = study.count(min(limit, max(FEWEST, EACH * workers))) / rate
+    redis = way(study)
     fleet = Fleet(
         study.device,
         [kind],
         workers,
         seed=study.seed,
-        way={ROUTERS[2]: Way(measured.clients), ROUTERS[3]: measured}.get(router),
+        way={ROUTERS[2]: Way(redis.clients), ROUTERS[3]: redis}.get(router),
         each=1 / each,
         queue_items=QueueLimits().max_items * workers,
         in_turn=router == ROUTERS[1],
     )
-    done = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes
+    outcomes = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes
     return {
         "router": router,
         "workers": workers,
@@ -72,7 +72,7 @@ def one(study: Study, router: str, workers: int) -> dict[str, Any]:
         "took_s": fleet.took,
         "events": fleet.clock.events,
         "redis_busy": fleet.queue.server_busy / seconds if fleet.queue else 0.0,
-        **done.summary(seconds),
+        **outcomes.summary(seconds),
     }
 
 

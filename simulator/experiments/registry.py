@@ -19,7 +19,7 @@ QUESTIONS: dict[str, Callable[[Study], Answer]] = {
 
 
 def ask(name: str, table: Table, effort: float, seed: int) -> Answer:
-    """One question."""
+    """Ask one question; return its answer with the requests, events and seconds it took."""
     study = Study(table, effort, seed)
     answer = QUESTIONS[name](study)
     return dataclasses.replace(answer, requests=study.requests, events=study.events, seconds=study.seconds)

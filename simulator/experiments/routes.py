@@ -20,7 +20,7 @@ REQUESTS = 3_000
 
 
 def ask(study: Study) -> Answer:
-    """One size, and two that come in turn."""
+    """Compare the routes for one size, and for two that come in turn."""
     data: list[dict[str, Any]] = []
     for sizes in (SIZES[:1], SIZES):
         data += [one(study, name, sizes, load) for name in ROUTES for load in LOADS]
@@ -41,17 +41,17 @@ def ask(study: Study) -> Answer:
 
 
 def one(study: Study, name: str, sizes: tuple[tuple[int, int], ...], load: float) -> dict[str, Any]:
-    """One way under one load; goodput also as a share of the capacity with all blocks."""
+    """Simulate one kind of routes under one load; goodput also as a share of the capacity with all blocks."""
     kinds = [Kind.of(height, width, ROUTES[name], BUDGET) for height, width in sizes]
     full = capacity(study.device, [Kind.of(height, width, FULL, BUDGET) for height, width in sizes])
     seconds = study.count(REQUESTS) / (load * full)
     fleet = Fleet(study.device, kinds, seed=study.seed)
-    found = study.run(fleet, steady(load * full, seconds, fleet.chance)).outcomes.summary(seconds)
-    return {"routes": name, "sizes": len(sizes), "load": load, "of_capacity": found["goodput"] / full, **found}
+    summary = study.run(fleet, steady(load * full, seconds, fleet.chance)).outcomes.summary(seconds)
+    return {"routes": name, "sizes": len(sizes), "load": load, "of_capacity": summary["goodput"] / full, **summary}
 
 
 def _targets(data: list[dict[str, Any]]) -> Grid:
-    """What the overload promise asks for, at three times the capacity."""
+    """List the figures that the overload promise names, at three times the capacity, and whether each is met."""
     by = {(row["routes"], row["sizes"]): row for row in data if row["load"] == LOADS[-1]}
     rows = []
     for sizes, words in ((1, "one size"), (2, "two sizes")):
@@ -77,7 +77,7 @@ def _targets(data: list[dict[str, Any]]) -> Grid:
                 adaptive["on_time"] >= 1.5 * full["on_time"],
             ),
         )
-        rows += [(words, what, asked, found, "yes" if met else "**no**") for what, asked, found, met in checks]
+        rows += [(words, what, target, figure, "yes" if holds else "**no**") for what, target, figure, holds in checks]
     return Grid("At three times the capacity (simulated):", ("", "what", "asked", "found", "met"), rows)
 
 

@@ -25,26 +25,26 @@ class Study:
 
     @property
     def device(self) -> Device:
-        """As measured."""
+        """Return the measured device."""
         return Device(self.table)
 
     def count(self, requests: int) -> int:
-        """How many to simulate, where the docs show so many."""
+        """Scale a count of requests that the docs show by `effort`; at least 50."""
         return max(50, round(requests * self.effort))
 
     def run(self, fleet: Fleet, arrivals: Iterator[float]) -> Fleet:
-        """All arrivals; checks that every request has exactly one outcome and that none was answered late."""
-        done = fleet.run(arrivals)
-        if done.settled() != done.sent or done.late:
-            raise RuntimeError(f"{done.sent} sent, {done.settled()} settled, {done.late} answered late")
-        self.requests += done.sent
+        """Run all arrivals. Raises RuntimeError unless each request has exactly one outcome, none of them late."""
+        outcomes = fleet.run(arrivals)
+        if outcomes.settled() != outcomes.sent or outcomes.late:
+            raise RuntimeError(f"{outcomes.sent} sent, {outcomes.settled()} settled, {outcomes.late} answered late")
+        self.requests += outcomes.sent
         self.events += fleet.clock.events
         self.seconds += fleet.took
         return fleet
 
 
 def capacity(device: Device, kinds: Sequence[Kind]) -> float:
-    """Requests a second that one device can answer when kinds come in turn and batches are full."""
+    """Return the requests a second that one device can answer when kinds come in turn and batches are full."""
     batch = QueueLimits().max_batch
     each = [1 / device.capacity(kind.bucket, kind.request.options, batch) for kind in kinds]
     return len(each) / sum(each)

@@ -33,7 +33,7 @@ class Desk(Protocol):
     def work(self, now: float) -> float: ...
 
     def held_until(self, now: float) -> float | None:
-        """When an idle device may take what waits; None: now."""
+        """Return the time at which an idle device may take what waits; None: now."""
         ...
 
 
@@ -45,7 +45,7 @@ class Windowed(RequestQueue):
 
     @classmethod
     def of(cls, limits: QueueLimits, cost: CostModel, rows: int, window: float = 0.0) -> Windowed:
-        """As `service.engine.batcher` and the device thread put it together."""
+        """Build the queue as `service.engine.batcher` and the device thread do."""
         line = cls(BatchScheduler(limits), window=window)
         # Whoever waits for a window runs all that it gathered.
         line.queue.together = limits.max_batch if window else rows
@@ -54,16 +54,16 @@ class Windowed(RequestQueue):
         return line
 
     def work(self, now: float) -> float:
-        """Predicted seconds of all that waits or runs: the autoscaler's signal."""
+        """Return the predicted seconds of all that waits or runs: the autoscaler's signal."""
         return self.gauges(now)[-1]
 
     def held_until(self, now: float) -> float | None:
-        """When an idle device may take what waits; None: now."""
+        """Return the time at which an idle device may take what waits; None: now."""
         if not self.window or not len(self.queue):
             return None
-        until = now + self.window - self.queue.oldest_age(now)
+        time = now + self.window - self.queue.oldest_age(now)
         full = max(self.queue.sizes().values()) >= self.queue.limits.max_batch
-        return until if until > now + 1e-9 and not full else None
+        return time if time > now + 1e-9 and not full else None
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ class FifoPrefix:
         return len(self._waiting)
 
     def join(self, pending: Pending, now: float) -> None:
-        """QueueFull when there are too many; no hint when to come again."""
+        """Queue a request. Raises QueueFull when there are too many, without a time to wait."""
         if len(self._waiting) >= self.limits.max_items:
             raise QueueFull("too many requests are waiting")
         pending.entry.enqueued, pending.entry.waiting = now, True
@@ -91,25 +91,25 @@ class FifoPrefix:
         self._waiting.append(pending)
 
     def leave(self, pending: Pending) -> bool:
-        """Its deadline passed; true if it had not been taken."""
+        """Drop a request whose deadline passed; return True if it had not been taken."""
         pending.wanted = False
-        waited, pending.entry.waiting = pending.entry.waiting, False
-        if waited:
+        was_waiting, pending.entry.waiting = pending.entry.waiting, False
+        if was_waiting:
             self._waiting.remove(pending)
-        return waited
+        return was_waiting
 
     def forget(self, answered: Iterable[Pending]) -> None:
-        """Nothing is kept of them."""
+        """Do nothing: no record of requests is kept."""
 
     def arrivals(self, now: float) -> list[Pending]:
-        """Routes are chosen when they run."""
+        """Return an empty list: routes are chosen when requests run."""
         return []
 
     def price(self, priced: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:
-        """Nothing is priced."""
+        """Do nothing: this queue is blind to cost."""
 
     def take(self, now: float) -> ScheduledBatch:
-        """The front of the queue."""
+        """Take the front of the queue."""
         batch = self._prefix()
         for pending in batch:
             self._waiting.popleft()
@@ -117,23 +117,23 @@ class FifoPrefix:
         return ScheduledBatch(BatchDecision(tuple(pending.entry for pending in batch)), tuple(batch))
 
     def done(self, batch: Iterable[Pending], now: float) -> None:
-        """Nothing is kept of them."""
+        """Do nothing: no record of batches is kept."""
 
     def learned(self) -> None:
-        """Nothing is learned."""
+        """Do nothing: this queue is blind to cost."""
 
     def work(self, now: float) -> float:
-        """Unknown."""
+        """Return nan: the work is unknown."""
         return float("nan")
 
     def held_until(self, now: float) -> float | None:
-        """When an idle device may take the front; None: now."""
+        """Return the time at which an idle device may take the front; None: now."""
         if not self.window or not self._waiting:
             return None
-        until = self._waiting[0].entry.enqueued + self.window
+        time = self._waiting[0].entry.enqueued + self.window
         prefix = len(self._prefix())
-        ended = prefix >= self.limits.max_batch or prefix < len(self._waiting)
-        return until if until > now + 1e-9 and not ended else None
+        full = prefix >= self.limits.max_batch or prefix < len(self._waiting)
+        return time if time > now + 1e-9 and not full else None
 
     def _prefix(self) -> list[Pending]:
         batch: list[Pending] = []

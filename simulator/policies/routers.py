@@ -31,7 +31,7 @@ class Balanced:
         self._next = 0
 
     def offer(self, pending: Pending, now: float) -> None:
-        """To a pod; its refusal is the caller's."""
+        """Hand a request to a pod; count the pod's refusal as the caller's."""
         pods = self._pods()
         self._next += 1
         number = self._next % len(pods) if self._in_turn else int(self._chance.random() * len(pods))
@@ -55,7 +55,7 @@ class SharedQueue:
     def __init__(
         self, clock: Clock, workers: Pods, outcomes: Outcomes, limits: QueueLimits, each: float, way: Way
     ) -> None:
-        """`each`: predicted seconds of one request, as the front ends reckon from what workers publish."""
+        """Start empty. `each`: predicted seconds of one request, as the front ends reckon from what workers publish."""
         self._clock, self._workers, self._outcomes = clock, workers, outcomes
         self._limits, self._each, self._way = limits, each, way
         self._waiting: dict[Bucket, deque[Pending]] = {}
@@ -66,7 +66,7 @@ class SharedQueue:
         self.server_busy = 0.0
 
     def offer(self, pending: Pending, now: float) -> None:
-        """Admitted by the work of all that is queued or runs, or refused; then on its way to the queue."""
+        """Admit a request, by the work of all that is queued or runs, and send it to the queue; or count a refusal."""
         try:
             self._admit(pending, now)
         except ServiceError as refused:
@@ -79,16 +79,16 @@ class SharedQueue:
         self._clock.at(self._server_free + self._way.clients, self._queued, pending)
 
     def work(self) -> float:
-        """Predicted seconds of all that is queued or runs: `dmvfn_redis_work_seconds`."""
+        """Return the predicted seconds of all that is queued or runs: `dmvfn_redis_work_seconds`."""
         return self._in_flight * self._each
 
     def settled(self, worker: Worker) -> None:
-        """One of its requests is answered: it has room."""
+        """Let `worker` claim more: one of its requests is answered."""
         self._in_flight -= 1
         self._clock.at(self._clock.now, self._claim, worker)
 
     def joined(self, worker: Worker) -> None:
-        """A worker is ready."""
+        """Let a worker that is ready claim its first requests."""
         self._claim(worker)
 
     def _admit(self, pending: Pending, now: float) -> None:

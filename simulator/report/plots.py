@@ -34,7 +34,7 @@ def _names(data: Rows, key: str) -> list[Any]:
 
 
 def batches(path: Path, *, data: Rows, budget: float) -> None:
-    """Median latency and useful device time over load: columns are device and traffic."""
+    """Plot median latency and useful device time over load: columns are device and traffic."""
     cells = list(dict.fromkeys((row["device"], row["traffic"]) for row in data))
     figure, axes = _figure(2, len(cells), 3.4 * len(cells), 6.4)
     for column, (device, traffic) in enumerate(cells):
@@ -56,7 +56,7 @@ def batches(path: Path, *, data: Rows, budget: float) -> None:
 
 
 def routes(path: Path, *, data: Rows) -> None:
-    """Answers in time, and blocks for each, over load."""
+    """Plot answers in time, and blocks for each, over load."""
     figure, axes = _figure(1, 2, 9.5, 4.2)
     looks = {1: "one size", 2: "two sizes"}
     for number, (name, sizes) in enumerate((n, s) for n in _names(data, "routes") for s in looks):
@@ -78,15 +78,15 @@ def routes(path: Path, *, data: Rows) -> None:
 
 
 def lag(path: Path, *, data: Rows, step_at: float, until: float, high: float) -> None:
-    """Pods, and requests that got no answer, after a step: columns are scalers."""
+    """Plot pods, and requests that got no answer, after a step: columns are scalers."""
     import numpy as np
 
     scalers = _names(data, "scaler")
     figure, axes = _figure(2, len(scalers), 4.8 * len(scalers), 6.4)
     edges = np.arange(0, until + 1, 15.0)
     for column, scaler in enumerate(scalers):
-        chosen = [row for row in data if (row["scaler"], row["course"]) == (scaler, "step")]
-        for number, row in enumerate(chosen):
+        courses = [row for row in data if (row["scaler"], row["course"]) == (scaler, "step")]
+        for number, row in enumerate(courses):
             look = {"color": COLOURS[number], "label": f"at least {row['least']}"}
             whens, pods = [when for when, _ in row["pods"]], [count for _, count in row["pods"]]
             axes[0, column].step([*whens, until], [*pods, pods[-1]], where="post", **look)
@@ -105,7 +105,7 @@ def lag(path: Path, *, data: Rows, step_at: float, until: float, high: float) ->
 
 
 def fleet(path: Path, *, data: Rows, load: float) -> None:
-    """Latency and answers in time over the number of workers."""
+    """Plot latency and answers in time over the number of workers."""
     figure, axes = _figure(1, 2, 9.5, 4.2)
     for number, router in enumerate(_names(data, "router")):
         rows = [row for row in data if row["router"] == router]

@@ -17,7 +17,7 @@ class Grid:
     rows: Sequence[tuple[str, ...]]
 
     def markdown(self) -> str:
-        """With a line for its caption."""
+        """Format as Markdown, with a line for the caption."""
         lines = [self.header, ("---",) * len(self.header), *self.rows]
         return "\n".join([self.caption, "", *("| " + " | ".join(line) + " |" for line in lines)])
 
@@ -39,10 +39,10 @@ class Answer:
 
     @property
     def picture(self) -> str:
-        """Its file's name."""
+        """Return the picture's file name."""
         return f"simulated-{self.name}.png"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.123 -> 12.3 %."""
+    """Format a share as a percentage: 0.123 -> 12.3 %."""
     return f"{100 * share:.{digits}f} %"

@@ -29,11 +29,11 @@ class Needs:
 
     @classmethod
     def of(cls, table: Table) -> Needs:
-        """As measured."""
+        """Read the measured seconds of Redis' thread."""
         return cls(next(row.server for row in table.redis if (row.height, row.width) == (720, 1280)))
 
     def workers_until_full(self, rate: float) -> list[tuple[str, float]]:
-        """What one of each carries, in workers that answer `rate` frames a second each; the scarcest first."""
+        """List what one of each carries, in workers that answer `rate` frames a second each; the scarcest first."""
         full = {
             "Redis' 10 Gbit/s link, raw frames": LINK_BITS / 8 / self.redis_raw,
             "Redis' 10 Gbit/s link, JPEG in": LINK_BITS / 8 / self.redis_file,
@@ -43,11 +43,11 @@ class Needs:
 
 
 def grid(rate: float, workers: Sequence[int], needs: Needs) -> Grid:
-    """What so many workers need in front of them."""
+    """List what each number of workers needs in front of it."""
     rows = []
     for count in workers:
         frames = count * rate
-        over = [name for name, most in needs.workers_until_full(rate) if count > most]
+        over = [name for name, limit in needs.workers_until_full(rate) if count > limit]
         rows.append(
             (
                 f"{count:,}",
@@ -63,7 +63,7 @@ def grid(rate: float, workers: Sequence[int], needs: Needs) -> Grid:
         )
     first = needs.workers_until_full(rate)
     caption = "In front of the workers (A on M; of one Redis): " + ", ".join(
-        f"{name} is full at {most:,.0f} workers" for name, most in first
+        f"{name} is full at {limit:,.0f} workers" for name, limit in first
     )
     header = (
         "workers",
@@ -80,17 +80,17 @@ def grid(rate: float, workers: Sequence[int], needs: Needs) -> Grid:
 
 
 def hours_per_million(seconds: float) -> float:
-    """Of a device or core that is busy 0.6 of its time."""
+    """Return hours for a million frames of `seconds` each, of a device or core that is busy 0.6 of its time."""
     return 1e6 * seconds / BUSY / 3600
 
 
 def cost_per_million(seconds: float, price: float, codec: float = 0.0, core_price: float = 0.0) -> float:
-    """In the currency of `price` and `core_price`, which are per hour of a worker and of a front-end core."""
+    """Return a price in the currency of `price` and `core_price`, per hour of a worker and of a front-end core."""
     return hours_per_million(seconds) * price + hours_per_million(codec) * core_price
 
 
 def costs(table: Table) -> Grid:
-    """Hours to multiply with one's own prices."""
+    """List hours to multiply with one's own prices."""
     rows = []
     for height, width in table.sizes():
         for blocks, route in (("four", "100110100"), ("nine", "1" * 9)):

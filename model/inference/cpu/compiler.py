@@ -40,7 +40,7 @@ def kernel(signature: str) -> Callable[[Loop], Loop]:
 
 
 def inlined(loop: Loop) -> Loop:
-    """A part of kernels, compiled with whichever calls it."""
+    """Compile a part of kernels together with whichever kernel calls it."""
     return _compiled(loop)
 
 
@@ -52,8 +52,8 @@ def _compiled(loop: Loop, *signature: str, **options: bool) -> Loop:
         return cast("Loop", _numba.njit(*signature, **options, **_OPTIONS)(loop))
 
 
-def use_threads(wanted: int) -> int:
-    """Share kernels called from this thread among `wanted` threads at most; how many it will be."""
-    count: int = min(wanted, _numba.config.NUMBA_NUM_THREADS)
+def use_threads(limit: int) -> int:
+    """Share kernels called from this thread among `limit` threads at most; return how many it will be."""
+    count: int = min(limit, _numba.config.NUMBA_NUM_THREADS)
     _numba.set_num_threads(count)
     return count

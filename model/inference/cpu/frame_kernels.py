@@ -16,43 +16,43 @@ from model.inference.cpu.weights import VALUES, WINDOW
 
 
 @inlined
-def _load_row(y: Any, older: Any, newer: Any, gather: Any, seen: Any) -> None:
+def _load_row(y: Any, older: Any, newer: Any, gather: Any, maps: Any) -> None:
     row = min(y, older.shape[1] - 1)
-    for x in range(seen.shape[1]):
+    for x in range(maps.shape[1]):
         column = min(x, older.shape[2] - 1)
         for c in range(3):
             gather[0, y, x, c] = older[c, row, column]
             gather[1, y, x, c] = newer[c, row, column]
-            seen[y, x, c] = older[c, row, column]
-            seen[y, x, 3 + c] = newer[c, row, column]
+            maps[y, x, c] = older[c, row, column]
+            maps[y, x, 3 + c] = newer[c, row, column]
         gather[0, y, x, 3] = ZERO
         gather[1, y, x, 3] = ZERO
 
 
 @kernel(f"{FRAME}, {FRAME}, {F4}, {F3}")
-def load(older: Any, newer: Any, gather: Any, seen: Any) -> None:
-    """Two 3xhxw frames, any strides -> gather 2xHxWx4 and seen HxWx6, the last row and column repeated."""
-    for y in prange(seen.shape[0]):
-        _load_row(np.int64(y), older, newer, gather, seen)
+def load(older: Any, newer: Any, gather: Any, maps: Any) -> None:
+    """Load two frames 3xhxw, any strides, into gather 2xHxWx4 and maps HxWx6, the last row and column repeated."""
+    for y in prange(maps.shape[0]):
+        _load_row(np.int64(y), older, newer, gather, maps)
 
 
 @inlined
-def _reduce_row(y: Any, full: Any, scale: Any, reduced: Any) -> None:
+def _reduce_row(y: Any, full: Any, scale: Any, small: Any) -> None:
     first, channels = scale // 2 - 1, full.shape[2]
     above, below = full[y * scale + first], full[y * scale + first + 1]
-    for x in range(reduced.shape[1]):
+    for x in range(small.shape[1]):
         left = x * scale + first
         a, b, c, d = above[left], above[left + 1], below[left], below[left + 1]
-        out = reduced[y, x]
+        out = small[y, x]
         for k in range(channels):
             out[k] = QUARTER * ((a[k] + b[k]) + (c[k] + d[k]))
 
 
 @kernel(f"{F3}, int64, {F3}")
-def reduce(full: Any, scale: Any, reduced: Any) -> None:
-    """full HxWxC -> H/s x W/s x C: the mean of the central 2x2 of each s x s (bilinear, half-pixel centres)."""
-    for y in prange(reduced.shape[0]):
-        _reduce_row(np.int64(y), full, scale, reduced)
+def reduce(full: Any, scale: Any, small: Any) -> None:
+    """Reduce full HxWxC to H/s x W/s x C: the mean of the central 2x2 of each s x s (bilinear, half-pixel centres)."""
+    for y in prange(small.shape[0]):
+        _reduce_row(np.int64(y), full, scale, small)
 
 
 @inlined
@@ -65,7 +65,7 @@ def _prelu_row(y: Any, rows: Any, slopes: Any) -> None:
 
 @kernel(f"{F2}, {F1}")
 def prelu(rows: Any, slopes: Any) -> None:
-    """In place on rows RxL, one slope for each of the L places."""
+    """Apply PReLU in place to rows RxL, one slope for each of the L places."""
     for y in prange(rows.shape[0]):
         _prelu_row(np.int64(y), rows, slopes)
 
@@ -76,7 +76,7 @@ def _join_band(band: Any, taps: Any, factor: Any, spatial: Any, weights: Any, ro
     low_height, low_width = taps.shape[0], taps.shape[1]
     bands = room.shape[0]
     first, after = band * height // bands, (band + 1) * height // bands
-    mixed, window = room[band, 0, : low_width * WINDOW], room[band, 1, :WINDOW]
+    blend_row, window = room[band, 0, : low_width * WINDOW], room[band, 1, :WINDOW]
     # Flat, so that the compiler sees one array behind all eight rows and need not check each for overlap.
     w = weights.reshape(-1)
     for y in range(max(0, first - 1), min(height, after + 1)):
@@ -86,16 +86,16 @@ def _join_band(band: Any, taps: Any, factor: Any, spatial: Any, weights: Any, ro
         share = np.float32(at - upper)
         above, below = taps[upper].reshape(-1), taps[lower].reshape(-1)
         for k in range(low_width * WINDOW):
-            mixed[k] = above[k] + share * (below[k] - above[k])
+            blend_row[k] = above[k] + share * (below[k] - above[k])
         for x in range(width):
             at_x = max((x + 0.5) / factor - 0.5, 0.0)
             left = min(int(at_x), low_width - 1)
             right = min(left + 1, low_width - 1)
             share_x = np.float32(at_x - left)
-            a, b = mixed[left * WINDOW : (left + 1) * WINDOW], mixed[right * WINDOW : (right + 1) * WINDOW]
-            seen = spatial[y, x]
-            s0, s1, s2, s3 = seen[0], seen[1], seen[2], seen[3]
-            s4, s5, s6, s7 = seen[4], seen[5], seen[6], seen[7]
+            a, b = blend_row[left * WINDOW : (left + 1) * WINDOW], blend_row[right * WINDOW : (right + 1) * WINDOW]
+            pixel = spatial[y, x]
+            s0, s1, s2, s3 = pixel[0], pixel[1], pixel[2], pixel[3]
+            s4, s5, s6, s7 = pixel[4], pixel[5], pixel[6], pixel[7]
             for k in range(WINDOW):
                 near = a[k] + share_x * (b[k] - a[k])
                 early = s0 * w[k] + s1 * w[WINDOW + k] + s2 * w[2 * WINDOW + k] + s3 * w[3 * WINDOW + k]
@@ -113,7 +113,7 @@ def _join_band(band: Any, taps: Any, factor: Any, spatial: Any, weights: Any, ro
 
 @kernel(f"{F3}, int64, {F3}, {F2}, {F3}, {F3}")
 def join(taps: Any, factor: Any, spatial: Any, weights: Any, room: Any, state: Any) -> None:
-    """Adds the last transposed convolution's output, without bias, to state Hx(W+2)x6.
+    """Add the last transposed convolution's output, without bias, to state Hx(W+2)x6.
 
     taps: (H/2f)x(W/2f)x96, the motion half already multiplied by the kernel, one 4x4x6 window a pixel; it is
     upsampled here by f (bilinear, half-pixel centres). spatial: (H/2)x(W/2)x8 with its weights 8x96. room: bands
@@ -125,7 +125,7 @@ def join(taps: Any, factor: Any, spatial: Any, weights: Any, room: Any, state: A
 
 @inlined
 def _sample(image: Any, x: Any, y: Any, out: Any) -> None:
-    """image HxWx4 at (x, y) in pixels, the border repeated, into out[0..2]."""
+    """Sample image HxWx4 at (x, y) in pixels, the border repeated, into out[0..2]."""
     height, width = image.shape[0], image.shape[1]
     # Comparisons this way round send NaN to 0: broken weights may answer nonsense, not read elsewhere.
     x = x if x > ZERO else ZERO
@@ -142,9 +142,9 @@ def _sample(image: Any, x: Any, y: Any, out: Any) -> None:
 
 
 @inlined
-def _advance_row(y: Any, state: Any, bias: Any, gather: Any, seen: Any, first: Any) -> None:
-    for x in range(seen.shape[1]):
-        s, out = state[y, x + 1], seen[y, x]
+def _advance_row(y: Any, state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
+    for x in range(maps.shape[1]):
+        s, out = state[y, x + 1], maps[y, x]
         fx, fy, gx, gy = s[0] + bias[0], s[1] + bias[1], s[2] + bias[2], s[3] + bias[3]
         if first:
             for k in range(3):
@@ -157,13 +157,13 @@ def _advance_row(y: Any, state: Any, bias: Any, gather: Any, seen: Any, first: A
 
 
 @kernel(f"{F3}, {F1}, {F4}, {F3}, boolean")
-def advance(state: Any, bias: Any, gather: Any, seen: Any, first: Any) -> None:
-    """state Hx(W+2)x6 (flow, mask; bias 6 still to be added) -> what the next block sees, HxWx17.
+def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
+    """Write the next block's input, maps HxWx17, from state Hx(W+2)x6 (flow, mask; bias 6 still to be added).
 
     Channels: older, newer, both warped by the flow, mask, flow. The frames are written only where `first`.
     """
-    for y in prange(seen.shape[0]):
-        _advance_row(np.int64(y), state, bias, gather, seen, first)
+    for y in prange(maps.shape[0]):
+        _advance_row(np.int64(y), state, bias, gather, maps, first)
 
 
 @inlined
@@ -185,7 +185,7 @@ def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any
 
 @kernel(f"{F3}, {F1}, {F4}, {F3}, {F3}, {F3}")
 def blend(state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
-    """state Hx(W+2)x6 and gather 2xHxWx4 -> frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W."""
+    """Blend state Hx(W+2)x6 and gather 2xHxWx4 into frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W."""
     for y in prange(frame.shape[1]):
         _blend_row(np.int64(y), state, bias, gather, frame, flow, mask)
 
@@ -206,6 +206,6 @@ def _relu_sums_row(y: Any, maps: Any, sums: Any) -> None:
 
 @kernel(f"{F3}, {F2}")
 def relu_sums(maps: Any, sums: Any) -> None:
-    """maps RxWxC -> sums Rx3C: of each row, the sum of relu over the columns, and its first and last column."""
+    """Sum maps RxWxC into sums Rx3C: of each row, the sum of relu over the columns, and its first and last column."""
     for y in prange(maps.shape[0]):
         _relu_sums_row(np.int64(y), maps, sums)

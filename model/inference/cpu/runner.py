@@ -45,7 +45,7 @@ class Estimate(NamedTuple):
 
 
 def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
-    """The network prepared for this processor, or None where only plain torch can run it or these frames.
+    """Return the network prepared for this CPU, or None where only plain torch can run it or these frames.
 
     Prepared once; again after its weights were replaced or changed in place. Call it without frames to prepare
     a network as soon as it is loaded: the first request then finds everything in place.
@@ -62,7 +62,7 @@ def _fits(tensors: Iterable[Tensor]) -> bool:
 
 @functools.cache
 def available(config: ModelConfig) -> bool:
-    """Whether numba is installed and the compiled loops know this variant's shapes."""
+    """Tell whether numba is installed and the compiled loops know this variant's shapes."""
     return config.spatial_width <= LANES and find_spec("numba") is not None
 
 
@@ -94,14 +94,14 @@ class CpuRunner:
 
     @torch.inference_mode()
     def probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Routing probabilities Bxn of frames Bx3xhxw, padded here."""
+        """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here."""
         with _turn:
             self._threads()
             return torch.cat([self._probability(a, b) for a, b in zip(older, newer, strict=True)])
 
     @torch.inference_mode()
     def predict(self, older: Tensor, newer: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
-        """Frames Bx3xhxw of any size and each sample's blocks -> frame, flow and mask of that size.
+        """Predict from frames Bx3xhxw of any size along each sample's route: frame, flow and mask of that size.
 
         A sample without a block answers the newer frame, no flow and an even mask.
         """
@@ -114,9 +114,9 @@ class CpuRunner:
         with _turn:
             self._threads()
             for i, route in enumerate(routes):
-                chosen = [block for block, runs in zip(self._blocks, route, strict=True) if runs]
-                if chosen:
-                    gather, state, bias = self._estimate(older[i], newer[i], chosen)
+                blocks = [block for block, runs in zip(self._blocks, route, strict=True) if runs]
+                if blocks:
+                    gather, state, bias = self._estimate(older[i], newer[i], blocks)
                     self._frames.blend(state, bias, gather, frame[i].numpy(), flow[i].numpy(), mask[i].numpy())
                 else:
                     frame[i], flow[i], mask[i] = newer[i], 0, 0
@@ -131,60 +131,60 @@ class CpuRunner:
         nothing = np.zeros(VALUES, np.float32)
         with _turn:
             self._threads()
-            gather, seen = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
+            gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
             for i in range(len(older)):
-                self._frames.load(older[i].numpy(), newer[i].numpy(), gather, seen)
+                self._frames.load(older[i].numpy(), newer[i].numpy(), gather, frames)
                 rest = flow[i].contiguous().numpy(), mask[i].contiguous().numpy()
                 self._frames.blend(state[i].contiguous().numpy(), nothing, gather, frame[i].numpy(), *rest)
         return frame
 
     def _estimate(self, older: Tensor, newer: Tensor, blocks: Sequence[FoldedBlock]) -> tuple[Array, Array, Array]:
-        """Frames 3xhxw through `blocks` -> both frames 2xHxWx4, flow and mask Hx(W+2)x6, and what to add to these."""
+        """Run 3xhxw through `blocks`: both frames 2xHxWx4, flow and mask Hx(W+2)x6, and the bias to add to these."""
         height, width = (padding.padded(side) for side in older.shape[1:])
         gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
         self._frames.load(older.numpy(), newer.numpy(), gather, frames)
         state, bias = self._room("state", height, width + 2, VALUES), np.zeros(VALUES, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
-            seen = frames
+            inputs = frames
             if order:
-                seen = self._room("seen", height, width, 17)
-                self._frames.advance(state, bias, gather, seen, order == 1)
-            self._run(block, seen, state, first=not order)
+                inputs = self._room("seen", height, width, 17)
+                self._frames.advance(state, bias, gather, inputs, order == 1)
+            self._run(block, inputs, state, first=not order)
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, seen: Array, state: Array, *, first: bool) -> None:
+    def _run(self, block: FoldedBlock, inputs: Array, state: Array, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
-        height, width, channels = seen.shape
-        reduced = seen
+        height, width, channels = inputs.shape
+        small = inputs
         if block.scale > 1:
-            reduced = self._room("reduced", height // block.scale, width // block.scale, channels)
-            self._frames.reduce(seen, block.scale, reduced)
-        entry = self._activated(block.entry_first if first else block.entry[0], reduced)
+            small = self._room("reduced", height // block.scale, width // block.scale, channels)
+            self._frames.reduce(inputs, block.scale, small)
+        entry = self._activated(block.entry_first if first else block.entry[0], small)
         entry = self._activated(block.entry[1], entry)
         nothing = entry[:0]
         motion = self._winograd("maps0", entry, block.body[0], nothing)
         motion = self._winograd("maps1", motion, block.body[1], nothing)
         motion = self._winograd("maps0", motion, block.body[2], entry)
         motion = self._winograd("maps1", motion, block.squeeze, nothing)
-        low_height, low_width, squeezed = motion.shape
+        low_height, low_width, outputs = motion.shape
         taps = self._room("taps", low_height, low_width, WINDOW)
-        torch.mm(torch.from_numpy(motion).view(-1, squeezed), block.taps, out=torch.from_numpy(taps).view(-1, WINDOW))
-        spatial = self._activated(block.spatial_first if first else block.spatial[0], seen)
+        torch.mm(torch.from_numpy(motion).view(-1, outputs), block.taps, out=torch.from_numpy(taps).view(-1, WINDOW))
+        spatial = self._activated(block.spatial_first if first else block.spatial[0], inputs)
         spatial = self._activated(block.spatial[1], spatial)
         room = self._room("join", self._workers, 2, low_width * WINDOW)
         self._frames.join(taps, 2 * block.scale, spatial, block.spatial_taps, room, state)
 
     def _activated(self, convolution: Convolution, maps: Array) -> Array:
-        """A direct convolution of HxWxI and its PReLU."""
+        """Run a direct convolution of HxWxI and its PReLU."""
         out = convolution(maps)
         row = np.tile(convolution.slopes, out.shape[1])
         self._frames.prelu(out.reshape(out.shape[0], -1), row)
         return out
 
     def _winograd(self, name: str, maps: Array, layer: Products, residual: Array) -> Array:
-        """A 3x3 convolution of hxwxI, its PReLU, plus `residual` -> hxwxO in the room `name`."""
+        """Convolve hxwxI 3x3, apply PReLU, add `residual` -> hxwxO in the room `name`."""
         height, width, channels = maps.shape
         count, outputs = winograd.tiles(height, width), layer.weight.shape[2]
         strips = self._room("strips", self._workers, 7, (width + 7) * channels)
@@ -198,16 +198,16 @@ class CpuRunner:
         return out
 
     def _probability(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Frames 3xhxw -> 1xn. The second routing convolution and its mean are linear: sums of its input suffice."""
+        """Route frames 3xhxw: 1xn. The second convolution and its mean are linear: sums of its input suffice."""
         height, width = (padding.padded(side) for side in older.shape[1:])
-        framed = self._room("frames", height + 2, width, 6)
-        framed[0] = framed[-1] = 0
-        self._frames.load(older.numpy(), newer.numpy(), self._room("gather", 2, height, width, 4), framed[1:-1])
+        frames = self._room("frames", height + 2, width, 6)
+        frames[0] = frames[-1] = 0
+        self._frames.load(older.numpy(), newer.numpy(), self._room("gather", 2, height, width, 4), frames[1:-1])
         channels = self._routing.weight.shape[0]
         sums = self._room("sums", height, 3 * channels)
         step = max(1, _BAND_FLOATS // (width * channels))
         for top in range(0, height, step):
-            rows = torch.from_numpy(framed[top : min(top + step, height) + 2])[None].permute(0, 3, 1, 2)
+            rows = torch.from_numpy(frames[top : min(top + step, height) + 2])[None].permute(0, 3, 1, 2)
             maps = F.conv2d(rows, self._routing.weight, self._routing.bias, 1, (0, 1))
             self._frames.relu_sums(maps.permute(0, 2, 3, 1)[0].contiguous().numpy(), sums[top : top + step])
         rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
@@ -219,7 +219,7 @@ class CpuRunner:
         self._workers = self._use_threads(torch.get_num_threads())
 
     def _room(self, name: str, *shape: int) -> Array:
-        """Working memory, kept from call to call: whatever the last user of `name` left in it."""
+        """Return working memory, kept from call to call: it holds whatever the last user of `name` left in it."""
         size = math.prod(shape)
         if name not in self._rooms or self._rooms[name].size < size:
             self._rooms[name] = np.empty(size, np.float32)

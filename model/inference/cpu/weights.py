@@ -34,9 +34,9 @@ class Convolution:
     stride: int
 
     def __call__(self, maps: Array) -> Array:
-        """HxWxI -> (H/stride)x(W/stride)xO, before the activation."""
-        seen = torch.from_numpy(maps)[None].permute(0, 3, 1, 2)
-        out = F.conv2d(seen, self.weight, self.bias, self.stride, 1)
+        """Convolve HxWxI into (H/stride)x(W/stride)xO, before the activation."""
+        inputs = torch.from_numpy(maps)[None].permute(0, 3, 1, 2)
+        out = F.conv2d(inputs, self.weight, self.bias, self.stride, 1)
         return out.permute(0, 2, 3, 1)[0].contiguous().numpy()
 
 
@@ -68,7 +68,7 @@ def fold(block: VoxelFlowBlock) -> FoldedBlock:
     """Rewrite the weights of `block`; at most 8 spatial channels."""
     first, second = stem(block), part(block.conv0, 1)
     spatial, spatial_second = part(block.conv1, 0), part(block.convblock1, 0)
-    squeezed = len(block.conv_sq.get_parameter("0.bias"))
+    split = len(block.conv_sq.get_parameter("0.bias"))
     # The transposed convolution's I x 5 x ky x kx, in the order its windows lie in the state: ky, kx, value.
     last = F.pad(block.lastconv.weight.detach().permute(0, 2, 3, 1), (0, 1)).reshape(-1, WINDOW)
     bias = block.lastconv.bias
@@ -85,19 +85,19 @@ def fold(block: VoxelFlowBlock) -> FoldedBlock:
         squeeze=_products(parts(block.conv_sq)),
         spatial=(_direct(spatial, 2), _direct(spatial_second, 1)),
         spatial_first=_direct(_without_state(spatial), 2),
-        taps=padded(last[:squeezed], 0).contiguous(),
-        spatial_taps=padded(last[squeezed:], 0).contiguous().numpy(),
+        taps=padded(last[:split], 0).contiguous(),
+        spatial_taps=padded(last[split:], 0).contiguous().numpy(),
         bias=F.pad(bias.detach(), (0, 1)).numpy(),
     )
 
 
-def _without_state(found: LayerParameters) -> LayerParameters:
-    """For the first block: both warped frames are the frames themselves, mask and flow are zero."""
-    return found._replace(weight=found.weight[:, :6] + found.weight[:, 6:12])
+def _without_state(layer: LayerParameters) -> LayerParameters:
+    """Fold weights for the first block: both warped frames are the frames themselves, mask and flow are zero."""
+    return layer._replace(weight=layer.weight[:, :6] + layer.weight[:, 6:12])
 
 
-def _direct(found: LayerParameters, stride: int) -> Convolution:
-    weight, bias, slopes = (padded(values, 0) for values in found)
+def _direct(layer: LayerParameters, stride: int) -> Convolution:
+    weight, bias, slopes = (padded(values, 0) for values in layer)
     if weight.shape[1] not in (6, 17):
         weight = padded(weight, 1)  # its input was padded as well
     return Convolution(
@@ -105,6 +105,6 @@ def _direct(found: LayerParameters, stride: int) -> Convolution:
     )
 
 
-def _products(found: LayerParameters) -> Products:
-    weight = padded(padded(found.weight, 0), 1)
-    return Products(winograd.weights(weight), torch.stack((padded(found.bias, 0), padded(found.slopes, 0))).numpy())
+def _products(layer: LayerParameters) -> Products:
+    weight = padded(padded(layer.weight, 0), 1)
+    return Products(winograd.weights(weight), torch.stack((padded(layer.bias, 0), padded(layer.slopes, 0))).numpy())

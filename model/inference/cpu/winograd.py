@@ -23,12 +23,12 @@ _WEIGHTS = [
 
 
 def weights(kernel: Tensor) -> Tensor:
-    """A convolution's OxIx3x3 -> 36xIxO, computed in float64 and rounded once."""
+    """Transform a convolution's OxIx3x3 into 36xIxO, computed in float64 and rounded once."""
     matrix = torch.tensor(_WEIGHTS, dtype=torch.float64, device=kernel.device)
-    transformed = torch.einsum("iy,ocyx,jx->ijco", matrix, kernel.double(), matrix)
-    return transformed.flatten(0, 1).to(kernel.dtype).contiguous()
+    products = torch.einsum("iy,ocyx,jx->ijco", matrix, kernel.double(), matrix)
+    return products.flatten(0, 1).to(kernel.dtype).contiguous()
 
 
 def tiles(height: int, width: int) -> int:
-    """How many tiles cover height x width pixels."""
+    """Count the tiles that cover height x width pixels."""
     return -(-height // OUTPUTS) * -(-width // OUTPUTS)

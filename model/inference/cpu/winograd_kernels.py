@@ -15,7 +15,7 @@ from model.inference.cpu.compiler import EIGHT, F2, F3, FIVE, FOUR, TWO, ZERO, g
 
 @inlined
 def _input_row(i: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, out: Any) -> None:
-    """Row i of the F(4x4, 3x3) input transform applied to six vectors."""
+    """Apply row i of the F(4x4, 3x3) input transform to six vectors."""
     if i == 0:
         for k in range(out.shape[0]):
             out[k] = FOUR * a[k] - FIVE * c[k] + e[k]
@@ -41,7 +41,7 @@ def _winograd_input_row(ty: Any, maps: Any, room: Any, tiles: Any) -> None:
     height, width, channels = maps.shape
     across = (width + 3) // 4
     # Columns of equal remainder by 4 lie together: then the six columns of all tiles are six contiguous runs.
-    phase, run = (across + 1) * channels, across * channels
+    phase, length = (across + 1) * channels, across * channels
     for i in range(6):
         row, strip = 4 * ty - 1 + i, room[i]
         strip[: 4 * phase] = ZERO
@@ -56,17 +56,17 @@ def _winograd_input_row(ty: Any, maps: Any, room: Any, tiles: Any) -> None:
     d, e, f = room[3, : 4 * phase], room[4, : 4 * phase], room[5, : 4 * phase]
     for i in range(6):
         _input_row(i, a, b, c, d, e, f, down)
-        p, q = down[:run], down[phase : phase + run]
-        r, s = down[2 * phase : 2 * phase + run], down[3 * phase : 3 * phase + run]
-        t, u = down[channels : channels + run], down[phase + channels : phase + channels + run]
+        p, q = down[:length], down[phase : phase + length]
+        r, s = down[2 * phase : 2 * phase + length], down[3 * phase : 3 * phase + length]
+        t, u = down[channels : channels + length], down[phase + channels : phase + channels + length]
         for j in range(6):
-            out = tiles[i * 6 + j].reshape(-1)[ty * run : (ty + 1) * run]
+            out = tiles[i * 6 + j].reshape(-1)[ty * length : (ty + 1) * length]
             _input_row(j, p, q, r, s, t, u, out)
 
 
 @kernel(f"{F3}, {F3}, {F3}")
 def winograd_input(maps: Any, room: Any, tiles: Any) -> None:
-    """maps hxwxC -> tiles 36xTxC, T = ceil(h/4) * ceil(w/4). room: for each thread 7 x 4*(ceil(w/4)+1)*C.
+    """Transform maps hxwxC to tiles 36xTxC, T = ceil(h/4) * ceil(w/4). room: for each thread 7 x 4*(ceil(w/4)+1)*C.
 
     Zero padding of one pixel, as the 3x3 convolution has. First down the columns for a whole strip of
     six rows, then along the rows.
@@ -77,7 +77,7 @@ def winograd_input(maps: Any, room: Any, tiles: Any) -> None:
 
 @inlined
 def _output_rows(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, out: Any) -> None:
-    """The F(4x4, 3x3) output transform of six vectors into the four rows of `out`."""
+    """Apply the F(4x4, 3x3) output transform to six vectors, into the four rows of `out`."""
     w, x, y, z = out[0], out[1], out[2], out[3]
     for k in range(w.shape[0]):
         w[k] = a[k] + (b[k] + c[k]) + (d[k] + e[k])
@@ -92,11 +92,11 @@ def _output_rows(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, out: Any) -> No
 @inlined
 def _winograd_output_row(ty: Any, tiles: Any, activation: Any, residual: Any, room: Any, maps: Any) -> None:
     height, width, channels = maps.shape
-    run = (width + 3) // 4 * channels
+    length = (width + 3) // 4 * channels
     bias, slope = activation[0], activation[1]
-    half = room[: 24 * run].reshape(6, 4, run)
-    done = room[24 * run : 28 * run].reshape(4, run)
-    first, after = ty * run, (ty + 1) * run
+    half = room[: 24 * length].reshape(6, 4, length)
+    outputs = room[24 * length : 28 * length].reshape(4, length)
+    first, after = ty * length, (ty + 1) * length
     for j in range(6):
         _output_rows(
             tiles[j].reshape(-1)[first:after],
@@ -108,10 +108,10 @@ def _winograd_output_row(ty: Any, tiles: Any, activation: Any, residual: Any, ro
             half[j],
         )
     for i in range(min(4, height - 4 * ty)):
-        _output_rows(half[0, i], half[1, i], half[2, i], half[3, i], half[4, i], half[5, i], done)
+        _output_rows(half[0, i], half[1, i], half[2, i], half[3, i], half[4, i], half[5, i], outputs)
         for x in range(width):
             start = x // 4 * channels
-            source, out = done[x % 4, start : start + channels], maps[4 * ty + i, x]
+            source, out = outputs[x % 4, start : start + channels], maps[4 * ty + i, x]
             for k in range(channels):
                 value = source[k] + bias[k]
                 out[k] = value if value > ZERO else slope[k] * value
@@ -123,7 +123,7 @@ def _winograd_output_row(ty: Any, tiles: Any, activation: Any, residual: Any, ro
 
 @kernel(f"{F3}, {F2}, {F3}, {F2}, {F3}")
 def winograd_output(tiles: Any, activation: Any, residual: Any, room: Any, maps: Any) -> None:
-    """tiles 36xTxC -> maps hxwxC = prelu(convolution + bias) + residual.
+    """Transform tiles 36xTxC back: maps hxwxC = prelu(convolution + bias) + residual.
 
     activation: 2xC, biases and slopes. residual: hxwxC, or 0xwxC for none. room: for each thread 28*ceil(w/4)*C.
     """

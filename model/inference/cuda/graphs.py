@@ -33,8 +33,8 @@ Record = Callable[[Function, tuple[Tensor, ...], Any], Recording]
 
 
 def record(function: Function, inputs: tuple[Tensor, ...], memory: Any = None) -> Recording:
-    """One call of `function` on copies of `inputs`, all on the current CUDA device; RuntimeError where it cannot be."""
-    own = tuple(given.clone() for given in inputs)
+    """Record a call of `function` on copies of `inputs`, all on the current CUDA device; RuntimeError if impossible."""
+    own = tuple(tensor.clone() for tensor in inputs)
     graph = torch.cuda.CUDAGraph()
     # Another thread may ask the driver how much memory is left meanwhile.
     with torch.cuda.graph(graph, pool=memory, capture_error_mode="thread_local"):
@@ -52,18 +52,18 @@ class Graphs:
         self._known: OrderedDict[Hashable, Recording | None] = OrderedDict()
 
     def __call__(self, key: Hashable, function: Function, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """`function(*inputs)`, recorded at the second call of a key: a size seen once is not worth it."""
-        known = key in self._known
+        """Return `function(*inputs)`, recorded at the second call of a key: a size seen once is not worth it."""
+        repeats = key in self._known
         recording = self._known.pop(key, None)
-        if known and recording is None:
+        if repeats and recording is None:
             recording = self._recorded(function, inputs)
         self._known[key] = recording
         if len(self._known) > self._most:
             self._known.popitem(last=False)
         if recording is None:
             return function(*inputs)
-        for own, given in zip(recording.inputs, inputs, strict=True):
-            own.copy_(given)
+        for own, tensor in zip(recording.inputs, inputs, strict=True):
+            own.copy_(tensor)
         recording.replay()
         return tuple(output.clone() for output in recording.outputs)
 
@@ -72,7 +72,7 @@ class Graphs:
         self._known.clear()
 
     def _recorded(self, function: Function, inputs: tuple[Tensor, ...]) -> Recording | None:
-        """None where nothing can be recorded: then, and ever after."""
+        """Record a call; return None where nothing can be recorded, then and ever after."""
         if self._record is None:
             return None
         memory = next((one.memory for one in self._known.values() if one is not None), None)

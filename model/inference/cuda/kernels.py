@@ -20,7 +20,7 @@ _BLOCK = 128
 
 @triton.jit
 def _bilinear(picture, x, y, channel, height, width):
-    """Values at pixel coordinates x, y of one picture HxWx8, border values outside."""
+    """Sample one picture HxWx8 at pixel coordinates x, y, border values outside."""
     # Comparisons this way round send NaN to 0: broken weights may answer nonsense, not read elsewhere.
     x = tl.where(x > 0.0, tl.where(x < width - 1.0, x, width - 1.0), 0.0)
     y = tl.where(y > 0.0, tl.where(y < height - 1.0, y, height - 1.0), 0.0)
@@ -39,7 +39,7 @@ def _bilinear(picture, x, y, channel, height, width):
 
 
 @triton.jit
-def _advance(frames, increment, state, seen, height, width, BLOCK: tl.constexpr):
+def _advance(frames, increment, state, inputs, height, width, BLOCK: tl.constexpr):
     sample = tl.program_id(1).to(tl.int64) * height * width
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[:, None]
     channel = tl.arange(0, 8)[None, :]
@@ -56,13 +56,13 @@ def _advance(frames, increment, state, seen, height, width, BLOCK: tl.constexpr)
     newer_y = tl.sum(tl.where(channel == 3, now, 0.0), 1)[:, None]
     x = pixel % width + tl.where(channel < 3, older_x, newer_x)
     y = pixel // width + tl.where(channel < 3, older_y, newer_y)
-    warped = _bilinear(frames, x, y, channel, height, width)
-    seen += sample * 24
+    values = _bilinear(frames, x, y, channel, height, width)
+    inputs += sample * 24
     place = pixel * 24 + channel
-    kind = seen.dtype.element_ty
-    tl.store(seen + place, tl.load(frames + pixel * 8 + channel, inside, 0.0).to(kind), inside)
-    tl.store(seen + place + 8, warped.to(kind), inside)
-    tl.store(seen + place + 16, now.to(kind), inside)
+    kind = inputs.dtype.element_ty
+    tl.store(inputs + place, tl.load(frames + pixel * 8 + channel, inside, 0.0).to(kind), inside)
+    tl.store(inputs + place + 8, values.to(kind), inside)
+    tl.store(inputs + place + 16, now.to(kind), inside)
 
 
 @triton.jit
@@ -83,10 +83,10 @@ def _finish(frames, increment, state, out, height, width, BLOCK: tl.constexpr):
     for c in tl.static_range(3):
         older = _bilinear(frames, pixel % width + older_x, pixel // width + older_y, c, height, width)
         newer = _bilinear(frames, pixel % width + newer_x, pixel // width + newer_y, c + 3, height, width)
-        mixed = older * weight + newer * (1.0 - weight)
+        values = older * weight + newer * (1.0 - weight)
         # Compared, not minimum and maximum: those may swallow a NaN, which callers must get to see.
-        mixed = tl.where(mixed < 0.0, 0.0, tl.where(mixed > 1.0, 1.0, mixed))
-        tl.store(out + c * plane + pixel, mixed, inside)
+        values = tl.where(values < 0.0, 0.0, tl.where(values > 1.0, 1.0, values))
+        tl.store(out + c * plane + pixel, values, inside)
     tl.store(out + 3 * plane + pixel, older_x, inside)
     tl.store(out + 4 * plane + pixel, older_y, inside)
     tl.store(out + 5 * plane + pixel, newer_x, inside)
@@ -95,31 +95,31 @@ def _finish(frames, increment, state, out, height, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _activate(maps, bias, slopes, added, count, CHANNELS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr):
+def _activate(maps, bias, slopes, residual, count, CHANNELS: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     channel = place % CHANNELS
     value = tl.load(maps + place, inside, 0.0).to(tl.float32) + tl.load(bias + channel, inside, 0.0)
     value = tl.where(value > 0.0, value, value * tl.load(slopes + channel, inside, 0.0))
     if ADD:
-        value += tl.load(added + place, inside, 0.0).to(tl.float32)
+        value += tl.load(residual + place, inside, 0.0).to(tl.float32)
     tl.store(maps + place, value.to(maps.dtype.element_ty), inside)
 
 
-def advance(frames: Tensor, increment: Tensor, state: Tensor, seen: Tensor) -> None:
-    """Add `increment` to `state`, warp both frames by the sum, and write the next block's input to `seen`.
+def advance(frames: Tensor, increment: Tensor, state: Tensor, inputs: Tensor) -> None:
+    """Add `increment` to `state`, warp both frames by the sum, and write the next block's input to `inputs`.
 
     All channels last: frames BxHxWx8 float32 (older, newer), increment BxHxWx8 of any floating type, state BxHxWx8
     float32 (flow of the older frame x, y, of the newer x, y, in pixels; mask), seen BxHxWx24 of the blocks' type.
     """
     count, height, width, _ = frames.shape
-    assert all(maps.is_contiguous() for maps in (frames, increment, state, seen))
+    assert all(maps.is_contiguous() for maps in (frames, increment, state, inputs))
     grid = (triton.cdiv(height * width, _BLOCK), count)
-    _advance[grid](frames, increment, state, seen, height, width, BLOCK=_BLOCK)
+    _advance[grid](frames, increment, state, inputs, height, width, BLOCK=_BLOCK)
 
 
 def finish(frames: Tensor, increment: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The predicted frame Bx3xHxW in 0..1, flow Bx4xHxW and mask Bx1xHxW after the last increment, all float32."""
+    """Return frame Bx3xHxW in 0..1, flow Bx4xHxW and mask Bx1xHxW after the last increment, all float32."""
     count, height, width, _ = frames.shape
     assert all(maps.is_contiguous() for maps in (frames, increment, state))
     out = frames.new_empty(count, PLACES, height, width)
@@ -128,14 +128,14 @@ def finish(frames: Tensor, increment: Tensor, state: Tensor) -> tuple[Tensor, Te
     return out[:, :3], out[:, 3:7], out[:, 7:]
 
 
-def activate(maps: Tensor, bias: Tensor, slopes: Tensor, added: Tensor | None = None) -> Tensor:
-    """In place, channels last: PReLU of maps BxCxHxW plus bias C, slopes C; then plus `added`, shaped like maps."""
+def activate(maps: Tensor, bias: Tensor, slopes: Tensor, residual: Tensor | None = None) -> Tensor:
+    """Apply in place, channels last: PReLU of maps BxCxHxW plus bias C, slopes C; then add `residual`, shaped alike."""
     assert maps.is_contiguous(memory_format=torch.channels_last)
-    if added is not None:
-        assert added.is_contiguous(memory_format=torch.channels_last)
+    if residual is not None:
+        assert residual.is_contiguous(memory_format=torch.channels_last)
     grid = (triton.cdiv(maps.numel(), 4 * _BLOCK),)
-    other = maps if added is None else added
+    other = maps if residual is None else residual
     _activate[grid](
-        maps, bias, slopes, other, maps.numel(), CHANNELS=maps.shape[1], ADD=added is not None, BLOCK=4 * _BLOCK
+        maps, bias, slopes, other, maps.numel(), CHANNELS=maps.shape[1], ADD=residual is not None, BLOCK=4 * _BLOCK
     )
     return maps

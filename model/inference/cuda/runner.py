@@ -38,7 +38,7 @@ _accelerated: WeightCache[CudaRunner | None] = WeightCache()
 
 
 def of(network: DMVFN, *frames: Tensor) -> CudaRunner | None:
-    """The network prepared for the GPU it is on, or None where only plain torch can run it or these frames.
+    """Return the network prepared for its GPU, or None where only plain torch can run it or these frames.
 
     In autocast's type where that is on, else float32. Prepared and tried against plain torch at the first call, and
     again after its weights were replaced or changed in place; where it fails, that is logged, once.
@@ -67,12 +67,12 @@ def release(network: DMVFN) -> None:
 
 @functools.cache
 def available() -> bool:
-    """Whether triton is installed."""
+    """Tell whether triton is installed."""
     return find_spec("triton") is not None
 
 
 def proved(network: DMVFN, prepare: Callable[[], CudaRunner], calls: int = 3) -> CudaRunner | None:
-    """What `prepare` makes of `network`, if it answers here what plain torch answers; else None and a warning.
+    """Return what `prepare()` makes if it answers here what plain torch answers; else None, with a warning.
 
     Asked `calls` times: the first is launched piece by piece, the second recorded, the third replayed.
     """
@@ -93,7 +93,7 @@ class CudaRunner:
 
     @torch.inference_mode()
     def __init__(self, network: DMVFN, kind: torch.dtype, graphs: Graphs | None = None) -> None:
-        """`kind`: float32, float16 or bfloat16. Without `graphs` everything is launched piece by piece."""
+        """Copy the weights as `kind` (float32, float16, bfloat16). Without `graphs` launches go one by one."""
         # Here, because triton is optional.
         from model.inference.cuda import kernels as cuda_kernels
 
@@ -109,20 +109,20 @@ class CudaRunner:
 
     @torch.inference_mode()
     def probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
-        """Routing probabilities Bxn of frames Bx3xhxw, padded here."""
+        """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here."""
         return self._call("routing", self._route, padding.pad(older), padding.pad(newer))[0]
 
     @torch.inference_mode()
     def predict(self, older: Tensor, newer: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
-        """Frames Bx3xhxw of any size and each sample's blocks -> frame, flow and mask of that size.
+        """Predict from frames Bx3xhxw of any size along each sample's route: frame, flow and mask of that size.
 
         A sample without a block answers the newer frame, no flow and an even mask.
         """
         rows = [[i for i, route in enumerate(routes) if route[block]] for block in range(len(self._blocks))]
-        run = functools.partial(self._run, rows)
+        function = functools.partial(self._run, rows)
         # Which rows go where differs from batch to batch where routes do: a recording would never be used again.
         key = tuple(map(bool, rows)) if all(len(some) in (0, len(routes)) for some in rows) else None
-        frame, flow, mask = self._call(key, run, padding.pad(older), padding.pad(newer))
+        frame, flow, mask = self._call(key, function, padding.pad(older), padding.pad(newer))
         height, width = older.shape[2:]
         frame = padding.crop(frame, height, width)
         for i, route in enumerate(routes):
@@ -145,15 +145,15 @@ class CudaRunner:
 
     @torch.inference_mode()
     def agreement(self, network: DMVFN) -> float:
-        """PSNR in dB of frames predicted here against plain torch's: the worst of the full and of two mixed routes."""
+        """Measure PSNR in dB of frames from here against plain torch's: the worst of the full and two mixed routes."""
         noise = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
         older = F.avg_pool2d(noise, 9, 1).to(self._routing.device)
         newer = older.roll((1, 2), (2, 3))
         blocks, worst = len(self._blocks), float("inf")
         for routes in ([[True] * blocks] * 2, [[i % 2 == row for i in range(blocks)] for row in (0, 1)]):
             flow, mask = torch_path.estimate(network, older, newer, torch.tensor(routes))
-            expected = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
-            error = (self.predict(older, newer, routes).frame - expected).square().mean((1, 2, 3)).max()
+            reference = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
+            error = (self.predict(older, newer, routes).frame - reference).square().mean((1, 2, 3)).max()
             worst = min(worst, float(-10 * torch.log10(error + 1e-12)))
         return worst
 
@@ -172,7 +172,7 @@ class CudaRunner:
         return (normalise(F.linear(features, *self._logits), self._expected),)
 
     def _run(self, rows_of: Sequence[Sequence[int]], older: Tensor, newer: Tensor) -> tuple[Tensor, ...]:
-        """Padded frames through every block, each for the rows that chose it -> frame, flow, mask."""
+        """Run padded frames through every block, each for the rows that chose it -> frame, flow, mask."""
         frames = self._last(older, newer)
         state = torch.zeros_like(frames)
         # What a row's last block answered: the next pass over memory adds it to the state.
@@ -188,15 +188,15 @@ class CudaRunner:
         return self._loops.finish(frames, step, state)
 
     def _increment(self, block: AlignedBlock, frames: Tensor, step: Tensor, state: Tensor) -> Tensor:
-        """Add `step` to `state` in place; what `block` answers then. All BxHxWx8."""
-        seen = frames.new_empty(*frames.shape[:3], self._loops.INPUT, dtype=self._kind)
-        self._loops.advance(frames, step, state, seen)
-        full = seen.permute(0, 3, 1, 2)
+        """Add `step` to `state` in place; return the increment of `block` after that. All BxHxWx8."""
+        inputs = frames.new_empty(*frames.shape[:3], self._loops.INPUT, dtype=self._kind)
+        self._loops.advance(frames, step, state, inputs)
+        full = inputs.permute(0, 3, 1, 2)
         entry = self._chain(_resized(full, 1 / block.scale), *block.entry)
         motion = self._convolve(block.body[2], self._chain(entry, *block.body[:2]), entry)
         motion = _resized(self._convolve(block.squeeze, motion), 2 * block.scale)
-        joined = torch.cat((motion, self._chain(full, *block.spatial)), 1)
-        out = F.conv_transpose2d(joined, block.last, block.last_bias, 2, 1)
+        both = torch.cat((motion, self._chain(full, *block.spatial)), 1)
+        out = F.conv_transpose2d(both, block.last, block.last_bias, 2, 1)
         return out.permute(0, 2, 3, 1).contiguous()
 
     def _chain(self, maps: Tensor, *layers: AlignedLayer) -> Tensor:
@@ -204,14 +204,16 @@ class CudaRunner:
             maps = self._convolve(layer, maps)
         return maps
 
-    def _convolve(self, layer: AlignedLayer, maps: Tensor, added: Tensor | None = None) -> Tensor:
+    def _convolve(self, layer: AlignedLayer, maps: Tensor, residual: Tensor | None = None) -> Tensor:
         out = F.conv2d(maps, layer.weight, None, layer.stride, 1)
-        return self._loops.activate(out.contiguous(memory_format=torch.channels_last), layer.bias, layer.slopes, added)
+        return self._loops.activate(
+            out.contiguous(memory_format=torch.channels_last), layer.bias, layer.slopes, residual
+        )
 
     def _last(self, *maps: Tensor) -> Tensor:
-        """Maps BxCxHxW, behind one another and with zeros up to 8 channels -> BxHxWx8, float32."""
-        joined = torch.cat(maps, 1).float().permute(0, 2, 3, 1)
-        return F.pad(joined, (0, self._loops.PLACES - joined.shape[3])).contiguous()
+        """Concatenate maps BxCxHxW, with zeros up to 8 channels -> BxHxWx8, float32."""
+        stack = torch.cat(maps, 1).float().permute(0, 2, 3, 1)
+        return F.pad(stack, (0, self._loops.PLACES - stack.shape[3])).contiguous()
 
 
 def _resized(maps: Tensor, factor: float) -> Tensor:

@@ -44,10 +44,10 @@ class AlignedBlock:
 
 def align(block: VoxelFlowBlock, kind: torch.dtype) -> AlignedBlock:
     """Rewrite the weights of `block` for convolutions in `kind`."""
-    squeezed = len(block.conv_sq.get_parameter("0.bias"))
+    split = len(block.conv_sq.get_parameter("0.bias"))
     last = block.lastconv.weight.detach()
     # Its inputs are two padded maps, one behind the other.
-    last = torch.cat((padded(last[:squeezed], 0), padded(last[squeezed:], 0)))
+    last = torch.cat((padded(last[:split], 0), padded(last[split:], 0)))
     bias = block.lastconv.bias
     assert bias is not None
     return AlignedBlock(
@@ -65,14 +65,14 @@ def align(block: VoxelFlowBlock, kind: torch.dtype) -> AlignedBlock:
     )
 
 
-def _placed(found: LayerParameters) -> LayerParameters:
-    """Input channels in the order of _PLACED, zeros between."""
-    nothing = found.weight.shape[1]
-    weight = F.pad(found.weight, (0, 0, 0, 0, 0, 1))
-    return found._replace(weight=weight[:, [nothing if i is None else i for i in _PLACED]])
+def _placed(layer: LayerParameters) -> LayerParameters:
+    """Put input channels in the order of _PLACED, zeros between."""
+    nothing = layer.weight.shape[1]
+    weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 1))
+    return layer._replace(weight=weight[:, [nothing if i is None else i for i in _PLACED]])
 
 
-def _layer(found: LayerParameters, kind: torch.dtype, stride: int = 1) -> AlignedLayer:
-    weight = padded(padded(found.weight, 0), 1).to(kind, copy=True)
+def _layer(layer: LayerParameters, kind: torch.dtype, stride: int = 1) -> AlignedLayer:
+    weight = padded(padded(layer.weight, 0), 1).to(kind, copy=True)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return AlignedLayer(weight, padded(found.bias, 0).clone(), padded(found.slopes, 0).clone(), stride)
+    return AlignedLayer(weight, padded(layer.bias, 0).clone(), padded(layer.slopes, 0).clone(), stride)

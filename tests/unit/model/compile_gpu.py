@@ -13,11 +13,11 @@ from typing import Any
 TARGETS = (("fp16", 75), ("fp16", 80), ("fp32", 90), ("fp16", 90), ("bf16", 90), ("fp16", 120))
 #: Every argument of each loop, in order: a type, or the number it is compiled for. "*" stands for the blocks' type.
 LOOPS: dict[str, dict[str, str | int | bool]] = {
-    "_advance": {"frames": "*fp32", "increment": "*", "state": "*fp32", "seen": "*", "height": "i32", "width": "i32"}
+    "_advance": {"frames": "*fp32", "increment": "*", "state": "*fp32", "inputs": "*", "height": "i32", "width": "i32"}
     | {"BLOCK": 128},
     "_finish": {"frames": "*fp32", "increment": "*", "state": "*fp32", "out": "*fp32", "height": "i32", "width": "i32"}
     | {"BLOCK": 128},
-    "_activate": {"maps": "*", "bias": "*fp32", "slopes": "*fp32", "added": "*", "count": "i32"}
+    "_activate": {"maps": "*", "bias": "*fp32", "slopes": "*fp32", "residual": "*", "count": "i32"}
     | {"CHANNELS": 80, "ADD": True, "BLOCK": 512},
 }
 

@@ -33,6 +33,6 @@ def test_a_resumed_run_drops_rows_past_its_state(tmp_path: Path) -> None:
 
 def test_the_clock_counts_from_where_it_resumed() -> None:
     times = iter([100.0, 110.0, 110.0])
-    clock = Clock(lambda: next(times), done=50, total=3770)
+    clock = Clock(lambda: next(times), step=50, total=3770)
     assert clock.rate(70) == 2.0
     assert clock.left(70) == "0:30:50"
