@@ -20,6 +20,17 @@ def test_a_class_name_belongs_to_one_module(sources: list[house.SourceModule]) -
     assert house.shared_classes(sources) == {}
 
 
+def test_variables_are_named_after_what_they_hold(sources: list[house.SourceModule]) -> None:
+    names, participles = house.local_names(sources)
+    assert len(participles) / names < 0.01, participles
+
+
+def test_docstrings_open_with_a_verb(sources: list[house.SourceModule]) -> None:
+    count, verbs, riddles = house.docstrings(sources)
+    assert verbs / count >= 0.9
+    assert riddles == []
+
+
 def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "one.py").write_text("class Same:\n    pass\n\n\ndef f(given):\n    '''What it is.'''\n")

@@ -16,7 +16,7 @@ from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
 from model.training.state import StateError
 
-RUNS = Path(__file__).parent.parent / "training" / "runs"
+RUNS = Path(__file__).parent.parent / "training" / "head_runs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

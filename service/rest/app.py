@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -21,6 +20,7 @@ from service.rest.transport.fast_path import FastPath
 from service.rest.transport.middleware import RequestMiddleware
 from service.serving.jobs.job import Jobs
 from service.telemetry.tracing import Tracer
+from service.version import RELEASE
 
 #: What scripts in a browser may read of an answer.
 EXPOSED = [
@@ -56,7 +56,7 @@ def build(
     app = FastAPI(
         title="DMVFN video prediction",
         summary="Two video frames in, the next frames out.",
-        version=_version(),
+        version=RELEASE,
         # The usual pages load scripts from elsewhere; the document is at /openapi.json.
         docs_url=None,
         redoc_url=None,
@@ -82,15 +82,8 @@ def build(
 
 def operations(state: AppState) -> FastAPI:
     """Serve health and metrics alone, for a process that answers no callers of its own."""
-    app = FastAPI(title="DMVFN worker", version=_version(), docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="DMVFN worker", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestMiddleware, state=state, tracer=Tracer())
     app.include_router(ops.router(state))
     errors.install(app)
     return app
-
-
-def _version() -> str:
-    try:
-        return metadata.version("dmvfn-service")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "0+checkout"

@@ -1,4 +1,7 @@
-"""Between messages of the Open Inference Protocol and our own values. What they mean is decided in `core.v2`."""
+"""Between messages of the Open Inference Protocol and our own values.
+
+What they mean is decided in `service.serving.oip.requests`.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
 
 
 class Desk(Protocol):
-    """What a worker asks of it: `service.engine.request_queue.Line`'s own methods, and whether to wait."""
+    """What a worker asks of it: `service.engine.request_queue.RequestQueue`'s own methods, and whether to wait."""
 
     def __len__(self) -> int: ...
     def join(self, pending: Pending, now: float) -> None: ...

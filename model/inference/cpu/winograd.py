@@ -1,6 +1,7 @@
 """Winograd's F(4x4, 3x3): a 3x3 convolution as 36 small matrix products, a quarter of the multiplications.
 
-Here are the weights' transform and the sizes; the maps' transforms are compiled loops (`model.kernels`).
+Here are the weights' transform and the sizes; the maps' transforms are compiled loops
+(`model.inference.cpu.winograd_kernels`).
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 """
 

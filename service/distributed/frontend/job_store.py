@@ -111,8 +111,6 @@ class RedisJobs:
             raise NotFound(f"there is no job {job[:64]!r}: its record is lost or incomplete; submit it again")
         if view.state is not JobState.QUEUED or not {b"st", b"id"} <= fields.keys():
             return view
-        if b"st" not in fields or b"id" not in fields:
-            return view
         names = [fields[b"st"].decode(), self._front.keys.load]
         ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
         return replace(view, position=ahead, wait=self._front.snapshot.wait)

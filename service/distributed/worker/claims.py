@@ -220,9 +220,7 @@ class Claims:
 
     async def others(self) -> bool:
         """Tell whether another worker lives."""
-        now = await self._client.time()
-        names = await self._client.zrangebyscore(self.keys.workers, int(now[0]) * 1000, "+inf")
-        return any(name.decode() != self._worker for name in names)
+        return any(name != self._worker for name in await self.live_workers())
 
     async def _trim(self, item: LeasedItem, outcome: list[Any]) -> None:
         """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed."""

@@ -126,4 +126,4 @@ class Outcomes:
             except LOST as error:
                 log.warning("an answer waits for redis: %s", error)
                 await asyncio.sleep(delay)
-        raise AssertionError("waits() never ends")
+        raise AssertionError("backoff() never ends")
