@@ -1,7 +1,8 @@
 """Chaos: real workers, front ends and Redis suffer every kind of fault while jobs come in; then all is counted.
 
 `python -m tests.system.chaos.run --jobs 2000 --faults 300` prints a line for each kind, and exits 1 if an accepted
-job was lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left behind.
+job was lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left
+behind.
 """
 
 from __future__ import annotations
