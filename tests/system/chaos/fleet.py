@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,6 +23,8 @@ class Fleet:
         self._orders = folder / "orders"
         self._orders.mkdir()
         self._rng = rng
+        # Faults and `tend` come from two threads: both would replace one dead worker, and one of the two be forgotten.
+        self._lock = threading.RLock()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.system.chaos.processes"])
         self.sockets = [str(folder / f"f{k}") for k in range(fronts)]
@@ -45,9 +48,10 @@ class Fleet:
 
     def kill_worker(self) -> None:
         """SIGKILL to one that runs."""
-        k = self._rng.randrange(len(self.workers))
-        self._kill(self.workers[k])
-        self.workers[k] = self._worker()
+        with self._lock:
+            k = self._rng.randrange(len(self.workers))
+            self._kill(self.workers[k])
+            self.workers[k] = self._worker()
 
     def kill_front(self) -> None:
         """SIGKILL to one."""
@@ -75,15 +79,16 @@ class Fleet:
 
     def tend(self) -> None:
         """Wakes the stopped whose time is over, replaces those that ended."""
-        for pid, until in list(self._stopped.items()):
-            if time.monotonic() >= until:
-                del self._stopped[pid]
-                if any(w.pid == pid and w.is_alive() for w in self.workers):
-                    os.kill(pid, signal.SIGCONT)
-        for k, worker in enumerate(self.workers):
-            if not worker.is_alive():
-                self.exits.append(worker.exitcode)
-                self.workers[k] = self._worker()
+        with self._lock:
+            for pid, until in list(self._stopped.items()):
+                if time.monotonic() >= until:
+                    del self._stopped[pid]
+                    if any(w.pid == pid and w.is_alive() for w in self.workers):
+                        os.kill(pid, signal.SIGCONT)
+            for k, worker in enumerate(self.workers):
+                if not worker.is_alive():
+                    self.exits.append(worker.exitcode)
+                    self.workers[k] = self._worker()
 
     def wake_all(self) -> None:
         """No one stays stopped."""

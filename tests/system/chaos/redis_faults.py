@@ -212,7 +212,7 @@ class ClockJump(Fault):
     def unfit(self, program: Path) -> str:
         if not places.FAKETIME.exists():
             return "libfaketime is not installed (Debian: faketime)"
-        # Debian's Redis 7 hangs at its start: its jemalloc and libfaketime wait for each other.
+        # Debian's Redis 7 hangs at its start; why was not looked into (its jemalloc is a guess).
         return "" if places.bears_faketime(program) else "the server hangs under libfaketime"
 
     async def inject(self, stage: Stage) -> None:

@@ -22,14 +22,17 @@ from tests.system.chaos.faults import Fault
 from tests.system.chaos.stage import Stage
 from tests.system.e2e.process import ROOT
 
-#: What today's has to live beside: any commit or tag whose tests/system/chaos has a worker and a front end.
+#: What today's has to live beside: any commit or tag with chaos' worker and front end, wherever it kept them.
 BEFORE = os.environ.get("CHAOS_BEFORE", "c8bbcd6")
 #: Settings that the fleet has and a process of another release is to have, too.
 SHARED = ("engine", "redis_url", "lease_ms", "max_deliveries", "max_queue_items", "shutdown_grace_s", "job_ttl_s")
 MAIN = """
 import os, sys
 from service.settings import Settings
-from tests.system.chaos import processes
+try:
+    from tests.system.chaos import processes
+except ModuleNotFoundError:
+    from tests.chaos import processes
 settings = Settings.from_env(os.environ)
 processes.front_main(settings, sys.argv[1]) if sys.argv[1:] else processes.worker_main(settings)
 """

@@ -1,14 +1,15 @@
 """Chaos: real workers, front ends and Redis suffer every kind of fault while jobs come in; then all is counted.
 
 `python -m tests.system.chaos.run --jobs 2000 --faults 300` prints a line for each kind, and exits 1 if an accepted
-job was
-lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left behind.
+job was lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left
+behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import sys
 import time
@@ -40,10 +41,12 @@ async def rounds(
     seed: int,
     parallel: int,
     patience_s: float,
+    within_s: float = math.inf,
 ) -> list[Outcome]:
     """Plays a round of each kind and server of `pairs`, `parallel` at a time; `numbers`: jobs and faults of each kind.
 
-    A line is printed as each ends. `patience_s`: how long jobs may take to end afterwards.
+    A line is printed as each ends. `patience_s`: how long jobs may take to end afterwards. Rounds that have not begun
+    within `within_s` seconds are skipped, and say so.
     """
     gate = asyncio.Semaphore(parallel)
     programs = binaries()
@@ -53,6 +56,8 @@ async def rounds(
         async with gate:
             if server not in programs:
                 return Outcome(kind.name, server, skipped="this server is not installed")
+            if time.monotonic() - began > within_s:
+                return Outcome(kind.name, server, skipped="no time was left")
             outcome = await play(kind(), server, programs[server], *numbers[kind], chance, patience_s)
         sign = "skipped" if outcome.skipped else "ok" if outcome.sound else "WRONG"
         at = time.monotonic() - began
@@ -74,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--parallel", type=int, default=2, help="rounds at a time")
     parser.add_argument("--patience", type=float, default=45.0, help="seconds jobs may take to end afterwards")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no round after so long (default: none)")
     options = parser.parse_args(argv)
     servers = [name for name in SERVERS if not options.server or name.replace("-", "") in options.server]
     kinds = [k for k in KINDS if not options.kind or any(words in k.name for words in options.kind)]
@@ -87,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
             seed=options.seed,
             parallel=options.parallel,
             patience_s=options.patience,
+            within_s=60 * options.minutes,
         )
     )
     print(report.table(outcomes))

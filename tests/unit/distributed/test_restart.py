@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import time
@@ -14,11 +15,13 @@ from service.core.errors import NotFound
 from service.distributed.broker.server_check import ConfigProblem
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.frontend.queue_client import QueueClient
+from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.settings import Settings
-from tests.unit.distributed.conftest import until
+from tests.unit.distributed.conftest import metrics, until
+from tests.unit.distributed.engines import Adder
 from tests.unit.distributed.servers import SHIPPED_CONF, Server, binaries, shipped_acl
-from tests.unit.distributed.worker.test_worker import a_job
+from tests.unit.distributed.worker.test_worker import a_job, ended
 
 JOBS = 6
 #: Every version that docs/redis.md claims. Valkey 9 comes by pip with the tests; the others where they are installed.
@@ -85,6 +88,33 @@ async def test_a_restart_under_the_shipped_files_loses_no_accepted_job(version: 
         server.remove()
     assert left == JOBS
     assert seen == dict.fromkeys(ConfigProblem, False)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_twenty_accepted_jobs_have_their_twenty_results_after_down_and_up(version: str) -> None:
+    accepted = [a_job(number, number + 1) for number in range(20)]
+    server = Server(program(version), str(SHIPPED_CONF), acl=shipped_acl())
+    try:
+        server.start()
+        async with _front_end(server) as (_, jobs):
+            for job in accepted:
+                await jobs.submit(job)
+        _written(server)
+        _restart(server, shipped_acl())
+        async with _front_end(server) as (_, jobs):
+            worker = Worker(Settings(engine="redis", redis_url=server.url), Adder(), metrics())
+            working = asyncio.create_task(worker.run())
+            try:
+                assert [await ended(jobs, job.id) for job in accepted] == [JobState.DONE] * 20
+                results = [await jobs.result(job.id, "", 0) for job in accepted]
+            finally:
+                worker.stop()
+                await working
+    finally:
+        server.remove()
+    assert [int(result.steps[0].frame.pixels[1, 1, 0]) for result in results] == [
+        2 * number + 1 for number in range(20)
+    ]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
