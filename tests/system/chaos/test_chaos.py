@@ -9,7 +9,7 @@ from tests.system.chaos.faults import Fault, KillFront, KillWorker, Mixed, Poiso
 from tests.system.chaos.redis_faults import Crash, CrashAsDeployed, CutConnections, FullMemory, NarrowLink, PowerCut
 from tests.unit.distributed.servers import binaries
 
-#: Left to `make chaos`, so that this one is short. A burst over a slow link is tried by `frontend/test_link.py` as well,
+#: Left to `make chaos`, so that this one is short. A burst over a slow link is tried by `frontend/test_link.py`, too,
 #: without the other load, under which some of its calls pass their deadline here (docs/redis.md).
 ONLY_AT_LENGTH = (KillWorker, KillFront, StopWorker, Poison, Mixed, Crash, FullMemory, NarrowLink)
 KINDS = [kind for kind in run.KINDS if kind not in ONLY_AT_LENGTH]
