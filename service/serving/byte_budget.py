@@ -11,6 +11,7 @@ from types import TracebackType
 
 from service.core.errors import QueueFull
 from service.core.types import PredictRequest, PredictResult
+from service.serving.answer_size import answer_nbytes
 
 #: Seconds after which a refused caller may try again: about as long as a small answer takes to leave.
 RETRY_S = 1.0
@@ -83,10 +84,9 @@ def reserve_answer(holding: ByteHolding, request: PredictRequest) -> None:
     An answer is its frames, its maps if they are asked for (five float32 a pixel), and the encoding of both, which
     is taken to be as large. QueueFull where there is no room.
     """
-    pixels = request.current.pixels.nbytes
-    step = pixels + (pixels // 3 * 20 if request.options.maps else 0)
-    frames = request.previous.pixels.nbytes + pixels
-    holding.grow(max(0, 2 * step * request.options.steps - frames))
+    current = request.current
+    frames = request.previous.pixels.nbytes + current.pixels.nbytes
+    holding.grow(max(0, 2 * answer_nbytes(current.height * current.width, request.options) - frames))
 
 
 def result_bytes(result: PredictResult) -> int:

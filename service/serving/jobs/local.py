@@ -12,6 +12,7 @@ from dataclasses import replace
 from service.core.errors import Conflict, NotFound, ServiceError, Unavailable
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
+from service.serving.answer_size import answer_nbytes
 from service.serving.jobs.fair_turns import FairTurns
 from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
@@ -32,8 +33,6 @@ MEMORY_TRIES = 3
 STOPPED = Failure(
     "unavailable", "the server stopped before the job was finished; submit it again", reason="draining", retry_after=5.0
 )
-#: Runs of one item that does not fit the device's memory, before its job fails.
-MEMORY_TRIES = 3
 #: Seconds of a grace that are kept for webhooks, at most.
 TELLING_S = 2.0
 
@@ -243,10 +242,8 @@ class LocalJobs:
 
 def _needed(job: NewJob) -> int:
     """Count the bytes of a job's frames and of what will be predicted from them."""
-    frame, options = job.frames[0].pixels.nbytes, job.options
-    # Flow and mask: five float32 where a frame has three bytes.
-    answer = frame + (frame // 3 * 20 if options.maps else 0)
-    return len(job.frames) * frame + job.items * options.steps * answer
+    frame = job.frames[0]
+    return len(job.frames) * frame.pixels.nbytes + job.items * answer_nbytes(frame.height * frame.width, job.options)
 
 
 def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
