@@ -1,8 +1,8 @@
 """Chaos: real workers, front ends and Redis suffer every kind of fault while jobs come in; then all is counted.
 
-`python -m tests.system.chaos.run --jobs 2000 --faults 300` prints a line for each kind, and exits 1 if an accepted
-job was lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call, or anything is left
-behind.
+`python -m tests.system.chaos.run --jobs 2000 --faults 300` prints what each round found, then a line for each kind. It
+exits 1 if an accepted job was lost, answered twice or wrongly, a front end stays silent, an idle fleet refuses a call,
+or anything is left behind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import math
 import random
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 
@@ -45,8 +46,8 @@ async def rounds(
 ) -> list[Outcome]:
     """Plays a round of each kind and server of `pairs`, `parallel` at a time; `numbers`: jobs and faults of each kind.
 
-    A line is printed as each ends. `patience_s`: how long jobs may take to end afterwards. Rounds that have not begun
-    within `within_s` seconds are skipped, and say so.
+    A line is printed as each ends, and what it found below it. `patience_s`: how long jobs may take to end
+    afterwards. Rounds that have not begun within `within_s` seconds are skipped, and say so.
     """
     gate = asyncio.Semaphore(parallel)
     programs = binaries()
@@ -62,6 +63,8 @@ async def rounds(
         sign = "skipped" if outcome.skipped else "ok" if outcome.sound else "WRONG"
         at = time.monotonic() - began
         print(f"{at:6.1f} s  {kind.name}, {server}: {sign}, took {outcome.seconds:.1f} s", flush=True)
+        if found := report.details([outcome]):
+            print(textwrap.indent(found, " " * 10), flush=True)
         return outcome
 
     chance = random.Random(seed)
@@ -97,7 +100,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     )
     print(report.table(outcomes))
-    print(report.details(outcomes))
     print(f"took {time.monotonic() - began:.0f} s, seed {options.seed}, {', '.join(servers)}")
     return 0 if all(outcome.sound for outcome in outcomes) else 1
 
