@@ -8,6 +8,7 @@ then HTTP/2 holds its sender back.
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
@@ -85,6 +86,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
     def __init__(self, state: AppState) -> None:
         self._parts = state
+        self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
         places = max(1, settings.inflight_bytes // (COPIES * settings.max_body_bytes))
         self._messages = Reading(places, settings.body_timeout_s)
@@ -93,6 +95,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Return a handler that reads for itself, in the place of one that is given what was read."""
+        self.last_call = asyncio.get_running_loop().time()
         handler = await continuation(details)
         if handler is None:
             return None

@@ -29,6 +29,8 @@ HEALTH = "grpc.health.v1.Health"
 PING_TIMEOUT_S = 20
 #: Clients may ping as often as this, seconds; more often is an attack and closes the connection.
 LEAST_PING_S = 5
+#: Before it stops, the server waits until no call has come for QUIET_S, MOST_QUIET_S in all, seconds.
+QUIET_S, MOST_QUIET_S = 0.25, 2.0
 #: Calls open at once on a connection, and connections.
 MOST_CALLS, MOST_CONNECTIONS = 1000, 4096
 
@@ -40,13 +42,14 @@ class RunningServer:
     port: int
     _server: Any
     _health: HealthService
+    _admission: CallAdmission
     _parts: AppState
 
     async def drain(self, grace: float) -> None:
         """Stop serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
 
-        New calls are refused once the streams have ended. Where the whole process stops, the engine refuses
-        them before.
+        Callers are to be refused before, by the engine: a server that stops drops, without a word, each call that has
+        reached its socket and not yet its code. Hence the wait for a moment in which none comes.
         """
         deadline = asyncio.get_running_loop().time() + grace
         self._health.stop()
@@ -54,13 +57,25 @@ class RunningServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._parts.streams.ended()
+        await self._quiet(deadline)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
+
+    async def _quiet(self, deadline: float) -> None:
+        """Wait until no call has come for QUIET_S, until `deadline` (the loop's clock) and MOST_QUIET_S at most."""
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        end = min(deadline, begin + MOST_QUIET_S)
+        quiet_at = min(end, begin + QUIET_S)
+        while clock() < quiet_at:
+            await asyncio.sleep(quiet_at - clock())
+            quiet_at = min(end, self._admission.last_call + QUIET_S)
 
 
 async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     """Listen as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = state.settings
-    server = grpc.aio.server(interceptors=(CallAdmission(state),), options=_options(settings))
+    admission = CallAdmission(state)
+    server = grpc.aio.server(interceptors=(admission,), options=_options(settings))
     health = HealthService(state.engine, (predict.NAME, oip.NAME), Supervisor(state.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(state, tracer), server)
@@ -75,7 +90,7 @@ async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     if not port:
         raise RuntimeError(f"gRPC cannot listen on {address}")
     await server.start()
-    return RunningServer(port, server, health, state)
+    return RunningServer(port, server, health, admission, state)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2
+from service.core.errors import Unavailable
 from service.core.interfaces import Readiness
 from service.rpc.server import start
 from tests.unit.rpc.serving import served
@@ -160,6 +161,34 @@ async def test_a_drained_server_finishes_calls_refuses_new_ones_and_tells_health
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await s.ours.Predict(_request())
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_callers_who_keep_calling_are_refused_by_a_drain_and_never_cut_off() -> None:
+    """Of calls that reach the socket as gRPC's asyncio server stops, it tells the caller CANCELLED and us nothing."""
+    answered, endings = 0, list[tuple[grpc.StatusCode, str]]()
+    engine = SmallEngine()
+    async with served(engine) as s:
+
+        async def caller() -> None:
+            nonlocal answered
+            async with grpc.aio.insecure_channel(s.address) as channel:
+                stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
+                while True:
+                    try:
+                        await stub.Predict(_request(), timeout=20)
+                        answered += 1
+                    except grpc.aio.AioRpcError as error:
+                        endings.append((error.code(), error.details() or ""))
+                        return
+
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(8):
+                callers.create_task(caller())
+            while answered < 20:
+                await asyncio.sleep(0)
+            engine.failure = Unavailable("shutting down", reason="draining")
+            await s.server.drain(20)
+    assert endings == [(grpc.StatusCode.UNAVAILABLE, "shutting down")] * 8
 
 
 async def test_two_servers_do_not_share_a_port() -> None:
