@@ -45,15 +45,15 @@ class Executor:
     def __call__(self, pairs: Sequence[Picture], route: str = AUTO) -> list[Picture]:
         """The next frame HxWx3 of every pair 2xHxWx3 (one size, multiples of 16); `route`: auto, full or nine bits."""
         frames = torch.from_numpy(np.stack(pairs, axis=1))
-        older, newer = (pixels.tensors(side, bgr=self._bgr) for side in frames)
-        predicted = inference.predict(self.network, older, newer, self._routes(older, newer, route))
+        previous, current = (pixels.tensors(side, bgr=self._bgr) for side in frames)
+        predicted = inference.predict(self.network, previous, current, self._routes(previous, current, route))
         return [pixels.picture(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
 
-    def _routes(self, older: torch.Tensor, newer: torch.Tensor, route: str) -> torch.Tensor:
+    def _routes(self, previous: torch.Tensor, current: torch.Tensor, route: str) -> torch.Tensor:
         if route == AUTO:
-            return routing.auto(inference.probabilities(self.network, older, newer))
+            return routing.auto(inference.probabilities(self.network, previous, current))
         bits = "1" * self.network.config.blocks if route == FULL else route
-        return routing.explicit(bits).expand(len(older), -1)
+        return routing.explicit(bits).expand(len(previous), -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ def route(bits: str, count: int = 1) -> torch.Tensor:
 
 def frames(network: DMVFN, height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Random pairs that move by a few pixels, where the network is."""
-    older = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
-    older = older.to(next(network.parameters()).device)
-    return older, older.roll((2, 3), (2, 3))
+    previous = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+    previous = previous.to(next(network.parameters()).device)
+    return previous, previous.roll((2, 3), (2, 3))
 
 
 def timed(run: Run, clock: Clock) -> float:
@@ -65,18 +65,18 @@ def compare(
     network: DMVFN, height: int, width: int, seconds: float, clock: Clock, against: Sequence[str]
 ) -> dict[str, float]:
     """Seconds of every contender on one pair of this size, after checking that they agree."""
-    older, newer = frames(network, height, width)
+    previous, current = frames(network, height, width)
     threads = torch.get_num_threads()
     runs: dict[str, Run | None] = {
-        "published": contenders.published(network, older, newer),
-        "ours": contenders.ours(network, older, newer, route(FULL)),
-        "ours, typical route": contenders.ours(network, older, newer, route(TYPICAL)),
-        "plain torch": contenders.plain_torch(network, older, newer, route(FULL)),
+        "published": contenders.published(network, previous, current),
+        "ours": contenders.ours(network, previous, current, route(FULL)),
+        "ours, typical route": contenders.ours(network, previous, current, route(TYPICAL)),
+        "plain torch": contenders.plain_torch(network, previous, current, route(FULL)),
     }
     if "openvino" in against:
-        runs["OpenVINO"] = contenders.openvino(network, older, newer, threads)
+        runs["OpenVINO"] = contenders.openvino(network, previous, current, threads)
     if "onnxruntime" in against:
-        runs["ONNX Runtime"] = contenders.onnx_runtime(network, older, newer, threads)
+        runs["ONNX Runtime"] = contenders.onnx_runtime(network, previous, current, threads)
     present = {name: run for name, run in runs.items() if run is not None}
     expected = present["published"]()
     for name in ("ours", "OpenVINO", "ONNX Runtime"):
@@ -87,7 +87,7 @@ def compare(
 
 def mixed(network: DMVFN, height: int, width: int, seconds: float, clock: Clock) -> list[tuple[int, float]]:
     """(blocks chosen in all, seconds) of batches of four whose rows choose 0 to 9 blocks, unlike one another."""
-    older, newer = frames(network, height, width, 4)
+    previous, current = frames(network, height, width, 4)
     batches = (
         (1, 1, 1, 1),
         (1, 2, 2, 3),
@@ -102,7 +102,7 @@ def mixed(network: DMVFN, height: int, width: int, seconds: float, clock: Clock)
     for batch in batches:
         # Blocks spread over all scales, the same order for every row.
         rows = torch.stack([route("".join("1" if i * 4 % 9 < n else "0" for i in range(9)))[0] for n in batch])
-        runs[str(sum(batch))] = contenders.ours(network, older, newer, rows)
+        runs[str(sum(batch))] = contenders.ours(network, previous, current, rows)
     return [(int(name), took) for name, took in in_turn(runs, seconds, clock).items()]
 
 

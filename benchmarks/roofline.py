@@ -73,14 +73,14 @@ def peaks(device: str, kind: torch.dtype, seconds: float) -> Peaks:
 
 def measured(network: DMVFN, height: int, width: int, seconds: float) -> dict[str, float]:
     """Seconds of the routing, of one more block of each scale, and of all nine blocks with the last blend."""
-    older, newer = forward.frames(network, height, width)
+    previous, current = forward.frames(network, height, width)
 
     def blocks(bits: str) -> Callable[[], torch.Tensor]:
         chosen = forward.route(bits)
-        return lambda: inference.predict(network, older, newer, chosen).frame
+        return lambda: inference.predict(network, previous, current, chosen).frame
 
     runs: dict[str, Run] = {
-        "routing": lambda: inference.probabilities(network, older, newer),
+        "routing": lambda: inference.probabilities(network, previous, current),
         "first": blocks("100000000"),
         "scale 4": blocks("110000000"),
         "scale 2": blocks("100100000"),

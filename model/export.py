@@ -33,23 +33,23 @@ class FullRoute(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, older: Tensor, newer: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, previous: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
         """Predict the next frame and the routing probabilities from frames 1x3xHxW in 0..1, sides multiples of 16."""
-        probabilities = self._probabilities(older, newer)
-        flow = torch.zeros_like(older[:, :1]).expand(-1, 4, -1, -1)
+        probabilities = self._probabilities(previous, current)
+        flow = torch.zeros_like(previous[:, :1]).expand(-1, 4, -1, -1)
         mask = flow[:, :1]
-        warped_older, warped_newer, frame = older, newer, newer
+        warped_previous, warped_current, frame = previous, current, current
         for i in range(self.network.config.blocks):
-            inputs = torch.cat((older, newer, warped_older, warped_newer, mask), 1)
+            inputs = torch.cat((previous, current, warped_previous, warped_current, mask), 1)
             flow_step, mask_step = self.network.block(i)(inputs, flow)
             flow, mask = flow + flow_step, mask + mask_step
-            warped_older, warped_newer = warp(older, flow[:, :2]), warp(newer, flow[:, 2:])
-            frame = blend(warped_older, warped_newer, mask)
+            warped_previous, warped_current = warp(previous, flow[:, :2]), warp(current, flow[:, 2:])
+            frame = blend(warped_previous, warped_current, mask)
         return frame, probabilities
 
-    def _probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
+    def _probabilities(self, previous: Tensor, current: Tensor) -> Tensor:
         """Run the routing module as published, its second convolution and mean included."""
-        features = self.network.routing(torch.cat((older, newer), 1)).mean((2, 3))
+        features = self.network.routing(torch.cat((previous, current), 1)).mean((2, 3))
         return routing.normalise(self.network.l1(features), self.network.config.expected_blocks)
 
 
@@ -60,13 +60,13 @@ def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:
     """
     import onnxruntime  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    older, newer = _frames(height, width)
+    previous, current = _frames(height, width)
     with warnings.catch_warnings():
         # The exporter's own use of interfaces that its dependencies deprecate.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             FullRoute(network).eval(),
-            (older, newer),
+            (previous, current),
             str(path),
             input_names=["older", "newer"],
             output_names=["frame", "probabilities"],
@@ -75,17 +75,17 @@ def to_onnx(network: DMVFN, path: Path, height: int, width: int) -> float:
             verbose=False,
         )
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    frame = session.run(["frame"], {"older": older.numpy(), "newer": newer.numpy()})[0]
-    return _difference(network, older, newer, torch.from_numpy(np.asarray(frame)))
+    frame = session.run(["frame"], {"older": previous.numpy(), "newer": current.numpy()})[0]
+    return _difference(network, previous, current, torch.from_numpy(np.asarray(frame)))
 
 
 def to_torch(network: DMVFN, path: Path, height: int, width: int) -> float:
     """Write a torch.export program (.pt2); return the largest difference of the reloaded one's answer from ours."""
-    older, newer = _frames(height, width)
-    torch.export.save(torch.export.export(FullRoute(network).eval(), (older, newer)), str(path))
+    previous, current = _frames(height, width)
+    torch.export.save(torch.export.export(FullRoute(network).eval(), (previous, current)), str(path))
     with torch.inference_mode():
-        frame, _ = torch.export.load(str(path)).module()(older, newer)
-    return _difference(network, older, newer, frame)
+        frame, _ = torch.export.load(str(path)).module()(previous, current)
+    return _difference(network, previous, current, frame)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -115,10 +115,10 @@ def _frames(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Generate a smooth pair that moves: noise would make every runtime's rounding look like an error."""
     y, x = torch.meshgrid(torch.arange(height) / 37.0, torch.arange(width) / 53.0, indexing="ij")
     waves = [torch.sin(x + shift) * torch.cos(y - shift) for shift in (0.0, 0.7, 1.9)]
-    older = (0.5 + 0.4 * torch.stack(waves))[None]
-    return older, older.roll((2, 3), (2, 3))
+    previous = (0.5 + 0.4 * torch.stack(waves))[None]
+    return previous, previous.roll((2, 3), (2, 3))
 
 
-def _difference(network: DMVFN, older: Tensor, newer: Tensor, frame: Tensor) -> float:
+def _difference(network: DMVFN, previous: Tensor, current: Tensor, frame: Tensor) -> float:
     full = torch.ones(1, network.config.blocks, dtype=torch.bool)
-    return float((inference.predict(network, older, newer, full).frame - frame).abs().max())
+    return float((inference.predict(network, previous, current, full).frame - frame).abs().max())

@@ -66,7 +66,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if not measurement.scores:
         raise ValueError(f"{arguments.data}: no clip is long enough")
     if device.type == "cpu":
-        pair = [rollout.picture(frame) for frame in (measurement.shown[0].older, measurement.shown[0].newer)]
+        pair = [rollout.picture(frame) for frame in (measurement.shown[0].previous, measurement.shown[0].current)]
         measurement.milliseconds.update(timing.milliseconds(network, {**BASELINES, **methods}, pair[0], pair[1]))
     about = report.About(
         weights=arguments.name or checkpoint.metadata(network).version,

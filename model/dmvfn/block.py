@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Older and newer frame, both warped, and the mask: what a block sees besides the flow.
+#: Older and current frame, both warped, and the mask: what a block sees besides the flow.
 SEEN_CHANNELS = 13
 FLOW_CHANNELS = 4
 

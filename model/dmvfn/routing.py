@@ -58,6 +58,6 @@ def explicit(bits: str) -> Tensor:
 
 
 def never_empty(routes: Tensor, probabilities: Tensor) -> Tensor:
-    """Give rows without a block their most probable one: the published network answers the older frame there."""
+    """Give rows without a block their most probable one: the published network answers the previous frame there."""
     best = torch.zeros_like(routes).scatter_(1, probabilities.argmax(1, keepdim=True), True)
     return torch.where(routes.any(1, keepdim=True), routes, best)

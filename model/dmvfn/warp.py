@@ -20,7 +20,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, grid.to(image.dtype), mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def blend(warped_older: Tensor, warped_newer: Tensor, mask: Tensor) -> Tensor:
+def blend(warped_previous: Tensor, warped_current: Tensor, mask: Tensor) -> Tensor:
     """Mix the warped frames Bx3xHxW; sigmoid of mask Bx1xHxW (logits) weighs the OLDER frame."""
     weight = torch.sigmoid(mask)
-    return (warped_older * weight + warped_newer * (1 - weight)).clamp(0, 1)
+    return (warped_previous * weight + warped_current * (1 - weight)).clamp(0, 1)

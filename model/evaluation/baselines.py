@@ -17,40 +17,40 @@ Floats = NDArray[np.float32]
 Baseline = Callable[[Frame, Frame, int], list[Floats]]
 
 
-def repeat(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-    """Repeat the newer frame."""
-    return [np.asarray(newer / 255.0, np.float32)] * steps
+def repeat(previous: Frame, current: Frame, steps: int) -> list[Floats]:
+    """Repeat the current frame."""
+    return [np.asarray(current / 255.0, np.float32)] * steps
 
 
 def along(preset: classical.Preset, projection: bool) -> Baseline:
-    """Build a baseline along OpenCV's DIS flow, as found on the newer frame or put on the next frame's grid."""
+    """Build a baseline along OpenCV's DIS flow, as found on the current frame or put on the next frame's grid."""
 
-    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-        flow = classical.dis(grey(newer), grey(older), preset)
-        return _projected(newer, flow, steps) if projection else extrapolate(newer, flow, steps)
+    def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
+        flow = classical.dis(grey(current), grey(previous), preset)
+        return _projected(current, flow, steps) if projection else extrapolate(current, flow, steps)
 
     return predict
 
 
-def farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+def farneback(previous: Frame, current: Frame, steps: int) -> list[Floats]:
     """Extrapolate along OpenCV's Farneback flow (five levels, window 15)."""
-    return extrapolate(newer, classical.farneback(grey(newer), grey(older), 1), steps)
+    return extrapolate(current, classical.farneback(grey(current), grey(previous), 1), steps)
 
 
-def dis_mean(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+def dis_mean(previous: Frame, current: Frame, steps: int) -> list[Floats]:
     """Average DIS medium as it is and projected: the best that fits in ten lines around OpenCV."""
-    flow = classical.dis(grey(newer), grey(older), "medium")
-    return _mean(extrapolate(newer, flow, steps), _projected(newer, flow, steps))
+    flow = classical.dis(grey(current), grey(previous), "medium")
+    return _mean(extrapolate(current, flow, steps), _projected(current, flow, steps))
 
 
-def dis_and_farneback(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+def dis_and_farneback(previous: Frame, current: Frame, steps: int) -> list[Floats]:
     """Average DIS medium, projected, and Farneback."""
-    return _mean(along("medium", True)(older, newer, steps), farneback(older, newer, steps))
+    return _mean(along("medium", True)(previous, current, steps), farneback(previous, current, steps))
 
 
-def _projected(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
+def _projected(current: Frame, flow: Floats, steps: int) -> list[Floats]:
     """Extrapolate as `extrapolate`, the flow put on each next frame's grid before it is followed."""
-    image: Floats = np.asarray(newer / 255.0, np.float32)
+    image: Floats = np.asarray(current / 255.0, np.float32)
     total, frames = np.zeros_like(flow), []
     for _ in range(steps):
         flow = project(flow)
@@ -63,17 +63,17 @@ def _mean(first: list[Floats], second: list[Floats]) -> list[Floats]:
     return [(a + b) * np.float32(0.5) for a, b in zip(first, second, strict=True)]
 
 
-def extrapolate(newer: Frame, flow: Floats, steps: int) -> list[Floats]:
-    """Predict frames by carrying on `flow` HxWx2 (from the newer frame to the older, pixels) for one or more steps.
+def extrapolate(current: Frame, flow: Floats, steps: int) -> list[Floats]:
+    """Predict frames by carrying on `flow` HxWx2 (from the current frame to the previous, pixels), one or more steps.
 
-    Every step follows the field from where the last one arrived, and samples the newer frame once: repeated
+    Every step follows the field from where the last one arrived, and samples the current frame once: repeated
     resampling would blur.
     """
     height, width = flow.shape[:2]
     x: Floats
     y: Floats
     y, x = np.indices((height, width), np.float32)
-    image: Floats = np.asarray(newer / 255.0, np.float32)
+    image: Floats = np.asarray(current / 255.0, np.float32)
     frames = []
     for _ in range(steps):
         here = _at(flow, x, y)

@@ -54,11 +54,11 @@ class ShownWindow(NamedTuple):
 
     clip: str
     window: int
-    older: Tensor  #: 3xHxW
-    newer: Tensor
+    previous: Tensor  #: 3xHxW
+    current: Tensor
     target: Tensor
     predictions: dict[str, Tensor]  #: by method, next frame
-    flow: Tensor  #: 2xHxW pixels, to the newer frame, of `auto`
+    flow: Tensor  #: 2xHxW pixels, to the current frame, of `auto`
     route: str
 
 
@@ -108,17 +108,17 @@ def _measure(
     targets = [rollout.tensor(target, device) for target in window.targets]
     predictions: dict[str, Tensor] = {}
     for name, baseline in methods.items():
-        frames = [rollout.tensor(f, device) for f in baseline(window.older, window.newer, len(targets))]
+        frames = [rollout.tensor(f, device) for f in baseline(window.previous, window.current, len(targets))]
         predictions[name] = frames[0][0].cpu()
         for step, (frame, target) in enumerate(zip(frames, targets, strict=True), 1):
             figures = _figures(frame, target, lpips)
             into.scores.append(_score(name, window.clip, number, step, figures, 0.0, ""))
     bgr = checkpoint.metadata(network).colour_order == "BGR"
-    older, newer = (rollout.tensor(frame, device) for frame in (window.older, window.newer))
-    rollouts = rollout.Rollouts(network, _ordered(older, bgr), _ordered(newer, bgr))
+    previous, current = (rollout.tensor(frame, device) for frame in (window.previous, window.current))
+    rollouts = rollout.Rollouts(network, _ordered(previous, bgr), _ordered(current, bgr))
     # Policies that took the same routes share their frame, and so its figures.
     figures_of: dict[tuple[str, ...], Figures] = {}
-    flow, route = older, ""
+    flow, route = previous, ""
     for policy in rollout.policies(network.config.blocks):
         if policy.budget is not None and not first:
             continue
@@ -134,7 +134,7 @@ def _measure(
             macs = _macs(network, answer, with_routing=policy.name != "full")
             into.scores.append(_score(policy.name, window.clip, number, step, figures_of[history], macs, answer.route))
     if first:
-        inputs = older[0].cpu(), newer[0].cpu(), targets[0][0].cpu()
+        inputs = previous[0].cpu(), current[0].cpu(), targets[0][0].cpu()
         into.shown.append(ShownWindow(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
 
 

@@ -27,8 +27,8 @@ def headed(network: DMVFN | None, path: Path) -> Baseline:
     """Build a learnt head's mixture, with the network's answer among its candidates or without."""
     head, about = weights.load(path)
 
-    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
-        return [answer.frame for answer in predictor.rollout(older, newer, steps, network, head, about)]
+    def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
+        return [answer.frame for answer in predictor.rollout(previous, current, steps, network, head, about)]
 
     return predict
 
@@ -36,13 +36,13 @@ def headed(network: DMVFN | None, path: Path) -> Baseline:
 def mean_of_three(network: DMVFN) -> Baseline:
     """Build the mixture without learnt weights: DIS as it is, projected, and the network at half size, a third each."""
 
-    def predict(older: Frame, newer: Frame, steps: int) -> list[Floats]:
+    def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
         frames: list[Floats] = []
         for _ in range(steps):
-            third = predictor.predicted(network, older, newer).astype(np.float32) / 255
-            mean = (2 * predictor.mean(older, newer) + third) / 3
+            third = predictor.predicted(network, previous, current).astype(np.float32) / 255
+            mean = (2 * predictor.mean(previous, current) + third) / 3
             frames.append(np.asarray(mean, np.float32))
-            older, newer = newer, predictor.rounded(frames[-1])
+            previous, current = current, predictor.rounded(frames[-1])
         return frames
 
     return predict

@@ -41,7 +41,7 @@ def page(about: About, measurement: Measurement) -> str:
 
 
 def _strip(window: ShownWindow) -> str:
-    pictures = [("older", window.older), ("newer", window.newer), ("true next", window.target)]
+    pictures = [("older", window.previous), ("newer", window.current), ("true next", window.target)]
     for method in ("auto", "full", "dis", "repeat"):
         frame = window.predictions[method]
         pictures.append((method, frame))

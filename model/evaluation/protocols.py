@@ -24,8 +24,8 @@ class Window:
     """Two inputs and the frames that follow."""
 
     clip: str
-    older: Frame  #: HxWx3 RGB
-    newer: Frame
+    previous: Frame  #: HxWx3 RGB
+    current: Frame
     targets: tuple[Frame, ...]
 
 

@@ -49,26 +49,26 @@ def policies(blocks: int) -> list[RolloutPolicy]:
 class Rollouts:
     """Rollouts from one pair of frames. Policies that took the same routes so far share their frames."""
 
-    def __init__(self, network: DMVFN, older: Tensor, newer: Tensor) -> None:
-        self._network, self._older, self._newer = network, older, newer
+    def __init__(self, network: DMVFN, previous: Tensor, current: Tensor) -> None:
+        self._network, self._previous, self._current = network, previous, current
         self._probabilities: dict[tuple[str, ...], Tensor] = {}
         self._answers: dict[tuple[str, ...], RolloutAnswer] = {}
 
     def run(self, policy: RolloutPolicy, steps: int) -> list[RolloutAnswer]:
         """Predict `steps` frames ahead, each predicted frame fed back unrounded."""
-        older, newer = self._older, self._newer
+        previous, current = self._previous, self._current
         history: tuple[str, ...] = ()
         answers = []
         for _ in range(steps):
             if history not in self._probabilities:
-                self._probabilities[history] = inference.probabilities(self._network, older, newer)
+                self._probabilities[history] = inference.probabilities(self._network, previous, current)
             route = policy.route(self._probabilities[history])
             history = (*history, "".join("01"[int(bit)] for bit in route[0]))
             if history not in self._answers:
-                prediction = inference.predict(self._network, older, newer, route)
+                prediction = inference.predict(self._network, previous, current, route)
                 self._answers[history] = RolloutAnswer(prediction.frame, prediction.flow, history[-1])
             answers.append(self._answers[history])
-            older, newer = newer, answers[-1].frame
+            previous, current = current, answers[-1].frame
         return answers
 
 

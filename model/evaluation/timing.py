@@ -20,12 +20,14 @@ HEIGHT, WIDTH = 256, 448
 TRIES = 15
 
 
-def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], older: Frame, newer: Frame) -> dict[str, float]:
+def milliseconds(network: DMVFN, methods: Mapping[str, Baseline], previous: Frame, current: Frame) -> dict[str, float]:
     """Time every method, and the network as `auto` and at half size, in ms for one frame of HEIGHT x WIDTH.
 
     Methods take turns, so that a busy minute slows all of them.
     """
-    pair = [np.asarray(cv2.resize(f, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8) for f in (older, newer)]
+    pair = [
+        np.asarray(cv2.resize(f, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8) for f in (previous, current)
+    ]
 
     def along(scale: float) -> None:
         first, second = (tensor(frame, torch.device("cpu")) for frame in pair)

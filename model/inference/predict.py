@@ -26,48 +26,48 @@ class Prediction(NamedTuple):
     """One predicted step for a batch."""
 
     frame: Tensor  #: Bx3xHxW in 0..1
-    flow: Tensor  #: Bx4xHxW in pixels: x, y for the older frame, x, y for the newer
-    mask: Tensor  #: Bx1xHxW logits; sigmoid is the older frame's weight
+    flow: Tensor  #: Bx4xHxW in pixels: x, y for the previous frame, x, y for the current
+    mask: Tensor  #: Bx1xHxW logits; sigmoid is the previous frame's weight
 
 
 @torch.inference_mode()
-def probabilities(network: DMVFN, older: Tensor, newer: Tensor, scale: float = 1.0) -> Tensor:
+def probabilities(network: DMVFN, previous: Tensor, current: Tensor, scale: float = 1.0) -> Tensor:
     """Estimate routing probabilities Bxn of frames Bx3xHxW of any size (padded and reduced as `predict` does)."""
-    older, newer = _reduced(older, scale), _reduced(newer, scale)
-    ready = _fastest(network, older, newer)
+    previous, current = _reduced(previous, scale), _reduced(current, scale)
+    ready = _fastest(network, previous, current)
     if ready is not None:
-        return ready.probabilities(older, newer)
-    return network.routing_probabilities(padding.pad(older), padding.pad(newer))
+        return ready.probabilities(previous, current)
+    return network.routing_probabilities(padding.pad(previous), padding.pad(current))
 
 
 @torch.inference_mode()
-def predict(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor, scale: float = 1.0) -> Prediction:
+def predict(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor, scale: float = 1.0) -> Prediction:
     """Predict the next frame of every pair.
 
-    older, newer: Bx3xHxW in 0..1, any size of at least 1x1, in the network's colour order. routes: Bxn bool,
-    one row a sample; a row without a block answers the newer frame. scale: 1, 1/2 or 1/4; below 1 the flow is
+    previous, current: Bx3xHxW in 0..1, any size of at least 1x1, in the network's colour order. routes: Bxn bool,
+    one row a sample; a row without a block answers the current frame. scale: 1, 1/2 or 1/4; below 1 the flow is
     estimated on frames reduced by it and the full frames are warped. ValueError where shapes disagree.
     """
-    _check(network, older, newer, routes)
-    small_older, small_newer = _reduced(older, scale), _reduced(newer, scale)
-    ready = _fastest(network, older, newer)
+    _check(network, previous, current, routes)
+    small_previous, small_current = _reduced(previous, scale), _reduced(current, scale)
+    ready = _fastest(network, previous, current)
     if ready is not None and scale == 1.0:
-        return Prediction(*ready.predict(older, newer, routes.tolist()))
+        return Prediction(*ready.predict(previous, current, routes.tolist()))
     if ready is not None:
-        _, flow, mask = ready.predict(small_older, small_newer, routes.tolist())
+        _, flow, mask = ready.predict(small_previous, small_current, routes.tolist())
     else:
-        flow, mask = torch_path.estimate(network, padding.pad(small_older), padding.pad(small_newer), routes)
-        flow = padding.crop(flow, *small_older.shape[-2:])
-        mask = padding.crop(mask, *small_older.shape[-2:])
+        flow, mask = torch_path.estimate(network, padding.pad(small_previous), padding.pad(small_current), routes)
+        flow = padding.crop(flow, *small_previous.shape[-2:])
+        mask = padding.crop(mask, *small_previous.shape[-2:])
     if scale != 1.0:
-        flow, mask = _enlarged(flow, mask, *older.shape[-2:])
+        flow, mask = _enlarged(flow, mask, *previous.shape[-2:])
     if ready is not None:
-        frame = ready.blend(older, newer, flow, mask)
+        frame = ready.blend(previous, current, flow, mask)
     else:
-        frame = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
+        frame = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
     nonempty = routes.any(1)
     if not bool(nonempty.all()):
-        frame = torch.where(nonempty.view(-1, 1, 1, 1), frame, newer)
+        frame = torch.where(nonempty.view(-1, 1, 1, 1), frame, current)
     return Prediction(frame, flow, mask)
 
 
@@ -76,9 +76,9 @@ def release(network: DMVFN) -> None:
     cuda_runner.release(network)
 
 
-def _fastest(network: DMVFN, older: Tensor, newer: Tensor) -> CpuRunner | CudaRunner | None:
+def _fastest(network: DMVFN, previous: Tensor, current: Tensor) -> CpuRunner | CudaRunner | None:
     """Return the runner that is faster than plain torch on these frames, or None."""
-    return cpu_runner.of(network, older, newer) or cuda_runner.of(network, older, newer)
+    return cpu_runner.of(network, previous, current) or cuda_runner.of(network, previous, current)
 
 
 def _enlarged(flow: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -99,8 +99,10 @@ def _reduced(frames: Tensor, scale: float) -> Tensor:
     return F.interpolate(frames, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _check(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor) -> None:
-    if older.shape != newer.shape or older.dim() != 4 or older.shape[1] != 3:
-        raise ValueError(f"older and newer must both be Bx3xHxW, not {tuple(older.shape)} and {tuple(newer.shape)}")
-    if routes.dtype != torch.bool or routes.shape != (older.shape[0], network.config.blocks):
-        raise ValueError(f"routes must be bool {older.shape[0]}x{network.config.blocks}, not {tuple(routes.shape)}")
+def _check(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor) -> None:
+    if previous.shape != current.shape or previous.dim() != 4 or previous.shape[1] != 3:
+        raise ValueError(
+            f"older and newer must both be Bx3xHxW, not {tuple(previous.shape)} and {tuple(current.shape)}"
+        )
+    if routes.dtype != torch.bool or routes.shape != (previous.shape[0], network.config.blocks):
+        raise ValueError(f"routes must be bool {previous.shape[0]}x{network.config.blocks}, not {tuple(routes.shape)}")

@@ -11,18 +11,18 @@ from model.dmvfn.network import DMVFN
 from model.dmvfn.warp import warp
 
 
-def estimate(network: DMVFN, older: Tensor, newer: Tensor, routes: Tensor) -> tuple[Tensor, Tensor]:
+def estimate(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor) -> tuple[Tensor, Tensor]:
     """Estimate flow Bx4xHxW and mask Bx1xHxW by every sample's own blocks; sides multiples of 16, routes Bxn bool."""
-    # 17 channels: older, newer, warped older, warped newer, mask | flow. One buffer, updated in place,
+    # 17 channels: previous, current, warped previous, warped current, mask | flow. One buffer, updated in place,
     # so that no block pays for a concatenation of what did not change.
-    state = older.new_zeros(older.shape[0], 17, *older.shape[2:])
-    state[:, 0:3], state[:, 3:6], state[:, 6:9], state[:, 9:12] = older, newer, older, newer
+    state = previous.new_zeros(previous.shape[0], 17, *previous.shape[2:])
+    state[:, 0:3], state[:, 3:6], state[:, 6:9], state[:, 9:12] = previous, current, previous, current
     rows_of = [column.nonzero().flatten() for column in routes.to("cpu").unbind(1)]
     last = max((i for i, rows in enumerate(rows_of) if len(rows)), default=-1)
     for i, rows in enumerate(rows_of):
         if not len(rows):
             continue
-        everyone = len(rows) == older.shape[0]
+        everyone = len(rows) == previous.shape[0]
         part = state if everyone else state[rows.to(state.device)]
         flow_step, mask_step = network.block(i)(part[:, :13], part[:, 13:])
         part[:, 12:13] += mask_step

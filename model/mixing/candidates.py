@@ -1,4 +1,4 @@
-"""The frames a mixture is made of: the newer (or older) frame warped by several cheap motions, still, or softened.
+"""The frames a mixture is made of: the current (or previous) frame warped by several cheap motions, still, or softened.
 
 Frames are HxWx3 uint8 RGB. Knows neither weights nor the network.
 """
@@ -24,40 +24,40 @@ class Candidates(NamedTuple):
     """What can be mixed, for one pair of frames."""
 
     frames: list[Pixels]  #: HxWx3 each, in the order of the names asked for
-    flow: Floats  #: HxWx2: the projected flow, to the newer frame
+    flow: Floats  #: HxWx2: the projected flow, to the current frame
 
 
 def build(
-    older: Pixels, newer: Pixels, names: Sequence[str], network: Pixels | None = None, preset: str = "medium"
+    previous: Pixels, current: Pixels, names: Sequence[str], network: Pixels | None = None, preset: str = "medium"
 ) -> Candidates:
     """Warp two frames of one size into the candidates of `names`; `network` is the network's own answer.
 
     `preset`: DIS's, for the two main candidates. ValueError for an unknown name, or for "network" without its frame.
     """
-    here, there = grey(newer), grey(older)
+    here, there = grey(current), grey(previous)
     motion = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
     flow = project(motion, 1)
-    main = sample(newer, flow)
+    main = sample(current, flow)
     frames = []
     for name in names:
         if name == "projected":
             frames.append(main)
         elif name == "carried":
-            frames.append(sample(newer, motion))
+            frames.append(sample(current, motion))
         elif name == "fast":
-            frames.append(sample(newer, project(classical.dis(here, there, "ultrafast"), 1)))
+            frames.append(sample(current, project(classical.dis(here, there, "ultrafast"), 1)))
         elif name == "turned":
-            frames.append(sample(newer, classical.turned(classical.dis(there, here, "fast"), flow)))
+            frames.append(sample(current, classical.turned(classical.dis(there, here, "fast"), flow)))
         elif name == "farneback":
-            frames.append(sample(newer, project(classical.farneback(here, there, 2), 1)))
+            frames.append(sample(current, project(classical.farneback(here, there, 2), 1)))
         elif name == "older":
-            frames.append(sample(older, flow * np.float32(2)))
+            frames.append(sample(previous, flow * np.float32(2)))
         elif name == "still":
-            frames.append(newer)
+            frames.append(current)
         elif name == "soft":
             frames.append(cv2.GaussianBlur(main, (0, 0), SOFT))
         elif name == "blurred":
-            frames.append(_blurred(main, newer))
+            frames.append(_blurred(main, current))
         elif name == "network" and network is not None:
             frames.append(network)
         else:
@@ -65,7 +65,7 @@ def build(
     return Candidates([np.asarray(frame, np.uint8) for frame in frames], flow)
 
 
-def _blurred(main: Pixels, newer: Pixels) -> Pixels:
+def _blurred(main: Pixels, current: Pixels) -> Pixels:
     """Blend moving and standing still, blurred: a hedge where neither is to be trusted."""
-    middle = cv2.addWeighted(main, 2 / 3, newer, 1 / 3, 0)
+    middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
     return np.asarray(cv2.GaussianBlur(middle, (0, 0), BLURRED), np.uint8)

@@ -57,43 +57,43 @@ class Mixed(NamedTuple):
     """One predicted frame."""
 
     frame: Floats  #: HxWx3 in 0..1, unrounded
-    flow: Floats  #: HxWx2: the main candidate's, to the newer frame; `field.steady` gives its confidence
+    flow: Floats  #: HxWx2: the main candidate's, to the current frame; `field.steady` gives its confidence
     report: MixReport
 
 
-def mix(older: Pixels, newer: Pixels, network: DMVFN | None, head: MixingHead, about: HeadMetadata) -> Mixed:
+def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHead, about: HeadMetadata) -> Mixed:
     """Predict the frame after two of one size; with `network` its answer is a candidate where the head knows it.
 
     ValueError where the frames differ in size or are no HxWx3 uint8.
     """
-    check(older, newer)
+    check(previous, current)
     began = time.perf_counter()
     names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
-    answer = predicted(network, older, newer) if network is not None and "network" in names else None
-    stack = candidates.build(older, newer, names, answer, about.preset)
+    answer = predicted(network, previous, current) if network is not None and "network" in names else None
+    stack = candidates.build(previous, current, names, answer, about.preset)
     between = time.perf_counter()
     frame, shares = weigh(head, names, stack.frames, stack.flow)
     end = time.perf_counter()
-    height, width = (padding.padded(side, STRIDE) for side in newer.shape[:2])
+    height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     report = MixReport(shares, between - began, end - between, macs(head, height, width))
     return Mixed(frame, stack.flow, report)
 
 
 def rollout(
-    older: Pixels, newer: Pixels, steps: int, network: DMVFN | None, head: MixingHead, about: HeadMetadata
+    previous: Pixels, current: Pixels, steps: int, network: DMVFN | None, head: MixingHead, about: HeadMetadata
 ) -> list[Mixed]:
     """Predict `steps` frames, at least one, each from the two before it, predicted ones rounded."""
-    answers = [mix(older, newer, network, head, about)]
+    answers = [mix(previous, current, network, head, about)]
     for _ in range(steps - 1):
-        older, newer = newer, rounded(answers[-1].frame)
-        answers.append(mix(older, newer, network, head, about))
+        previous, current = current, rounded(answers[-1].frame)
+        answers.append(mix(previous, current, network, head, about))
     return answers
 
 
-def mean(older: Pixels, newer: Pixels, preset: str = "medium") -> Floats:
+def mean(previous: Pixels, current: Pixels, preset: str = "medium") -> Floats:
     """Predict without weights: the mean HxWx3 in 0..1 of the flow as it was found and of it projected."""
-    check(older, newer)
-    first, second = candidates.build(older, newer, ("projected", "carried"), preset=preset).frames
+    check(previous, current)
+    first, second = candidates.build(previous, current, ("projected", "carried"), preset=preset).frames
     frame: Floats = (first.astype(np.float32) + second) * np.float32(0.5 / 255)
     return frame
 
@@ -139,10 +139,10 @@ def fastest_kind() -> torch.dtype:
     return torch.bfloat16 if supports() else torch.float32
 
 
-def predicted(network: DMVFN, older: Pixels, newer: Pixels) -> Pixels:
+def predicted(network: DMVFN, previous: Pixels, current: Pixels) -> Pixels:
     """Predict by the network at half size, along the route it chooses: HxWx3."""
     bgr = checkpoint.metadata(network).colour_order == "BGR"
-    first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
+    first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (previous, current))
     routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
     frame = inference.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
     return rounded(frame[..., ::-1] if bgr else frame)

@@ -24,7 +24,7 @@ SHORTEST_SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class DenseInverseSearch:
-    """DIS from the newer frame to the older, put on the next frame's grid in `rounds` (0: taken as it is)."""
+    """DIS from the current frame to the previous, put on the next frame's grid in `rounds` (0: taken as it is)."""
 
     preset: Preset = "medium"
     rounds: int = 2
@@ -34,10 +34,10 @@ class DenseInverseSearch:
         """Return e.g. "dis medium projected"."""
         return f"dis {self.preset}" + (" projected" if self.rounds else "")
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate as `MotionEstimator` says; no motion for frames too small for DIS."""
-        check(older, newer)
-        return steady(older, newer, project(dis(grey(newer), grey(older), self.preset), self.rounds))
+        check(previous, current)
+        return steady(previous, current, project(dis(grey(current), grey(previous), self.preset), self.rounds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class Farneback:
         """Return e.g. "farneback at 1/2"."""
         return "farneback" + (f" at 1/{self.shrink}" if self.shrink > 1 else "")
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate as `MotionEstimator` says."""
-        check(older, newer)
-        return steady(older, newer, project(farneback(grey(newer), grey(older), self.shrink), self.rounds))
+        check(previous, current)
+        return steady(previous, current, project(farneback(grey(current), grey(previous), self.shrink), self.rounds))
 
 
 def dis(here: Pixels, there: Pixels, preset: Preset) -> Floats:
@@ -84,8 +84,8 @@ def farneback(here: Pixels, there: Pixels, shrink: int) -> Floats:
 
 
 def turned(onward: Floats, flow: Floats) -> Floats:
-    """Answer the same question from a flow measured the other way: `onward` HxWx2, older to newer, on the older grid.
+    """Answer the same question from a flow measured the other way: `onward` HxWx2, from the previous frame on its grid.
 
-    `flow` says where on the older frame each pixel of the next one was seen (twice as far back).
+    `flow` says where on the previous frame each pixel of the next one was seen (twice as far back).
     """
     return np.asarray(-sample(onward, flow * np.float32(2)), np.float32)

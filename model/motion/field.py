@@ -21,8 +21,8 @@ TRUSTED_LEVELS = 16.0
 class MotionField(NamedTuple):
     """Where each pixel of the next frame was: sample a frame at (x, y) + flow to predict the pixel (x, y)."""
 
-    newer: Floats  #: HxWx2: to the newer frame
-    older: Floats  #: HxWx2: to the older frame
+    current: Floats  #: HxWx2: to the current frame
+    previous: Floats  #: HxWx2: to the previous frame
     confidence: Floats  #: HxW in 0..1: 1 where both frames, so warped, agree
 
 
@@ -34,7 +34,7 @@ class MotionEstimator(Protocol):
         """Return the name that reports call it by."""
         ...
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate from two frames HxWx3 of one size. ValueError where they differ."""
         ...
 
@@ -48,7 +48,7 @@ def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:
 
 
 def project(field: Floats, rounds: int = 2) -> Floats:
-    """Move a flow HxWx2 given on the newer frame's grid (to the older) onto the next frame's grid (to the newer).
+    """Move a flow HxWx2 from the current frame's grid (to the previous) onto the next frame's grid (to the current).
 
     Motion is taken to be steady: the pixel that arrives at x left x + u(x), where the flow was u(x). So u is
     the fixed point of u(x) = field(x + u(x)), approached in so many rounds; none leaves the flow as it is.
@@ -59,10 +59,10 @@ def project(field: Floats, rounds: int = 2) -> Floats:
     return flow
 
 
-def steady(older: Pixels, newer: Pixels, flow: Floats) -> MotionField:
-    """Complete a flow to the newer frame on the next frame's grid: twice as far to the older one, and confidence."""
+def steady(previous: Pixels, current: Pixels, flow: Floats) -> MotionField:
+    """Complete a flow to the current frame on the next frame's grid: twice as far to the previous, and confidence."""
     twice = flow * np.float32(2)
-    return MotionField(flow, twice, agreement(sample(older, twice), sample(newer, flow)))
+    return MotionField(flow, twice, agreement(sample(previous, twice), sample(current, flow)))
 
 
 def agreement(first: Pixels, second: Pixels) -> Floats:
@@ -77,8 +77,8 @@ def grey(frame: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def check(older: Pixels, newer: Pixels) -> None:
+def check(previous: Pixels, current: Pixels) -> None:
     """Raise ValueError unless both are HxWx3 uint8 of one size."""
-    for frame in (older, newer):
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != newer.shape:
-            raise ValueError(f"two frames HxWx3 uint8 of one size expected, not {older.shape} and {newer.shape}")
+    for frame in (previous, current):
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != current.shape:
+            raise ValueError(f"two frames HxWx3 uint8 of one size expected, not {previous.shape} and {current.shape}")

@@ -30,18 +30,20 @@ class NetworkMotion:
         """Return e.g. "network at 1/2"."""
         return "network" + (f" at 1/{round(1 / self.scale)}" if self.scale < 1 else "")
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate as `MotionEstimator` says; ValueError for a route of the wrong length, too."""
-        check(older, newer)
+        check(previous, current)
         bgr = checkpoint.metadata(self.network).colour_order == "BGR"
-        first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (older, newer))
+        first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (previous, current))
         if self.route is None:
             routes = routing.auto(inference.probabilities(self.network, first, second, self.scale))
         else:
             routes = torch.tensor([self.route])
         flow = inference.predict(self.network, first, second, routes, self.scale).flow[0]
-        to_older, to_newer = _field(flow[:2]), _field(flow[2:])
-        return MotionField(to_newer, to_older, agreement(sample(older, to_older), sample(newer, to_newer)))
+        to_previous, to_current = _field(flow[:2]), _field(flow[2:])
+        return MotionField(
+            to_current, to_previous, agreement(sample(previous, to_previous), sample(current, to_current))
+        )
 
 
 def _tensor(frame: Pixels) -> Tensor:

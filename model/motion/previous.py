@@ -18,9 +18,9 @@ class PreviousMotion:
         """Return "the motion before"."""
         return "the motion before"
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate as `MotionEstimator` says; ValueError where the motion before is that of frames of another size."""
-        check(older, newer)
-        if self.before.newer.shape[:2] != newer.shape[:2]:
-            raise ValueError(f"frames of {self.before.newer.shape[:2]} expected, not {newer.shape[:2]}")
-        return steady(older, newer, sample(self.before.newer, self.before.newer))
+        check(previous, current)
+        if self.before.current.shape[:2] != current.shape[:2]:
+            raise ValueError(f"frames of {self.before.current.shape[:2]} expected, not {current.shape[:2]}")
+        return steady(previous, current, sample(self.before.current, self.before.current))

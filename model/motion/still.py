@@ -1,4 +1,4 @@
-"""No motion at all: repeats the newer frame, for nothing."""
+"""No motion at all: repeats the current frame, for nothing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Still:
         """Return "still"."""
         return "still"
 
-    def __call__(self, older: Pixels, newer: Pixels) -> MotionField:
+    def __call__(self, previous: Pixels, current: Pixels) -> MotionField:
         """Estimate as `MotionEstimator` says."""
-        check(older, newer)
-        nothing = np.zeros((*newer.shape[:2], 2), np.float32)
-        return MotionField(nothing, nothing, agreement(older, newer))
+        check(previous, current)
+        nothing = np.zeros((*current.shape[:2], 2), np.float32)
+        return MotionField(nothing, nothing, agreement(previous, current))

@@ -29,10 +29,10 @@ LIVELY = 4.0
 class Batch(NamedTuple):
     """What one optimizer step sees; the first `synthetic` samples are synthetic."""
 
-    older: Tensor  #: Bx3xSxS in 0..1
-    newer: Tensor  #: Bx3xSxS
+    previous: Tensor  #: Bx3xSxS in 0..1
+    current: Tensor  #: Bx3xSxS
     target: Tensor  #: Bx3xSxS
-    flow: Tensor  #: Bx4xSxS pixels, from the target to the older and the newer frame
+    flow: Tensor  #: Bx4xSxS pixels, from the target to the previous and the current frame
     known: Tensor  #: Bx2xSxS in 0..1: where that flow counts
     synthetic: int
 
@@ -86,8 +86,8 @@ class Batches:
             parts.append(self._synthetic(count, phase, step, rng))
         if count < phase.batch:
             parts.append(self._real(phase.batch - count, phase, rng))
-        older, newer, target, flow, weight = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return Batch(older, newer, target, flow, weight, count)
+        previous, current, target, flow, weight = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return Batch(previous, current, target, flow, weight, count)
 
     def _synthetic(self, count: int, phase: Phase, step: int, rng: Generator) -> Triple:
         layers = 1 + _integer(3, rng)
@@ -101,12 +101,12 @@ class Batches:
 
     def _real(self, count: int, phase: Phase, rng: Generator) -> Triple:
         clips = augment(torch.stack([self._triple(phase, rng) for _ in range(count)]), rng)
-        older, newer, target = clips.unbind(1)
+        previous, current, target = clips.unbind(1)
         if phase.teacher and max(phase.flow) > 0:
-            flow, weight = teacher.flow(older, newer, target)
+            flow, weight = teacher.flow(previous, current, target)
         else:
             flow, weight = torch.zeros_like(clips[:, 0, :1]).repeat(1, 4, 1, 1), torch.zeros_like(clips[:, 0, :2])
-        return Triple(older, newer, target, flow, weight)
+        return Triple(previous, current, target, flow, weight)
 
     def _triple(self, phase: Phase, rng: Generator) -> Tensor:
         """Draw one crop of three frames, the livelier of two places, enlarged to the phase's size: 3x3xSxS."""

@@ -18,36 +18,36 @@ from model.dmvfn.warp import blend, warp
 class State(NamedTuple):
     """What a block sees of the blocks before it."""
 
-    flow: Tensor  #: Bx4xHxW pixels: x, y of the older frame, x, y of the newer
-    mask: Tensor  #: Bx1xHxW logits of the older frame's weight
-    warped_older: Tensor  #: Bx3xHxW
-    warped_newer: Tensor  #: Bx3xHxW
+    flow: Tensor  #: Bx4xHxW pixels: x, y of the previous frame, x, y of the current
+    mask: Tensor  #: Bx1xHxW logits of the previous frame's weight
+    warped_previous: Tensor  #: Bx3xHxW
+    warped_current: Tensor  #: Bx3xHxW
 
     @property
     def frame(self) -> Tensor:
         """Return the prediction so far, Bx3xHxW."""
-        return blend(self.warped_older, self.warped_newer, self.mask)
+        return blend(self.warped_previous, self.warped_current, self.mask)
 
 
-def start(older: Tensor, newer: Tensor) -> State:
+def start(previous: Tensor, current: Tensor) -> State:
     """Return the state before the first block: no motion. Frames Bx3xHxW in 0..1, sides multiples of 16."""
-    flow = older.new_zeros(older.shape[0], 4, *older.shape[2:])
-    return State(flow, flow[:, :1], older, newer)
+    flow = previous.new_zeros(previous.shape[0], 4, *previous.shape[2:])
+    return State(flow, flow[:, :1], previous, current)
 
 
-def advance(network: DMVFN, older: Tensor, newer: Tensor, state: State, index: int) -> State:
+def advance(network: DMVFN, previous: Tensor, current: Tensor, state: State, index: int) -> State:
     """Return the state after block `index`."""
-    inputs = torch.cat((older, newer, state.warped_older, state.warped_newer, state.mask), 1)
+    inputs = torch.cat((previous, current, state.warped_previous, state.warped_current, state.mask), 1)
     flow_step, mask_step = network.block(index)(inputs.contiguous(memory_format=torch.channels_last), state.flow)
     # Coordinates stay in float32 under mixed precision: half a pixel at 1000 is beyond bfloat16.
     flow, mask = state.flow + flow_step.float(), state.mask + mask_step.float()
-    return State(flow, mask, warp(older, flow[:, :2]), warp(newer, flow[:, 2:]))
+    return State(flow, mask, warp(previous, flow[:, :2]), warp(current, flow[:, 2:]))
 
 
-def run(network: DMVFN, older: Tensor, newer: Tensor, blocks: Sequence[int]) -> list[State]:
+def run(network: DMVFN, previous: Tensor, current: Tensor, blocks: Sequence[int]) -> list[State]:
     """Run `blocks` in that order on frames as `start` takes them; return the state after each."""
-    state, states = start(older, newer), []
+    state, states = start(previous, current), []
     for index in blocks:
-        state = advance(network, older, newer, state, index)
+        state = advance(network, previous, current, state, index)
         states.append(state)
     return states

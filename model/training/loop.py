@@ -113,9 +113,9 @@ class Loop:
 
     @torch.no_grad()
     def _routes(self, batch: Batch) -> Tensor:
-        probabilities = self._network.routing_probabilities(batch.older, batch.newer).cpu()
+        probabilities = self._network.routing_probabilities(batch.previous, batch.current).cpu()
         draws = torch.rand(probabilities.shape, generator=self._batches.generator(self.step, stream=3))
-        return (draws < probabilities).to(batch.older)
+        return (draws < probabilities).to(batch.previous)
 
     def _enter(self, step: int) -> Phase:
         """Return the phase of `step`, with its optimizers and blocks in place."""
@@ -174,7 +174,7 @@ class Loop:
             version=f"{self._plan.name}-{self.step}", training_data=_sources(self._plan), scores=scores
         )
         checkpoint.save(self._mean, self.out / "dmvfn.safetensors", about)
-        picture = sample_grid.sheet(batch.older, batch.newer, batch.target, outcome.frame, outcome.flow)
+        picture = sample_grid.sheet(batch.previous, batch.current, batch.target, outcome.frame, outcome.flow)
         picture.save(self.out / "sheet.png")
         self._save_state()
 
@@ -207,7 +207,7 @@ def _figures(batch: Batch, outcome: StepOutcome, norm: float, rate: float) -> di
     def decibels(frames: Tensor) -> Tensor:
         return -10 * (frames - batch.target).square().mean((1, 2, 3)).clamp(min=1e-6).log10()
 
-    gain = decibels(outcome.frame) - decibels(batch.newer)
+    gain = decibels(outcome.frame) - decibels(batch.current)
     error = (outcome.flow - batch.flow).abs().mean((1, 2, 3))
     # The mean of no samples is nan, which Means leaves out.
     return {

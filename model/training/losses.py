@@ -55,7 +55,7 @@ def log_mse(prediction: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
 
 
 def flow_distance(flow: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference in pixels of two flows Bx4xHxW, counted by weight Bx2xHxW (older, newer)."""
+    """Mean absolute difference in pixels of two flows Bx4xHxW, counted by weight Bx2xHxW (previous, current)."""
     weights = weight.repeat_interleave(2, 1)
     return ((flow - known).abs() * weights).sum() / weights.sum().clamp(min=1.0)
 

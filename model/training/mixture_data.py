@@ -107,10 +107,10 @@ def build(
         triple = _triple(clip, size, rng)
         if triple is None:
             continue
-        older, newer, last = triple
-        answer = _answer(network, older, newer) if folders[which].network else None
+        previous, current, last = triple
+        answer = _answer(network, previous, current) if folders[which].network else None
         # An absent network's place is filled; `has_network` says that nobody may look at it.
-        stack = candidates.build(older, newer, candidates.NAMES, newer if answer is None else answer, preset)
+        stack = candidates.build(previous, current, candidates.NAMES, current if answer is None else answer, preset)
         for part in _parts(stack.flow, draw, rng):
             if len(names) == count:
                 break
@@ -179,8 +179,8 @@ def _wanted(pixels: float, rng: np.random.Generator) -> bool:
     return pixels >= MOTION[0] or rng.random() < 0.05
 
 
-def _answer(network: DMVFN, older: decode.Frames, newer: decode.Frames) -> decode.Frames:
+def _answer(network: DMVFN, previous: decode.Frames, current: decode.Frames) -> decode.Frames:
     """Predict by the network at half size, as the mixture does."""
-    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (older, newer))
+    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (previous, current))
     answer = inference.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
     return np.asarray((answer[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

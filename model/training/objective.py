@@ -39,16 +39,16 @@ class Objective(nn.Module):
         """Compute the loss of a batch; `routes` BxN of 0/1 in a routed phase."""
         if self._phase.router_tolerance:
             return self._choosing(batch)
-        with torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
+        with torch.autocast(batch.previous.device.type, torch.bfloat16, enabled=self._half):
             if routes is not None:
-                out = self.network(batch.older, batch.newer, routes)
+                out = self.network(batch.previous, batch.current, routes)
                 frames, flows, ran = out.frames, [out.flow], routes.sum(1)
             else:
-                steps = fixed_route.run(self.network, batch.older, batch.newer, self.blocks)
+                steps = fixed_route.run(self.network, batch.previous, batch.current, self.blocks)
                 # A step before the first learning block has no gradient: its loss would only cost time.
                 steps = [step for step in steps if step.flow.requires_grad] or steps
                 frames, flows = [step.frame for step in steps], [step.flow for step in steps]
-                ran = batch.older.new_full((len(batch.older),), len(self.blocks))
+                ran = batch.previous.new_full((len(batch.previous),), len(self.blocks))
         loss = losses.discounted([self._frame_loss(frame.float(), batch.target) for frame in frames])
         if flow_weight:
             distances = [losses.flow_distance(flow, batch.flow, batch.known) for flow in flows]
@@ -60,11 +60,11 @@ class Objective(nn.Module):
     def _choosing(self, batch: Batch) -> StepOutcome:
         """Measure the router against the best routes, found by trying all: cross-entropy of its probabilities."""
         network, count = self.network, self.network.config.blocks
-        with torch.no_grad(), torch.autocast(batch.older.device.type, torch.bfloat16, enabled=self._half):
-            errors, last = route_labels.errors(network, batch.older, batch.newer, batch.target, self.blocks)
+        with torch.no_grad(), torch.autocast(batch.previous.device.type, torch.bfloat16, enabled=self._half):
+            errors, last = route_labels.errors(network, batch.previous, batch.current, batch.target, self.blocks)
         total = network.config.expected_blocks
         labels = route_labels.wanted(errors, self.blocks, count, total, self._phase.router_tolerance)
-        values = F.logsigmoid(network.routing_logits(batch.older, batch.newer))
+        values = F.logsigmoid(network.routing_logits(batch.previous, batch.current))
         shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
         loss = -(labels.probabilities / total * shares).sum(1).mean()
         return StepOutcome(loss, last.frame.float(), last.flow, labels.blocks)

@@ -31,13 +31,15 @@ class Wanted(NamedTuple):
 
 
 @torch.no_grad()
-def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks: Sequence[int]) -> tuple[Tensor, State]:
+def errors(
+    network: DMVFN, previous: Tensor, current: Tensor, target: Tensor, blocks: Sequence[int]
+) -> tuple[Tensor, State]:
     """Mean squared error of every route over `blocks` (run in that order), BxR with R = 2 to the number of blocks.
 
     Bit i of a column's number says that blocks[i] runs. The first one always does: columns without it are infinite.
     The second value is the state after all of them.
     """
-    table = older.new_full((older.shape[0], 1 << len(blocks)), float("inf"))
+    table = previous.new_full((previous.shape[0], 1 << len(blocks)), float("inf"))
 
     def walk(position: int, route: int, state: State) -> State:
         if position == len(blocks):
@@ -46,10 +48,12 @@ def errors(network: DMVFN, older: Tensor, newer: Tensor, target: Tensor, blocks:
         if position:
             walk(position + 1, route, state)
         return walk(
-            position + 1, route | 1 << position, fixed_route.advance(network, older, newer, state, blocks[position])
+            position + 1,
+            route | 1 << position,
+            fixed_route.advance(network, previous, current, state, blocks[position]),
         )
 
-    return table, walk(0, 0, fixed_route.start(older, newer))
+    return table, walk(0, 0, fixed_route.start(previous, current))
 
 
 def wanted(errors: Tensor, blocks: Sequence[int], count: int, total: float, tolerance: float) -> Wanted:

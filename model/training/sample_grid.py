@@ -12,9 +12,18 @@ from model.inference import pixels
 ERROR_GAIN = 4.0
 
 
-def sheet(older: Tensor, newer: Tensor, target: Tensor, prediction: Tensor, flow: Tensor, rows: int = 8) -> Image.Image:
-    """Draw the columns older, newer, target, prediction, |error| x 4, flow to the newer frame as colour."""
-    columns = [older, newer, target, prediction, (prediction - target).abs() * ERROR_GAIN, flow_colours(flow[:, 2:4])]
+def sheet(
+    previous: Tensor, current: Tensor, target: Tensor, prediction: Tensor, flow: Tensor, rows: int = 8
+) -> Image.Image:
+    """Draw the columns previous, current, target, prediction, |error| x 4, flow to the current frame as colour."""
+    columns = [
+        previous,
+        current,
+        target,
+        prediction,
+        (prediction - target).abs() * ERROR_GAIN,
+        flow_colours(flow[:, 2:4]),
+    ]
     picture = torch.cat([column[:rows].detach().float().clamp(0, 1).cpu() for column in columns], 3)
     grid = torch.cat(list(picture), 1)
     return Image.fromarray(pixels.picture(grid).numpy())

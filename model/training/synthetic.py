@@ -31,11 +31,11 @@ class Motion:
 class Triple(NamedTuple):
     """Three consecutive frames and the flow the network should find."""
 
-    older: Tensor  #: Bx3xHxW in 0..1
-    newer: Tensor  #: Bx3xHxW in 0..1
+    previous: Tensor  #: Bx3xHxW in 0..1
+    current: Tensor  #: Bx3xHxW in 0..1
     target: Tensor  #: Bx3xHxW in 0..1
-    flow: Tensor  #: Bx4xHxW pixels: from the target to the older frame, then to the newer (x, y each)
-    #: Bx2xHxW in 0..1: where the target's surface is visible in the older frame, and in the newer.
+    flow: Tensor  #: Bx4xHxW pixels: from the target to the previous frame, then to the current (x, y each)
+    #: Bx2xHxW in 0..1: where the target's surface is visible in the previous frame, and in the current.
     visible: Tensor
 
 
@@ -58,7 +58,7 @@ def render(textures: Tensor, size: int, motion: Motion, rng: Generator) -> Tripl
         step = scene
         if layer:
             step = scene @ _affine(batch, motion, motion.relative, rng, device)
-        back = (step @ step, step)  # target pixel -> older pixel, newer pixel
+        back = (step @ step, step)  # target pixel -> previous pixel, current pixel
         steps.append(back)
         texture = textures[:, layer]
         place = _placement(batch, size, texture.shape[-2:], rng, device)
@@ -88,8 +88,8 @@ def render(textures: Tensor, size: int, motion: Motion, rng: Generator) -> Tripl
         )
         inside = (sources.abs() <= (size - 1.0) / 2.0).all(-1)[:, None]
         visible.append((there == owner) & inside)
-    older, newer, target = (frame.clamp(0, 1) for frame in colour if frame is not None)
-    return Triple(older, newer, target, flow, torch.cat(visible, 1).float())
+    previous, current, target = (frame.clamp(0, 1) for frame in colour if frame is not None)
+    return Triple(previous, current, target, flow, torch.cat(visible, 1).float())
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, rng: Generator, device: torch.device) -> Tensor:

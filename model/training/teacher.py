@@ -16,14 +16,14 @@ from torch import Tensor
 from model.dmvfn.warp import warp
 
 
-def flow(older: Tensor, newer: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Estimate flow Bx4xHxW (target to older, to newer; pixels), trust Bx2xHxW of 0/1 from frames Bx3xHxW in 0..1.
+def flow(previous: Tensor, current: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimate flow Bx4xHxW (target to previous, to current; pixels), trust Bx2xHxW of 0/1 from frames Bx3xHxW in 0..1.
 
     Trust is 1 where following the flow explains the target better than standing still: elsewhere (occlusion,
     a failed match) the estimate would teach an error.
     """
     flows, trust = [], []
-    for source in (older, newer):
+    for source in (previous, current):
         estimate = _dis(target, source)
         warp_error = (warp(source, estimate) - target).abs().mean(1, keepdim=True)
         still = (source - target).abs().mean(1, keepdim=True)

@@ -42,9 +42,9 @@ def psnr(network: DMVFN, triples: list[Triples], route: Tensor, device: torch.de
     for clip in triples:
         scores = []
         for triple in clip.frames:
-            older, newer, target = (triple.to(device).permute(0, 3, 1, 2).float() / 255).split(1)
-            frame = inference.predict(network, older, newer, route[None].to(device)).frame
-            scores.append((decibels(frame, target), decibels(newer, target)))
+            previous, current, target = (triple.to(device).permute(0, 3, 1, 2).float() / 255).split(1)
+            frame = inference.predict(network, previous, current, route[None].to(device)).frame
+            scores.append((decibels(frame, target), decibels(current, target)))
         ours.append(sum(a for a, _ in scores) / len(scores))
         baseline.append(sum(b for _, b in scores) / len(scores))
     return sum(ours) / len(ours), sum(baseline) / len(baseline)

@@ -161,9 +161,9 @@ class Predictor:
         choices: list[rollout.Chosen] = []
         with self._running():
             for call in self._calls(requests):
-                older, newer = self._tensors(call)
+                previous, current = self._tensors(call)
                 members = [_member(DeviceWork(request)) for request in call]
-                choices += rollout.choose(self._network, older, newer, members, 0)
+                choices += rollout.choose(self._network, previous, current, members, 0)
         return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in choices]
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
@@ -193,9 +193,9 @@ class Predictor:
         cost = self.flops(bucket_of(requests[0]))
         steps: list[list[Step]] = [[] for _ in works]
         errors: dict[int, ServiceError] = {}
-        older, newer = self._tensors(requests)
+        previous, current = self._tensors(requests)
         members = [_member(work) for work in works]
-        rollouts = rollout.roll(self._network, older, newer, members, lambda i: keep(works[i]), self._timed)
+        rollouts = rollout.roll(self._network, previous, current, members, lambda i: keep(works[i]), self._timed)
         for passes, predictions in enumerate(rollouts, start=1):
             tally.passes = max(tally.passes, passes)
             for output in predictions:
@@ -242,7 +242,7 @@ class Predictor:
         return result
 
     def _tensors(self, requests: Sequence[PredictRequest]) -> tuple[Tensor, Tensor]:
-        """Stack older and newer frames: Bx3xHxW float32 in 0..1, padded with their edges, in the network's colours."""
+        """Stack previous and current frames: Bx3xHxW float32 in 0..1, padded with their edges, in network colours."""
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
         arrays = [_padded(picture.pixels, bucket) for picture in pictures]

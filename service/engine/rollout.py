@@ -1,4 +1,4 @@
-"""Predicts one or several future frames of a batch: each step's unrounded prediction is the next step's newer frame.
+"""Predicts one or several future frames of a batch: each step's unrounded prediction is the next step's current frame.
 
 Takes and gives tensors of one padded size whose members may be smaller; knows no queue, no clock and no uint8.
 """
@@ -73,16 +73,16 @@ def needs_routing(options: Options) -> bool:
     return not is_fixed or options.quality is Quality.ADAPTIVE
 
 
-def choose(network: DMVFN, older: Tensor, newer: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
-    """Choose a route for every member (rows of older and newer, Bx3xHxW), by its policy; never empty."""
+def choose(network: DMVFN, previous: Tensor, current: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
+    """Choose a route for every member (rows of previous and current, Bx3xHxW), by its policy; never empty."""
     routed_rows = [i for i, member in enumerate(members) if needs_routing(member.options)]
     rows: dict[int, Tensor] = {}
     if routed_rows:
         some = len(routed_rows) < len(members)
-        pick = torch.tensor(routed_rows, device=older.device)
+        pick = torch.tensor(routed_rows, device=previous.device)
         scale = members[0].options.scale
         probabilities = inference.probabilities(
-            network, older[pick] if some else older, newer[pick] if some else newer, scale
+            network, previous[pick] if some else previous, current[pick] if some else current, scale
         ).to("cpu", torch.float32)
         rows = dict(zip(routed_rows, probabilities, strict=True))
     return [_by_policy(rows.get(i), member, step, network.config.blocks) for i, member in enumerate(members)]
@@ -115,24 +115,24 @@ def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Ch
 
 def roll(
     network: DMVFN,
-    older: Tensor,
-    newer: Tensor,
+    previous: Tensor,
+    current: Tensor,
     members: Sequence[Member],
     keep: Callable[[int], bool] = lambda member: True,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
 ) -> Iterator[list[StepOutput]]:
     """Yield, step after step, the output of each member still there; members leave after their last step.
 
-    older, newer: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
+    previous, current: Bx3xHxW in 0..1, each member in the top left corner and its edge repeated to the right and below.
     `keep(member)` is asked before every step but the first; who is not kept, or came out not finite, leaves.
     """
     present = list(range(len(members)))
     step = 0
     while present:
         here = [members[i] for i in present]
-        choices = _routes(network, older, newer, here, step, routing_took)
+        choices = _routes(network, previous, current, here, step, routing_took)
         routes = torch.tensor([choice.route for choice in choices])
-        out = inference.predict(network, older, newer, routes, here[0].options.scale)
+        out = inference.predict(network, previous, current, routes, here[0].options.scale)
         frames = _fenced(out.frame, here)
         # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
         sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
@@ -153,17 +153,17 @@ def roll(
         ]
         step += 1
         stays = [row for row, i in enumerate(present) if finite[row] and members[i].options.steps > step and keep(i)]
-        older, newer = newer, frames
+        previous, current = current, frames
         if len(stays) < len(present):
-            rows = torch.tensor(stays, dtype=torch.long, device=newer.device)
-            older, newer = older[rows], newer[rows]
+            rows = torch.tensor(stays, dtype=torch.long, device=current.device)
+            previous, current = previous[rows], current[rows]
         present = [present[row] for row in stays]
 
 
 def _routes(
     network: DMVFN,
-    older: Tensor,
-    newer: Tensor,
+    previous: Tensor,
+    current: Tensor,
     members: Sequence[Member],
     step: int,
     routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]],
@@ -175,13 +175,13 @@ def _routes(
     }
     open_ = [row for row in range(len(members)) if row not in first]
     if open_:
-        pick = torch.tensor(open_, device=older.device)
+        pick = torch.tensor(open_, device=previous.device)
         all_ = len(open_) == len(members)
         choices = routing_took(
             lambda: choose(
                 network,
-                older if all_ else older[pick],
-                newer if all_ else newer[pick],
+                previous if all_ else previous[pick],
+                current if all_ else current[pick],
                 [members[row] for row in open_],
                 step,
             )

@@ -16,24 +16,24 @@ from model.inference.cpu.weights import VALUES, WINDOW
 
 
 @inlined
-def _load_row(y: Any, older: Any, newer: Any, gather: Any, maps: Any) -> None:
-    row = min(y, older.shape[1] - 1)
+def _load_row(y: Any, previous: Any, current: Any, gather: Any, maps: Any) -> None:
+    row = min(y, previous.shape[1] - 1)
     for x in range(maps.shape[1]):
-        column = min(x, older.shape[2] - 1)
+        column = min(x, previous.shape[2] - 1)
         for c in range(3):
-            gather[0, y, x, c] = older[c, row, column]
-            gather[1, y, x, c] = newer[c, row, column]
-            maps[y, x, c] = older[c, row, column]
-            maps[y, x, 3 + c] = newer[c, row, column]
+            gather[0, y, x, c] = previous[c, row, column]
+            gather[1, y, x, c] = current[c, row, column]
+            maps[y, x, c] = previous[c, row, column]
+            maps[y, x, 3 + c] = current[c, row, column]
         gather[0, y, x, 3] = ZERO
         gather[1, y, x, 3] = ZERO
 
 
 @kernel(f"{FRAME}, {FRAME}, {F4}, {F3}")
-def load(older: Any, newer: Any, gather: Any, maps: Any) -> None:
+def load(previous: Any, current: Any, gather: Any, maps: Any) -> None:
     """Load two frames 3xhxw, any strides, into gather 2xHxWx4 and maps HxWx6, the last row and column repeated."""
     for y in prange(maps.shape[0]):
-        _load_row(np.int64(y), older, newer, gather, maps)
+        _load_row(np.int64(y), previous, current, gather, maps)
 
 
 @inlined
@@ -160,7 +160,7 @@ def _advance_row(y: Any, state: Any, bias: Any, gather: Any, maps: Any, first: A
 def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
     """Write the next block's input, maps HxWx17, from state Hx(W+2)x6 (flow, mask; bias 6 still to be added).
 
-    Channels: older, newer, both warped by the flow, mask, flow. The frames are written only where `first`.
+    Channels: previous, current, both warped by the flow, mask, flow. The frames are written only where `first`.
     """
     for y in prange(maps.shape[0]):
         _advance_row(np.int64(y), state, bias, gather, maps, first)
@@ -168,7 +168,7 @@ def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
 
 @inlined
 def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
-    older, newer = np.empty(3, np.float32), np.empty(3, np.float32)
+    previous, current = np.empty(3, np.float32), np.empty(3, np.float32)
     for x in range(frame.shape[2]):
         s = state[y, x + 1]
         for k in range(4):
@@ -176,10 +176,10 @@ def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any
         logit = s[4] + bias[4]
         mask[0, y, x] = logit
         weight = ONE / (ONE + np.float32(math.exp(-logit)))
-        _sample(gather[0], np.float32(x) + flow[0, y, x], np.float32(y) + flow[1, y, x], older)
-        _sample(gather[1], np.float32(x) + flow[2, y, x], np.float32(y) + flow[3, y, x], newer)
+        _sample(gather[0], np.float32(x) + flow[0, y, x], np.float32(y) + flow[1, y, x], previous)
+        _sample(gather[1], np.float32(x) + flow[2, y, x], np.float32(y) + flow[3, y, x], current)
         for k in range(3):
-            value = older[k] * weight + newer[k] * (ONE - weight)
+            value = previous[k] * weight + current[k] * (ONE - weight)
             frame[k, y, x] = min(max(value, ZERO), ONE)
 
 

@@ -93,56 +93,56 @@ class CpuRunner:
         self._rooms: dict[str, Array] = {}
 
     @torch.inference_mode()
-    def probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
+    def probabilities(self, previous: Tensor, current: Tensor) -> Tensor:
         """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here."""
         with _turn:
             self._threads()
-            return torch.cat([self._probability(a, b) for a, b in zip(older, newer, strict=True)])
+            return torch.cat([self._probability(a, b) for a, b in zip(previous, current, strict=True)])
 
     @torch.inference_mode()
-    def predict(self, older: Tensor, newer: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
+    def predict(self, previous: Tensor, current: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
         """Predict from frames Bx3xhxw of any size along each sample's route: frame, flow and mask of that size.
 
-        A sample without a block answers the newer frame, no flow and an even mask.
+        A sample without a block answers the current frame, no flow and an even mask.
         """
-        count, _, height, width = older.shape
+        count, _, height, width = previous.shape
         frame, flow = (
-            torch.empty_like(older, memory_format=torch.contiguous_format),
-            older.new_empty(count, 4, height, width),
+            torch.empty_like(previous, memory_format=torch.contiguous_format),
+            previous.new_empty(count, 4, height, width),
         )
-        mask = older.new_empty(count, 1, height, width)
+        mask = previous.new_empty(count, 1, height, width)
         with _turn:
             self._threads()
             for i, route in enumerate(routes):
                 blocks = [block for block, runs in zip(self._blocks, route, strict=True) if runs]
                 if blocks:
-                    gather, state, bias = self._estimate(older[i], newer[i], blocks)
+                    gather, state, bias = self._estimate(previous[i], current[i], blocks)
                     self._frames.blend(state, bias, gather, frame[i].numpy(), flow[i].numpy(), mask[i].numpy())
                 else:
-                    frame[i], flow[i], mask[i] = newer[i], 0, 0
+                    frame[i], flow[i], mask[i] = current[i], 0, 0
         return Estimate(frame, flow, mask)
 
     @torch.inference_mode()
-    def blend(self, older: Tensor, newer: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
+    def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
-        frame = torch.empty_like(older, memory_format=torch.contiguous_format)
+        frame = torch.empty_like(previous, memory_format=torch.contiguous_format)
         state = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, VALUES - 5, 1, 1))
-        height, width = older.shape[2:]
+        height, width = previous.shape[2:]
         nothing = np.zeros(VALUES, np.float32)
         with _turn:
             self._threads()
             gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
-            for i in range(len(older)):
-                self._frames.load(older[i].numpy(), newer[i].numpy(), gather, frames)
+            for i in range(len(previous)):
+                self._frames.load(previous[i].numpy(), current[i].numpy(), gather, frames)
                 rest = flow[i].contiguous().numpy(), mask[i].contiguous().numpy()
                 self._frames.blend(state[i].contiguous().numpy(), nothing, gather, frame[i].numpy(), *rest)
         return frame
 
-    def _estimate(self, older: Tensor, newer: Tensor, blocks: Sequence[FoldedBlock]) -> tuple[Array, Array, Array]:
+    def _estimate(self, previous: Tensor, current: Tensor, blocks: Sequence[FoldedBlock]) -> tuple[Array, Array, Array]:
         """Run 3xhxw through `blocks`: both frames 2xHxWx4, flow and mask Hx(W+2)x6, and the bias to add to these."""
-        height, width = (padding.padded(side) for side in older.shape[1:])
+        height, width = (padding.padded(side) for side in previous.shape[1:])
         gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
-        self._frames.load(older.numpy(), newer.numpy(), gather, frames)
+        self._frames.load(previous.numpy(), current.numpy(), gather, frames)
         state, bias = self._room("state", height, width + 2, VALUES), np.zeros(VALUES, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
@@ -197,12 +197,12 @@ class CpuRunner:
         self._tiles.winograd_output(products, layer.activation, residual, room, out)
         return out
 
-    def _probability(self, older: Tensor, newer: Tensor) -> Tensor:
+    def _probability(self, previous: Tensor, current: Tensor) -> Tensor:
         """Route frames 3xhxw: 1xn. The second convolution and its mean are linear: sums of its input suffice."""
-        height, width = (padding.padded(side) for side in older.shape[1:])
+        height, width = (padding.padded(side) for side in previous.shape[1:])
         frames = self._room("frames", height + 2, width, 6)
         frames[0] = frames[-1] = 0
-        self._frames.load(older.numpy(), newer.numpy(), self._room("gather", 2, height, width, 4), frames[1:-1])
+        self._frames.load(previous.numpy(), current.numpy(), self._room("gather", 2, height, width, 4), frames[1:-1])
         channels = self._routing.weight.shape[0]
         sums = self._room("sums", height, 3 * channels)
         step = max(1, _BAND_FLOATS // (width * channels))

@@ -50,12 +50,12 @@ def _advance(frames, increment, state, inputs, height, width, BLOCK: tl.constexp
     now += tl.load(increment + sample * 8 + place, inside, 0.0).to(tl.float32)
     tl.store(state + sample * 8 + place, now, inside)
     # A pixel's five values, each where the channels that need it can see it.
-    older_x = tl.sum(tl.where(channel == 0, now, 0.0), 1)[:, None]
-    older_y = tl.sum(tl.where(channel == 1, now, 0.0), 1)[:, None]
-    newer_x = tl.sum(tl.where(channel == 2, now, 0.0), 1)[:, None]
-    newer_y = tl.sum(tl.where(channel == 3, now, 0.0), 1)[:, None]
-    x = pixel % width + tl.where(channel < 3, older_x, newer_x)
-    y = pixel // width + tl.where(channel < 3, older_y, newer_y)
+    previous_x = tl.sum(tl.where(channel == 0, now, 0.0), 1)[:, None]
+    previous_y = tl.sum(tl.where(channel == 1, now, 0.0), 1)[:, None]
+    current_x = tl.sum(tl.where(channel == 2, now, 0.0), 1)[:, None]
+    current_y = tl.sum(tl.where(channel == 3, now, 0.0), 1)[:, None]
+    x = pixel % width + tl.where(channel < 3, previous_x, current_x)
+    y = pixel // width + tl.where(channel < 3, previous_y, current_y)
     values = _bilinear(frames, x, y, channel, height, width)
     inputs += sample * 24
     place = pixel * 24 + channel
@@ -73,24 +73,24 @@ def _finish(frames, increment, state, out, height, width, BLOCK: tl.constexpr):
     frames += sample * 8
     now, step = state + sample * 8 + pixel * 8, increment + sample * 8 + pixel * 8
     out += sample * 8
-    older_x = tl.load(now, inside, 0.0) + tl.load(step, inside, 0.0).to(tl.float32)
-    older_y = tl.load(now + 1, inside, 0.0) + tl.load(step + 1, inside, 0.0).to(tl.float32)
-    newer_x = tl.load(now + 2, inside, 0.0) + tl.load(step + 2, inside, 0.0).to(tl.float32)
-    newer_y = tl.load(now + 3, inside, 0.0) + tl.load(step + 3, inside, 0.0).to(tl.float32)
+    previous_x = tl.load(now, inside, 0.0) + tl.load(step, inside, 0.0).to(tl.float32)
+    previous_y = tl.load(now + 1, inside, 0.0) + tl.load(step + 1, inside, 0.0).to(tl.float32)
+    current_x = tl.load(now + 2, inside, 0.0) + tl.load(step + 2, inside, 0.0).to(tl.float32)
+    current_y = tl.load(now + 3, inside, 0.0) + tl.load(step + 3, inside, 0.0).to(tl.float32)
     mask = tl.load(now + 4, inside, 0.0) + tl.load(step + 4, inside, 0.0).to(tl.float32)
     weight = tl.sigmoid(mask)
     plane = height * width
     for c in tl.static_range(3):
-        older = _bilinear(frames, pixel % width + older_x, pixel // width + older_y, c, height, width)
-        newer = _bilinear(frames, pixel % width + newer_x, pixel // width + newer_y, c + 3, height, width)
-        values = older * weight + newer * (1.0 - weight)
+        previous = _bilinear(frames, pixel % width + previous_x, pixel // width + previous_y, c, height, width)
+        current = _bilinear(frames, pixel % width + current_x, pixel // width + current_y, c + 3, height, width)
+        values = previous * weight + current * (1.0 - weight)
         # Compared, not minimum and maximum: those may swallow a NaN, which callers must get to see.
         values = tl.where(values < 0.0, 0.0, tl.where(values > 1.0, 1.0, values))
         tl.store(out + c * plane + pixel, values, inside)
-    tl.store(out + 3 * plane + pixel, older_x, inside)
-    tl.store(out + 4 * plane + pixel, older_y, inside)
-    tl.store(out + 5 * plane + pixel, newer_x, inside)
-    tl.store(out + 6 * plane + pixel, newer_y, inside)
+    tl.store(out + 3 * plane + pixel, previous_x, inside)
+    tl.store(out + 4 * plane + pixel, previous_y, inside)
+    tl.store(out + 5 * plane + pixel, current_x, inside)
+    tl.store(out + 6 * plane + pixel, current_y, inside)
     tl.store(out + 7 * plane + pixel, mask, inside)
 
 
@@ -109,8 +109,8 @@ def _activate(maps, bias, slopes, residual, count, CHANNELS: tl.constexpr, ADD: 
 def advance(frames: Tensor, increment: Tensor, state: Tensor, inputs: Tensor) -> None:
     """Add `increment` to `state`, warp both frames by the sum, and write the next block's input to `inputs`.
 
-    All channels last: frames BxHxWx8 float32 (older, newer), increment BxHxWx8 of any floating type, state BxHxWx8
-    float32 (flow of the older frame x, y, of the newer x, y, in pixels; mask), seen BxHxWx24 of the blocks' type.
+    All channels last: frames BxHxWx8 float32 (previous, current), increment BxHxWx8 of any floating type, state BxHxWx8
+    float32 (flow of the previous frame x, y, of the current x, y, in pixels; mask), seen BxHxWx24 of the blocks' type.
     """
     count, height, width, _ = frames.shape
     assert all(maps.is_contiguous() for maps in (frames, increment, state, inputs))

@@ -108,34 +108,34 @@ class CudaRunner:
         self._expected = network.config.expected_blocks
 
     @torch.inference_mode()
-    def probabilities(self, older: Tensor, newer: Tensor) -> Tensor:
+    def probabilities(self, previous: Tensor, current: Tensor) -> Tensor:
         """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here."""
-        return self._call("routing", self._route, padding.pad(older), padding.pad(newer))[0]
+        return self._call("routing", self._route, padding.pad(previous), padding.pad(current))[0]
 
     @torch.inference_mode()
-    def predict(self, older: Tensor, newer: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
+    def predict(self, previous: Tensor, current: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
         """Predict from frames Bx3xhxw of any size along each sample's route: frame, flow and mask of that size.
 
-        A sample without a block answers the newer frame, no flow and an even mask.
+        A sample without a block answers the current frame, no flow and an even mask.
         """
         rows = [[i for i, route in enumerate(routes) if route[block]] for block in range(len(self._blocks))]
         function = functools.partial(self._run, rows)
         # Which rows go where differs from batch to batch where routes do: a recording would never be used again.
         key = tuple(map(bool, rows)) if all(len(some) in (0, len(routes)) for some in rows) else None
-        frame, flow, mask = self._call(key, function, padding.pad(older), padding.pad(newer))
-        height, width = older.shape[2:]
+        frame, flow, mask = self._call(key, function, padding.pad(previous), padding.pad(current))
+        height, width = previous.shape[2:]
         frame = padding.crop(frame, height, width)
         for i, route in enumerate(routes):
             if not any(route):
-                frame[i] = newer[i]
+                frame[i] = current[i]
         return Estimate(frame, padding.crop(flow, height, width), padding.crop(mask, height, width))
 
     @torch.inference_mode()
-    def blend(self, older: Tensor, newer: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
+    def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         state = self._last(flow, mask)
-        with torch.cuda.device(older.get_device()):
-            return self._loops.finish(self._last(older, newer), torch.zeros_like(state), state)[0]
+        with torch.cuda.device(previous.get_device()):
+            return self._loops.finish(self._last(previous, current), torch.zeros_like(state), state)[0]
 
     def release(self) -> None:
         """Forget recorded calls."""
@@ -147,13 +147,13 @@ class CudaRunner:
     def agreement(self, network: DMVFN) -> float:
         """Measure PSNR in dB of frames from here against plain torch's: the worst of the full and two mixed routes."""
         noise = torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
-        older = F.avg_pool2d(noise, 9, 1).to(self._routing.device)
-        newer = older.roll((1, 2), (2, 3))
+        previous = F.avg_pool2d(noise, 9, 1).to(self._routing.device)
+        current = previous.roll((1, 2), (2, 3))
         blocks, worst = len(self._blocks), float("inf")
         for routes in ([[True] * blocks] * 2, [[i % 2 == row for i in range(blocks)] for row in (0, 1)]):
-            flow, mask = torch_path.estimate(network, older, newer, torch.tensor(routes))
-            reference = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
-            error = (self.predict(older, newer, routes).frame - reference).square().mean((1, 2, 3)).max()
+            flow, mask = torch_path.estimate(network, previous, current, torch.tensor(routes))
+            reference = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
+            error = (self.predict(previous, current, routes).frame - reference).square().mean((1, 2, 3)).max()
             worst = min(worst, float(-10 * torch.log10(error + 1e-12)))
         return worst
 
@@ -165,15 +165,15 @@ class CudaRunner:
                 return function(*inputs)
             return self._graphs((key, first.shape), function, *inputs)
 
-    def _route(self, older: Tensor, newer: Tensor) -> tuple[Tensor]:
-        frames = torch.cat((older, newer), 1).to(self._kind, memory_format=torch.channels_last)
+    def _route(self, previous: Tensor, current: Tensor) -> tuple[Tensor]:
+        frames = torch.cat((previous, current), 1).to(self._kind, memory_format=torch.channels_last)
         maps = F.conv2d(frames, self._routing, self._routing_bias, 1, 1).relu_()
         features = conv_mean.mean_of_convolution(maps, *self._routing_mean)
         return (normalise(F.linear(features, *self._logits), self._expected),)
 
-    def _run(self, rows_of: Sequence[Sequence[int]], older: Tensor, newer: Tensor) -> tuple[Tensor, ...]:
+    def _run(self, rows_of: Sequence[Sequence[int]], previous: Tensor, current: Tensor) -> tuple[Tensor, ...]:
         """Run padded frames through every block, each for the rows that chose it -> frame, flow, mask."""
-        frames = self._last(older, newer)
+        frames = self._last(previous, current)
         state = torch.zeros_like(frames)
         # What a row's last block answered: the next pass over memory adds it to the state.
         step = torch.zeros_like(frames, dtype=self._kind)

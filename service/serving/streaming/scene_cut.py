@@ -50,19 +50,19 @@ def thumbnail(frame: Frame) -> Thumbnail:
     return Thumbnail(pixels, (counts / index.size).astype(np.float32))
 
 
-def is_cut(older: Thumbnail, newer: Thumbnail) -> bool:
+def is_cut(previous: Thumbnail, current: Thumbnail) -> bool:
     """Tell whether the two show different scenes."""
-    if float(np.abs(older.colours - newer.colours).sum()) <= COLOURS:
+    if float(np.abs(previous.colours - current.colours).sum()) <= COLOURS:
         return False
-    rest = _best_shift(older.pixels, newer.pixels)
-    contrast = max(float(older.pixels.std()), float(newer.pixels.std()))
+    rest = _best_shift(previous.pixels, current.pixels)
+    contrast = max(float(previous.pixels.std()), float(current.pixels.std()))
     return rest > LEAST and rest > CONTRAST_SHARE * contrast
 
 
-def _best_shift(older: NDArray[np.float32], newer: NDArray[np.float32]) -> float:
+def _best_shift(previous: NDArray[np.float32], current: NDArray[np.float32]) -> float:
     """Return the least mean absolute difference, in grey levels, over all shifts; the border is left out."""
-    centre = older[SHIFT : ROWS - SHIFT, SHIFT : COLUMNS - SHIFT]
-    windows = np.lib.stride_tricks.sliding_window_view(newer, centre.shape[:2], axis=(0, 1))
+    centre = previous[SHIFT : ROWS - SHIFT, SHIFT : COLUMNS - SHIFT]
+    windows = np.lib.stride_tricks.sliding_window_view(current, centre.shape[:2], axis=(0, 1))
     # windows: 7 x 7 x 3 x 18 x 34
     differences = np.abs(windows - np.moveaxis(centre, 2, 0))
     return float(differences.mean(axis=(2, 3, 4)).min())

@@ -125,10 +125,13 @@ def test_where_a_batch_goes_through_the_network_together_no_pixel_differs_by_mor
 def test_several_steps_are_chained_on_unrounded_frames() -> None:
     asked = request(4, options=dataclasses.replace(FULL, steps=3))
     (steps,) = run(DEVICE, asked)
-    older, newer = pixels(asked.previous), pixels(asked.current)
+    previous, current = pixels(asked.previous), pixels(asked.current)
     for step in steps:
-        older, newer = newer, inference.predict(network(), older, newer, torch.ones(1, 9, dtype=torch.bool)).frame
-        assert np.array_equal(step.frame.pixels, newer[0].mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        previous, current = (
+            current,
+            inference.predict(network(), previous, current, torch.ones(1, 9, dtype=torch.bool)).frame,
+        )
+        assert np.array_equal(step.frame.pixels, current[0].mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy())
     assert len(steps) == 3
 
 

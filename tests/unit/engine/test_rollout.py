@@ -24,70 +24,75 @@ def pictures(count: int, height: int = 32, width: int = 48, seed: int = 0) -> tu
 
 
 @torch.inference_mode()
-def rolled(older: Tensor, newer: Tensor, members: list[Member], **more: object) -> list[list[StepOutput]]:
-    return list(rollout.roll(network(), older, newer, members, **more))  # type: ignore[arg-type]  # keywords of roll
+def rolled(previous: Tensor, current: Tensor, members: list[Member], **more: object) -> list[list[StepOutput]]:
+    return list(rollout.roll(network(), previous, current, members, **more))  # type: ignore[arg-type]  # keywords of roll
 
 
 def test_three_steps_are_three_chained_predictions_on_unrounded_frames() -> None:
-    older, newer = pictures(1)
-    steps = rolled(older, newer, [Member(32, 48, Options(FULL, steps=3))])
+    previous, current = pictures(1)
+    steps = rolled(previous, current, [Member(32, 48, Options(FULL, steps=3))])
     for (step,) in steps:
-        older, newer = newer, inference.predict(network(), older, newer, torch.ones(1, 9, dtype=torch.bool)).frame
-        assert torch.equal(step.frame, newer[0])
+        previous, current = (
+            current,
+            inference.predict(network(), previous, current, torch.ones(1, 9, dtype=torch.bool)).frame,
+        )
+        assert torch.equal(step.frame, current[0])
     assert len(steps) == 3
 
 
 def test_a_smaller_frame_in_a_padded_batch_rolls_as_it_would_alone() -> None:
     """Its own edge is repeated outside it before every step, whatever the network wrote there."""
-    older, newer = (padding.pad(picture) for picture in pictures(1, 27, 41))
-    alone = rolled(older, newer, [Member(27, 41, Options(FULL, steps=3))])
+    previous, current = (padding.pad(picture) for picture in pictures(1, 27, 41))
+    alone = rolled(previous, current, [Member(27, 41, Options(FULL, steps=3))])
     beside = rolled(
-        torch.cat((older, pictures(1, seed=1)[0])),
-        torch.cat((newer, pictures(1, seed=1)[1])),
+        torch.cat((previous, pictures(1, seed=1)[0])),
+        torch.cat((current, pictures(1, seed=1)[1])),
         [Member(27, 41, Options(FULL, steps=3)), Member(32, 48, Options(FULL, steps=3))],
     )
     for (one,), (first, _) in zip(alone, beside, strict=True):
         assert one.frame.shape == (3, 27, 41)
         torch.testing.assert_close(one.frame, first.frame, atol=1e-4, rtol=0)
-    chained_older, chained_newer = pictures(1, 27, 41)
+    chained_previous, chained_current = pictures(1, 27, 41)
     for (one,) in alone:
-        frame = inference.predict(network(), chained_older, chained_newer, torch.ones(1, 9, dtype=torch.bool)).frame
-        chained_older, chained_newer = chained_newer, frame
+        frame = inference.predict(
+            network(), chained_previous, chained_current, torch.ones(1, 9, dtype=torch.bool)
+        ).frame
+        chained_previous, chained_current = chained_current, frame
         torch.testing.assert_close(one.frame, frame[0], atol=1e-4, rtol=0)
 
 
 def test_members_leave_after_their_last_step() -> None:
-    older, newer = pictures(3)
-    steps = rolled(older, newer, [Member(32, 48, Options(FULL, steps=n)) for n in (1, 3, 2)])
+    previous, current = pictures(3)
+    steps = rolled(previous, current, [Member(32, 48, Options(FULL, steps=n)) for n in (1, 3, 2)])
     assert [[predicted.member for predicted in step] for step in steps] == [[0, 1, 2], [1, 2], [1]]
     assert [step[0].step for step in steps] == [0, 1, 2]
 
 
 def test_members_nobody_wants_any_more_leave_between_steps() -> None:
-    older, newer = pictures(2)
+    previous, current = pictures(2)
     members = [Member(32, 48, Options(FULL, steps=3))] * 2
-    steps = rolled(older, newer, members, keep=lambda member: member == 1)
+    steps = rolled(previous, current, members, keep=lambda member: member == 1)
     assert [[predicted.member for predicted in step] for step in steps] == [[0, 1], [1], [1]]
 
 
 def test_a_member_that_is_not_finite_is_marked_and_leaves() -> None:
-    older, newer = pictures(2)
-    older[0, 0, 3, 3] = float("nan")
-    steps = rolled(older, newer, [Member(32, 48, Options(FULL, steps=2))] * 2)
+    previous, current = pictures(2)
+    previous[0, 0, 3, 3] = float("nan")
+    steps = rolled(previous, current, [Member(32, 48, Options(FULL, steps=2))] * 2)
     assert [[(p.member, p.finite) for p in step] for step in steps] == [[(0, False), (1, True)], [(1, True)]]
 
 
 def test_every_step_chooses_its_own_route() -> None:
-    older, newer = pictures(1)
-    steps = rolled(older, newer, [Member(32, 48, Options(RouteChoice(RoutePolicy.SAMPLE, seed=7), steps=6))])
+    previous, current = pictures(1)
+    steps = rolled(previous, current, [Member(32, 48, Options(RouteChoice(RoutePolicy.SAMPLE, seed=7), steps=6))])
     assert len({predicted.route for (predicted,) in steps}) > 1
     assert all(predicted.routed for (predicted,) in steps)
 
 
 def test_a_given_route_is_the_first_steps_and_costs_no_routing() -> None:
-    older, newer = pictures(1)
+    previous, current = pictures(1)
     route = (True, False) * 4 + (True,)
-    first, second = rolled(older, newer, [Member(32, 48, Options(steps=2), route=route)])
+    first, second = rolled(previous, current, [Member(32, 48, Options(steps=2), route=route)])
     assert (first[0].route, first[0].routed, second[0].routed) == (route, False, True)
 
 
@@ -96,25 +101,27 @@ def test_a_given_route_is_the_first_steps_and_costs_no_routing() -> None:
     [(FULL, 9), (RouteChoice(RoutePolicy.BUDGET, blocks=4), 4), (RouteChoice.parse("000100001"), 2)],
 )
 def test_a_policy_that_fixes_the_number_of_blocks_gets_it(choice: RouteChoice, blocks: int) -> None:
-    older, newer = pictures(2)
-    chosen = rollout.choose(network(), older, newer, [Member(32, 48, Options(choice))] * 2, 0)
+    previous, current = pictures(2)
+    chosen = rollout.choose(network(), previous, current, [Member(32, 48, Options(choice))] * 2, 0)
     assert [sum(one.route) for one in chosen] == [blocks] * 2
 
 
 def test_a_neighbour_of_another_policy_changes_no_route() -> None:
-    older, newer = pictures(3)
+    previous, current = pictures(3)
     policies = [RouteChoice(), RouteChoice(RoutePolicy.SAMPLE, seed=3), FULL]
     members = [Member(32, 48, Options(policy)) for policy in policies]
-    together = rollout.choose(network(), older, newer, members, 0)
-    alone = [rollout.choose(network(), older[i : i + 1], newer[i : i + 1], members[i : i + 1], 0)[0] for i in range(3)]
+    together = rollout.choose(network(), previous, current, members, 0)
+    alone = [
+        rollout.choose(network(), previous[i : i + 1], current[i : i + 1], members[i : i + 1], 0)[0] for i in range(3)
+    ]
     assert [one.route for one in together] == [one.route for one in alone]
     assert [one.probabilities is None for one in together] == [False, False, True]
 
 
 def test_the_most_blocks_a_step_may_take_keeps_its_most_probable() -> None:
-    older, newer = pictures(1)
+    previous, current = pictures(1)
     member = Member(32, 48, Options(RouteChoice(RoutePolicy.FULL), quality=Quality.ADAPTIVE), most_blocks=3)
-    (chosen,) = rollout.choose(network(), older, newer, [member], 0)
+    (chosen,) = rollout.choose(network(), previous, current, [member], 0)
     assert chosen.probabilities is not None
     ranked = sorted(range(9), key=lambda i: (-chosen.probabilities[i], i))  # type: ignore[index]  # asserted above
     assert {i for i, runs in enumerate(chosen.route) if runs} == set(ranked[:3])

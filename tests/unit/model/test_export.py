@@ -22,13 +22,15 @@ def three_blocks() -> DMVFN:
 
 
 def test_the_published_form_equals_our_full_route(tiny_network: DMVFN) -> None:
-    older = torch.rand(1, 3, 32, 48)
-    newer = older.roll((1, 2), (2, 3))
+    previous = torch.rand(1, 3, 32, 48)
+    current = previous.roll((1, 2), (2, 3))
     with torch.no_grad():
-        frame, probabilities = export.FullRoute(tiny_network)(older, newer)
-    answer = inference.predict(tiny_network, older, newer, torch.ones(1, 9, dtype=torch.bool))
+        frame, probabilities = export.FullRoute(tiny_network)(previous, current)
+    answer = inference.predict(tiny_network, previous, current, torch.ones(1, 9, dtype=torch.bool))
     torch.testing.assert_close(answer.frame, frame, atol=2e-5, rtol=0)
-    torch.testing.assert_close(inference.probabilities(tiny_network, older, newer), probabilities, atol=5e-6, rtol=0)
+    torch.testing.assert_close(
+        inference.probabilities(tiny_network, previous, current), probabilities, atol=5e-6, rtol=0
+    )
 
 
 def test_torch_export_writes_an_equal_program(three_blocks: DMVFN, tmp_path: Path) -> None:

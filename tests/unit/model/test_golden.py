@@ -50,7 +50,7 @@ def test_prediction_flow_and_mask(network: DMVFN, case: str) -> None:
     route = _route(about["route"])
     answer = inference.predict(network, pair[:, :3], pair[:, 3:], route)
     if not route.any():
-        # The published wrapper jumps back to the older frame here; ours answers the newer one.
+        # The published wrapper jumps back to the previous frame here; ours answers the current one.
         _close(pair[0, :3], f"{case}.pred", 0)
         assert torch.equal(answer.frame, pair[:, 3:])
         return

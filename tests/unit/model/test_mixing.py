@@ -61,9 +61,9 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
 
 
 def test_bfloat16_changes_an_answer_by_little() -> None:
-    older, newer, _ = _pair()
+    previous, current, _ = _pair()
     head = _head(NAMES[:-1])
-    stack = candidates.build(older, newer, NAMES[:-1])
+    stack = candidates.build(previous, current, NAMES[:-1])
     exact, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
     quick, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
     assert 0 < np.abs(exact - quick).mean() < 1 / 255
@@ -71,44 +71,44 @@ def test_bfloat16_changes_an_answer_by_little() -> None:
 
 
 def test_without_the_network_its_candidate_weighs_nothing_and_is_not_seen() -> None:
-    older, newer, _ = _pair()
+    previous, current, _ = _pair()
     head, about = _head(), weights.HeadMetadata(HeadConfig(NAMES))
-    alone = predictor.mix(older, newer, None, head, about)
+    alone = predictor.mix(previous, current, None, head, about)
     assert set(alone.report.shares) == set(NAMES) - {"network"}
     assert sum(alone.report.shares.values()) == pytest.approx(1, abs=1e-5)
     torch.manual_seed(0)
     network = DMVFN(ModelConfig.tiny()).eval()
     network.metadata = checkpoint.Metadata(config=network.config)
-    together = predictor.mix(older, newer, network, head, about)
+    together = predictor.mix(previous, current, network, head, about)
     assert set(together.report.shares) == set(NAMES)
     assert np.abs(together.frame - alone.frame).max() > 1e-3
 
 
 def test_a_fresh_head_answers_mostly_the_projected_flow_and_is_near_the_truth() -> None:
-    older, newer, target = _pair()
+    previous, current, target = _pair()
     torch.manual_seed(0)
     head = MixingHead(HeadConfig(NAMES[:-1]))
-    answers = predictor.rollout(older, newer, 2, None, head, weights.HeadMetadata(head.config))
+    answers = predictor.rollout(previous, current, 2, None, head, weights.HeadMetadata(head.config))
     assert len(answers) == 2
     inner = np.s_[8:-8, 8:-12]
     error = np.abs(answers[0].frame - target / 255.0)[inner].mean()
-    assert error < 0.4 * np.abs(newer.astype(np.float32) - target)[inner].mean() / 255
-    assert field.steady(older, newer, answers[0].flow).confidence[inner].mean() > 0.7
+    assert error < 0.4 * np.abs(current.astype(np.float32) - target)[inner].mean() / 255
+    assert field.steady(previous, current, answers[0].flow).confidence[inner].mean() > 0.7
     assert max(answers[0].report.shares, key=answers[0].report.shares.__getitem__) == "projected"
 
 
 def test_the_mean_lies_between_its_two_warps() -> None:
-    older, newer, _ = _pair(step=3.0)
-    first, second = candidates.build(older, newer, ("projected", "carried")).frames
-    assert np.allclose(predictor.mean(older, newer), (first / 255.0 + second / 255.0) / 2, atol=1e-6)
+    previous, current, _ = _pair(step=3.0)
+    first, second = candidates.build(previous, current, ("projected", "carried")).frames
+    assert np.allclose(predictor.mean(previous, current), (first / 255.0 + second / 255.0) / 2, atol=1e-6)
 
 
 def test_an_unknown_candidate_and_an_absent_network_are_refused() -> None:
-    older, newer, _ = _pair()
+    previous, current, _ = _pair()
     with pytest.raises(ValueError, match="elsewhere"):
-        candidates.build(older, newer, ("projected", "elsewhere"))
+        candidates.build(previous, current, ("projected", "elsewhere"))
     with pytest.raises(ValueError, match="network"):
-        candidates.build(older, newer, ("projected", "network"))
+        candidates.build(previous, current, ("projected", "network"))
 
 
 def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -167,11 +167,13 @@ def test_the_shipped_heads_answer_frames_of_any_size(size: tuple[int, int]) -> N
 
 def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> None:
     rng = np.random.default_rng(0)
-    older, newer, target = ((f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0))
+    previous, current, target = (
+        (f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0)
+    )
     for path in (weights.DEFAULT, weights.LIVE):
         head, about = weights.load(path)
-        answer = predictor.mix(older, newer, None, head, about).frame
-        warps = candidates.build(older, newer, ("projected", "carried"), preset=about.preset).frames
+        answer = predictor.mix(previous, current, None, head, about).frame
+        warps = candidates.build(previous, current, ("projected", "carried"), preset=about.preset).frames
         frames: list[Any] = [answer, *(warp / 255.0 for warp in warps)]
         errors = [float(np.square(frame - target / 255.0).mean()) for frame in frames]
         assert errors[0] < 0.95 * min(errors[1:])

@@ -52,7 +52,7 @@ def _scene() -> NDArray[np.uint8]:
 
 
 def _frames(motion: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
-    """Older and newer frame: the target is the scene itself."""
+    """Older and current frame: the target is the scene itself."""
     found = []
     for steps in (2, 1):
         back = np.linalg.matrix_power(np.linalg.inv(motion), steps)
@@ -69,11 +69,11 @@ def _known(motion: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
 
 
 def _error(found: MotionField, motion: NDArray[np.float64]) -> float:
-    """Mean distance in pixels from the exact flow to the newer frame, and half of that to the older, off the border."""
+    """Mean pixels from the exact flow to the current frame, and half of that to the previous, off the border."""
     inner = np.s_[BORDER:-BORDER, BORDER:-BORDER]
-    newer = np.hypot(*np.moveaxis(found.newer - _known(motion, 1), 2, 0))[inner].mean()
-    older = np.hypot(*np.moveaxis(found.older - _known(motion, 2), 2, 0))[inner].mean() / 2
-    return float(max(newer, older))
+    current = np.hypot(*np.moveaxis(found.current - _known(motion, 1), 2, 0))[inner].mean()
+    previous = np.hypot(*np.moveaxis(found.previous - _known(motion, 2), 2, 0))[inner].mean() / 2
+    return float(max(current, previous))
 
 
 #: Estimators and the mean error in pixels that they stay below on this scene.
@@ -103,9 +103,9 @@ def test_classical_estimators_find_known_motion(estimator: MotionEstimator, limi
 @pytest.mark.parametrize("motion", ["none", "a translation", "a rotation", "a zoom"])
 def test_the_shipped_network_finds_slow_motion(motion: str, scale: float, limit: float) -> None:
     found = NetworkMotion(checkpoint.load(), scale=scale)(*_frames(MOTIONS[motion]))
-    newer = np.hypot(*np.moveaxis(found.newer - _known(MOTIONS[motion], 1), 2, 0))
-    assert newer[BORDER:-BORDER, BORDER:-BORDER].mean() < limit
-    assert found.newer.shape == found.older.shape == (HEIGHT, WIDTH, 2)
+    current = np.hypot(*np.moveaxis(found.current - _known(MOTIONS[motion], 1), 2, 0))
+    assert current[BORDER:-BORDER, BORDER:-BORDER].mean() < limit
+    assert found.current.shape == found.previous.shape == (HEIGHT, WIDTH, 2)
 
 
 def test_projection_puts_a_smooth_flow_where_its_surface_arrives() -> None:
@@ -128,18 +128,18 @@ def test_the_motion_before_goes_on_with_a_steady_translation() -> None:
 
 
 def test_still_is_sure_only_where_nothing_changes() -> None:
-    older, newer = _frames(MOTIONS["none"])
-    assert Still()(older, newer).confidence.min() == 1
+    previous, current = _frames(MOTIONS["none"])
+    assert Still()(previous, current).confidence.min() == 1
     moved = Still()(*_frames(MOTIONS["a fast translation"]))
     assert moved.confidence.mean() < 0.6
-    assert not moved.newer.any()
+    assert not moved.current.any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 40), (15, 15), (17, 16)])
 def test_small_frames_get_an_answer(size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 90, np.uint8)
     for estimator in (DenseInverseSearch("ultrafast"), DenseInverseSearch(), Still()):
-        assert estimator(frame, frame).newer.shape == (*size, 2)
+        assert estimator(frame, frame).current.shape == (*size, 2)
 
 
 @pytest.mark.parametrize(

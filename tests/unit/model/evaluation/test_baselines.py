@@ -22,7 +22,7 @@ def test_flow_carries_a_steady_motion_on(name: str, step: int) -> None:
     assert _error(name, step) < 0.25 * _error("repeat", step)
 
 
-def test_repeating_gives_the_newer_frame() -> None:
+def test_repeating_gives_the_current_frame() -> None:
     frames = pictures.sliding(2)
     for predicted in baselines.repeat(frames[0], frames[1], 2):
         np.testing.assert_allclose(predicted, frames[1] / 255.0, atol=1e-6)

@@ -20,7 +20,7 @@ def _numbered(count: int, height: int = 16, width: int = 32) -> np.ndarray[tuple
 
 
 def _numbers(window: Window) -> list[int]:
-    return [int(frame[0, 0, 0]) // 10 for frame in (window.older, window.newer, *window.targets)]
+    return [int(frame[0, 0, 0]) // 10 for frame in (window.previous, window.current, *window.targets)]
 
 
 def test_cityscapes_shows_frames_2_and_3_of_each_clip_at_512_by_1024(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_cityscapes_shows_frames_2_and_3_of_each_clip_at_512_by_1024(tmp_path: P
     pictures.write_images(folder, _numbered(14), "jena_000000_{:06d}_leftImg8bit.png")
     (window,) = protocols.windows("cityscapes", tmp_path)
     assert _numbers(window) == [2, 3, 4, 5, 6, 7, 8]
-    assert window.older.shape == (512, 1024, 3)
+    assert window.previous.shape == (512, 1024, 3)
 
 
 def test_kitti_slides_over_the_left_camera_of_the_test_drives_at_256_by_832(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_kitti_slides_over_the_left_camera_of_the_test_drives_at_256_by_832(tmp_
         pictures.write_images(data, _numbered(11))
     found = list(protocols.windows("kitti", tmp_path))
     assert [_numbers(window)[0] for window in found] == [2, 3, 4]
-    assert (found[0].newer.shape, len(found[0].targets)) == ((256, 832, 3), 5)
+    assert (found[0].current.shape, len(found[0].targets)) == ((256, 832, 3), 5)
 
 
 def test_davis_takes_the_first_nine_frames_of_its_list(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_davis_takes_the_first_nine_frames_of_its_list(tmp_path: Path) -> None:
     pictures.write_images(tmp_path / "JPEGImages" / "480p" / "bear", _numbered(12))
     (window,) = protocols.windows("davis", tmp_path)
     assert (window.clip, _numbers(window)) == ("dog", [2, 3, 4, 5, 6, 7, 8])
-    assert window.older.shape == (16, 32, 3)
+    assert window.previous.shape == (16, 32, 3)
 
 
 def test_vimeo_asks_for_the_third_of_three(tmp_path: Path) -> None:

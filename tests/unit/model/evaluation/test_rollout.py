@@ -23,20 +23,20 @@ def network() -> DMVFN:
 
 @pytest.fixture
 def rollouts(network: DMVFN) -> Rollouts:
-    older, newer = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    return Rollouts(network, older, newer)
+    previous, current = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    return Rollouts(network, previous, current)
 
 
 def test_the_second_step_sees_the_first_prediction(network: DMVFN, rollouts: Rollouts) -> None:
     first, second = rollouts.run(RolloutPolicy("full"), 2)
-    newer = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))[1]
-    expected = inference.predict(network, newer, first.frame, torch.ones(1, 9, dtype=torch.bool))
+    current = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))[1]
+    expected = inference.predict(network, current, first.frame, torch.ones(1, 9, dtype=torch.bool))
     assert torch.equal(second.frame, expected.frame)
 
 
 def test_routes_are_those_of_the_policy(network: DMVFN, rollouts: Rollouts) -> None:
-    older, newer = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    likely = inference.probabilities(network, older, newer)
+    previous, current = torch.rand(2, 1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    likely = inference.probabilities(network, previous, current)
     expected = {
         "full": "111111111",
         "auto": "".join("01"[int(bit)] for bit in routing.auto(likely)[0]),

@@ -14,9 +14,9 @@ from model.inference import predict as inference
 
 def _pairs(count: int, height: int, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    older = torch.rand(count, 3, height, width, generator=generator)
-    newer = (older.roll((1, 2), (2, 3)) + 0.05 * torch.rand(older.shape, generator=generator)).clamp(0, 1)
-    return older, newer
+    previous = torch.rand(count, 3, height, width, generator=generator)
+    current = (previous.roll((1, 2), (2, 3)) + 0.05 * torch.rand(previous.shape, generator=generator)).clamp(0, 1)
+    return previous, current
 
 
 routes = st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=2, max_size=4).map(torch.tensor)
@@ -27,47 +27,47 @@ routes = st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=2, m
 def test_a_sample_alone_equals_itself_in_any_batch(
     tiny_network: DMVFN, rows: torch.Tensor, size: tuple[int, int], seed: int
 ) -> None:
-    older, newer = _pairs(len(rows), *size, seed)
-    together = inference.predict(tiny_network, older, newer, rows)
+    previous, current = _pairs(len(rows), *size, seed)
+    together = inference.predict(tiny_network, previous, current, rows)
     for i in range(len(rows)):
-        alone = inference.predict(tiny_network, older[i : i + 1], newer[i : i + 1], rows[i : i + 1])
+        alone = inference.predict(tiny_network, previous[i : i + 1], current[i : i + 1], rows[i : i + 1])
         torch.testing.assert_close(together.frame[i], alone.frame[0], atol=2e-5, rtol=0)
         torch.testing.assert_close(together.flow[i], alone.flow[0], atol=1e-4, rtol=0)
 
 
 def test_inference_equals_the_training_forward_gated_by_the_same_route(tiny_network: DMVFN) -> None:
-    older, newer = _pairs(3, 32, 48, 1)
+    previous, current = _pairs(3, 32, 48, 1)
     rows = torch.tensor([[True] * 9, [True, False] * 4 + [True], [False] * 8 + [True]])
-    answer = inference.predict(tiny_network, older, newer, rows)
+    answer = inference.predict(tiny_network, previous, current, rows)
     with torch.no_grad():
-        published = tiny_network(older, newer, rows.float())
+        published = tiny_network(previous, current, rows.float())
     torch.testing.assert_close(answer.frame, published.frames[-1], atol=2e-5, rtol=0)
     torch.testing.assert_close(answer.mask, published.mask, atol=1e-4, rtol=0)
 
 
-def test_an_empty_route_answers_the_newer_frame(tiny_network: DMVFN) -> None:
-    older, newer = _pairs(2, 32, 32, 3)
+def test_an_empty_route_answers_the_current_frame(tiny_network: DMVFN) -> None:
+    previous, current = _pairs(2, 32, 32, 3)
     rows = torch.zeros(2, 9, dtype=torch.bool)
     rows[1, 0] = True
-    assert torch.equal(inference.predict(tiny_network, older, newer, rows).frame[0], newer[0])
+    assert torch.equal(inference.predict(tiny_network, previous, current, rows).frame[0], current[0])
 
 
 def test_padding_repeats_the_border_and_is_cropped_away(tiny_network: DMVFN) -> None:
-    older, newer = _pairs(1, 19, 45, 4)
+    previous, current = _pairs(1, 19, 45, 4)
     rows = torch.ones(1, 9, dtype=torch.bool)
-    answer = inference.predict(tiny_network, older, newer, rows)
-    by_hand = inference.predict(tiny_network, padding.pad(older), padding.pad(newer), rows)
+    answer = inference.predict(tiny_network, previous, current, rows)
+    by_hand = inference.predict(tiny_network, padding.pad(previous), padding.pad(current), rows)
     assert answer.frame.shape == (1, 3, 19, 45)
     torch.testing.assert_close(answer.frame, by_hand.frame[..., :19, :45], atol=2e-5, rtol=0)
-    assert torch.equal(padding.pad(older)[..., 31, 47], older[..., 18, 44])
+    assert torch.equal(padding.pad(previous)[..., 31, 47], previous[..., 18, 44])
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
 def test_a_reduced_scale_estimates_flow_small_and_answers_full_size(tiny_network: DMVFN, scale: float) -> None:
-    older, newer = _pairs(2, 66, 130, 5)
+    previous, current = _pairs(2, 66, 130, 5)
     rows = torch.ones(2, 9, dtype=torch.bool)
-    answer = inference.predict(tiny_network, older, newer, rows, scale)
-    assert answer.frame.shape == older.shape
+    answer = inference.predict(tiny_network, previous, current, rows, scale)
+    assert answer.frame.shape == previous.shape
     assert answer.flow.shape == (2, 4, 66, 130)
 
 
@@ -80,17 +80,17 @@ def test_a_reduced_scale_keeps_the_speed_of_motion(tiny_network: DMVFN) -> None:
         bias = network.block(0).lastconv.bias
         assert bias is not None
         bias[:4] = torch.tensor([1.0, -2.0, 3.0, 0.5])
-    older, newer = _pairs(1, 64, 64, 6)
+    previous, current = _pairs(1, 64, 64, 6)
     first = torch.tensor([[True] + [False] * 8])
-    whole, half = (inference.predict(network, older, newer, first, scale).flow for scale in (1.0, 0.5))
+    whole, half = (inference.predict(network, previous, current, first, scale).flow for scale in (1.0, 0.5))
     torch.testing.assert_close(half, 2 * whole)
 
 
 def test_wrong_shapes_and_scales_are_refused_by_name(tiny_network: DMVFN) -> None:
-    older, newer = _pairs(1, 16, 16, 7)
+    previous, current = _pairs(1, 16, 16, 7)
     with pytest.raises(ValueError, match="routes must be bool 1x9"):
-        inference.predict(tiny_network, older, newer, torch.ones(1, 8, dtype=torch.bool))
+        inference.predict(tiny_network, previous, current, torch.ones(1, 8, dtype=torch.bool))
     with pytest.raises(ValueError, match="Bx3xHxW"):
-        inference.predict(tiny_network, older, newer[..., :8], torch.ones(1, 9, dtype=torch.bool))
+        inference.predict(tiny_network, previous, current[..., :8], torch.ones(1, 9, dtype=torch.bool))
     with pytest.raises(ValueError, match="scale"):
-        inference.predict(tiny_network, older, newer, torch.ones(1, 9, dtype=torch.bool), 0.3)
+        inference.predict(tiny_network, previous, current, torch.ones(1, 9, dtype=torch.bool), 0.3)

@@ -35,7 +35,7 @@ def test_synthetic_samples_come_first_and_bring_their_flow() -> None:
     assert (batch.target.shape, batch.synthetic) == ((4, 3, 64, 64), 2)
     assert float(batch.known[:2].mean()) > 0.3
     assert float(batch.known[2:].abs().max()) == 0
-    assert 0 <= float(batch.newer.min()) <= float(batch.newer.max()) <= 1
+    assert 0 <= float(batch.current.min()) <= float(batch.current.max()) <= 1
 
 
 def test_a_still_clip_is_never_drawn() -> None:
@@ -49,7 +49,7 @@ def test_without_clips_everything_is_synthetic() -> None:
 
 
 def test_the_teacher_supervises_real_samples() -> None:
-    """The pattern moves 2 pixels a frame, so the flow to the newer frame is about that long, to the older twice it."""
+    """The pattern moves 2 pixels a frame: the flow to the current frame is about that, to the previous twice it."""
     taught = Phase("a", steps=9, size=64, batch=8, flow=(1.0, 0.0), teacher=True)
     batch = _batches().make(0, taught)
     assert float(batch.known.mean()) > 0.7

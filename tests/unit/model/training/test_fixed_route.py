@@ -21,25 +21,25 @@ def _network() -> DMVFN:
 
 
 def test_all_blocks_equal_the_published_training_forward() -> None:
-    network, (older, newer) = _network(), _pair()
-    published = network(older, newer, torch.ones(2, 9))
-    steps = fixed_route.run(network, older, newer, range(9))
+    network, (previous, current) = _network(), _pair()
+    published = network(previous, current, torch.ones(2, 9))
+    steps = fixed_route.run(network, previous, current, range(9))
     torch.testing.assert_close(steps[-1].flow, published.flow, atol=1e-5, rtol=0)
     for step, frame in zip(steps, published.frames, strict=True):
         torch.testing.assert_close(step.frame, frame, atol=1e-5, rtol=0)
 
 
 def test_a_partial_route_equals_inference_along_it() -> None:
-    network, (older, newer) = _network(), _pair()
+    network, (previous, current) = _network(), _pair()
     route = torch.tensor([[i in (0, 3, 6) for i in range(9)]] * 2)
-    steps = fixed_route.run(network, older, newer, (0, 3, 6))
+    steps = fixed_route.run(network, previous, current, (0, 3, 6))
     torch.testing.assert_close(
-        steps[-1].frame, inference.predict(network, older, newer, route).frame, atol=1e-5, rtol=0
+        steps[-1].frame, inference.predict(network, previous, current, route).frame, atol=1e-5, rtol=0
     )
 
 
 def test_gradients_reach_the_chosen_blocks_only() -> None:
-    network, (older, newer) = _network(), _pair()
-    fixed_route.run(network, older, newer, (0, 6))[-1].frame.mean().backward()  # type: ignore[no-untyped-call]
+    network, (previous, current) = _network(), _pair()
+    fixed_route.run(network, previous, current, (0, 6))[-1].frame.mean().backward()  # type: ignore[no-untyped-call]
     reached = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert reached == {"block0", "block6"}

@@ -110,7 +110,7 @@ def test_a_router_phase_teaches_the_router_alone_and_lowers_its_loss(tmp_path: P
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"]) - 0.03  # two of nine blocks: at most 0.05 to gain
     assert 1 <= float(rows[-1]["blocks"]) <= 2
     batch = Batches([], CPU, 0).make(0, dataclasses.replace(phase, synthetic=1.0))
-    favourites = loop.network.routing_probabilities(batch.older, batch.newer).topk(2).indices
+    favourites = loop.network.routing_probabilities(batch.previous, batch.current).topk(2).indices
     assert set(favourites.flatten().tolist()) == {0, 3}
 
 

@@ -74,9 +74,9 @@ def test_gradient_of_the_flow_distance() -> None:
 def test_flow_counts_only_where_it_is_known() -> None:
     flow, known = torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
     known[:, 2:] = 3.0
-    newer_only = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
-    assert float(losses.flow_distance(flow, known, newer_only)) == 3.0
-    assert float(losses.flow_distance(flow, known, 1 - newer_only)) == 0.0
+    current_only = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    assert float(losses.flow_distance(flow, known, current_only)) == 3.0
+    assert float(losses.flow_distance(flow, known, 1 - current_only)) == 0.0
 
 
 def test_earlier_outputs_count_less() -> None:

@@ -17,15 +17,15 @@ INFINITE = float("inf")
 def test_the_table_holds_the_error_of_every_route_that_runs_the_first_block() -> None:
     torch.manual_seed(1)
     network = DMVFN(ModelConfig.tiny()).eval()
-    older, newer, target = torch.rand(3, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    previous, current, target = torch.rand(3, 2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     blocks = (0, 3, 6)
-    found, last = route_labels.errors(network, older, newer, target, blocks)
+    found, last = route_labels.errors(network, previous, current, target, blocks)
     assert found.shape == (2, 8)
     assert torch.isinf(found[:, ::2]).all()
     for route in range(1, 8, 2):
         ran = [block for bit, block in enumerate(blocks) if route >> bit & 1]
         with torch.no_grad():
-            frame = fixed_route.run(network, older, newer, ran)[-1].frame
+            frame = fixed_route.run(network, previous, current, ran)[-1].frame
         torch.testing.assert_close(found[:, route], (frame - target).square().mean((1, 2, 3)))
     torch.testing.assert_close(last.frame, frame)  # the loop ended with all of them
     assert len({round(float(error), 9) for error in found[0, 1::2]}) == 4

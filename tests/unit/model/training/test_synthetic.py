@@ -20,7 +20,7 @@ def _triple(layers: int, seed: int = 0, size: int = 64) -> synthetic.Triple:
 
 def test_following_the_flow_finds_the_target_where_it_is_visible() -> None:
     triple = _triple(layers=2)
-    for which, source in enumerate((triple.older, triple.newer)):
+    for which, source in enumerate((triple.previous, triple.current)):
         seen = triple.visible[:, which : which + 1]
         moved = warp(source, triple.flow[:, 2 * which : 2 * which + 2])
         followed = ((moved - triple.target).abs() * seen).sum() / seen.sum()
@@ -29,7 +29,7 @@ def test_following_the_flow_finds_the_target_where_it_is_visible() -> None:
 
 
 def test_motion_is_constant_over_the_three_frames() -> None:
-    """The older flow is the newer one followed twice; exactly so for one layer that only shifts."""
+    """The previous flow is the current one followed twice; exactly so for one layer that only shifts."""
     textures = synthetic.noise(2, 128, _rng()).view(2, 1, 3, 128, 128)
     shifts = Motion(shift=(2.0, 6.0), rotation=0.0, zoom=0.0, shear=0.0)
     triple = synthetic.render(textures, 64, shifts, _rng(1))

@@ -18,17 +18,17 @@ def _picture(seed: int, height: int = 128, width: int = 224) -> np.ndarray:
     return np.asarray(image).copy()
 
 
-def _cut(older: np.ndarray, newer: np.ndarray) -> bool:
-    return is_cut(thumbnail(Frame(older.copy())), thumbnail(Frame(newer.copy())))
+def _cut(previous: np.ndarray, current: np.ndarray) -> bool:
+    return is_cut(thumbnail(Frame(previous.copy())), thumbnail(Frame(current.copy())))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_another_picture_is_a_cut_either_way(seed: int) -> None:
     # Half dark, half bright palettes, as different shots have.
-    older = _picture(seed) // 2
-    newer = _picture(seed + 100) // 2 + 127
-    assert _cut(older, newer)
-    assert _cut(newer, older)
+    previous = _picture(seed) // 2
+    current = _picture(seed + 100) // 2 + 127
+    assert _cut(previous, current)
+    assert _cut(current, previous)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -21,17 +21,17 @@ def _state(flow: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     return values
 
 
-def _loaded(older: torch.Tensor, newer: torch.Tensor, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _loaded(previous: torch.Tensor, current: torch.Tensor, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     gather, seen = np.empty((2, height, width, 4), np.float32), np.empty((height, width, 6), np.float32)
-    frame_kernels.load(older.numpy(), newer.numpy(), gather, seen)
+    frame_kernels.load(previous.numpy(), current.numpy(), gather, seen)
     return gather, seen
 
 
 def test_loading_pads_with_the_border_whatever_the_strides() -> None:
     pixels = torch.rand(2, 5, 7, 3)
-    older, newer = pixels.permute(0, 3, 1, 2)
-    gather, seen = _loaded(older, newer, 16, 16)
-    expected = F.pad(torch.stack((older, newer)), (0, 9, 0, 11), mode="replicate")
+    previous, current = pixels.permute(0, 3, 1, 2)
+    gather, seen = _loaded(previous, current, 16, 16)
+    expected = F.pad(torch.stack((previous, current)), (0, 9, 0, 11), mode="replicate")
     assert np.array_equal(seen, expected.flatten(0, 1).permute(1, 2, 0).numpy())
     assert np.array_equal(gather[..., :3], expected.permute(0, 2, 3, 1).numpy())
 
@@ -64,19 +64,22 @@ def test_joining_is_upsampling_and_the_transposed_convolution(factor: int, bands
 
 def test_advancing_warps_both_frames_and_blending_mixes_them() -> None:
     torch.manual_seed(3)
-    older, newer = torch.rand(2, 3, 16, 32)
+    previous, current = torch.rand(2, 3, 16, 32)
     flow, mask, bias = 9 * torch.randn(4, 16, 32), torch.randn(1, 16, 32), torch.randn(VALUES)
-    gather, _ = _loaded(older, newer, 16, 32)
+    gather, _ = _loaded(previous, current, 16, 32)
     state, seen = _state(flow, mask), np.empty((16, 32, 17), np.float32)
     frame_kernels.advance(state, bias.numpy(), gather, seen, True)
     moved, weight = flow + bias[:4, None, None], mask + bias[4]
-    warped_older, warped_newer = warp.warp(older[None], moved[None, :2]), warp.warp(newer[None], moved[None, 2:])
-    expected = torch.cat((older, newer, warped_older[0], warped_newer[0], weight, moved))
+    warped_previous, warped_current = (
+        warp.warp(previous[None], moved[None, :2]),
+        warp.warp(current[None], moved[None, 2:]),
+    )
+    expected = torch.cat((previous, current, warped_previous[0], warped_current[0], weight, moved))
     torch.testing.assert_close(torch.from_numpy(seen).permute(2, 0, 1), expected, atol=1e-5, rtol=0)
 
     frame, flow_out, mask_out = (np.empty((n, 13, 30), np.float32) for n in (3, 4, 1))
     frame_kernels.blend(state, bias.numpy(), gather, frame, flow_out, mask_out)
-    blended = warp.blend(warped_older, warped_newer, weight[None])[0, :, :13, :30]
+    blended = warp.blend(warped_previous, warped_current, weight[None])[0, :, :13, :30]
     torch.testing.assert_close(torch.from_numpy(frame), blended, atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.from_numpy(flow_out), moved[:, :13, :30])
     torch.testing.assert_close(torch.from_numpy(mask_out), weight[:, :13, :30])
@@ -84,8 +87,8 @@ def test_advancing_warps_both_frames_and_blending_mixes_them() -> None:
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf"), 3e38])
 def test_a_broken_flow_reads_no_memory_but_the_frame(broken: float) -> None:
-    older, newer = torch.rand(2, 3, 16, 16)
-    gather, _ = _loaded(older, newer, 16, 16)
+    previous, current = torch.rand(2, 3, 16, 16)
+    gather, _ = _loaded(previous, current, 16, 16)
     state = _state(torch.full((4, 16, 16), broken), torch.zeros(1, 16, 16))
     frame, flow, mask = (np.empty((n, 16, 16), np.float32) for n in (3, 4, 1))
     frame_kernels.blend(state, np.zeros(VALUES, np.float32), gather, frame, flow, mask)

@@ -18,50 +18,52 @@ pytest.importorskip("numba")
 
 
 def _pair(height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    older = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height + width))
-    return older, older.roll((1, 2), (2, 3))
+    previous = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height + width))
+    return previous, previous.roll((1, 2), (2, 3))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 48), (48, 80)])
 @pytest.mark.parametrize("bits", ["111111111", "100000000", "000010000", "000000001", "010010010", "001001100"])
 def test_every_first_block_and_size_equals_plain_torch(tiny_network: DMVFN, size: tuple[int, int], bits: str) -> None:
-    older, newer = _pair(*size)
+    previous, current = _pair(*size)
     route = torch.tensor([[bit == "1" for bit in bits]])
-    ready = cpu_runner.of(tiny_network, older, newer)
+    ready = cpu_runner.of(tiny_network, previous, current)
     assert ready is not None
     with torch.inference_mode():
-        flow, mask = torch_path.estimate(tiny_network, older, newer, route)
-        frame = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
-        probabilities = tiny_network.routing_probabilities(older, newer)
-    answer = ready.predict(older, newer, route.tolist())
+        flow, mask = torch_path.estimate(tiny_network, previous, current, route)
+        frame = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
+        probabilities = tiny_network.routing_probabilities(previous, current)
+    answer = ready.predict(previous, current, route.tolist())
     torch.testing.assert_close(answer.flow, flow, atol=1e-4, rtol=0)
     torch.testing.assert_close(answer.mask, mask, atol=1e-4, rtol=0)
     torch.testing.assert_close(answer.frame, frame, atol=2e-5, rtol=0)
-    torch.testing.assert_close(ready.probabilities(older, newer), probabilities, atol=5e-6, rtol=0)
+    torch.testing.assert_close(ready.probabilities(previous, current), probabilities, atol=5e-6, rtol=0)
 
 
 def test_a_network_is_prepared_once_and_again_after_its_weights_changed() -> None:
     network = DMVFN(ModelConfig.tiny()).eval()
     first = cpu_runner.of(network)
     assert cpu_runner.of(network) is first
-    older, newer = _pair(16, 16)
+    previous, current = _pair(16, 16)
     route = torch.ones(1, 9, dtype=torch.bool)
-    before = inference.predict(network, older, newer, route)
+    before = inference.predict(network, previous, current, route)
     with torch.no_grad():
         bias = network.block(8).lastconv.bias
         assert bias is not None
         bias[4] += 1.0
-    after = inference.predict(network, older, newer, route)
+    after = inference.predict(network, previous, current, route)
     assert cpu_runner.of(network) is not first
     torch.testing.assert_close(after.mask, before.mask + 1.0)
 
 
 def test_neighbours_and_earlier_sizes_leave_no_trace(tiny_network: DMVFN) -> None:
-    older, newer = _pair(32, 48, 3)
+    previous, current = _pair(32, 48, 3)
     routes = torch.tensor([[True] * 9, [False] * 9, [True, False, True] * 3])
-    alone = [inference.predict(tiny_network, older[i : i + 1], newer[i : i + 1], routes[i : i + 1]) for i in range(3)]
+    alone = [
+        inference.predict(tiny_network, previous[i : i + 1], current[i : i + 1], routes[i : i + 1]) for i in range(3)
+    ]
     inference.predict(tiny_network, *_pair(80, 96), routes[:1])
-    together = inference.predict(tiny_network, older, newer, routes)
+    together = inference.predict(tiny_network, previous, current, routes)
     assert torch.equal(together.frame, torch.cat([answer.frame for answer in alone]))
     assert torch.equal(together.flow, torch.cat([answer.flow for answer in alone]))
 
@@ -86,22 +88,22 @@ def test_two_threads_get_their_own_answers(tiny_network: DMVFN) -> None:
 
 
 def test_other_types_and_wider_variants_run_in_plain_torch(tiny_network: DMVFN) -> None:
-    older, newer = _pair(16, 16)
-    assert cpu_runner.of(tiny_network, older.double(), newer.double()) is None
+    previous, current = _pair(16, 16)
+    assert cpu_runner.of(tiny_network, previous.double(), current.double()) is None
     assert cpu_runner.of(DMVFN(ModelConfig.tiny()).double()) is None
     wide = ModelConfig(scales=(1,), widths=(8,), spatial_width=16, routing_width=8)
     network = DMVFN(wide).eval()
     assert cpu_runner.of(network) is None
-    answer = inference.predict(network, older, newer, torch.ones(1, 1, dtype=torch.bool))
-    assert answer.frame.shape == older.shape
+    answer = inference.predict(network, previous, current, torch.ones(1, 1, dtype=torch.bool))
+    assert answer.frame.shape == previous.shape
 
 
 def test_without_numba_plain_torch_answers_the_same(tiny_network: DMVFN, monkeypatch: pytest.MonkeyPatch) -> None:
-    older, newer = _pair(33, 47, 2)
+    previous, current = _pair(33, 47, 2)
     routes = torch.tensor([[True] * 9, [False] * 8 + [True]])
-    fast = [inference.predict(tiny_network, older, newer, routes, scale) for scale in (1.0, 0.5)]
+    fast = [inference.predict(tiny_network, previous, current, routes, scale) for scale in (1.0, 0.5)]
     monkeypatch.setattr(cpu_runner, "available", lambda config: False)
-    slow = [inference.predict(tiny_network, older, newer, routes, scale) for scale in (1.0, 0.5)]
+    slow = [inference.predict(tiny_network, previous, current, routes, scale) for scale in (1.0, 0.5)]
     for one, other in zip(fast, slow, strict=True):
         torch.testing.assert_close(one.frame, other.frame, atol=2e-5, rtol=0)
         torch.testing.assert_close(one.flow, other.flow, atol=2e-4, rtol=0)

@@ -36,18 +36,18 @@ def _last(*maps: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_advance_adds_warps_and_writes_what_a_block_sees(size: tuple[int, int], kind: torch.dtype) -> None:
-    older, newer = _noise(2, 3, *size), _noise(2, 3, *size, seed=1)
+    previous, current = _noise(2, 3, *size), _noise(2, 3, *size, seed=1)
     # Far beyond the border too.
     values = (_noise(2, 5, *size, seed=2) - 0.5) * 60
     step = ((_noise(2, 5, *size, seed=3) - 0.5) * 8).to(kind)
     state, seen = _last(values), torch.empty(2, *size, 24, dtype=kind, device=DEVICE)
-    cuda_kernels.advance(_last(older, newer), _last(step), state, seen)
+    cuda_kernels.advance(_last(previous, current), _last(step), state, seen)
     now = values + step.float()
     torch.testing.assert_close(state, _last(now), atol=0, rtol=0)
     expected = torch.cat(
         (
-            _last(older, newer),
-            _last(warp(older, now[:, :2]), warp(newer, now[:, 2:4])),
+            _last(previous, current),
+            _last(warp(previous, now[:, :2]), warp(current, now[:, 2:4])),
             _last(now),
         ),
         3,
@@ -59,13 +59,13 @@ def test_advance_adds_warps_and_writes_what_a_block_sees(size: tuple[int, int], 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_finish_blends_what_both_flows_bring(size: tuple[int, int]) -> None:
-    older, newer, flow = _noise(2, 3, *size), _noise(2, 3, *size, seed=1), (_noise(2, 4, *size, seed=2) - 0.5) * 20
+    previous, current, flow = _noise(2, 3, *size), _noise(2, 3, *size, seed=1), (_noise(2, 4, *size, seed=2) - 0.5) * 20
     mask, step = (_noise(2, 1, *size, seed=3) - 0.5) * 8, (_noise(2, 5, *size, seed=4) - 0.5).half()
-    frame, moved, mixed = cuda_kernels.finish(_last(older, newer), _last(step), _last(flow, mask))
+    frame, moved, mixed = cuda_kernels.finish(_last(previous, current), _last(step), _last(flow, mask))
     flow, mask = flow + step[:, :4].float(), mask + step[:, 4:].float()
     torch.testing.assert_close(moved, flow, atol=1e-6, rtol=0)
     torch.testing.assert_close(mixed, mask, atol=1e-6, rtol=0)
-    expected = blend(warp(older, flow[:, :2]), warp(newer, flow[:, 2:]), mask)
+    expected = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
     torch.testing.assert_close(frame, expected, atol=2e-5, rtol=0)
 
 

@@ -33,8 +33,8 @@ def tiny() -> DMVFN:
 
 
 def _pair(count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    older = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    return older, older.roll((1, 2), (2, 3))
+    previous = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    return previous, previous.roll((1, 2), (2, 3))
 
 
 def test_four_samples_of_the_published_network_with_four_routes() -> None:
@@ -61,11 +61,11 @@ def test_smaller_types_stay_close_to_float32(tiny: DMVFN, kind: torch.dtype, lea
 
 def test_a_sample_alone_equals_itself_beside_others(tiny: DMVFN) -> None:
     ready = accelerate(tiny)
-    older, newer = _pair(3, 16, 32)
+    previous, current = _pair(3, 16, 32)
     routes = [[True] * 3, [True, False, True], [False, False, True]]
-    together = ready.predict(older, newer, routes)
+    together = ready.predict(previous, current, routes)
     for i, route in enumerate(routes):
-        alone = ready.predict(older[i : i + 1], newer[i : i + 1], [route])
+        alone = ready.predict(previous[i : i + 1], current[i : i + 1], [route])
         torch.testing.assert_close(together.flow[i], alone.flow[0], atol=1e-4, rtol=0)
         torch.testing.assert_close(together.frame[i], alone.frame[0], atol=2e-5, rtol=0)
 
@@ -82,16 +82,16 @@ def in_use(tiny: DMVFN, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_size_and_scale_as_plain_torch_does_it(
     tiny: DMVFN, in_use: None, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], scale: float
 ) -> None:
-    older, newer = _pair(2, *size)
+    previous, current = _pair(2, *size)
     routes = torch.tensor([[True] * 3, [False] * 3])
-    ours = inference.predict(tiny, older, newer, routes, scale)
-    probable = inference.probabilities(tiny, older, newer, scale)
+    ours = inference.predict(tiny, previous, current, routes, scale)
+    probable = inference.probabilities(tiny, previous, current, scale)
     monkeypatch.setattr(cuda_runner, "of", lambda *_: None)
-    plain = inference.predict(tiny, older, newer, routes, scale)
+    plain = inference.predict(tiny, previous, current, routes, scale)
     torch.testing.assert_close(ours.frame, plain.frame, atol=5e-5, rtol=0)
     torch.testing.assert_close(ours.flow[0], plain.flow[0], atol=1e-3, rtol=0)
-    torch.testing.assert_close(probable, inference.probabilities(tiny, older, newer, scale), atol=1e-5, rtol=0)
-    assert torch.equal(ours.frame[1], newer[1])
+    torch.testing.assert_close(probable, inference.probabilities(tiny, previous, current, scale), atol=1e-5, rtol=0)
+    assert torch.equal(ours.frame[1], current[1])
 
 
 def test_it_serves_only_where_it_answers_what_plain_torch_answers(
@@ -130,7 +130,7 @@ def test_what_cannot_be_compiled_is_not_used(tiny: DMVFN, caplog: pytest.LogCapt
 
 def test_it_runs_what_lies_on_a_gpu_and_nothing_else(tiny: DMVFN, caplog: pytest.LogCaptureFixture) -> None:
     """On a machine with a GPU this also records CUDA graphs, and is told if anything was wrong with them."""
-    older, newer = _pair(1, 16, 16)
-    assert cuda_runner.of(copy.deepcopy(tiny).cpu(), older.cpu(), newer.cpu()) is None
-    assert (cuda_runner.of(tiny, older, newer) is not None) == (DEVICE.type == "cuda")
+    previous, current = _pair(1, 16, 16)
+    assert cuda_runner.of(copy.deepcopy(tiny).cpu(), previous.cpu(), current.cpu()) is None
+    assert (cuda_runner.of(tiny, previous, current) is not None) == (DEVICE.type == "cuda")
     assert caplog.text == ""
