@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from service.engine.scheduling.batch_queue import QueueLimits
 from service.engine.scheduling.cost_model import CostModel
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 from simulator.clock import Clock
 from simulator.device import Device
 from simulator.outcomes import Outcomes

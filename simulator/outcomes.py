@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.engine.scheduling.cost_model import Bucket
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from service.engine.device_thread import Answers, DeviceThread, Reports
 from service.engine.predictor import bucket_of
 from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, size_class
 

@@ -99,7 +99,7 @@ class DeviceThread:
             self._cold.warmed_up(table)
             self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
             self._line.cost = self._cost
-            self._line.queue.together = self._device.rows
+            self._line.queue.device_rows = self._device.rows
             self._line.done((), self._clock())  # hands the queue the first coefficients
         except BaseException as error:
             self._reports.failed(error)

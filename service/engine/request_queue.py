@@ -11,7 +11,7 @@ from service.core.types import PredictRequest, PredictResult, Quality, RoutePoli
 from service.engine.rollout import needs_routing
 from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 
 @dataclass(slots=True, eq=False)

@@ -48,7 +48,7 @@ class Windowed(RequestQueue):
         """Build the queue as `service.engine.batcher` and the device thread do."""
         line = cls(BatchScheduler(limits), window=window)
         # Whoever waits for a window runs all that it gathered.
-        line.queue.together = limits.max_batch if window else rows
+        line.queue.device_rows = limits.max_batch if window else rows
         line.cost = cost
         line.learned()
         return line

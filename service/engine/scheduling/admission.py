@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from service.core.errors import DeadlineExceeded
 from service.engine.scheduling.cost_model import Bucket
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 #: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
 #: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.

@@ -11,7 +11,7 @@ from service.core.types import Route
 from service.engine.scheduling.admission import BUSY_TRIAL_S
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 from tests.unit.engine.scheduling.test_cost_bounds import NOISES, SIZES, feed, fitted, route_of, true_seconds
 
 FULL = route_of(9)

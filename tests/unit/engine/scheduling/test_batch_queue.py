@@ -10,9 +10,10 @@ import pytest
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import HUSKS, RECOVER_AFTER, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_queue import TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.memory_caps import RECOVER_AFTER
 
 SMALL, LARGE = Bucket(256, 448, 1.0), Bucket(1088, 1920, 1.0)
 numbers = itertools.count()
@@ -94,7 +95,7 @@ def test_a_batch_holds_at_most_max_batch_requests() -> None:
 
 def test_what_a_device_would_run_one_by_one_is_taken_one_by_one_so_that_a_short_deadline_can_pass() -> None:
     waiting = queue(*(entry(f"patient{i}") for i in range(3)))
-    waiting.together = 1
+    waiting.device_rows = 1
     first = waiting.take(0.0)
     waiting.put(entry("urgent", deadline=0.5), 0.1)
     waiting.done(first.batch, 0.1)
@@ -197,10 +198,10 @@ def test_the_withdrawn_never_run() -> None:
 
 def test_the_withdrawn_leave_nothing_behind_and_the_others_keep_their_order() -> None:
     waiting = queue(*(entry(f"stays{i}") for i in range(3)), entry("unrouted", routed=False), max_batch=1)
-    for i in range(3 * HUSKS):
+    for i in range(3 * TOMBSTONES):
         waiting.put(entry(f"{i}", bucket=(SMALL, LARGE)[i % 2], routed=i % 3 != 0), 0.0)
         waiting.withdraw(f"{i}")
-    assert len(waiting._latest) <= HUSKS + 4  # the heap itself, since this is about memory
+    assert len(waiting._expiry) <= TOMBSTONES + 4  # the heap itself, since this is about memory
     assert ids(waiting.unrouted(0.0)) == ["unrouted"]
     assert drain(waiting, 0.0) == [["stays0"], ["stays1"], ["stays2"]]
 
@@ -426,8 +427,8 @@ def test_what_becomes_too_dear_as_it_waits_is_tried_as_well() -> None:
 @pytest.mark.parametrize("together", [1, 8])
 def test_what_ran_leaves_nothing_behind_however_late_its_deadline(together: int) -> None:
     waiting = queue()
-    waiting.together = together
-    for number in range(20 * HUSKS):
+    waiting.device_rows = together
+    for number in range(20 * TOMBSTONES):
         waiting.put(
             entry(deadline=float("inf"), routed=number % 2 == 0, priority=list(Priority)[number % 2]), float(number)
         )
@@ -435,7 +436,7 @@ def test_what_ran_leaves_nothing_behind_however_late_its_deadline(together: int)
             waiting.price(request, (RouteOption(0.01, (True,) * 9),))
         if number % together == 0:
             waiting.done(waiting.take(float(number)).batch, float(number))
-    assert max(len(waiting._latest), len(waiting._urgent)) <= 2 * len(waiting) + HUSKS + 1
+    assert max(len(waiting._expiry), len(waiting._ready)) <= 2 * len(waiting) + TOMBSTONES + 1
 
 
 def test_a_deadline_that_has_passed_is_refused_as_such() -> None:

@@ -10,7 +10,7 @@ from service.core.errors import ServiceError
 from service.core.types import Priority
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 LIMITS = QueueLimits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
 SIZES = (Bucket(256, 448, 1.0), Bucket(256, 448, 0.5), Bucket(512, 512, 1.0))

@@ -10,7 +10,7 @@ import pytest
 from service.core.errors import ServiceError
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 SMALL, LARGE = Bucket(720, 1280, 1.0), Bucket(1088, 1920, 1.0)
 #: A device: seconds a pass, of routing and of one block, and how far a batch strays from its prediction.
