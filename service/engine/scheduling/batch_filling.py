@@ -18,7 +18,7 @@ class BatchBounds:
     device_items: int  #: most of any size
     overhead: float  #: seconds of one pass through the network
     margin: float  #: relative, of predictions
-    wanted: tuple[float, ...]  #: seconds that all waiting requests would like, by deadline class
+    demand: tuple[float, ...]  #: seconds that all waiting requests would like, by deadline class
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ def _affordable(
     # Alone it may use all the time it has: better late by the margin's odds than never tried.
     factor = 1.0 if is_first else 1.0 + bounds.margin
     share = math.inf
-    if len(entry.rungs) > 1 and (demand := sum(bounds.wanted[: entry.group + 1])) > entry.wanted:
-        share = (entry.deadline - now) * entry.wanted / demand
-    for option in entry.rungs:
-        is_in_share = option.cost <= share or option is entry.rungs[-1]
+    if len(entry.route_options) > 1 and (demand := sum(bounds.demand[: entry.group + 1])) > entry.most_seconds:
+        share = (entry.deadline - now) * entry.most_seconds / demand
+    for option in entry.route_options:
+        is_in_share = option.cost <= share or option is entry.route_options[-1]
         if is_in_share and now + (batch_seconds + option.cost) * factor <= due:
             return option
-    return entry.rungs[-1] if is_first else None
+    return entry.route_options[-1] if is_first else None

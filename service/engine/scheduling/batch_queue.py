@@ -1,7 +1,7 @@
 """Which waiting requests run together, and when.
 
 Pure: time is an argument. Knows no frames, no network and no clock; one queue feeds one device. A wait is never on a
-timer: `take` answers what is best to run now, and is asked whenever the device is free. Who is refused is
+timer: `next_batch` answers what is best to run now, and is asked whenever the device is free. Who is refused is
 `admission`'s to say, who goes first `ready_requests`', who is too late `expiry_queue`'s, what fits a batch
 `batch_filling`'s and `memory_caps`'.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.core.deadline import deadline_class
-from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
+from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.engine.scheduling.admission import Admission, WorkAhead
 from service.engine.scheduling.batch_filling import BatchBounds, fill
 from service.engine.scheduling.cost_model import Bucket, RouteOption
@@ -21,6 +21,7 @@ from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.expiry_queue import ExpiryQueue
 from service.engine.scheduling.memory_caps import MemoryCaps
 from service.engine.scheduling.ready_requests import ReadyRequests
+from service.engine.scheduling.request_state import RequestState
 from service.engine.scheduling.workload import Workload
 
 #: Withdrawn entries leave tombstones in the heaps; swept when there are this many and more than live ones.
@@ -81,18 +82,18 @@ class BatchScheduler:
 
     @property
     def running(self) -> int:
-        """Count the requests taken and not yet done."""
+        """Count the requests that run or whose batch still does."""
         return len(self._running)
 
     def oldest_age(self, now: float) -> float:
         """Return the seconds that the longest waiting request has waited."""
-        return next((now - entry.enqueued for entry in self._entries.values()), 0.0)
+        return next((now - entry.enqueued_at for entry in self._entries.values()), 0.0)
 
     def work(self, now: float) -> float:
         """Predict the seconds until all that waits or runs is done, if nothing else came."""
         waiting = len(self._entries)
         batches = -(-waiting // self._device_items())
-        return max(0.0, self._free_at - now) + sum(self._workload.wanted) + batches * self.overhead
+        return max(0.0, self._free_at - now) + sum(self._workload.most) + batches * self.overhead
 
     def sizes(self) -> dict[Bucket, int]:
         """Count the waiting requests of each bucket (for people, not for the loop: it walks all of them)."""
@@ -103,13 +104,18 @@ class BatchScheduler:
 
     # --- coming in ------------------------------------------------------------------------------------------------
 
-    def put(self, entry: Entry, now: float) -> None:
+    def enqueue(self, entry: Entry, now: float) -> None:
         """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
-        entry.enqueued = now
+        entry.enqueued_at = now
         entry.group = deadline_class(entry.priority, entry.deadline - now)
-        self._admit(entry, now)
+        try:
+            self._admit(entry, now)
+        except ServiceError:
+            entry.enter(RequestState.REFUSED)
+            raise
+        entry.enter(RequestState.ROUTING if entry.needs_route else RequestState.READY)
         self._seq += 1
-        entry.seq, entry.waiting = self._seq, True
+        entry.seq = self._seq
         self._entries[entry.id] = entry
         self._nbytes += entry.nbytes
         self._workload.admit(entry)
@@ -120,7 +126,7 @@ class BatchScheduler:
     def unrouted(self, now: float) -> tuple[Entry, ...]:
         """Return the next requests of one bucket whose routes are to be chosen, at most a batch; () when none.
 
-        Each is handed out once and lines up when `price` is told its route. The expired are left to `take`.
+        Each is handed out once and lines up when `price` is told its route. The expired are left to `next_batch`.
         """
         while self._unrouted:
             bucket = next(iter(self._unrouted))
@@ -128,13 +134,13 @@ class BatchScheduler:
             entries: list[Entry] = []
             while line and len(entries) < most:
                 entry = line.popleft()
-                if not entry.waiting:
+                if entry.state is not RequestState.ROUTING:
                     continue
                 latest = self._latest_start(entry)
                 if latest >= now:
                     entries.append(entry)
                 else:
-                    # What is known of costs may have changed since it came: `take` must find it under its new time.
+                    # What is known of costs may have changed meanwhile: `next_batch` must find it under its new time.
                     self._expiry.add(entry, latest)
             if not line:
                 del self._unrouted[bucket]
@@ -142,19 +148,20 @@ class BatchScheduler:
                 return tuple(entries)
         return ()
 
-    def price(self, entry: Entry, rungs: tuple[RouteOption, ...]) -> None:
+    def price(self, entry: Entry, route_options: tuple[RouteOption, ...]) -> None:
         """Line up a request whose routes are chosen: it may run. Without effect if it was withdrawn meanwhile."""
-        if not entry.waiting or entry.routed:
+        if entry.state is not RequestState.ROUTING:
             return
         self._workload.remove(entry)
-        entry.rungs, entry.routed = rungs, True
+        entry.route_options = route_options
+        entry.enter(RequestState.READY)
         self._workload.add(entry)
         self._expiry.add(entry, self._latest_start(entry))
         self._ready.add(entry)
 
     # --- going out ------------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> BatchDecision:
+    def next_batch(self, now: float) -> BatchDecision:
         """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         late = self._expire(now)
         lead = self._ready.most_urgent()
@@ -166,16 +173,16 @@ class BatchScheduler:
             device_items=device_items,
             overhead=self.overhead,
             margin=self.margin,
-            wanted=tuple(self._workload.wanted),
+            demand=tuple(self._workload.most),
         )
         batch = fill(self._ready.queues(lead.bucket), lead, bounds, now)
         self._ready.drop_empty(lead.bucket)
         seconds = batch.seconds
         for entry, option in batch.members:
-            self._leave(entry)
+            self._leave(entry, RequestState.RUNNING)
             self._running[entry.id] = entry
-            entry.chosen = option
-            self._admission.ran()
+            entry.selection = option
+            self._admission.record_run()
             if entry.trial is not None:
                 # What it is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
                 seconds = min(seconds, entry.deadline - now)
@@ -183,38 +190,38 @@ class BatchScheduler:
         self._trim()
         return BatchDecision(tuple(entry for entry, _ in batch.members), late, batch.limit, batch.seconds)
 
-    def withdraw(self, id: str) -> bool:
-        """Withdraw a request whose caller left; return True if it still waited and will never run."""
+    def withdraw(self, id: str, state: RequestState = RequestState.CANCELLED) -> bool:
+        """Withdraw a waiting request, which ends as `state`; return False, and do nothing, if it does not wait."""
         entry = self._entries.get(id)
         if entry is None:
             return False
-        self._leave(entry)
+        self._leave(entry, state)
         self._workload.release(entry)
         self._tombstones += 1
         self._sweep()
         return True
 
-    def done(self, batch: tuple[Entry, ...], now: float) -> None:
-        """Release a batch that was taken and answered: the device is free, and its clients' limits with it."""
+    def finish_batch(self, batch: tuple[Entry, ...], now: float) -> None:
+        """Release a batch that has run: the device is free, and its clients' limits with it."""
         for entry in batch:
             if self._running.pop(entry.id, None) is not None:
                 self._workload.release(entry)
         if not self._running:
             self._free_at = now
             if not self._entries:
-                self._admission.idle()
+                self._admission.record_idle()
         if batch:
             self._caps.record_batch(batch[0].bucket, len(batch))
 
-    def trial_ran(self, entry: Entry, ratio: float) -> None:
+    def record_trial(self, entry: Entry, ratio: float) -> None:
         """Learn from a trial that took `ratio` times its predicted time; without effect on other requests."""
-        self._admission.trial_ran(entry, ratio)
+        self._admission.record_trial(entry, ratio)
 
     def clear(self) -> tuple[Entry, ...]:
-        """Remove and return all waiting requests, for a shutdown to answer."""
+        """Remove and return all waiting requests, for a shutdown to answer: they end as failed."""
         entries = tuple(self._entries.values())
         for entry in entries:
-            self._leave(entry)
+            self._leave(entry, RequestState.FAILED)
             self._workload.release(entry)
         self._tombstones += len(entries)
         self._sweep()
@@ -229,7 +236,7 @@ class BatchScheduler:
     def _admit(self, entry: Entry, now: float) -> None:
         limits, client = self.limits, self._workload.clients.get(entry.client)
         if limits.client_items and client is not None and client.in_flight >= limits.client_items:
-            wait = (client.least + entry.least) * (1 + self.margin)
+            wait = (client.least + entry.least_seconds) * (1 + self.margin)
             raise ClientLimit(
                 f"this client may have {limits.client_items} requests in flight", retry_after=max(wait, 0.001)
             )
@@ -262,10 +269,10 @@ class BatchScheduler:
     def _latest_start(self, entry: Entry) -> float:
         if entry.trial is not None:
             return entry.deadline
-        return entry.deadline - entry.least - self.overhead * entry.steps
+        return entry.deadline - entry.least_seconds - self.overhead * entry.steps
 
     def _line_up(self, entry: Entry) -> None:
-        if entry.routed:
+        if entry.state is RequestState.READY:
             self._ready.add(entry)
         else:
             self._unrouted.setdefault(entry.bucket, deque()).append(entry)
@@ -277,10 +284,10 @@ class BatchScheduler:
             if latest < now and self._is_tried_late(entry, now):
                 latest = self._latest_start(entry)
             if latest < now:
-                self._leave(entry)
+                self._leave(entry, RequestState.EXPIRED)
                 self._workload.release(entry)
                 late.append(entry)
-                self._admission.expired()
+                self._admission.record_expiry()
             else:
                 self._expiry.add(entry, latest)
         self._tombstones += len(late)
@@ -291,14 +298,14 @@ class BatchScheduler:
         if entry.trial is not None:
             return False
         self._workload.remove(entry)  # by its cost until now, which a trial's limit changes
-        is_tried = self._admission.tried_late(entry, now, self.overhead)
+        is_tried = self._admission.is_tried_late(entry, now, self.overhead)
         self._workload.add(entry)
-        if is_tried and not entry.routed:
-            self._line_up(entry)  # `unrouted` may have left it to `take`
+        if is_tried and entry.state is RequestState.ROUTING:
+            self._line_up(entry)  # `unrouted` may have left it to `next_batch`
         return is_tried
 
-    def _leave(self, entry: Entry) -> None:
-        entry.waiting = False
+    def _leave(self, entry: Entry, state: RequestState) -> None:
+        entry.enter(state)
         del self._entries[entry.id]
         self._nbytes -= entry.nbytes
         self._workload.remove(entry)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_queue import Key
+from service.engine.scheduling.request_state import WAITING
 
 
 class ExpiryQueue:
@@ -27,7 +28,7 @@ class ExpiryQueue:
         """Remove and return a waiting request whose moment is before `now`, or None."""
         while self._heap and self._heap[0].key < now:
             entry = heapq.heappop(self._heap).entry
-            if entry.waiting:
+            if entry.state in WAITING:
                 return entry
         return None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.request_state import RequestState
 
 
 class Key(NamedTuple):
@@ -36,7 +37,7 @@ class FairQueue:
         """Return the entry whose turn it is; those that wait no more are dropped on the way."""
         while self.turns:
             own = self.clients[self.turns[0]]
-            while own and not own[0].entry.waiting:
+            while own and own[0].entry.state is not RequestState.READY:
                 heapq.heappop(own)
             if own:
                 return own[0].entry

@@ -8,6 +8,7 @@ from service.core.deadline import urgency
 from service.engine.scheduling.cost_model import Bucket
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_queue import FairQueue
+from service.engine.scheduling.request_state import RequestState
 
 
 class ReadyRequests:
@@ -23,13 +24,13 @@ class ReadyRequests:
 
     def add(self, entry: Entry) -> None:
         """Line up a request whose cost is known."""
-        key = urgency(entry.enqueued, entry.deadline, entry.wanted)
+        key = urgency(entry.enqueued_at, entry.deadline, entry.most_seconds)
         self._queues.setdefault(entry.bucket, {}).setdefault(entry.group, FairQueue()).push(entry, key)
         heapq.heappush(self._urgent, (int(entry.priority), key, entry.seq, entry))
 
     def most_urgent(self) -> Entry | None:
         """Return the request that must run first, or None where nothing is ready."""
-        while self._urgent and not self._urgent[0][3].waiting:
+        while self._urgent and self._urgent[0][3].state is not RequestState.READY:
             heapq.heappop(self._urgent)
         return self._urgent[0][3] if self._urgent else None
 
@@ -45,7 +46,7 @@ class ReadyRequests:
     def trim(self, most: int) -> None:
         """Drop the heap's tombstones where it has more than `most` elements."""
         if len(self._urgent) > most:
-            self._urgent = [key for key in self._urgent if key[3].waiting]
+            self._urgent = [key for key in self._urgent if key[3].state is RequestState.READY]
             heapq.heapify(self._urgent)
 
     def clear(self) -> None:

@@ -21,7 +21,7 @@ class Workload:
 
     def __init__(self) -> None:
         #: Seconds by deadline class with each request's dearest route, and with its cheapest.
-        self.wanted = [0.0] * CLASSES
+        self.most = [0.0] * CLASSES
         self.least = [0.0] * CLASSES
         self.clients: dict[str, ClientLoad] = {}
 
@@ -38,18 +38,18 @@ class Workload:
 
     def add(self, entry: Entry) -> None:
         """Count what a request that waits may cost; `remove` it before its cost changes."""
-        least = entry.least
-        self.wanted[entry.group] += entry.wanted
+        least = entry.least_seconds
+        self.most[entry.group] += entry.most_seconds
         self.least[entry.group] += least
         self.clients[entry.client].least += least
 
     def remove(self, entry: Entry) -> None:
         """Count its cost no more."""
-        least = entry.least
-        self.wanted[entry.group] -= entry.wanted
+        least = entry.least_seconds
+        self.most[entry.group] -= entry.most_seconds
         self.least[entry.group] -= least
         self.clients[entry.client].least -= least
 
     def reset(self) -> None:
         """Count exactly nothing where nothing waits: sums of floats drift."""
-        self.wanted, self.least = [0.0] * CLASSES, [0.0] * CLASSES
+        self.most, self.least = [0.0] * CLASSES, [0.0] * CLASSES
