@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import random
 import time
@@ -10,32 +9,32 @@ from collections.abc import Callable, Iterator, Sequence
 
 from service.engine.scheduling.batch_queue import QueueLimits
 from service.engine.scheduling.cost_model import CostModel
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 from simulator.clock import Clock
 from simulator.device import Device
 from simulator.outcomes import Outcomes
-from simulator.policies.queues import Desk, FifoPrefix, Windowed
-from simulator.policies.routers import Balanced, SharedQueue, Way
+from simulator.policies.queues import FifoPrefix, QueuePolicy, Windowed
+from simulator.policies.routers import Balanced, RedisCallCost, SharedQueue
 from simulator.traffic import Kind
-from simulator.worker import Asked, Worker
+from simulator.worker import SimulatedRequest, Worker
 
 #: Clients that take turns in the service's queues.
 CLIENTS = 5
 #: Limits, cost model, and rows that the device runs together.
-MakeDesk = Callable[[QueueLimits, CostModel, int], Desk]
+PolicyFactory = Callable[[QueueLimits, CostModel, int], QueuePolicy]
 
 
-def greedy(limits: QueueLimits, cost: CostModel, rows: int) -> Desk:
+def greedy(limits: QueueLimits, cost: CostModel, rows: int) -> QueuePolicy:
     """Build the service's own queue."""
     return Windowed.of(limits, cost, rows)
 
 
-def windowed(seconds: float) -> MakeDesk:
+def windowed(seconds: float) -> PolicyFactory:
     """Return a maker of the service's queue behind a fixed window."""
     return lambda limits, cost, rows: Windowed.of(limits, cost, rows, seconds)
 
 
-def fifo_prefix(seconds: float = 0.0) -> MakeDesk:
+def fifo_prefix(seconds: float = 0.0) -> PolicyFactory:
     """Return a maker of first-in-first-out queues whose batches end where the size changes."""
     return lambda limits, cost, rows: FifoPrefix(limits, cost, seconds)
 
@@ -49,29 +48,28 @@ class Fleet:
         kinds: Sequence[Kind],
         workers: int = 1,
         *,
-        desk: MakeDesk = greedy,
+        policy: PolicyFactory = greedy,
         limits: QueueLimits | None = None,
         seed: int = 0,
-        way: Way | None = None,
+        call_cost: RedisCallCost | None = None,
         each: float = 0.0,
         queue_items: int = QueueLimits().max_items,
         in_turn: bool = False,
     ) -> None:
-        """Join workers to a Kubernetes Service; with a `way`, to the shared queue, which reckons `each` s a request."""
+        """Join workers to a Kubernetes Service; with a `call_cost`, to the shared queue (`each` s a request)."""
         self.clock, self.outcomes, self.chance = Clock(), Outcomes(), random.Random(seed)
         self.ready: list[Worker] = []
         self.left: list[Worker] = []
-        self.kinds, self.took = kinds, 0.0
-        self._device, self._desk, self._limits = device, desk, limits or QueueLimits()
+        self.kinds, self.cpu_seconds = kinds, 0.0
+        self._device, self._policy, self._limits = device, policy, limits or QueueLimits()
         sizes = [(kind.request.current.height, kind.request.current.width) for kind in kinds]
         self._cost = device.warmed(sorted(set(sizes)))
         self.queue: SharedQueue | None = None
         self.router: SharedQueue | Balanced = Balanced(lambda: self.ready, self.outcomes, self.chance, in_turn=in_turn)
-        if way is not None:
+        if call_cost is not None:
             bounds = QueueLimits(max_batch=self._limits.max_batch, max_items=queue_items)
-            self.queue = SharedQueue(self.clock, lambda: self.ready, self.outcomes, bounds, each, way)
+            self.queue = SharedQueue(self.clock, lambda: self.ready, self.outcomes, bounds, each, call_cost)
             self.router = self.queue
-        self._loop = asyncio.new_event_loop()  # never run: futures only say whether a request is settled
         for _ in range(workers):
             self.add()
 
@@ -80,8 +78,8 @@ class Fleet:
         cost = copy.deepcopy(self._cost)
         chance = random.Random(self.chance.random())
         on_settled = self.queue.settled if self.queue else lambda worker: None
-        desk = self._desk(self._limits, cost, self._device.rows)
-        worker = Worker(self.clock, desk, self._device, cost, self.outcomes, chance, on_settled)
+        policy = self._policy(self._limits, cost, self._device.rows)
+        worker = Worker(self.clock, policy, self._device, cost, self.outcomes, chance, on_settled)
         self.ready.append(worker)
         if self.queue:
             self.queue.joined(worker)
@@ -92,13 +90,10 @@ class Fleet:
             self.left.append(self.ready.pop())
 
     def run(self, arrivals: Iterator[float]) -> Outcomes:
-        """Run all arrivals, kinds in turn, until each has its outcome. `took` is then the CPU seconds it needed."""
+        """Run all arrivals, kinds in turn, until each has its outcome. `cpu_seconds` are its own afterwards."""
         began = time.process_time()
-        try:
-            self.clock.run(arrivals, self._arrive)
-        finally:
-            self._loop.close()
-        self.took = time.process_time() - began
+        self.clock.run(arrivals, self._arrive)
+        self.cpu_seconds = time.process_time() - began
         return self.outcomes
 
     def busy_share(self) -> float:
@@ -109,13 +104,17 @@ class Fleet:
     def _arrive(self) -> None:
         now, number = self.clock.now, self.outcomes.sent
         kind = self.kinds[number % len(self.kinds)]
-        self.outcomes.asked(kind.bucket)
+        self.outcomes.record_sent(kind.bucket)
         entry = Entry(
             id=str(number),
             bucket=kind.bucket,
             deadline=now + kind.budget,
-            rungs=(),
+            route_options=(),
             client=str(number % CLIENTS),
             nbytes=kind.request.nbytes,
         )
-        self.router.offer(Asked(kind.request, entry, self._loop.create_future(), came=now), now)
+        self.router.offer(SimulatedRequest(kind.request, entry, _tell_nobody, sent_at=now), now)
+
+
+def _tell_nobody(outcome: object) -> None:
+    """Deliver a simulated request's outcome: there is no caller; `Outcomes` counts it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.engine.scheduling.cost_model import Bucket
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 
 @dataclass(slots=True)
@@ -31,14 +31,14 @@ class Outcomes:
     latency: array[float] = field(default_factory=lambda: array("d"))
     lost_at: array[float] = field(default_factory=lambda: array("d"))  #: when the unanswered ones had come
 
-    def asked(self, bucket: Bucket) -> None:
+    def record_sent(self, bucket: Bucket) -> None:
         """Count a request that was sent."""
         self.sent += 1
         self.by_size.setdefault(bucket, [0, 0])[0] += 1
 
-    def answered(self, came: float, now: float, entry: Entry, blocks: int, seconds: float) -> None:
-        """Count an answer to a request that came at `came`; it took `seconds` of the device."""
-        self.latency.append(now - came)
+    def record_answer(self, sent_at: float, now: float, entry: Entry, blocks: int, seconds: float) -> None:
+        """Count an answer to a request that was sent at `sent_at`; it took `seconds` of the device."""
+        self.latency.append(now - sent_at)
         if now > entry.deadline:
             self.late += 1
             return
@@ -47,17 +47,17 @@ class Outcomes:
         self.blocks += blocks
         self.useful += seconds
 
-    def refusal(self, came: float, *, advised: bool) -> None:
+    def record_refusal(self, sent_at: float, *, advised: bool) -> None:
         """Count a refusal at the door: it would not be in time, or there is no room. `advised`: with a time to wait."""
         self.refused += 1
         self.without_advice += not advised
-        self.lost_at.append(came)
+        self.lost_at.append(sent_at)
 
-    def expiry(self, came: float, *, ran: bool) -> None:
+    def record_expiry(self, sent_at: float, *, ran: bool) -> None:
         """Count an admitted request that passed its deadline; `ran`: after or while it ran."""
         self.in_vain += ran
         self.expired += not ran
-        self.lost_at.append(came)
+        self.lost_at.append(sent_at)
 
     def settled(self) -> int:
         """Count all requests that have an outcome."""

@@ -1,4 +1,4 @@
-"""One simulated worker: a desk, a device, and the turns of `service.engine.device_thread` on a simulated clock."""
+"""One simulated worker: a queue, a device, and the turns of `service.engine.device_thread` on a simulated clock."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from service.core.types import Quality, Route, RoutePolicy
 from service.engine.request_queue import Pending, ScheduledBatch
 from service.engine.rollout import needs_routing
 from service.engine.scheduling.cost_model import CostModel, Load
+from service.engine.scheduling.request_state import ENDS, RequestState
 from simulator.clock import Clock
 from simulator.device import Device
 from simulator.outcomes import Outcomes
-from simulator.policies.queues import Desk
+from simulator.policies.queues import QueuePolicy
 
 
 @dataclass(slots=True, eq=False)
-class Asked(Pending):
+class SimulatedRequest(Pending):
     """A request that remembers when its caller sent it, wherever it has waited since."""
 
-    came: float = 0.0
+    sent_at: float = 0.0
 
 
-def came(pending: Pending) -> float:
+def sent_at(pending: Pending) -> float:
     """Return the time at which its caller sent the request."""
-    return pending.came if isinstance(pending, Asked) else pending.entry.enqueued
+    return pending.sent_at if isinstance(pending, SimulatedRequest) else pending.entry.enqueued_at
 
 
 class Worker:
@@ -35,14 +36,14 @@ class Worker:
     def __init__(
         self,
         clock: Clock,
-        desk: Desk,
+        policy: QueuePolicy,
         device: Device,
         cost: CostModel,
         outcomes: Outcomes,
         chance: random.Random,
         settled: Callable[[Worker], None] = lambda worker: None,
     ) -> None:
-        self.desk = desk
+        self.policy = policy
         self.in_flight = 0
         self.busy_seconds = 0.0
         self._clock, self._device, self._cost, self._outcomes = clock, device, cost, outcomes
@@ -51,10 +52,10 @@ class Worker:
         self._number = 0
 
     def offer(self, pending: Pending) -> None:
-        """Queue a request and start on it if idle. Raises what the desk raises."""
-        self.desk.join(pending, self._clock.now)
+        """Queue a request and start on it if idle. Raises what the policy raises."""
+        self.policy.enqueue(pending, self._clock.now)
         self.in_flight += 1
-        self._clock.at(pending.entry.deadline, self._too_late, pending)
+        self._clock.at(pending.entry.deadline, self._expire, pending)
         if not self._busy:
             self._turn()
 
@@ -62,20 +63,20 @@ class Worker:
 
     def _turn(self) -> None:
         now = self._clock.now
-        if (time := self.desk.held_until(now)) is not None:
-            self._clock.at(time, self._window_ends)
+        if (time := self.policy.hold_until(now)) is not None:
+            self._clock.at(time, self._end_window)
             return
-        if arrivals := self.desk.arrivals(now):
-            self._work(self._device.routing_seconds(arrivals[0].entry.bucket, len(arrivals)), self._routed, arrivals)
+        if unrouted := self.policy.unrouted(now):
+            self._work(self._device.routing_seconds(unrouted[0].entry.bucket, len(unrouted)), self._price, unrouted)
             return
-        turn = self.desk.take(now)
+        turn = self.policy.next_batch(now)
         for pending in turn.expired:
-            self._tell(pending, ran=False)
+            self._tell_expired(pending, ran=False)
         if turn.batch:
             self._outcomes.batches += 1
             self._run_part(turn, 0, [], 0.0)
 
-    def _window_ends(self) -> None:
+    def _end_window(self) -> None:
         if not self._busy:
             self._turn()
 
@@ -84,35 +85,35 @@ class Worker:
         self.busy_seconds += seconds
         self._clock.at(self._clock.now + seconds, then, *arguments)
 
-    def _routed(self, arrivals: list[Pending]) -> None:
+    def _price(self, requests: list[Pending]) -> None:
         self._busy = False
-        rungs = []
-        for pending in arrivals:
+        prices = []
+        for pending in requests:
             options = pending.request.options
             route = self._choose(pending)
             ladder = self._device.table.probabilities if options.quality is Quality.ADAPTIVE else None
-            rungs.append((pending, self._cost.rungs(pending.entry.bucket, route, ladder, 1, 0)))
-        self.desk.price(rungs)
+            prices.append((pending, self._cost.route_options(pending.entry.bucket, route, ladder, 1, 0)))
+        self.policy.price(prices)
         self._turn()
 
     def _choose(self, pending: Pending) -> Route:
         self._number += 1
         route = self._device.route(pending.request.options, self._number)
         if pending.request.options.route.policy in (RoutePolicy.AUTO, RoutePolicy.SAMPLE):
-            self._cost.saw(route)
+            self._cost.record_route(route)
         return route
 
-    def _run_part(self, turn: ScheduledBatch, start: int, ran: list[Load], seconds: float) -> None:
+    def _run_part(self, turn: ScheduledBatch, start: int, loads: list[Load], seconds: float) -> None:
         now = self._clock.now
         part = turn.batch[start : start + self._device.rows]
-        rows = [pending for pending in part if pending.wanted and now < pending.entry.deadline]
+        rows = [p for p in part if p.entry.state is RequestState.RUNNING and now < p.entry.deadline]
         if not rows:  # their callers were told while earlier parts ran
-            self._ran(turn, start, (), None, ran, seconds, 0.0)
+            self._end_part(turn, start, (), None, loads, seconds, 0.0)
             return
         bucket = rows[0].entry.bucket
         routes, routings = [], 0
         for pending in rows:
-            option = pending.entry.chosen
+            option = pending.entry.selection
             decision = None if option is None else option.route
             routings += decision is None and needs_routing(pending.request.options)
             routes.append(decision or self._choose(pending))
@@ -120,58 +121,58 @@ class Worker:
         duration = self._device.seconds(bucket, load, self._chance)
         blocks = [sum(route) for route in routes]
         self._work(
-            duration, self._ran, turn, start, tuple(zip(rows, blocks, strict=True)), load, ran, seconds, duration
+            duration, self._end_part, turn, start, tuple(zip(rows, blocks, strict=True)), load, loads, seconds, duration
         )
 
-    def _ran(
+    def _end_part(
         self,
         turn: ScheduledBatch,
         start: int,
         answers: Sequence[tuple[Pending, int]],
         load: Load | None,
-        ran: list[Load],
+        loads: list[Load],
         seconds: float,
         duration: float,
     ) -> None:
         now, rows = self._clock.now, self._device.rows
         if load is not None:
-            ran.append(load)
+            loads.append(load)
         self._outcomes.rows += len(answers)
         part = turn.batch[start : start + rows]
         last = start + len(part) >= len(turn.batch)
-        self.desk.done(part, now)
+        self.policy.finish_batch(part, now)
         if last:
-            self._learn(turn, ran, seconds + duration)
+            self._learn(turn, loads, seconds + duration)
         for pending, blocks in answers:
-            if not pending.future.done():
-                self._outcomes.answered(came(pending), now, pending.entry, blocks, duration / len(answers))
-                self._settle(pending)
+            if pending.entry.state is RequestState.RUNNING:
+                self._outcomes.record_answer(sent_at(pending), now, pending.entry, blocks, duration / len(answers))
+                self._settle(pending, RequestState.DONE)
         if last:
             self._busy = False
             self._turn()
         else:
-            self._run_part(turn, start + rows, ran, seconds + duration)
+            self._run_part(turn, start + rows, loads, seconds + duration)
 
-    def _learn(self, turn: ScheduledBatch, ran: list[Load], seconds: float) -> None:
+    def _learn(self, turn: ScheduledBatch, loads: list[Load], seconds: float) -> None:
         # As the service: without skipped parts, what they took together tells how good the prediction was.
         parts = -(-len(turn.batch) // self._device.rows)
-        if len(ran) == parts:
-            self._cost.observe(turn.batch[0].entry.bucket, functools.reduce(_beside, ran), seconds)
-        self.desk.learned()
+        if len(loads) == parts:
+            self._cost.observe(turn.batch[0].entry.bucket, functools.reduce(_beside, loads), seconds)
+        self.policy.refresh_costs()
 
     # --- outcomes -------------------------------------------------------------------------------------------------
 
-    def _too_late(self, pending: Pending) -> None:
-        if not pending.future.done():
-            self._tell(pending, ran=not self.desk.leave(pending))
+    def _expire(self, pending: Pending) -> None:
+        before = self.policy.expire(pending)
+        if before not in ENDS:
+            self._tell_expired(pending, ran=before is RequestState.RUNNING)
 
-    def _tell(self, pending: Pending, *, ran: bool) -> None:
-        self._outcomes.expiry(came(pending), ran=ran)
-        self._settle(pending)
+    def _tell_expired(self, pending: Pending, *, ran: bool) -> None:
+        self._outcomes.record_expiry(sent_at(pending), ran=ran)
+        self._settle(pending, RequestState.EXPIRED)
 
-    def _settle(self, pending: Pending) -> None:
-        pending.future.cancel()
-        self.desk.forget((pending,))
+    def _settle(self, pending: Pending, state: RequestState) -> None:
+        self.policy.complete(((pending, state),))
         self.in_flight -= 1
         self._settled(self)
 

@@ -58,6 +58,10 @@ def explicit(bits: str) -> Tensor:
 
 
 def never_empty(routes: Tensor, probabilities: Tensor) -> Tensor:
-    """Give rows without a block their most probable one: the published network answers the previous frame there."""
+    """Give rows of `routes` Bxn (bool) without a block the most probable one of `probabilities` Bxn.
+
+    Without it nothing moves: `model.inference.predict` answers the current frame for such a row, the published wrapper
+    even the previous one (decision 2).
+    """
     best = torch.zeros_like(routes).scatter_(1, probabilities.argmax(1, keepdim=True), True)
     return torch.where(routes.any(1, keepdim=True), routes, best)

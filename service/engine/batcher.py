@@ -15,6 +15,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
@@ -25,7 +26,8 @@ from service.engine.device_thread import Answers, DeviceThread, Reports
 from service.engine.predictor import bucket_of
 from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.request_state import WAITING, RequestState
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, size_class
 
@@ -39,6 +41,14 @@ HUNG_FACTOR = 10.0
 JOIN_S = 5.0
 
 REFUSING = "For how long an idle device has refused all by prediction alone and answered none; 0 once it answers."
+#: In which stage a caller leaves, for the metrics, by its request's state; in others nobody waits any more.
+CANCEL_STAGES = {
+    RequestState.ROUTING: "queue",
+    RequestState.READY: "queue",
+    RequestState.RUNNING: "exec",
+    RequestState.DONE: "send",
+    RequestState.FAILED: "send",
+}
 MESSAGES = {
     "starting": "the service is starting",
     "draining": "the service is shutting down",
@@ -47,7 +57,10 @@ MESSAGES = {
 
 
 class Batcher:
-    """One device behind an event loop. `start`, then `predict` from any task of that loop; `drain`, then `close`."""
+    """One device behind an event loop. `start`, then `predict` from any task of that loop, then `close`.
+
+    Who wants accepted requests finished waits for them before `close`, as `service.backends.DrainingEngine` does.
+    """
 
     def __init__(
         self,
@@ -64,7 +77,7 @@ class Batcher:
         """
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._on_fatal = on_fatal
-        self._line = RequestQueue(
+        self._queue = RequestQueue(
             BatchScheduler(
                 QueueLimits(
                     max_batch=settings.max_batch,
@@ -76,23 +89,21 @@ class Batcher:
             )
         )
         reports = Reports(
-            started=lambda info: self._call(self._started, info),
-            failed=lambda error: self._call(self._failed, error),
-            answered=lambda answers: self._call(self._answered, answers),
-            lost=lambda error: self._call(self._lost, error),
+            on_start=partial(self._call, self._finish_start),
+            on_start_failed=partial(self._call, self._fail_start),
+            on_answers=partial(self._call, self._deliver),
+            on_loss=partial(self._call, self._lose_device),
         )
-        self._worker = DeviceThread(build, settings.warmup_sizes, self._line, metrics, reports, clock)
+        self._thread = DeviceThread(build, settings.warmup_sizes, self._queue, metrics, reports, clock)
         self._ids = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._start: asyncio.Future[ServedModel] | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._startup: asyncio.Future[ServedModel] | None = None
         self._reason: str | None = "starting"
         self._info: ServedModel | None = None
         self._start_seconds = RETRY_SOON
-        self._watch: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
         #: When the first and the last request were refused by prediction alone since one was answered; None: none was.
-        self._refusing: tuple[float, float] | None = None
+        self._refusal_times: tuple[float, float] | None = None
 
     # --- Engine ---------------------------------------------------------------------------------------------------
 
@@ -101,20 +112,17 @@ class Batcher:
         if self._reason is not None:
             raise self._refusal(request)
         loop = asyncio.get_running_loop()
-        pending = self._pending(request, loop)
-        deadline = pending.entry.deadline
+        future: asyncio.Future[PredictResult] = loop.create_future()
+        pending = self._pending(request, future)
         # First what can be done before the device thread is woken: it needs the interpreter then.
-        timer = loop.call_later(max(0.0, deadline - self._clock()), self._too_late, pending)
+        timer = loop.call_later(max(0.0, pending.entry.deadline - self._clock()), self._expire, pending)
         self._arm(loop)
         try:
-            self._join(pending)
-            return await pending.future
+            self._enqueue(pending)
+            return await future
         except asyncio.CancelledError:
-            if pending.wanted:
-                has_answer = pending.future.done() and not pending.future.cancelled()
-                was_queued = self._line.leave(pending)
-                self._metrics.cancelled("queue" if was_queued else "send" if has_answer else "exec")
-            self._settle()
+            if (stage := CANCEL_STAGES.get(self._queue.cancel(pending))) is not None:
+                self._metrics.cancelled(stage)
             raise
         finally:
             timer.cancel()
@@ -134,10 +142,10 @@ class Batcher:
     async def start(self) -> None:
         """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
         self._loop = asyncio.get_running_loop()
-        self._start = self._loop.create_future()
+        self._startup = self._loop.create_future()
         start_time = self._clock()
-        self._worker.start()
-        self._info = await self._start
+        self._thread.start()
+        self._info = await self._startup
         self._start_seconds = max(RETRY_SOON, self._clock() - start_time)
         self._reason = None
         info = self._info
@@ -145,43 +153,29 @@ class Batcher:
         self._metrics.watch(self._gauges)
         self._metrics.ready(True)
 
-    async def drain(self, grace: float) -> bool:
-        """Take no more, finish what was accepted; true if all of it was within `grace` seconds."""
-        if self._reason != "device_lost":
-            self._reason = "draining"
-        self._metrics.ready(False)
-        try:
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        except TimeoutError:
-            log.warning("drain: %d requests were not finished within %.1f s", len(self._line), grace)
-            self._give_up("draining", RETRY_SOON)
-            return False
-        return True
-
     async def close(self) -> None:
         """Stop the device thread; whoever still waits is told so. To be called once, also after a failed start."""
         if self._reason != "device_lost":
             self._reason = "draining"
         self._metrics.ready(False)
         self._give_up("draining", RETRY_SOON)
-        if self._watch is not None:
-            self._watch.cancel()
-        self._line.close()
-        if self._loop is not None and not await asyncio.to_thread(self._worker.join, JOIN_S):
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._queue.close()
+        if self._loop is not None and not await asyncio.to_thread(self._thread.join, JOIN_S):
             log.error("the device thread did not end within %.0f s; it is left behind", JOIN_S)
 
     def debug(self) -> dict[str, Any]:
         """Return the queue and the last decisions, for /debug/batcher."""
-        items, nbytes, age, inflight, work = self._line.gauges(self._clock())
-        cost = self._line.cost
+        items, nbytes, age, inflight, work = self._queue.gauges(self._clock())
+        cost = self._queue.cost
         return {
             "ready": self._reason is None,
             "reason": self._reason,
             "queue": {"items": items, "bytes": nbytes, "oldest_age_seconds": age, "predicted_work_seconds": work},
             "inflight": inflight,
             "refusing_seconds": self._refusing_seconds(),
-            "waiting": {f"{b.height}x{b.width}@{b.scale:g}": count for b, count in self._line.sizes().items()},
+            "waiting": {f"{b.height}x{b.width}@{b.scale:g}": count for b, count in self._queue.sizes().items()},
             "cost": None
             if cost is None
             else {
@@ -194,22 +188,20 @@ class Batcher:
             },
             "decisions": [
                 {**dataclasses.asdict(decision), "bucket": list(decision.bucket)}
-                for decision in list(self._worker.decisions)
+                for decision in list(self._thread.decisions)
             ],
         }
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _join(self, pending: Pending) -> None:
-        self._idle.clear()
+    def _enqueue(self, pending: Pending) -> None:
         try:
-            self._line.join(pending, self._clock())
-        except ServiceError as refused:
-            self._settle()
-            self._count_refusal(refused, pending.request)
+            self._queue.enqueue(pending, self._clock())
+        except ServiceError as refusal:
+            self._count_refusal(refusal, pending.request)
             raise
 
-    def _pending(self, request: PredictRequest, loop: asyncio.AbstractEventLoop) -> Pending:
+    def _pending(self, request: PredictRequest, future: asyncio.Future[PredictResult]) -> Pending:
         choice = request.options.route
         if choice.policy is RoutePolicy.SAMPLE and choice.seed is None:
             with_seed = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
@@ -222,13 +214,13 @@ class Batcher:
             id=str(next(self._ids)),
             bucket=bucket_of(request),
             deadline=deadline,
-            rungs=(),
+            route_options=(),
             client=request.client,
             priority=request.priority,
             nbytes=request.nbytes,
             steps=request.options.steps,
         )
-        return Pending(request, entry, loop.create_future())
+        return Pending(request, entry, partial(_resolve, future))
 
     def _refusal(self, request: PredictRequest) -> Unavailable:
         reason = self._reason or "starting"
@@ -241,37 +233,26 @@ class Batcher:
             self._metrics.deadline_missed("admit")
             if error.reason == "unmeetable" and error.retry_after is None:  # by an idle device
                 now = self._clock()
-                self._refusing = (self._refusing[0] if self._refusing else now, now)
+                self._refusal_times = (self._refusal_times[0] if self._refusal_times else now, now)
 
     def _refusing_seconds(self) -> float:
         """Return the seconds an idle device has refused by prediction alone and answered nothing; 0: it has not."""
-        return self._refusing[1] - self._refusing[0] if self._refusing else 0.0
+        return self._refusal_times[1] - self._refusal_times[0] if self._refusal_times else 0.0
 
-    def _too_late(self, pending: Pending) -> None:
-        if pending.future.done():
-            return
-        self._metrics.deadline_missed("queue" if self._line.leave(pending) else "late")
-        wait = max(self._line.gauges(self._clock())[-1], pending.entry.wanted)
-        pending.future.set_exception(
-            DeadlineExceeded("the deadline passed before the answer was there", retry_after=wait)
-        )
-        self._settle()
+    def _expire(self, pending: Pending) -> None:
+        before = self._queue.expire(pending)
+        if before not in WAITING and before is not RequestState.RUNNING:
+            return  # it has its outcome
+        self._metrics.deadline_missed("queue" if before in WAITING else "late")
+        wait = max(self._queue.gauges(self._clock())[-1], pending.entry.most_seconds)
+        pending.deliver(DeadlineExceeded("the deadline passed before the answer was there", retry_after=wait))
 
-    def _answered(self, answers: Answers) -> None:
+    def _deliver(self, answers: Answers) -> None:
+        self._queue.complete([(pending, _end_of(answer)) for pending, answer in answers])
         for pending, answer in answers:
-            if pending.future.done():
-                continue
-            if isinstance(answer, ServiceError):
-                pending.future.set_exception(answer)
-            else:
-                self._refusing = None
-                pending.future.set_result(answer)
-        self._line.forget(pending for pending, _ in answers)
-        self._settle()
-
-    def _settle(self) -> None:
-        if not len(self._line):
-            self._idle.set()
+            if pending.entry.state is RequestState.DONE:
+                self._refusal_times = None
+            pending.deliver(answer)
 
     # --- news of the device ---------------------------------------------------------------------------------------
 
@@ -281,15 +262,15 @@ class Batcher:
             with contextlib.suppress(RuntimeError):  # closed
                 self._loop.call_soon_threadsafe(method, *arguments)
 
-    def _started(self, info: ServedModel) -> None:
-        if self._start is not None and not self._start.done():
-            self._start.set_result(info)
+    def _finish_start(self, info: ServedModel) -> None:
+        if self._startup is not None and not self._startup.done():
+            self._startup.set_result(info)
 
-    def _failed(self, error: BaseException) -> None:
-        if self._start is not None and not self._start.done():
-            self._start.set_exception(error)
+    def _fail_start(self, error: BaseException) -> None:
+        if self._startup is not None and not self._startup.done():
+            self._startup.set_exception(error)
 
-    def _lost(self, error: BaseException) -> None:
+    def _lose_device(self, error: BaseException) -> None:
         if self._reason == "device_lost":
             return
         log.critical("the device is lost: %s", error)
@@ -301,7 +282,7 @@ class Batcher:
 
     def _give_up(self, reason: str, retry_after: float) -> None:
         # An error each: one instance raised in many tasks would gather all their tracebacks.
-        self._answered([(pending, self._unavailable(reason, retry_after)) for pending in self._line.clear()])
+        self._deliver([(pending, self._unavailable(reason, retry_after)) for pending in self._queue.clear()])
 
     @staticmethod
     def _unavailable(reason: str, retry_after: float) -> Unavailable:
@@ -311,27 +292,27 @@ class Batcher:
 
     def _arm(self, loop: asyncio.AbstractEventLoop, after: float | None = None) -> None:
         """Start the watchdog's timer unless it runs: one while anything is in flight, none when idle."""
-        if self._settings.watchdog_s and self._watch is None:
-            self._watch = loop.call_later(after or self._settings.watchdog_s, self._bark, loop)
+        if self._settings.watchdog_s and self._watchdog is None:
+            self._watchdog = loop.call_later(after or self._settings.watchdog_s, self._bark, loop)
 
     def _bark(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watch = None
-        busy, now = self._worker.busy, self._clock()
+        self._watchdog = None
+        busy, now = self._thread.busy, self._clock()
         after = self._settings.watchdog_s
         if busy is not None:
             since, estimate = busy
             patience = max(self._settings.watchdog_s, HUNG_FACTOR * estimate)
             if now - since >= patience:
-                self._lost(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
+                self._lose_device(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
                 return
             after = since + patience - now
-        if len(self._line):
+        if len(self._queue):
             self._arm(loop, max(after, 0.001))
 
     # --- gauges ---------------------------------------------------------------------------------------------------
 
     def _gauges(self) -> Sequence[tuple[str, str, dict[str, str], float]]:
-        items, nbytes, age, inflight, work = self._line.gauges(self._clock())
+        items, nbytes, age, inflight, work = self._queue.gauges(self._clock())
         return (
             ("queue_items", "Requests waiting.", {}, items),
             ("queue_bytes", "Bytes of frames waiting.", {}, nbytes),
@@ -345,3 +326,20 @@ class Batcher:
     def _label(request: PredictRequest) -> str:
         bucket = bucket_of(request)
         return size_class(bucket.height, bucket.width)
+
+
+def _end_of(answer: PredictResult | ServiceError) -> RequestState:
+    """Return the state in which a request with this outcome ends."""
+    if isinstance(answer, PredictResult):
+        return RequestState.DONE
+    return RequestState.EXPIRED if isinstance(answer, DeadlineExceeded) else RequestState.FAILED
+
+
+def _resolve(future: asyncio.Future[PredictResult], answer: PredictResult | ServiceError) -> None:
+    """Give a caller its outcome; do nothing where it has one, or left."""
+    if future.done():
+        return
+    if isinstance(answer, ServiceError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -42,7 +42,7 @@ class DeviceWork:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ran:
+class RunOutput:
     """What `run` did: one outcome per work, in order; the load that was really run; seconds spent on routes."""
 
     outcomes: tuple[tuple[Step, ...] | ServiceError, ...]
@@ -86,7 +86,7 @@ class Device(Protocol):
         """Choose the first routes of requests of one bucket. May raise anything; the batcher isolates."""
         ...
 
-    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Predict works of one bucket; `keep` is asked between steps whether a work is still wanted."""
         ...
 

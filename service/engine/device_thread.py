@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
-from service.engine.device import Choice, Device, DeviceWork, Ran
+from service.engine.device import Choice, Device, DeviceWork, RunOutput
 from service.engine.fault_isolation import isolate
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
 from service.engine.scheduling.cost_model import Bucket, CostModel
+from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
 from service.telemetry.metrics import Metrics, Stage, size_class
 
@@ -47,12 +48,21 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Where the thread's news go; each is called on the device thread and must return at once."""
+    """Callbacks of the device thread, called on it. Each must return at once."""
 
-    started: Callable[[ServedModel], None]
-    failed: Callable[[BaseException], None]  #: it could not start
-    answered: Callable[[Answers], None]
-    lost: Callable[[BaseException], None]
+    on_start: Callable[[ServedModel], None]
+    on_start_failed: Callable[[BaseException], None]
+    on_answers: Callable[[Answers], None]
+    on_loss: Callable[[BaseException], None]  #: the device is lost, or the thread cannot go on
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimes:
+    """When a batch began to run, on the engine's clock, and the seconds it took; `routing` of them chose routes."""
+
+    start: float
+    seconds: float
+    routing: float
 
 
 class DeviceThread:
@@ -62,13 +72,13 @@ class DeviceThread:
         self,
         build: Callable[[], Device],
         warmup_sizes: Sequence[tuple[int, int]],
-        line: RequestQueue,
+        queue: RequestQueue,
         metrics: Metrics,
         reports: Reports,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._build, self._sizes = build, warmup_sizes
-        self._line, self._metrics, self._reports, self._clock = line, metrics, reports, clock
+        self._queue, self._metrics, self._reports, self._clock = queue, metrics, reports, clock
         # owned: _main reports how it ends, whatever happens, and the process ends with it
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._device: Device
@@ -81,7 +91,7 @@ class DeviceThread:
         self.busy: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """Build the device, warm it up, and serve until the line is closed."""
+        """Build the device, warm it up, and serve until the queue is closed."""
         self._thread.start()
 
     def join(self, timeout: float) -> bool:
@@ -96,85 +106,88 @@ class DeviceThread:
             table = self._device.warm_up(self._sizes)
             self._cost.fit(table)
             self._cold = ColdRuns(COLD_RUNS_CPU if self._device.info.device == "cpu" else COLD_RUNS_GPU)
-            self._cold.warmed_up(table)
+            self._cold.mark_warm(table)
             self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
-            self._line.cost = self._cost
-            self._line.queue.together = self._device.rows
-            self._line.done((), self._clock())  # hands the queue the first coefficients
+            self._queue.cost = self._cost
+            self._queue.scheduler.device_rows = self._device.rows
+            self._queue.refresh_costs()
         except BaseException as error:
-            self._reports.failed(error)
+            self._reports.on_start_failed(error)
             return
-        self._reports.started(self._device.info)
+        self._reports.on_start(self._device.info)
         try:
-            while self._line.wait():
+            while self._queue.wait():
                 self._turn()
         except BaseException as error:
             # Whatever gets here would get here again: DeviceLost, or a defect of ours that must not go unseen.
             log.exception("the device thread stops")
-            self._reports.lost(error)
+            self._reports.on_loss(error)
 
     def _turn(self) -> None:
-        while arrivals := self._line.arrivals(self._clock()):
-            self._route(arrivals)
-        waiting = len(self._line.queue)
-        turn = self._line.take(self._clock())
+        while unrouted := self._queue.unrouted(self._clock()):
+            self._route(unrouted)
+        turn = self._queue.next_batch(self._clock())
         for _ in turn.expired:
             self._metrics.deadline_missed("queue")
         if turn.expired:
             late = "the deadline passed, or could no longer be met, while it waited"
             wait = max(turn.work, 0.001)
-            self._reports.answered([(p, DeadlineExceeded(late, retry_after=wait)) for p in turn.expired])
+            self._reports.on_answers([(p, DeadlineExceeded(late, retry_after=wait)) for p in turn.expired])
         if turn.batch:
-            self._run(turn, waiting)
+            self._run(turn)
 
     # --- routes ---------------------------------------------------------------------------------------------------
 
-    def _route(self, arrivals: list[Pending]) -> None:
+    def _route(self, requests: list[Pending]) -> None:
         start = self._clock()
         self.busy = (start, 0.0)
 
         def choose(part: Sequence[Pending]) -> list[Choice | ServiceError]:
             return list(self._device.routes([pending.request for pending in part]))
 
-        choices = isolate(choose, arrivals, lambda items: self._ran_out(arrivals[0].entry.bucket, items))
+        choices = isolate(choose, requests, lambda items: self._shrink(requests[0].entry.bucket, items))
         self.busy = None
         seconds = self._clock() - start
         failures: Answers = []
         prices = []
-        for pending, choice in zip(arrivals, choices, strict=True):
+        for pending, choice in zip(requests, choices, strict=True):
             pending.route_seconds = seconds
             if isinstance(choice, ServiceError):
                 failures.append((pending, choice))
                 continue
             pending.was_empty = choice.was_empty
             options = pending.request.options
-            self._saw(pending, choice.route)
+            self._record_route(pending, choice.route)
             adaptive = options.quality is Quality.ADAPTIVE
             ladder = choice.probabilities if adaptive else None
             later = options.steps - 1
-            prices.append((pending, self._cost.rungs(pending.entry.bucket, choice.route, ladder, options.steps, later)))
-        self._line.price(prices)
+            bucket = pending.entry.bucket
+            prices.append((pending, self._cost.route_options(bucket, choice.route, ladder, options.steps, later)))
+        self._queue.price(prices)
         if failures:
-            self._line.drop([pending for pending, _ in failures])
-            self._isolated(len(arrivals), [error for _, error in failures])
-            self._reports.answered(failures)
+            self._queue.fail([pending for pending, _ in failures])
+            self._isolated(len(requests), [error for _, error in failures])
+            self._reports.on_answers(failures)
             self._note(failures)
 
     # --- batches --------------------------------------------------------------------------------------------------
 
-    def _run(self, turn: ScheduledBatch, waiting: int) -> None:
+    def _run(self, turn: ScheduledBatch) -> None:
         start = self._clock()
-        ran: list[tuple[Ran, float]] = []
-        answers = self._run_batch(turn, ran)
+        runs: list[tuple[RunOutput, float]] = []
+        answers = self._run_batch(turn, runs)
         bucket, seconds = turn.batch[0].entry.bucket, self._clock() - start
-        estimate = self._learn(turn, bucket, ran)
+        estimate = self._learn(turn, bucket, runs)
         label = size_class(bucket.height, bucket.width)
-        self._metrics.batch_ran(label, len(turn.batch), turn.take.limit, seconds, estimate)
-        self._line.learned()
+        size, decision = len(turn.batch), turn.decision
+        self._metrics.batch_ran(label, size, decision.limit, seconds, estimate)
+        self._queue.refresh_costs()
         self.decisions.append(
-            Decision(start, bucket, len(turn.batch), turn.take.limit, waiting, turn.take.predicted, seconds)
+            Decision(
+                start, bucket, len(turn.batch), turn.decision.limit, turn.waiting, turn.decision.predicted, seconds
+            )
         )
-        self._reports.answered(answers)  # after the batch is on record, so that whoever has an answer can look it up
+        self._reports.on_answers(answers)  # after the batch is on record, so that whoever has an answer can look it up
         self._note(answers)
 
     def _note(self, answers: Answers) -> None:
@@ -184,82 +197,82 @@ class DeviceThread:
         finally:
             self.busy = None
 
-    def _learn(self, turn: ScheduledBatch, bucket: Bucket, ran: Sequence[tuple[Ran, float]]) -> float | None:
+    def _learn(self, turn: ScheduledBatch, bucket: Bucket, runs: Sequence[tuple[RunOutput, float]]) -> float | None:
         """Teach the cost model what the batch took; return the seconds predicted for it, None if it proves nothing.
 
         Without retries it ran once, and what that took tells how good the prediction was; a first run does not.
         """
-        if len(ran) != 1:
+        if len(runs) != 1:
             return None
-        (output, seconds) = ran[0]
+        (output, seconds) = runs[0]
         if self._cold.is_cold(bucket, len(output.outcomes)):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
         ratio = self._cost.observe(bucket, output.load, seconds, trial=trial)
         if trial:
-            self._line.trial_ran(turn.batch, ratio)
+            self._queue.record_trial(turn.batch, ratio)
         return seconds / ratio
 
-    def _run_batch(self, turn: ScheduledBatch, ran: list[tuple[Ran, float]]) -> Answers:
+    def _run_batch(self, turn: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
         start, bucket = self._clock(), turn.batch[0].entry.bucket
         works = {_work(pending): pending for pending in turn.batch}
 
         def keep(work: DeviceWork) -> bool:
             now = self._clock()
-            self.busy = (now, turn.take.predicted)
-            return works[work].wanted and now < works[work].entry.deadline
+            self.busy = (now, turn.decision.predicted)
+            entry = works[work].entry
+            return entry.state is RequestState.RUNNING and now < entry.deadline
 
         def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
-            at = self._clock()
-            self.busy = (at, turn.take.predicted)
+            run_start = self._clock()
+            self.busy = (run_start, turn.decision.predicted)
             output = self._device.run(some, keep)
-            ran.append((output, self._clock() - at))
+            runs.append((output, self._clock() - run_start))
             return output.outcomes
 
         # Callers may have left since it was taken.
         active = [work for work in works if keep(work)]
         try:
-            outcomes = dict(zip(active, isolate(run, active, lambda n: self._ran_out(bucket, n)), strict=True))
+            outcomes = dict(zip(active, isolate(run, active, lambda n: self._shrink(bucket, n)), strict=True))
         finally:
             self.busy = None
-        seconds = self._clock() - start
-        routing = sum(output.route_seconds for output, _ in ran)
-        answers: Answers = []
-        for work, pending in works.items():
-            pending.taken_at = start
-            answers.append((pending, self._result(pending, outcomes.get(work, ()), len(turn.batch), seconds, routing)))
-        self._record(bucket, answers, len(turn.batch), sum(output.empty_routes for output, _ in ran))
-        self._line.done(turn.batch, self._clock())
+        times = BatchTimes(start, self._clock() - start, sum(output.route_seconds for output, _ in runs))
+        size = len(turn.batch)
+        answers: Answers = [
+            (pending, self._result(pending, outcomes.get(work, ()), size, times)) for work, pending in works.items()
+        ]
+        self._record(bucket, answers, size, sum(output.empty_routes for output, _ in runs))
+        self._queue.finish_batch(turn.batch, self._clock())
         return answers
 
     def _result(
-        self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, seconds: float, routing: float
+        self, pending: Pending, outcome: tuple[Step, ...] | ServiceError, size: int, times: BatchTimes
     ) -> PredictResult | ServiceError:
         if isinstance(outcome, ServiceError):
             return outcome
         request, entry = pending.request, pending.entry
         if len(outcome) < request.options.steps:
             return DeadlineExceeded("the deadline passed between two steps")
-        if entry.chosen is not None and entry.chosen.route is None:
-            self._saw(pending, outcome[0].route)
+        if entry.selection is not None and entry.selection.route is None:
+            self._record_route(pending, outcome[0].route)
         choice = request.options.route
         return PredictResult(
             id=request.id,
             steps=outcome,
             model_version=self._device.info.version,
             timings=Timings(
-                queue=max(0.0, pending.taken_at - entry.enqueued - pending.route_seconds),
-                route=pending.route_seconds + routing,
-                blocks=max(0.0, seconds - routing),
+                queue=max(0.0, times.start - entry.enqueued_at - pending.route_seconds),
+                route=pending.route_seconds + times.routing,
+                blocks=max(0.0, times.seconds - times.routing),
             ),
             batch_size=size,
             seed=choice.seed if choice.policy is RoutePolicy.SAMPLE else None,
-            shortened=entry.chosen is not None and entry.chosen is not entry.rungs[0],
+            shortened=entry.selection is not None and entry.selection is not entry.route_options[0],
         )
 
-    def _saw(self, pending: Pending, route: Route) -> None:
+    def _record_route(self, pending: Pending, route: Route) -> None:
         if pending.request.options.route.policy in (RoutePolicy.AUTO, RoutePolicy.SAMPLE):
-            self._cost.saw(route)
+            self._cost.record_route(route)
 
     # --- reports --------------------------------------------------------------------------------------------------
 
@@ -291,16 +304,15 @@ class DeviceThread:
             for _ in errors:
                 self._metrics.item_isolated()
 
-    def _ran_out(self, bucket: Bucket, items: int) -> None:
+    def _shrink(self, bucket: Bucket, items: int) -> None:
         self._metrics.out_of_memory()
         self._device.free()
-        self._line.shrink(bucket, items // 2)
+        self._queue.shrink(bucket, items // 2)
 
 
 def _work(pending: Pending) -> DeviceWork:
-    route_choice, rungs = pending.entry.chosen, pending.entry.rungs
-    if route_choice is None or route_choice.route is None:
+    selection = pending.entry.selection
+    if selection is None or selection.route is None:
         return DeviceWork(pending.request)
-    return DeviceWork(
-        pending.request, route_choice.route, sum(route_choice.route) if route_choice is not rungs[0] else None
-    )
+    is_shortened = selection is not pending.entry.route_options[0]
+    return DeviceWork(pending.request, selection.route, sum(selection.route) if is_shortened else None)

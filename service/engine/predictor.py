@@ -28,7 +28,7 @@ from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
 from service.engine import rollout
-from service.engine.device import Choice, DeviceWork, Flops, Ran
+from service.engine.device import Choice, DeviceWork, Flops, RunOutput
 from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
 from service.settings import Settings
 
@@ -166,7 +166,7 @@ class Predictor:
                 choices += rollout.choose(self._network, previous, current, members, 0)
         return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in choices]
 
-    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Predict the frames of every work; one whose values are not finite gets Internal, its neighbours their frames.
 
         A work that `keep` did not want any more comes back with the steps it got so far.
@@ -179,7 +179,7 @@ class Predictor:
                 results = dict(zip(active, self._run_call(active, keep, tally), strict=True)) if active else {}
                 outcomes += [results.get(work, ()) for work in call]
         bucket = bucket_of(works[0].request)
-        return Ran(
+        return RunOutput(
             outcomes=tuple(outcomes),
             load=Load.of(bucket, tally.routes, tally.passes, tally.routings),
             route_seconds=self._routing_seconds,

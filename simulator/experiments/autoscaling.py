@@ -12,7 +12,7 @@ import numpy as np
 from simulator.autoscaler import HPA, KEDA, POD_START, SCRAPE, SYNC, Autoscaler, Rules
 from simulator.experiments.setup import Study, capacity
 from simulator.fleet import Fleet
-from simulator.policies.routers import Way
+from simulator.policies.routers import RedisCallCost
 from simulator.report import plots
 from simulator.report.report import Answer, Grid, percent
 from simulator.traffic import FULL, Kind, Rate, changing
@@ -75,7 +75,7 @@ def one(study: Study, scaler: str, rules: Rules, name: str, load: Rate, until: f
         [kind],
         rules.least,
         seed=study.seed,
-        way=way(study) if behind_redis else None,
+        call_cost=redis_call_cost(study) if behind_redis else None,
         each=1 / rate,
     )
     auto = Autoscaler(fleet.clock, rules, works(fleet), fleet.add, fleet.remove, until)
@@ -99,17 +99,17 @@ def one(study: Study, scaler: str, rules: Rules, name: str, load: Rate, until: f
     }
 
 
-def way(study: Study) -> Way:
-    """Return the measured way over Redis with raw frames of SIZE."""
+def redis_call_cost(study: Study) -> RedisCallCost:
+    """Return the measured cost of a call over Redis with raw frames of SIZE."""
     redis = next(row for row in study.table.redis if (row.height, row.width) == SIZE)
-    return Way(redis.clients, redis.server)
+    return RedisCallCost(redis.clients, redis.server)
 
 
 def works(fleet: Fleet) -> Callable[[], list[float]]:
     """Return a reader of what Prometheus scrapes: work in seconds of each pod, or of the one queue."""
     if (queue := fleet.queue) is not None:
         return lambda: [queue.work()]
-    return lambda: [pod.desk.work(fleet.clock.now) for pod in fleet.ready]
+    return lambda: [pod.policy.work(fleet.clock.now) for pod in fleet.ready]
 
 
 def _pod_seconds(history: list[tuple[float, int]], until: float) -> float:

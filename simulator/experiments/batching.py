@@ -6,12 +6,12 @@ from functools import partial
 
 from simulator.device import Device
 from simulator.experiments.setup import Study, capacity
-from simulator.fleet import Fleet, MakeDesk, fifo_prefix, greedy, windowed
+from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, windowed
 from simulator.report import plots
 from simulator.report.report import Answer, Grid, percent
 from simulator.traffic import SAMPLED, Kind, steady
 
-POLICIES: dict[str, MakeDesk] = {
+POLICIES: dict[str, PolicyFactory] = {
     "greedy per size (the service)": greedy,
     "window 10 ms per size": windowed(0.010),
     "window 50 ms per size": windowed(0.050),
@@ -68,7 +68,7 @@ def one(
     """Simulate one policy under one load."""
     kinds = [Kind.of(height, width, SAMPLED, BUDGET) for height, width in sizes]
     rate = load * capacity(device, kinds)
-    fleet = Fleet(device, kinds, desk=POLICIES[policy], seed=study.seed)
+    fleet = Fleet(device, kinds, policy=POLICIES[policy], seed=study.seed)
     seconds = study.count(REQUESTS) / rate
     outcomes = study.run(fleet, steady(rate, seconds, fleet.chance)).outcomes
     return {"policy": policy, "load": load, "seconds": seconds, **outcomes.summary(seconds)}

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from service.engine.scheduling.batch_queue import QueueLimits
-from simulator.experiments.autoscaling import SIZE, way
+from simulator.experiments.autoscaling import SIZE, redis_call_cost
 from simulator.experiments.setup import Study, capacity
 from simulator.fleet import Fleet
-from simulator.policies.routers import Way
+from simulator.policies.routers import RedisCallCost
 from simulator.report import plots, resources
 from simulator.report.report import Answer, Grid, percent
 from simulator.traffic import SAMPLED, Kind, steady
@@ -38,7 +38,7 @@ def ask(study: Study) -> Answer:
         notes=[
             f"{SIZE[0]}x{SIZE[1]}, sampled routes, {BUDGET:g} s to answer, load {LOAD:g} of all workers ({rate:.2f} "
             "frames a second and worker). One policy instance a worker. Redis' server is one thread that takes "
-            f"{1000 * way(study).server:.1f} ms for a call with raw frames (M)."
+            f"{1000 * redis_call_cost(study).server:.1f} ms for a call with raw frames (M)."
         ],
         draw=partial(plots.fleet, data=data, load=LOAD),
         alt="99th percentile and answers in time over the number of workers, for each router",
@@ -52,13 +52,13 @@ def one(study: Study, router: str, workers: int) -> dict[str, Any]:
     rate = LOAD * workers * each
     limit = MANY if router == ROUTERS[1] else MOST
     seconds = study.count(min(limit, max(FEWEST, EACH * workers))) / rate
-    redis = way(study)
+    redis = redis_call_cost(study)
     fleet = Fleet(
         study.device,
         [kind],
         workers,
         seed=study.seed,
-        way={ROUTERS[2]: Way(redis.clients), ROUTERS[3]: redis}.get(router),
+        call_cost={ROUTERS[2]: RedisCallCost(redis.clients), ROUTERS[3]: redis}.get(router),
         each=1 / each,
         queue_items=QueueLimits().max_items * workers,
         in_turn=router == ROUTERS[1],
@@ -69,7 +69,7 @@ def one(study: Study, router: str, workers: int) -> dict[str, Any]:
         "workers": workers,
         "seconds": seconds,
         "rate": rate,
-        "took_s": fleet.took,
+        "took_s": fleet.cpu_seconds,
         "events": fleet.clock.events,
         "redis_busy": fleet.queue.server_busy / seconds if fleet.queue else 0.0,
         **outcomes.summary(seconds),

@@ -39,7 +39,7 @@ class Study:
             raise RuntimeError(f"{outcomes.sent} sent, {outcomes.settled()} settled, {outcomes.late} answered late")
         self.requests += outcomes.sent
         self.events += fleet.clock.events
-        self.seconds += fleet.took
+        self.seconds += fleet.cpu_seconds
         return fleet
 
 

@@ -17,7 +17,7 @@ from service.engine.scheduling.batch_queue import QueueLimits
 from service.engine.scheduling.cost_model import Bucket
 from simulator.clock import Clock
 from simulator.outcomes import Outcomes
-from simulator.worker import Worker, came
+from simulator.worker import Worker, sent_at
 
 #: The pods that take requests now.
 Pods = Callable[[], Sequence[Worker]]
@@ -38,11 +38,11 @@ class Balanced:
         try:
             pods[number].offer(pending)
         except ServiceError as refused:
-            self._outcomes.refusal(now, advised=refused.retry_after is not None)
+            self._outcomes.record_refusal(now, advised=refused.retry_after is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RedisCallCost:
     """Seconds of one call on its way through Redis: both clients' processors, and the server's one thread."""
 
     clients: float = 0.0
@@ -53,11 +53,17 @@ class SharedQueue:
     """One queue in Redis before all workers. Its server handles one call after the other."""
 
     def __init__(
-        self, clock: Clock, workers: Pods, outcomes: Outcomes, limits: QueueLimits, each: float, way: Way
+        self,
+        clock: Clock,
+        workers: Pods,
+        outcomes: Outcomes,
+        limits: QueueLimits,
+        each: float,
+        call_cost: RedisCallCost,
     ) -> None:
         """Start empty. `each`: predicted seconds of one request, as the front ends reckon from what workers publish."""
         self._clock, self._workers, self._outcomes = clock, workers, outcomes
-        self._limits, self._each, self._way = limits, each, way
+        self._limits, self._each, self._call_cost = limits, each, call_cost
         self._waiting: dict[Bucket, deque[Pending]] = {}
         self._count = 0
         self._in_flight = 0
@@ -70,13 +76,13 @@ class SharedQueue:
         try:
             self._admit(pending, now)
         except ServiceError as refused:
-            self._outcomes.refusal(now, advised=refused.retry_after is not None)
+            self._outcomes.record_refusal(now, advised=refused.retry_after is not None)
             return
         self._in_flight += 1
         # The server's part of the whole call, answer included, is taken here at once.
-        self._server_free = max(now, self._server_free) + self._way.server
-        self.server_busy += self._way.server
-        self._clock.at(self._server_free + self._way.clients, self._queued, pending)
+        self._server_free = max(now, self._server_free) + self._call_cost.server
+        self.server_busy += self._call_cost.server
+        self._clock.at(self._server_free + self._call_cost.clients, self._queued, pending)
 
     def work(self) -> float:
         """Return the predicted seconds of all that is queued or runs: `dmvfn_redis_work_seconds`."""
@@ -129,4 +135,4 @@ class SharedQueue:
             worker.offer(pending)
         except ServiceError:
             self._in_flight -= 1
-            self._outcomes.expiry(came(pending), ran=False)
+            self._outcomes.record_expiry(sent_at(pending), ran=False)

@@ -1,4 +1,4 @@
-"""Whether a request can be in time, how cautious that judgement is, and when a refusal is put to the test.
+"""Judges whether a request can be in time, with a safety factor that it learns, and when a refusal is put to the test.
 
 Pure: time and costs are arguments. Knows no queue: what is ahead of a request is handed in as `WorkAhead`.
 """
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from service.core.errors import DeadlineExceeded
 from service.engine.scheduling.cost_model import Bucket
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
-#: Admission grows more cautious with every request that was admitted and expired, and less with every one that ran:
+#: The safety factor grows with every request that was admitted and expired, and shrinks with every one that ran:
 #: in balance one of twenty expires. Predictions cannot know who will come later and rightly go first.
-CAUTION_UP, CAUTION_DOWN, CAUTION_MOST = 1.02, 0.999, 3.0
-#: What is left of that caution whenever the device has nothing more to do: the rush that taught it is over. Without
-#: this, hundreds of requests after a rush would be refused too early.
-CAUTION_AFTER_IDLE = 0.5
+SAFETY_UP, SAFETY_DOWN, SAFETY_MOST = 1.02, 0.999, 3.0
+#: What is left of the safety factor above 1 whenever the device has nothing more to do: the rush that taught it is
+#: over. Without this, hundreds of requests after a rush would be refused too early.
+SAFETY_AFTER_IDLE = 0.5
 #: Most requests refused between two trials of one kind on an idle device.
 MOST_REFUSED = 4
 #: A trial that took less than this share of its predicted time proved the prediction wrong.
@@ -85,7 +85,7 @@ class Trials:
         self._busy_at = now + BUSY_TRIAL_S
         return True
 
-    def measured(self, kind: RefusalKind, ratio: float) -> None:
+    def record(self, kind: RefusalKind, ratio: float) -> None:
         """Learn from a trial that took `ratio` times its predicted time."""
         if ratio < PROVED_WRONG:
             self._wrong[kind.bucket] = None
@@ -105,10 +105,10 @@ class Trials:
 
 
 class Admission:
-    """Judges by prediction, with a caution that it learns, and tries what it would refuse by prediction alone."""
+    """Judges by prediction, with a safety factor that it learns, and tries what it would refuse by prediction alone."""
 
     def __init__(self) -> None:
-        self._caution = 1.0
+        self._safety_factor = 1.0
         self._trials = Trials()
 
     def check(self, entry: Entry, now: float, ahead: WorkAhead) -> None:
@@ -126,46 +126,47 @@ class Admission:
 
     def predicted_finish(self, entry: Entry, now: float, ahead: WorkAhead) -> tuple[float, bool]:
         """Predict when it would be answered if nothing more urgent came; also tell whether nothing is ahead of it."""
-        own = entry.least + ahead.overhead * entry.steps
+        own = entry.least_seconds + ahead.overhead * entry.steps
         if ahead.work <= 0.0 or not ahead.waiting:
             # Nobody waits whom it could make late: the odds are its own to take.
             return ahead.start + own, not ahead.busy
         # Clients take turns, so no more than as much again is ahead for each of them.
-        work = min(ahead.work, (entry.least + ahead.client_work) * (ahead.clients + 1))
-        work = (work + ahead.overhead * ahead.batches) * self._caution + own
+        work = min(ahead.work, (entry.least_seconds + ahead.client_work) * (ahead.clients + 1))
+        work = (work + ahead.overhead * ahead.batches) * self._safety_factor + own
         # The margin is one batch's. Over several, errors cancel: the sum of n is off by a root of n of them.
         return ahead.start + work + ahead.margin * math.sqrt((ahead.start - now + work) * own), False
 
-    def tried_late(self, entry: Entry, now: float, overhead: float) -> bool:
+    def is_tried_late(self, entry: Entry, now: float, overhead: float) -> bool:
         """Tell whether to try a waiting request that can no longer be in time by what was learnt since its admission.
 
         Its own time alone must be the reason, else it expires as any other.
         """
-        own = entry.least + overhead * entry.steps
-        if entry.deadline <= now or entry.enqueued + own <= entry.deadline or not self._trials.due(_kind(entry, own)):
+        own = entry.least_seconds + overhead * entry.steps
+        is_own_fault = entry.deadline > now and entry.enqueued_at + own > entry.deadline
+        if not is_own_fault or not self._trials.due(_kind(entry, own)):
             return False
         self._mark(entry, own, now)
         return True
 
-    def trial_ran(self, entry: Entry, ratio: float) -> None:
+    def record_trial(self, entry: Entry, ratio: float) -> None:
         """Learn from a request on trial that took `ratio` times its predicted time."""
         if entry.trial is not None:
-            self._trials.measured(RefusalKind(*entry.trial), ratio)
+            self._trials.record(RefusalKind(*entry.trial), ratio)
 
-    def ran(self) -> None:
-        """Lower the caution a little: an admitted request runs."""
-        self._caution = max(1.0, self._caution * CAUTION_DOWN)
+    def record_run(self) -> None:
+        """Lower the safety factor a little: an admitted request runs."""
+        self._safety_factor = max(1.0, self._safety_factor * SAFETY_DOWN)
 
-    def expired(self) -> None:
-        """Raise the caution: an admitted request expired as it waited."""
-        self._caution = min(CAUTION_MOST, self._caution * CAUTION_UP)
+    def record_expiry(self) -> None:
+        """Raise the safety factor: an admitted request expired as it waited."""
+        self._safety_factor = min(SAFETY_MOST, self._safety_factor * SAFETY_UP)
 
-    def idle(self) -> None:
-        """Lower the caution towards 1: the device has nothing to do."""
-        self._caution = 1.0 + (self._caution - 1.0) * CAUTION_AFTER_IDLE
+    def record_idle(self) -> None:
+        """Lower the safety factor towards 1: the device has nothing to do."""
+        self._safety_factor = 1.0 + (self._safety_factor - 1.0) * SAFETY_AFTER_IDLE
 
     def _is_tried(self, entry: Entry, now: float, ahead: WorkAhead, *, idle: bool) -> bool:
-        own = entry.least + ahead.overhead * entry.steps
+        own = entry.least_seconds + ahead.overhead * entry.steps
         if idle:
             is_due = self._trials.due(_kind(entry, own))
         else:

@@ -1,25 +1,31 @@
 """Which waiting requests run together, and when.
 
 Pure: time is an argument. Knows no frames, no network and no clock; one queue feeds one device. A wait is never on a
-timer: `take` answers what is best to run now, and is asked whenever the device is free.
+timer: `next_batch` answers what is best to run now, and is asked whenever the device is free. Who is refused is
+`admission`'s to say, who goes first `ready_requests`', who is too late `expiry_queue`'s, what fits a batch
+`batch_filling`'s and `memory_caps`'.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from service.core.deadline import CLASSES, deadline_class, urgency
-from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
+from service.core.deadline import deadline_class
+from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.engine.scheduling.admission import Admission, WorkAhead
+from service.engine.scheduling.batch_filling import BatchBounds, fill
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry, FairQueue, Key
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.expiry_queue import ExpiryQueue
+from service.engine.scheduling.memory_caps import MemoryCaps
+from service.engine.scheduling.ready_requests import ReadyRequests
+from service.engine.scheduling.request_state import RequestState
+from service.engine.scheduling.workload import Workload
 
-#: Full batches without running out of memory after which a halved limit is raised by one again.
-RECOVER_AFTER = 50
-#: Withdrawn entries leave husks in the heaps; swept when there are this many and more than live ones.
-HUSKS = 256
+#: Withdrawn entries leave tombstones in the heaps; swept when there are this many and more than live ones.
+TOMBSTONES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,6 @@ class BatchDecision:
     predicted: float = 0.0  #: seconds the batch should take
 
 
-@dataclass(slots=True)
-class _Client:
-    held: int = 0  #: waiting and running
-    work: float = 0.0  #: least seconds of what waits
-
-
 class BatchScheduler:
     """Waiting requests of one device, bounded in items and bytes, in one queue per bucket."""
 
@@ -58,22 +58,19 @@ class BatchScheduler:
         self.overhead = 0.0
         self.margin = 0.0
         #: Rows that the device runs together. A larger batch would run in parts and only fix their order too early.
-        self.together = limits.max_batch
+        self.device_rows = limits.max_batch
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
-        self._lanes: dict[Bucket, dict[int, FairQueue]] = {}
         self._unrouted: dict[Bucket, deque[Entry]] = {}
-        self._urgent: list[tuple[int, float, int, Entry]] = []
-        self._latest: list[Key] = []
-        self._clients: dict[str, _Client] = {}
+        self._ready = ReadyRequests()
+        self._expiry = ExpiryQueue()
+        self._workload = Workload()
+        self._admission = Admission()
+        self._caps = MemoryCaps(limits.max_batch, limits.max_batch_pixels)
         self._nbytes = 0
         self._seq = 0
-        self._husks = 0
-        self._wanted = [0.0] * CLASSES
-        self._least = [0.0] * CLASSES
+        self._tombstones = 0
         self._free_at = 0.0
-        self._admission = Admission()
-        self._caps: dict[Bucket, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -85,18 +82,18 @@ class BatchScheduler:
 
     @property
     def running(self) -> int:
-        """Count the requests taken and not yet done."""
+        """Count the requests that run or whose batch still does."""
         return len(self._running)
 
     def oldest_age(self, now: float) -> float:
         """Return the seconds that the longest waiting request has waited."""
-        return next((now - entry.enqueued for entry in self._entries.values()), 0.0)
+        return next((now - entry.enqueued_at for entry in self._entries.values()), 0.0)
 
     def work(self, now: float) -> float:
         """Predict the seconds until all that waits or runs is done, if nothing else came."""
         waiting = len(self._entries)
-        batches = -(-waiting // self._most())
-        return max(0.0, self._free_at - now) + sum(self._wanted) + batches * self.overhead
+        batches = -(-waiting // self._device_items())
+        return max(0.0, self._free_at - now) + sum(self._workload.most) + batches * self.overhead
 
     def sizes(self) -> dict[Bucket, int]:
         """Count the waiting requests of each bucket (for people, not for the loop: it walks all of them)."""
@@ -107,120 +104,139 @@ class BatchScheduler:
 
     # --- coming in ------------------------------------------------------------------------------------------------
 
-    def put(self, entry: Entry, now: float) -> None:
+    def enqueue(self, entry: Entry, now: float) -> None:
         """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
-        entry.enqueued = now
+        entry.enqueued_at = now
         entry.group = deadline_class(entry.priority, entry.deadline - now)
-        self._admit(entry, now)
+        try:
+            self._admit(entry, now)
+        except ServiceError:
+            entry.enter(RequestState.REFUSED)
+            raise
+        entry.enter(RequestState.ROUTING if entry.needs_route else RequestState.READY)
         self._seq += 1
-        entry.seq, entry.waiting = self._seq, True
+        entry.seq = self._seq
         self._entries[entry.id] = entry
         self._nbytes += entry.nbytes
-        client = self._clients.setdefault(entry.client, _Client())
-        client.held += 1
-        self._count(entry, 1)
-        heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
-        if entry.routed:
-            self._line_up(entry)
-        else:
-            self._unrouted.setdefault(entry.bucket, deque()).append(entry)
+        self._workload.admit(entry)
+        self._workload.add(entry)
+        self._expiry.add(entry, self._latest_start(entry))
+        self._line_up(entry)
 
     def unrouted(self, now: float) -> tuple[Entry, ...]:
         """Return the next requests of one bucket whose routes are to be chosen, at most a batch; () when none.
 
-        Each is handed out once and lines up when `price` is told its route. The expired are left to `take`.
+        Each is handed out once and lines up when `price` is told its route. The expired are left to `next_batch`.
         """
         while self._unrouted:
             bucket = next(iter(self._unrouted))
-            line, room = self._unrouted[bucket], self._room(bucket)
+            line, most = self._unrouted[bucket], self._caps.most(bucket)
             entries: list[Entry] = []
-            while line and len(entries) < room:
+            while line and len(entries) < most:
                 entry = line.popleft()
-                if not entry.waiting:
+                if entry.state is not RequestState.ROUTING:
                     continue
                 latest = self._latest_start(entry)
                 if latest >= now:
                     entries.append(entry)
                 else:
-                    # What is known of costs may have changed since it came: `take` must find it under its new time.
-                    heapq.heappush(self._latest, Key(latest, entry.seq, entry))
+                    # What is known of costs may have changed meanwhile: `next_batch` must find it under its new time.
+                    self._expiry.add(entry, latest)
             if not line:
                 del self._unrouted[bucket]
             if entries:
                 return tuple(entries)
         return ()
 
-    def price(self, entry: Entry, rungs: tuple[RouteOption, ...]) -> None:
+    def price(self, entry: Entry, route_options: tuple[RouteOption, ...]) -> None:
         """Line up a request whose routes are chosen: it may run. Without effect if it was withdrawn meanwhile."""
-        if not entry.waiting or entry.routed:
+        if entry.state is not RequestState.ROUTING:
             return
-        self._count(entry, -1)
-        entry.rungs, entry.routed = rungs, True
-        self._count(entry, 1)
-        heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
-        self._line_up(entry)
+        self._workload.remove(entry)
+        entry.route_options = route_options
+        entry.enter(RequestState.READY)
+        self._workload.add(entry)
+        self._expiry.add(entry, self._latest_start(entry))
+        self._ready.add(entry)
 
     # --- going out ------------------------------------------------------------------------------------------------
 
-    def take(self, now: float) -> BatchDecision:
+    def next_batch(self, now: float) -> BatchDecision:
         """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         late = self._expire(now)
-        lead = self._most_urgent()
+        lead = self._ready.most_urgent()
         if lead is None:
             return BatchDecision(expired=late)
-        batch, limit, seconds = self._fill(lead, now)
-        # What a trial is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
-        self._free_at = now + min([seconds, *(e.deadline - now for e in batch if e.trial is not None)])
+        device_items = self._device_items()
+        bounds = BatchBounds(
+            items=min(self._caps.most(lead.bucket), device_items),
+            device_items=device_items,
+            overhead=self.overhead,
+            margin=self.margin,
+            demand=tuple(self._workload.most),
+        )
+        batch = fill(self._ready.queues(lead.bucket), lead, bounds, now)
+        self._ready.drop_empty(lead.bucket)
+        seconds = batch.seconds
+        for entry, option in batch.members:
+            self._leave(entry, RequestState.RUNNING)
+            self._running[entry.id] = entry
+            entry.selection = option
+            self._admission.record_run()
+            if entry.trial is not None:
+                # What it is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
+                seconds = min(seconds, entry.deadline - now)
+        self._free_at = now + seconds
         self._trim()
-        return BatchDecision(batch, late, limit, seconds)
+        return BatchDecision(tuple(entry for entry, _ in batch.members), late, batch.limit, batch.seconds)
 
-    def withdraw(self, id: str) -> bool:
-        """Withdraw a request whose caller left; return True if it still waited and will never run."""
+    def withdraw(self, id: str, state: RequestState = RequestState.CANCELLED) -> bool:
+        """Withdraw a waiting request, which ends as `state`; return False, and do nothing, if it does not wait."""
         entry = self._entries.get(id)
         if entry is None:
             return False
-        self._leave(entry)
-        self._release(entry)
-        self._husks += 1
+        self._leave(entry, state)
+        self._workload.release(entry)
+        self._tombstones += 1
         self._sweep()
         return True
 
-    def done(self, batch: tuple[Entry, ...], now: float) -> None:
-        """Release a batch that was taken and answered: the device is free, and its clients' limits with it."""
+    def finish_batch(self, batch: tuple[Entry, ...], now: float) -> None:
+        """Release a batch that has run: the device is free, and its clients' limits with it."""
         for entry in batch:
             if self._running.pop(entry.id, None) is not None:
-                self._release(entry)
+                self._workload.release(entry)
         if not self._running:
             self._free_at = now
             if not self._entries:
-                self._admission.idle()
-        if batch and (cap := self._caps.get(batch[0].bucket)) and len(batch) >= cap[0]:
-            self._recover(batch[0].bucket, *cap)
+                self._admission.record_idle()
+        if batch:
+            self._caps.record_batch(batch[0].bucket, len(batch))
 
-    def trial_ran(self, entry: Entry, ratio: float) -> None:
+    def record_trial(self, entry: Entry, ratio: float) -> None:
         """Learn from a trial that took `ratio` times its predicted time; without effect on other requests."""
-        self._admission.trial_ran(entry, ratio)
+        self._admission.record_trial(entry, ratio)
 
     def clear(self) -> tuple[Entry, ...]:
-        """Remove and return all waiting requests, for a shutdown to answer."""
+        """Remove and return all waiting requests, for a shutdown to answer: they end as failed."""
         entries = tuple(self._entries.values())
         for entry in entries:
-            self._leave(entry)
-            self._release(entry)
-        self._husks += len(entries)
+            self._leave(entry, RequestState.FAILED)
+            self._workload.release(entry)
+        self._tombstones += len(entries)
         self._sweep()
         return entries
 
     def shrink(self, bucket: Bucket, items: int) -> None:
         """Limit batches of this bucket to `items` for a while: the device ran out of memory."""
-        self._caps[bucket] = (max(1, items), 0)
+        self._caps.shrink(bucket, items)
 
     # --- admission ------------------------------------------------------------------------------------------------
 
     def _admit(self, entry: Entry, now: float) -> None:
-        limits, client = self.limits, self._clients.get(entry.client)
-        if limits.client_items and client is not None and client.held >= limits.client_items:
-            wait = (client.work + entry.least) * (1 + self.margin)
+        limits, client = self.limits, self._workload.clients.get(entry.client)
+        if limits.client_items and client is not None and client.in_flight >= limits.client_items:
+            wait = (client.least + entry.least_seconds) * (1 + self.margin)
             raise ClientLimit(
                 f"this client may have {limits.client_items} requests in flight", retry_after=max(wait, 0.001)
             )
@@ -231,171 +247,88 @@ class BatchScheduler:
         self._admission.check(entry, now, self._ahead(entry, now))
 
     def _ahead(self, entry: Entry, now: float) -> WorkAhead:
-        client = self._clients.get(entry.client)
+        workload = self._workload
+        client = workload.clients.get(entry.client)
         return WorkAhead(
             start=max(now, self._free_at if self._running else now),
             busy=bool(self._running),
             waiting=len(self._entries),
-            batches=1 + len(self._entries) // self._most(),
-            work=sum(self._least[: entry.group + 1]),
-            client_work=client.work if client else 0.0,
-            clients=len(self._clients),
+            batches=1 + len(self._entries) // self._device_items(),
+            work=sum(workload.least[: entry.group + 1]),
+            client_work=client.least if client else 0.0,
+            clients=len(workload.clients),
             overhead=self.overhead,
             margin=self.margin,
         )
 
-    # --- filling --------------------------------------------------------------------------------------------------
-
-    def _fill(self, lead: Entry, now: float) -> tuple[tuple[Entry, ...], str, float]:
-        lanes, room = self._lanes[lead.bucket], min(self._room(lead.bucket), self._most())
-        pressure = tuple(self._wanted)
-        batch: list[Entry] = []
-        total, steps, earliest = 0.0, 0, float("inf")
-        limit = "empty"
-        # The lead's class first, then the others of its bucket, shorter budgets first.
-        for group in sorted(lanes, key=lambda group: (group != lead.group, group)):
-            lane = lanes[group]
-            while (entry := lane.peek()) is not None:
-                if len(batch) >= room:
-                    limit = "max" if room >= self._most() else "vram"
-                    break
-                longest, due = max(steps, entry.steps), min(earliest, entry.deadline)
-                seconds = longest * self.overhead + total
-                rung = self._rung(entry, now, due, seconds, pressure, first=not batch)
-                if rung is None:
-                    limit = "slack"
-                    break
-                lane.pop()
-                self._leave(entry)
-                self._running[entry.id] = entry
-                entry.chosen = rung
-                self._admission.ran()
-                batch.append(entry)
-                total, steps, earliest = total + rung.cost, longest, due
-            if limit != "empty":
-                break
-            del lanes[group]
-        if not lanes:
-            del self._lanes[lead.bucket]
-        return tuple(batch), limit, total + steps * self.overhead
-
-    def _rung(
-        self, entry: Entry, now: float, due: float, batch_seconds: float, pressure: tuple[float, ...], *, first: bool
-    ) -> RouteOption | None:
-        """Pick the dearest way that keeps the batch in time and leaves time for what else waits; None: none does."""
-        # Alone it may use all the time it has: better late by the margin's odds than never tried.
-        factor = 1.0 if first else 1.0 + self.margin
-        share = float("inf")
-        if len(entry.rungs) > 1 and (demand := sum(pressure[: entry.group + 1])) > entry.wanted:
-            share = (entry.deadline - now) * entry.wanted / demand
-        for rung in entry.rungs:
-            in_share = rung.cost <= share or rung is entry.rungs[-1]
-            if in_share and now + (batch_seconds + rung.cost) * factor <= due:
-                return rung
-        return entry.rungs[-1] if first else None
-
-    def _most(self) -> int:
-        return min(self.limits.max_batch, self.together)
-
-    def _room(self, bucket: Bucket) -> int:
-        most = min(self.limits.max_batch, self.limits.max_batch_pixels // bucket.pixels)
-        if bucket in self._caps:
-            most = min(most, self._caps[bucket][0])
-        return max(1, most)
-
-    def _recover(self, bucket: Bucket, cap: int, full: int) -> None:
-        if full + 1 < RECOVER_AFTER:
-            self._caps[bucket] = (cap, full + 1)
-        elif cap + 1 < self.limits.max_batch:
-            self._caps[bucket] = (cap + 1, 0)
-        else:
-            del self._caps[bucket]
+    def _device_items(self) -> int:
+        return min(self.limits.max_batch, self.device_rows)
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
     def _latest_start(self, entry: Entry) -> float:
         if entry.trial is not None:
             return entry.deadline
-        return entry.deadline - entry.least - self.overhead * entry.steps
+        return entry.deadline - entry.least_seconds - self.overhead * entry.steps
 
     def _line_up(self, entry: Entry) -> None:
-        key = urgency(entry.enqueued, entry.deadline, entry.wanted)
-        self._lanes.setdefault(entry.bucket, {}).setdefault(entry.group, FairQueue()).push(entry, key)
-        heapq.heappush(self._urgent, (int(entry.priority), key, entry.seq, entry))
-
-    def _most_urgent(self) -> Entry | None:
-        while self._urgent and not self._urgent[0][3].waiting:
-            heapq.heappop(self._urgent)
-        return self._urgent[0][3] if self._urgent else None
+        if entry.state is RequestState.READY:
+            self._ready.add(entry)
+        else:
+            self._unrouted.setdefault(entry.bucket, deque()).append(entry)
 
     def _expire(self, now: float) -> tuple[Entry, ...]:
         late = []
-        while self._latest and self._latest[0].key < now:
-            entry = heapq.heappop(self._latest).entry
-            if not entry.waiting:
-                continue
+        while (entry := self._expiry.pop_before(now)) is not None:
             latest = self._latest_start(entry)  # its route or the overhead may have changed since
             if latest < now and self._is_tried_late(entry, now):
                 latest = self._latest_start(entry)
             if latest < now:
-                self._leave(entry)
-                self._release(entry)
+                self._leave(entry, RequestState.EXPIRED)
+                self._workload.release(entry)
                 late.append(entry)
-                self._admission.expired()
+                self._admission.record_expiry()
             else:
-                heapq.heappush(self._latest, Key(latest, entry.seq, entry))
-        self._husks += len(late)
+                self._expiry.add(entry, latest)
+        self._tombstones += len(late)
         return tuple(late)
 
     def _is_tried_late(self, entry: Entry, now: float) -> bool:
         """Tell whether to run a request all the same that, by what is known now, cannot be in time."""
         if entry.trial is not None:
             return False
-        self._count(entry, -1)  # by its cost until now, which a trial's limit changes
-        is_tried = self._admission.tried_late(entry, now, self.overhead)
-        self._count(entry, 1)
-        if is_tried and not entry.routed:
-            self._unrouted.setdefault(entry.bucket, deque()).append(entry)  # `unrouted` may have left it to `take`
+        self._workload.remove(entry)  # by its cost until now, which a trial's limit changes
+        is_tried = self._admission.is_tried_late(entry, now, self.overhead)
+        self._workload.add(entry)
+        if is_tried and entry.state is RequestState.ROUTING:
+            self._line_up(entry)  # `unrouted` may have left it to `next_batch`
         return is_tried
 
-    def _leave(self, entry: Entry) -> None:
-        entry.waiting = False
+    def _leave(self, entry: Entry, state: RequestState) -> None:
+        entry.enter(state)
         del self._entries[entry.id]
         self._nbytes -= entry.nbytes
-        self._count(entry, -1)
-        if not self._entries:  # sums of floats drift; an empty queue is exactly nothing
-            self._wanted, self._least = [0.0] * CLASSES, [0.0] * CLASSES
-
-    def _release(self, entry: Entry) -> None:
-        client = self._clients[entry.client]
-        client.held -= 1
-        if not client.held:
-            del self._clients[entry.client]
-
-    def _count(self, entry: Entry, sign: int) -> None:
-        self._wanted[entry.group] += sign * entry.wanted
-        self._least[entry.group] += sign * entry.least
-        self._clients[entry.client].work += sign * entry.least
+        self._workload.remove(entry)
+        if not self._entries:
+            self._workload.reset()
 
     def _trim(self) -> None:
         """Drop taken entries from the heaps that only look at their heads: an infinite deadline never gets there."""
-        most = 2 * len(self._entries) + HUSKS
-        if len(self._latest) > most:
-            self._latest = [Key(self._latest_start(entry), entry.seq, entry) for entry in self._entries.values()]
-            heapq.heapify(self._latest)
-        if len(self._urgent) > most:
-            self._urgent = [key for key in self._urgent if key[3].waiting]
-            heapq.heapify(self._urgent)
+        most = 2 * len(self._entries) + TOMBSTONES
+        if len(self._expiry) > most:
+            self._expiry.rebuild(self._moments())
+        self._ready.trim(most)
 
     def _sweep(self) -> None:
-        if self._husks <= max(HUSKS, len(self._entries)):
+        if self._tombstones <= max(TOMBSTONES, len(self._entries)):
             return
-        self._husks = 0
-        self._lanes, self._unrouted, self._urgent, self._latest = {}, {}, [], []
+        self._tombstones = 0
+        self._unrouted = {}
+        self._ready.clear()
+        self._expiry.rebuild(self._moments())
         for entry in self._entries.values():
-            heapq.heappush(self._latest, Key(self._latest_start(entry), entry.seq, entry))
-            if entry.routed:
-                self._line_up(entry)
-            else:
-                # One being routed right now is handed out again; `price` takes the first answer only.
-                self._unrouted.setdefault(entry.bucket, deque()).append(entry)
+            # One being routed right now is handed out again; `price` takes the first answer only.
+            self._line_up(entry)
+
+    def _moments(self) -> Iterator[tuple[Entry, float]]:
+        return ((entry, self._latest_start(entry)) for entry in self._entries.values())

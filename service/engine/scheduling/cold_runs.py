@@ -22,7 +22,7 @@ class ColdRuns:
     needed: int = 1
     _counts: OrderedDict[tuple[Bucket, int], int] = field(default_factory=OrderedDict)
 
-    def warmed_up(self, table: Iterable[MeasuredRun]) -> None:
+    def mark_warm(self, table: Iterable[MeasuredRun]) -> None:
         """Take the rows of a warm-up table for warm: they were measured after runs of their own."""
         for row in table:
             self._count(row.bucket, round(row.load.pixels / row.bucket.pixels), self.needed)

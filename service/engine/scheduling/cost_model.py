@@ -161,7 +161,7 @@ class CostModel:
         own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
         return own * self._factor(bucket)
 
-    def rungs(
+    def route_options(
         self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
     ) -> tuple[RouteOption, ...]:
         """List ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
@@ -176,15 +176,15 @@ class CostModel:
                 if probabilities is None
                 else (dear, RouteOption(min(dear.cost, self._least(bucket, steps, routings))))
             )
-        rungs = [RouteOption(self.cost(bucket, route, steps, routings), route)]
+        options = [RouteOption(self.cost(bucket, route, steps, routings), route)]
         if probabilities is not None:
             for block in sorted(range(len(route)), key=lambda i: (probabilities[i], -i)):
                 if route[block] and sum(route) > 1:
                     route = tuple(bit and i != block for i, bit in enumerate(route))
-                    rungs.append(RouteOption(self.cost(bucket, route, steps, routings), route))
-        return tuple(rungs)
+                    options.append(RouteOption(self.cost(bucket, route, steps, routings), route))
+        return tuple(options)
 
-    def saw(self, route: Route) -> None:
+    def record_route(self, route: Route) -> None:
         """Remember a route that the network chose, as an example of what routes usually are."""
         for i, runs in enumerate(route):
             self.usage[i] += (runs - self.usage[i]) / USAGE_MEMORY

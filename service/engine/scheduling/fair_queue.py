@@ -3,46 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from service.core.types import Priority
-from service.engine.scheduling.cost_model import Bucket, RouteOption
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A waiting request. `rungs` are its ways to be answered, dearest first; `routed` says they are final."""
-
-    id: str
-    bucket: Bucket
-    deadline: float
-    rungs: tuple[RouteOption, ...]
-    routed: bool = True
-    client: str = ""
-    priority: Priority = Priority.LIVE
-    nbytes: int = 0
-    steps: int = 1
-    enqueued: float = 0.0  #: set by `put`
-    chosen: RouteOption | None = None  #: set by `take`
-    seq: int = 0
-    group: int = 0  #: its deadline class
-    waiting: bool = False
-    #: Set where it runs whatever its prediction says, so that the prediction is measured: its `admission.Kind`.
-    trial: tuple[Bucket, int, int] | None = None
-    cost_limit: float = math.inf  #: seconds it may be taken for: what a trial is predicted to cost is in doubt
-
-    @property
-    def wanted(self) -> float:
-        """Return the seconds of its dearest rung."""
-        return min(self.rungs[0].cost, self.cost_limit)
-
-    @property
-    def least(self) -> float:
-        """Return the seconds of its cheapest rung."""
-        return min(self.rungs[-1].cost, self.cost_limit)
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.request_state import RequestState
 
 
 class Key(NamedTuple):
@@ -61,16 +27,17 @@ class FairQueue:
     turns: deque[str] = field(default_factory=deque)
 
     def push(self, entry: Entry, key: float) -> None:
+        """Add a request; `key` orders those of its client, lower first."""
         if entry.client not in self.clients:
             self.clients[entry.client] = []
             self.turns.append(entry.client)
         heapq.heappush(self.clients[entry.client], Key(key, entry.seq, entry))
 
     def peek(self) -> Entry | None:
-        """Return the entry whose turn it is."""
+        """Return the entry whose turn it is; those that wait no more are dropped on the way."""
         while self.turns:
             own = self.clients[self.turns[0]]
-            while own and not own[0].entry.waiting:
+            while own and own[0].entry.state is not RequestState.READY:
                 heapq.heappop(own)
             if own:
                 return own[0].entry
@@ -78,6 +45,6 @@ class FairQueue:
         return None
 
     def pop(self) -> None:
-        """Take the entry that `peek` showed; then it is the next client's turn."""
+        """Remove the entry that `peek` showed; then it is the next client's turn."""
         heapq.heappop(self.clients[self.turns[0]])
         self.turns.rotate(-1)

@@ -302,7 +302,7 @@ async def test_a_wrong_prediction_does_not_refuse_for_ever_and_the_impossible_sp
             return True
 
         assert [await ask(60), await ask(60)] == [False, True], "the first is refused, the second tried"
-        cost = batcher._line.cost
+        cost = batcher._queue.cost
         believed = copy.deepcopy(cost)
         assert not await ask(1e-5)
         assert cost == believed, "who asked for less time than it takes spoiled it for others"
@@ -313,7 +313,7 @@ async def test_the_first_run_of_a_size_teaches_nothing_and_the_second_does() -> 
     """It compiles and allocates: learnt from, a slow one had the size refused dozens of times."""
     device, metrics = Rigged(), Metrics(CollectorRegistry())
     async with batching(device, metrics=metrics) as batcher:
-        cost, warmed_up = batcher._line.cost, Bucket.of(32, 48)
+        cost, warmed_up = batcher._queue.cost, Bucket.of(32, 48)
         assert cost is not None
         believed = copy.deepcopy(cost)
         device.before_run = lambda works: time.sleep(0.3)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
+from service.backends import DrainingEngine
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, PredictResult, Quality
@@ -222,7 +223,7 @@ async def test_the_watchdog_leaves_a_working_device_alone_and_sleeps_when_idle()
         began = time.monotonic()
         while time.monotonic() < began + 0.5:
             await batcher.predict(request(1))
-        await until(lambda: batcher._watch is None)
+        await until(lambda: batcher._watchdog is None)
         assert batcher.readiness() == Readiness(True)
     assert told == []
 
@@ -260,39 +261,39 @@ async def test_a_device_that_cannot_be_built_stops_the_start_with_its_error() ->
     await batcher.close()
 
 
-async def test_drain_finishes_what_was_accepted_and_refuses_what_comes() -> None:
-    metrics, device = Metrics(CollectorRegistry()), Rigged()
-    async with batching(device, metrics=metrics) as batcher:
-        first = await held(device, batcher)
-        accepted = [first] + [asyncio.create_task(batcher.predict(request(i))) for i in range(10)]
+async def test_behind_a_drain_what_was_accepted_is_finished_and_what_comes_is_refused() -> None:
+    device = Rigged()
+    async with batching(device) as batcher:
+        gate = DrainingEngine(batcher)
+        device.hold()
+        accepted = [asyncio.create_task(gate.predict(request(i))) for i in range(11)]
         await until(lambda: batcher.debug()["inflight"] == 11)
-        draining = asyncio.create_task(batcher.drain(30.0))
-        await until(lambda: not batcher.readiness().ready)
+        drain = asyncio.create_task(gate.shut(30.0))
+        await until(lambda: not gate.readiness().ready)
         with pytest.raises(Unavailable) as refused:
-            await batcher.predict(request(50))
+            await gate.predict(request(50))
         device.release()
-        assert await draining is True
+        assert await drain is True
         answers = await asyncio.gather(*accepted)
     assert (refused.value.reason, (refused.value.retry_after or 0) > 0) == ("draining", True)
     assert len(answers) == 11
     assert "50" not in device.ran
-    assert count(metrics, "ready") == 0
 
 
-async def test_an_idle_drain_ends_at_once() -> None:
-    async with batching() as batcher:
-        assert await batcher.drain(30.0) is True
-        assert batcher.readiness() == Readiness(False, "draining")
-
-
-async def test_when_the_grace_is_over_the_rest_is_told() -> None:
-    device = Rigged()
-    async with batching(device) as batcher:
-        first = await held(device, batcher)
-        waiting = asyncio.create_task(batcher.predict(request(1)))
+async def test_when_the_grace_is_over_the_rest_is_told_as_the_batcher_closes() -> None:
+    device, metrics = Rigged(), Metrics(CollectorRegistry())
+    async with batching(device, metrics=metrics) as batcher:
+        gate = DrainingEngine(batcher)
+        device.hold()
+        requests = [asyncio.create_task(gate.predict(request(i))) for i in range(2)]
         await until(lambda: batcher.debug()["inflight"] == 2)
-        assert await batcher.drain(0.01) is False
-        outcomes = await asyncio.gather(first, waiting, return_exceptions=True)
+        assert await gate.shut(0.01) is False
+        close = asyncio.create_task(batcher.close())
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        device.release()
+        await close
+        assert batcher.readiness() == Readiness(False, "draining")
+    assert count(metrics, "ready") == 0
     assert [getattr(outcome, "reason", None) for outcome in outcomes] == ["draining"] * 2
     assert all(isinstance(outcome, ServiceError) for outcome in outcomes)
 
@@ -300,6 +301,6 @@ async def test_when_the_grace_is_over_the_rest_is_told() -> None:
 async def test_closing_ends_the_device_thread() -> None:
     async with batching() as batcher:
         await batcher.predict(request(1))
-        worker = batcher._worker
-        assert worker.join(0) is False
-    assert worker.join(0) is True
+        thread = batcher._thread
+        assert thread.join(0) is False
+    assert thread.join(0) is True

@@ -17,7 +17,7 @@ from model.dmvfn.network import DMVFN
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.engine.batcher import Batcher
-from service.engine.device import Choice, Device, DeviceWork, Flops, Ran
+from service.engine.device import Choice, Device, DeviceWork, Flops, RunOutput
 from service.engine.predictor import Predictor
 from service.engine.scheduling.cost_model import Bucket, MeasuredRun
 from service.settings import Settings
@@ -135,7 +135,7 @@ class Rigged:
         self.routed += [asked.id for asked in requests]
         return self.real.routes(requests)
 
-    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> Ran:
+    def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         self.batches.append([work.request.id for work in works])
         self.entered.set()
         if not self.open.wait(PATIENCE):

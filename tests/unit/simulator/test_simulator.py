@@ -16,8 +16,8 @@ from simulator.calibration.table import Table
 from simulator.clock import Clock
 from simulator.experiments import autoscaling, batching, routes
 from simulator.experiments.setup import Study, capacity
-from simulator.fleet import Fleet, MakeDesk, fifo_prefix, greedy, windowed
-from simulator.policies.routers import Way
+from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, windowed
+from simulator.policies.routers import RedisCallCost
 from simulator.report import resources
 from simulator.traffic import ADAPTIVE, FULL, SAMPLED, Kind, changing, steady
 
@@ -27,11 +27,16 @@ ROOT = Path(__file__).parents[3]
 
 
 def served(
-    desk: MakeDesk = greedy, load: float = 0.7, workers: int = 1, requests: int = 300, seed: int = 0, **fleet: Any
+    policy: PolicyFactory = greedy,
+    load: float = 0.7,
+    workers: int = 1,
+    requests: int = 300,
+    seed: int = 0,
+    **fleet: Any,
 ) -> Fleet:
     """Two sizes, routes known late, one second to answer."""
     kinds = [Kind.of(*size, SAMPLED, 1.0) for size in batching.TWO]
-    made = Fleet(STUDY.device, kinds, workers, desk=desk, seed=seed, **fleet)
+    made = Fleet(STUDY.device, kinds, workers, policy=policy, seed=seed, **fleet)
     rate = load * workers * capacity(STUDY.device, kinds)
     made.run(steady(rate, requests / rate, made.chance))
     return made
@@ -44,18 +49,18 @@ def test_one_seed_gives_one_course_of_events_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("load", [0.2, 1.0, 3.0])
-@pytest.mark.parametrize("desk", [greedy, windowed(0.05), fifo_prefix(), fifo_prefix(0.01)])
+@pytest.mark.parametrize("policy", [greedy, windowed(0.05), fifo_prefix(), fifo_prefix(0.01)])
 def test_every_request_is_answered_refused_or_expired_exactly_once_and_none_is_late(
-    desk: MakeDesk, load: float
+    policy: PolicyFactory, load: float
 ) -> None:
-    done = served(desk, load).outcomes
+    done = served(policy, load).outcomes
     assert done.sent == done.on_time + done.refused + done.expired + done.in_vain
     assert done.late == 0
     assert len(done.latency) == done.on_time
     assert len(done.lost_at) == done.sent - done.on_time
 
 
-@pytest.mark.parametrize("options", [{}, {"in_turn": True}, {"way": Way(0.01, 0.002), "each": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"in_turn": True}, {"call_cost": RedisCallCost(0.01, 0.002), "each": 0.1}])
 @pytest.mark.parametrize("load", [0.5, 3.0])
 def test_behind_a_router_every_request_of_a_fleet_has_one_outcome(options: dict[str, Any], load: float) -> None:
     fleet = served(load=load, workers=5, requests=600, **options)

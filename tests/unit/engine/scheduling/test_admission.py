@@ -11,7 +11,7 @@ from service.core.types import Route
 from service.engine.scheduling.admission import BUSY_TRIAL_S
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 from tests.unit.engine.scheduling.test_cost_bounds import NOISES, SIZES, feed, fitted, route_of, true_seconds
 
 FULL = route_of(9)
@@ -21,10 +21,10 @@ KINDS = ("full", "one block", "unrouted", "adaptive")
 
 def ways(model: CostModel, kind: str, bucket: Bucket) -> tuple[RouteOption, ...]:
     if kind == "unrouted":
-        return model.rungs(bucket, None, None, 1, 1)
+        return model.route_options(bucket, None, None, 1, 1)
     if kind == "adaptive":
-        return model.rungs(bucket, FULL, (1.0,) * 9, 1, 1)
-    return model.rungs(bucket, FULL if kind == "full" else route_of(1), None, 1, 1)
+        return model.route_options(bucket, FULL, (1.0,) * 9, 1, 1)
+    return model.route_options(bucket, FULL if kind == "full" else route_of(1), None, 1, 1)
 
 
 class Desk:
@@ -38,20 +38,20 @@ class Desk:
         self.queue.overhead, self.queue.margin = self.model.passes, self.model.margin
         request = Entry("one", bucket, self.now + seconds, ways(self.model, kind, bucket))
         try:
-            self.queue.put(request, self.now)
+            self.queue.enqueue(request, self.now)
         except DeadlineExceeded:
             return False
-        take = self.queue.take(self.now)
+        take = self.queue.next_batch(self.now)
         if not take.batch:
             return False
-        rung = request.chosen
+        rung = request.selection
         route: Route = (rung and rung.route) or (FULL if kind in ("full", "unrouted") else route_of(1))
         took = true_seconds(bucket, sum(route))
         trial = request.trial is not None
         ratio = self.model.observe(bucket, Load.of(bucket, [route], 1, 1), took, trial=trial)
-        self.queue.trial_ran(request, ratio)
+        self.queue.record_trial(request, ratio)
         self.now += took
-        self.queue.done(take.batch, self.now)
+        self.queue.finish_batch(take.batch, self.now)
         return self.now <= request.deadline
 
 
@@ -95,19 +95,19 @@ def test_a_size_that_always_finds_the_device_busy_with_another_is_not_refused_fo
     while seconds < 20 * BUSY_TRIAL_S:
         seconds += 0.25
         running = Entry("other", SIZES[2], seconds + 100.0, (RouteOption(0.2),))
-        desk.queue.put(running, seconds)
-        desk.queue.take(seconds)
+        desk.queue.enqueue(running, seconds)
+        desk.queue.next_batch(seconds)
         request = Entry("doubted", doubted, seconds + 0.5, ways(desk.model, "full", doubted))
         try:
-            desk.queue.put(request, seconds + 0.1)
+            desk.queue.enqueue(request, seconds + 0.1)
         except DeadlineExceeded:
-            desk.queue.done((running,), seconds + 0.2)
+            desk.queue.finish_batch((running,), seconds + 0.2)
             continue
-        desk.queue.done((running,), seconds + 0.2)
-        assert desk.queue.take(seconds + 0.2).batch == (request,)
+        desk.queue.finish_batch((running,), seconds + 0.2)
+        assert desk.queue.next_batch(seconds + 0.2).batch == (request,)
         load, is_trial = Load.of(doubted, [FULL], 1, 1), request.trial is not None
         ratio = desk.model.observe(doubted, load, true_seconds(doubted, 9), trial=is_trial)
-        desk.queue.trial_ran(request, ratio)
-        desk.queue.done((request,), seconds + 0.21)
+        desk.queue.record_trial(request, ratio)
+        desk.queue.finish_batch((request,), seconds + 0.21)
         answered += 1
     assert answered > 0.75 * 80 * BUSY_TRIAL_S

@@ -10,7 +10,8 @@ from service.core.errors import ServiceError
 from service.core.types import Priority
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.request_state import WAITING, RequestState
 
 LIMITS = QueueLimits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
 SIZES = (Bucket(256, 448, 1.0), Bucket(256, 448, 0.5), Bucket(512, 512, 1.0))
@@ -54,18 +55,19 @@ class Machine(RuleBasedStateMachine):
         rungs = tuple(RouteOption(cost) for cost in costs)
         self.count += 1
         made = Entry(
-            str(self.count), bucket, self.now + budget, rungs, routed, client, priority, nbytes=nbytes, steps=steps
+            str(self.count), bucket, self.now + budget, rungs, not routed, client, priority, nbytes=nbytes, steps=steps
         )
         before = (len(self.queue), self.queue.nbytes)
         refused: ServiceError | None = None
         try:
-            self.queue.put(made, self.now)
+            self.queue.enqueue(made, self.now)
         except ServiceError as error:
             refused = error
         if refused is None:
             assert made.deadline > self.now
             self.waiting[made.id] = made
             return
+        assert made.state is RequestState.REFUSED
         assert refused.code in ("queue_full", "client_limit", "deadline_exceeded")
         assert refused.retry_after is None or refused.retry_after > 0
         assert (len(self.queue), self.queue.nbytes) == before
@@ -74,7 +76,7 @@ class Machine(RuleBasedStateMachine):
     def route(self) -> None:
         found = self.queue.unrouted(self.now)
         assert len({entry.bucket for entry in found}) <= 1
-        assert all(entry.id in self.waiting and not entry.routed for entry in found)
+        assert all(entry.id in self.waiting and entry.state is RequestState.ROUTING for entry in found)
         assert len(found) <= LIMITS.max_batch
         self.routing += found
 
@@ -94,11 +96,12 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         most_urgent = min((int(e.priority) for e in self.waiting.values() if self._can_run(e)), default=None)
-        take = self.queue.take(self.now)
+        take = self.queue.next_batch(self.now)
         for entry in take.expired:
-            assert entry.deadline - entry.least - self.queue.overhead * entry.steps < self.now
+            assert entry.deadline - entry.least_seconds - self.queue.overhead * entry.steps < self.now
         for entry in take.batch + take.expired:
             assert entry.id not in self.ended, "twice"
+            assert entry.state is (RequestState.RUNNING if entry in take.batch else RequestState.EXPIRED)
             del self.waiting[entry.id]
             self.ended.add(entry.id)
         if not take.batch:
@@ -106,7 +109,9 @@ class Machine(RuleBasedStateMachine):
         assert len({entry.bucket for entry in take.batch}) == 1
         assert len(take.batch) <= LIMITS.max_batch
         assert len(take.batch) == 1 or len(take.batch) * take.batch[0].bucket.pixels <= LIMITS.max_batch_pixels
-        assert all(entry.routed and entry.chosen in entry.rungs for entry in take.batch)
+        assert all(
+            entry.state is RequestState.RUNNING and entry.selection in entry.route_options for entry in take.batch
+        )
         if len(take.batch) > 1:
             assert self.now + take.predicted <= min(entry.deadline for entry in take.batch) + 1e-9
         if all(entry.trial is None for entry in take.batch):  # what is tried runs though it seemed that it cannot
@@ -114,12 +119,15 @@ class Machine(RuleBasedStateMachine):
         self.running.append(take.batch)
 
     def _can_run(self, entry: Entry) -> bool:
-        return entry.routed and entry.deadline - entry.least - self.queue.overhead * entry.steps >= self.now
+        return (
+            entry.state is RequestState.READY
+            and entry.deadline - entry.least_seconds - self.queue.overhead * entry.steps >= self.now
+        )
 
     @precondition(lambda self: self.running)
     @rule()
     def done(self) -> None:
-        self.queue.done(self.running.pop(0), self.now)
+        self.queue.finish_batch(self.running.pop(0), self.now)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -139,10 +147,11 @@ class Machine(RuleBasedStateMachine):
     def nobody_is_lost_and_bounds_hold(self) -> None:
         held = list(self.waiting.values())
         assert len(self.queue) == len(held) <= LIMITS.max_items
+        assert all(entry.state in WAITING for entry in held)
         assert self.queue.nbytes == sum(entry.nbytes for entry in held) <= LIMITS.max_bytes
         assert self.queue.running == sum(map(len, self.running))
         batches = -(-len(held) // LIMITS.max_batch) * self.queue.overhead
-        assert abs(self.queue.work(1e9) - sum(entry.wanted for entry in held) - batches) < 1e-6
+        assert abs(self.queue.work(1e9) - sum(entry.most_seconds for entry in held) - batches) < 1e-6
         for client in "abc":
             mine = [e for e in held if e.client == client] + [e for b in self.running for e in b if e.client == client]
             assert len(mine) <= LIMITS.client_items
@@ -151,9 +160,9 @@ class Machine(RuleBasedStateMachine):
         """Route and take until nothing waits: everybody comes out, and an empty queue is as good as new."""
         while found := self.queue.unrouted(self.now):
             for entry in found:
-                self.queue.price(entry, entry.rungs)
+                self.queue.price(entry, entry.route_options)
         for entry in self.routing:
-            self.queue.price(entry, entry.rungs)
+            self.queue.price(entry, entry.route_options)
         for _ in range(len(self.waiting) + 1):
             self.take()
         assert not self.waiting
@@ -161,7 +170,9 @@ class Machine(RuleBasedStateMachine):
             self.done()
         assert (len(self.queue), self.queue.nbytes, self.queue.running, self.queue.work(self.now)) == (0, 0, 0, 0.0)
         for number in range(LIMITS.client_items):  # no client is still held responsible for anything
-            self.queue.put(Entry(f"new{number}", SIZES[0], self.now + 1e6, (RouteOption(0.1),), client="a"), self.now)
+            self.queue.enqueue(
+                Entry(f"new{number}", SIZES[0], self.now + 1e6, (RouteOption(0.1),), client="a"), self.now
+            )
 
 
 Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

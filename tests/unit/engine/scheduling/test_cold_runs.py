@@ -19,7 +19,7 @@ def test_the_first_runs_of_a_size_and_a_number_of_rows_are_cold(needed: int) -> 
 
 def test_what_was_warmed_up_is_warm() -> None:
     cold = ColdRuns(2)
-    cold.warmed_up([MeasuredRun(SMALL, Load.of(SMALL, [(True,) * 9] * rows, 1, 0), 0.1) for rows in (1, 4)])
+    cold.mark_warm([MeasuredRun(SMALL, Load.of(SMALL, [(True,) * 9] * rows, 1, 0), 0.1) for rows in (1, 4)])
     assert [cold.is_cold(SMALL, rows) for rows in (1, 2, 4)] == [False, True, False]
 
 

@@ -111,11 +111,11 @@ def test_a_batch_costs_its_passes_and_its_members() -> None:
 
 def test_an_exact_route_has_one_price() -> None:
     model, route = fitted(), bits("101000001")
-    assert model.rungs(SMALL, route, None, 2, 0) == (RouteOption(model.cost(SMALL, route, 2, 0), route),)
+    assert model.route_options(SMALL, route, None, 2, 0) == (RouteOption(model.cost(SMALL, route, 2, 0), route),)
 
 
 def test_an_adaptive_route_loses_its_least_probable_block_first() -> None:
-    rungs = fitted().rungs(SMALL, bits("101000001"), (0.6, 0.0, 0.9, 0, 0, 0, 0, 0, 0.7), 1, 0)
+    rungs = fitted().route_options(SMALL, bits("101000001"), (0.6, 0.0, 0.9, 0, 0, 0, 0, 0, 0.7), 1, 0)
     assert [rung.route for rung in rungs] == [bits("101000001"), bits("001000001"), bits("001000000")]
     assert [rung.cost for rung in rungs] == sorted((rung.cost for rung in rungs), reverse=True)
 
@@ -123,15 +123,15 @@ def test_an_adaptive_route_loses_its_least_probable_block_first() -> None:
 def test_an_unknown_route_is_priced_by_what_routes_usually_are() -> None:
     model, route = fitted(), bits("111000000")
     for _ in range(2000):
-        model.saw(route)
-    (usual,) = model.rungs(LARGE, None, None, 1, 1)
+        model.record_route(route)
+    (usual,) = model.route_options(LARGE, None, None, 1, 1)
     assert usual.route is None
     assert usual.cost == pytest.approx(model.cost(LARGE, route, 1, 1), rel=1e-3)
 
 
 def test_an_unknown_adaptive_route_may_become_as_short_as_one_block() -> None:
     model = fitted()
-    dear, cheap = model.rungs(LARGE, None, FULL, 1, 1)
+    dear, cheap = model.route_options(LARGE, None, FULL, 1, 1)
     single = min(model.cost(LARGE, tuple(i == k for i in range(9)), 1, 1) for k in range(9))
     assert (dear.route, cheap.route) == (None, None)
     assert single == pytest.approx(cheap.cost)

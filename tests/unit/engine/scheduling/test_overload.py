@@ -10,7 +10,7 @@ import pytest
 from service.core.errors import ServiceError
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import Bucket, RouteOption
-from service.engine.scheduling.fair_queue import Entry
+from service.engine.scheduling.entry import Entry
 
 SMALL, LARGE = Bucket(720, 1280, 1.0), Bucket(1088, 1920, 1.0)
 #: A device: seconds a pass, of routing and of one block, and how far a batch strays from its prediction.
@@ -48,12 +48,12 @@ def serve(
                 str(tally.sent), sizes[tally.sent % len(sizes)], arrival + budget, rungs, client=str(tally.sent % 5)
             )
             try:
-                queue.put(waiting, arrival)
+                queue.enqueue(waiting, arrival)
             except ServiceError as refused:
                 tally.refused += 1
                 tally.without_advice += refused.retry_after is None
             arrival += chance.expovariate(load * CAPACITY)
-        take = queue.take(now)
+        take = queue.next_batch(now)
         tally.expired += len(take.expired)
         tally.most_waiting = max(tally.most_waiting, len(queue))
         if not take.batch:
@@ -63,7 +63,7 @@ def serve(
         in_time = sum(now <= entry.deadline for entry in take.batch)
         tally.on_time += in_time
         tally.late += len(take.batch) - in_time
-        queue.done(take.batch, now)
+        queue.finish_batch(take.batch, now)
     return tally
 
 
