@@ -119,8 +119,9 @@ class Leases:
             alive = now - start <= self._longest_s
             if not alive:
                 log.error("an item has run for %.0f s; its lease is left to run out", now - start)
-            elif not scripts.call_sync(self._client, scripts.RENEW, [stream], [GROUP, entry, self._worker]):
-                alive = False
+            else:
+                bound = scripts.RENEW.bind(stream=stream, group=GROUP, entry=entry, worker=self._worker)
+                alive = bool(scripts.call_sync(self._client, bound))
             if not alive and self.holds(lease):
                 self.drop(lease)
                 self._lost(lease)
