@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service.distributed.broker import ending_scripts, scripts, serialization
+from service.distributed.broker import scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
-from service.distributed.broker.submission import cancel_arguments
+from service.distributed.broker.submission import cancel_of
 from service.distributed.frontend.job_store import PATIENCE_S
 from service.serving.jobs.job import Failure
 from service.settings import Settings
@@ -117,10 +117,24 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
     for entry, f in list(_letters(client, keys, params.job)):
         count += 1
         job = f["j"].decode()
-        payload, stream = f.get("p", b"").decode(), f.get("st", b"").decode()
-        names = [keys.job(job), keys.payload(payload), keys.load, stream, keys.buckets]
-        names += [keys.wake, keys.dead, keys.hooks, keys.clients, keys.results, keys.kept]
-        items = scripts.call_sync(client, ending_scripts.REPLAY, names, [GROUP, entry, job, round(1000 * PATIENCE_S)])
+        bound = scripts.REPLAY.bind(
+            job=keys.job(job),
+            payload=keys.payload(f.get("p", b"").decode()),
+            load=keys.load,
+            stream=f.get("st", b"").decode(),
+            buckets=keys.buckets,
+            wake=keys.wake,
+            dead=keys.dead,
+            hooks=keys.hooks,
+            clients=keys.clients,
+            results=keys.results,
+            kept=keys.kept,
+            group=GROUP,
+            letter=entry,
+            job_id=job,
+            order_ms=round(1000 * PATIENCE_S),
+        )
+        items = scripts.call_sync(client, bound)
         failures += items < 0
         if not params.quiet:
             print(f"{job}  " + (f"{items} items queued" if items > 0 else f"not replayed: {NOT_REPLAYED[items]}"))
@@ -142,8 +156,8 @@ def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: 
 
 def _cancel(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
     fields = client.hmget(keys.job(params.job), "p", "st")
-    names, args = cancel_arguments(keys, params.job, fields, keep=settings.job_ttl_s, tell=True)
-    state = scripts.call_sync(client, ending_scripts.CANCEL, names, args)
+    bound = cancel_of(keys, params.job, fields, keep=settings.job_ttl_s, tell=True)
+    state = scripts.call_sync(client, bound)
     print("there is no such job" if state is None else state.decode(), file=sys.stderr if state is None else sys.stdout)
     return 1 if state is None else 0
 

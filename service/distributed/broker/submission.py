@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, TooLarge
+from service.distributed.broker import scripts
 from service.distributed.broker.capacity import Capacity
 from service.distributed.broker.client import AsyncRedis
 from service.distributed.broker.keys import GROUP, Keys
@@ -92,19 +93,28 @@ def retry_after(wait: float, rng: random.Random) -> float:
     return max(1.0, wait / 2) * rng.uniform(0.8, 1.2)
 
 
-async def cancel_call(
-    client: AsyncRedis, keys: Keys, job: str, *, keep: float, tell: bool
-) -> tuple[list[str], list[str | int | bytes]]:
-    """Return keys and arguments of CANCEL, reading two fields of the job; its state is then kept for `keep` seconds."""
-    return cancel_arguments(keys, job, await client.hmget(keys.job(job), "p", "st"), keep=keep, tell=tell)
+async def cancel_call(client: AsyncRedis, keys: Keys, job: str, *, keep: float, tell: bool) -> scripts.ScriptCall:
+    """Return the call of CANCEL, reading two fields of the job; its state is then kept for `keep` seconds."""
+    return cancel_of(keys, job, await client.hmget(keys.job(job), "p", "st"), keep=keep, tell=tell)
 
 
-def cancel_arguments(
-    keys: Keys, job: str, fields: list[bytes | None], *, keep: float, tell: bool
-) -> tuple[list[str], list[str | int | bytes]]:
-    """Return keys and arguments of CANCEL from the job's fields `p` and `st`, which are there already."""
+def cancel_of(keys: Keys, job: str, fields: list[bytes | None], *, keep: float, tell: bool) -> scripts.ScriptCall:
+    """Return the call of CANCEL from the job's fields `p` and `st`, which are there already."""
     token, stream = ((value or b"").decode() for value in fields)
-    # An unknown job has no stream; the name of none takes its place, in the same slot.
-    names = [keys.job(job), keys.payload(token), keys.events, keys.cancels, stream or keys.stream(0, "none")]
-    names += [keys.load, keys.buckets, keys.clients, keys.results, keys.kept]
-    return names, [job, max(1, round(1000 * keep)), int(tell), GROUP]
+    return scripts.CANCEL.bind(
+        job=keys.job(job),
+        payload=keys.payload(token),
+        events=keys.events,
+        cancels=keys.cancels,
+        # An unknown job has no stream; the name of none takes its place, in the same slot.
+        stream=stream or keys.stream(0, "none"),
+        load=keys.load,
+        buckets=keys.buckets,
+        clients=keys.clients,
+        results=keys.results,
+        kept=keys.kept,
+        job_id=job,
+        keep_ms=max(1, round(1000 * keep)),
+        tell=int(tell),
+        group=GROUP,
+    )

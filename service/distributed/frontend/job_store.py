@@ -111,8 +111,9 @@ class RedisJobs:
             raise NotFound(f"there is no job {job[:64]!r}: its record is lost or incomplete; submit it again")
         if view.state is not JobState.QUEUED or not {b"st", b"id"} <= fields.keys():
             return view
-        names = [fields[b"st"].decode(), self._front.keys.load]
-        ahead, _ = await self._ask(scripts.call(self._front.client, scripts.AHEAD, names, [GROUP, fields[b"id"], FAR]))
+        stream, entry = fields[b"st"].decode(), fields[b"id"]
+        bound = scripts.AHEAD.bind(stream=stream, load=self._front.keys.load, group=GROUP, entry=entry, most_items=FAR)
+        ahead, _ = await self._ask(scripts.call(self._front.client, bound))
         return replace(view, position=ahead, wait=self._front.snapshot.wait)
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:

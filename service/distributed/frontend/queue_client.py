@@ -21,7 +21,7 @@ import redis
 
 from service.core.errors import QueueFull, TooLarge, Unavailable
 from service.core.interfaces import Readiness, ServedModel
-from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker import scripts
 from service.distributed.broker.capacity import Capacity, capacity
 from service.distributed.broker.client import (
     FAILED,
@@ -175,24 +175,9 @@ class QueueClient:
             raise self.unavailable()
         token = uuid.uuid4().hex
         payload = self.keys.payload(token)
-        size = sum(map(len, s.frames.values()))
         check_size(s, self.settings, self.capacity)
-        keep = max(1, round(1000 * s.keep))
-        deadline_ms = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
-        names = [self.keys.job(s.id), payload, self.keys.load, self.keys.stream(s.priority, s.bucket)]
-        names += [self.keys.buckets, self.keys.wake, self.keys.clients, self.keys.results, self.keys.kept]
-        args: list[str | int | bytes] = [GROUP, self.settings.max_queue_items, self.settings.max_queue_bytes]
-        args += [s.items, size, round(1e6 * s.work), deadline_ms, round(1000 * s.order), s.id, token]
-        args += [self.name if s.waits else "", keep, s.fingerprint, s.client, s.task, s.webhook or ""]
-        args += [max(1, self.snapshot.workers), deadline_ms + keep if s.waits else 0]
-        args += [
-            job_bytes(self.settings),
-            s.room,
-            self.capacity.result_limit(self.settings),
-            self.settings.max_client_items,
-        ]
         try:
-            code, *rest = await self._upload(payload, s.frames, names, args)
+            code, *rest = await self._upload(payload, s.frames, self._submit_call(s, token))
         except redis.exceptions.OutOfMemoryError:
             raise QueueFull(
                 "Redis has no memory left", retry_after=retry_after(self.snapshot.wait, self._rng)
@@ -208,20 +193,55 @@ class QueueClient:
             raise Unavailable("the upload took too long", reason="queue_lost", retry_after=1.0)
         raise refusal(code, int(rest[0]) if rest else 0, self.settings, self.snapshot.workers, self._rng)
 
-    async def _upload(
-        self, payload: str, frames: Mapping[int, bytes], names: list[str], args: list[str | int | bytes]
-    ) -> list[Any]:
+    def _submit_call(self, s: Submission, token: str) -> scripts.ScriptCall:
+        keys, settings = self.keys, self.settings
+        keep_ms = max(1, round(1000 * s.keep))
+        deadline_ms = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
+        return scripts.SUBMIT.bind(
+            job=keys.job(s.id),
+            payload=keys.payload(token),
+            load=keys.load,
+            stream=keys.stream(s.priority, s.bucket),
+            buckets=keys.buckets,
+            wake=keys.wake,
+            clients=keys.clients,
+            results=keys.results,
+            kept=keys.kept,
+            group=GROUP,
+            most_items=settings.max_queue_items,
+            most_bytes=settings.max_queue_bytes,
+            items=s.items,
+            size=sum(map(len, s.frames.values())),
+            item_work_us=round(1e6 * s.work),
+            deadline_ms=deadline_ms,
+            order_ms=round(1000 * s.order),
+            job_id=s.id,
+            token=token,
+            front=self.name if s.waits else "",
+            keep_ms=keep_ms,
+            fingerprint=s.fingerprint,
+            client=s.client,
+            task=s.task,
+            webhook=s.webhook or "",
+            workers=max(1, self.snapshot.workers),
+            waiting_ms=deadline_ms + keep_ms if s.waits else 0,
+            most_job_bytes=job_bytes(settings),
+            room_bytes=s.room,
+            most_result_bytes=self.capacity.result_limit(settings),
+            most_client_items=settings.max_client_items,
+        )
+
+    async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:
         # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
         hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
-        submit = ("EVALSHA", scripts.SUBMIT.sha, len(names), *names, *args)
-        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit]
+        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit.command]
         *replies, answer = await pipeline(self.client, commands, atomic=True)
         for step in replies:
             if isinstance(step, Exception):
                 await self._discard(payload)
                 raise step
         if isinstance(answer, redis.exceptions.NoScriptError):
-            answer = await scripts.call(self.client, scripts.SUBMIT, names, args)
+            answer = await scripts.call(self.client, submit)
         if isinstance(answer, Exception):
             raise answer
         return list(answer)
@@ -233,8 +253,8 @@ class QueueClient:
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
         """Cancel a job that is not final yet; return the state it then has, None if it is unknown."""
         async with self._withdrawals:
-            names, args = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
-            state = await scripts.call(self.steady, ending_scripts.CANCEL, names, args)
+            bound = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
+            state = await scripts.call(self.steady, bound)
         return None if state is None else state.decode()
 
     # --- listening ------------------------------------------------------------------------------------------------
@@ -265,7 +285,8 @@ class QueueClient:
         while True:
             # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
             pulse_time = self.clock()
-            await scripts.call(self.steady, scripts.KEEP, [self.keys.front(self.name)], [b"1", FRONT_MS])
+            life = scripts.KEEP.bind(place=self.keys.front(self.name), value=b"1", ttl_ms=FRONT_MS)
+            await scripts.call(self.steady, life)
             self._pulsed = pulse_time
             await self._look()
             if self.beat is not None:

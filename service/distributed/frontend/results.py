@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys
 
@@ -19,13 +19,21 @@ class ResultStore:
 
     async def fetched(self, job: str, item: int) -> None:
         """Note that one result reached its caller: a job that was fetched whole makes room for others."""
-        await scripts.call(self._client, ending_scripts.FETCHED, [self._keys.job(job), self._keys.fetched], [item, job])
+        bound = scripts.FETCHED.bind(job=self._keys.job(job), fetched=self._keys.fetched, item=item, job_id=job)
+        await scripts.call(self._client, bound)
 
     async def forget(self, job: str, items: int) -> bool:
         """Remove a job that has ended, its state and results; False if it has not ended."""
-        names = [self._keys.job(job), self._keys.results, self._keys.kept, self._keys.fetched]
-        names += [self._keys.out(job, k) for k in range(items)]
-        return bool(await scripts.call(self._client, ending_scripts.FORGET, names, [job]))
+        keys = self._keys
+        bound = scripts.FORGET.bind(
+            *(keys.out(job, item) for item in range(items)),
+            job=keys.job(job),
+            results=keys.results,
+            kept=keys.kept,
+            fetched=keys.fetched,
+            job_id=job,
+        )
+        return bool(await scripts.call(self._client, bound))
 
     async def make_room(self, nbytes: int) -> bool:
         """Remove jobs whose results were fetched, oldest first, until `nbytes` more fit; False if they do not."""
@@ -44,13 +52,16 @@ class ResultStore:
 
     async def _reckon(self) -> None:
         """Count in truth the results of jobs that older releases ended (they report none) and of jobs that are gone."""
-        jobs = [name.decode() for name in await self._client.hkeys(self._keys.results) if name != b"sum"]
+        keys = self._keys
+        jobs = [name.decode() for name in await self._client.hkeys(keys.results) if name != b"sum"]
         for start in range(0, len(jobs), AT_ONCE):
             group = jobs[start : start + AT_ONCE]
-            facts = await pipeline(self._client, [("HMGET", self._keys.job(job), "s", "n") for job in group])
-            scores = await pipeline(self._client, [("ZSCORE", self._keys.kept, job) for job in group])
-            for job, fact, score in zip(group, facts, scores, strict=True):
-                if fact[0] is None or (score is None and fact[0] not in (b"queued", b"running")):
-                    names = [self._keys.job(job), self._keys.results, self._keys.kept]
-                    names += [self._keys.out(job, k) for k in range(int(fact[1] or 0))]
-                    await scripts.call(self._client, ending_scripts.RECKON, names, [job])
+            records = await pipeline(self._client, [("HMGET", keys.job(job), "s", "n") for job in group])
+            scores = await pipeline(self._client, [("ZSCORE", keys.kept, job) for job in group])
+            for job, (state, items), score in zip(group, records, scores, strict=True):
+                if state is None or (score is None and state not in (b"queued", b"running")):
+                    outs = [keys.out(job, item) for item in range(int(items or 0))]
+                    bound = scripts.RECKON.bind(
+                        *outs, job=keys.job(job), results=keys.results, kept=keys.kept, job_id=job
+                    )
+                    await scripts.call(self._client, bound)

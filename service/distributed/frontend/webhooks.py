@@ -59,7 +59,8 @@ class WebhookSender:
 
     async def due(self) -> str | None:
         """Take a job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
-        job = await scripts.call(self._front.client, scripts.HOOK, [self._front.keys.hooks], [HELD_MS])
+        bound = scripts.TAKE_WEBHOOK.bind(hooks=self._front.keys.hooks, lease_ms=HELD_MS)
+        job = await scripts.call(self._front.client, bound)
         return None if job is None else job.decode()
 
     async def deliver(self, job: str) -> None:
@@ -78,7 +79,8 @@ class WebhookSender:
             return
         is_delivered = await self._sender.send(url, view)
         # 0: the job has expired meanwhile.
-        tries = 0 if is_delivered else int(await scripts.call(client, scripts.TRIED, [keys.job(job)], []))
+        bound = scripts.COUNT_WEBHOOK_TRY.bind(job=keys.job(job))
+        tries = 0 if is_delivered else int(await scripts.call(client, bound))
         wait = webhook_wait(tries, self._rng.random()) if tries else None
         if wait is None:
             await client.zrem(keys.hooks, job)

@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from service.distributed.broker import ending_scripts, scripts, serialization
+from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
 from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, Keys, whole
@@ -73,17 +73,21 @@ class Claims:
         streams = await self._streams()
         if not streams:
             return []
-        now, batches = await scripts.call(self._client, scripts.CLAIM, streams, self._claim_args(most))
+        bound = scripts.CLAIM.bind(
+            *streams,
+            group=GROUP,
+            worker=self._worker,
+            most_items=most,
+            # As many pixels as two batches may have: one that runs, one that is ready behind it.
+            most_pixels=2 * self._settings.max_batch_pixels,
+        )
+        now, batches = await scripts.call(self._client, bound)
         items = (
             _item(stream.decode(), entry.decode(), fields, now, 1)
             for stream, entries in batches
             for entry, fields in entries
         )
         return [item for item in items if item is not None]
-
-    def _claim_args(self, most: int) -> list[str | int | bytes]:
-        # As many pixels as two batches may have: one that runs, one that is ready behind it.
-        return [GROUP, self._worker, most, 2 * self._settings.max_batch_pixels]
 
     async def lapsed(
         self, exclude: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
@@ -147,52 +151,44 @@ class Claims:
 
     async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
         """Read the verdict, task and frames of each item, in one round trip."""
-        commands: list[tuple[str | int | bytes, ...]] = []
-        args: list[str | int | bytes]
-        for item in items:
-            names = [self.keys.job(item.job), self.keys.front(item.front)]
-            args = [item.index, int(bool(item.front)), item.payload]
-            commands.append(("EVALSHA", scripts.BEGIN.sha, 2, *names, *args))
-            commands.append(("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)))
+        calls = [self._begin_call(item) for item in items]
+        frames = [("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)) for item in items]
+        commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
         answers = await pipeline(self._client, commands)
         works = []
-        for k, item in enumerate(items):
-            reply, frames = answers[2 * k], answers[2 * k + 1]
+        for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
-                names = [self.keys.job(item.job), self.keys.front(item.front)]
-                args = [item.index, int(bool(item.front)), item.payload]
-                reply = await scripts.call(self._client, scripts.BEGIN, names, args)
-            for step in (reply, frames):
+                reply = await scripts.call(self._client, bound)
+            for step in (reply, pair):
                 if isinstance(step, Exception):
                     raise step
-            verdict = reply[0].decode()
-            if verdict != "run":
-                works.append(ClaimedWork(item, verdict))
-            elif None in frames:
-                works.append(ClaimedWork(item, "lost"))
-            else:
-                previous, current = frames
-                task = reply[1] if len(reply) > 1 else None  # Lua drops what is nil at the end
-                losses = int(reply[2]) if len(reply) > 2 else 0
-                works.append(ClaimedWork(item, verdict, task or b"", previous, current, losses=losses))
+            works.append(_claimed_work(item, reply, pair))
         return works
+
+    def _begin_call(self, item: LeasedItem) -> scripts.ScriptCall:
+        return scripts.BEGIN.bind(
+            job=self.keys.job(item.job),
+            front=self.keys.front(item.front),
+            item=item.index,
+            waits=int(bool(item.front)),
+            token=item.payload,
+        )
 
     async def answer(self, item: LeasedItem, result: bytes) -> bool:
         """Publish an answer if the lease is still this worker's; False if another has it."""
         attempt = self._attempt(item)
         life_ms = 4 * self._settings.lease_ms
-        names, args = self._settle(item, "ok")
+        settle = self._settle_call(item, "ok")
         for _ in range(3):
             store = ("SET", attempt, result, "PX", life_ms)
-            settle = ("EVALSHA", ending_scripts.SETTLE.sha, len(names), *names, *args)
-            set_reply, outcome = await pipeline(self._client, [store, settle])
+            set_reply, outcome = await pipeline(self._client, [store, settle.command])
             if isinstance(set_reply, redis.exceptions.OutOfMemoryError):
-                await scripts.call(self._client, scripts.KEEP, [attempt], [result, life_ms])
-                outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+                await scripts.call(self._client, scripts.KEEP.bind(place=attempt, value=result, ttl_ms=life_ms))
+                outcome = await scripts.call(self._client, settle)
             elif isinstance(set_reply, Exception):
                 raise set_reply
             if isinstance(outcome, redis.exceptions.NoScriptError):
-                outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+                outcome = await scripts.call(self._client, settle)
             if isinstance(outcome, Exception):
                 raise outcome
             if outcome[0] == 0:
@@ -252,47 +248,70 @@ class Claims:
         return success
 
     async def _end(self, item: LeasedItem, how: str, failure: Failure | None) -> bool:
-        names, args = self._settle(item, how, b"" if failure is None else serialization.failure_bytes(failure))
-        outcome = await scripts.call(self._client, ending_scripts.SETTLE, names, args)
+        data = b"" if failure is None else serialization.failure_bytes(failure)
+        outcome = await scripts.call(self._client, self._settle_call(item, how, data))
         if outcome[0] == 1 and failure is not None:
             await self._trim(item, outcome)
         return bool(outcome[0])
 
     async def hand_back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> bool:
         """Release an item at once; `counts`: this run is held against it; `loss`: a lost device, too."""
-        names, args = self._back(item, counts=counts, loss=loss)
-        return bool(await scripts.call(self._client, scripts.HAND_BACK, names, args))
+        return bool(await scripts.call(self._client, self._hand_back_call(item, counts=counts, loss=loss)))
 
     async def hand_back_all(self, items: list[LeasedItem]) -> None:
         """Release items for others to take at once, in one round trip; no run is held against its item."""
-        commands: list[tuple[str | int | bytes, ...]] = []
-        for item in items:
-            names, args = self._back(item, counts=False)
-            commands.append(("EVALSHA", scripts.HAND_BACK.sha, len(names), *names, *args))
+        commands = [self._hand_back_call(item, counts=False).command for item in items]
         for item, answer in zip(items, await pipeline(self._client, commands), strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):
                 await self.hand_back(item, counts=False)
             elif isinstance(answer, Exception):
                 log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
 
-    def _back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> tuple[list[str], list[str | int | bytes]]:
-        names = [item.stream, self.keys.wake, self.keys.job(item.job)]
-        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, self._settings.lease_ms, int(counts)]
-        return names, [*args, item.index if loss else ""]
+    def _hand_back_call(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> scripts.ScriptCall:
+        return scripts.HAND_BACK.bind(
+            stream=item.stream,
+            wake=self.keys.wake,
+            job=self.keys.job(item.job),
+            group=GROUP,
+            entry=item.entry,
+            worker=self._worker,
+            lease_ms=self._settings.lease_ms,
+            counts=int(counts),
+            lost_item=item.index if loss else "",
+        )
 
     def _attempt(self, item: LeasedItem) -> str:
         # With the upload's name: a job whose record was lost may be accepted anew while its first items still run here.
         return self.keys.attempt(item.job, item.index, f"{self._worker}-{item.payload}")
 
-    def _settle(self, item: LeasedItem, how: str, failure: bytes = b"") -> tuple[list[str], list[str | int | bytes]]:
-        k = self.keys
-        names = [item.stream, k.job(item.job), k.payload(item.payload), k.load]
-        names += [self._attempt(item), k.out(item.job, item.index), k.reply(item.front)]
-        names += [k.events, k.buckets, k.hooks, k.dead, k.clients, k.results, k.kept]
-        args: list[str | int | bytes] = [GROUP, item.entry, self._worker, item.job, item.index, how, failure]
-        args += [self._settings.lease_ms, self._settings.max_deliveries]
-        args += [round(1000 * self._settings.dead_letter_ttl_s)]
-        return names, args
+    def _settle_call(self, item: LeasedItem, how: str, failure: bytes = b"") -> scripts.ScriptCall:
+        keys = self.keys
+        return scripts.SETTLE.bind(
+            stream=item.stream,
+            job=keys.job(item.job),
+            payload=keys.payload(item.payload),
+            load=keys.load,
+            attempt=self._attempt(item),
+            out=keys.out(item.job, item.index),
+            reply=keys.reply(item.front),
+            events=keys.events,
+            buckets=keys.buckets,
+            hooks=keys.hooks,
+            dead=keys.dead,
+            clients=keys.clients,
+            results=keys.results,
+            kept=keys.kept,
+            group=GROUP,
+            entry=item.entry,
+            worker=self._worker,
+            job_id=item.job,
+            item=item.index,
+            how=how,
+            failure=failure,
+            lease_ms=self._settings.lease_ms,
+            most_deliveries=self._settings.max_deliveries,
+            dead_ms=round(1000 * self._settings.dead_letter_ttl_s),
+        )
 
     async def _streams(self) -> list[str]:
         return sorted(stream.decode() for stream in await self._client.smembers(self.keys.buckets))
@@ -307,6 +326,19 @@ class Claims:
             return since, []
         rows = streams[0][1]
         return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
+
+
+def _claimed_work(item: LeasedItem, reply: list[Any], frames: list[bytes | None]) -> ClaimedWork:
+    """Read the answer of BEGIN and an item's two frames."""
+    verdict = reply[0].decode()
+    previous, current = frames
+    if verdict != "run":
+        return ClaimedWork(item, verdict)
+    if previous is None or current is None:
+        return ClaimedWork(item, "lost")
+    task = reply[1] if len(reply) > 1 else None  # Lua drops what is nil at the end
+    losses = int(reply[2]) if len(reply) > 2 else 0
+    return ClaimedWork(item, verdict, task or b"", previous, current, losses=losses)
 
 
 def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> LeasedItem | None:

@@ -19,9 +19,6 @@ from service.distributed.broker.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
 
-#: Seconds that `stop` waits for the thread; while Redis is away it ends by itself, later.
-STOP_S = 0.5
-
 Lease = tuple[str, str]
 """A stream and an entry's id."""
 
@@ -64,9 +61,12 @@ class Leases:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; leases that are still held run out. Waits STOP_S, not for a Redis that does not answer."""
+        """Tell the thread to end, once the command under way is answered; leases that are still held run out."""
         self._stop.set()
-        self._thread.join(STOP_S)
+
+    def join(self, seconds: float) -> None:
+        """Wait up to `seconds` for the thread's end; while Redis does not answer, it ends by itself later."""
+        self._thread.join(seconds)
 
     def beat(self) -> None:
         """Note that the main loop turned."""
@@ -115,12 +115,15 @@ class Leases:
             leases = dict(self._held)
         now = time.monotonic()
         for lease, start in leases.items():
+            if not self.holds(lease):
+                continue  # handed back meanwhile: a renewal would take it from whoever is to have it next
             stream, entry = lease
             alive = now - start <= self._longest_s
             if not alive:
                 log.error("an item has run for %.0f s; its lease is left to run out", now - start)
-            elif not scripts.call_sync(self._client, scripts.RENEW, [stream], [GROUP, entry, self._worker]):
-                alive = False
+            else:
+                bound = scripts.RENEW.bind(stream=stream, group=GROUP, entry=entry, worker=self._worker)
+                alive = bool(scripts.call_sync(self._client, bound))
             if not alive and self.holds(lease):
                 self.drop(lease)
                 self._lost(lease)

@@ -1,4 +1,4 @@
-"""Stops a worker's waits when it is told to stop, and remembers when that was."""
+"""Ends a worker's waits: when it is told to stop, which is remembered, or when their time is over."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ import time
 from collections.abc import Awaitable
 
 from service.distributed.broker.client import end
+
+
+async def within(seconds: float, work: Awaitable[object]) -> bool:
+    """Do `work` for at most `seconds`; true if it was done by then. Raises what it raises.
+
+    Unlike asyncio.timeout this ends work that loses its first cancellation, as redis-py does while it connects.
+    """
+    task = asyncio.ensure_future(work)  # awaited here, and ended here
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        await end(task)
+    if task.cancelled():
+        return False
+    task.result()
+    return True
 
 
 class Stopping:

@@ -7,7 +7,6 @@ end would use itself: coroutines in, batches on the device.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -36,7 +35,7 @@ from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.leases import Lease, Leases
 from service.distributed.worker.outcomes import Outcomes
 from service.distributed.worker.price import MeasuredPrice
-from service.distributed.worker.stopping import Stopping
+from service.distributed.worker.stopping import Stopping, within
 from service.serving.jobs.fate import RunEnd
 from service.serving.jobs.job import Failure
 from service.settings import Settings
@@ -45,9 +44,10 @@ from service.telemetry.metrics import Background, Metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds that handing back may take once the grace is over: a Redis that does not answer must not hold up the end.
-HAND_BACK_S = 0.5
-#: Seconds that a claim under way may take once `stop` was called: its items can then be handed back.
+#: Seconds from the last answer, or the end of the grace, to the end of `run`. Handing back, saying goodbye and closing
+#: connections share them: a Redis that does not answer must not hold up the end.
+LEAVE_S = 0.3
+#: Seconds that a claim under way may take once `stop` was called, within the grace: its items can then be handed back.
 LAST_CLAIM_S = 0.5
 #: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
 PASS_ON_S = 0.05
@@ -119,11 +119,9 @@ class Worker:
             sound = await self._work()
             await self._drain()
         finally:
+            self._leases.stop()
             await end(*chores)
-            await asyncio.to_thread(self._leases.stop)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HAND_BACK_S):
-                    await close(self._client)
+            await within(LEAVE_S / 10, close(self._client))
         return sound
 
     async def _work(self) -> bool:
@@ -137,7 +135,7 @@ class Worker:
                 continue
             try:
                 await self.server.look(self._client)
-                await self._stopping.unless(self._turn(), LAST_CLAIM_S)
+                await self._stopping.unless(self._turn(), min(LAST_CLAIM_S, self._settings.shutdown_grace_s))
                 delays = backoff(self._rng)
             except LOST as error:
                 log.warning("redis is away: %s", error)
@@ -228,19 +226,27 @@ class Worker:
         self._room.set()
 
     async def _drain(self) -> None:
-        """Answer what runs, until the grace since `stop` is over; hand the rest back, all at once."""
+        """Answer what runs, until the grace since `stop` is over; hand the rest back, all at once, and say goodbye."""
         stop_time = self._stopping.since if self._stopping else time.monotonic()
         tasks = [task for _, task in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=max(0.0, stop_time + self._settings.shutdown_grace_s - time.monotonic()))
+        # At once: a thread that waits for a silent Redis takes as long as the round trip that hands back.
+        self._leases.stop()
+        await asyncio.gather(self._hand_back_rest(), asyncio.to_thread(self._leases.join, LEAVE_S))
+
+    async def _hand_back_rest(self) -> None:
         rest = list(self._running.values())
+        await end(*(task for _, task in rest))
+        if not rest:
+            return
+        problem: object = "redis did not answer in time"
         try:
-            async with asyncio.timeout(HAND_BACK_S):
-                await end(*(task for _, task in rest))
-                if rest:
-                    await self._claims.hand_back_all([item for item, _ in rest])
+            if await within(LEAVE_S, self._claims.hand_back_all([item for item, _ in rest])):
+                return
         except LOST as error:
-            log.warning("%d items are left to their leases: %s", len(rest), error or "redis did not answer in time")
+            problem = error
+        log.warning("%d items are left to their leases: %s", len(rest), problem)
 
     # --- one item -------------------------------------------------------------------------------------------------
 

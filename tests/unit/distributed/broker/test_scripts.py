@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from service.distributed.broker import ending_scripts, scripts
+from service.distributed.broker import scripts
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.scripts import Script, call_sync
 from tests.unit.distributed.servers import Server, binaries, running
@@ -40,7 +40,7 @@ class Queue:
 
     def claim(self, worker: str = "w1", most: int = 8, streams: tuple[str, ...] = (STREAM,)) -> list[tuple[str, str]]:
         """(stream, entry) of what was claimed."""
-        _, taken = self(scripts.CLAIM, list(streams), [GROUP, worker, most])
+        _, taken = self(scripts.CLAIM, list(streams), [GROUP, worker, most, 2**30])
         return [(stream.decode(), entry.decode()) for stream, entries in taken for entry, _ in entries]
 
     def settle(self, entry: str, worker: str = "w1", job: str = "j", k: int = 0, how: str = "ok", **more: Any) -> Any:
@@ -51,12 +51,12 @@ class Queue:
         names = [stream, K.job(job), K.payload(f"token-{job}"), K.load, attempt, K.out(job, k), K.reply("f1")]
         names += [K.events, K.buckets, K.hooks, K.dead, K.clients, K.results, K.kept]
         args = [GROUP, entry, worker, job, k, how, b"why", more.get("lease", 1000), more.get("runs", 3), 60_000]
-        settled: list[Any] = self(ending_scripts.SETTLE, names, args)
+        settled: list[Any] = self(scripts.SETTLE, names, args)
         return settled[:2]
 
     def cancel(self, job: str = "j", stream: str = STREAM) -> Any:
         names = [K.job(job), K.payload(f"token-{job}"), K.events, K.cancels, stream, K.load, K.buckets, K.clients]
-        return self(ending_scripts.CANCEL, [*names, K.results, K.kept], [job, 60_000, 1, GROUP])
+        return self(scripts.CANCEL, [*names, K.results, K.kept], [job, 60_000, 1, GROUP])
 
     def state(self, job: str = "j") -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.client.hgetall(K.job(job)).items()}
@@ -76,7 +76,9 @@ class Queue:
             self.client.set(f"fill:{len(value)}:{k}", value)
 
     def __call__(self, script: Script, keys: list[str], args: list[Any]) -> Any:
-        return call_sync(self.client, script, keys, args)
+        fixed = len(script.keys)
+        values = dict(zip(script.keys + script.args, [*keys[:fixed], *args], strict=True))
+        return call_sync(self.client, script.bind(*keys[fixed:], **values))
 
 
 @pytest.fixture(scope="module", params=sorted(binaries()))
@@ -232,8 +234,8 @@ def test_a_replayed_job_runs_again_from_its_first_item(queue: Queue) -> None:
     ((letter, _),) = queue.client.xrange(K.dead)
     names = [K.job("j"), K.payload("token-j"), K.load, STREAM, K.buckets, K.wake, K.dead, K.hooks]
     names += [K.clients, K.results, K.kept]
-    assert queue(ending_scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
-    assert queue(ending_scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
+    assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
+    assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
     assert (queue.state()["s"], queue.state()["done"], queue.client.xlen(K.dead)) == ("queued", "0", 0)
     for k, (_, entry) in enumerate(queue.claim()):
         queue.settle(entry, k=k)
@@ -247,7 +249,7 @@ def test_a_withdrawn_job_leaves_the_queue_at_once_whether_claimed_or_not(queue: 
     assert queue.cancel() == b"cancelled"
     assert (queue.load(), queue.client.xlen(STREAM)) == ([1, 20, 1000], 1)
     assert not queue.client.exists(K.payload("token-j"))
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("")], [0, 0]) == [b"gone"]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("")], [0, 0, "token-j"]) == [b"gone"]
     assert queue.settle(entry, how="drop") == [1, b"cancelled"]
     assert queue.settle(entry) == [1, b"cancelled"]
     assert queue.cancel() == b"cancelled"
@@ -261,9 +263,9 @@ def test_a_withdrawn_job_leaves_the_queue_at_once_whether_claimed_or_not(queue: 
 def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
     queue.submit(front="f1", deadline=60_000)
     queue.claim()
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"orphan"]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"orphan"]
     queue.client.set(K.front("f1"), 1)
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"run", b"task", 0]
 
 
 def test_a_full_server_still_drains(queue: Queue) -> None:
@@ -276,7 +278,7 @@ def test_a_full_server_still_drains(queue: Queue) -> None:
         queue.submit("d")
     claimed = [entry for _, entry in queue.claim()]
     assert len(claimed) == 3
-    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0, "token-a"]) == [b"run", b"task", 0]
     assert queue(scripts.RENEW, [STREAM], [GROUP, claimed[0], "w1"]) == 1
     assert queue.settle(claimed[0], job="a") == [1, b"done"]
     assert queue.settle(claimed[1], job="b", how="bury") == [1, b"failed"]
@@ -291,10 +293,10 @@ def test_a_due_webhook_is_taken_once_until_its_senders_time_is_over(queue: Queue
     queue.submit(hook="http://h/")
     ((_, entry),) = queue.claim()
     queue.settle(entry)
-    assert queue(scripts.HOOK, [K.hooks], [60_000]) == b"j"
-    assert queue(scripts.HOOK, [K.hooks], [60_000]) is None
+    assert queue(scripts.TAKE_WEBHOOK, [K.hooks], [60_000]) == b"j"
+    assert queue(scripts.TAKE_WEBHOOK, [K.hooks], [60_000]) is None
     queue.client.zadd(K.hooks, {"j": 0})
-    assert queue(scripts.HOOK, [K.hooks], [60_000]) == b"j"
+    assert queue(scripts.TAKE_WEBHOOK, [K.hooks], [60_000]) == b"j"
 
 
 def test_a_place_in_the_queue_counts_what_is_unclaimed_and_ahead(queue: Queue) -> None:

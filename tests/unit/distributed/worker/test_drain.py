@@ -21,8 +21,8 @@ from tests.unit.distributed.engines import Adder
 from tests.unit.distributed.servers import Server
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of, vanish
 
-#: What an end may take beyond the grace: handing back, the lease thread, hanging up, half a second each at most.
-BEYOND_S = 1.8
+#: What an end may take beyond the grace: handing back, the lease thread and hanging up together.
+BEYOND_S = 0.5
 
 
 @asynccontextmanager
@@ -49,9 +49,9 @@ async def test_sixteen_items_are_handed_back_within_the_grace(bench: Bench, serv
         begun = time.monotonic()
         worker.stop()
         await asyncio.wait_for(running, 20)
-        took = time.monotonic() - begun
+        seconds = time.monotonic() - begun
         server.go_on()
-    assert 0.5 <= took < 0.5 + BEYOND_S
+    assert 0.5 <= seconds < 0.5 + BEYOND_S
     if answers:  # at once, long before that lease would have run out
         async with bench.work(Adder()):
             assert await ended(jobs, job.id) is JobState.DONE
@@ -133,6 +133,7 @@ async def main():
         await stop.asked.wait()
     worker.stop()
     await running
+    print("left", flush=True)
 
 asyncio.run(main())
 """
@@ -149,8 +150,11 @@ async def test_a_worker_process_ends_by_sigterm_while_redis_is_stopped(bench: Be
         server.pause()
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.stdout.readline(), 20) == b"left\n"
+        assert time.monotonic() - begun < 1.0 + BEYOND_S
         assert await asyncio.wait_for(process.wait(), 20) == 0
-        assert time.monotonic() - begun < 1.0 + BEYOND_S + 1.0  # the interpreter's own end on a busy machine
+        # The interpreter's own end: 0.3 s of CPU time, on a busy machine.
+        assert time.monotonic() - begun < 1.0 + BEYOND_S + 5.0
     finally:
         server.go_on()
         if process.returncode is None:

@@ -1,0 +1,9 @@
+-- Counts a try of a job's webhook, if the job is still there. HINCRBY alone would make a hash of one field for a job
+-- that expired while its receiver was slow, and that hash would stay for ever.
+--
+-- KEYS[1] job  hash: the job's record
+-- Returns the tries so far, or 0 where the job is gone
+
+local job = KEYS[1]
+if redis.call('HEXISTS', job, 's') == 0 then return 0 end
+return redis.call('HINCRBY', job, 'tries', 1)

@@ -1,0 +1,13 @@
+-- Takes the next webhook that is due and puts it off, so that its sender may die.
+--
+-- KEYS[1] hooks     sorted set: job -> when its webhook is due, ms
+-- ARGV[1] lease_ms  until it is due again, if nobody says otherwise
+-- Returns a job's id, or nil where none is due
+-- include entries.lua
+
+local hooks, lease_ms = KEYS[1], tonumber(ARGV[1])
+local time = now()
+local due = redis.call('ZRANGEBYSCORE', hooks, '-inf', time, 'LIMIT', 0, 1)
+if #due == 0 then return nil end
+redis.call('ZADD', hooks, time + lease_ms, due[1])
+return due[1]
