@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.core.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
-from service.rest.formats.json_body import NumberLists, check_values, read_numbers, split_numbers
+from service.rest.formats.json_body import NumberLists, read_numbers, read_object, split_numbers
 from service.serving.oip.infer import InferResponse
 from service.serving.oip.requests import InferRequest
 from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
@@ -78,12 +78,7 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     if size > MAX_JSON:
         raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
     lists = split_numbers(body[:size])
-    check_values(lists.rest, MAX_VALUES)
-    try:
-        document = json.loads(lists.rest)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON", field="body") from None
-    _must(isinstance(document, dict), "the body must be a JSON object", "body")
+    document = read_object(lists.rest, max_values=MAX_VALUES)
     parameters = _parameters(document, "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import Any
 
@@ -12,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
-from service.core.errors import InvalidRequest, TooLarge, Unavailable, Unsupported
+from service.core.errors import Unavailable, Unsupported
 from service.rest.formats import oip_messages
-from service.rest.formats.json_body import FEW, apart, check_values
+from service.rest.formats.json_body import FEW, apart, read_object
 from service.rest.formats.oip_messages import BINARY, JSON, LENGTH
 from service.rest.transport import context
 from service.rest.transport.body import read
@@ -58,7 +57,8 @@ def _server(routes: APIRouter, state: AppState) -> None:
 
     @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models and their state")
     async def index(request: Request) -> JSONResponse:
-        document = _object(await read(request))
+        body = await read(request)
+        document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}
         readiness = state.engine.readiness()
         only = document.get("ready") is True
         return JSONResponse(oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=only))
@@ -177,18 +177,3 @@ def _ready(state: AppState) -> Response:
     if not readiness.ready:
         raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason)
     return Response()
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    if not body:
-        return {}
-    if len(body) > MAX_INDEX:
-        raise TooLarge(f"the body may have at most {MAX_INDEX} bytes", field="body")
-    check_values(body, FEW)
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON", field="body") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body must be a JSON object", field="body")
-    return document
