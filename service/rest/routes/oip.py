@@ -18,6 +18,7 @@ from service.rest.formats.oip_messages import BINARY, JSON, LENGTH
 from service.rest.transport import context
 from service.rest.transport.body import read
 from service.rest.transport.disconnect import while_connected
+from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
 from service.serving.oip.infer import Caller
@@ -105,16 +106,10 @@ def _models(routes: APIRouter, state: AppState) -> None:
 def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
         oip_models.known(model, version)
-        body = await read(request)
-        coding, length = request.headers.get("content-encoding", ""), request.headers.get(LENGTH)
-
-        def read_message() -> oip_messages.Asked:
-            content = oip_messages.inflated(body, coding, state.settings.max_body_bytes)
-            context.of(request).holding.grow(max(0, len(content) - len(body)))
-            return oip_messages.read(content, length, model, version)
-
-        message = await apart(read_message, sys.maxsize if coding else len(body))
         request_context = context.of(request)
+        content = await _content(request, state.settings.max_body_bytes, request_context.holding)
+        length = request.headers.get(LENGTH)
+        message = await apart(lambda: oip_messages.read(content, length, model, version), len(content))
         caller = Caller(
             request_context.request_id,
             request_context.client,
@@ -162,6 +157,17 @@ def _unoffered(routes: APIRouter) -> None:
         ("/v2/cudasharedmemory/{rest:path}", ["GET", "POST"], memory),
     ):
         routes.add_api_route(path, refusing(why), methods=methods, include_in_schema=False)
+
+
+async def _content(request: Request, limit: int, holding: ByteHolding) -> bytes:
+    """Read the body, and inflate it where it is compressed; each piece is counted in `holding` as it is made."""
+    body = await read(request)
+    coding = request.headers.get("content-encoding", "")
+    if not coding:
+        return body
+    content = await apart(lambda: oip_messages.inflated(body, coding, limit, holding.grow), sys.maxsize)
+    holding.settle(len(content))  # the compressed body is let go of here
+    return content
 
 
 def _both(routes: APIRouter, method: str, path: str, endpoint: Any, name: str, summary: str) -> None:

@@ -9,7 +9,6 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from service.rest.routes.oip import router
 from service.serving.jobs.local import LocalJobs
 from service.settings import Settings
 from tests.unit.imaging.pictures import file_of, smooth
+from tests.unit.memory import peak_mib
 from tests.unit.rest.small import Small, running
 
 
@@ -109,14 +109,6 @@ BODIES: dict[str, Callable[[], bytes]] = {
 PATHS = ("/v1/predict", "/v1/jobs", "/v2/models/dmvfn/infer", "/v2/repository/index")
 
 
-def _peak_mib(*, reset: bool = False) -> float:
-    """The most memory this process has had since the last reset."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 @pytest.mark.parametrize("name", BODIES)
 async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name: str) -> None:
     body, longest = BODIES[name](), 0.0
@@ -130,12 +122,12 @@ async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name
 
     async with serving_every_body() as small:
         watching = asyncio.ensure_future(watch())
-        before = _peak_mib(reset=True)
+        before = peak_mib(reset=True)
         for path in PATHS:
             answer = await small.http.post(path, content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code in (400, 413), (path, answer.text)
         watching.cancel()
-        grown = _peak_mib() - before
+        grown = peak_mib() - before
     # A twentieth of it on an idle machine; without the bounds a second and more.
     assert longest < 0.3, f"nothing else ran for {longest:.3f} s"
     # The body itself, once more in pieces, and the pixels of four million numbers.
