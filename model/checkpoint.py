@@ -124,16 +124,8 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
                 about_file = Metadata.from_strings(file.metadata() or {})
                 return about_file, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as e:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({e})") from e
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state dict (a mapping from names to tensors)")
     about = Metadata(version=path.stem, colour_order="BGR", training_data="published checkpoint, see its source")

@@ -15,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 from service import addresses
 
 PREFIX = "DMVFN_"
+#: A gRPC message is in memory so often while it is read: grpcio joins slices into a bytearray, then into bytes.
+MESSAGE_COPIES = 3
 
 
 class SettingsError(ValueError):
@@ -159,7 +161,8 @@ class Settings:
     max_inflight_bytes: int = _set(
         0,
         _whole(0, 2**42),
-        "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`.",
+        "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`. "
+        "gRPC messages on their way in may take as much again, one of them a third.",
     )
     max_client_items: int = _set(
         0, _whole(0, 10**6), "Most requests one API key may have in flight; jobs in Redis counted apart; 0: no limit."
@@ -262,8 +265,13 @@ class Settings:
 
     @property
     def inflight_bytes(self) -> int:
-        """Return `max_inflight_bytes`; where it is 0, the larger of `max_queue_bytes` and `max_body_bytes`."""
-        return self.max_inflight_bytes or max(self.max_queue_bytes, self.max_body_bytes)
+        """Return `max_inflight_bytes`; where it is 0, `max_queue_bytes`, or more if one gRPC message needs more."""
+        return self.max_inflight_bytes or max(self.max_queue_bytes, MESSAGE_COPIES * self.max_body_bytes)
+
+    @property
+    def message_bytes(self) -> int:
+        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its copies fit `inflight_bytes`."""
+        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_COPIES))
 
     def replace(self, **changes: Any) -> Settings:
         """Return the same settings with some fields changed, for a part that needs them otherwise."""

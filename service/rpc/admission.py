@@ -21,6 +21,7 @@ from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
 from service.serving.byte_budget import ByteHolding
 from service.serving.jobs.fair_turns import FairTurns
+from service.settings import MESSAGE_COPIES
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
@@ -28,8 +29,6 @@ HEALTH += ("/inference.GRPCInferenceService/ServerReady",)
 REFLECTION = ("/grpc.reflection.",)
 #: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
 OPEN_PLACES, OPEN_SECONDS = 4, 2.0
-#: Messages are in memory twice while they are read: as they came and as one piece.
-COPIES = 2
 
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
@@ -60,25 +59,28 @@ def forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 
 class Reading:
-    """Places to read so many messages at once, each within `seconds`; half of the places at most for one caller."""
+    """Places to read so many messages at once, each within `seconds`; half of the places at most for one caller.
+
+    A place is kept until the message is parsed and its bytes are let go of: grpcio copies a message twice on its way.
+    """
 
     def __init__(self, places: int, seconds: float) -> None:
         self._turns = FairTurns(places, max(1, places // 2))
         self._seconds = seconds
 
-    async def next(self, context: Any, caller: str) -> bytes | UnparsedMessage | None:
-        """Read the next message's bytes; None where no more come."""
+    async def next(self, context: Any, caller: str, parse: Callable[[bytes], Any]) -> Any:
+        """Read the next message, parsed; UnparsedMessage says why there is none, None that no more come."""
         waiting = True
         try:
             async with asyncio.timeout(self._seconds), self._turns.turn(caller):
                 waiting = False
                 data = await context.read()
+                return None if data is grpc.aio.EOF else parse(data)
         except TimeoutError:
             if waiting:
                 return UnparsedMessage(QueueFull("too many messages are being read at once", retry_after=1.0))
             why = f"the message did not arrive within {self._seconds:g} s"
             return UnparsedMessage(DeadlineExceeded(why, reason="body_timeout"))
-        return None if data is grpc.aio.EOF else data
 
 
 class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -88,7 +90,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         self._parts = state
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
-        places = max(1, settings.inflight_bytes // (COPIES * settings.max_body_bytes))
+        places = max(1, settings.inflight_bytes // (MESSAGE_COPIES * settings.message_bytes))
         self._messages = Reading(places, settings.body_timeout_s)
         self._health = Reading(OPEN_PLACES, OPEN_SECONDS)
         self._reflection = Reading(OPEN_PLACES // 2, OPEN_SECONDS)
@@ -102,7 +104,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         parse = forgiving(handler.request_deserializer or bytes)
         serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, parse)
         if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
-            serve = self._counted(handler.stream_stream, parse)
+            serve = self._stream(handler.stream_stream, parse)
         return grpc.stream_stream_rpc_method_handler(
             serve, request_deserializer=None, response_serializer=handler.response_serializer
         )
@@ -137,16 +139,10 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
             return UnparsedMessage(error)
-        data = await reading.next(context, caller or _host(context))
-        if data is None:
+        message = await reading.next(context, caller or _host(context), _counted(parse, holding))
+        if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
-        if isinstance(data, UnparsedMessage):
-            return data
-        try:
-            holding.grow(len(data))
-        except QueueFull as error:
-            return UnparsedMessage(error)
-        return parse(data)
+        return message
 
     def _caller(self, context: Any) -> str:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -159,33 +155,48 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
 
         async def serve(_: Any, context: Any) -> None:
             async def messages() -> AsyncIterator[Any]:
-                while isinstance(data := await self._reflection.next(context, _host(context)), bytes):
-                    yield handler.request_deserializer(data)
+                parse = handler.request_deserializer
+                while (message := await self._reflection.next(context, _host(context), parse)) is not None:
+                    if isinstance(message, UnparsedMessage):
+                        return
+                    yield message
 
             async for answer in handler.stream_stream(messages(), context):
                 await context.write(answer)
 
         return serve
 
-    def _counted(self, behaviour: Any, parse: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
+    def _stream(self, behaviour: Any, parse: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
         """Serve a stream whose last message counts until the next one is asked for."""
 
         async def serve(requests: Any, context: Any) -> None:
             with self._parts.budget.open() as holding:
+                counted = _counted(parse, holding)
 
                 async def messages() -> AsyncIterator[Any]:
                     async for data in requests:
                         holding.settle(0)
-                        try:
-                            holding.grow(len(data))
-                        except QueueFull as error:
-                            yield UnparsedMessage(error)
-                        else:
-                            yield parse(data)
+                        message = counted(data)
+                        del data  # or it would be there, uncounted, beside what was parsed from it
+                        yield message
+                        del message
 
                 await behaviour(messages(), context)
 
         return serve
+
+
+def _counted(parse: Callable[[bytes], Any], holding: ByteHolding) -> Callable[[bytes], Any]:
+    """Parse as `parse`, but reserve the message's bytes before; UnparsedMessage where there is no room for them."""
+
+    def reserve_and_parse(data: bytes) -> Any:
+        try:
+            holding.grow(len(data))
+        except QueueFull as error:
+            return UnparsedMessage(error)
+        return parse(data)
+
+    return reserve_and_parse
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -95,7 +95,7 @@ async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", settings.max_body_bytes),
+        ("grpc.max_receive_message_length", settings.message_bytes),
         # Answers are as long as their frames; what a request may ask for is bounded elsewhere.
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", int(settings.grpc_keepalive_s * 1000)),

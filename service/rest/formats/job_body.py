@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,13 +16,15 @@ from service.core.types import Frame
 from service.imaging.codec import FrameLimits
 from service.rest.formats import multipart, predict_body
 from service.rest.formats import params as options
-from service.rest.formats.json_body import FEW, apart, check_values
+from service.rest.formats.json_body import FEW, apart, read_object
 from service.rest.formats.predict_body import FRAMES, JSON, LARGE, MULTIPART, RAW, SHAPE_HEADER, Bytes
 from service.rest.transport.body import read
 from service.serving.byte_budget import ByteHolding
 from service.serving.jobs.job import fingerprint
 
 MANY = "frames"
+#: Of a job: the first prediction needs a pair.
+LEAST_FRAMES = 2
 _SHAPE = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6}),3")
 
 
@@ -83,16 +84,15 @@ async def receive(request: Request, state: AppState) -> JobBody:
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
-    shape = request.headers.get(SHAPE_HEADER)
-    body = await read(request)
     limit = state.settings.max_job_frames
+    shape = _shape(request.headers.get(SHAPE_HEADER), limit, state.codecs.limits) if kind == RAW else None
+    body = await read(request)
 
     def read_parts() -> JobBody:
-        if kind == RAW:
-            return _raw(body, shape, limit, state.codecs.limits)
+        if shape is not None:
+            return _raw(body, shape)
         if kind == JSON:
-            check_values(body, limit + FEW)
-            return _sorted(_json(body), limit)
+            return _sorted(_json(body, limit), limit)
         return _sorted(multipart.parse(body, content_type, limit + len(options.NAMES)), limit)
 
     if kind == JSON:
@@ -100,14 +100,26 @@ async def receive(request: Request, state: AppState) -> JobBody:
     return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
 
 
-def _raw(body: bytes, shape: str | None, limit: int, limits: FrameLimits) -> JobBody:
-    match = _SHAPE.fullmatch((shape or "").replace(" ", ""))
+def _shape(header: str | None, limit: int, limits: FrameLimits) -> tuple[int, int, int]:
+    """Return count, height and width of raw frames. Errors name the header."""
+    match = _SHAPE.fullmatch((header or "").replace(" ", ""))
     if match is None:
         raise InvalidRequest(f"raw pixels need {SHAPE_HEADER}: COUNT,HEIGHT,WIDTH,3", field=SHAPE_HEADER)
     count, height, width = map(int, match.groups())
-    if count > limit:
-        raise TooLarge(f"a job may have at most {limit} frames", field=SHAPE_HEADER)
+    _check_count(count, limit, SHAPE_HEADER)
     limits.check(width, height, SHAPE_HEADER)
+    return count, height, width
+
+
+def _check_count(count: int, limit: int, where: str) -> None:
+    if count < LEAST_FRAMES:
+        raise InvalidRequest(f"a job needs at least {LEAST_FRAMES} frames, not {count}", field=where)
+    if count > limit:
+        raise TooLarge(f"a job may have at most {limit} frames", field=where)
+
+
+def _raw(body: bytes, shape: tuple[int, int, int]) -> JobBody:
+    count, height, width = shape
     nbytes = height * width * 3
     if len(body) != count * nbytes:
         raise InvalidFrame(
@@ -118,15 +130,10 @@ def _raw(body: bytes, shape: str | None, limit: int, limits: FrameLimits) -> Job
     return JobBody([MANY] * count, [view[k * nbytes : (k + 1) * nbytes] for k in range(count)], size=(height, width))
 
 
-def _json(body: bytes) -> list[tuple[str, Bytes]]:
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON", field="body") from None
-    if not isinstance(members, dict):
-        raise InvalidRequest("the body must be a JSON object", field="body")
+def _json(body: bytes, limit: int) -> list[tuple[str, Bytes]]:
     entries: list[tuple[str, Bytes]] = []
-    for name, value in members.items():
+    # Twice: a data URL has a comma, which counts like a value.
+    for name, value in read_object(body, max_values=2 * limit + FEW).items():
         if name == MANY:
             if not isinstance(value, list):
                 raise InvalidRequest(f"{MANY} must be a list of image files in base64", field=MANY)
@@ -154,8 +161,7 @@ def _sorted(parts: list[tuple[str, Bytes]] | list[tuple[str, memoryview]], limit
     names = [name for name, _ in frames]
     if set(names) != {MANY} and sorted(names) != sorted(FRAMES):
         raise InvalidRequest(f"send {' and '.join(FRAMES)}, each once, or {MANY}", field=MANY)
-    if len(frames) > limit:
-        raise TooLarge(f"a job may have at most {limit} frames", field=MANY)
+    _check_count(len(frames), limit, MANY)
     if names[0] != MANY:
         frames.sort(key=lambda frame: FRAMES.index(frame[0]))
     return JobBody([name for name, _ in frames], [data for _, data in frames], texts)

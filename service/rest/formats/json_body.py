@@ -1,7 +1,8 @@
-"""Reads JSON bodies at a cost that is bounded before it arises: values are counted, and lists of numbers read apart.
+"""Reads JSON from outside, strictly (`read_object`) and at a cost that is bounded before it arises.
 
 Python's reader makes an object of every value and lets nothing else run meanwhile. A body that can mean something here
-has few values; only a tensor has many, and its numbers are read a piece at a time.
+has few values; only a tensor has many, and its numbers are read a piece at a time. Python's reader also takes the last
+of two equal members, and numbers that JSON has not: here both are refused, wherever JSON comes in.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import binascii
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from service.core.errors import InvalidRequest, TooLarge
+from service.rest.formats.params import shown
 from service.serving.oip.tensors import MAX_DEPTH, MAX_TYPED
 
 T = TypeVar("T")
@@ -29,6 +32,8 @@ SMALL = 16 * 1024
 PIECE = 128 * 1024
 #: Values of a body without tensors: a dozen members, and what a caller may add by mistake.
 FEW = 256
+#: Objects and lists within one another, the outermost included.
+MAX_NESTING = 32
 #: Lists of numbers in one body.
 MAX_LISTS = 32
 #: Numbers of a tensor that does not hold pixels.
@@ -60,6 +65,65 @@ def check_values(body: bytes, limit: int, name: str = "body") -> None:
         count += sum(map(piece.count, _STRUCTURE))
         if count > limit:
             raise TooLarge(f"the JSON holds more than {limit} values", field=name)
+
+
+def read_object(
+    text: bytes | str, *, max_values: int, max_bytes: int | None = None, name: str = "body"
+) -> dict[str, Any]:
+    """Read a JSON object: the one reader of all JSON that callers send. Errors call the whole `name`.
+
+    TooLarge for more than `max_bytes` bytes or `max_values` values, before it is read. InvalidRequest otherwise, its
+    `reason` says why: `json_syntax`, `json_number` (NaN or Infinity), `json_duplicate` (a member given
+    twice, at any depth), `json_nesting` (deeper than MAX_NESTING), `json_type` (no object).
+    """
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if max_bytes is not None and len(content) > max_bytes:
+        raise TooLarge(f"the {name} may have at most {max_bytes} bytes of JSON", field=name)
+    check_values(content, max_values, name)
+    try:
+        document = json.loads(text, object_pairs_hook=_members, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep(name) from None
+    except ValueError:  # also numbers of thousands of digits
+        raise InvalidRequest(f"the {name} is not well-formed JSON", field=name, reason="json_syntax") from None
+    except _NotFinite as error:
+        why = f"the {name} is not JSON: it holds the number {error}"
+        raise InvalidRequest(why, field=name, reason="json_number") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the {name} must be a JSON object", field=name, reason="json_type")
+    _check_nesting(document, name)
+    return document
+
+
+class _NotFinite(Exception):
+    """A number that JSON does not have; the message is its name."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = shown(next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1))
+        raise InvalidRequest(f"{twice} is given twice", field=twice, reason="json_duplicate")
+    return members
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise _NotFinite(word)
+
+
+def _check_nesting(document: dict[str, Any], name: str) -> None:
+    """Walk down level by level."""
+    level: list[Any] = [document]
+    for _ in range(MAX_NESTING):
+        children = [child for value in level for child in (value.values() if isinstance(value, dict) else value)]
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise _too_deep(name)
+
+
+def _too_deep(name: str) -> InvalidRequest:
+    return InvalidRequest(f"the {name} is nested deeper than {MAX_NESTING}", field=name, reason="json_nesting")
 
 
 def base64_in_pieces(text: str) -> bytes:

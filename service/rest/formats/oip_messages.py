@@ -5,14 +5,15 @@ Knows no model: what tensors mean is decided in `service.serving.oip.requests`.
 
 from __future__ import annotations
 
+import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from service.core.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
-from service.rest.formats.json_body import NumberLists, check_values, read_numbers, split_numbers
+from service.rest.formats.json_body import PIECE, NumberLists, read_numbers, read_object, split_numbers
 from service.serving.oip.infer import InferResponse
 from service.serving.oip.requests import InferRequest
 from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
@@ -40,23 +41,46 @@ class Asked:
     all_binary: bool
 
 
-def inflated(body: bytes, coding: str, limit: int) -> bytes:
-    """Return the body without its Content-Encoding. Raises TooLarge before more than `limit` bytes are made."""
+def inflated(body: bytes, coding: str, limit: int, reserve: Callable[[int], None]) -> bytes:
+    """Return the body without its Content-Encoding. Calls `reserve` with the bytes of each piece when it is made.
+
+    Raises TooLarge beyond `limit` bytes, and what `reserve` raises; one piece at most is there and not reserved.
+    """
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         return body
     if coding not in _CODINGS:
         raise UnsupportedMedia(f"bodies may be compressed by {' or '.join(_CODINGS)}", field="Content-Encoding")
-    machine = zlib.decompressobj(_CODINGS[coding])
+    content = io.BytesIO()  # gives its bytes away without a copy
     try:
-        data = machine.decompress(body, limit + 1)
+        for piece in _inflated_pieces(body, coding):
+            if content.tell() + len(piece) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes when inflated")
+            reserve(len(piece))
+            content.write(piece)
     except zlib.error:
         raise InvalidRequest(f"the body is not {coding}", field="Content-Encoding") from None
-    if len(data) > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes when inflated")
-    if not machine.eof or machine.unused_data:
+    return content.getvalue()
+
+
+def _inflated_pieces(body: bytes, coding: str) -> Iterator[bytes]:
+    """Yield the content, PIECE bytes at a time at most. Fed piece by piece, too: zlib copies what it has not read."""
+    machine = zlib.decompressobj(_CODINGS[coding])
+    rest = 0
+    for at in range(0, len(body), PIECE):
+        tail = body[at : at + PIECE]
+        while True:
+            piece = machine.decompress(tail, PIECE)
+            tail = machine.unconsumed_tail
+            yield piece
+            # A full piece: zlib may hold more of what it has read already.
+            if machine.eof or not (tail or len(piece) == PIECE):
+                break
+        if machine.eof:
+            rest = len(body) - at - PIECE
+            break
+    if not machine.eof or machine.unused_data or rest > 0:
         raise InvalidRequest(f"the body is not one whole {coding} stream", field="Content-Encoding")
-    return data
 
 
 def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
@@ -78,12 +102,7 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     if size > MAX_JSON:
         raise TooLarge(f"the JSON may have at most {MAX_JSON} bytes; send tensors behind it", field="body")
     lists = split_numbers(body[:size])
-    check_values(lists.rest, MAX_VALUES)
-    try:
-        document = json.loads(lists.rest)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON", field="body") from None
-    _must(isinstance(document, dict), "the body must be a JSON object", "body")
+    document = read_object(lists.rest, max_values=MAX_VALUES)
     parameters = _parameters(document, "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -35,71 +36,47 @@ _BINARY = {"type": "string", "format": "binary"}
 COMMON_ERRORS = ("unauthenticated", "not_found", "internal")
 PREDICT_ERRORS = (
     *("invalid_request", "unauthenticated", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
-    *("queue_full", "internal", "unavailable", "deadline_exceeded"),
+    *("queue_full", "client_limit", "internal", "unavailable", "deadline_exceeded"),
 )
 
 
 def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return one schema for each option."""
-    return {
-        "route": {
-            "type": "string",
-            "pattern": f"^(auto|full|sample|budget|(?=.*1)[01]{{{BLOCKS}}})$",
-            "default": "auto",
-            "description": "Which blocks run: `auto`, `full`, `sample` (with `seed`), `budget` (with `blocks`), or "
-            "nine digits 0 and 1, first block first.",
-        },
-        "seed": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": MAX_SEED,
-            "description": "For route `sample`; without one a seed is drawn and reported.",
-        },
-        "blocks": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": BLOCKS,
-            "description": "For route `budget`: the most blocks to run.",
-        },
-        "steps": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": settings.max_steps,
-            "default": 1,
-            "description": "How many future frames.",
-        },
-        "scale": {
-            "type": "number",
-            "enum": list(SCALES),
-            "default": 1.0,
-            "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
-        },
-        "quality": {
-            "type": "string",
-            "enum": list(Quality),
-            "default": "exact",
-            "description": "`adaptive`: blocks may be left out to meet the deadline.",
-        },
-        "deadline_ms": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": settings.max_deadline_ms,
-            "default": settings.default_deadline_ms,
-            "description": "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`.",
-        },
-        "image_quality": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 100,
-            "description": "Of a JPEG (default 95) or WebP (default lossless) answer.",
-        },
-        "maps": {
-            "type": "string",
-            "enum": list(Maps),
-            "default": "none",
-            "description": "Flow (HxWx4, pixels) and mask (HxW) with each frame, as these floats.",
-        },
+    route = {
+        "type": "string",
+        "pattern": f"^(auto|full|sample|budget|(?=.*1)[01]{{{BLOCKS}}})$",
+        "default": "auto",
+        "description": "Which blocks run: `auto`, `full`, `sample` (with `seed`), `budget` (with `blocks`), or "
+        "nine digits 0 and 1, first block first.",
     }
+    scale = {
+        "type": "number",
+        "enum": list(SCALES),
+        "default": 1.0,
+        "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
+    }
+    quality = _word(Quality, "exact", "`adaptive`: blocks may be left out to meet the deadline.")
+    maps = _word(Maps, "none", "Flow (HxWx4, pixels) and mask (HxW) with each frame, as these floats.")
+    deadline = "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`."
+    return {
+        "route": route,
+        "seed": _whole(0, MAX_SEED, "For route `sample`; without one a seed is drawn and reported."),
+        "blocks": _whole(1, BLOCKS, "For route `budget`: the most blocks to run."),
+        "steps": _whole(1, settings.max_steps, "How many future frames.", default=1),
+        "scale": scale,
+        "quality": quality,
+        "deadline_ms": _whole(1, settings.max_deadline_ms, deadline, default=settings.default_deadline_ms),
+        "image_quality": _whole(1, 100, "Of a JPEG (default 95) or WebP (default lossless) answer."),
+        "maps": maps,
+    }
+
+
+def _whole(minimum: int, maximum: int, description: str, **default: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": minimum, "maximum": maximum, **default, "description": description}
+
+
+def _word(words: Iterable[str], default: str, description: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(words), "default": default, "description": description}
 
 
 def predict_request(settings: Settings) -> dict[str, Any]:
@@ -111,7 +88,31 @@ def predict_request(settings: Settings) -> dict[str, Any]:
         {"name": name, "in": "query", "schema": schema, "description": schema["description"]}
         for name, schema in schemas.items()
     ]
-    parameters += [
+    form = {
+        "schema": {**body, "properties": {"previous": _BINARY, "current": _BINARY, **schemas}},
+        "encoding": {"previous": {"contentType": "image/*"}, "current": {"contentType": "image/*"}},
+    }
+    pair = {"previous": _EXAMPLE, "current": _EXAMPLE}
+    json = {
+        "schema": {**body, "properties": {"previous": picture, "current": picture, **schemas}},
+        "examples": {
+            "next": {"summary": "The next frame", "value": pair},
+            "three": {
+                "summary": "Three future frames, at most two blocks each",
+                "value": {**pair, "steps": 3, "blocks": 2},
+            },
+        },
+    }
+    raw = {"schema": _BINARY, "example": "two frames of HEIGHT x WIDTH x 3 bytes, RGB, one after the other"}
+    content = {"multipart/form-data": form, "application/json": json, "application/octet-stream": raw}
+    return {
+        "parameters": parameters + _request_headers(settings),
+        "requestBody": {"required": True, "content": content},
+    }
+
+
+def _request_headers(settings: Settings) -> list[dict[str, Any]]:
+    return [
         {
             "name": "X-Request-Timeout-Ms",
             "in": "header",
@@ -139,35 +140,6 @@ def predict_request(settings: Settings) -> dict[str, Any]:
             "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         },
     ]
-    return {
-        "parameters": parameters,
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {**body, "properties": {"previous": _BINARY, "current": _BINARY, **schemas}},
-                    "encoding": {"previous": {"contentType": "image/*"}, "current": {"contentType": "image/*"}},
-                },
-                "application/json": {
-                    "schema": {**body, "properties": {"previous": picture, "current": picture, **schemas}},
-                    "examples": {
-                        "next": {
-                            "summary": "The next frame",
-                            "value": {"previous": _EXAMPLE, "current": _EXAMPLE},
-                        },
-                        "three": {
-                            "summary": "Three future frames, at most two blocks each",
-                            "value": {"previous": _EXAMPLE, "current": _EXAMPLE, "steps": 3, "blocks": 2},
-                        },
-                    },
-                },
-                "application/octet-stream": {
-                    "schema": _BINARY,
-                    "example": "two frames of HEIGHT x WIDTH x 3 bytes, RGB, one after the other",
-                },
-            },
-        },
-    }
 
 
 def predict_answers() -> dict[int | str, dict[str, Any]]:
@@ -215,11 +187,13 @@ def predict_answers() -> dict[int | str, dict[str, Any]]:
     return answers
 
 
-def error_answers(codes: tuple[str, ...]) -> dict[int | str, dict[str, Any]]:
-    """Describe the problem answers for these codes, by status."""
+def error_answers(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """Describe the problem answers for these codes, by status: every code of a status with an example of its own."""
     answers: dict[int | str, dict[str, Any]] = {}
     for code in codes:
-        answers[STATUS[code]] = _error(MEANING[code][1], code, STATUS[code])
+        status = STATUS[code]
+        answer = _error(MEANING[code][1], code, status)
+        answers[status] = _joined(answers[status], answer) if status in answers else answer
     return answers
 
 
@@ -233,13 +207,23 @@ def _error(description: str, code: str, status: int) -> dict[str, Any]:
         "request_id": "4f1c0f7e8a274d0c9a1b5a0f0c3d2e1f",
         "error": description,
     }
-    answer: dict[str, Any] = {
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    content = {
+        "schema": {"$ref": "#/components/schemas/Problem"},
+        "examples": {code: {"summary": MEANING[code][0], "value": example}},
     }
+    answer: dict[str, Any] = {"description": f"`{code}`: {description}", "content": {MEDIA_TYPE: content}}
     if status in (429, 503):
         answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return answer
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Join two answers of one status, each code once."""
+    known, more = one["content"][MEDIA_TYPE]["examples"], other["content"][MEDIA_TYPE]["examples"]
+    if more.keys() <= known.keys():
+        return one
+    content = {**one["content"][MEDIA_TYPE], "examples": known | more}
+    return {**one, "description": f"{one['description']} {other['description']}", "content": {MEDIA_TYPE: content}}
 
 
 def prediction_schema() -> dict[str, Any]:
@@ -313,4 +297,5 @@ def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool
 
 def _add(answers: dict[str, Any], code: str) -> None:
     for status, answer in error_answers((code,)).items():
-        answers.setdefault(str(status), answer)
+        present = answers.get(str(status))
+        answers[str(status)] = answer if present is None else _joined(present, answer)

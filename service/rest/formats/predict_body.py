@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart
 from service.rest.formats import params as options
-from service.rest.formats.json_body import FEW, apart, base64_in_pieces, check_values
+from service.rest.formats.json_body import FEW, apart, base64_in_pieces, read_object
 from service.rest.transport.body import read
 from service.serving.byte_budget import ByteHolding
 
@@ -141,16 +140,8 @@ def text(name: str, data: Bytes) -> str:
 
 
 def _json(body: bytes) -> PredictBody:
-    check_values(body, FEW)
-    try:
-        members = json.loads(body, object_pairs_hook=_Members, parse_constant=_no_constant)
-    # RecursionError: nested deeper than any honest body; ValueError: also numbers of thousands of digits.
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not well-formed JSON", field="body") from None
-    if not isinstance(members, _Members):
-        raise InvalidRequest("the body must be a JSON object", field="body")
     entries: list[tuple[str, Bytes]] = []
-    for name, value in members:
+    for name, value in read_object(body, max_values=FEW).items():
         if name in FRAMES:
             entries.append((name, base64_bytes(name, value)))
         elif name not in options.NAMES:
@@ -158,14 +149,6 @@ def _json(body: bytes) -> PredictBody:
         elif value is not None:
             entries.append((name, options.of_json(name, value).encode("utf-8", "surrogatepass")))
     return _sorted(entries)
-
-
-class _Members(list[tuple[str, object]]):
-    """A JSON object as its members in order: a dict would hide that one is given twice."""
-
-
-def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 def base64_bytes(name: str, value: object) -> bytes:

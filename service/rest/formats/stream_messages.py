@@ -10,6 +10,7 @@ from typing import Any
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
+from service.rest.formats.json_body import FEW, read_object
 from service.serving.streaming.live_stream import (
     Draining,
     EncodedPrediction,
@@ -20,10 +21,12 @@ from service.serving.streaming.live_stream import (
     Reset,
     StreamRequest,
 )
-from service.serving.streaming.session import Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
+from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
 
 #: Of a binary message's JSON header, bytes.
 MAX_HEADER = 64 * 1024
+#: Of a message's JSON, values: a frame's id may hold commas, which count as well.
+MAX_VALUES = FEW + MAX_ID
 #: What `start` may hold, and the JSON type of each.
 START: dict[str, type] = {
     "type": str,
@@ -199,10 +202,7 @@ def _parts(message: bytes) -> tuple[dict[str, Any], bytes]:
     (size,) = struct.unpack_from("<I", message)
     if size > MAX_HEADER or 4 + size > len(message):
         raise InvalidRequest("the header's length is not within the message", field="header")
-    try:
-        return _object(message[4 : 4 + size].decode()), message[4 + size :]
-    except UnicodeDecodeError:
-        raise InvalidRequest("the header is not JSON", field="header") from None
+    return _object(message[4 : 4 + size], "header"), message[4 + size :]
 
 
 def _picture(header: dict[str, Any], data: bytes) -> Picture:
@@ -213,16 +213,10 @@ def _picture(header: dict[str, Any], data: bytes) -> Picture:
     return Picture(data, (header["height"], header["width"]), header.get("stride"))
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: bytes | str, name: str = "message") -> dict[str, Any]:
     if len(text) > MAX_HEADER:
-        raise InvalidRequest(f"a message of text may have at most {MAX_HEADER} characters", field="message")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise InvalidRequest("the message is not a JSON object", field="message")
-    return document
+        raise InvalidRequest(f"a message of text may have at most {MAX_HEADER} characters", field=name)
+    return read_object(text, max_values=MAX_VALUES, name=name)
 
 
 def _type(text: str) -> object:

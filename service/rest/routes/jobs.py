@@ -27,7 +27,7 @@ EVENTS = "text/event-stream"
 WEBHOOK = "webhook"
 CREATE_ERRORS = (
     *("invalid_request", "conflict", "too_large", "unsupported_media", "invalid_frame"),
-    *("queue_full", "unavailable"),
+    *("queue_full", "client_limit", "unavailable"),
 )
 NOT_DURABLE = "jobs of this server end with its process"
 
@@ -77,13 +77,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         image_quality: str | None = None,
         maps: str | None = None,
     ) -> Response:
-        client = context.of(request).client
-        query = {"image_quality": image_quality, "maps": maps}
-        options = params.parse({k: v for k, v in query.items() if v is not None}, None, state.settings)
-        view = await jobs.get(job, client)
-        if item is None and view.items > 1:
-            return await job_results.every(jobs, view, request, options, state.codecs)
-        return await job_results.one(jobs, view, item or 0, request, options, state.codecs)
+        return await _result(state, jobs, request, job, item, {"image_quality": image_quality, "maps": maps})
 
     @routes.delete(
         "/v1/jobs/{job}",
@@ -136,6 +130,17 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
     if is_preferred:
         headers["Preference-Applied"] = "respond-async"
     return JSONResponse(document(view, jobs), 202 if fresh else 200, headers)
+
+
+async def _result(
+    state: AppState, jobs: Jobs, request: Request, job: str, item: int | None, query: dict[str, str | None]
+) -> Response:
+    """Answer with one item of a job, or with all; `query` says how their frames are encoded."""
+    options = params.parse({k: v for k, v in query.items() if v is not None}, None, state.settings)
+    view = await jobs.get(job, context.of(request).client)
+    if item is None and view.items > 1:
+        return await job_results.every(jobs, view, request, options, state.codecs)
+    return await job_results.one(jobs, view, item or 0, request, options, state.codecs)
 
 
 def document(view: JobView, jobs: Jobs) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from typing import Any
 
@@ -12,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
-from service.core.errors import InvalidRequest, TooLarge, Unavailable, Unsupported
+from service.core.errors import Unavailable, Unsupported
 from service.rest.formats import oip_messages
-from service.rest.formats.json_body import FEW, apart, check_values
+from service.rest.formats.json_body import FEW, apart, read_object
 from service.rest.formats.oip_messages import BINARY, JSON, LENGTH
 from service.rest.transport import context
 from service.rest.transport.body import read
 from service.rest.transport.disconnect import while_connected
+from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
 from service.serving.oip.infer import Caller
@@ -58,7 +58,8 @@ def _server(routes: APIRouter, state: AppState) -> None:
 
     @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models and their state")
     async def index(request: Request) -> JSONResponse:
-        document = _object(await read(request))
+        body = await read(request)
+        document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}
         readiness = state.engine.readiness()
         only = document.get("ready") is True
         return JSONResponse(oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=only))
@@ -105,16 +106,10 @@ def _models(routes: APIRouter, state: AppState) -> None:
 def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
         oip_models.known(model, version)
-        body = await read(request)
-        coding, length = request.headers.get("content-encoding", ""), request.headers.get(LENGTH)
-
-        def read_message() -> oip_messages.Asked:
-            content = oip_messages.inflated(body, coding, state.settings.max_body_bytes)
-            context.of(request).holding.grow(max(0, len(content) - len(body)))
-            return oip_messages.read(content, length, model, version)
-
-        message = await apart(read_message, sys.maxsize if coding else len(body))
         request_context = context.of(request)
+        content = await _content(request, state.settings.max_body_bytes, request_context.holding)
+        length = request.headers.get(LENGTH)
+        message = await apart(lambda: oip_messages.read(content, length, model, version), len(content))
         caller = Caller(
             request_context.request_id,
             request_context.client,
@@ -164,6 +159,17 @@ def _unoffered(routes: APIRouter) -> None:
         routes.add_api_route(path, refusing(why), methods=methods, include_in_schema=False)
 
 
+async def _content(request: Request, limit: int, holding: ByteHolding) -> bytes:
+    """Read the body, and inflate it where it is compressed; each piece is counted in `holding` as it is made."""
+    body = await read(request)
+    coding = request.headers.get("content-encoding", "")
+    if not coding:
+        return body
+    content = await apart(lambda: oip_messages.inflated(body, coding, limit, holding.grow), sys.maxsize)
+    holding.settle(len(content))  # the compressed body is let go of here
+    return content
+
+
 def _both(routes: APIRouter, method: str, path: str, endpoint: Any, name: str, summary: str) -> None:
     """Add a model's path with and without a version; the latter stands in the documentation."""
     routes.add_api_route(
@@ -177,18 +183,3 @@ def _ready(state: AppState) -> Response:
     if not readiness.ready:
         raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason)
     return Response()
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    if not body:
-        return {}
-    if len(body) > MAX_INDEX:
-        raise TooLarge(f"the body may have at most {MAX_INDEX} bytes", field="body")
-    check_values(body, FEW)
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON", field="body") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body must be a JSON object", field="body")
-    return document

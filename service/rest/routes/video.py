@@ -26,6 +26,7 @@ from service.core.errors import (
 from service.core.types import Options, RouteChoice, RoutePolicy
 from service.rest.formats import negotiation
 from service.rest.formats.clip_response import PiecesResponse
+from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
 from service.rest.routes import jobs as later
 from service.rest.transport import context
@@ -46,6 +47,12 @@ LARGE_LOST = 256
 CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
 QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
+_ERRORS = error_answers(
+    (
+        *("invalid_request", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
+        *("queue_full", "client_limit", "unsupported", "unavailable"),
+    )
+)
 
 
 def router(state: AppState) -> APIRouter:
@@ -59,7 +66,7 @@ def router(state: AppState) -> APIRouter:
         operation_id="convertVideo",
         summary="Predict frames of a clip: every frame ahead of time, every n-th, or those that were lost",
         response_class=Response,
-        responses={200: {"description": "The clip.", "content": {name: {} for name in OUTPUTS}}},
+        responses={200: {"description": "The clip.", "content": {name: {} for name in OUTPUTS}}, **_ERRORS},
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/octet-stream": {}, "video/*": {}}},
         },

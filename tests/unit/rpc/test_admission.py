@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+import weakref
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -12,8 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.rpc import health
+from service.rpc.admission import CallAdmission
+from tests.unit.memory import peak_mib
 from tests.unit.rpc.serving import Served, served
-from tests.unit.rpc.small import SmallEngine, picture
+from tests.unit.rpc.small import SmallEngine, parts, picture
 
 PREDICT = "/dmvfn.v1.PredictionService/Predict"
 KEY = (("authorization", "Bearer correct-horse"),)
@@ -70,18 +76,98 @@ async def test_one_caller_that_sends_nothing_leaves_room_to_read_others() -> Non
 async def test_messages_frames_and_answers_of_all_calls_are_bounded_together() -> None:
     engine = SmallEngine()
     engine.gate.clear()
-    async with served(engine, max_inflight_bytes=100_000, max_body_bytes=100_000) as s:
+    async with served(engine, max_inflight_bytes=300_000, max_body_bytes=100_000) as s:
+        other = s.parts.budget.open()
+        other.grow(50_000)
         first = asyncio.ensure_future(s.ours.Predict(request(128)))
         async with asyncio.timeout(5):
             while not engine.running:
                 await asyncio.sleep(0)
         assert await refusal(s.ours.Predict(request(128))) == grpc.StatusCode.RESOURCE_EXHAUSTED
+        other.release()
         engine.gate.set()
         assert (await first).prediction.frames
         await s.ours.Predict(request(128))
         async with asyncio.timeout(5):
             while s.parts.budget.held:
                 await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def process(**settings: Any) -> AsyncIterator[tuple[int, int]]:
+    """A server in a process of its own: its process id and port."""
+    command = [sys.executable, "-m", "tests.unit.rpc.process", json.dumps(settings)]
+    pipe = asyncio.subprocess.PIPE
+    server = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            yield server.pid, int(await server.stdout.readline())
+    finally:
+        server.stdin.close()
+        async with asyncio.timeout(10):
+            await server.wait()
+
+
+@pytest.mark.parametrize(("size_mib", "status"), [(22, "RESOURCE_EXHAUSTED"), (7, "INVALID_ARGUMENT")])
+async def test_messages_on_their_way_in_take_no_more_than_the_budget_again(size_mib: int, status: str) -> None:
+    """Without keys anybody may send; grpcio holds a message three times while it reads it."""
+    budget_mib = 24
+    limits = {"max_inflight_bytes": budget_mib * 2**20, "max_body_bytes": budget_mib * 2**20}
+    message = bytes([0xFF]) * (size_mib * 2**20)
+    async with process(**limits) as (pid, port), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        predict = channel.unary_unary(PREDICT)
+        assert await refusal(predict(b"")) == grpc.StatusCode.INVALID_ARGUMENT
+        idle = peak_mib(pid, reset=True)
+        codes = await asyncio.gather(*(refusal(predict(message)) for _ in range(12)))
+        assert {code.name for code in codes} == {status}
+        held = peak_mib(pid) - idle
+    # One call's share is the budget's; what the allocator keeps of what it was given back comes on top.
+    assert held < 2 * budget_mib, f"{held:.0f} MiB"
+
+
+class Body(list[int]):
+    """Bytes that can be watched: bytes themselves cannot."""
+
+
+class Requests:
+    """A call's messages as grpcio hands them over, keeping none."""
+
+    def __init__(self, *bodies: Body) -> None:
+        self._bodies = list(bodies)
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> Body:
+        if not self._bodies:
+            raise StopAsyncIteration
+        return self._bodies.pop(0)
+
+
+async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
+    """The bytes it came as are not counted: they would stand beside what was parsed from them."""
+    joined = parts(SmallEngine())
+    watched: list[weakref.ref[Body]] = []
+
+    def parse(data: bytes) -> str:
+        return f"{len(data)} bytes"
+
+    def requests() -> Requests:
+        bodies = Body([1, 2, 3]), Body([4, 5, 6, 7])
+        watched.extend(map(weakref.ref, bodies))
+        return Requests(*bodies)
+
+    async def behaviour(messages: AsyncIterator[str], _: Any) -> None:
+        assert await anext(messages) == "3 bytes"
+        assert (joined.budget.held, watched[0]()) == (3, None)
+        assert await anext(messages) == "4 bytes"
+        assert (joined.budget.held, watched[1]()) == (4, None)
+
+    await CallAdmission(joined)._stream(behaviour, parse)(requests(), None)
+    assert joined.budget.held == 0
+    joined.codecs.close()
 
 
 async def test_watches_are_bounded_and_share_one_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import struct
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -15,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.errors import ServiceError, TooLarge
-from service.imaging.codec import FrameLimits
-from service.rest.formats import job_body, json_body, oip_messages
-from service.rest.formats.json_body import base64_in_pieces, check_values, read_numbers, split_numbers
+from service.rest.formats import json_body, oip_messages, stream_messages
+from service.rest.formats.json_body import base64_in_pieces, check_values, read_numbers, read_object, split_numbers
 from service.rest.routes import jobs as jobs_routes
 from service.rest.routes.oip import router
 from service.serving.jobs.local import LocalJobs
 from service.settings import Settings
-from tests.unit.rest.small import running
+from tests.unit.imaging.pictures import file_of, smooth
+from tests.unit.memory import peak_mib
+from tests.unit.rest.small import Small, running
 
 
 def _read(data: str, datatype: str = "UINT8") -> bytes | list[object]:
@@ -107,14 +109,6 @@ BODIES: dict[str, Callable[[], bytes]] = {
 PATHS = ("/v1/predict", "/v1/jobs", "/v2/models/dmvfn/infer", "/v2/repository/index")
 
 
-def _peak_mib(*, reset: bool = False) -> float:
-    """The most memory this process has had since the last reset."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
-
-
 @pytest.mark.parametrize("name", BODIES)
 async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name: str) -> None:
     body, longest = BODIES[name](), 0.0
@@ -126,29 +120,106 @@ async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name
             await asyncio.sleep(0.001)
             longest = max(longest, time.perf_counter() - began)
 
-    async with running(Settings()) as small:
-        jobs = LocalJobs(small.parts.settings, small.engine, small.parts.metrics)
-        small.app.include_router(router(small.parts))
-        small.app.include_router(jobs_routes.router(small.parts, jobs))
+    async with serving_every_body() as small:
         watching = asyncio.ensure_future(watch())
-        before = _peak_mib(reset=True)
+        before = peak_mib(reset=True)
         for path in PATHS:
             answer = await small.http.post(path, content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code in (400, 413), (path, answer.text)
         watching.cancel()
-        await jobs.close()
-        grown = _peak_mib() - before
+        grown = peak_mib() - before
     # A twentieth of it on an idle machine; without the bounds a second and more.
     assert longest < 0.3, f"nothing else ran for {longest:.3f} s"
     # The body itself, once more in pieces, and the pixels of four million numbers.
     assert grown < 6 * SIZE / 2**20, f"{grown:.0f} MiB"
 
 
-@pytest.mark.parametrize("shape", ["999999,0,0,3", "2,0,0,3", "999999,16,16,3"])
-def test_a_job_of_no_pixels_makes_no_frames(shape: str) -> None:
-    with pytest.raises(ServiceError) as refused:
-        job_body._raw(b"", shape, 256, FrameLimits.of(Settings()))
-    assert refused.value.field == "X-Frame-Shape"
+@pytest.mark.parametrize("shape", ["999999,0,0,3", "2,0,0,3", "999999,16,16,3", "0,16,16,3", "1,16,16,3"])
+async def test_a_job_of_raw_frames_that_are_no_pair_names_the_header(shape: str) -> None:
+    headers = {"Content-Type": "application/octet-stream", "X-Frame-Shape": shape}
+    async with serving_every_body() as small:
+        answer = await small.http.post("/v1/jobs", content=bytes(768), headers=headers)
+    assert answer.status_code in (400, 413, 422)
+    assert answer.json()["field"] == "X-Frame-Shape"
+
+
+async def test_a_job_of_one_frame_names_the_field() -> None:
+    async with serving_every_body() as small:
+        answer = await small.http.post("/v1/jobs", json={"frames": [PNG]})
+    assert (answer.status_code, answer.json()["field"]) == (400, "frames")
+    assert answer.json()["detail"] == "a job needs at least 2 frames, not 1"
+
+
+async def test_as_many_frames_as_a_job_may_have_may_be_data_urls() -> None:
+    limit = Settings().max_job_frames
+    async with serving_every_body() as small:
+        answer = await small.http.post("/v1/jobs", json={"frames": [f"data:image/png;base64,{PNG}"] * limit})
+    assert answer.status_code == 202, answer.text
+
+
+# --- one rule for every body ------------------------------------------------------------------------------------------
+
+PNG = base64.b64encode(file_of(smooth(16, 16), "PNG")).decode()
+STREAM = "stream"
+#: Each place where JSON comes in, and a member that it knows.
+MEMBERS = {**dict.fromkeys(PATHS, b'"ready":true'), STREAM: b'"type":"start"'}
+MEMBERS |= {"/v1/predict": b'"steps":1', "/v1/jobs": b'"steps":1', "/v2/models/dmvfn/infer": b'"id":"a"'}
+WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "given twice": (lambda member: b"{%b,%b}" % (member, member), "json_duplicate"),
+    "given twice, the first null": (
+        lambda member: b"{%b:null,%b}" % (member.partition(b":")[0], member),
+        "json_duplicate",
+    ),
+    "given twice inside": (lambda member: b'{%b,"x":[{"y":1,"y":2}]}' % member, "json_duplicate"),
+    "NaN": (lambda member: b'{%b,"x":NaN}' % member, "json_number"),
+    "Infinity": (lambda member: b'{%b,"x":[-Infinity]}' % member, "json_number"),
+    "nested": (lambda member: b'{%b,"x":%b1%b}' % (member, b"[" * 32, b"]" * 32), "json_nesting"),
+    "no object": (lambda member: b"[1]", "json_type"),
+    "an open end": (lambda member: b"{%b" % member, "json_syntax"),
+    "no UTF-8": (lambda member: b'{%b,"x":"\xff"}' % member, "json_syntax"),
+}
+
+
+@asynccontextmanager
+async def serving_every_body() -> AsyncIterator[Small]:
+    async with running(Settings()) as small:
+        jobs = LocalJobs(small.parts.settings, small.engine, small.parts.metrics)
+        small.app.include_router(router(small.parts))
+        small.app.include_router(jobs_routes.router(small.parts, jobs))
+        yield small
+        await jobs.close()
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_every_body_of_json_is_read_by_one_rule(name: str) -> None:
+    spoil, reason = WRONG[name]
+    async with serving_every_body() as small:
+        for path in PATHS:
+            body = spoil(MEMBERS[path])
+            answer = await small.http.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, answer.json().get("reason")) == (400, reason), (path, answer.text)
+            assert answer.json()["field"]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_message_of_a_stream_is_read_by_the_same_rule(name: str) -> None:
+    spoil, reason = WRONG[name]
+    body = spoil(MEMBERS[STREAM])
+    with pytest.raises(ServiceError) as header:
+        stream_messages.incoming(struct.pack("<I", len(body)) + body)
+    assert header.value.reason == reason
+    text = body.decode("utf-8", "replace")
+    if name != "no UTF-8":  # a WebSocket's text is UTF-8 already
+        with pytest.raises(ServiceError) as start:
+            stream_messages.start(text, max_steps=4, max_deadline_ms=1000)
+        assert start.value.reason == reason
+
+
+def test_json_of_a_size_is_refused_before_it_is_read() -> None:
+    with pytest.raises(TooLarge) as refused:
+        read_object(b'{"a":"' + b"x" * 100 + b'"}', max_values=4, max_bytes=100, name="header")
+    assert refused.value.field == "header"
+    assert read_object('{"a": [1.5, {"b": null}]}', max_values=9) == {"a": [1.5, {"b": None}]}
 
 
 def test_files_in_json_are_still_read() -> None:

@@ -10,7 +10,11 @@ from openapi_schema_validator import validate
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service.imaging.codec import FrameLimits, decode
+from service.rest.app import build
+from service.rest.formats.openapi import PREDICT_ERRORS
 from service.rest.formats.params import NAMES
+from service.rest.routes import jobs, video
+from service.serving.jobs.local import LocalJobs
 from service.settings import Settings
 from tests.unit.rest.small import Small, running
 
@@ -67,6 +71,29 @@ def test_predict_lists_every_body_every_answer_every_error(document: dict[str, A
         assert set(properties) == {"previous", "current", *NAMES}
     query = {parameter["name"] for parameter in predict["parameters"] if parameter["in"] == "query"}
     assert query == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("operation", "codes"),
+    [("predict", PREDICT_ERRORS), ("createJob", jobs.CREATE_ERRORS), ("convertVideo", ("queue_full", "client_limit"))],
+)
+async def test_every_error_code_of_a_status_is_told_with_an_example(operation: str, codes: tuple[str, ...]) -> None:
+    async with running() as small:
+        kept = LocalJobs(small.parts.settings, small.engine, small.parts.metrics)
+        app = build(small.parts, [video.router(small.parts)], jobs=kept)
+        await kept.close()
+    document = app.openapi()
+    answers = next(each["responses"] for _, _, each in operations(document) if each["operationId"] == operation)
+    examples = [
+        (status, code, example["value"])
+        for status, answer in answers.items()
+        for code, example in answer.get("content", {}).get("application/problem+json", {}).get("examples", {}).items()
+    ]
+    assert {*codes, "internal", "unauthenticated"} <= {code for _, code, _ in examples}
+    for status, code, value in examples:
+        validate(value, document["components"]["schemas"]["Problem"])
+        assert (int(status), code) == (value["status"], value["code"])
+        assert f"`{code}`" in answers[status]["description"]
 
 
 @pytest.mark.parametrize("example", ["next", "three"])

@@ -26,6 +26,7 @@ from service.rest.app import build
 from service.rest.formats import oip_messages
 from service.rest.routes import oip
 from service.telemetry.tracing import Tracer
+from tests.unit.memory import peak_mib
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
 H, W = 16, 24
@@ -233,6 +234,36 @@ async def test_bodies_that_do_not_inflate_within_bounds_are_refused(
 ) -> None:
     answer = await edge.http.post("/v2/models/dmvfn/infer", content=content, headers={"Content-Encoding": coding})
     assert answer.status_code == status
+
+
+async def test_a_body_that_inflates_to_much_is_counted_while_it_does() -> None:
+    """A hundred kilobytes that become a hundred megabytes: refused when the room is gone, not when all is there."""
+    joined = parts(SmallEngine(), max_body_bytes=2**27, max_inflight_bytes=2**25)
+    transport = httpx.ASGITransport(build(joined, [oip.router(joined)]))
+    packed = gzip.compress(bytes(100 * 2**20))
+    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+        with joined.budget.open() as other:
+            other.grow(2**20)
+            before = peak_mib(reset=True)
+            headers = {"Content-Encoding": "gzip"}
+            answer = await http.post("/v2/models/dmvfn/infer", content=packed, headers=headers)
+            grown = peak_mib() - before
+            assert joined.budget.held == 2**20
+    joined.codecs.close()
+    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
+    assert grown < 48, f"{grown:.0f} MiB"
+
+
+@pytest.mark.parametrize("length", [0, 1, oip_messages.PIECE, 5 * oip_messages.PIECE + 7])
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_is_inflated_in_pieces_is_what_was_compressed(length: int, noise: bool) -> None:
+    content = np.random.default_rng(1).bytes(length) if noise else bytes(length)
+    pieces: list[int] = []
+    assert oip_messages.inflated(gzip.compress(content), "gzip", length, pieces.append) == content
+    assert (sum(pieces), max(pieces, default=0) <= oip_messages.PIECE) == (length, True)
+    if length:
+        with pytest.raises(TooLarge):
+            oip_messages.inflated(gzip.compress(content), "gzip", length - 1, pieces.append)
 
 
 async def test_an_engines_refusal_keeps_its_status_and_says_when_to_return(edge: Edge) -> None:
