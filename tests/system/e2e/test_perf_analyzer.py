@@ -31,7 +31,7 @@ async def test_it_measures_a_batch_over(wire: list[str], tmp_path: Path) -> None
         )
         [row] = csv.DictReader(report.read_text().splitlines())
         use = service.parts.usage.models["dmvfn"]
-    # With -s or -rP these are the figures that docs/benchmarks.md may quote.
+    # With -s or -rP these are the figures that docs/benchmarks-history.md may quote.
     shown = ("Inferences/Second", "Avg latency", "p50 latency", "p99 latency", "Server Queue", "Server Compute Infer")
     print(" ".join(wire), {name: row[name] for name in shown if name in row})
     assert float(row["Inferences/Second"]) > 0
