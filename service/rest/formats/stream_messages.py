@@ -10,13 +10,12 @@ from typing import Any
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
+from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.live_stream import (
     Draining,
-    EncodedPrediction,
     FrameMessage,
     Incoming,
     InvalidMessage,
-    Picture,
     Reset,
     StreamRequest,
 )
@@ -173,7 +172,7 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
         "model_version": result.model_version,
         "batch_size": result.batch_size,
         "shortened": result.shortened,
-        "timings": dict(value.took),
+        "timings": dict(value.stages),
     }
     if result.seed is not None:
         head["seed"] = result.seed

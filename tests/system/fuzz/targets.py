@@ -27,7 +27,8 @@ from service.rpc import oip_messages as rpc_v2
 from service.rpc.admission import forgiving
 from service.rpc.call import readable
 from service.serving.oip import requests as oip_requests
-from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Picture
+from service.serving.prediction import Picture
+from service.serving.streaming.live_stream import FrameMessage, InvalidMessage
 from service.serving.video.clip import VideoError
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings
