@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.app_state import AppState
 from service.core.errors import ServiceError
-from service.core.types import Options, PredictRequest, PredictResult, Quality, RouteChoice, route_text
-from service.imaging.codec import FrameLimits, ImageFormat, decode, encode
+from service.core.types import Options, RouteChoice, route_text
+from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.codec_pool import Codecs
+from service.serving import prediction
+from service.serving.prediction import Caller, EncodedPrediction, Picture, PicturePair
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -62,39 +67,46 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
     present = [path for path in targets if path.exists()]
     if present and not params.force:
         raise ValueError(f"{present[0]} exists already; --force overwrites it")
-    limits = FrameLimits.of(settings)
-    request = PredictRequest(
-        id="predict",
-        previous=decode(params.previous.read_bytes(), limits, str(params.previous)),
-        current=decode(params.current.read_bytes(), limits, str(params.current)),
-        options=Options(
-            route=RouteChoice.parse(params.route, seed=params.seed, blocks=params.blocks),
-            steps=params.steps,
-            scale=params.scale,
-            quality=Quality.EXACT,
-        ).check(settings.max_steps),
-        deadline=float("inf"),
+    pair = PicturePair(
+        Picture(params.previous.read_bytes()),
+        Picture(params.current.read_bytes()),
+        (str(params.previous), str(params.current)),
     )
+    options = Options(
+        route=RouteChoice.parse(params.route, seed=params.seed, blocks=params.blocks),
+        steps=params.steps,
+        scale=params.scale,
+    ).check(settings.max_steps)
     started_at = time.perf_counter()
-    result = asyncio.run(_predict(settings, request))
-    for path, step in zip(targets, result.steps, strict=True):
-        path.write_bytes(encode(step.frame, image_format))
+    value = asyncio.run(_predict(settings, pair, options, image_format))
+    for path, step, file in zip(targets, value.result.steps, value.pictures, strict=True):
+        path.write_bytes(file)
         print(f"{path}  route {route_text(step.route)}  {step.flops / 1e9:.1f} GFLOP")
+    if value.result.seed is not None:
+        print(f"seed {value.result.seed}")
     print(f"{time.perf_counter() - started_at:.2f} s, loading included", file=sys.stderr)
     return 0
 
 
-async def _predict(settings: Settings, request: PredictRequest) -> PredictResult:
+async def _predict(
+    settings: Settings, pair: PicturePair, options: Options, image_format: ImageFormat
+) -> EncodedPrediction:
     from service.engine.batcher import Batcher
     from service.engine.predictor import Predictor
 
-    quick = settings.replace(warmup_sizes=())
-    engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
+    quick, metrics = settings.replace(warmup_sizes=()), Metrics.unseen()
+    engine = Batcher(lambda: Predictor.of(quick), quick, metrics)
+    codecs = Codecs(FrameLimits.of(quick), quick.codec_threads, metrics)
+    state = AppState(quick, engine, codecs, metrics)
     try:
+        # Before the weights are loaded: a damaged file is told at once.
+        frames = await prediction.decode_pair(state, pair)
+        request = prediction.build_request(Caller("predict", deadline=math.inf), *frames, options)
         await engine.start()
-        return await engine.predict(request)
+        return await prediction.encode(state, await engine.predict(request), image_format, None)
     finally:
         await engine.close()
+        codecs.close()
 
 
 def _targets(output: Path, steps: int) -> list[Path]:

@@ -19,8 +19,7 @@ from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.rpc import errors
 from service.rpc.admission import UnparsedMessage, holding_of_call
 from service.serving.byte_budget import ByteHolding
-from service.serving.streaming.live_stream import EncodedPrediction
-from service.serving.timings import Stages, facts
+from service.serving.prediction import Caller, EncodedPrediction, Stages
 from service.telemetry import tracing
 from service.telemetry.metrics import OUTCOMES, Outcome, Transport
 from service.telemetry.tracing import Trace, Tracer
@@ -54,10 +53,14 @@ class CallContext:
         default = state.clock() + settings.default_deadline_ms / 1000
         return default if self.ends is None else min(self.ends, state.clock() + settings.max_deadline_ms / 1000)
 
+    def caller(self, deadline: float | None) -> Caller:
+        """Name whom the call's predictions are for."""
+        return Caller(self.request_id, self.client, deadline, self.trace.traceparent, self.holding)
+
     def tell(self, value: EncodedPrediction) -> None:
         """Record how the answer came about, for log line and trace."""
-        self.stages = value.took
-        self.notes.update(facts(value.result, value.took))
+        self.stages = value.stages
+        self.notes.update(value.facts())
 
 
 def readable(message: Any) -> Any:

@@ -11,13 +11,12 @@ from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
 from service.rpc import errors
+from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.live_stream import (
     Draining,
-    EncodedPrediction,
     FrameMessage,
     Incoming,
     InvalidMessage,
-    Picture,
     Reset,
     StreamRequest,
 )
@@ -162,7 +161,7 @@ def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
         result.shortened,
         result.batch_size,
     )
-    for name, seconds in value.took:
+    for name, seconds in value.stages:
         setattr(message.timings, name, seconds)
     if result.seed is not None:
         message.seed = result.seed

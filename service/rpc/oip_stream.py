@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from proto.inference import inference_pb2 as pb
@@ -19,8 +20,6 @@ from service.rpc.call import CallContext, CallHandler, readable
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
-from service.serving.oip.infer import Caller
-from service.serving.timings import facts
 from service.telemetry.metrics import Transport
 
 #: Requests of one stream under way at once; beyond them its messages wait unread.
@@ -108,7 +107,7 @@ class InferStream:
 
     async def _infer(self, message: Any, holding: ByteHolding, nbytes: int) -> pb.ModelStreamInferResponse:
         began, call = self._parts.clock(), self._call
-        caller = Caller(call.request_id, call.client, call.ends, call.trace.traceparent, holding)
+        caller = replace(call.caller(call.ends), holding=holding)
         try:
             infer_request = readable(message)
             holding.grow(nbytes)
@@ -117,8 +116,8 @@ class InferStream:
             self._door.tracer.part(call.trace, "infer", self._parts.clock() - began, {}, error=error.code)
             return self._told(error, getattr(message, "id", ""))
         final = FINAL in infer_request.parameters and infer_request.parameters[FINAL].bool_param
-        stage_times, seconds = answer.slowest.took, self._parts.clock() - began
-        self._door.tracer.part(call.trace, "infer", seconds, facts(answer.slowest.result, stage_times), stage_times)
+        slowest, seconds = answer.slowest, self._parts.clock() - began
+        self._door.tracer.part(call.trace, "infer", seconds, slowest.facts(), slowest.stages)
         return pb.ModelStreamInferResponse(infer_response=response(oip_infer.ready_parameters(answer, final=final)))
 
     def _told(self, error: ServiceError, id: str) -> pb.ModelStreamInferResponse:

@@ -14,20 +14,17 @@ from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.app_state import AppState
 from service.core.errors import InvalidRequest, ServiceError
-from service.core.types import PredictRequest
 from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
-from service.serving.byte_budget import reserve_answer
+from service.serving import prediction
+from service.serving.prediction import PicturePair
 from service.serving.streaming.live_stream import (
     Draining,
     Incoming,
     InvalidMessage,
     LiveStream,
     StreamRequest,
-    decoded,
-    encoded,
     opening,
-    seeded,
     traced,
 )
 from service.serving.streaming.session import MAX_ID, Answer
@@ -48,28 +45,17 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         """Predict the frames that follow a pair."""
         state = self._parts
         async with self._door.call(context, "Predict", getattr(message, "request_id", "")) as call:
+            prediction.check_ready(state.engine)
             body: pb.PredictRequest = readable(message)
             options, format, quality = convert.options(body.options, state.settings.max_steps)
             for field, frame in (("previous", body.previous), ("current", body.current)):
                 if len(frame.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
-            pictures = convert.picture(body.previous, "previous"), convert.picture(body.current, "current")
-            began = state.clock()
-            request = PredictRequest(
-                id=call.request_id,
-                previous=await decoded(state, pictures[0], "previous", call.holding),
-                current=await decoded(state, pictures[1], "current", call.holding),
-                options=seeded(options),
-                deadline=call.until(state),
-                client=call.client,
-                traceparent=call.trace.traceparent,
-            )
-            decode = state.clock() - began
+            pair = PicturePair(convert.picture(body.previous, "previous"), convert.picture(body.current, "current"))
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
             pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
-            reserve_answer(call.holding, request)
-            result = await state.engine.predict(request)
-            value = await encoded(state, result, format, quality, (time_us, pace), decode=decode)
+            caller = call.caller(call.until(state))
+            value = await prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
             call.tell(value)
             answer = pb.PredictResponse(request_id=call.request_id, frame_id=body.current.frame_id)
             convert.fill(answer.prediction, value)

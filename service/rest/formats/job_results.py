@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.core.errors import Conflict
-from service.core.types import PredictResult, route_text
+from service.core.types import PredictResult
 from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart, response
 from service.rest.formats.params import PredictParams
@@ -19,6 +19,7 @@ from service.rest.transport import context
 from service.rest.transport.pieces import MadeAsSent
 from service.serving.byte_budget import result_bytes
 from service.serving.jobs.job import Jobs, JobState, JobView
+from service.serving.prediction import encode_steps
 
 
 async def one(
@@ -29,8 +30,8 @@ async def one(
     result = await jobs.result(view.id, request_context.client, item)
     form = _form(request, params, len(result.steps))
     request_context.holding.grow(2 * result_bytes(result))
-    facts = {**_facts(result), "X-Dmvfn-Route": _routes(result), "X-Dmvfn-Flops": str(result.flops)}
-    return response.build(result, await response.encode(result, form, codecs), form, facts, request_context.holding)
+    files = await encode_steps(codecs, result, form.format, form.quality)
+    return response.build_files(result, files, form, response.facts(result), request_context.holding)
 
 
 async def every(jobs: Jobs, view: JobView, request: Request, params: PredictParams, codecs: Codecs) -> Response:
@@ -45,7 +46,7 @@ async def every(jobs: Jobs, view: JobView, request: Request, params: PredictPara
     form = _form(request, params, view.items * steps)
     # One item at a time, and its encoding; the one before may still be on its way out.
     request_context.holding.grow(3 * result_bytes(first))
-    headers = {**_facts(first), **response.shape_header(first, form, view.items * steps), "Vary": "Accept"}
+    headers = {**response.weights(first), **response.shape_header(first, form, view.items * steps), "Vary": "Accept"}
     items = _Items(jobs, view, request_context.client)
     if form.media_type == response.JSON:
         return MadeAsSent(_document(items, first, form, codecs), headers, response.JSON)
@@ -85,7 +86,8 @@ async def _mixed(
     async for result in items.after(first):
         for step in result.steps:
             alone = replace(result, steps=(step,))
-            for part in response.parts(alone, await response.encode(alone, form, codecs), form, number):
+            files = await encode_steps(codecs, alone, form.format, form.quality)
+            for part in response.parts(alone, files, form, number):
                 yield multipart.piece(boundary, *part)
             number += 1
     yield multipart.last(boundary)
@@ -110,14 +112,3 @@ async def _document(
 
 def _form(request: Request, params: PredictParams, steps: int) -> ResponseFormat:
     return response.choose(request.headers.get("accept"), replace(params, options=replace(params.options, steps=steps)))
-
-
-def _routes(result: PredictResult) -> str:
-    return ",".join(route_text(step.route) for step in result.steps)
-
-
-def _facts(result: PredictResult) -> dict[str, str]:
-    facts = {"X-Dmvfn-Model": result.model_version}
-    if result.seed is not None:
-        facts["X-Dmvfn-Seed"] = str(result.seed)
-    return facts

@@ -106,7 +106,7 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     parameters = _parameters(document, "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0
-    tensors = document.get("inputs")
+    tensors: Any = document.get("inputs")
     _must(isinstance(tensors, list) and 0 < len(tensors) <= MAX_INPUTS, "inputs must be a list of tensors", "inputs")
     for n, tensor in enumerate(tensors):
         parsed_tensor, nbytes = _input(tensor, n, rest[at:], lists)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from service.core.errors import InvalidRequest
-from service.core.types import MAX_SEED, Options, Quality, RouteChoice, RoutePolicy
+from service.core.types import Options, Quality, RouteChoice
 from service.settings import Settings
 
 #: Names, and the JSON type each has in a JSON body.
@@ -79,13 +77,8 @@ def of_json(name: str, value: object) -> str:
 
 
 def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:
-    """Check the values of one request. InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms.
-
-    Sampling without a seed gets one here, so that the answer can report it.
-    """
+    """Check the values of one request. InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms."""
     route = RouteChoice.parse(values.get("route", "auto"), seed=_whole(values, "seed"), blocks=_whole(values, "blocks"))
-    if route.policy is RoutePolicy.SAMPLE and route.seed is None:
-        route = dataclasses.replace(route, seed=secrets.randbelow(MAX_SEED + 1))
     image_quality = _whole(values, "image_quality")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")

@@ -12,14 +12,12 @@ from typing import NoReturn
 from starlette.requests import Request
 
 from service.core.errors import InvalidFrame, InvalidRequest, UnsupportedMedia
-from service.core.types import Frame
 from service.imaging.codec import FrameLimits
-from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart
 from service.rest.formats import params as options
 from service.rest.formats.json_body import FEW, apart, base64_in_pieces, read_object
 from service.rest.transport.body import read
-from service.serving.byte_budget import ByteHolding
+from service.serving.prediction import Picture, PicturePair
 
 FRAMES = ("previous", "current")
 SHAPE_HEADER = "X-Frame-Shape"
@@ -35,26 +33,10 @@ Bytes = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class PredictBody:
-    """Both frames as they came. `size` is (height, width) where they are raw pixels, None where they are files."""
+    """Both pictures as they came, and the options beside them."""
 
-    previous: Bytes
-    current: Bytes
+    pair: PicturePair
     options: list[tuple[str, str]]
-    size: tuple[int, int] | None = None
-
-    async def frames(self, codecs: Codecs, holding: ByteHolding) -> tuple[Frame, Frame]:
-        """Decode both at once; their pixels are reserved first. Raises QueueFull where there is no room for them."""
-        if self.size is not None:
-            height, width = self.size
-            pair = await asyncio.gather(
-                codecs.raw(self.previous, height, width, "previous"), codecs.raw(self.current, height, width, "current")
-            )
-        else:
-            pair = await asyncio.gather(
-                codecs.decode(self.previous, "previous", holding.grow),
-                codecs.decode(self.current, "current", holding.grow),
-            )
-        return pair[0], pair[1]
 
 
 async def receive(request: Request, limits: FrameLimits) -> PredictBody:
@@ -98,7 +80,7 @@ def _raw(body: bytes, size: tuple[int, int]) -> PredictBody:
             f"the body has {len(body)} bytes; two frames of {width}x{height} RGB take {2 * nbytes}", field="body"
         )
     view = memoryview(body)
-    return PredictBody(view[:nbytes], view[nbytes:], [], size)
+    return PredictBody(PicturePair(Picture(view[:nbytes], size), Picture(view[nbytes:], size)), [])
 
 
 def _form(body: bytes, content_type: str) -> PredictBody:
@@ -121,7 +103,7 @@ def _sorted(parts: Sequence[tuple[str, Bytes]]) -> PredictBody:
     for name in FRAMES:
         if name not in frames:
             raise InvalidRequest(f"{name} is missing", field=name)
-    return PredictBody(frames["previous"], frames["current"], texts)
+    return PredictBody(PicturePair(Picture(frames["previous"]), Picture(frames["current"])), texts)
 
 
 def _unknown(name: str) -> NoReturn:

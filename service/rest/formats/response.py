@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from service.core.errors import InvalidRequest, NotAcceptable
 from service.core.types import PredictResult, Step, route_text
 from service.imaging.codec import ImageFormat
-from service.imaging.codec_pool import Codecs
 from service.rest.formats import multipart, negotiation
 from service.rest.formats.params import Maps, PredictParams
 from service.rest.transport.pieces import PiecedResponse
 from service.serving.byte_budget import ByteHolding
+from service.serving.prediction import EncodedPrediction, routes_text
 
 MIXED, JSON = "multipart/mixed", "application/json"
 #: What single pictures can be, ours first.
@@ -64,13 +63,44 @@ def choose(header: str | None, params: PredictParams) -> ResponseFormat:
     return ResponseFormat(media_type, format, params.image_quality, params.maps)
 
 
-async def encode(result: PredictResult, form: ResponseFormat, codecs: Codecs) -> list[bytes]:
-    """Encode each step's frame."""
-    return await asyncio.gather(*(codecs.encode(step.frame, form.format, form.quality) for step in result.steps))
-
-
 def build(
-    result: PredictResult, files: list[bytes], form: ResponseFormat, facts: Mapping[str, str], holding: ByteHolding
+    value: EncodedPrediction, form: ResponseFormat, stages: Sequence[tuple[str, float]], holding: ByteHolding
+) -> PiecedResponse:
+    """Build the answer to a prediction; `stages` tell the caller where the time went. `holding` as of `build_files`."""
+    headers = {
+        **facts(value.result),
+        "X-Dmvfn-Batch-Size": str(value.result.batch_size),
+        "Server-Timing": ", ".join([f"{name};dur={seconds * 1000:.3f}" for name, seconds in stages]),
+    }
+    if value.result.shortened:
+        headers["X-Dmvfn-Shortened"] = "1"
+    return build_files(value.result, value.pictures, form, headers, holding)
+
+
+def facts(result: PredictResult) -> dict[str, str]:
+    """Return the headers of every kind of answer; one route for each step, FLOPs of all."""
+    return {"X-Dmvfn-Route": routes_text(result), "X-Dmvfn-Flops": str(result.flops), **weights(result)}
+
+
+def header_text(text: str) -> str:
+    """Write any text so that a header can carry it: visible ASCII as it is, the rest escaped as Python escapes it."""
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def weights(result: PredictResult) -> dict[str, str]:
+    """Return the headers that are the same for all items of a job: the weights' version, and the seed if one drew."""
+    headers = {"X-Dmvfn-Model": header_text(result.model_version)}
+    if result.seed is not None:
+        headers["X-Dmvfn-Seed"] = str(result.seed)
+    return headers
+
+
+def build_files(
+    result: PredictResult,
+    files: Sequence[bytes],
+    form: ResponseFormat,
+    facts: Mapping[str, str],
+    holding: ByteHolding,
 ) -> PiecedResponse:
     """Build the answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
     headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
@@ -94,7 +124,7 @@ def shape_header(result: PredictResult, form: ResponseFormat, frames: int) -> di
 
 
 def parts(
-    result: PredictResult, files: list[bytes], form: ResponseFormat, first: int = 1
+    result: PredictResult, files: Sequence[bytes], form: ResponseFormat, first: int = 1
 ) -> Iterator[tuple[dict[str, str], bytes]]:
     """Yield each step's frame and maps with their headers; steps are numbered from `first`."""
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
@@ -115,7 +145,7 @@ def parts(
             yield about, _npy(values)
 
 
-def _document(result: PredictResult, files: list[bytes], form: ResponseFormat) -> list[bytes]:
+def _document(result: PredictResult, files: Sequence[bytes], form: ResponseFormat) -> list[bytes]:
     """Return the JSON text, a piece for each step: as one document its base64 would be in memory several times."""
     pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):

@@ -11,13 +11,12 @@ from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, RouteChoice, route_text
 from service.imaging.codec import ImageFormat
 from service.rest.formats.json_body import FEW, read_object
+from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.live_stream import (
     Draining,
-    EncodedPrediction,
     FrameMessage,
     Incoming,
     InvalidMessage,
-    Picture,
     Reset,
     StreamRequest,
 )
@@ -176,7 +175,7 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
         "model_version": result.model_version,
         "batch_size": result.batch_size,
         "shortened": result.shortened,
-        "timings": dict(value.took),
+        "timings": dict(value.stages),
     }
     if result.seed is not None:
         head["seed"] = result.seed

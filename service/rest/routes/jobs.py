@@ -18,6 +18,7 @@ from service.rest.formats import job_body, job_openapi, job_results, negotiation
 from service.rest.transport import context
 from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
+from service.serving.prediction import check_ready, seeded
 
 #: Longest long-poll, seconds: below what proxies usually cut.
 LONGEST_WAIT = 50.0
@@ -99,9 +100,7 @@ def asked_for(request: Request) -> bool:
 
 async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: bool = False) -> Response:
     """Check a job at the door and accept it: 202, or 200 for one that was accepted before."""
-    readiness = state.engine.readiness()
-    if not readiness.ready and readiness.reason != "starting":  # a queue without workers yet keeps what it is given
-        raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
+    check_ready(state.engine, admitting="starting")  # a queue without workers yet keeps what it is given
     request_context = context.of(request)
     query = request.query_params.multi_items()
     hooks = [value for name, value in query if name == WEBHOOK]
@@ -119,7 +118,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         client=request_context.client,
         frames=await body.decode(state, request_context.holding),
         # With the seed that was drawn, if any: a job that is run twice gives the same frames.
-        options=predict_params.options,
+        options=seeded(predict_params.options),
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,

@@ -21,8 +21,7 @@ from service.rest.transport.disconnect import while_connected
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
-from service.serving.oip.infer import Caller
-from service.serving.timings import facts
+from service.serving.prediction import check_ready
 
 #: Bytes of the index's body, which says one word.
 MAX_INDEX = 64 * 1024
@@ -106,20 +105,15 @@ def _models(routes: APIRouter, state: AppState) -> None:
 def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
         oip_models.known(model, version)
+        check_ready(state.engine)
         request_context = context.of(request)
         content = await _content(request, state.settings.max_body_bytes, request_context.holding)
         length = request.headers.get(LENGTH)
         message = await apart(lambda: oip_messages.read(content, length, model, version), len(content))
-        caller = Caller(
-            request_context.request_id,
-            request_context.client,
-            None,
-            request_context.trace.traceparent,
-            request_context.holding,
+        answer = await while_connected(
+            request.receive, oip_infer.infer(state, message.request, request_context.caller(None))
         )
-        answer = await while_connected(request.receive, oip_infer.infer(state, message.request, caller))
-        request_context.stages += answer.slowest.took
-        request_context.notes.update(facts(answer.slowest.result, answer.slowest.took))
+        request_context.tell(answer.slowest)
 
         def write_answer() -> tuple[bytes, int | None, str | None]:
             payload, json_length = oip_messages.write(answer, message)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from service.serving.byte_budget import ByteBudget, ByteHolding
+from service.serving.prediction import Caller, EncodedPrediction
 from service.telemetry import tracing
 from service.telemetry.tracing import Trace, Tracer
 
@@ -35,6 +36,15 @@ class Context:
     stages: list[tuple[str, float]] = field(default_factory=list)  #: name, seconds
     notes: dict[str, str | int | float | bool] = field(default_factory=dict)  #: for log line and trace
     holding: ByteHolding = field(default_factory=_unbounded)  #: the request's share of the memory for all
+
+    def caller(self, deadline: float | None) -> Caller:
+        """Name whom the request's predictions are for."""
+        return Caller(self.request_id, self.client, deadline, self.trace.traceparent, self.holding)
+
+    def tell(self, value: EncodedPrediction) -> None:
+        """Record how the answer came about, for headers, log line and trace."""
+        self.stages += value.stages
+        self.notes.update(value.facts())
 
 
 def begin(request_id: str | None, traceparent: str | None, now: float) -> Context:

@@ -17,6 +17,7 @@ from service.serving.jobs.fair_turns import FairTurns
 from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
 from service.serving.jobs.webhook import Sender
+from service.serving.prediction import Caller, build_request
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -174,17 +175,10 @@ class LocalJobs:
             self._end(entry, JobState.DONE)
 
     async def _item(self, entry: KeptJob, job: NewJob, item: int) -> None:
-        request = PredictRequest(
-            id=job.id,
-            previous=job.frames[item],
-            current=job.frames[item + 1],
-            options=job.options,
-            client=job.client,
-            priority=Priority.BATCH,
-            traceparent=job.traceparent,
-            # A job has time; without this the engine's default deadline for callers would count.
-            deadline=time.monotonic() + self._settings.job_ttl_s,
-        )
+        # A job has time; without this the engine's default deadline for callers would count.
+        deadline = time.monotonic() + self._settings.job_ttl_s
+        caller = Caller(job.id, job.client, deadline, job.traceparent, priority=Priority.BATCH)
+        request = build_request(caller, job.frames[item], job.frames[item + 1], job.options)
         entry.results[item] = await self._patiently(entry, request)
         # The last one is told together with the end: whoever waits for news should not be woken twice.
         if entry.view.done + 1 < job.items:

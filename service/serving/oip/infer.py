@@ -6,7 +6,6 @@ tensors mean.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import time
 from dataclasses import dataclass, replace
@@ -14,25 +13,13 @@ from dataclasses import dataclass, replace
 from service.app_state import AppState
 from service.core import deadline
 from service.core.errors import ServiceError
-from service.core.types import PredictRequest
-from service.serving.byte_budget import ByteHolding, reserve_answer
+from service.serving import prediction
 from service.serving.oip import requests as oip_requests
 from service.serving.oip.models import VERSION
 from service.serving.oip.requests import InferItem, InferRequest, Parsed
 from service.serving.oip.statistics import InferTimings
 from service.serving.oip.tensors import Tensor
-from service.serving.streaming.live_stream import EncodedPrediction, Picture, decoded, encoded, seeded
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks. `ends` is the transport's own deadline on the service's clock, seconds."""
-
-    request_id: str
-    client: str = ""
-    ends: float | None = None
-    traceparent: str | None = None
-    holding: ByteHolding | None = None  #: what its frames and its answer are counted in
+from service.serving.prediction import Caller, EncodedPrediction, Picture, PicturePair
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,13 +35,16 @@ class InferResponse:
 
 
 async def infer(state: AppState, request: InferRequest, caller: Caller) -> InferResponse:
-    """Return the answer to all items, or raise the error of the first that failed, naming it."""
+    """Return the answer to all items, or raise the error of the first that failed, naming it.
+
+    The caller's deadline is its transport's, and may be shortened by the request's own.
+    """
     began = state.clock()
     use = state.usage.models.get(request.model)
     try:
+        prediction.check_ready(state.engine)
         batch = oip_requests.parse(request, max_batch=state.settings.max_batch, max_steps=state.settings.max_steps)
-        expiry = _ends(state, batch, caller, began)
-        values, reading = await _all(state, batch, caller, expiry)
+        values = await _predict(state, batch, replace(caller, deadline=_deadline(state, batch, caller, began)))
         encode_start = state.clock()
         outputs = oip_requests.tensors(batch, [value.result for value in values], [value.pictures for value in values])
     except ServiceError:
@@ -63,24 +53,22 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
         raise
     end = state.clock()
     assert use is not None  # parse knows only models that are counted
-    use.answered(
-        [value.result for value in values],
-        InferTimings(end - began, reading, end - encode_start),
-        round(time.time() * 1000),
-    )
+    decode_seconds = max(dict(value.stages)["decode"] for value in values)
+    timings = InferTimings(end - began, decode_seconds, end - encode_start)
+    use.answered([value.result for value in values], timings, round(time.time() * 1000))
     parameters: dict[str, str | bool] = {"weights": values[0].result.model_version}
     seeds = [value.result.seed for value in values]
     if seeds[0] is not None:
         parameters["seed"] = ",".join(map(str, seeds))
-    slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.took))
+    slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.stages))
     return InferResponse(request.model, VERSION, request.id, outputs, parameters, slowest)
 
 
-def _ends(state: AppState, batch: Parsed, caller: Caller, began: float) -> float:
+def _deadline(state: AppState, batch: Parsed, caller: Caller, began: float) -> float:
     settings = state.settings
     asked_ms = None if batch.timeout_us is None else batch.timeout_us / 1000
-    if asked_ms is None and caller.ends is not None:
-        return min(caller.ends, began + settings.max_deadline_ms / 1000)
+    if asked_ms is None and caller.deadline is not None:
+        return min(caller.deadline, began + settings.max_deadline_ms / 1000)
     expiry = deadline.resolve(
         began,
         asked_ms,
@@ -88,56 +76,30 @@ def _ends(state: AppState, batch: Parsed, caller: Caller, began: float) -> float
         max_ms=settings.max_deadline_ms,
         field="parameters.timeout",
     )
-    return expiry if caller.ends is None else min(expiry, caller.ends)
+    return expiry if caller.deadline is None else min(expiry, caller.deadline)
 
 
-async def _all(state: AppState, batch: Parsed, caller: Caller, expiry: float) -> tuple[list[EncodedPrediction], float]:
-    """Predict every item; return the predictions, and the seconds that reading the slowest item's frames took."""
-    alone = len(batch.items) == 1
-    tasks = [
-        # awaited: by gather below
-        asyncio.create_task(_one(state, batch, item, caller, expiry, None if alone else n))
+async def _predict(state: AppState, batch: Parsed, caller: Caller) -> list[EncodedPrediction]:
+    """Predict every item. The first failure, or the caller's leaving, withdraws the others."""
+    if len(batch.items) == 1:
+        return [await _predict_item(state, batch, batch.items[0], caller)]
+    return await prediction.together(
+        _numbered(state, batch, item, replace(caller, request_id=f"{caller.request_id}.{n}"), n)
         for n, item in enumerate(batch.items)
-    ]
-    try:
-        results = await asyncio.gather(*tasks)
-    finally:
-        # The first failure, or the caller's leaving, withdraws the others.
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
-        tasks.clear()
-        del task
-    return [value for value, _ in results], max(seconds for _, seconds in results)
+    )
 
 
-async def _one(
-    state: AppState, batch: Parsed, item: InferItem, caller: Caller, expiry: float, index: int | None
-) -> tuple[EncodedPrediction, float]:
-    began = state.clock()
-    names = ("FRAMES", "FRAMES") if item.shape else ("FRAME0", "FRAME1")
+async def _predict_item(state: AppState, batch: Parsed, item: InferItem, caller: Caller) -> EncodedPrediction:
+    names = ("inputs.FRAMES", "inputs.FRAMES") if item.shape else ("inputs.FRAME0", "inputs.FRAME1")
+    pair = PicturePair(Picture(item.previous, item.shape), Picture(item.current, item.shape), names)
+    return await prediction.predict(state, pair, item.options, batch.format, batch.image_quality, caller)
+
+
+async def _numbered(state: AppState, batch: Parsed, item: InferItem, caller: Caller, index: int) -> EncodedPrediction:
+    """Predict one item of several; an error's message says of which."""
     try:
-        holding = caller.holding
-        previous = await decoded(state, Picture(item.previous, item.shape), f"inputs.{names[0]}", holding)
-        current = await decoded(state, Picture(item.current, item.shape), f"inputs.{names[1]}", holding)
-        read_seconds = state.clock() - began
-        request = PredictRequest(
-            id=caller.request_id if index is None else f"{caller.request_id}.{index}",
-            previous=previous,
-            current=current,
-            options=seeded(item.options),
-            deadline=expiry,
-            client=caller.client,
-            traceparent=caller.traceparent,
-        )
-        if holding is not None:
-            reserve_answer(holding, request)
-        result = await state.engine.predict(request)
-        return await encoded(state, result, batch.format, batch.image_quality, decode=read_seconds), read_seconds
+        return await _predict_item(state, batch, item, caller)
     except ServiceError as error:
-        if index is None:
-            raise
         # A copy: the engine may have raised one error for several requests.
         item_error = copy.copy(error)
         item_error.message = f"item {index}: {error.message}"
@@ -145,7 +107,7 @@ async def _one(
         try:
             raise item_error from error
         finally:
-            del item_error  # as above
+            del item_error  # its traceback holds this frame: a cycle that would keep the pictures
 
 
 def ready_parameters(answer: InferResponse, *, final: bool) -> InferResponse:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
-from service.core.types import MAX_SEED, Frame, Options, PredictRequest, PredictResult, RoutePolicy
+from service.core.types import Options
 from service.imaging.codec import ImageFormat
-from service.serving.byte_budget import ByteHolding
+from service.serving import prediction
+from service.serving.prediction import Caller, EncodedPrediction, Picture
 from service.serving.streaming.registry import StreamSlot
 from service.serving.streaming.session import (
     MAX_ID,
@@ -32,22 +32,12 @@ from service.serving.streaming.session import (
     Session,
     StreamConfig,
 )
-from service.serving.timings import Stages, facts, stages
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Trace, Tracer
 
 log = logging.getLogger("service.stream")
 
 Message = TypeVar("Message")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A frame as it travels: an image file, or RGB rows of a `shape` (height, width), `stride` bytes apart."""
-
-    data: bytes | memoryview
-    shape: tuple[int, int] | None = None
-    stride: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,66 +84,12 @@ class StreamRequest:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedPrediction:
-    """A prediction ready to be sent: `pictures[k]` and `times_us[k]` belong to `result.steps[k]`."""
-
-    result: PredictResult
-    format: ImageFormat
-    pictures: tuple[bytes, ...]
-    times_us: tuple[int | None, ...]
-    took: Stages
-
-
-def seeded(options: Options) -> Options:
-    """Add a seed where a route is to be drawn and the caller gave none, so that it can be reported."""
-    route = options.route
-    if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
-        return options
-    return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
-
-
-async def encoded(
-    state: AppState,
-    result: PredictResult,
-    format: ImageFormat,
-    quality: int | None,
-    times: tuple[int | None, int | None] = (None, None),
-    *,
-    decode: float = 0.0,
-    waited: float = 0.0,
-) -> EncodedPrediction:
-    """Prepare a result for sending. `times`: when the current frame is shown, and how long after the previous, in us.
-
-    `decode` and `waited`: seconds that went by before the engine had it.
-    """
-    began = state.clock()
-    pictures = [await state.codecs.encode(step.frame, format, quality) for step in result.steps]
-    show_time, pace = times
-    ahead = tuple(
-        show_time + pace * step if show_time is not None and pace is not None else None
-        for step in range(1, len(result.steps) + 1)
-    )
-    stage_seconds = stages(result, decode=decode, waited=waited, encode=state.clock() - began)
-    return EncodedPrediction(result, format, tuple(pictures), ahead, stage_seconds)
-
-
-async def decoded(state: AppState, picture: Picture, name: str, holding: ByteHolding | None = None) -> Frame:
-    """Decode the frame in a picture; a ServiceError names the field `name`. Reserves its pixels in `holding` first."""
-    if picture.shape is None:
-        return await state.codecs.decode(picture.data, name, holding.grow if holding is not None else None)
-    height, width = picture.shape
-    if holding is not None and isinstance(picture.data, bytes):
-        holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await state.codecs.raw(picture.data, height, width, name, picture.stride)
-
-
 def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now: float) -> None:
     """Record a span, within the stream's, of a frame that was predicted or failed; `now` on the clock it arrived by."""
     seconds = now - answer.tag.arrived
     match answer.outcome:
         case Done(value=value):
-            tracer.part(trace, "frame", seconds, facts(value.result, value.took), value.took)
+            tracer.part(trace, "frame", seconds, value.facts(), value.stages)
         case Failed(error=error):
             tracer.part(trace, "frame", seconds, {}, error=error.code)
 
@@ -279,7 +215,7 @@ class LiveStream:
                     raise message.error
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
-                frame = await decoded(self._parts, message.picture, "frame")
+                frame = await prediction.decode(self._parts, message.picture, "frame")
                 place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
@@ -308,15 +244,19 @@ class LiveStream:
         began, tag = self._parts.clock(), work.tag
         try:
             self._owe(work, place)
-            result = await self._parts.engine.predict(self._asked(work))
+            caller = self._caller(work)
+            pair_request = prediction.build_request(caller, work.previous, work.current, request.options)
+            prediction.admit(self._parts, pair_request)
+            result = await self._parts.engine.predict(pair_request)
             self._session.predicted(tag.sequence)
             self._advance(place)  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
-                await encoded(
+                await prediction.encode(
                     self._parts,
                     result,
                     request.format,
                     request.image_quality,
+                    caller.deadline,
                     (tag.time_us, work.pace_us),
                     decode=tag.read - tag.arrived,
                     waited=began - tag.read,
@@ -336,19 +276,16 @@ class LiveStream:
         place.owe(nbytes, self._parts.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 
-    def _asked(self, work: PendingPrediction) -> PredictRequest:
-        settings, request = self._parts.settings, self._request
+    def _caller(self, work: PendingPrediction) -> Caller:
+        settings, request, tag = self._parts.settings, self._request, work.tag
         limit = request.frame_deadline_s
-        deadline = work.tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
-        return PredictRequest(
-            id=f"{self._identity}.{work.tag.sequence}",
-            previous=work.previous,
-            current=work.current,
-            options=seeded(request.options),
-            deadline=deadline if request.ends is None else min(deadline, request.ends),
+        deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
+        return Caller(
+            f"{self._identity}.{tag.sequence}",
             # Without keys every stream is a client of its own, so that they take turns.
-            client=self._client or self._identity,
-            traceparent=request.traceparent,
+            self._client or self._identity,
+            deadline if request.ends is None else min(deadline, request.ends),
+            request.traceparent,
         )
 
     def _count(self, answer: Answer[EncodedPrediction]) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from service.core.errors import ClientLimit, QueueFull
 from service.core.interfaces import Engine
-from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
+from service.core.types import Frame, Options, PredictResult, Priority
+from service.serving.prediction import Caller, build_request, seeded
 from service.settings import Settings
 
 #: Seconds after which a full queue is asked again, where it does not say.
@@ -22,24 +23,19 @@ Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 def predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     numbers = itertools.count()
+    options = seeded(options)  # once: a clip's frames are drawn with one seed
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
-        request = PredictRequest(
-            f"video-{next(numbers)}",
-            previous,
-            current,
-            dataclasses.replace(options, steps=steps),
-            deadline=time.monotonic() + settings.max_deadline_ms / 1000,
-            client=client,
-            priority=Priority.BATCH,
-        )
+        deadline = time.monotonic() + settings.max_deadline_ms / 1000
+        caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BATCH)
+        request = build_request(caller, previous, current, dataclasses.replace(options, steps=steps))
         while True:
             try:
                 return await engine.predict(request)
             except (QueueFull, ClientLimit) as error:
                 # Behind live requests, a video waits its turn; it is late only when its own time is over.
                 wait = error.retry_after or RETRY_AFTER
-                if request.deadline is None or time.monotonic() + wait >= request.deadline:
+                if time.monotonic() + wait >= deadline:
                     raise
                 await asyncio.sleep(wait)
 

@@ -27,7 +27,8 @@ from service.rpc import oip_messages as rpc_v2
 from service.rpc.admission import forgiving
 from service.rpc.call import readable
 from service.serving.oip import requests as oip_requests
-from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Picture
+from service.serving.prediction import Picture
+from service.serving.streaming.live_stream import FrameMessage, InvalidMessage
 from service.serving.video.clip import VideoError
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings
@@ -101,7 +102,7 @@ def _identify(data: bytes) -> object:
 
 
 def _job(data: bytes) -> object:
-    return job_body._sorted(job_body._json(data), 8)
+    return job_body._sorted(job_body._json(data, 8), 8)
 
 
 def _tensors(data: bytes) -> object:
@@ -113,7 +114,7 @@ def _tensors(data: bytes) -> object:
 
 
 def _inflated(data: bytes) -> object:
-    return oip_messages.inflated(data, "gzip" if data[:1] == b"\x1f" else "deflate", 2**16)
+    return oip_messages.inflated(data, "gzip" if data[:1] == b"\x1f" else "deflate", 2**16, lambda nbytes: None)
 
 
 def _text(data: bytes) -> object:

@@ -29,12 +29,6 @@ def test_everything_can_be_given() -> None:
     assert (wish.deadline_ms, wish.image_quality, wish.maps, wish.options.maps) == (60_000, 80, Maps.FLOAT16, True)
 
 
-def test_a_sampled_route_without_a_seed_gets_one() -> None:
-    seeds = {parse({"route": "sample"}, None, SETTINGS).options.route.seed for _ in range(5)}
-    assert None not in seeds
-    assert len(seeds) > 1
-
-
 def test_a_header_can_set_the_deadline() -> None:
     assert parse({}, " 250 ", SETTINGS).deadline_ms == 250
 

@@ -24,6 +24,7 @@ from service.core.errors import QueueFull, TooLarge
 from service.core.interfaces import Readiness
 from service.rest.app import build
 from service.rest.formats import oip_messages
+from service.rest.formats.json_body import PIECE
 from service.rest.routes import oip
 from service.telemetry.tracing import Tracer
 from tests.unit.memory import peak_mib
@@ -254,13 +255,13 @@ async def test_a_body_that_inflates_to_much_is_counted_while_it_does() -> None:
     assert grown < 48, f"{grown:.0f} MiB"
 
 
-@pytest.mark.parametrize("length", [0, 1, oip_messages.PIECE, 5 * oip_messages.PIECE + 7])
+@pytest.mark.parametrize("length", [0, 1, PIECE, 5 * PIECE + 7])
 @pytest.mark.parametrize("noise", [False, True])
 def test_what_is_inflated_in_pieces_is_what_was_compressed(length: int, noise: bool) -> None:
     content = np.random.default_rng(1).bytes(length) if noise else bytes(length)
     pieces: list[int] = []
     assert oip_messages.inflated(gzip.compress(content), "gzip", length, pieces.append) == content
-    assert (sum(pieces), max(pieces, default=0) <= oip_messages.PIECE) == (length, True)
+    assert (sum(pieces), max(pieces, default=0) <= PIECE) == (length, True)
     if length:
         with pytest.raises(TooLarge):
             oip_messages.inflated(gzip.compress(content), "gzip", length - 1, pieces.append)

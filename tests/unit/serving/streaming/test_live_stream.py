@@ -12,14 +12,13 @@ import pytest
 from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.types import Options
+from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.live_stream import (
     Draining,
-    EncodedPrediction,
     FrameMessage,
     Incoming,
     InvalidMessage,
     LiveStream,
-    Picture,
     Reset,
     StreamRequest,
     opening,
@@ -125,7 +124,7 @@ async def test_an_answer_tells_where_its_time_went() -> None:
     last = answers[1]
     assert isinstance(last, Answer)
     assert isinstance(last.outcome, Done)
-    took = dict(last.outcome.value.took)
+    took = dict(last.outcome.value.stages)
     assert list(took) == ["decode", "queue", "route", "blocks", "encode"]
     assert (took["route"], took["blocks"]) == (0.002, 0.003)
     assert took["queue"] >= 0.001

@@ -1,0 +1,256 @@
+"""The one path from two pictures to an encoded answer: decode, admit, predict, encode, the deadline checked in between.
+
+Every edge, stream, clip, job and the command line parse what was sent to them, come here, and format what they get.
+Knows no transport; the engine is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from service.app_state import AppState
+from service.core.errors import DeadlineExceeded, Unavailable
+from service.core.interfaces import Engine
+from service.core.types import (
+    MAX_SEED,
+    Frame,
+    Options,
+    PredictRequest,
+    PredictResult,
+    Priority,
+    RoutePolicy,
+    route_text,
+)
+from service.imaging.codec import ImageFormat
+from service.imaging.codec_pool import Codecs
+from service.serving.byte_budget import ByteHolding, reserve_answer
+
+T = TypeVar("T")
+
+#: Name and seconds of each stage of a prediction, in order.
+Stages = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A frame as it travels: an image file, or RGB rows of a `shape` (height, width), `stride` bytes apart."""
+
+    data: bytes | memoryview
+    shape: tuple[int, int] | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePair:
+    """Both pictures of a request, and the `fields` that errors name them by."""
+
+    previous: Picture
+    current: Picture
+    fields: tuple[str, str] = ("previous", "current")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf a pair is predicted. `deadline` is on the service's clock, seconds; None: the default."""
+
+    request_id: str
+    client: str = ""
+    deadline: float | None = None
+    traceparent: str | None = None
+    holding: ByteHolding | None = None  #: what its pixels and its answer are counted in
+    priority: Priority = Priority.LIVE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedPrediction:
+    """A prediction ready to be sent: `pictures[k]` and `times_us[k]` belong to `result.steps[k]`."""
+
+    result: PredictResult
+    format: ImageFormat
+    pictures: tuple[bytes, ...]
+    times_us: tuple[int | None, ...]
+    stages: Stages
+    spare: float | None = None  #: seconds that were left of the deadline
+
+    def facts(self) -> dict[str, str | int | float | bool]:
+        """Return the fields that a log line and a span show."""
+        result, frame = self.result, self.result.steps[0].frame
+        fields: dict[str, str | int | float | bool] = {
+            "route": routes_text(result),
+            "flops": result.flops,
+            "batch_size": result.batch_size,
+            "width": frame.width,
+            "height": frame.height,
+        }
+        for name, seconds in self.stages:
+            fields[f"{name}_ms"] = round(seconds * 1000, 3)
+        if self.spare is not None:
+            fields["spare_ms"] = round(self.spare * 1000, 3)
+        return fields
+
+
+async def predict(
+    state: AppState,
+    pair: PicturePair,
+    options: Options,
+    format: ImageFormat,
+    quality: int | None,
+    caller: Caller,
+    times: tuple[int | None, int | None] = (None, None),
+) -> EncodedPrediction:
+    """Predict the frames that follow two pictures, each encoded as `format`. `times` as of `encode`.
+
+    Raises a ServiceError: of a picture, naming its field; QueueFull without room for pixels or answer;
+    DeadlineExceeded as soon as the deadline has passed, and never an answer after it.
+    """
+    start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
+    previous, current = await decode_pair(state, pair, caller.holding)
+    decode_seconds = state.clock() - start
+    request = build_request(caller, previous, current, options)
+    del pair, previous, current  # what is decoded lets go of its pictures
+    admit(state, request, caller.holding)
+    result = await state.engine.predict(request)
+    del request  # the answer takes the place of its frames
+    return await encode(state, result, format, quality, caller.deadline, times, decode=decode_seconds)
+
+
+def check_ready(engine: Engine, admitting: str = "draining") -> None:
+    """Raise Unavailable if the engine takes no work. Call it before reading megabytes for a refusal.
+
+    Not raised for the reason `admitting`. While draining, health checks are told first and work is still taken for a
+    while: the engine knows until when.
+    """
+    readiness = engine.readiness()
+    if not readiness.ready and readiness.reason != admitting:
+        raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
+
+
+def check_deadline(state: AppState, deadline: float | None, phase: str, message: str) -> float:
+    """Return the time on the service's clock, seconds. If `deadline` has passed, count it under `phase` and raise."""
+    now = state.clock()
+    if deadline is not None and now >= deadline:
+        state.metrics.deadline_missed(phase)
+        raise DeadlineExceeded(message)
+    return now
+
+
+async def decode(state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None) -> Frame:
+    """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`."""
+    if picture.shape is None:
+        return await state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
+    height, width = picture.shape
+    if holding is not None and isinstance(picture.data, bytes):
+        holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
+    return await state.codecs.raw(picture.data, height, width, field, picture.stride)
+
+
+async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding | None = None) -> tuple[Frame, Frame]:
+    """Decode both pictures at once. Raises the first error, which names its field, once neither is being decoded."""
+    first, second = pair.fields
+    if pair.previous.shape is not None and pair.current.shape is not None:
+        # Raw pixels are looked at where they are, so that there is nothing to do at once.
+        previous = await decode(state, pair.previous, first, holding)
+        return previous, await decode(state, pair.current, second, holding)
+    previous, current = await together(
+        (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
+    )
+    return previous, current
+
+
+def seeded(options: Options) -> Options:
+    """Add a seed where a route is to be drawn and the caller gave none, so that it can be reported."""
+    route = options.route
+    if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
+        return options
+    return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
+
+
+def build_request(caller: Caller, previous: Frame, current: Frame, options: Options) -> PredictRequest:
+    """Build what the engine is asked, with a seed if it needs one. Raises InvalidFrame for frames of two sizes."""
+    return PredictRequest(
+        caller.request_id,
+        previous,
+        current,
+        seeded(options),
+        caller.deadline,
+        caller.client,
+        caller.priority,
+        caller.traceparent,
+    )
+
+
+def admit(state: AppState, request: PredictRequest, holding: ByteHolding | None = None) -> None:
+    """Reserve the answer in `holding` before the engine is asked. Raises QueueFull, DeadlineExceeded if late."""
+    check_deadline(state, request.deadline, "admit", "the deadline passed while the frames were read")
+    if holding is not None:
+        reserve_answer(holding, request)
+
+
+async def encode(
+    state: AppState,
+    result: PredictResult,
+    format: ImageFormat,
+    quality: int | None,
+    deadline: float | None = None,
+    times: tuple[int | None, int | None] = (None, None),
+    *,
+    decode: float = 0.0,
+    waited: float = 0.0,
+) -> EncodedPrediction:
+    """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
+
+    `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
+    seconds that went by before the engine had it, the latter for a turn within its stream.
+    """
+    start = state.clock()
+    pictures = await encode_steps(state.codecs, result, format, quality)
+    end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
+    timings = result.timings
+    stages = (
+        ("decode", decode),
+        ("queue", waited + timings.queue),
+        ("route", timings.route),
+        ("blocks", timings.blocks),
+        ("encode", end - start),
+    )
+    spare = None if deadline is None else deadline - end
+    return EncodedPrediction(result, format, pictures, _show_times(times, len(pictures)), stages, spare)
+
+
+async def encode_steps(
+    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
+) -> tuple[bytes, ...]:
+    """Encode the frames of all steps, at once: `reserve_answer` has counted every one."""
+    if len(result.steps) == 1:
+        return (await codecs.encode(result.steps[0].frame, format, quality),)
+    return tuple(await together(codecs.encode(step.frame, format, quality) for step in result.steps))
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all `works` at once and return what they give. The first error is raised, the others cancelled and over."""
+    tasks = [asyncio.ensure_future(work) for work in works]  # awaited: by gather below
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
+        tasks.clear()
+        del task
+
+
+def routes_text(result: PredictResult) -> str:
+    """Return the routes of all steps, comma-separated."""
+    return ",".join([route_text(step.route) for step in result.steps])
+
+
+def _show_times(times: tuple[int | None, int | None], steps: int) -> tuple[int | None, ...]:
+    shown, pace = times
+    if shown is None or pace is None:
+        return (None,) * steps
+    return tuple(shown + pace * step for step in range(1, steps + 1))

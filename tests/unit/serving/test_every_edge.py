@@ -1,0 +1,65 @@
+"""One pair by every edge: the same picture, route and seed, and the deadline kept the same way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.core.interfaces import Readiness
+from tests.unit.serving.edges import EDGES, VERSION, Edges, Reply, running
+
+#: Edges whose caller waits no longer than a deadline; a job and the command line have none.
+WAITING = EDGES[:6]
+#: What the edges call a picture that is none.
+UNREADABLE = ("unsupported_media", "invalid_argument")
+
+
+@pytest.fixture
+async def edges(tmp_path: Path) -> AsyncIterator[Edges]:
+    async with running(tmp_path) as service:
+        yield service
+
+
+async def test_every_edge_gives_the_same_picture_route_and_seed(edges: Edges) -> None:
+    replies = {edge: await edges.ask(edge) for edge in EDGES}
+    first = replies["rest"]
+    assert replies == dict.fromkeys(EDGES, first)
+    assert first == Reply(first.picture, first.route, 7, VERSION)
+    assert first.picture.startswith(b"\x89PNG")
+
+
+async def test_every_edge_reports_the_seed_it_drew(edges: Edges) -> None:
+    for edge in EDGES:
+        reply = await edges.ask(edge, seed=None)
+        assert reply.seed is not None, edge
+        assert await edges.ask("rest", seed=reply.seed) == reply
+
+
+async def test_a_deadline_that_has_passed_reaches_no_engine(edges: Edges) -> None:
+    edges.clock.leap = 2 * edges.state.settings.default_deadline_ms / 1000
+    for count, edge in enumerate(WAITING, 1):
+        assert await edges.ask(edge) == Reply(error="deadline_exceeded"), edge
+        assert edges.late("admit") == count, edge
+    assert edges.engine.requests == []
+
+
+async def test_an_answer_is_late_that_took_too_long_to_write(edges: Edges) -> None:
+    edges.engine.answered = lambda: edges.clock.skip(2 * edges.state.settings.default_deadline_ms / 1000)
+    for count, edge in enumerate(WAITING, 1):
+        assert await edges.ask(edge) == Reply(error="deadline_exceeded"), edge
+        assert edges.late("late") == count, edge
+    assert len(edges.engine.requests) == len(WAITING)
+    for edge in ("job", "cli"):
+        assert (await edges.ask(edge)).picture, "whoever has no deadline is answered"
+
+
+@pytest.mark.parametrize("edge", ["rest", "rpc", "oip_rest", "oip_rpc"])
+async def test_a_service_that_takes_no_work_decodes_nothing(edges: Edges, edge: str) -> None:
+    edges.previous = b"no picture"
+    assert (await edges.ask(edge)).error in UNREADABLE
+    edges.engine.not_ready = Readiness(False, "device_lost")
+    assert (await edges.ask(edge)).error == "unavailable"
+    edges.engine.not_ready = Readiness(False, "draining")
+    assert (await edges.ask(edge)).error in UNREADABLE, "a while longer work is taken"
