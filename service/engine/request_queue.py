@@ -117,14 +117,14 @@ class RequestQueue:
                 self._lock.wait()
             return not self._is_closed
 
-    def unrouted(self, now: float) -> list[Pending]:
+    def next_to_route(self, now: float) -> list[Pending]:
         """Return the next requests of one bucket whose routes must be chosen before they line up.
 
         When they would be in time even with every block and after all that waits, they line up unrouted: `run`
         chooses their routes on its way, which saves handing their frames to the device twice.
         """
         with self._lock:
-            while entries := self.scheduler.unrouted(now):
+            while entries := self.scheduler.next_to_route(now):
                 requests = [self._in_flight[entry.id] for entry in entries]
                 if not self._surely_in_time(requests, now):
                     return requests
