@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import ServedModel
@@ -56,8 +57,7 @@ class Reports:
     on_loss: Callable[[BaseException], None]  #: the device is lost, or the thread cannot go on
 
 
-@dataclass(frozen=True, slots=True)
-class BatchTimes:
+class BatchTimes(NamedTuple):
     """When a batch began to run, on the engine's clock, and the seconds it took; `routing` of them chose routes."""
 
     start: float
@@ -291,7 +291,7 @@ class DeviceThread:
             if answer.shortened:
                 metrics.route_shortened()
             for step in answer.steps:
-                block_flops = sum(f for f, runs in zip(flops.blocks, step.route, strict=True) if runs)
+                block_flops = sum([f for f, runs in zip(flops.blocks, step.route, strict=True) if runs])
                 metrics.frame_predicted(label, step.route, step.flops - block_flops, flops.blocks)
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()

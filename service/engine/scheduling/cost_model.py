@@ -79,11 +79,12 @@ class Load:
         """Add up the load of predicted frames with these routes and `routings` runs of the routing module."""
         routes = list(routes)
         counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
+        network_pixels = bucket.network_pixels
         return cls(
             passes=passes,
             pixels=float(bucket.pixels * len(routes)),
-            routing_pixels=bucket.network_pixels * routings,
-            blocks=tuple(bucket.network_pixels * count for count in counts),
+            routing_pixels=network_pixels * routings,
+            blocks=tuple([network_pixels * count for count in counts]),
         )
 
 
@@ -157,8 +158,9 @@ class CostModel:
     def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
         """Predict the seconds one request adds to its batch: `route` for each of `steps`; None: a usual one."""
         usage = self.usage if route is None else route
-        blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.network_pixels * steps
-        own = self.pixel * bucket.pixels * steps + self.routing_rate * bucket.network_pixels * routings + blocks
+        network_pixels = bucket.network_pixels
+        blocks = _products(self.blocks, usage) * network_pixels * steps
+        own = self.pixel * bucket.pixels * steps + self.routing_rate * network_pixels * routings + blocks
         return own * self._factor(bucket)
 
     def route_options(
@@ -220,7 +222,7 @@ class CostModel:
         # Each rate answers for the error by its share of the sum before the size's factor, so that the exponents
         # add up to SHARED_RATE at most. Divided by the corrected sum they would grow as factors shrink, and diverge.
         raw = self.pixel * load.pixels + self.routing_rate * load.routing_pixels
-        raw += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        raw += _products(self.blocks, load.blocks)
         if raw <= 0:
             return
         exponent = SHARED_RATE / raw
@@ -244,11 +246,11 @@ class CostModel:
         return tuple((lowest / RATE_BAND, highest * RATE_BAND) for lowest, highest in around)
 
     def _own(self, bucket: Bucket, load: Load) -> float:
-        blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        blocks = _products(self.blocks, load.blocks)
         return (self.pixel * load.pixels + self.routing_rate * load.routing_pixels + blocks) * self._factor(bucket)
 
     def _multiply_adds(self, load: Load) -> float:
-        return sum(weight * pixels for weight, pixels in zip(self.block_weights, load.blocks, strict=True))
+        return _products(self.block_weights, load.blocks)
 
     def _least(self, bucket: Bucket, steps: int, routings: int) -> float:
         cheapest = self.blocks.index(min(self.blocks))
@@ -266,6 +268,10 @@ class CostModel:
 
 def _is_time(seconds: float) -> bool:
     return 0.0 < seconds < math.inf  # false for nan, too
+
+
+def _products(weights: Sequence[float], values: Sequence[float]) -> float:
+    return sum([weight * value for weight, value in zip(weights, values, strict=True)])
 
 
 def _clamp(value: float, lowest: float, highest: float) -> float:
