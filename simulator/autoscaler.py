@@ -96,8 +96,8 @@ class Autoscaler:
         self.history: list[tuple[float, int]] = [(0.0, rules.least)]
         self._clock, self._rules, self._works, self._start, self._end = clock, rules, works, start, end
         self._until = until
-        self._scraped: deque[tuple[float, list[float]]] = deque()
-        self._wanted: deque[tuple[float, int]] = deque()
+        self._scrapes: deque[tuple[float, list[float]]] = deque()
+        self._targets: deque[tuple[float, int]] = deque()
         self._ups: deque[tuple[float, int]] = deque()
         self._fell = float("-inf")
         clock.at(SCRAPE, self._scrape)
@@ -105,34 +105,34 @@ class Autoscaler:
 
     def _scrape(self) -> None:
         now = self._clock.now
-        self._scraped.append((now, self._works()))
-        while self._scraped[0][0] < now - LOOK_BACK:
-            self._scraped.popleft()
+        self._scrapes.append((now, self._works()))
+        while self._scrapes[0][0] < now - LOOK_BACK:
+            self._scrapes.popleft()
         if now < self._until:
             self._clock.at(now + SCRAPE, self._scrape)
 
     def _look(self) -> None:
         now = self._clock.now
-        self._decide(now, self._seen())
+        self._decide(now, self._highest_work())
         if now < self._until:
             self._clock.at(now + SYNC, self._look)
 
-    def _seen(self) -> float:
+    def _highest_work(self) -> float:
         """Sum the last minute's highest value of each series; series of pods that are gone count nothing."""
-        series = min(self.pods, max((len(works) for _, works in self._scraped), default=0))
-        return sum(max(works[i] for _, works in self._scraped if i < len(works)) for i in range(series))
+        series = min(self.pods, max((len(works) for _, works in self._scrapes), default=0))
+        return sum(max(works[i] for _, works in self._scrapes if i < len(works)) for i in range(series))
 
     def _decide(self, now: float, work: float) -> None:
         rules = self._rules
         ratio = work / rules.target / self.pods
         target = math.ceil(work / rules.target) if abs(ratio - 1) > TOLERANCE else self.pods
         target = min(max(target, rules.least), rules.most)
-        self._wanted.append((now, target))
-        while self._wanted[0][0] < now - rules.down_calm:
-            self._wanted.popleft()
+        self._targets.append((now, target))
+        while self._targets[0][0] < now - rules.down_calm:
+            self._targets.popleft()
         if target > self.pods:
             self._up(now, target)
-        elif (calm := max(count for _, count in self._wanted)) < self.pods and now - self._fell >= rules.down_period:
+        elif (calm := max(count for _, count in self._targets)) < self.pods and now - self._fell >= rules.down_period:
             self._fell = now
             self._set(max(calm, self.pods - 1))
 

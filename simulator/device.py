@@ -39,12 +39,14 @@ class Device:
     def truth(self) -> CostModel:
         """Fit the cost model to all measured runs."""
         model = _blank()
-        model.fit([row.measured() for row in self.table.runs])
+        model.fit([row.to_measured_run() for row in self.table.runs])
         return model
 
     def residual(self) -> float:
         """Return the largest relative error of the fit over all measured runs."""
-        errors = (self.truth.seconds(m.bucket, m.load) / m.seconds - 1 for m in (r.measured() for r in self.table.runs))
+        errors = (
+            self.truth.seconds(m.bucket, m.load) / m.seconds - 1 for m in (r.to_measured_run() for r in self.table.runs)
+        )
         return max(map(abs, errors))
 
     def seconds(self, bucket: Bucket, load: Load, chance: random.Random | None = None) -> float:
@@ -57,7 +59,7 @@ class Device:
         # Nine blocks and the router are ten parts of a pass.
         return self.table.routing[f"{bucket.height}x{bucket.width}"] * count + self.pass_seconds / (BLOCKS + 1)
 
-    def warmed(self, sizes: Sequence[tuple[int, int]]) -> CostModel:
+    def warm_cost_model(self, sizes: Sequence[tuple[int, int]]) -> CostModel:
         """Return a worker's cost model after warm-up: fitted to the rows that the service measures then, at `sizes`."""
         model = _blank()
         one = tuple(i == 0 for i in range(BLOCKS))
@@ -88,10 +90,10 @@ class Device:
         """Return the route of the `number`-th request."""
         if options.route.policy is RoutePolicy.FULL:
             return WHOLE
-        return self._drawn[number % DRAWN] if options.route.policy is RoutePolicy.SAMPLE else self.auto
+        return self._sampled_routes[number % DRAWN] if options.route.policy is RoutePolicy.SAMPLE else self.auto
 
     @cached_property
-    def _drawn(self) -> list[Route]:
+    def _sampled_routes(self) -> list[Route]:
         chance = random.Random(0)
         routes = [tuple(chance.random() < p for p in self.table.probabilities) for _ in range(DRAWN)]
         return [route if any(route) else self.auto for route in routes]

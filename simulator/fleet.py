@@ -29,7 +29,7 @@ def greedy(limits: QueueLimits, cost: CostModel, rows: int) -> QueuePolicy:
     return Windowed.of(limits, cost, rows)
 
 
-def windowed(seconds: float) -> PolicyFactory:
+def with_window(seconds: float) -> PolicyFactory:
     """Return a maker of the service's queue behind a fixed window."""
     return lambda limits, cost, rows: Windowed.of(limits, cost, rows, seconds)
 
@@ -59,11 +59,11 @@ class Fleet:
         """Join workers to a Kubernetes Service; with a `call_cost`, to the shared queue (`each` s a request)."""
         self.clock, self.outcomes, self.chance = Clock(), Outcomes(), random.Random(seed)
         self.ready: list[Worker] = []
-        self.left: list[Worker] = []
+        self.former_workers: list[Worker] = []
         self.kinds, self.cpu_seconds = kinds, 0.0
         self._device, self._policy, self._limits = device, policy, limits or QueueLimits()
         sizes = [(kind.request.current.height, kind.request.current.width) for kind in kinds]
-        self._cost = device.warmed(sorted(set(sizes)))
+        self._cost = device.warm_cost_model(sorted(set(sizes)))
         self.queue: SharedQueue | None = None
         self.router: SharedQueue | Balanced = Balanced(lambda: self.ready, self.outcomes, self.chance, in_turn=in_turn)
         if call_cost is not None:
@@ -77,17 +77,17 @@ class Fleet:
         """Add a worker, warmed up."""
         cost = copy.deepcopy(self._cost)
         chance = random.Random(self.chance.random())
-        on_settled = self.queue.settled if self.queue else lambda worker: None
+        on_outcome = self.queue.release if self.queue else lambda worker: None
         policy = self._policy(self._limits, cost, self._device.rows)
-        worker = Worker(self.clock, policy, self._device, cost, self.outcomes, chance, on_settled)
+        worker = Worker(self.clock, policy, self._device, cost, self.outcomes, chance, on_outcome)
         self.ready.append(worker)
         if self.queue:
-            self.queue.joined(worker)
+            self.queue.add_worker(worker)
 
     def remove(self) -> None:
         """Remove the newest worker, which finishes what it has but takes nothing more; the last one stays."""
         if len(self.ready) > 1:
-            self.left.append(self.ready.pop())
+            self.former_workers.append(self.ready.pop())
 
     def run(self, arrivals: Iterator[float]) -> Outcomes:
         """Run all arrivals, kinds in turn, until each has its outcome. `cpu_seconds` are its own afterwards."""
@@ -98,13 +98,13 @@ class Fleet:
 
     def busy_share(self) -> float:
         """Return the busy share of the ready workers' time until now."""
-        busy = sum(worker.busy_seconds for worker in (*self.ready, *self.left))
+        busy = sum(worker.busy_seconds for worker in (*self.ready, *self.former_workers))
         return busy / (self.clock.now * len(self.ready))
 
     def _arrive(self) -> None:
         now, number = self.clock.now, self.outcomes.sent
         kind = self.kinds[number % len(self.kinds)]
-        self.outcomes.record_sent(kind.bucket)
+        self.outcomes.record_arrival(kind.bucket)
         entry = Entry(
             id=str(number),
             bucket=kind.bucket,

@@ -31,7 +31,7 @@ class Outcomes:
     latency: array[float] = field(default_factory=lambda: array("d"))
     lost_at: array[float] = field(default_factory=lambda: array("d"))  #: when the unanswered ones had come
 
-    def record_sent(self, bucket: Bucket) -> None:
+    def record_arrival(self, bucket: Bucket) -> None:
         """Count a request that was sent."""
         self.sent += 1
         self.by_size.setdefault(bucket, [0, 0])[0] += 1
@@ -47,10 +47,10 @@ class Outcomes:
         self.blocks += blocks
         self.useful += seconds
 
-    def record_refusal(self, sent_at: float, *, advised: bool) -> None:
-        """Count a refusal at the door: it would not be in time, or there is no room. `advised`: with a time to wait."""
+    def record_refusal(self, sent_at: float, *, has_advice: bool) -> None:
+        """Count a refusal at the door: it would not be in time, or there is no room. `has_advice`: with a time."""
         self.refused += 1
-        self.without_advice += not advised
+        self.without_advice += not has_advice
         self.lost_at.append(sent_at)
 
     def record_expiry(self, sent_at: float, *, ran: bool) -> None:
@@ -59,7 +59,7 @@ class Outcomes:
         self.expired += not ran
         self.lost_at.append(sent_at)
 
-    def settled(self) -> int:
+    def outcome_count(self) -> int:
         """Count all requests that have an outcome."""
         return self.on_time + self.late + self.refused + self.expired + self.in_vain
 

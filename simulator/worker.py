@@ -31,7 +31,7 @@ def sent_at(pending: Pending) -> float:
 
 
 class Worker:
-    """Takes requests from a router. `settled` is told of each that has its outcome, so that a queue can send more."""
+    """Takes requests from a router. `on_outcome` is called after each outcome, so that a queue can send more."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Worker:
         cost: CostModel,
         outcomes: Outcomes,
         chance: random.Random,
-        settled: Callable[[Worker], None] = lambda worker: None,
+        on_outcome: Callable[[Worker], None] = lambda worker: None,
     ) -> None:
         self.policy = policy
         self.in_flight = 0
         self.busy_seconds = 0.0
         self._clock, self._device, self._cost, self._outcomes = clock, device, cost, outcomes
-        self._chance, self._settled = chance, settled
+        self._chance, self._on_outcome = chance, on_outcome
         self._busy = False
         self._number = 0
 
@@ -66,7 +66,7 @@ class Worker:
         if (time := self.policy.hold_until(now)) is not None:
             self._clock.at(time, self._end_window)
             return
-        if unrouted := self.policy.unrouted(now):
+        if unrouted := self.policy.next_to_route(now):
             self._work(self._device.routing_seconds(unrouted[0].entry.bucket, len(unrouted)), self._price, unrouted)
             return
         turn = self.policy.next_batch(now)
@@ -174,7 +174,7 @@ class Worker:
     def _settle(self, pending: Pending, state: RequestState) -> None:
         self.policy.complete(((pending, state),))
         self.in_flight -= 1
-        self._settled(self)
+        self._on_outcome(self)
 
 
 def _beside(one: Load, other: Load) -> Load:
@@ -182,6 +182,6 @@ def _beside(one: Load, other: Load) -> Load:
     return Load(
         passes=max(one.passes, other.passes),
         pixels=one.pixels + other.pixels,
-        routed=one.routed + other.routed,
+        routing_pixels=one.routing_pixels + other.routing_pixels,
         blocks=tuple(a + b for a, b in zip(one.blocks, other.blocks, strict=True)),
     )

@@ -181,7 +181,7 @@ class Batcher:
             else {
                 "pass_seconds": cost.passes,
                 "pixel_seconds": cost.pixel,
-                "routing_seconds_per_pixel": cost.routed,
+                "routing_seconds_per_pixel": cost.routing_rate,
                 "block_seconds_per_pixel": list(cost.blocks),
                 "margin_ratio": cost.margin,
                 "block_usage": list(cost.usage),

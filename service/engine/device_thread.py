@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import ServedModel
@@ -56,8 +57,7 @@ class Reports:
     on_loss: Callable[[BaseException], None]  #: the device is lost, or the thread cannot go on
 
 
-@dataclass(frozen=True, slots=True)
-class BatchTimes:
+class BatchTimes(NamedTuple):
     """When a batch began to run, on the engine's clock, and the seconds it took; `routing` of them chose routes."""
 
     start: float
@@ -124,8 +124,8 @@ class DeviceThread:
             self._reports.on_loss(error)
 
     def _turn(self) -> None:
-        while unrouted := self._queue.unrouted(self._clock()):
-            self._route(unrouted)
+        while requests := self._queue.next_to_route(self._clock()):
+            self._route(requests)
         turn = self._queue.next_batch(self._clock())
         for _ in turn.expired:
             self._metrics.deadline_missed("queue")
@@ -166,7 +166,7 @@ class DeviceThread:
         self._queue.price(prices)
         if failures:
             self._queue.fail([pending for pending, _ in failures])
-            self._isolated(len(requests), [error for _, error in failures])
+            self._count_isolated(len(requests), [error for _, error in failures])
             self._reports.on_answers(failures)
             self._note(failures)
 
@@ -182,10 +182,9 @@ class DeviceThread:
         size, decision = len(turn.batch), turn.decision
         self._metrics.batch_ran(label, size, decision.limit, seconds, estimate)
         self._queue.refresh_costs()
+        decision = turn.decision
         self.decisions.append(
-            Decision(
-                start, bucket, len(turn.batch), turn.decision.limit, turn.waiting, turn.decision.predicted, seconds
-            )
+            Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
         )
         self._reports.on_answers(answers)  # after the batch is on record, so that whoever has an answer can look it up
         self._note(answers)
@@ -219,13 +218,13 @@ class DeviceThread:
 
         def keep(work: DeviceWork) -> bool:
             now = self._clock()
-            self.busy = (now, turn.decision.predicted)
+            self.busy = (now, turn.decision.predicted_seconds)
             entry = works[work].entry
             return entry.state is RequestState.RUNNING and now < entry.deadline
 
         def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
             run_start = self._clock()
-            self.busy = (run_start, turn.decision.predicted)
+            self.busy = (run_start, turn.decision.predicted_seconds)
             output = self._device.run(some, keep)
             runs.append((output, self._clock() - run_start))
             return output.outcomes
@@ -281,7 +280,7 @@ class DeviceThread:
         flops = self._device.flops(bucket)
         for _ in range(empty + sum(pending.was_empty for pending, _ in answers)):
             metrics.empty_route()
-        self._isolated(size, [answer for _, answer in answers if isinstance(answer, Internal)])
+        self._count_isolated(size, [answer for _, answer in answers if isinstance(answer, Internal)])
         for _, answer in answers:
             if isinstance(answer, ServiceError):
                 continue
@@ -292,14 +291,14 @@ class DeviceThread:
             if answer.shortened:
                 metrics.route_shortened()
             for step in answer.steps:
-                block_flops = sum(f for f, runs in zip(flops.blocks, step.route, strict=True) if runs)
+                block_flops = sum([f for f, runs in zip(flops.blocks, step.route, strict=True) if runs])
                 metrics.frame_predicted(label, step.route, step.flops - block_flops, flops.blocks)
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()
             for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
                 metrics.device_memory(kind, value)
 
-    def _isolated(self, size: int, errors: Sequence[object]) -> None:
+    def _count_isolated(self, size: int, errors: Sequence[object]) -> None:
         if size > 1:
             for _ in errors:
                 self._metrics.item_isolated()

@@ -48,7 +48,7 @@ class _Tally:
 
     def add(self, output: rollout.StepOutput) -> None:
         self.routes.append(output.route)
-        self.routings += output.routed
+        self.routings += output.used_routing
         self.empties += output.was_empty
 
 
@@ -152,13 +152,13 @@ class Predictor:
                 for _ in range(warm_runs):
                     self.run(works, lambda work: True)
                 start = time.perf_counter()
-                ran = self.run(works, lambda work: True)
-                table.append(MeasuredRun(Bucket.of(height, width), ran.load, time.perf_counter() - start))
+                output = self.run(works, lambda work: True)
+                table.append(MeasuredRun(Bucket.of(height, width), output.load, time.perf_counter() - start))
         return table
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
         """Choose the first routes of requests of one bucket."""
-        choices: list[rollout.Chosen] = []
+        choices: list[rollout.ChosenRoute] = []
         with self._running():
             for call in self._calls(requests):
                 previous, current = self._tensors(call)
@@ -195,7 +195,7 @@ class Predictor:
         errors: dict[int, ServiceError] = {}
         previous, current = self._tensors(requests)
         members = [_member(work) for work in works]
-        rollouts = rollout.roll(self._network, previous, current, members, lambda i: keep(works[i]), self._timed)
+        rollouts = rollout.roll(self._network, previous, current, members, lambda i: keep(works[i]), self._time_routing)
         for passes, predictions in enumerate(rollouts, start=1):
             tally.passes = max(tally.passes, passes)
             for output in predictions:
@@ -234,7 +234,7 @@ class Predictor:
                 stack.enter_context(torch.autocast(self._device.type, self._dtype))
             yield
 
-    def _timed(self, choose: Callable[[], T]) -> T:
+    def _time_routing(self, choose: Callable[[], T]) -> T:
         # The routes come back to the host, which waits for the device: this is the device's time too.
         start = time.perf_counter()
         result = choose()
@@ -245,7 +245,7 @@ class Predictor:
         """Stack previous and current frames: Bx3xHxW float32 in 0..1, padded with their edges, in network colours."""
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
-        arrays = [_padded(picture.pixels, bucket) for picture in pictures]
+        arrays = [_pad(picture.pixels, bucket) for picture in pictures]
         # uint8 travels to the device, a quarter of the bytes; np.stack copies, so no frame is ever written to.
         batch = torch.from_numpy(np.stack(arrays))
         if self._device.type == "cuda":
@@ -295,6 +295,6 @@ def _member(work: DeviceWork) -> rollout.Member:
     return rollout.Member(frame.height, frame.width, work.request.options, work.route, work.most_blocks)
 
 
-def _padded(picture: NDArray[np.uint8], bucket: Bucket) -> NDArray[np.uint8]:
+def _pad(picture: NDArray[np.uint8], bucket: Bucket) -> NDArray[np.uint8]:
     bottom, right = bucket.height - picture.shape[0], bucket.width - picture.shape[1]
     return np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge") if bottom or right else picture

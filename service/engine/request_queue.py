@@ -47,8 +47,12 @@ class RequestQueue:
     scheduler: BatchScheduler
     cost: CostModel | None = None  #: set once, before the first request
     _in_flight: dict[str, Pending] = field(default_factory=dict)
-    _lock: threading.Condition = field(default_factory=threading.Condition)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # itself: a Condition's own methods are slow Python
+    _arrival: threading.Condition = field(init=False)
     _is_closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._arrival = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         """Count the requests in flight: waiting, running, or with an outcome that is not delivered."""
@@ -62,7 +66,7 @@ class RequestQueue:
             self._estimate_cost(pending.entry, pending.request)
             self.scheduler.enqueue(pending.entry, now)
             self._in_flight[pending.entry.id] = pending
-            self._lock.notify()
+            self._arrival.notify()
 
     def cancel(self, pending: Pending) -> RequestState:
         """End a request whose caller left; return its state before. What has an outcome keeps it."""
@@ -84,7 +88,7 @@ class RequestQueue:
         """Wake the device thread for the last time."""
         with self._lock:
             self._is_closed = True
-            self._lock.notify_all()
+            self._arrival.notify_all()
 
     def clear(self) -> list[Pending]:
         """End every request, waiting or running, as failed; return them all, for a last word."""
@@ -114,17 +118,17 @@ class RequestQueue:
         """Sleep until something waits; False when closed."""
         with self._lock:
             while not self._is_closed and not len(self.scheduler):
-                self._lock.wait()
+                self._arrival.wait()
             return not self._is_closed
 
-    def unrouted(self, now: float) -> list[Pending]:
+    def next_to_route(self, now: float) -> list[Pending]:
         """Return the next requests of one bucket whose routes must be chosen before they line up.
 
         When they would be in time even with every block and after all that waits, they line up unrouted: `run`
         chooses their routes on its way, which saves handing their frames to the device twice.
         """
         with self._lock:
-            while entries := self.scheduler.unrouted(now):
+            while entries := self.scheduler.next_to_route(now):
                 requests = [self._in_flight[entry.id] for entry in entries]
                 if not self._surely_in_time(requests, now):
                     return requests

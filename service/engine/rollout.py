@@ -40,7 +40,7 @@ class StepOutput:
     member: int
     step: int
     route: Route
-    routed: bool  #: the routing module ran for it
+    used_routing: bool  #: the routing module ran for it
     was_empty: bool
     finite: bool  #: False: no value of this frame may be used
     frame: Tensor
@@ -49,7 +49,7 @@ class StepOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenRoute:
     """Routes of some members, with the probabilities they came from (None: none were needed)."""
 
     route: Route
@@ -73,7 +73,9 @@ def needs_routing(options: Options) -> bool:
     return not is_fixed or options.quality is Quality.ADAPTIVE
 
 
-def choose(network: DMVFN, previous: Tensor, current: Tensor, members: Sequence[Member], step: int) -> list[Chosen]:
+def choose(
+    network: DMVFN, previous: Tensor, current: Tensor, members: Sequence[Member], step: int
+) -> list[ChosenRoute]:
     """Choose a route for every member (rows of previous and current, Bx3xHxW), by its policy; never empty."""
     routed_rows = [i for i, member in enumerate(members) if needs_routing(member.options)]
     rows: dict[int, Tensor] = {}
@@ -88,7 +90,7 @@ def choose(network: DMVFN, previous: Tensor, current: Tensor, members: Sequence[
     return [_by_policy(rows.get(i), member, step, network.config.blocks) for i, member in enumerate(members)]
 
 
-def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Chosen:
+def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> ChosenRoute:
     choice = member.options.route
     probabilities = (torch.ones(blocks) if row is None else row)[None]
     was_empty = False
@@ -110,7 +112,7 @@ def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> Ch
         likely = torch.where(route, probabilities, -torch.ones_like(probabilities))
         route = routing.budget(likely, [member.most_blocks])
     odds = None if row is None else tuple(row.tolist())
-    return Chosen(tuple(bool(bit) for bit in route[0].tolist()), odds, was_empty)
+    return ChosenRoute(tuple(bool(bit) for bit in route[0].tolist()), odds, was_empty)
 
 
 def roll(
@@ -119,7 +121,7 @@ def roll(
     current: Tensor,
     members: Sequence[Member],
     keep: Callable[[int], bool] = lambda member: True,
-    routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]] = lambda choose: choose(),
+    time_routing: Callable[[Callable[[], list[ChosenRoute]]], list[ChosenRoute]] = lambda choose: choose(),
 ) -> Iterator[list[StepOutput]]:
     """Yield, step after step, the output of each member still there; members leave after their last step.
 
@@ -130,10 +132,10 @@ def roll(
     step = 0
     while present:
         here = [members[i] for i in present]
-        choices = _routes(network, previous, current, here, step, routing_took)
+        choices = _routes(network, previous, current, here, step, time_routing)
         routes = torch.tensor([choice.route for choice in choices])
         out = inference.predict(network, previous, current, routes, here[0].options.scale)
-        frames = _fenced(out.frame, here)
+        frames = _repeat_edges(out.frame, here)
         # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
         sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
         finite: list[bool] = torch.isfinite(sums).tolist()
@@ -142,7 +144,7 @@ def roll(
                 member=present[row],
                 step=step,
                 route=choices[row].route,
-                routed=choices[row].probabilities is not None,
+                used_routing=choices[row].probabilities is not None,
                 was_empty=choices[row].was_empty,
                 finite=finite[row],
                 frame=padding.crop(frames[row], member.height, member.width),
@@ -166,10 +168,10 @@ def _routes(
     current: Tensor,
     members: Sequence[Member],
     step: int,
-    routing_took: Callable[[Callable[[], list[Chosen]]], list[Chosen]],
-) -> list[Chosen]:
-    first: dict[int, Chosen] = {
-        row: Chosen(member.route, None, False)
+    time_routing: Callable[[Callable[[], list[ChosenRoute]]], list[ChosenRoute]],
+) -> list[ChosenRoute]:
+    first: dict[int, ChosenRoute] = {
+        row: ChosenRoute(member.route, None, False)
         for row, member in enumerate(members)
         if step == 0 and member.route is not None
     }
@@ -177,7 +179,7 @@ def _routes(
     if open_:
         pick = torch.tensor(open_, device=previous.device)
         all_ = len(open_) == len(members)
-        choices = routing_took(
+        choices = time_routing(
             lambda: choose(
                 network,
                 previous if all_ else previous[pick],
@@ -190,7 +192,7 @@ def _routes(
     return [first[row] for row in range(len(members))]
 
 
-def _fenced(frames: Tensor, members: Sequence[Member]) -> Tensor:
+def _repeat_edges(frames: Tensor, members: Sequence[Member]) -> Tensor:
     """Repeat each member's own edge over what lies outside its true size; frames are BxCxHxW."""
     height, width = frames.shape[-2:]
     for row, member in enumerate(members):

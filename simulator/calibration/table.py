@@ -34,7 +34,7 @@ class Run:
     routed: bool
     seconds: float
 
-    def measured(self) -> MeasuredRun:
+    def to_measured_run(self) -> MeasuredRun:
         """Convert to a row of the service's own warm-up table."""
         bucket = Bucket.of(self.height, self.width)
         load = Load.of(bucket, [bits(self.route)] * self.rows, 1, self.rows * self.routed)
@@ -79,7 +79,7 @@ class Table:
 
     def write(self, path: Path) -> None:
         """Write the table as JSON, figures to four digits."""
-        path.write_text(json.dumps(_rounded(dataclasses.asdict(self)), indent=1) + "\n")
+        path.write_text(json.dumps(_round(dataclasses.asdict(self)), indent=1) + "\n")
 
     def sizes(self) -> list[tuple[int, int]]:
         """List height and width of every size measured, the smallest first."""
@@ -94,9 +94,9 @@ class Table:
         )
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _round(item) for key, item in value.items()}
+    return [_round(item) for item in value] if isinstance(value, list | tuple) else value

@@ -113,8 +113,8 @@ def works(fleet: Fleet) -> Callable[[], list[float]]:
 
 
 def _pod_seconds(history: list[tuple[float, int]], until: float) -> float:
-    ends = [when for when, _ in history[1:]] + [until]
-    return sum((end - when) * pods for (when, pods), end in zip(history, ends, strict=True))
+    end_times = [when for when, _ in history[1:]] + [until]
+    return sum((end - when) * pods for (when, pods), end in zip(history, end_times, strict=True))
 
 
 def _grid(course: str, data: list[dict[str, Any]]) -> Grid:

@@ -6,15 +6,15 @@ from functools import partial
 
 from simulator.device import Device
 from simulator.experiments.setup import Study, capacity
-from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, windowed
+from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, with_window
 from simulator.report import plots
 from simulator.report.report import Answer, Grid, percent
 from simulator.traffic import SAMPLED, Kind, steady
 
 POLICIES: dict[str, PolicyFactory] = {
     "greedy per size (the service)": greedy,
-    "window 10 ms per size": windowed(0.010),
-    "window 50 ms per size": windowed(0.050),
+    "window 10 ms per size": with_window(0.010),
+    "window 50 ms per size": with_window(0.050),
     "FIFO prefix": fifo_prefix(),
     "FIFO prefix, window 10 ms": fifo_prefix(0.010),
 }

@@ -35,8 +35,10 @@ class Study:
     def run(self, fleet: Fleet, arrivals: Iterator[float]) -> Fleet:
         """Run all arrivals. Raises RuntimeError unless each request has exactly one outcome, none of them late."""
         outcomes = fleet.run(arrivals)
-        if outcomes.settled() != outcomes.sent or outcomes.late:
-            raise RuntimeError(f"{outcomes.sent} sent, {outcomes.settled()} settled, {outcomes.late} answered late")
+        if outcomes.outcome_count() != outcomes.sent or outcomes.late:
+            raise RuntimeError(
+                f"{outcomes.sent} sent, {outcomes.outcome_count()} settled, {outcomes.late} answered late"
+            )
         self.requests += outcomes.sent
         self.events += fleet.clock.events
         self.seconds += fleet.cpu_seconds

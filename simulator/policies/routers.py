@@ -38,7 +38,7 @@ class Balanced:
         try:
             pods[number].offer(pending)
         except ServiceError as refused:
-            self._outcomes.record_refusal(now, advised=refused.retry_after is not None)
+            self._outcomes.record_refusal(now, has_advice=refused.retry_after is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +76,24 @@ class SharedQueue:
         try:
             self._admit(pending, now)
         except ServiceError as refused:
-            self._outcomes.record_refusal(now, advised=refused.retry_after is not None)
+            self._outcomes.record_refusal(now, has_advice=refused.retry_after is not None)
             return
         self._in_flight += 1
         # The server's part of the whole call, answer included, is taken here at once.
         self._server_free = max(now, self._server_free) + self._call_cost.server
         self.server_busy += self._call_cost.server
-        self._clock.at(self._server_free + self._call_cost.clients, self._queued, pending)
+        self._clock.at(self._server_free + self._call_cost.clients, self._enqueue, pending)
 
     def work(self) -> float:
         """Return the predicted seconds of all that is queued or runs: `dmvfn_redis_work_seconds`."""
         return self._in_flight * self._each
 
-    def settled(self, worker: Worker) -> None:
+    def release(self, worker: Worker) -> None:
         """Let `worker` claim more: one of its requests is answered."""
         self._in_flight -= 1
         self._clock.at(self._clock.now, self._claim, worker)
 
-    def joined(self, worker: Worker) -> None:
+    def add_worker(self, worker: Worker) -> None:
         """Let a worker that is ready claim its first requests."""
         self._claim(worker)
 
@@ -106,7 +106,7 @@ class SharedQueue:
             late = now + finish - pending.entry.deadline
             raise DeadlineExceeded("it would not be in time", reason="unmeetable", retry_after=late)
 
-    def _queued(self, pending: Pending) -> None:
+    def _enqueue(self, pending: Pending) -> None:
         self._waiting.setdefault(pending.entry.bucket, deque()).append(pending)
         self._count += 1
         if self._idle:

@@ -62,7 +62,7 @@ class Trials:
 
     def __init__(self) -> None:
         #: Refused since the last trial, and how many are to be refused before the next.
-        self._refused: OrderedDict[RefusalKind, tuple[int, int]] = OrderedDict()
+        self._refusals: OrderedDict[RefusalKind, tuple[int, int]] = OrderedDict()
         #: Sizes whose last trial proved the prediction wrong.
         self._wrong: OrderedDict[Bucket, None] = OrderedDict()
         self._busy_at: float | None = None
@@ -71,7 +71,7 @@ class Trials:
         """Tell whether to run a request that an idle device would refuse; if not, count it as refused."""
         if kind.bucket in self._wrong:
             return True
-        refusals, wait = self._refused.get(kind, (0, 1))
+        refusals, wait = self._refusals.get(kind, (0, 1))
         is_due = refusals >= wait
         self._remember(kind, (0 if is_due else refusals + 1, wait))
         return is_due
@@ -94,14 +94,14 @@ class Trials:
                 self._wrong.popitem(last=False)
             return
         self._wrong.pop(kind.bucket, None)
-        refusals, wait = self._refused.get(kind, (0, 1))
+        refusals, wait = self._refusals.get(kind, (0, 1))
         self._remember(kind, (refusals, min(2 * wait, MOST_REFUSED)))
 
     def _remember(self, kind: RefusalKind, counts: tuple[int, int]) -> None:
-        self._refused[kind] = counts
-        self._refused.move_to_end(kind)
-        if len(self._refused) > KINDS:
-            self._refused.popitem(last=False)
+        self._refusals[kind] = counts
+        self._refusals.move_to_end(kind)
+        if len(self._refusals) > KINDS:
+            self._refusals.popitem(last=False)
 
 
 class Admission:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_queue import FairQueue
 
 
-@dataclass(frozen=True, slots=True)
-class BatchBounds:
+class BatchBounds(NamedTuple):
     """What a batch may be. Seconds are predicted."""
 
     items: int  #: most of this size
@@ -21,8 +20,7 @@ class BatchBounds:
     demand: tuple[float, ...]  #: seconds that all waiting requests would like, by deadline class
 
 
-@dataclass(frozen=True, slots=True)
-class FilledBatch:
+class FilledBatch(NamedTuple):
     """The members in the order of their turns, each with its route; what stopped the batch; its predicted seconds."""
 
     members: list[tuple[Entry, RouteOption]]

@@ -46,7 +46,7 @@ class BatchDecision:
     batch: tuple[Entry, ...] = ()
     expired: tuple[Entry, ...] = ()
     limit: str = "empty"  #: empty (no more waiting), max (items), vram (pixels) or slack (a member's deadline)
-    predicted: float = 0.0  #: seconds the batch should take
+    predicted_seconds: float = 0.0  #: seconds the batch should take
 
 
 class BatchScheduler:
@@ -61,7 +61,7 @@ class BatchScheduler:
         self.device_rows = limits.max_batch
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
-        self._unrouted: dict[Bucket, deque[Entry]] = {}
+        self._to_route: dict[Bucket, deque[Entry]] = {}
         self._ready = ReadyRequests()
         self._expiry = ExpiryQueue()
         self._workload = Workload()
@@ -123,14 +123,14 @@ class BatchScheduler:
         self._expiry.add(entry, self._latest_start(entry))
         self._line_up(entry)
 
-    def unrouted(self, now: float) -> tuple[Entry, ...]:
+    def next_to_route(self, now: float) -> tuple[Entry, ...]:
         """Return the next requests of one bucket whose routes are to be chosen, at most a batch; () when none.
 
         Each is handed out once and lines up when `price` is told its route. The expired are left to `next_batch`.
         """
-        while self._unrouted:
-            bucket = next(iter(self._unrouted))
-            line, most = self._unrouted[bucket], self._caps.most(bucket)
+        while self._to_route:
+            bucket = next(iter(self._to_route))
+            line, most = self._to_route[bucket], self._caps.most(bucket)
             entries: list[Entry] = []
             while line and len(entries) < most:
                 entry = line.popleft()
@@ -143,7 +143,7 @@ class BatchScheduler:
                     # What is known of costs may have changed meanwhile: `next_batch` must find it under its new time.
                     self._expiry.add(entry, latest)
             if not line:
-                del self._unrouted[bucket]
+                del self._to_route[bucket]
             if entries:
                 return tuple(entries)
         return ()
@@ -275,7 +275,7 @@ class BatchScheduler:
         if entry.state is RequestState.READY:
             self._ready.add(entry)
         else:
-            self._unrouted.setdefault(entry.bucket, deque()).append(entry)
+            self._to_route.setdefault(entry.bucket, deque()).append(entry)
 
     def _expire(self, now: float) -> tuple[Entry, ...]:
         late = []
@@ -301,7 +301,7 @@ class BatchScheduler:
         is_tried = self._admission.is_tried_late(entry, now, self.overhead)
         self._workload.add(entry)
         if is_tried and entry.state is RequestState.ROUTING:
-            self._line_up(entry)  # `unrouted` may have left it to `next_batch`
+            self._line_up(entry)  # `next_to_route` may have left it to `next_batch`
         return is_tried
 
     def _leave(self, entry: Entry, state: RequestState) -> None:
@@ -323,7 +323,7 @@ class BatchScheduler:
         if self._tombstones <= max(TOMBSTONES, len(self._entries)):
             return
         self._tombstones = 0
-        self._unrouted = {}
+        self._to_route = {}
         self._ready.clear()
         self._expiry.rebuild(self._moments())
         for entry in self._entries.values():

@@ -17,21 +17,21 @@ REMEMBERED = 2048
 
 @dataclass(slots=True)
 class ColdRuns:
-    """Counts the runs of each size and number of rows up to `needed`, after which it is warm."""
+    """Counts the runs of each size and number of rows up to `count`, after which it is warm."""
 
-    needed: int = 1
+    count: int = 1
     _counts: OrderedDict[tuple[Bucket, int], int] = field(default_factory=OrderedDict)
 
     def mark_warm(self, table: Iterable[MeasuredRun]) -> None:
         """Take the rows of a warm-up table for warm: they were measured after runs of their own."""
         for row in table:
-            self._count(row.bucket, round(row.load.pixels / row.bucket.pixels), self.needed)
+            self._count(row.bucket, round(row.load.pixels / row.bucket.pixels), self.count)
 
     def is_cold(self, bucket: Bucket, rows: int) -> bool:
-        """Count a run of `rows` requests; return True for the first `needed` of them, whose time is no evidence."""
+        """Count a run of `rows` requests; return True for the first `count` of them, whose time is no evidence."""
         runs = self._counts.get((bucket, rows), 0)
-        self._count(bucket, rows, min(runs + 1, self.needed))
-        return runs < self.needed
+        self._count(bucket, rows, min(runs + 1, self.count))
+        return runs < self.count
 
     def _count(self, bucket: Bucket, rows: int, runs: int) -> None:
         self._counts[bucket, rows] = runs

@@ -52,7 +52,7 @@ class Bucket(NamedTuple):
         return self.height * self.width
 
     @property
-    def estimated(self) -> float:
+    def network_pixels(self) -> float:
         """Return the pixels at which the network runs."""
         return self.pixels * self.scale * self.scale
 
@@ -71,7 +71,7 @@ class Load:
 
     passes: int
     pixels: float
-    routed: float
+    routing_pixels: float
     blocks: tuple[float, ...]
 
     @classmethod
@@ -79,11 +79,12 @@ class Load:
         """Add up the load of predicted frames with these routes and `routings` runs of the routing module."""
         routes = list(routes)
         counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
+        network_pixels = bucket.network_pixels
         return cls(
             passes=passes,
             pixels=float(bucket.pixels * len(routes)),
-            routed=bucket.estimated * routings,
-            blocks=tuple(bucket.estimated * count for count in counts),
+            routing_pixels=network_pixels * routings,
+            blocks=tuple([network_pixels * count for count in counts]),
         )
 
 
@@ -108,17 +109,17 @@ class CostModel:
     routing_weight: float
     passes: float = 0.0
     pixel: float = 0.0
-    routed: float = field(init=False)
+    routing_rate: float = field(init=False)
     blocks: list[float] = field(init=False)
     usage: list[float] = field(init=False)
     factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
     _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
     _margin: float = 0.0
-    _fitted: bool = False  #: whether anything was measured yet: the first measurement replaces FIRST_GUESS
+    _has_measurement: bool = False  #: whether anything was measured yet: the first measurement replaces FIRST_GUESS
     _bands: tuple[tuple[float, float], ...] = ()  #: lowest and highest rate of a pass, of routing, of each block
 
     def __post_init__(self) -> None:
-        self.routed = self.routing_weight * FIRST_GUESS
+        self.routing_rate = self.routing_weight * FIRST_GUESS
         self.blocks = [weight * FIRST_GUESS for weight in self.block_weights]
         self.usage = [0.5] * len(self.block_weights)
         self._bands = self._bands_around_rates()
@@ -136,15 +137,15 @@ class CostModel:
         table = [m for m in table if _is_time(m.seconds)]
         if not table:
             return
-        rows = [[m.load.passes, m.load.pixels, m.load.routed, self._weighted(m.load)] for m in table]
+        rows = [[m.load.passes, m.load.pixels, m.load.routing_pixels, self._multiply_adds(m.load)] for m in table]
         # Relative errors count, not absolute ones: otherwise the largest size alone decides.
         scale = 1.0 / np.maximum([m.seconds for m in table], 1e-9)
         self.passes, self.pixel, routing, rate = _non_negative(np.asarray(rows, float) * scale[:, None])
         # Where no cost of blocks shows, they are taken for no dearer than what was measured with them.
         rate = rate or min([FIRST_GUESS, *(m.seconds / row[3] for m, row in zip(table, rows, strict=True) if row[3])])
-        self.routed = routing or self.routing_weight * rate
+        self.routing_rate = routing or self.routing_weight * rate
         self.blocks = [weight * rate for weight in self.block_weights]
-        self._fitted, self._bands = True, self._bands_around_rates()
+        self._has_measurement, self._bands = True, self._bands_around_rates()
         for m in table:
             self.observe(m.bucket, m.load, m.seconds)
         self._ratios.clear()
@@ -157,8 +158,9 @@ class CostModel:
     def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
         """Predict the seconds one request adds to its batch: `route` for each of `steps`; None: a usual one."""
         usage = self.usage if route is None else route
-        blocks = sum(rate * runs for rate, runs in zip(self.blocks, usage, strict=True)) * bucket.estimated * steps
-        own = self.pixel * bucket.pixels * steps + self.routed * bucket.estimated * routings + blocks
+        network_pixels = bucket.network_pixels
+        blocks = _products(self.blocks, usage) * network_pixels * steps
+        own = self.pixel * bucket.pixels * steps + self.routing_rate * network_pixels * routings + blocks
         return own * self._factor(bucket)
 
     def route_options(
@@ -200,7 +202,7 @@ class CostModel:
         if estimate <= 0 or not _is_time(seconds):
             return 1.0
         ratio = seconds / estimate
-        if not self._fitted:
+        if not self._has_measurement:
             self._replace_guess(ratio)
             return ratio
         self._ratios.append(ratio)
@@ -215,38 +217,40 @@ class CostModel:
         factor = self._factor(bucket)
         rate = 1.0 if trial or bucket not in self.factors else SIZE_RATE
         self._set_factor(bucket, _clamp(factor * step ** (rate * own_share), 1 / FACTOR_BAND, FACTOR_BAND))
-        passes_band, routed_band, *block_bands = self._bands
+        passes_band, routing_band, *block_bands = self._bands
         self.passes = _clamp(self.passes * step ** (SIZE_RATE * passes_share), *passes_band)
         # Each rate answers for the error by its share of the sum before the size's factor, so that the exponents
         # add up to SHARED_RATE at most. Divided by the corrected sum they would grow as factors shrink, and diverge.
-        raw = self.pixel * load.pixels + self.routed * load.routed
-        raw += sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
+        raw = self.pixel * load.pixels + self.routing_rate * load.routing_pixels
+        raw += _products(self.blocks, load.blocks)
         if raw <= 0:
             return
         exponent = SHARED_RATE / raw
         for i, (pixels, band) in enumerate(zip(load.blocks, block_bands, strict=True)):
             self.blocks[i] = _clamp(self.blocks[i] * step ** (exponent * self.blocks[i] * pixels), *band)
-        self.routed = _clamp(self.routed * step ** (exponent * self.routed * load.routed), *routed_band)
+        self.routing_rate = _clamp(
+            self.routing_rate * step ** (exponent * self.routing_rate * load.routing_pixels), *routing_band
+        )
 
     def _replace_guess(self, ratio: float) -> None:
         """Scale all rates by the first measurement's `ratio`: nothing was fitted, so there is nothing to keep."""
-        self.passes, self.pixel, self.routed = self.passes * ratio, self.pixel * ratio, self.routed * ratio
+        self.passes, self.pixel, self.routing_rate = self.passes * ratio, self.pixel * ratio, self.routing_rate * ratio
         self.blocks = [rate * ratio for rate in self.blocks]
-        self._fitted, self._bands = True, self._bands_around_rates()
+        self._has_measurement, self._bands = True, self._bands_around_rates()
 
     def _bands_around_rates(self) -> tuple[tuple[float, float], ...]:
         # A fit may give routing next to nothing: its band reaches to what its multiply-adds would cost as well.
         routing = self.routing_weight * sum(self.blocks) / max(sum(self.block_weights), 1e-9)
-        low, high = min(self.routed, routing), max(self.routed, routing)
+        low, high = min(self.routing_rate, routing), max(self.routing_rate, routing)
         around = [(self.passes, self.passes), (low, high), *zip(self.blocks, self.blocks, strict=True)]
         return tuple((lowest / RATE_BAND, highest * RATE_BAND) for lowest, highest in around)
 
     def _own(self, bucket: Bucket, load: Load) -> float:
-        blocks = sum(rate * pixels for rate, pixels in zip(self.blocks, load.blocks, strict=True))
-        return (self.pixel * load.pixels + self.routed * load.routed + blocks) * self._factor(bucket)
+        blocks = _products(self.blocks, load.blocks)
+        return (self.pixel * load.pixels + self.routing_rate * load.routing_pixels + blocks) * self._factor(bucket)
 
-    def _weighted(self, load: Load) -> float:
-        return sum(weight * pixels for weight, pixels in zip(self.block_weights, load.blocks, strict=True))
+    def _multiply_adds(self, load: Load) -> float:
+        return _products(self.block_weights, load.blocks)
 
     def _least(self, bucket: Bucket, steps: int, routings: int) -> float:
         cheapest = self.blocks.index(min(self.blocks))
@@ -266,22 +270,26 @@ def _is_time(seconds: float) -> bool:
     return 0.0 < seconds < math.inf  # false for nan, too
 
 
+def _products(weights: Sequence[float], values: Sequence[float]) -> float:
+    return sum([weight * value for weight, value in zip(weights, values, strict=True)])
+
+
 def _clamp(value: float, lowest: float, highest: float) -> float:
     return min(max(value, lowest), highest)
 
 
 def _non_negative(rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
     """Find x >= 0 minimising |rows @ x - 1|, by dropping the most negative column until none is (few columns)."""
-    columns_left = list(range(rows.shape[1]))
-    columns_left = [i for i in columns_left if rows[:, i].any()]
-    size = {i: float(np.linalg.norm(rows[:, i])) for i in columns_left}
-    while columns_left:
-        columns = np.stack([rows[:, i] / size[i] for i in columns_left], axis=1)
+    candidates = list(range(rows.shape[1]))
+    candidates = [i for i in candidates if rows[:, i].any()]
+    size = {i: float(np.linalg.norm(rows[:, i])) for i in candidates}
+    while candidates:
+        columns = np.stack([rows[:, i] / size[i] for i in candidates], axis=1)
         solution = np.linalg.lstsq(columns, np.ones(len(rows)), rcond=1e-6)[0]
         if solution.min() >= 0:
-            rates = {i: float(value) / size[i] for i, value in zip(columns_left, solution, strict=True)}
+            rates = {i: float(value) / size[i] for i, value in zip(candidates, solution, strict=True)}
             return [rates.get(i, 0.0) for i in range(rows.shape[1])]
-        columns_left.pop(int(solution.argmin()))
+        candidates.pop(int(solution.argmin()))
     return [0.0] * rows.shape[1]
 
 

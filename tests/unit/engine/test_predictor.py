@@ -203,7 +203,7 @@ def test_flops_are_two_per_multiply_add_of_routing_and_chosen_blocks_at_the_padd
 def test_routing_that_is_not_needed_is_neither_run_nor_counted() -> None:
     asked = request(9, options=Options(RouteChoice.parse("100000000")))
     ran = DEVICE.run([DeviceWork(asked)], lambda work: True)
-    assert ran.load.routed == 0
+    assert ran.load.routing_pixels == 0
     (outcome,) = ran.outcomes
     assert isinstance(outcome, tuple)
     assert outcome[0].flops == DEVICE.flops(bucket_of(asked)).blocks[0]
@@ -214,7 +214,7 @@ def test_the_load_of_a_run_is_what_was_run() -> None:
     works = [DeviceWork(request(1, options=Options(steps=2)), route), DeviceWork(request(2, options=FULL))]
     load = DEVICE.run(works, lambda work: True).load
     pixels_ = 32 * 48
-    assert (load.passes, load.pixels, load.routed) == (2, 3 * pixels_, 1 * pixels_)
+    assert (load.passes, load.pixels, load.routing_pixels) == (2, 3 * pixels_, 1 * pixels_)
     assert load.blocks[0] >= 2 * pixels_
     assert all(blocks >= pixels_ for blocks in load.blocks)
 

@@ -86,14 +86,14 @@ def test_every_step_chooses_its_own_route() -> None:
     previous, current = pictures(1)
     steps = rolled(previous, current, [Member(32, 48, Options(RouteChoice(RoutePolicy.SAMPLE, seed=7), steps=6))])
     assert len({predicted.route for (predicted,) in steps}) > 1
-    assert all(predicted.routed for (predicted,) in steps)
+    assert all(predicted.used_routing for (predicted,) in steps)
 
 
 def test_a_given_route_is_the_first_steps_and_costs_no_routing() -> None:
     previous, current = pictures(1)
     route = (True, False) * 4 + (True,)
     first, second = rolled(previous, current, [Member(32, 48, Options(steps=2), route=route)])
-    assert (first[0].route, first[0].routed, second[0].routed) == (route, False, True)
+    assert (first[0].route, first[0].used_routing, second[0].used_routing) == (route, False, True)
 
 
 @pytest.mark.parametrize(

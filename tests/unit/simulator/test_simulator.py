@@ -16,7 +16,7 @@ from simulator.calibration.table import Table
 from simulator.clock import Clock
 from simulator.experiments import autoscaling, batching, routes
 from simulator.experiments.setup import Study, capacity
-from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, windowed
+from simulator.fleet import Fleet, PolicyFactory, fifo_prefix, greedy, with_window
 from simulator.policies.routers import RedisCallCost
 from simulator.report import resources
 from simulator.traffic import ADAPTIVE, FULL, SAMPLED, Kind, changing, steady
@@ -49,7 +49,7 @@ def test_one_seed_gives_one_course_of_events_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("load", [0.2, 1.0, 3.0])
-@pytest.mark.parametrize("policy", [greedy, windowed(0.05), fifo_prefix(), fifo_prefix(0.01)])
+@pytest.mark.parametrize("policy", [greedy, with_window(0.05), fifo_prefix(), fifo_prefix(0.01)])
 def test_every_request_is_answered_refused_or_expired_exactly_once_and_none_is_late(
     policy: PolicyFactory, load: float
 ) -> None:
@@ -64,13 +64,13 @@ def test_every_request_is_answered_refused_or_expired_exactly_once_and_none_is_l
 @pytest.mark.parametrize("load", [0.5, 3.0])
 def test_behind_a_router_every_request_of_a_fleet_has_one_outcome(options: dict[str, Any], load: float) -> None:
     fleet = served(load=load, workers=5, requests=600, **options)
-    assert fleet.outcomes.settled() == fleet.outcomes.sent
+    assert fleet.outcomes.outcome_count() == fleet.outcomes.sent
     assert fleet.outcomes.late == 0
     assert all(worker.in_flight == 0 for worker in fleet.ready)
 
 
 def test_at_light_load_greedy_batches_answer_sooner_than_a_fixed_window_by_about_the_window() -> None:
-    medians = {window: served(windowed(window), load=0.1).outcomes.quantile(0.5) for window in (0.0, 0.05)}
+    medians = {window: served(with_window(window), load=0.1).outcomes.quantile(0.5) for window in (0.0, 0.05)}
     assert medians[0.0] == served(load=0.1).outcomes.quantile(0.5)
     assert medians[0.05] - medians[0.0] == pytest.approx(0.05, rel=0.3)
 

@@ -58,7 +58,7 @@ class Desk:
 def worst(chance: random.Random) -> CostModel:
     """As dear as what it may learn: every rate and factor at its upper edge."""
     model = fitted()
-    model.blocks, model.routed = [rate * RATE_BAND for rate in model.blocks], model.routed * RATE_BAND
+    model.blocks, model.routing_rate = [rate * RATE_BAND for rate in model.blocks], model.routing_rate * RATE_BAND
     model.passes *= RATE_BAND
     for bucket in SIZES:
         model.factors[bucket] = FACTOR_BAND

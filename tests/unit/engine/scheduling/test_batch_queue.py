@@ -75,7 +75,7 @@ def test_an_empty_queue_gives_an_empty_batch() -> None:
 
 def test_a_lone_request_runs_at_once() -> None:
     take = queue(entry("a")).next_batch(now=0.0)
-    assert (ids(take.batch), take.limit, take.predicted) == (["a"], "empty", 0.01)
+    assert (ids(take.batch), take.limit, take.predicted_seconds) == (["a"], "empty", 0.01)
 
 
 def test_a_batch_is_of_one_size_and_the_other_sizes_come_next() -> None:
@@ -115,7 +115,7 @@ def test_a_batch_grows_only_while_every_member_is_in_time() -> None:
     waiting.enqueue(entry("patient", costs=(0.4,)), 0.0)
     take = waiting.next_batch(0.0)
     assert (ids(take.batch), take.limit) == (["0", "1"], "slack")
-    assert take.predicted == pytest.approx(0.8)
+    assert take.predicted_seconds == pytest.approx(0.8)
 
 
 def test_the_margin_of_predictions_keeps_batches_smaller() -> None:
@@ -127,7 +127,7 @@ def test_the_margin_of_predictions_keeps_batches_smaller() -> None:
 def test_a_batch_passes_through_the_network_as_often_as_its_longest_member() -> None:
     waiting = queue(entry("one"), entry("five", steps=5))
     waiting.overhead = 0.1
-    assert waiting.next_batch(0.0).predicted == pytest.approx(0.52)
+    assert waiting.next_batch(0.0).predicted_seconds == pytest.approx(0.52)
 
 
 # --- who goes first ---------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_the_withdrawn_leave_nothing_behind_and_the_others_keep_their_order() ->
         waiting.enqueue(entry(f"{i}", bucket=(SMALL, LARGE)[i % 2], routed=i % 3 != 0), 0.0)
         waiting.withdraw(f"{i}")
     assert len(waiting._expiry) <= TOMBSTONES + 4  # the heap itself, since this is about memory
-    assert ids(waiting.unrouted(0.0)) == ["unrouted"]
+    assert ids(waiting.next_to_route(0.0)) == ["unrouted"]
     assert drain(waiting, 0.0) == [["stays0"], ["stays1"], ["stays2"]]
 
 
@@ -224,36 +224,36 @@ def test_a_cleared_queue_tells_who_waited() -> None:
 def test_a_request_runs_only_once_its_route_is_priced() -> None:
     waiting = queue(entry("a", routed=False))
     assert waiting.next_batch(0.0).batch == ()
-    (unrouted,) = waiting.unrouted(0.0)
+    (unrouted,) = waiting.next_to_route(0.0)
     waiting.price(unrouted, (RouteOption(0.7),))
-    assert waiting.unrouted(0.0) == ()
-    assert waiting.next_batch(0.0).predicted == pytest.approx(0.7)
+    assert waiting.next_to_route(0.0) == ()
+    assert waiting.next_batch(0.0).predicted_seconds == pytest.approx(0.7)
 
 
 def test_routes_are_chosen_for_one_size_at_a_time_and_at_most_a_batch() -> None:
     waiting = queue(
         *(entry(f"s{i}", routed=False) for i in range(3)), entry("l", bucket=LARGE, routed=False), max_batch=2
     )
-    assert [ids(waiting.unrouted(0.0)) for _ in range(4)] == [["s0", "s1"], ["s2"], ["l"], []]
+    assert [ids(waiting.next_to_route(0.0)) for _ in range(4)] == [["s0", "s1"], ["s2"], ["l"], []]
 
 
 def test_no_route_is_chosen_for_the_withdrawn_or_the_expired() -> None:
     waiting = queue(*(entry(name, routed=False, deadline=1.0) for name in ("gone", "late")))
     waiting.withdraw("gone")
-    assert waiting.unrouted(now=1.5) == ()
+    assert waiting.next_to_route(now=1.5) == ()
     assert ids(waiting.next_batch(now=1.5).expired) == ["late"]
 
 
 def test_what_became_too_late_because_predictions_changed_is_expired_at_the_next_take() -> None:
     waiting = queue(entry("late", deadline=8.0, costs=(1.0,), routed=False))
     waiting.overhead = 0.5
-    assert waiting.unrouted(now=7.0) == ()
+    assert waiting.next_to_route(now=7.0) == ()
     assert ids(waiting.next_batch(now=7.0).expired) == ["late"]
 
 
 def test_pricing_one_that_was_withdrawn_meanwhile_does_nothing() -> None:
     waiting = queue(entry("a", routed=False))
-    (unrouted,) = waiting.unrouted(0.0)
+    (unrouted,) = waiting.next_to_route(0.0)
     waiting.withdraw("a")
     waiting.price(unrouted, (RouteOption(0.7),))
     assert (waiting.next_batch(0.0).batch, waiting.work(0.0)) == ((), 0.0)
@@ -415,7 +415,7 @@ def test_what_becomes_too_dear_as_it_waits_is_tried_as_well() -> None:
     for _ in range(10):
         request = entry("own route", deadline=1.0, costs=(0.9,), routed=False)
         waiting.enqueue(request, 0.0)
-        (unrouted,) = waiting.unrouted(0.0)
+        (unrouted,) = waiting.next_to_route(0.0)
         waiting.price(unrouted, (RouteOption(2.0, (True,) * 9),))
         take = waiting.next_batch(0.0)
         assert ids(take.batch + take.expired) == ["own route"]
@@ -432,7 +432,7 @@ def test_what_ran_leaves_nothing_behind_however_late_its_deadline(together: int)
         waiting.enqueue(
             entry(deadline=float("inf"), routed=number % 2 == 0, priority=list(Priority)[number % 2]), float(number)
         )
-        for request in waiting.unrouted(float(number)):
+        for request in waiting.next_to_route(float(number)):
             waiting.price(request, (RouteOption(0.01, (True,) * 9),))
         if number % together == 0:
             waiting.finish_batch(waiting.next_batch(float(number)).batch, float(number))

@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def route(self) -> None:
-        found = self.queue.unrouted(self.now)
+        found = self.queue.next_to_route(self.now)
         assert len({entry.bucket for entry in found}) <= 1
         assert all(entry.id in self.waiting and entry.state is RequestState.ROUTING for entry in found)
         assert len(found) <= LIMITS.max_batch
@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
             entry.state is RequestState.RUNNING and entry.selection in entry.route_options for entry in take.batch
         )
         if len(take.batch) > 1:
-            assert self.now + take.predicted <= min(entry.deadline for entry in take.batch) + 1e-9
+            assert self.now + take.predicted_seconds <= min(entry.deadline for entry in take.batch) + 1e-9
         if all(entry.trial is None for entry in take.batch):  # what is tried runs though it seemed that it cannot
             assert most_urgent is None or min(int(entry.priority) for entry in take.batch) == most_urgent
         self.running.append(take.batch)
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Route and take until nothing waits: everybody comes out, and an empty queue is as good as new."""
-        while found := self.queue.unrouted(self.now):
+        while found := self.queue.next_to_route(self.now):
             for entry in found:
                 self.queue.price(entry, entry.route_options)
         for entry in self.routing:

@@ -99,7 +99,7 @@ def assert_bounded(model: CostModel) -> None:
     slack = 1 + 1e-9
     for learnt, first in zip([model.passes, *model.blocks], [start.passes, *start.blocks], strict=True):
         assert first / RATE_BAND / slack <= learnt <= first * RATE_BAND * slack
-    assert start.routed / 4 / RATE_BAND <= model.routed <= start.routed * 4 * RATE_BAND
+    assert start.routing_rate / 4 / RATE_BAND <= model.routing_rate <= start.routing_rate * 4 * RATE_BAND
     assert all(1 / FACTOR_BAND <= factor <= FACTOR_BAND for factor in model.factors.values())
     assert 0.0 <= model.margin <= 1.0
 
@@ -137,7 +137,7 @@ def test_it_comes_back_from_any_corner_of_its_bands(seed: int) -> None:
         return chance.choice((band, 1 / band))
 
     model.blocks = [rate * edge(RATE_BAND) for rate in model.blocks]
-    model.routed, model.passes = model.routed * edge(RATE_BAND), model.passes * edge(RATE_BAND)
+    model.routing_rate, model.passes = model.routing_rate * edge(RATE_BAND), model.passes * edge(RATE_BAND)
     for bucket in SIZES:
         model.factors[bucket] = edge(FACTOR_BAND)
     assert_recovers(model, chance)

@@ -24,7 +24,7 @@ def bits(text: str) -> Route:
 def truth(bucket: Bucket, load: Load) -> float:
     """A machine: 2 ms a pass, 3 ns a routed pixel, and every block a speed of its own."""
     blocks = sum((1 + 0.1 * k) * WEIGHTS[k] * 1e-9 * pixels for k, pixels in enumerate(load.blocks))
-    return 0.002 * load.passes + 3e-9 * load.routed + blocks
+    return 0.002 * load.passes + 3e-9 * load.routing_pixels + blocks
 
 
 def table() -> list[MeasuredRun]:

@@ -59,7 +59,7 @@ def serve(
         if not take.batch:
             now = max(now, arrival)
             continue
-        now += take.predicted * chance.lognormvariate(0, NOISE)
+        now += take.predicted_seconds * chance.lognormvariate(0, NOISE)
         in_time = sum(now <= entry.deadline for entry in take.batch)
         tally.on_time += in_time
         tally.late += len(take.batch) - in_time
