@@ -1,27 +1,23 @@
-"""Buckets: the requests that may share a batch, their names, and the seconds one is predicted to take."""
+"""Names buckets in Redis, and predicts the seconds that one of their requests takes."""
 
 from __future__ import annotations
 
+from service.core.bucket import Bucket
 from service.telemetry.metrics import size_class
 
-#: Sides are padded to multiples of this by the network.
-STRIDE = 16
+
+def name(bucket: Bucket) -> str:
+    """Return a bucket's word in the key of its streams. It has no colon, which parts the words of a key.
+
+    A stream may have a name that is never returned here: releases up to November 2026 padded to whole strides before
+    they divided by the scale. Workers take every stream that exists, whatever its name.
+    """
+    return f"{bucket.height}x{bucket.width}@{bucket.scale:g}"
 
 
-def padded(height: int, width: int) -> tuple[int, int]:
-    """Return the height and width that a frame has on the device, pixels."""
-    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
-
-
-def bucket(height: int, width: int, scale: float) -> str:
-    """Name a stream: one padded size and scale. The name has no colon, which parts the words of a key."""
-    rows, columns = padded(height, width)
-    return f"{rows}x{columns}@{scale:g}"
-
-
-def label(height: int, width: int) -> str:
-    """Return the bounded name of a frame size that metrics use."""
-    return size_class(*padded(height, width))
+def label(bucket: Bucket) -> str:
+    """Return the bounded name of a bucket's size that metrics use."""
+    return size_class(bucket.height, bucket.width)
 
 
 def label_of(stream: str) -> str:
@@ -31,7 +27,6 @@ def label_of(stream: str) -> str:
     return size_class(int(rows), int(columns))
 
 
-def work(height: int, width: int, steps: int, cost: float | None) -> float:
+def work(bucket: Bucket, steps: int, cost: float | None) -> float:
     """Predict seconds of work from seconds per megapixel; 0 while no worker has measured any: nothing is refused."""
-    rows, columns = padded(height, width)
-    return (cost or 0.0) * steps * rows * columns / 1e6
+    return (cost or 0.0) * steps * bucket.pixels / 1e6

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
@@ -86,7 +87,7 @@ class QueuedEngine:
             raise DeadlineExceeded("no answer within the deadline") from None
         except ServiceError as error:
             if error.code in ("queue_full", "deadline_exceeded"):
-                self._metrics.rejected(error.reason or error.code, buckets.label(frame.height, frame.width))
+                self._metrics.rejected(error.reason or error.code, buckets.label(_bucket(request)))
             raise
         finally:
             del self._calls[call], self._ids[call], self._clients[call]
@@ -103,7 +104,7 @@ class QueuedEngine:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         limit = self._settings.max_client_items
         if limit and request.client and sum(client == request.client for client in self._clients.values()) >= limit:
-            self._metrics.rejected("client_limit", buckets.label(request.current.height, request.current.width))
+            self._metrics.rejected("client_limit", buckets.label(_bucket(request)))
             raise ClientLimit(f"at most {limit} requests of one client at once", retry_after=1.0)
 
     async def _unless_lost(self, work: Coroutine[None, None, None], answer: asyncio.Future[PredictResult]) -> None:
@@ -120,15 +121,15 @@ class QueuedEngine:
                 task.exception()  # seen: raised above, unless the caller left in the same moment
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
-        frame, options = request.current, request.options
+        options, bucket = request.options, _bucket(request)
         await self._front.submit(
             Submission(
                 id=call,
-                frames={0: serialization.frame_bytes(request.previous), 1: serialization.frame_bytes(frame)},
+                frames={0: serialization.frame_bytes(request.previous), 1: serialization.frame_bytes(request.current)},
                 items=1,
                 priority=request.priority,
-                bucket=buckets.bucket(frame.height, frame.width, options.scale),
-                work=buckets.work(frame.height, frame.width, options.steps, self._front.snapshot.cost),
+                bucket=buckets.name(bucket),
+                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
                 deadline=seconds,
                 order=seconds,
                 keep=KEEP_S,
@@ -208,3 +209,7 @@ class QueuedEngine:
     async def close(self) -> None:
         """Wait for withdrawals under way; then call `front.stop()`."""
         await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)
+
+
+def _bucket(request: PredictRequest) -> Bucket:
+    return Bucket.of(request.current.height, request.current.width, request.options.scale)

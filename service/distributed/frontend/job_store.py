@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import redis
 
+from service.core.bucket import Bucket
 from service.core.errors import Conflict, Internal, NotFound, QueueFull
 from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
@@ -58,6 +59,7 @@ class RedisJobs:
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options = job.frames[0], job.options
+        bucket = Bucket.of(first.height, first.width, options.scale)
         limit = self._front.capacity.answer_limit(self._settings)
         answer = check_answer(first.width * first.height, options, limit)
         # Encoded in a thread: a long sequence is many megabytes.
@@ -70,8 +72,8 @@ class RedisJobs:
                 frames=frames,
                 items=job.items,
                 priority=Priority.BATCH,
-                bucket=buckets.bucket(first.height, first.width, options.scale),
-                work=buckets.work(first.height, first.width, options.steps, self._front.snapshot.cost),
+                bucket=buckets.name(bucket),
+                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
                 deadline=None,
                 order=PATIENCE_S,
                 keep=self._settings.job_ttl_s,

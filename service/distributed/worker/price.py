@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from service.core.bucket import Bucket
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import Bucket
 
 #: Weight of a new measurement in the running mean.
 FRESH = 0.2
@@ -29,10 +29,11 @@ class MeasuredPrice:
         """Learn from one answered request. Times that are not positive teach nothing."""
         frame, options = request.current, request.options
         seconds = (result.timings.route + result.timings.blocks) / result.batch_size
-        cold = self._cold.is_cold(Bucket.of(frame.height, frame.width, options.scale), result.batch_size)
+        bucket = Bucket.of(frame.height, frame.width, options.scale)
+        cold = self._cold.is_cold(bucket, result.batch_size)
         if cold or not 0.0 < seconds < float("inf"):
             return
-        price = seconds / buckets.work(frame.height, frame.width, options.steps, 1.0)
+        price = seconds / buckets.work(bucket, options.steps, 1.0)
         mean = self.seconds_per_megapixel
         if mean is not None:
             price = mean + FRESH * (min(max(price, mean / LARGEST_RATIO), mean * LARGEST_RATIO) - mean)

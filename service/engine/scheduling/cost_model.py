@@ -10,14 +10,12 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
+from service.core.bucket import Bucket as Bucket  # the schedulers take it from here, with its cost
 from service.core.types import BLOCKS, Route
 
-#: Frames' sides are padded to multiples of this (the network's stride; a test compares it with model.dmvfn.config).
-STRIDE = 16
 #: Where learning starts when nothing was measured: seconds per multiply-add of one slow core.
 FIRST_GUESS = 1e-10
 #: How much of a batch's error one observation corrects: of its size's factor, and of the shared coefficients.
@@ -31,30 +29,6 @@ LARGEST_RATIO = 8.0
 #: Learnt rates stay within this factor of the warm-up's, and a size's factor within this factor of 1. Together they
 #: hold every prediction within RATE_BAND * FACTOR_BAND of what the warm-up alone predicts, whatever was measured.
 RATE_BAND, FACTOR_BAND = 3.0, 100.0
-
-
-class Bucket(NamedTuple):
-    """Requests that can share a batch: padded size in pixels, and the scale at which flow is estimated."""
-
-    height: int
-    width: int
-    scale: float
-
-    @classmethod
-    def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
-        """Return a frame's bucket. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
-        stride = round(STRIDE / scale)
-        return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
-
-    @property
-    def pixels(self) -> int:
-        """Return the padded pixels of one frame."""
-        return self.height * self.width
-
-    @property
-    def network_pixels(self) -> float:
-        """Return the pixels at which the network runs."""
-        return self.pixels * self.scale * self.scale
 
 
 @dataclass(frozen=True, slots=True)

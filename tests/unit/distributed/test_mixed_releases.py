@@ -14,17 +14,18 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
 import pytest
 
+from service.core.bucket import Bucket
 from service.core.errors import ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, Priority
-from service.distributed.broker import serialization
+from service.distributed.broker import buckets, serialization
 from service.distributed.frontend.queue_client import FRONT_MS, QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.telemetry.metrics import Background
 from tests.unit.distributed.conftest import Bench, metrics, until
-from tests.unit.distributed.engines import MODEL, Adder, alike, answer
+from tests.unit.distributed.engines import MODEL, Adder, alike, answer, frame
 from tests.unit.distributed.frontend.test_engine import request
 from tests.unit.distributed.servers import Server
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
@@ -352,3 +353,37 @@ async def test_left_items_cost_no_hot_loop(bench: Bench, monkeypatch: pytest.Mon
         await asyncio.sleep(1.0)
         assert admin.info("stats")["total_commands_processed"] - before < 400
         admin.close()
+
+
+async def test_a_front_end_that_pads_as_the_release_before_is_served_beside_todays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its streams of reduced scale have names of their own: padded to 16 whatever the scale."""
+
+    def padded_as_before(bucket: Bucket) -> str:
+        return f"{-(-48 // 16) * 16}x{-(-33 // 16) * 16}@{bucket.scale:g}"
+
+    async with bench.work(Adder()):
+        pass
+    frames = frame(1, 48, 33), frame(2, 48, 33)
+    ask = dataclasses.replace(request(1), previous=frames[0], current=frames[1], options=Options(scale=0.5))
+    jobs, job = jobs_of(bench), a_job(1, 2, size=(48, 33), scale=0.5)
+    with monkeypatch.context() as before:
+        before.setattr(buckets, "name", padded_as_before)
+        call_before = asyncio.create_task(bench.engine.predict(ask))
+        await jobs.submit(job)
+        await until(lambda: bench.engine._calls != {})
+        await until(lambda: _streams(bench, 2))
+    call_today = asyncio.create_task(bench.engine.predict(dataclasses.replace(ask, id="today")))
+    await until(lambda: _streams(bench, 3))
+    names = {name.rpartition(b":")[2] for name in await bench.front.client.smembers(bench.keys.buckets)}
+    assert names == {b"48x48@0.5", b"64x64@0.5"}
+    async with bench.work(Adder()):
+        assert alike(await call_before, answer(ask))
+        assert alike(await call_today, answer(dataclasses.replace(ask, id="today")))
+        assert await ended(jobs, job.id) is JobState.DONE
+    await until(bench.empty)
+
+
+async def _streams(bench: Bench, count: int) -> bool:
+    return int(await bench.front.client.scard(bench.keys.buckets)) == count

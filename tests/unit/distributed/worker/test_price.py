@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from service.core.bucket import Bucket
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets
 from service.distributed.worker.price import LARGEST_RATIO, MeasuredPrice
@@ -25,9 +26,9 @@ def test_the_first_run_of_a_size_teaches_nothing() -> None:
     price.observe(*took(3.0))
     assert price.seconds_per_megapixel is None
     price.observe(*took(0.05))
-    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(64, 96, 1, 1.0))
+    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
     price.observe(*took(9.0, height=128))
-    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(64, 96, 1, 1.0))
+    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -41,4 +42,4 @@ def test_no_noise_lets_the_price_run_away(seed: int) -> None:
         assert before / LARGEST_RATIO <= (price.seconds_per_megapixel or 0.0) <= before * LARGEST_RATIO
     for _ in range(200):
         price.observe(*took(0.05))
-    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(64, 96, 1, 1.0), rel=0.5)
+    assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0), rel=0.5)

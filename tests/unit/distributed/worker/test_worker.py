@@ -21,8 +21,9 @@ from tests.unit.distributed.engines import Adder, alike, answer, frame
 from tests.unit.distributed.servers import Server
 
 
-def a_job(*values: int, size: tuple[int, int] = (32, 48)) -> NewJob:
-    return NewJob(job_id("", None), "", tuple(frame(v, *size) for v in values), Options(), "print")
+def a_job(*values: int, size: tuple[int, int] = (32, 48), scale: float = 1.0) -> NewJob:
+    frames = tuple(frame(v, *size) for v in values)
+    return NewJob(job_id("", None), "", frames, Options(scale=scale), "print")
 
 
 def jobs_of(bench: Bench) -> RedisJobs:

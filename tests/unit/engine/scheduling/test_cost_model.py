@@ -5,12 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from model.dmvfn.config import STRIDE as NETWORK_STRIDE
 from service.core.types import Route
-from service.engine.scheduling.cost_model import SIZES, STRIDE, Bucket, CostModel, Load, MeasuredRun, RouteOption
+from service.engine.scheduling.cost_model import SIZES, Bucket, CostModel, Load, MeasuredRun, RouteOption
 
 SMALL, LARGE = Bucket(64, 64, 1.0), Bucket(512, 512, 1.0)
 FULL: Route = (True,) * 9
@@ -41,18 +38,6 @@ def fitted() -> CostModel:
     model = CostModel(WEIGHTS, 2.0)
     model.fit(table())
     return model
-
-
-def test_the_stride_is_the_networks() -> None:
-    assert STRIDE == NETWORK_STRIDE
-
-
-@given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from((1.0, 0.5, 0.25)))
-def test_a_bucket_holds_its_frame_and_reduces_to_whole_strides(height: int, width: int, scale: float) -> None:
-    bucket = Bucket.of(height, width, scale)
-    assert 0 <= bucket.height - height < STRIDE / scale
-    assert (bucket.height * scale) % STRIDE == (bucket.width * scale) % STRIDE == 0
-    assert Bucket.of(bucket.height, bucket.width, scale) == bucket
 
 
 def test_the_warm_up_table_predicts_what_it_holds() -> None:
