@@ -28,6 +28,8 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.imaging.pictures import file_of, smooth
 
+#: Lines of a function, and of a file, at most.
+FUNCTION_LINES, FILE_LINES = 60, 350
 #: Participles that do not end in -ed or -en, or that do and are the usual offenders.
 IRREGULAR = frozenset(
     re.findall(
@@ -154,18 +156,23 @@ def docstrings(sources: list[SourceModule]) -> tuple[int, int, list[str]]:
     return count, verbs, riddles
 
 
-def longest_function(sources: list[SourceModule]) -> tuple[int, str]:
-    """Return the longest function's lines and its name."""
-    return max(
-        ((function.end_lineno or 0) - function.lineno + 1, f"{module.name}.{function.name}")
+def function_lines(sources: list[SourceModule]) -> dict[str, int]:
+    """Count the lines of every function, decorators aside, by its place."""
+    return {
+        f"{module.path}:{function.lineno} {function.name}": (function.end_lineno or 0) - function.lineno + 1
         for module in sources
         for function in _functions(module.tree)
-    )
+    }
 
 
-def longest_file(sources: list[SourceModule]) -> tuple[int, str]:
-    """Return the longest file's lines and its name."""
-    return max((module.lines, module.name) for module in sources)
+def file_lines(sources: list[SourceModule]) -> dict[str, int]:
+    """Count the lines of every file, by its path."""
+    return {str(module.path): module.lines for module in sources}
+
+
+def longer(lines: dict[str, int], limit: int) -> dict[str, int]:
+    """Return what has more than `limit` lines, longest first."""
+    return {name: count for name, count in sorted(lines.items(), key=lambda item: -item[1]) if count > limit}
 
 
 def files_of_a_prediction() -> list[str]:

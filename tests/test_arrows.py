@@ -32,7 +32,10 @@ OWNERS = {
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
-    "prometheus_client": ("service.telemetry.metrics", "service.rest.routes.operations", "service.app"),
+    "prometheus_client": (
+        *("service.telemetry.metrics", "service.telemetry.watched_gauges"),
+        *("service.rest.routes.operations", "service.app"),
+    ),
 }
 
 

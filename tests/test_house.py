@@ -1,4 +1,4 @@
-"""The house rules hold: class names that mean one thing, and measures that see what they are for."""
+"""The house rules hold: class names that mean one thing, sizes, and measures that see what they are for."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def test_docstrings_open_with_a_verb(sources: list[house.SourceModule]) -> None:
     assert riddles == []
 
 
+def test_every_function_fits_a_screen(sources: list[house.SourceModule]) -> None:
+    assert house.longer(house.function_lines(sources), house.FUNCTION_LINES) == {}
+
+
+def test_every_file_is_one_idea(sources: list[house.SourceModule]) -> None:
+    assert house.longer(house.file_lines(sources), house.FILE_LINES) == {}
+
+
 def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "one.py").write_text("class Same:\n    pass\n\n\ndef f(given):\n    '''What it is.'''\n")
@@ -39,4 +47,6 @@ def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     assert house.shared_classes(parsed) == {"Same": ["room.one", "room.two"]}
     assert house.local_names(parsed)[1] == ["room/one.py:5 given"]
     assert house.docstrings(parsed)[:2] == (2, 1)
-    assert house.longest_function(parsed)[0] == 2
+    assert house.function_lines(parsed) == {"room/one.py:5 f": 2, "room/two.py:5 g": 2}
+    assert house.file_lines(parsed) == {"room/one.py": 6, "room/two.py": 6}
+    assert house.longer({"a": 2, "b": 3, "c": 5}, 2) == {"c": 5, "b": 3}

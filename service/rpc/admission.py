@@ -117,14 +117,12 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         async def serve(_: Any, context: Any) -> None:
             with self._parts.budget.open() as holding:
                 _holding.set(holding)
-                message = await self._message(reading, context, parse, holding)
                 try:
-                    answer = await behaviour(message, context)
+                    # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
+                    answer = await behaviour(await self._message(reading, context, parse, holding), context)
                 except BaseException as error:
                     _forget_frames(error)
                     raise
-                finally:
-                    del message
                 if handler.unary_unary is not None:
                     holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
                     await context.write(answer)  # back when the transport has taken it

@@ -9,13 +9,14 @@ import enum
 from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from service.core.types import BLOCKS
+from service.telemetry.watched_gauges import WatchedGauges
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: Requests that run, or are claimed, together.
+BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 #: Buckets' names: by padded pixels, so that the label stays bounded whatever sizes callers send.
 SIZE_CLASSES = ((512 * 512, "le_512x512"), (736 * 1280, "le_720p"), (1088 * 1920, "le_1080p"))
 LARGEST = "gt_1080p"
@@ -98,77 +99,96 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._define_requests()
+        self._define_batches()
+        self._define_model()
+        self._define_streams()
+        self._define_jobs()
+        self._define_state()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"dmvfn_{name}", text, labels, registry=registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"dmvfn_{name}", text, labels, registry=registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"dmvfn_{name}", text, labels, registry=self.registry)
 
-        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(f"dmvfn_{name}", text, labels, registry=registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"dmvfn_{name}", text, labels, registry=self.registry, buckets=buckets)
 
-        self._requests = counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
-        self._request_seconds = histogram(
+    def _define_requests(self) -> None:
+        self._requests = self._counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
+        self._request_seconds = self._histogram(
             "request_duration_seconds",
             "From door to answer.",
             LATENCY_BUCKETS,
             "transport",
             "endpoint",
         )
-        self._stage_seconds = histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
-        self._frames = counter("frames_predicted", "Frames predicted.", "bucket")
-        self._batches = counter("batches", "Batches run on the device.", "bucket")
-        self._batch_size = histogram("batch_size", "Requests in a batch.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
-        self._batch_limit = counter("batch_limit", "What kept a batch from growing.", "reason")
-        self._rejected = counter("rejected", "Requests refused at the door.", "reason", "bucket")
-        self._deadline_missed = counter("deadline_missed", "Deadlines missed.", "phase")
-        self._cancelled = counter("cancelled", "Requests whose caller left.", "phase")
-        self._isolated = counter("batch_isolated_errors", "Items that failed alone after their batch was split.")
-        self._oom = counter("oom", "Times the device ran out of memory.")
-        self._cost_error = histogram(
+        self._stage_seconds = self._histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
+        self._rejected = self._counter("rejected", "Requests refused at the door.", "reason", "bucket")
+        self._deadline_missed = self._counter("deadline_missed", "Deadlines missed.", "phase")
+        self._cancelled = self._counter("cancelled", "Requests whose caller left.", "phase")
+        # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in Stage}
+
+    def _define_batches(self) -> None:
+        self._batches = self._counter("batches", "Batches run on the device.", "bucket")
+        self._batch_size = self._histogram("batch_size", "Requests in a batch.", BATCH_SIZES, "bucket")
+        self._batch_limit = self._counter("batch_limit", "What kept a batch from growing.", "reason")
+        self._isolated = self._counter("batch_isolated_errors", "Items that failed alone after their batch was split.")
+        self._oom = self._counter("oom", "Times the device ran out of memory.")
+        self._cost_error = self._histogram(
             "cost_model_error_ratio",
             "Measured over predicted time of a batch.",
             (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 4),
             "bucket",
         )
-        self._flops = counter(
+        self._busy = self._counter("device_busy_seconds", "Time the device thread spent on batches.")
+        self._memory = self._gauge("device_memory_bytes", "Memory of the device.", "kind")
+        self._peak = self._gauge("device_peak_flops", "FLOPs a second the device can do, as set.", "dtype")
+
+    def _define_model(self) -> None:
+        self._frames = self._counter("frames_predicted", "Frames predicted.", "bucket")
+        self._flops = self._counter(
             "model_flops",
             "Floating-point operations executed: 2 per multiply-add, convolutions and the routing's linear layer only.",
             "component",
         )
-        self._flops_saved = counter("model_flops_saved", "FLOPs of the blocks that routes skipped.")
-        self._request_flops = histogram(
+        self._flops_saved = self._counter("model_flops_saved", "FLOPs of the blocks that routes skipped.")
+        self._request_flops = self._histogram(
             "request_flops", "FLOPs of one request.", (1e9, 3e9, 1e10, 3e10, 1e11, 3e11, 1e12, 3e12), "bucket"
         )
-        self._route_blocks = histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
-        self._blocks = counter("block_executions", "Samples each block ran on.", "block")
-        self._empty = counter("empty_routes", "Routes that were empty and got their most probable block.")
-        self._shortened = counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
-        self._busy = counter("device_busy_seconds", "Time the device thread spent on batches.")
-        self._memory = gauge("device_memory_bytes", "Memory of the device.", "kind")
-        self._peak = gauge("device_peak_flops", "FLOPs a second the device can do, as set.", "dtype")
-        self._streams = gauge("streams_active", "Open streams.", "transport")
-        self._stream_frames = counter("stream_frames", "Frames that came in by stream.", "outcome")
-        self._first_frame = histogram("first_frame_seconds", "From stream opening to first answer.", LATENCY_BUCKETS)
-        self._ready = gauge("ready", "1 while new work is taken.")
-        self._draining = gauge("draining", "1 from SIGTERM on.")
-        self._build = gauge("build_info", "Constant 1.", "version", "python", "torch")
-        self._model = gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
-        self._redelivered = counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
-        self._lease_lost = counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
-        self._dead = counter("redis_dead_letters", "Jobs given up after too many deliveries.")
-        self._claimed = histogram("redis_claim_size", "Items in a claim.", (1, 2, 3, 4, 6, 8, 12, 16, 32, 64), "bucket")
-        self._webhooks = counter("webhooks", "Webhook deliveries.", "outcome")
-        self._background = counter("background_failures", "Failures of background work, restarted since.", "task")
-        for task in Background:  # at 0 from the start, or the first failure would be no increase
-            self._background.labels(task)
-        # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
-        self._stages = {stage: self._stage_seconds.labels(stage) for stage in Stage}
+        self._route_blocks = self._histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
+        self._blocks = self._counter("block_executions", "Samples each block ran on.", "block")
+        self._empty = self._counter("empty_routes", "Routes that were empty and got their most probable block.")
+        self._shortened = self._counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
         self._routing_flops = self._flops.labels("routing")
         names = [f"block{i}" for i in range(1, BLOCKS + 1)]
         self._block_flops = [self._flops.labels(name) for name in names]
         self._block_runs = [self._blocks.labels(name) for name in names]
+
+    def _define_streams(self) -> None:
+        self._streams = self._gauge("streams_active", "Open streams.", "transport")
+        self._stream_frames = self._counter("stream_frames", "Frames that came in by stream.", "outcome")
+        self._first_frame = self._histogram(
+            "first_frame_seconds", "From stream opening to first answer.", LATENCY_BUCKETS
+        )
+
+    def _define_jobs(self) -> None:
+        self._redelivered = self._counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
+        self._lease_lost = self._counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
+        self._dead = self._counter("redis_dead_letters", "Jobs given up after too many deliveries.")
+        self._claimed = self._histogram("redis_claim_size", "Items in a claim.", BATCH_SIZES, "bucket")
+        self._webhooks = self._counter("webhooks", "Webhook deliveries.", "outcome")
+
+    def _define_state(self) -> None:
+        self._ready = self._gauge("ready", "1 while new work is taken.")
+        self._draining = self._gauge("draining", "1 from SIGTERM on.")
+        self._build = self._gauge("build_info", "Constant 1.", "version", "python", "torch")
+        self._model = self._gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
+        self._background = self._counter("background_failures", "Failures of background work, restarted since.", "task")
+        for task in Background:  # at 0 from the start, or the first failure would be no increase
+            self._background.labels(task)
 
     @classmethod
     def unseen(cls) -> Metrics:
@@ -321,20 +341,4 @@ class Metrics:
 
     def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
         """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""
-        self.registry.register(_Watched(source))
-
-
-class _Watched(Collector):
-    def __init__(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
-        self._read = source
-
-    def describe(self) -> list[Metric]:
-        # Registered before there is anything to read; without this the registry would call collect() now.
-        return []
-
-    def collect(self) -> list[Metric]:
-        families: dict[str, GaugeMetricFamily] = {}
-        for name, text, labels, value in self._read():
-            family = families.setdefault(name, GaugeMetricFamily(f"dmvfn_{name}", text, labels=list(labels)))
-            family.add_metric(list(labels.values()), value)
-        return list(families.values())
+        self.registry.register(WatchedGauges(source))

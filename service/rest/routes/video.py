@@ -34,6 +34,7 @@ from service.rest.transport.context import Context
 from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
 from service.serving.video.clip import VideoError
 from service.serving.video.clip_disk import ClipDisk, ClipFile
+from service.serving.video.clip_memory import ClipMemory
 from service.serving.video.clip_places import ClipPlaces
 from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
 from service.serving.video.convert import VideoParams
@@ -115,12 +116,13 @@ def router(state: AppState) -> APIRouter:
 
 
 class _Clips:
-    """What all clips of a process share: places, disk, jobs."""
+    """What all clips of a process share: places, disk, memory, jobs."""
 
     def __init__(self, state: AppState) -> None:
         self._parts = state
         self._places = ClipPlaces()
         self._disk = ClipDisk(state.settings.max_video_bytes)
+        self._memory = ClipMemory(state.settings.inflight_bytes)
         self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
         self.jobs = VideoJobs(state.settings.job_ttl_s, self._places, self._disk, state.work)
 
@@ -142,7 +144,7 @@ class _Clips:
         """Accept a clip as a job, once its beginning has been looked into."""
         async with AsyncExitStack() as stack:
             stack.callback(file.drop)
-            conversion = Conversion(self._parts, order, context.of(request).client, file, self._disk.one_clip)
+            conversion = self._conversion(request, order, file, patient=True)
             async with self._checking:
                 total = await conversion.check()
             pieces = conversion.pieces()
@@ -150,6 +152,10 @@ class _Clips:
             job = self.jobs.begin(context.of(request).client, _caller(request), maker)
             stack.pop_all()  # the job's from here on
             return job
+
+    def _conversion(self, request: Request, order: ClipOrder, file: ClipFile, *, patient: bool) -> Conversion:
+        client, most = context.of(request).client, self._disk.one_clip
+        return Conversion(self._parts, order, client, file, most, self._memory, patient=patient)
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""
@@ -159,7 +165,7 @@ class _Clips:
         try:
             stack.enter_context(self._places.call(_caller(request)))
             stack.enter_context(self._parts.work.accepted())
-            conversion = Conversion(self._parts, order, request_context.client, file, self._disk.one_clip)
+            conversion = self._conversion(request, order, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
             # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.

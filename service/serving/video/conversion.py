@@ -15,6 +15,7 @@ from service.serving.video import y4m
 from service.serving.video.ask import predictor
 from service.serving.video.clip import ClipSink, ClipSource, Info, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
+from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
 from service.serving.video.convert import VideoParams, frames
 from service.serving.video.y4m import Y4mSink, Y4mSource
@@ -60,10 +61,24 @@ class _Outlet:
 
 
 class Conversion:
-    """One clip, from the body's file to pieces of the answer, of at most `most` bytes together."""
+    """One clip, from the body's file to pieces of the answer, of at most `most` bytes together.
 
-    def __init__(self, state: AppState, order: ClipOrder, client: str, file: ClipFile, most: int) -> None:
+    Its frames are reserved in `memory` before a second one is decoded; where there is no room, a `patient` one waits.
+    """
+
+    def __init__(
+        self,
+        state: AppState,
+        order: ClipOrder,
+        client: str,
+        file: ClipFile,
+        most: int,
+        memory: ClipMemory,
+        *,
+        patient: bool,
+    ) -> None:
         self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
+        self._memory, self._patient = memory, patient
         self.done = 0
 
     async def check(self) -> int | None:
@@ -90,10 +105,14 @@ class Conversion:
         return self.done
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the answer as it is made."""
+        """Yield the answer as it is made. QueueFull before the first piece where there is no room for its frames."""
         source, nbytes = await self._open(), 0
+        order = self._order
         try:
-            async with aclosing(self._converted(source)) as pieces:
+            async with (
+                self._memory.hold(clip_bytes(source, order.wish, order.options.steps), patient=self._patient),
+                aclosing(self._converted(source)) as pieces,
+            ):
                 async for piece in pieces:
                     nbytes += len(piece)
                     if nbytes > self._most:

@@ -6,6 +6,7 @@ Memory is bounded by the frames under way, however long the clip. Knows no file 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,9 +24,21 @@ UNDER_WAY = 4
 WAITING = 256
 
 
+def frames_held(plan: FramePlan, steps: int, under_way: int = UNDER_WAY) -> int:
+    """Return the most frames that a rendering holds at once; `steps`: frames of one prediction.
+
+    Those it may look back to and those not yet shown, as they came and as they are shown, and all steps under way.
+    """
+    unshown = under_way + 1
+    return 2 * (plan.memory + 1 + unshown) + steps * unshown
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownFrame:
-    """One place of the clip: what came in, what is shown, and where that was predicted, from what and how."""
+    """One place of the clip: what came in, what is shown, and where that was predicted, from what and how.
+
+    `result` has its last step only, which is what is shown: the others would be held as long as the place.
+    """
 
     came: Timed
     frame: Frame
@@ -116,6 +129,7 @@ class _Run:
         else:
             previous, current = older.came, newer.came
         result = await self._predict(previous, current, decision.steps)
+        result = dataclasses.replace(result, steps=result.steps[-1:])
         return ShownFrame(source, result.steps[-1].frame, result, current)
 
     async def stop(self) -> None:

@@ -8,6 +8,7 @@ import sys
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -167,6 +168,37 @@ async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
 
     await CallAdmission(joined)._stream(behaviour, parse)(requests(), None)
     assert joined.budget.held == 0
+    joined.codecs.close()
+
+
+class OneCall:
+    """A call of one message, as grpcio's context shows it."""
+
+    async def read(self) -> Body:
+        return Body([1, 2, 3])
+
+    async def write(self, answer: object) -> None:
+        """Send it nowhere."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+
+async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:
+    joined = parts(SmallEngine())
+
+    async def behaviour(message: Body, context: object) -> str:
+        watched = weakref.ref(message)
+        del message
+        assert watched() is None
+        return "answer"
+
+    handler = grpc.unary_unary_rpc_method_handler(behaviour)
+    details = SimpleNamespace(method=PREDICT)
+    await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
     joined.codecs.close()
 
 

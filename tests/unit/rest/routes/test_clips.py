@@ -125,6 +125,27 @@ async def test_jobs_wait_in_a_line_and_do_not_shut_out_who_waits_for_an_answer()
             await here.comes_to(answer.headers["location"], ANN, "done")
 
 
+async def test_the_frames_of_all_clips_together_are_bounded() -> None:
+    """Room for one clip's frames: a second caller is refused, a job waits, and both get theirs when there is room."""
+    body = y4m(moving(5))
+    async with house(max_inflight_bytes=60 * moving(1)[0].pixels.nbytes) as here:
+        here.engine.hold = asyncio.Event()
+        first = asyncio.ensure_future(here.post(body, ANN, query="ahead=3"))
+        await _until(lambda: here.engine.requests)
+        refused = await here.post(body, BOB, query="ahead=3")
+        assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+        assert "bytes of frames" in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) >= 5
+        asked = len(here.engine.requests)
+        job = await here.post(body, BOB, LATER, query="ahead=3")
+        await asyncio.sleep(0.05)
+        assert len(here.engine.requests) == asked, "the job waits for room"
+        here.engine.hold.set()
+        assert (await first).status_code == 200
+        await here.comes_to(job.headers["location"], BOB, "done")
+        assert (await here.post(body, BOB, query="ahead=3")).status_code == 200
+
+
 async def test_callers_take_turns_in_the_line() -> None:
     places, order, go = ClipPlaces(), list[str](), asyncio.Event()
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from service.core.errors import Internal
-from service.core.types import Frame, PredictResult
-from service.serving.video.clip import Item, Passed, VideoError
+from service.core.types import Frame, PredictResult, Step, Timings
+from service.serving.video.clip import Item, Passed, Timed, VideoError
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan
-from service.serving.video.render import UNDER_WAY, WAITING, ShownFrame, render
+from service.serving.video.render import UNDER_WAY, WAITING, ShownFrame, frames_held, render
 from tests.unit.serving.video.clips import Held, answer, moving, shifted
 
 
@@ -148,3 +149,36 @@ async def test_errors_behind_the_first_one_are_not_reported_as_never_retrieved()
     gc.collect()
     await asyncio.sleep(0)
     assert reports == []
+
+
+class Alive:
+    """Makes frames and counts those that somebody holds."""
+
+    def __init__(self) -> None:
+        self.count = self.most = 0
+
+    def frame(self) -> Frame:
+        pixels = np.full((16, 16, 3), 7, np.uint8)
+        weakref.finalize(pixels, self._gone)
+        self.count += 1
+        self.most = max(self.most, self.count)
+        return Frame(pixels)
+
+    def _gone(self) -> None:
+        self.count -= 1
+
+    def __iter__(self) -> Iterator[Item]:
+        return (Timed(self.frame(), k) for k in range(40))
+
+    async def predict(self, previous: Frame, current: Frame, steps: int) -> PredictResult:
+        await asyncio.sleep(0)
+        return PredictResult("r", tuple(Step(self.frame(), (True,) * 9, 9) for _ in range(steps)), "test", Timings())
+
+
+@pytest.mark.parametrize("plan", [Ahead(1), Ahead(8), Every(1), FillLost(frozenset(range(5, 35)))])
+async def test_no_more_frames_are_held_than_a_clip_is_counted_with(plan: FramePlan) -> None:
+    alive, steps = Alive(), plan.steps if isinstance(plan, Ahead) else 1
+    async for _ in render(alive, plan, alive.predict):
+        await asyncio.sleep(0.001)  # a slow reader: what may run ahead does
+    bound = frames_held(plan, steps)
+    assert bound / 3 < alive.most <= bound
