@@ -16,7 +16,7 @@
 #     yuv4mpegpipe wrapped_avframe  None
 #
 # Why it surprises: the attribute is accepted, the encoder has it and it is right in MP4, so that a test with MP4 passes;
-# the same lines write a lossless film or y4m whose picture is a quarter too narrow. PyAV sets the ratio of the encoder.
+# the same lines write a lossless film or y4m whose picture is three tenths too narrow. PyAV sets the ratio of the encoder.
 # Where that stands in the coded film, or the muxer looks there (MP4), it arrives; Matroska, AVI, NUT and y4m take it from
 # the output stream, which nothing in PyAV sets. A program has to write it into the file itself, as one can with y4m's
 # first line, or choose another codec.
