@@ -21,7 +21,7 @@ from service.rest.transport.body import read
 from service.rest.transport.disconnect import while_connected
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
-from service.serving.prediction import check_ready
+from service.serving.prediction import Caller, check_ready
 
 #: Bytes of the index's body, which says one word.
 MAX_INDEX = 64 * 1024
@@ -115,10 +115,9 @@ def _infer(routes: APIRouter, state: AppState) -> None:
 
         message = await apart(read_message, sys.maxsize if coding else len(body))
         request_context = context.of(request)
-        answer = await while_connected(
-            request.receive, oip_infer.infer(state, message.request, request_context.caller(None))
-        )
-        request_context.tell(answer.slowest)
+        caller = Caller.of(request_context, None, request_context.holding)
+        answer = await while_connected(request.receive, oip_infer.infer(state, message.request, caller))
+        answer.slowest.report(request_context)
 
         def write_answer() -> tuple[bytes, int | None, str | None]:
             payload, json_length = oip_messages.write(answer, message)
