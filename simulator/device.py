@@ -14,8 +14,9 @@ from functools import cached_property
 
 from model import flops
 from model.dmvfn.config import ModelConfig
+from service.core.bucket import Bucket
 from service.core.types import BLOCKS, Options, Route, RoutePolicy
-from service.engine.scheduling.cost_model import Bucket, CostModel, Load, MeasuredRun
+from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun
 from simulator.calibration.table import Table
 
 WHOLE: Route = (True,) * BLOCKS

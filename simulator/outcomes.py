@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.scheduling.cost_model import Bucket
+from service.core.bucket import Bucket
 from service.engine.scheduling.entry import Entry
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.core.bucket import Bucket
 from service.core.types import Frame, Options, PredictRequest, Quality, RouteChoice, RoutePolicy
 from service.engine.predictor import bucket_of
-from service.engine.scheduling.cost_model import Bucket
 
 #: Arrivals a second at a moment.
 Rate = Callable[[float], float]

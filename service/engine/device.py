@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import PredictRequest, Route, Step
-from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
+from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
@@ -17,7 +18,7 @@ from service.engine.device import Choice, Device, DeviceWork, RunOutput
 from service.engine.fault_isolation import isolate
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import Bucket, CostModel
+from service.engine.scheduling.cost_model import CostModel
 from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
 from service.telemetry.metrics import Metrics, Stage, size_class

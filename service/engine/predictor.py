@@ -24,12 +24,13 @@ from model import checkpoint, flops
 from model.dmvfn.network import DMVFN
 from model.inference import pixels
 from model.inference import predict as inference
+from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
 from service.engine import rollout
 from service.engine.device import Choice, DeviceWork, Flops, RunOutput
-from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
+from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.settings import Settings
 
 T = TypeVar("T")

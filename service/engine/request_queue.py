@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.types import PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
 from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
-from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
+from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import ENDS, RequestState
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.core.bucket import Bucket
 from service.core.types import BLOCKS, Route
-from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
+from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 #: What the committed simulations used; its "machine" names where it comes from.
 COMMITTED = Path(__file__).with_name("measured.json")

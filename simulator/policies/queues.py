@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from service.core.bucket import Bucket
 from service.core.errors import QueueFull
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler, QueueLimits
-from service.engine.scheduling.cost_model import Bucket, CostModel, RouteOption
+from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.engine.request_queue import Pending
 from service.engine.scheduling.batch_queue import QueueLimits
-from service.engine.scheduling.cost_model import Bucket
 from simulator.clock import Clock
 from simulator.outcomes import Outcomes
 from simulator.worker import Worker, sent_at

@@ -9,8 +9,8 @@ import math
 from collections import OrderedDict
 from typing import NamedTuple
 
+from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded
-from service.engine.scheduling.cost_model import Bucket
 from service.engine.scheduling.entry import Entry
 
 #: The safety factor grows with every request that was admitted and expired, and shrinks with every one that ran:

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.core.bucket import Bucket
 from service.core.deadline import deadline_class
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.engine.scheduling.admission import Admission, WorkAhead
 from service.engine.scheduling.batch_filling import BatchBounds, fill
-from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.expiry_queue import ExpiryQueue
 from service.engine.scheduling.memory_caps import MemoryCaps

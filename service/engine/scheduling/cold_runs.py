@@ -9,7 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from service.engine.scheduling.cost_model import Bucket, MeasuredRun
+from service.core.bucket import Bucket
+from service.engine.scheduling.cost_model import MeasuredRun
 
 #: Sizes and numbers of rows that are remembered; of those forgotten the next run counts as a first one again.
 REMEMBERED = 2048

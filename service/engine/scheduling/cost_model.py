@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.core.bucket import Bucket as Bucket  # the schedulers take it from here, with its cost
+from service.core.bucket import Bucket
 from service.core.types import BLOCKS, Route
 
 #: Where learning starts when nothing was measured: seconds per multiply-add of one slow core.

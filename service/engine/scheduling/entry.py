@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from service.core.bucket import Bucket
 from service.core.types import Priority
-from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.request_state import RequestLife, RequestState
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.engine.scheduling.cost_model import Bucket
+from service.core.bucket import Bucket
 
 #: Full batches without running out of memory after which a halved limit is raised by one again.
 RECOVER_AFTER = 50

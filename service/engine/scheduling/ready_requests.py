@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 
+from service.core.bucket import Bucket
 from service.core.deadline import urgency
-from service.engine.scheduling.cost_model import Bucket
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_queue import FairQueue
 from service.engine.scheduling.request_state import RequestState

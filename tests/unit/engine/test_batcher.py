@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
 from service.engine.device import DeviceWork
-from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
+from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.engine.tiny import PATIENCE, Rigged, batching, count, held, predictor, request, same, until

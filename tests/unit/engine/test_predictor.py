@@ -18,11 +18,11 @@ from model import flops as model_flops
 from model.checkpoint import Metadata
 from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
+from service.core.bucket import Bucket
 from service.core.errors import Internal
 from service.core.types import Frame, Options, PredictRequest, RouteChoice, RoutePolicy, Step
 from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor, bucket_of, cores
-from service.engine.scheduling.cost_model import Bucket
 from service.settings import Settings
 from tests.unit.engine.tiny import network, predictor, request
 

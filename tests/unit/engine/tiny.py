@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
+from service.core.bucket import Bucket
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.engine.batcher import Batcher
 from service.engine.device import Choice, Device, DeviceWork, Flops, RunOutput
 from service.engine.predictor import Predictor
-from service.engine.scheduling.cost_model import Bucket, MeasuredRun
+from service.engine.scheduling.cost_model import MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 

@@ -44,7 +44,7 @@ async def test_sizes_of_one_device_bucket_wait_in_one_stream(bench: Bench, scale
     calls = asyncio.gather(*map(bench.engine.predict, requests))
 
     async def queued() -> bool:
-        return await bench.front.client.hget(bench.keys.load, "items") == b"3"
+        return bool(await bench.front.client.hget(bench.keys.load, "items") == b"3")
 
     await until(queued)
     streams = [name.decode() for name in await bench.front.client.smembers(bench.keys.buckets)]

@@ -6,10 +6,11 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.types import Priority
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
-from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import WAITING, RequestState
 

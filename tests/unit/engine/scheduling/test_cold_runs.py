@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from service.core.bucket import Bucket
 from service.engine.scheduling.cold_runs import REMEMBERED, ColdRuns
-from service.engine.scheduling.cost_model import Bucket, Load, MeasuredRun
+from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 SMALL, LARGE = Bucket(64, 64, 1.0), Bucket(512, 512, 1.0)
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from service.core.bucket import Bucket
 from service.core.types import Route
-from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, Bucket, CostModel, Load, MeasuredRun
+from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, CostModel, Load, MeasuredRun
 
 WEIGHTS = (800.0,) * 9
 ROUTING_WEIGHT = 300.0

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from service.core.bucket import Bucket
 from service.core.types import Route
-from service.engine.scheduling.cost_model import SIZES, Bucket, CostModel, Load, MeasuredRun, RouteOption
+from service.engine.scheduling.cost_model import SIZES, CostModel, Load, MeasuredRun, RouteOption
 
 SMALL, LARGE = Bucket(64, 64, 1.0), Bucket(512, 512, 1.0)
 FULL: Route = (True,) * 9

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
-from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 
 SMALL, LARGE = Bucket(720, 1280, 1.0), Bucket(1088, 1920, 1.0)

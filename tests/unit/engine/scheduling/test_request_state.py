@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from service.engine.scheduling.cost_model import Bucket, RouteOption
+from service.core.bucket import Bucket
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import ENDS, WAITING, IllegalTransition, RequestLife, RequestState
 
