@@ -116,9 +116,10 @@ async def test_many_small_values_are_refused_without_a_stall_or_much_memory(name
     async def watch() -> None:
         nonlocal longest
         while True:
-            began = time.perf_counter()
+            # What this process computed meanwhile: what others do to the machine is no stall of ours.
+            start = time.process_time()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - began)
+            longest = max(longest, time.process_time() - start)
 
     async with serving_every_body() as small:
         watching = asyncio.ensure_future(watch())
