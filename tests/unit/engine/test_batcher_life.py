@@ -98,14 +98,14 @@ async def test_a_batch_too_large_for_the_memory_is_halved_and_later_ones_are_sma
 
 
 async def test_a_sticky_device_error_fails_what_is_in_flight_and_asks_for_a_new_process() -> None:
-    metrics, device, told = Metrics(CollectorRegistry()), Rigged(), list[BaseException]()
+    metrics, device, fatal_errors = Metrics(CollectorRegistry()), Rigged(), list[BaseException]()
 
     def fail(works: Sequence[DeviceWork]) -> None:
         if len(works) > 1:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     device.before_run = fail
-    async with batching(device, metrics=metrics, on_fatal=told.append) as batcher:
+    async with batching(device, metrics=metrics, on_fatal=fatal_errors.append) as batcher:
         answers = await eight_behind_the_first(device, batcher)
         assert batcher.readiness() == Readiness(False, "device_lost")
         with pytest.raises(Unavailable) as refused:
@@ -113,12 +113,12 @@ async def test_a_sticky_device_error_fails_what_is_in_flight_and_asks_for_a_new_
     assert [getattr(answer, "reason", None) for answer in answers] == ["device_lost"] * 8
     assert all(isinstance(answer, Unavailable) and answer.retry_after for answer in answers)
     assert len(device.batches) == 2  # it was not tried again
-    assert (refused.value.reason, len(told)) == ("device_lost", 1)
+    assert (refused.value.reason, len(fatal_errors)) == ("device_lost", 1)
     assert count(metrics, "ready") == 0
 
 
-async def ended(batcher: Batcher, id: str) -> str:
-    """How a request ended: "ok", or its error's reason or code."""
+async def outcome_of(batcher: Batcher, id: str) -> str:
+    """Return how a request ended: "ok", or its error's reason or code."""
     try:
         await batcher.predict(request(1, id=id))
     except ServiceError as error:
@@ -129,13 +129,13 @@ async def ended(batcher: Batcher, id: str) -> str:
 @pytest.mark.parametrize("options", [Options(), Options(quality=Quality.ADAPTIVE)])
 async def test_a_device_broken_in_a_way_that_nothing_names_is_lost_after_three_failures(options: Options) -> None:
     """It was ready for ever and failed each request."""
-    device, told = Rigged(), list[BaseException]()
+    device, fatal_errors = Rigged(), list[BaseException]()
 
     def fail(works: Sequence[object]) -> None:
         raise RuntimeError("an error that no release of the driver has yet")
 
     device.before_run = device.before_routes = fail
-    async with batching(device, on_fatal=told.append) as batcher:
+    async with batching(device, on_fatal=fatal_errors.append) as batcher:
         outcomes = []
         for number in range(20):
             try:
@@ -146,7 +146,7 @@ async def test_a_device_broken_in_a_way_that_nothing_names_is_lost_after_three_f
                 await until(lambda: not batcher.readiness().ready)
         assert batcher.readiness() == Readiness(False, "device_lost")
     assert outcomes == ["internal"] * 3 + ["device_lost"] * 17
-    assert len(told) == 1
+    assert len(fatal_errors) == 1
 
 
 async def test_a_device_whose_answers_are_never_finite_is_lost() -> None:
@@ -155,23 +155,23 @@ async def test_a_device_whose_answers_are_never_finite_is_lost() -> None:
         parameter.fill_(float("nan"))
     device.table = []
     async with batching(device) as batcher:
-        assert [await ended(batcher, f"{number}") for number in range(3)] == ["internal"] * 3
+        assert [await outcome_of(batcher, f"{number}") for number in range(3)] == ["internal"] * 3
         await until(lambda: batcher.readiness() == Readiness(False, "device_lost"))
 
 
 async def test_a_device_that_passes_its_test_goes_on_however_many_requests_fail() -> None:
-    device, told = Rigged(), list[BaseException]()
+    device, fatal_errors = Rigged(), list[BaseException]()
 
     def fail(works: Sequence[DeviceWork]) -> None:
         if any(work.request.id.startswith("bad") for work in works):
             raise RuntimeError("a frame that nobody can predict")
 
     device.before_run = fail
-    async with batching(device, on_fatal=told.append) as batcher:
-        assert [await ended(batcher, f"bad {number}") for number in range(10)] == ["internal"] * 10
-        assert await ended(batcher, "good") == "ok"
+    async with batching(device, on_fatal=fatal_errors.append) as batcher:
+        assert [await outcome_of(batcher, f"bad {number}") for number in range(10)] == ["internal"] * 10
+        assert await outcome_of(batcher, "good") == "ok"
         assert batcher.readiness() == Readiness(True)
-    assert told == []
+    assert fatal_errors == []
     assert device.ran.count("self-test") == 3
 
 
@@ -185,7 +185,7 @@ async def test_a_success_between_failures_spares_the_device_its_test() -> None:
     device.before_run = fail
     async with batching(device) as batcher:
         ids = ["bad", "bad", "good"] * 4
-        assert [await ended(batcher, id) for id in ids] == ["internal", "internal", "ok"] * 4
+        assert [await outcome_of(batcher, id) for id in ids] == ["internal", "internal", "ok"] * 4
     assert "self-test" not in device.ran
 
 
@@ -200,32 +200,32 @@ async def test_a_device_without_memory_for_its_test_is_not_lost() -> None:
 
     device.before_run = fail
     async with batching(device) as batcher:
-        assert [await ended(batcher, "bad") for _ in range(4)] == ["internal"] * 4
-        assert await ended(batcher, "good") == "ok"
+        assert [await outcome_of(batcher, "bad") for _ in range(4)] == ["internal"] * 4
+        assert await outcome_of(batcher, "good") == "ok"
 
 
 async def test_a_hung_device_is_noticed_by_the_watchdog() -> None:
-    device, told = Rigged(), list[BaseException]()
+    device, fatal_errors = Rigged(), list[BaseException]()
     settings = Settings(warmup_sizes=((32, 48),), watchdog_s=0.2)
-    async with batching(device, on_fatal=told.append, settings=settings) as batcher:
+    async with batching(device, on_fatal=fatal_errors.append, settings=settings) as batcher:
         first = await held(device, batcher)
         waiting = asyncio.create_task(batcher.predict(request(1)))
         outcomes = await asyncio.gather(first, waiting, return_exceptions=True)
         assert batcher.readiness() == Readiness(False, "device_lost")
     assert [getattr(outcome, "reason", None) for outcome in outcomes] == ["device_lost"] * 2
-    assert [type(error) for error in told] == [TimeoutError]
+    assert [type(error) for error in fatal_errors] == [TimeoutError]
 
 
 async def test_the_watchdog_leaves_a_working_device_alone_and_sleeps_when_idle() -> None:
-    device, told = Rigged(), list[BaseException]()
+    device, fatal_errors = Rigged(), list[BaseException]()
     settings = Settings(warmup_sizes=((32, 48),), watchdog_s=0.2)
-    async with batching(device, on_fatal=told.append, settings=settings) as batcher:
+    async with batching(device, on_fatal=fatal_errors.append, settings=settings) as batcher:
         began = time.monotonic()
         while time.monotonic() < began + 0.5:
             await batcher.predict(request(1))
         await until(lambda: batcher._watchdog is None)
         assert batcher.readiness() == Readiness(True)
-    assert told == []
+    assert fatal_errors == []
 
 
 # --- start and end ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which waiting requests run together, and when: examples. Invariants are in test_batching_invariants."""
+"""Which waiting requests run together, and when: examples. Invariants are in test_batch_queue_invariants."""
 
 from __future__ import annotations
 

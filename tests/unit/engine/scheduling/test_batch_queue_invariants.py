@@ -16,7 +16,7 @@ from service.engine.scheduling.request_state import WAITING, RequestState
 
 LIMITS = QueueLimits(max_batch=3, max_batch_pixels=3 * 256 * 448, max_items=12, max_bytes=500, client_items=6)
 SIZES = (Bucket(256, 448, 1.0), Bucket(256, 448, 0.5), Bucket(512, 512, 1.0))
-costs = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=4).map(lambda found: tuple(sorted(found, reverse=True)))
+costs = st.lists(st.floats(0.001, 2.0), min_size=1, max_size=4).map(lambda values: tuple(sorted(values, reverse=True)))
 
 
 class Machine(RuleBasedStateMachine):
@@ -55,31 +55,31 @@ class Machine(RuleBasedStateMachine):
     ) -> None:
         rungs = tuple(RouteOption(cost) for cost in costs)
         self.count += 1
-        made = Entry(
+        request = Entry(
             str(self.count), bucket, self.now + budget, rungs, not routed, client, priority, nbytes=nbytes, steps=steps
         )
         before = (len(self.queue), self.queue.nbytes)
         refused: ServiceError | None = None
         try:
-            self.queue.enqueue(made, self.now)
+            self.queue.enqueue(request, self.now)
         except ServiceError as error:
             refused = error
         if refused is None:
-            assert made.deadline > self.now
-            self.waiting[made.id] = made
+            assert request.deadline > self.now
+            self.waiting[request.id] = request
             return
-        assert made.state is RequestState.REFUSED
+        assert request.state is RequestState.REFUSED
         assert refused.code in ("queue_full", "client_limit", "deadline_exceeded")
         assert refused.retry_after is None or refused.retry_after > 0
         assert (len(self.queue), self.queue.nbytes) == before
 
     @rule()
     def route(self) -> None:
-        found = self.queue.next_to_route(self.now)
-        assert len({entry.bucket for entry in found}) <= 1
-        assert all(entry.id in self.waiting and entry.state is RequestState.ROUTING for entry in found)
-        assert len(found) <= LIMITS.max_batch
-        self.routing += found
+        unrouted = self.queue.next_to_route(self.now)
+        assert len({entry.bucket for entry in unrouted}) <= 1
+        assert all(entry.id in self.waiting and entry.state is RequestState.ROUTING for entry in unrouted)
+        assert len(unrouted) <= LIMITS.max_batch
+        self.routing += unrouted
 
     @precondition(lambda self: self.routing)
     @rule(costs=costs)
@@ -146,21 +146,23 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_lost_and_bounds_hold(self) -> None:
-        held = list(self.waiting.values())
-        assert len(self.queue) == len(held) <= LIMITS.max_items
-        assert all(entry.state in WAITING for entry in held)
-        assert self.queue.nbytes == sum(entry.nbytes for entry in held) <= LIMITS.max_bytes
+        queued = list(self.waiting.values())
+        assert len(self.queue) == len(queued) <= LIMITS.max_items
+        assert all(entry.state in WAITING for entry in queued)
+        assert self.queue.nbytes == sum(entry.nbytes for entry in queued) <= LIMITS.max_bytes
         assert self.queue.running == sum(map(len, self.running))
-        batches = -(-len(held) // LIMITS.max_batch) * self.queue.overhead
-        assert abs(self.queue.work(1e9) - sum(entry.most_seconds for entry in held) - batches) < 1e-6
+        batches = -(-len(queued) // LIMITS.max_batch) * self.queue.overhead
+        assert abs(self.queue.work(1e9) - sum(entry.most_seconds for entry in queued) - batches) < 1e-6
         for client in "abc":
-            mine = [e for e in held if e.client == client] + [e for b in self.running for e in b if e.client == client]
+            mine = [e for e in queued if e.client == client] + [
+                e for b in self.running for e in b if e.client == client
+            ]
             assert len(mine) <= LIMITS.client_items
 
     def teardown(self) -> None:
         """Route and take until nothing waits: everybody comes out, and an empty queue is as good as new."""
-        while found := self.queue.next_to_route(self.now):
-            for entry in found:
+        while unrouted := self.queue.next_to_route(self.now):
+            for entry in unrouted:
                 self.queue.price(entry, entry.route_options)
         for entry in self.routing:
             self.queue.price(entry, entry.route_options)
