@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from multiprocessing.process import BaseProcess
 
 from service.engine.device import DeviceWork
 from service.settings import Settings
+from tests.system.e2e import forks
 from tests.unit.engine.tiny import Rigged
 
 
@@ -30,8 +30,7 @@ FAULTS: dict[str, Callable[[Sequence[DeviceWork]], None]] = {"sticky": sticky, "
 
 def start(fault: str, settings: Settings) -> BaseProcess:
     """A running process; its exit status is the service's."""
-    context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_live, args=(fault, settings), daemon=True)
+    process = forks.context().Process(target=_live, args=(fault, settings), daemon=True)
     process.start()
     return process
 

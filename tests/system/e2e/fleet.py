@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from service.settings import Settings
+from tests.system.e2e import forks
 from tests.system.e2e.process import PATIENCE, free_port
 
 
@@ -51,8 +51,7 @@ class Fleet:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.system.e2e.fleet", "service.app", "service.engine.predictor"])
+        self._context = forks.context()
         self._born: list[Member] = []
 
     def start(self, verb: str) -> Member:

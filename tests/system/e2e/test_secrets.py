@@ -92,7 +92,7 @@ def test_keys_and_webhook_secrets_are_never_logged() -> None:
         "WEBHOOK_PREFIXES": "http://127.0.0.1:9/hook/",
         "LOG_LEVEL": "debug",
     }
-    with service("serve", wait=True, **settings) as running:
+    with service("serve", wait=True, forked=True, **settings) as running:
         right, mistyped = over_http(running, KEY), over_http(running, MISTYPED)
         for key in (KEY, MISTYPED):
             over_websocket(running, key)
@@ -111,7 +111,7 @@ def test_keys_and_webhook_secrets_are_never_logged() -> None:
 def test_the_password_of_redis_is_never_printed(address: str, tmp_path: Path) -> None:
     """Neither while Redis cannot be reached nor where its address makes no sense."""
     url = address.replace("PORT", str(free_port()))
-    with service(wait=False, ENGINE="redis", REDIS_URL=url, LOG_LEVEL="debug") as running:
+    with service(wait=False, forked=True, ENGINE="redis", REDIS_URL=url, LOG_LEVEL="debug") as running:
         end = time.monotonic() + PATIENCE  # it says so once, after its first try
         while running.process.poll() is None and "redis is away" not in running.output():
             assert time.monotonic() < end, running.output()

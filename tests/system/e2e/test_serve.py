@@ -23,6 +23,7 @@ from PIL import Image
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.rpc.errors import DETAILS_KEY
+from tests.system.e2e.forks import ForkedService
 from tests.system.e2e.process import ROOT, SAMPLES, Service, environment, service
 
 
@@ -91,7 +92,7 @@ def test_every_line_of_the_log_is_json_and_the_request_can_be_found_by_its_id(ru
 
 async def test_sigterm_under_load_fails_no_accepted_request_and_exits_0() -> None:
     """Readiness falls first; whatever was accepted is answered; only what came later is refused or not connected."""
-    with service(DRAIN_DELAY_S="1") as running:
+    with service(forked=True, DRAIN_DELAY_S="1") as running:
         codes: list[int] = []
         stopped = asyncio.Event()
 
@@ -130,7 +131,7 @@ async def test_sigterm_under_load_cuts_no_grpc_call() -> None:
     """A call is answered, or refused with when to come back, or never connected; none is cut off."""
     frame = pb.Frame(raw=pb.RawPicture(pixels=bytes(64 * 96 * 3), height=64, width=96))
     asked = pb.PredictRequest(previous=frame, current=frame)
-    with service(DRAIN_DELAY_S="1") as running:
+    with service(forked=True, DRAIN_DELAY_S="1") as running:
         answered, refused, cut = 0, 0, list[str]()
 
         async def caller() -> None:
@@ -161,7 +162,7 @@ async def test_sigterm_under_load_cuts_no_grpc_call() -> None:
 
 def test_a_second_sigterm_leaves_at_once_with_status_1() -> None:
     """The drain of the first would last a minute."""
-    with service(DRAIN_DELAY_S="60") as running:
+    with service(forked=True, DRAIN_DELAY_S="60") as running:
         running.terminate()
         end = time.monotonic() + 20
         while httpx.get(f"{running.http}/healthz/ready").status_code == 200 and time.monotonic() < end:
@@ -185,7 +186,7 @@ def test_a_bad_setting_stops_the_start_with_status_2(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_ends_the_start_with_one_line() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        service(HTTP_PORT=str(taken.getsockname()[1]), wait=False) as s,
+        service(HTTP_PORT=str(taken.getsockname()[1]), wait=False, forked=True) as s,
     ):
         assert s.exit_status() == 1
         assert "DMVFN_HTTP_PORT" in s.output()
@@ -195,7 +196,7 @@ def test_a_port_that_is_taken_ends_the_start_with_one_line() -> None:
 def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not weights")
-    with service(WEIGHTS=str(broken), wait=False) as running:
+    with service(WEIGHTS=str(broken), wait=False, forked=True) as running:
         assert running.exit_status() == 1
         assert "broken.safetensors" in running.output()
         assert "Traceback" not in running.output()
@@ -209,6 +210,7 @@ def test_predict_without_a_server_writes_one_file_a_step(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.webp")) == ["out-1.webp", "out-2.webp"]
     assert done.stdout.count("route 111111111") == 2
-    again = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=120, text=True)
-    assert again.returncode == 1
-    assert "--force" in again.stderr
+    log = tmp_path / "log"
+    again = ForkedService(command[3:], env, ROOT, log)
+    assert again.wait(120) == 1
+    assert "--force" in log.read_text()

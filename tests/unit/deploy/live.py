@@ -58,10 +58,17 @@ def live() -> Iterator[Live]:
         shared = {"REDIS_URL": redis.url}
         # A queue so short that it can be filled, and a peak, so that every graph has something to show.
         alone = stack.enter_context(
-            service(wait=False, MAX_QUEUE_ITEMS="4", MAX_BATCH="2", DEVICE_PEAK_FLOPS="1e12", LOG_LEVEL="warning")
+            service(
+                wait=False,
+                forked=True,
+                MAX_QUEUE_ITEMS="4",
+                MAX_BATCH="2",
+                DEVICE_PEAK_FLOPS="1e12",
+                LOG_LEVEL="warning",
+            )
         )
-        front = stack.enter_context(service("serve", "--engine", "redis", wait=False, **shared))
-        worker = stack.enter_context(service("work", wait=False, DEVICE_PEAK_FLOPS="1e12", **shared))
+        front = stack.enter_context(service("serve", "--engine", "redis", wait=False, forked=True, **shared))
+        worker = stack.enter_context(service("work", wait=False, forked=True, DEVICE_PEAK_FLOPS="1e12", **shared))
         for process in (alone, worker, front):
             until_ready(process)
         yield Live(

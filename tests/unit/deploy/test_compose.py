@@ -153,8 +153,8 @@ def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> Non
             for name in ("server", "worker")
         }
         with (
-            service(*SERVICES["worker"]["command"], **given["worker"]),
-            service(*SERVICES["server"]["command"], **given["server"]) as front,
+            service(*SERVICES["worker"]["command"], forked=True, **given["worker"]),
+            service(*SERVICES["server"]["command"], forked=True, **given["server"]) as front,
         ):
             pair = {name: (SAMPLES / f"frame0{i}.png").read_bytes() for i, name in enumerate(("previous", "current"))}
             answer = httpx.post(f"{front.http}/v1/predict", files=pair, timeout=60)
