@@ -16,6 +16,7 @@ from service.rpc.oip_messages import request, response
 from service.rpc.oip_stream import InferStream
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
+from service.serving.prediction import Caller
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Tracer
 from service.version import RELEASE
@@ -109,8 +110,9 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
         """Predict one batch."""
         async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
-            answer = await oip_infer.infer(self._parts, request(readable(message)), call.caller(call.ends))
-            call.tell(answer.slowest)
+            caller = Caller.of(call, call.ends, call.holding)
+            answer = await oip_infer.infer(self._parts, request(readable(message)), caller)
+            answer.slowest.report(call)
             return response(answer)
         raise AssertionError("the door lets no error through")
 

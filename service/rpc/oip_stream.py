@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 from proto.inference import inference_pb2 as pb
@@ -20,6 +19,7 @@ from service.rpc.call import CallContext, CallHandler, readable
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
+from service.serving.prediction import Caller
 from service.telemetry.metrics import Transport
 
 #: Requests of one stream under way at once; beyond them its messages wait unread.
@@ -36,7 +36,9 @@ class InferStream:
 
     def __init__(self, state: AppState, door: CallHandler, call: CallContext) -> None:
         self._parts, self._door, self._call = state, door, call
-        self._strict = (STRICT, "true") in {(key, value) for key, value in call.context.invocation_metadata() or ()}
+        self._strict = (STRICT, "true") in {
+            (key, value) for key, value in call.grpc_context.invocation_metadata() or ()
+        }
         self._under_way: deque[tuple[Responding, ByteHolding, int]] = deque()  #: the last: bytes it asked with
         self._bytes = 0
         self._room, self._news = asyncio.Event(), asyncio.Event()
@@ -107,7 +109,7 @@ class InferStream:
 
     async def _infer(self, message: Any, holding: ByteHolding, nbytes: int) -> pb.ModelStreamInferResponse:
         began, call = self._parts.clock(), self._call
-        caller = replace(call.caller(call.ends), holding=holding)
+        caller = Caller.of(call, call.ends, holding)
         try:
             infer_request = readable(message)
             holding.grow(nbytes)
@@ -128,7 +130,7 @@ class InferStream:
         return pb.ModelStreamInferResponse(error_message=text, infer_response=pb.ModelInferResponse(id=id))
 
     async def _write(self, message: pb.ModelStreamInferResponse) -> None:
-        await self._call.context.write(message)
+        await self._call.grpc_context.write(message)
 
     async def _stop(self, reader: asyncio.Task[None]) -> None:
         """Withdraw everything that has not been answered."""

@@ -17,7 +17,7 @@ from service.core.errors import InvalidRequest, ServiceError
 from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
 from service.serving import prediction
-from service.serving.prediction import PicturePair
+from service.serving.prediction import Caller, PicturePair
 from service.serving.streaming.live_stream import (
     Draining,
     Incoming,
@@ -54,9 +54,9 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             pair = PicturePair(convert.picture(body.previous, "previous"), convert.picture(body.current, "current"))
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
             pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
-            caller = call.caller(call.until(state))
+            caller = Caller.of(call, call.until(state), call.holding)
             value = await prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
-            call.tell(value)
+            value.report(call)
             answer = pb.PredictResponse(request_id=call.request_id, frame_id=body.current.frame_id)
             convert.fill(answer.prediction, value)
             return answer

@@ -28,6 +28,7 @@ from service.core.types import (
 from service.imaging.codec import ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.serving.byte_budget import ByteHolding, reserve_answer
+from service.telemetry.request_context import Notes, RequestContext
 
 T = TypeVar("T")
 
@@ -64,6 +65,11 @@ class Caller:
     holding: ByteHolding | None = None  #: what its pixels and its answer are counted in
     priority: Priority = Priority.LIVE
 
+    @classmethod
+    def of(cls, context: RequestContext, deadline: float | None, holding: ByteHolding) -> Caller:
+        """Name whom a request's predictions are for."""
+        return cls(context.request_id, context.client, deadline, context.trace.traceparent, holding)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrediction:
@@ -76,10 +82,10 @@ class EncodedPrediction:
     stages: Stages
     spare: float | None = None  #: seconds that were left of the deadline
 
-    def facts(self) -> dict[str, str | int | float | bool]:
+    def facts(self) -> Notes:
         """Return the fields that a log line and a span show."""
         result, frame = self.result, self.result.steps[0].frame
-        fields: dict[str, str | int | float | bool] = {
+        fields: Notes = {
             "route": routes_text(result),
             "flops": result.flops,
             "batch_size": result.batch_size,
@@ -91,6 +97,11 @@ class EncodedPrediction:
         if self.spare is not None:
             fields["spare_ms"] = round(self.spare * 1000, 3)
         return fields
+
+    def report(self, context: RequestContext) -> None:
+        """Note in a request's context how its answer came about."""
+        context.stages = self.stages
+        context.notes.update(self.facts())
 
 
 async def predict(

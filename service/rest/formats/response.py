@@ -63,14 +63,12 @@ def choose(header: str | None, params: PredictParams) -> ResponseFormat:
     return ResponseFormat(media_type, format, params.image_quality, params.maps)
 
 
-def build(
-    value: EncodedPrediction, form: ResponseFormat, stages: Sequence[tuple[str, float]], holding: ByteHolding
-) -> PiecedResponse:
-    """Build the answer to a prediction; `stages` tell the caller where the time went. `holding` as of `build_files`."""
+def build(value: EncodedPrediction, form: ResponseFormat, holding: ByteHolding) -> PiecedResponse:
+    """Build the answer to a prediction. `holding` as of `build_files`."""
     headers = {
         **facts(value.result),
         "X-Dmvfn-Batch-Size": str(value.result.batch_size),
-        "Server-Timing": ", ".join([f"{name};dur={seconds * 1000:.3f}" for name, seconds in stages]),
+        "Server-Timing": ", ".join([f"{name};dur={seconds * 1000:.3f}" for name, seconds in value.stages]),
     }
     if value.result.shortened:
         headers["X-Dmvfn-Shortened"] = "1"

@@ -21,7 +21,7 @@ from service.rest.transport.disconnect import while_connected
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
-from service.serving.prediction import check_ready
+from service.serving.prediction import Caller, check_ready
 
 #: Bytes of the index's body, which says one word.
 MAX_INDEX = 64 * 1024
@@ -110,10 +110,9 @@ def _infer(routes: APIRouter, state: AppState) -> None:
         content = await _content(request, state.settings.max_body_bytes, request_context.holding)
         length = request.headers.get(LENGTH)
         message = await apart(lambda: oip_messages.read(content, length, model, version), len(content))
-        answer = await while_connected(
-            request.receive, oip_infer.infer(state, message.request, request_context.caller(None))
-        )
-        request_context.tell(answer.slowest)
+        caller = Caller.of(request_context, None, request_context.holding)
+        answer = await while_connected(request.receive, oip_infer.infer(state, message.request, caller))
+        answer.slowest.report(request_context)
 
         def write_answer() -> tuple[bytes, int | None, str | None]:
             payload, json_length = oip_messages.write(answer, message)

@@ -14,6 +14,7 @@ from service.rest.transport.disconnect import while_connected
 from service.rest.transport.fast_path import FastPathRoute
 from service.serving import prediction
 from service.serving.jobs.job import Jobs
+from service.serving.prediction import Caller
 
 
 def router(state: AppState, jobs: Jobs | None = None) -> APIRouter:
@@ -38,17 +39,12 @@ def router(state: AppState, jobs: Jobs | None = None) -> APIRouter:
         values = params.merge([request.query_params.multi_items(), body.options])
         predict_params = params.parse(values, request.headers.get(params.TIMEOUT_HEADER), state.settings)
         form = response.choose(", ".join(request.headers.getlist("accept")), predict_params)
-        work = prediction.predict(
-            state,
-            body.pair,
-            predict_params.options,
-            form.format,
-            form.quality,
-            request_context.caller(request_context.began + predict_params.deadline_ms / 1000),
-        )
+        deadline = request_context.began + predict_params.deadline_ms / 1000
+        caller = Caller.of(request_context, deadline, request_context.holding)
+        work = prediction.predict(state, body.pair, predict_params.options, form.format, form.quality, caller)
         del body  # what is decoded lets go of the body
         value = await while_connected(request.receive, work)
-        request_context.tell(value)
-        return response.build(value, form, request_context.stages, request_context.holding)
+        value.report(request_context)
+        return response.build(value, form, request_context.holding)
 
     return routes

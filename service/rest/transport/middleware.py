@@ -18,10 +18,10 @@ from service.rest.transport import bounded_protocol, context
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
-from service.telemetry.metrics import OUTCOMES, Outcome, Transport
+from service.telemetry import access_log
+from service.telemetry.metrics import Outcome, Transport
 from service.telemetry.tracing import Tracer
 
-_access = logging.getLogger("service.access")
 _log = logging.getLogger("service.rest")
 
 #: Paths that need a key where keys are set; health, metrics and pages stay open.
@@ -97,25 +97,16 @@ class RequestMiddleware:
 
     def _streamed(self, endpoint: str, request_context: Context) -> None:
         """Write a stream's log line and span. Its length is no request's duration, so it is not counted as one."""
-        seconds = self._parts.clock() - request_context.began
-        outcome = OUTCOMES[request_context.code] if request_context.code else Outcome.OK
-        notes = {"endpoint": endpoint, **request_context.notes}
-        _access.log(
-            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
-            "WEBSOCKET %s %s",
-            endpoint,
-            outcome.value,
-            extra={
-                "request_id": request_context.request_id,
-                "trace_id": request_context.trace.trace_id,
-                "client": request_context.client,
-                "outcome": outcome.value,
-                "code": request_context.code,
-                "duration_ms": round(seconds * 1000, 3),
-                **notes,
-            },
+        outcome = access_log.outcome_of(request_context.code)
+        access_log.write(
+            request_context,
+            self._tracer,
+            title=f"WEBSOCKET {endpoint} {outcome.value}",
+            span=f"WEBSOCKET {endpoint}",
+            endpoint=endpoint,
+            outcome=outcome,
+            seconds=self._parts.clock() - request_context.began,
         )
-        self._tracer.finished(request_context.trace, f"WEBSOCKET {endpoint}", seconds, notes, (), request_context.code)
 
 
 class _Exchange:
@@ -199,31 +190,21 @@ class _Exchange:
         endpoint = _template(self._scope)
         if endpoint in QUIET:
             return
-        code = self._context.code
-        outcome = OUTCOMES[code] if code else Outcome.OK if self._status and self._status < 500 else Outcome.ERROR
+        broke_off = self._context.code is None and not 0 < self._status < 500
+        outcome = Outcome.ERROR if broke_off else access_log.outcome_of(self._context.code)
+        method = self._scope["method"][:16]
         v2 = self._scope["path"].startswith("/v2")
         self._parts.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
-        notes = {"endpoint": endpoint, "status": self._status, **self._context.notes}
-        _access.log(
-            logging.ERROR if outcome is Outcome.ERROR else logging.INFO,
-            "%s %s %d",
-            self._scope["method"][:16],
-            endpoint,
-            self._status,
-            extra={
-                "request_id": self._context.request_id,
-                "trace_id": self._context.trace.trace_id,
-                "client": self._context.client,
-                "outcome": outcome.value,
-                "code": code,
-                "duration_ms": round(seconds * 1000, 3),
-                "bytes_in": self._body.seen,
-                "bytes_out": self._sent,
-                **notes,
-            },
-        )
-        self._door._tracer.finished(
-            self._context.trace, f"{self._scope['method'][:16]} {endpoint}", seconds, notes, self._context.stages, code
+        access_log.write(
+            self._context,
+            self._door._tracer,
+            title=f"{method} {endpoint} {self._status}",
+            span=f"{method} {endpoint}",
+            endpoint=endpoint,
+            outcome=outcome,
+            seconds=seconds,
+            about={"status": self._status},
+            sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
         )
 
 
