@@ -141,7 +141,7 @@ async def _address(arguments: argparse.Namespace) -> AsyncIterator[str]:
         settings = {"THREADS": str(arguments.threads), "WARMUP_SIZES": f"{arguments.height}x{arguments.width}"}
         if arguments.weights == "shipped":
             settings["WEIGHTS"] = ""  # the default: ours
-        with service("serve", wait=True, **settings) as started:
+        with service("serve", wait=True, forked=False, **settings) as started:
             yield started.grpc
 
 

@@ -206,4 +206,4 @@ class PredictResult:
 
 def route_text(route: Route) -> str:
     """Write a route as nine digits, first block first: the form every edge shows."""
-    return "".join("1" if bit else "0" for bit in route)
+    return "".join(["1" if bit else "0" for bit in route])

@@ -117,6 +117,8 @@ class Metrics:
 
     def _define_requests(self) -> None:
         self._requests = self._counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
+        #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
+        self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
             "request_duration_seconds",
             "From door to answer.",
@@ -199,8 +201,12 @@ class Metrics:
 
     def request_done(self, transport: Transport, endpoint: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered request; `endpoint` is a route's template, never a path."""
-        self._requests.labels(transport, endpoint, outcome).inc()
-        self._request_seconds.labels(transport, endpoint).observe(seconds)
+        key = (transport, endpoint, outcome)
+        if (series := self._request_series.get(key)) is None:
+            series = self._requests.labels(*key), self._request_seconds.labels(transport, endpoint)
+            self._request_series[key] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def stage_took(self, stage: Stage, seconds: float) -> None:
         """Record the seconds that one stage of one request took."""

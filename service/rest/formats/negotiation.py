@@ -35,6 +35,8 @@ def choose(accept: str | None, offers: Sequence[str]) -> str | None:
 
     No header, or none that can be read, accepts everything. The closest range decides an offer's weight; 0 excludes it.
     """
+    if accept in offers:  # what most programs send: one type, and nothing to weigh
+        return accept
     ranges = _parse(accept or "")
     if not ranges:
         return offers[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.core.errors import InvalidRequest
@@ -25,6 +25,7 @@ NAMES: Mapping[str, type] = {
 }
 TIMEOUT_HEADER = "x-request-timeout-ms"
 
+_QUALITIES = [*Quality]
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
 
@@ -35,6 +36,9 @@ class Maps(enum.StrEnum):
     NONE = "none"
     FLOAT32 = "float32"
     FLOAT16 = "float16"
+
+
+_MAPS = [*Maps]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,13 @@ def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) ->
     image_quality = _whole(values, "image_quality")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
-    maps = Maps(_word(values, "maps", [*Maps], "none"))
+    maps = Maps(_word(values, "maps", _MAPS, "none"))
     steps = _whole(values, "steps")
     options = Options(
         route=route,
         steps=1 if steps is None else steps,
         scale=_number(values, "scale", 1.0),
-        quality=Quality(_word(values, "quality", [*Quality], "exact")),
+        quality=Quality(_word(values, "quality", _QUALITIES, "exact")),
         maps=maps is not Maps.NONE,
     )
     return PredictParams(options.check(settings.max_steps), _deadline(values, timeout, settings), image_quality, maps)
@@ -131,7 +135,7 @@ def _number(values: Mapping[str, str], name: str, default: float) -> float:
     return float(text)
 
 
-def _word(values: Mapping[str, str], name: str, words: list[str], default: str) -> str:
+def _word(values: Mapping[str, str], name: str, words: Sequence[str], default: str) -> str:
     text = values.get(name, default)
     if text not in words:
         raise InvalidRequest(f"{name} must be {' or '.join(words)}", field=name)

@@ -15,22 +15,26 @@ from service.telemetry.tracing import Tracer
 _KEY = "dmvfn.context"
 
 
-def _unbounded() -> ByteHolding:
-    """Return a holding without a limit: where a router runs without the door, nothing bounds it."""
-    return ByteBudget(2**62).open()
-
-
 @dataclass(slots=True)
 class Context(RequestContext):
     """One HTTP request's; routes add what the log line and the trace should show."""
 
-    tracer: Tracer = field(default_factory=Tracer)  #: for spans of a stream's parts, before its own
-    holding: ByteHolding = field(default_factory=_unbounded)  #: the request's share of the memory for all
+    tracer: Tracer = field(kw_only=True)  #: for spans of a stream's parts, before its own
+    holding: ByteHolding = field(kw_only=True)  #: the request's share of the memory for all
 
 
-def begin(request_id: str | None, traceparent: str | None, now: float) -> Context:
-    """Begin a context. Deadlines count from `began`."""
-    return Context(choose_id(request_id), now, tracing.begin(traceparent))
+def begin(
+    request_id: str | None,
+    traceparent: str | None,
+    now: float,
+    tracer: Tracer | None = None,
+    holding: ByteHolding | None = None,
+) -> Context:
+    """Begin a context. Deadlines count from `now`."""
+    trace = tracing.begin(traceparent)
+    # Where a router runs without the door (in tests), nothing bounds its memory.
+    holding = ByteBudget(2**62).open() if holding is None else holding
+    return Context(choose_id(request_id), now, trace, tracer=tracer or Tracer(), holding=holding)
 
 
 def put(scope: object, context: Context) -> None:

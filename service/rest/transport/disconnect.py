@@ -6,6 +6,7 @@ Polling `request.is_disconnected()` does not notice in time; waiting for the dis
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -17,24 +18,31 @@ T = TypeVar("T")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` gives. Cancels it, and raises Cancelled, once the client left. Read the body first."""
-    task = asyncio.ensure_future(work)  # awaited: by gather below, as is `watch`
-    watch = asyncio.ensure_future(_left(receive))  # awaited
+    """Return what `work` gives. Cancels it, and raises Cancelled, once the client left. Read the body first.
+
+    The work runs in the caller's own task, as within `asyncio.timeout`: only the waiting needs another one.
+    """
+    caller = asyncio.current_task()
+    assert caller is not None
+    watch = asyncio.ensure_future(_cancel_when_left(receive, caller))  # awaited below
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        # Work that has ended is answered even if the client left in the same moment: sending will show it.
-        if task.done():
-            return task.result()
-        raise Cancelled("the client left before the answer")
+        return await work
+    except asyncio.CancelledError:
+        if watch.done() and caller.cancelling() == 1:
+            raise Cancelled("the client left before the answer") from None
+        raise
     finally:
-        for future in (task, watch):
-            future.cancel()
-        # Awaited, so that nothing of this request is running when the next one of this connection begins.
-        await asyncio.gather(task, watch, return_exceptions=True)
-        # An error's traceback holds this frame, and it the task with its error: a cycle that would keep the body.
-        del task, watch, future
+        if watch.done():
+            caller.uncancel()
+        else:
+            watch.cancel()
+            # Awaited, so that nothing of this request is running when the next one of this connection begins.
+            await asyncio.wait((watch,))
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _cancel_when_left(receive: Receive, caller: asyncio.Task[Any]) -> None:
+    # A connection that breaks while it is listened to has left as well.
+    with contextlib.suppress(Exception):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    caller.cancel()

@@ -64,24 +64,29 @@ class RequestMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    def meet(self, scope: Scope) -> Context:
+    def meet(self, scope: Scope, headers: Headers) -> Context:
         """Begin the request's context and keep it with its scope."""
-        headers = Headers(scope=scope)
-        request_context = context.begin(headers.get("x-request-id"), headers.get("traceparent"), self._parts.clock())
-        request_context.tracer = self._tracer
-        request_context.holding = self._parts.budget.open()
+        request_context = context.begin(
+            headers.get("x-request-id"),
+            headers.get("traceparent"),
+            self._parts.clock(),
+            self._tracer,
+            self._parts.budget.open(),
+        )
         context.put(scope, request_context)
         return request_context
 
     def authenticate(self, scope: Scope) -> str:
         """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
+        if not self._parts.settings.api_keys:
+            return ""
         path = scope["path"]
         if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
             return ""
         return auth.identify(self._parts.settings.api_keys, _key(scope))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_context = self.meet(scope)
+        request_context = self.meet(scope, Headers(scope=scope))
         try:
             request_context.client = self.authenticate(scope)
         except Unauthenticated:
@@ -119,7 +124,7 @@ class _Exchange:
         self._send = send
         self._headers = Headers(scope=scope)
         settings = self._parts.settings
-        self._context = door.meet(scope)
+        self._context = door.meet(scope, self._headers)
         self._holding = self._context.holding
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._status = 0
@@ -154,12 +159,12 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = message.get("headers", ())
-            names = {name for name, _ in headers}
+            names = dict(headers)
             message["headers"] = [
                 *headers,
                 (b"x-request-id", self._context.request_id.encode()),
                 (b"traceparent", self._context.trace.traceparent.encode()),
-                *(header for header in self._door._headers if header[0] not in names),
+                *[header for header in self._door._headers if header[0] not in names],
             ]
             await self._hear_out(message)
         await self._send(message)

@@ -89,7 +89,7 @@ def run(plan: Plan) -> list[Promise]:
         settings["WEIGHTS"] = str(checkpoint.DEFAULT)
     print(f"{describe()}; service on core {cores[0]}, callers on core {cores[-1]}", flush=True)
     os.sched_setaffinity(0, cores[:1])  # the process below is born with it
-    with service("serve", wait=True, **settings) as running:
+    with service("serve", wait=True, forked=False, **settings) as running:
         os.sched_setaffinity(0, cores[-1:])
         try:
             found = asyncio.run(pressed(plan, running))

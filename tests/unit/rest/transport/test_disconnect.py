@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from service.core.errors import Cancelled, QueueFull
 from service.rest.transport.disconnect import while_connected
+from tests.unit.imaging.pictures import Pixels
+from tests.unit.rest.small import Small
 
 
 class Line:
@@ -85,3 +89,57 @@ async def test_nothing_is_left_running() -> None:
     for _ in range(10):
         await while_connected(Line().receive, work())
     assert asyncio.all_tasks() == before
+
+
+async def test_a_whole_request_needs_one_task_beside_its_own(small: Small, previous: Pixels, current: Pixels) -> None:
+    """Each more costs turns of the loop that an idle service adds to every prediction."""
+    tasks: list[str] = []
+
+    def counting(loop: asyncio.AbstractEventLoop, work: Any, **how: Any) -> asyncio.Task[Any]:
+        tasks.append(work.__qualname__)
+        return asyncio.Task(work, loop=loop, **how)
+
+    content = previous.tobytes() + current.tobytes()
+    headers = {"X-Frame-Shape": "2,32,48,3", "Content-Type": "application/octet-stream"}
+    headers["Accept"] = "application/octet-stream"
+    asyncio.get_running_loop().set_task_factory(counting)
+    try:
+        answer = await small.http.post("/v1/predict", content=content, headers=headers)
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+    assert answer.status_code == 200
+    assert tasks == ["_cancel_when_left"]
+
+
+async def test_a_client_that_leaves_while_the_call_is_cancelled_too_cancels_it() -> None:
+    line = Line()
+
+    async def work() -> None:
+        line.hung_up.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+
+    call = asyncio.ensure_future(while_connected(line.receive, work()))
+    await line.hung_up.wait()
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert call.cancelled()
+
+
+async def test_work_that_minds_no_cancelling_leaves_nothing_to_cancel() -> None:
+    line = Line()
+
+    async def work() -> str:
+        line.hung_up.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "done"
+
+    assert await while_connected(line.receive, work()) == "done"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
