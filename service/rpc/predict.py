@@ -55,9 +55,12 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
             pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
             caller = Caller.of(call, call.until(state), call.holding)
-            value = await prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
+            frame_id = body.current.frame_id
+            predicting = prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
+            del message, body, frame, pair  # what is decoded lets go of the message
+            value = await predicting
             value.report(call)
-            answer = pb.PredictResponse(request_id=call.request_id, frame_id=body.current.frame_id)
+            answer = pb.PredictResponse(request_id=call.request_id, frame_id=frame_id)
             convert.fill(answer.prediction, value)
             return answer
         raise AssertionError("the door lets no error through")

@@ -29,23 +29,33 @@ class ByteBudget:
         """Open a request's share, empty at first; `release` it whatever happens."""
         return ByteHolding(self)
 
-    def _move(self, holding: ByteHolding, nbytes: int, *, checked: bool) -> None:
+    def _grow(self, holding: ByteHolding, count: int) -> None:
         with self._lock:
-            if checked and holding.over:  # a decoder's thread that outlived its request
+            if holding.over:  # a decoder's thread that outlived its request
                 raise QueueFull("the request is over", retry_after=RETRY_S)
             others = self.held - holding.nbytes
-            if checked and nbytes > holding.nbytes and others > 0 and others + nbytes > self.limit:
+            if count > 0 and others > 0 and self.held + count > self.limit:
                 raise QueueFull(
-                    f"requests in flight hold {self.held} of {self.limit} bytes; this one needs "
-                    f"{nbytes - holding.nbytes} more",
+                    f"requests in flight hold {self.held} of {self.limit} bytes; this one needs {count} more",
                     retry_after=RETRY_S,
                 )
-            self.held = others + nbytes
+            self.held += count
+            holding.nbytes += count
+
+    def _shrink(self, holding: ByteHolding, count: int) -> None:
+        with self._lock:
+            count = min(count, holding.nbytes)
+            self.held -= count
+            holding.nbytes -= count
+
+    def _settle(self, holding: ByteHolding, nbytes: int) -> None:
+        with self._lock:
+            self.held += nbytes - holding.nbytes
             holding.nbytes = nbytes
 
 
 class ByteHolding:
-    """What one request holds, bytes. Also a context manager that releases it."""
+    """What one request holds, bytes. Also a context manager that releases it. Safe from any thread."""
 
     __slots__ = ("_budget", "nbytes", "over")
 
@@ -56,15 +66,15 @@ class ByteHolding:
 
     def grow(self, count: int) -> None:
         """Reserve `count` more bytes. Raises QueueFull where there is no room for them, and nothing changes then."""
-        self._budget._move(self, self.nbytes + count, checked=True)
+        self._budget._grow(self, count)
 
     def shrink(self, count: int) -> None:
         """Give back `count` bytes; at most all."""
-        self._budget._move(self, max(0, self.nbytes - count), checked=False)
+        self._budget._shrink(self, count)
 
     def settle(self, nbytes: int) -> None:
         """Set the share to `nbytes`, as has been found out; never refused, since they are there already."""
-        self._budget._move(self, nbytes, checked=False)
+        self._budget._settle(self, nbytes)
 
     def release(self) -> None:
         """Give everything back, and take no more; more than once does no harm."""

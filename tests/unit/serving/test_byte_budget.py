@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -62,6 +63,25 @@ def test_threads_lose_no_count() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert budget.held == 0
+
+
+def test_threads_of_one_request_lose_no_count() -> None:
+    """Both frames of a pair are decoded at once, each in a thread that reserves its pixels."""
+    holding = ByteBudget(10**9).open()
+
+    def work(_: int) -> None:
+        for _ in range(3000):
+            holding.grow(3)
+            holding.shrink(2)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert holding.nbytes == 4 * 3000
 
 
 @pytest.mark.parametrize(
