@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from service.distributed.broker import serialization
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.worker.claims import Claims, LeasedItem
+from service.distributed.worker.claims import Claims
+from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
 from service.settings import Settings
