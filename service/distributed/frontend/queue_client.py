@@ -39,6 +39,7 @@ from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.listener import listen
+from service.distributed.frontend.queue_stats import QueueStats
 from service.distributed.frontend.stream_ages import ages
 from service.distributed.frontend.uploads import Uploads
 from service.settings import Settings
@@ -54,26 +55,6 @@ FRONT_MS = 10_000
 PULSE_S = 1.0
 #: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
 LOOK_AT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    """The queue as last read. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
-
-    items: int = 0
-    bytes: int = 0
-    work: float = 0.0
-    leased: int = 0
-    oldest: float = 0.0  #: seconds the oldest item has been there
-    dead: int = 0
-    results: int = 0  #: bytes of jobs' results, and of those to come
-    workers: int = 0
-    cost: float | None = None
-
-    @property
-    def wait(self) -> float:
-        """Predict seconds until all that is there is done; one worker is assumed where none lives, as one will."""
-        return self.work / max(1, self.workers)
 
 
 @dataclass
@@ -94,12 +75,12 @@ class QueueClient:
     steady: AsyncRedis = None
     clock: Callable[[], float] = time.monotonic
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    snapshot: QueueStats = QueueStats()
+    snapshot: QueueStats = field(default_factory=QueueStats)
     capacity: Capacity = field(default_factory=Capacity)
     seen: asyncio.Event = field(default_factory=asyncio.Event)  #: set once ready for the first time
     _model: ServedModel | None = None
     _away: bool = True
-    _told: bool = False  #: the log knows that Redis is away
+    _is_logged: bool = False  #: the log says already that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
     _announcements: Announcements = field(default_factory=Announcements)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -267,9 +248,9 @@ class QueueClient:
                 await work()
                 delays = backoff(self._rng)
             except FAILED as error:
-                if not self._told:
+                if not self._is_logged:
                     log.warning("redis is away: %s", error)
-                    self._told = True
+                    self._is_logged = True
                 self.server.away()
                 if not self._away:
                     self._away = True
@@ -295,7 +276,7 @@ class QueueClient:
             if self._away:
                 self.capacity = await capacity(self.steady)
                 log.info("redis is here")
-                self._away = self._told = False
+                self._away = self._is_logged = False
                 self.events([])
             if self._model is not None:
                 self.seen.set()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -15,43 +14,13 @@ import redis
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
 from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
-from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.worker.items import ClaimedWork, LeasedItem, read_item, read_work
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedItem:
-    """One claimed entry. `left`: seconds to its deadline at the time of the claim; `delivery` counts from 1."""
-
-    stream: str
-    entry: str
-    job: str
-    index: int
-    payload: str
-    front: str
-    left: float | None
-    delivery: int
-
-    @property
-    def lease(self) -> Lease:
-        """Return the key of this item's lease."""
-        return self.stream, self.entry
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedWork:
-    """An item and what the worker is to do with it: `verdict` is run, gone, done, orphan or lost (no frames)."""
-
-    item: LeasedItem
-    verdict: str
-    task: bytes = b""
-    previous: bytes = b""
-    current: bytes = b""
-    losses: int = 0  #: devices lost while the item ran alone
 
 
 class Claims:
@@ -83,7 +52,7 @@ class Claims:
         )
         now, batches = await scripts.call(self._client, bound)
         items = (
-            _item(stream.decode(), entry.decode(), fields, now, 1)
+            read_item(stream.decode(), entry.decode(), fields, now, 1)
             for stream, entries in batches
             for entry, fields in entries
         )
@@ -125,7 +94,7 @@ class Claims:
             return None
         seconds, micros = await self._client.time()
         now = int(seconds) * 1000 + int(micros) // 1000
-        item = _item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
+        item = read_item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
         if item is None or skip(item):
             return None
         if deliveries >= self._settings.max_deliveries:
@@ -162,7 +131,7 @@ class Claims:
             for step in (reply, pair):
                 if isinstance(step, Exception):
                     raise step
-            works.append(_claimed_work(item, reply, pair))
+            works.append(read_work(item, reply, pair))
         return works
 
     def _begin_call(self, item: LeasedItem) -> scripts.ScriptCall:
@@ -326,35 +295,3 @@ class Claims:
             return since, []
         rows = streams[0][1]
         return rows[-1][0], [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
-
-
-def _claimed_work(item: LeasedItem, reply: list[Any], frames: list[bytes | None]) -> ClaimedWork:
-    """Read the answer of BEGIN and an item's two frames."""
-    verdict = reply[0].decode()
-    previous, current = frames
-    if verdict != "run":
-        return ClaimedWork(item, verdict)
-    if previous is None or current is None:
-        return ClaimedWork(item, "lost")
-    task = reply[1] if len(reply) > 1 else None  # Lua drops what is nil at the end
-    losses = int(reply[2]) if len(reply) > 2 else 0
-    return ClaimedWork(item, verdict, task or b"", previous, current, losses=losses)
-
-
-def _item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> LeasedItem | None:
-    """Read an entry as an item; None where another release wrote one that names no job: those are for its workers."""
-    fields = dict(zip(flat[::2], flat[1::2], strict=False))
-    if b"j" not in fields:
-        log.warning("entry %s of %s names no job that this release knows; it is left alone", entry, stream)
-        return None
-    deadline = whole(fields.get(b"x"))
-    return LeasedItem(
-        stream=stream,
-        entry=entry,
-        job=fields[b"j"].decode(errors="replace"),
-        index=whole(fields.get(b"k")),
-        payload=fields.get(b"p", b"").decode(errors="replace"),
-        front=fields.get(b"f", b"").decode(errors="replace"),
-        left=(deadline - now) / 1000 if deadline else None,
-        delivery=delivery,
-    )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from service.distributed.broker import serialization
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.worker.claims import Claims, LeasedItem
+from service.distributed.worker.claims import Claims
+from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
 from service.settings import Settings
@@ -25,7 +26,7 @@ PATIENCE_LEASES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _ForeignItem:
     item: LeasedItem
     why: str
     until: float  #: when it is given up in any case, on the clock
@@ -44,7 +45,7 @@ class ForeignItems:
     ) -> None:
         self._client, self._claims, self._worker, self._clock = client, claims, worker, clock
         self._lease_s, self._longest_s = settings.lease_ms / 1000, settings.job_ttl_s
-        self._left: dict[Lease, _Left] = {}
+        self._foreign: dict[Lease, _ForeignItem] = {}
         self._jobs: dict[str, str] = {}  #: why a job cannot be read here
         self._lonely_since: float | None = None
         self._newest = float("-inf")
@@ -52,7 +53,7 @@ class ForeignItems:
     @property
     def leases(self) -> frozenset[Lease]:
         """Return the leases that this worker must not take again."""
-        return frozenset(self._left)
+        return frozenset(self._foreign)
 
     def covers(self, item: LeasedItem) -> bool:
         """Tell whether an item is of a job that is known to be unreadable here; it is then not taken either."""
@@ -75,7 +76,7 @@ class ForeignItems:
 
     async def settle(self) -> None:
         """Forget what others did, and end what nobody will: to be called now and then."""
-        if not self._left:
+        if not self._foreign:
             return
         now = self._clock()
         if await self._others_live():
@@ -83,20 +84,20 @@ class ForeignItems:
         elif self._lonely_since is None:
             self._lonely_since = now
         lonely = self._lonely_since is not None and now - self._lonely_since >= PATIENCE_LEASES * self._lease_s
-        leases = list(self._left)
+        leases = list(self._foreign)
         rows = await pipeline(self._client, [("XRANGE", stream, entry, entry) for stream, entry in leases])
         states = await pipeline(
-            self._client, [("HGET", self._claims.keys.job(self._left[x].item.job), "s") for x in leases]
+            self._client, [("HGET", self._claims.keys.job(self._foreign[x].item.job), "s") for x in leases]
         )
         for lease, row, state in zip(leases, rows, states, strict=True):
-            foreign = self._left[lease]
+            foreign = self._foreign[lease]
             is_open = state in (b"queued", b"running")
             is_gone = not row or isinstance(row, Exception)
             if is_gone or ((lonely or now >= foreign.until or not is_open) and await self._end(foreign, is_open)):
-                del self._left[lease]
-        self._jobs = {foreign.item.job: foreign.why for foreign in self._left.values()}
+                del self._foreign[lease]
+        self._jobs = {foreign.item.job: foreign.why for foreign in self._foreign.values()}
 
-    async def _end(self, entry: _Left, is_open: bool) -> bool:
+    async def _end(self, entry: _ForeignItem, is_open: bool) -> bool:
         """End an item; true if it was this worker that ended it. One that another worker runs is not touched."""
         item = entry.item
         if not await self._claims.take_idle(item):
@@ -118,4 +119,4 @@ class ForeignItems:
     def _remember(self, item: LeasedItem, why: str) -> None:
         patience = self._longest_s if item.left is None else max(0.0, item.left)
         self._jobs[item.job] = why
-        self._left.setdefault(item.lease, _Left(item, why, self._clock() + patience))
+        self._foreign.setdefault(item.lease, _ForeignItem(item, why, self._clock() + patience))

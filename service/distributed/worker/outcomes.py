@@ -18,7 +18,8 @@ import redis
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
 from service.distributed.broker.client import LOST, backoff
-from service.distributed.worker.claims import ClaimedWork, Claims, LeasedItem
+from service.distributed.worker.claims import Claims
+from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
 from service.serving.jobs.fate import Bury, HandBack, Leave, Run, RunEnd, fate
 from service.serving.jobs.job import Failure

@@ -1,4 +1,4 @@
-"""A worker: claims batches from the queue, runs them on its engine, answers each item once.
+"""Works for one queue: claims batches, has them run on the engine, and leaves nothing behind when it stops.
 
 Any moment may be its last, so nothing is taken out of the queue before its answer is in. Its engine is what a front
 end would use itself: coroutines in, batches on the device.
@@ -14,9 +14,7 @@ import socket
 import time
 import uuid
 
-from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import Engine
-from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets, serialization
 from service.distributed.broker.client import (
     BLOCK_S,
@@ -30,14 +28,13 @@ from service.distributed.broker.client import (
     end,
 )
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import ClaimedWork, Claims, LeasedItem
+from service.distributed.worker.claims import Claims
 from service.distributed.worker.foreign_items import ForeignItems
+from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease, Leases
 from service.distributed.worker.outcomes import Outcomes
-from service.distributed.worker.price import MeasuredPrice
+from service.distributed.worker.runs import ItemRuns
 from service.distributed.worker.stopping import Stopping, within
-from service.serving.jobs.fate import RunEnd
-from service.serving.jobs.job import Failure
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -71,13 +68,19 @@ class Worker:
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
-        self._running: dict[Lease, tuple[LeasedItem, asyncio.Task[None]]] = {}
-        self._room = asyncio.Event()
         self._stopping = Stopping()
-        self._withdrawn: set[Lease] = set()
-        self._answering: set[Lease] = set()
-        self._company: set[Lease] = set()  # what did not run alone
-        self._price = MeasuredPrice()
+        self._leases = Leases(
+            connect_sync(settings),
+            self._claims.keys,
+            self.name,
+            lease_s=self._lease_s,
+            longest_s=settings.max_run_s,
+            about=lambda: self._about(),
+            lost=self._lease_is_lost,
+            failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
+        )
+        self._outcomes = Outcomes(settings, self._claims, self._leases, metrics)
+        self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
 
@@ -94,22 +97,8 @@ class Worker:
 
     async def run(self) -> bool:
         """Run until `stop`; False if the device was lost: the process should end, and another take its place."""
-        loop = asyncio.get_running_loop()
-
-        def lost(lease: Lease) -> None:
-            loop.call_soon_threadsafe(self._lease_is_lost, lease)
-
-        self._leases = Leases(
-            connect_sync(self._settings),
-            self._claims.keys,
-            self.name,
-            lease_s=self._lease_s,
-            longest_s=self._settings.max_run_s,
-            about=self._about,
-            lost=lost,
-            failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
-        )
-        self._outcomes = Outcomes(self._settings, self._claims, self._leases, self._metrics)
+        self._loop = asyncio.get_running_loop()
+        self._leases.beat()
         self._leases.start()
         chores = [
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
@@ -153,7 +142,7 @@ class Worker:
         if lapsed_turn and time.monotonic() >= self._next_look:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
-            skip = [*self._running, *self._foreign.leases, *self._outcomes.avoided()]
+            skip = [*self._runs.leases, *self._foreign.leases, *self._outcomes.avoided()]
             if item := await self._claims.lapsed(skip, self._foreign.covers):
                 self._next_look = 0.0
                 self._lapsed_turn = False
@@ -166,10 +155,9 @@ class Worker:
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
         # As many as run, again as many ready behind them: the device need not wait for Redis.
-        room = 2 * self._settings.max_batch - len(self._running)
+        room = 2 * self._settings.max_batch - len(self._runs)
         if room <= 0:
-            self._room.clear()
-            await self._stopping.unless(self._room.wait())
+            await self._stopping.unless(self._runs.next_end())
             return
         items = await self._claims.claim(room)
         if items:
@@ -185,18 +173,14 @@ class Worker:
     async def _alone(self, item: LeasedItem) -> None:
         """Run an item that may have killed its worker, with no neighbours to take along."""
         self._leases.hold(item.lease)
-        await self._stopping.unless(self._all_ended())
+        await self._stopping.unless(self._runs.all_ended())
         if self._stopping:
             self._leases.drop(item.lease)
             await self._claims.hand_back(item, counts=False)
             return
         if self._leases.holds(item.lease):
             await self._start([item])
-        await self._stopping.unless(self._all_ended())
-
-    async def _all_ended(self) -> None:
-        while self._running:
-            await asyncio.wait([task for _, task in self._running.values()])
+        await self._stopping.unless(self._runs.all_ended())
 
     async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
@@ -209,119 +193,38 @@ class Worker:
                 self._leases.drop(item.lease)
             raise
         self._metrics.claimed(buckets.label_of(items[0].stream), len(items))
-        for work in works:
-            # owned: by _running until it ends; _run lets no exception out, and _drain ends it
-            task = asyncio.create_task(self._run(work))
-            self._running[work.item.lease] = (work.item, task)
-            task.add_done_callback(lambda _, lease=work.item.lease: self._ended(lease))  # type: ignore[misc]
-        if len(self._running) > 1:
-            self._company.update(self._running)
-
-    def _ended(self, lease: Lease) -> None:
-        self._running.pop(lease, None)
-        self._withdrawn.discard(lease)
-        self._answering.discard(lease)
-        self._company.discard(lease)
-        self._leases.drop(lease)
-        self._room.set()
+        self._runs.start(works)
 
     async def _drain(self) -> None:
         """Answer what runs, until the grace since `stop` is over; hand the rest back, all at once, and say goodbye."""
         stop_time = self._stopping.since if self._stopping else time.monotonic()
-        tasks = [task for _, task in self._running.values()]
-        if tasks:
+        if tasks := self._runs.tasks:
             await asyncio.wait(tasks, timeout=max(0.0, stop_time + self._settings.shutdown_grace_s - time.monotonic()))
         # At once: a thread that waits for a silent Redis takes as long as the round trip that hands back.
         self._leases.stop()
         await asyncio.gather(self._hand_back_rest(), asyncio.to_thread(self._leases.join, LEAVE_S))
 
     async def _hand_back_rest(self) -> None:
-        rest = list(self._running.values())
-        await end(*(task for _, task in rest))
-        if not rest:
+        if not (rest := self._runs.items):
             return
+        await end(*self._runs.tasks)
         problem: object = "redis did not answer in time"
         try:
-            if await within(LEAVE_S, self._claims.hand_back_all([item for item, _ in rest])):
+            if await within(LEAVE_S, self._claims.hand_back_all(rest)):
                 return
         except LOST as error:
             problem = error
         log.warning("%d items are left to their leases: %s", len(rest), problem)
 
-    # --- one item -------------------------------------------------------------------------------------------------
-
-    async def _run(self, work: ClaimedWork) -> None:
-        item = work.item
-        try:
-            if work.verdict in ("gone", "done", "orphan"):
-                await self._outcomes.lasting(item, lambda: self._claims.drop(item))
-            elif work.verdict == "lost":
-                failure = Failure("internal", "the frames expired before they were predicted")
-                await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
-            else:
-                await self._predict(work)
-        except asyncio.CancelledError:
-            if item.lease not in self._withdrawn:
-                raise
-            await self._outcomes.lasting(item, lambda: self._claims.drop(item))
-        except Exception:
-            log.exception("job %s, item %d: left to its lease", item.job, item.index)
-
-    async def _predict(self, work: ClaimedWork) -> None:
-        item = work.item
-        try:
-            request = await asyncio.to_thread(self._request, work)
-            result = await self._patiently(request)
-            compress = not item.front
-            answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
-        except serialization.UnreadableEntry as error:
-            why = str(error)
-            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
-        except ServiceError as error:
-            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
-        except Exception:
-            log.exception("job %s, item %d failed", item.job, item.index)
-            failure = Internal(f"job {item.job} failed")
-            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
-        else:
-            self._price.observe(request, result)
-            self._answering.add(item.lease)
-            await self._outcomes.answer(work, answer)
-
-    async def _patiently(self, request: PredictRequest) -> PredictResult:
-        """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""
-        while True:
-            try:
-                return await self._engine.predict(request)
-            except ServiceError as error:
-                others = [task for _, task in self._running.values() if task is not asyncio.current_task()]
-                if RunEnd.of(error) is not RunEnd.BUSY or not others or not self._engine.readiness().ready:
-                    raise
-            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
-
-    def _request(self, work: ClaimedWork) -> PredictRequest:
-        item = work.item
-        options, priority, client, traceparent = serialization.read_task(work.task)
-        if item.left is not None and item.left <= 0:
-            raise DeadlineExceeded("the deadline passed in the queue")
-        return PredictRequest(
-            id=item.job,
-            previous=serialization.read_frame(work.previous),
-            current=serialization.read_frame(work.current),
-            options=options,
-            # A job has no deadline, but engines give a request without one the default of waiting callers.
-            deadline=time.monotonic() + (self._settings.max_run_s if item.left is None else item.left),
-            client=client,
-            priority=priority,
-            traceparent=traceparent,
-        )
+    def _lease_is_lost(self, lease: Lease) -> None:  # in the leases' thread
+        self._loop.call_soon_threadsafe(self._runs.lease_is_lost, lease)
 
     # --- what others see ------------------------------------------------------------------------------------------
 
     def _about(self) -> bytes | None:
         if not self._engine.readiness().ready:
             return None
-        return serialization.info_bytes(self._engine.model(), self._price.seconds_per_megapixel)
+        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel)
 
     # --- chores ---------------------------------------------------------------------------------------------------
 
@@ -342,15 +245,4 @@ class Worker:
                     log.warning("withdrawals are not heard: %s", error)
                 await asyncio.sleep(next(delays))
                 continue
-            for lease, (item, task) in list(self._running.items()):
-                if item.job in jobs:
-                    self._withdrawn.add(lease)
-                    task.cancel()
-                    self._metrics.cancelled("exec")
-
-    def _lease_is_lost(self, lease: Lease) -> None:
-        # Gone while its answer is on the way: that answer ended it, or will be refused and counted there.
-        if lease in self._running and lease not in self._answering:
-            log.warning("a lease was lost; its run is stopped")
-            self._metrics.lease_lost()
-            self._running[lease][1].cancel()
+            self._runs.withdraw(jobs)

@@ -21,6 +21,7 @@ from service.core.types import Options, Priority
 from service.distributed.broker import buckets, serialization
 from service.distributed.frontend.queue_client import FRONT_MS, QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
+from service.distributed.worker.runs import ItemRuns
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.telemetry.metrics import Background
@@ -58,9 +59,11 @@ async def next_release(bench: Bench, monkeypatch: pytest.MonkeyPatch, engine: Ad
     dialect = "2:next"
 
     def request_of(work: Any) -> Any:
-        return Worker._request(worker, dataclasses.replace(work, task=changed(work.task, v=1, **{TASK_FIELD: None})))
+        return ItemRuns._request(
+            worker._runs, dataclasses.replace(work, task=changed(work.task, v=1, **{TASK_FIELD: None}))
+        )
 
-    monkeypatch.setattr(worker, "_request", request_of)
+    monkeypatch.setattr(worker._runs, "_request", request_of)
     info = serialization.info_bytes(MODEL, 0.5)
     model = {**msgpack.unpackb(info)["model"], "backend": "triton"}
     monkeypatch.setattr(worker, "_about", lambda: changed(info, v=2, model=model, dialect=dialect, precision="fp8"))

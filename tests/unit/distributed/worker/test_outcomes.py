@@ -228,12 +228,12 @@ async def test_nothing_is_sent_of_an_item_whose_lease_is_gone(bench: Bench, serv
         job = a_job(1, 2)
         await jobs.submit(job)
         await until(lambda: slow.running == 1)
-        ((lease, _),) = worker._running.items()
+        ((lease, _),) = worker._runs._running.items()
         worker._leases.drop(lease)
         async with bench.work(rescuer):
             assert await ended(jobs, job.id) is JobState.DONE
         slow.gate.set()
-        await until(lambda: not worker._running)
+        await until(lambda: not worker._runs._running)
         assert sent == []
 
 

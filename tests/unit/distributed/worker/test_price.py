@@ -14,7 +14,7 @@ from service.distributed.worker.price import LARGEST_RATIO, MeasuredPrice
 from tests.unit.distributed.engines import answer, frame
 
 
-def took(seconds: float, height: int = 64) -> tuple[PredictRequest, PredictResult]:
+def measured(seconds: float, height: int = 64) -> tuple[PredictRequest, PredictResult]:
     request = PredictRequest("r", frame(1, height, 96), frame(2, height, 96), deadline=1.0)
     result = answer(request)
     timings = dataclasses.replace(result.timings, route=0.0, blocks=seconds)
@@ -23,23 +23,23 @@ def took(seconds: float, height: int = 64) -> tuple[PredictRequest, PredictResul
 
 def test_the_first_run_of_a_size_teaches_nothing() -> None:
     price = MeasuredPrice()
-    price.observe(*took(3.0))
+    price.observe(*measured(3.0))
     assert price.seconds_per_megapixel is None
-    price.observe(*took(0.05))
+    price.observe(*measured(0.05))
     assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
-    price.observe(*took(9.0, height=128))
+    price.observe(*measured(9.0, height=128))
     assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_noise_lets_the_price_run_away(seed: int) -> None:
     price, dice = MeasuredPrice(), random.Random(seed)
-    price.observe(*took(0.05))
-    price.observe(*took(0.05))
+    price.observe(*measured(0.05))
+    price.observe(*measured(0.05))
     for _ in range(500):
         before = price.seconds_per_megapixel or 0.0
-        price.observe(*took(dice.choice([0.0, float("nan"), float("inf"), 10 ** dice.uniform(-6, 6)])))
+        price.observe(*measured(dice.choice([0.0, float("nan"), float("inf"), 10 ** dice.uniform(-6, 6)])))
         assert before / LARGEST_RATIO <= (price.seconds_per_megapixel or 0.0) <= before * LARGEST_RATIO
     for _ in range(200):
-        price.observe(*took(0.05))
+        price.observe(*measured(0.05))
     assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0), rel=0.5)

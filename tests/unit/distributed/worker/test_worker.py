@@ -40,7 +40,7 @@ async def ended(jobs: RedisJobs, job: str) -> JobState:
 
 async def vanish(worker: Worker, running: asyncio.Task[bool]) -> None:
     """As SIGKILL: nothing more is said to Redis, leases are left to run out."""
-    for _, task in list(worker._running.values()):
+    for _, task in list(worker._runs._running.values()):
         task.cancel()
     worker._leases._stop.set()
     await end(running)

@@ -1,0 +1,179 @@
+"""Runs claimed items on the engine, each in a task of its own, and carries each to its outcome.
+
+Knows nothing of claiming, or of when to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Collection, Sequence
+
+from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.interfaces import Engine
+from service.core.types import PredictRequest, PredictResult
+from service.distributed.broker import serialization
+from service.distributed.worker.claims import Claims
+from service.distributed.worker.foreign_items import ForeignItems
+from service.distributed.worker.items import ClaimedWork, LeasedItem
+from service.distributed.worker.leases import Lease, Leases
+from service.distributed.worker.outcomes import Outcomes
+from service.distributed.worker.price import MeasuredPrice
+from service.serving.jobs.fate import RunEnd
+from service.serving.jobs.job import Failure
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class ItemRuns:
+    """The items that run on one worker. `price` learns from their times."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        claims: Claims,
+        foreign: ForeignItems,
+        outcomes: Outcomes,
+        leases: Leases,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._engine, self._claims = settings, engine, claims
+        self._foreign, self._outcomes, self._leases, self._metrics = foreign, outcomes, leases, metrics
+        self._running: dict[Lease, tuple[LeasedItem, asyncio.Task[None]]] = {}
+        self._ended = asyncio.Event()
+        self._withdrawn: set[Lease] = set()
+        self._answering: set[Lease] = set()
+        self._company: set[Lease] = set()  #: what did not run alone
+        self.price = MeasuredPrice()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def leases(self) -> list[Lease]:
+        """List the leases of what runs."""
+        return list(self._running)
+
+    @property
+    def items(self) -> list[LeasedItem]:
+        """List the items that run."""
+        return [item for item, _ in self._running.values()]
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """List the tasks of what runs."""
+        return [task for _, task in self._running.values()]
+
+    def start(self, works: Sequence[ClaimedWork]) -> None:
+        """Run these items, whose leases are held, beside each other and beside what runs."""
+        for work in works:
+            # owned: by _running until it ends; _run lets no exception out, and the worker's drain ends it
+            task = asyncio.create_task(self._run(work))
+            self._running[work.item.lease] = (work.item, task)
+            task.add_done_callback(lambda _, lease=work.item.lease: self._forget(lease))  # type: ignore[misc]
+        if len(self._running) > 1:
+            self._company.update(self._running)
+
+    def next_end(self) -> Awaitable[object]:
+        """Return what waits until an item ends, from this call on."""
+        self._ended.clear()
+        return self._ended.wait()
+
+    async def all_ended(self) -> None:
+        """Wait until nothing runs."""
+        while self._running:
+            await asyncio.wait(self.tasks)
+
+    def withdraw(self, jobs: Collection[str]) -> None:
+        """Cancel in the engine the items of jobs that their callers withdrew from the queue."""
+        for lease, (item, task) in list(self._running.items()):
+            if item.job in jobs:
+                self._withdrawn.add(lease)
+                task.cancel()
+                self._metrics.cancelled("exec")
+
+    def lease_is_lost(self, lease: Lease) -> None:
+        """Stop the run of an item that another worker may have by now."""
+        # Gone while its answer is on the way: that answer ended it, or will be refused and counted there.
+        if lease in self._running and lease not in self._answering:
+            log.warning("a lease was lost; its run is stopped")
+            self._metrics.lease_lost()
+            self._running[lease][1].cancel()
+
+    def _forget(self, lease: Lease) -> None:
+        self._running.pop(lease, None)
+        self._withdrawn.discard(lease)
+        self._answering.discard(lease)
+        self._company.discard(lease)
+        self._leases.drop(lease)
+        self._ended.set()
+
+    async def _run(self, work: ClaimedWork) -> None:
+        item = work.item
+        try:
+            if work.verdict in ("gone", "done", "orphan"):
+                await self._outcomes.lasting(item, lambda: self._claims.drop(item))
+            elif work.verdict == "lost":
+                failure = Failure("internal", "the frames expired before they were predicted")
+                await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
+            else:
+                await self._predict(work)
+        except asyncio.CancelledError:
+            if item.lease not in self._withdrawn:
+                raise
+            await self._outcomes.lasting(item, lambda: self._claims.drop(item))
+        except Exception:
+            log.exception("job %s, item %d: left to its lease", item.job, item.index)
+
+    async def _predict(self, work: ClaimedWork) -> None:
+        item = work.item
+        try:
+            request = await asyncio.to_thread(self._request, work)
+            result = await self._patiently(request)
+            compress = not item.front
+            answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
+        except serialization.UnreadableEntry as error:
+            why = str(error)
+            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
+        except ServiceError as error:
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
+        except Exception:
+            log.exception("job %s, item %d failed", item.job, item.index)
+            failure = Internal(f"job {item.job} failed")
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
+        else:
+            self.price.observe(request, result)
+            self._answering.add(item.lease)
+            await self._outcomes.answer(work, answer)
+
+    async def _patiently(self, request: PredictRequest) -> PredictResult:
+        """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""
+        while True:
+            try:
+                return await self._engine.predict(request)
+            except ServiceError as error:
+                others = [task for _, task in self._running.values() if task is not asyncio.current_task()]
+                if RunEnd.of(error) is not RunEnd.BUSY or not others or not self._engine.readiness().ready:
+                    raise
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+
+    def _request(self, work: ClaimedWork) -> PredictRequest:
+        item = work.item
+        options, priority, client, traceparent = serialization.read_task(work.task)
+        if item.left is not None and item.left <= 0:
+            raise DeadlineExceeded("the deadline passed in the queue")
+        return PredictRequest(
+            id=item.job,
+            previous=serialization.read_frame(work.previous),
+            current=serialization.read_frame(work.current),
+            options=options,
+            # A job has no deadline, but engines give a request without one the default of waiting callers.
+            deadline=time.monotonic() + (self._settings.max_run_s if item.left is None else item.left),
+            client=client,
+            priority=priority,
+            traceparent=traceparent,
+        )
