@@ -128,6 +128,26 @@ def test_the_service_predicts_without_what_the_image_leaves_out(tmp_path: Path) 
     assert run.stdout.split() == [str(packages / "torch" / "__init__.py"), "True"]
 
 
+def test_any_user_may_run_it(tmp_path: Path) -> None:
+    """As OpenShift runs it: a user that no file knows, in group 0, and no name or home to be asked for."""
+    nobody = [require("unshare"), "--user", "--map-user=1000680000", "--map-group=0"]
+    if subprocess.run([*nobody, "true"], capture_output=True, check=False).returncode:
+        missing("the right to make a user namespace")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = "import os, pwd; assert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}" + PREDICTS
+    run = subprocess.run(
+        [*nobody, sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[1] == "True"
+
+
 def _megabytes(folder: Path, names: tuple[str, ...]) -> float:
     files = (path for name in names for path in (folder / name).rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files) / 1e6

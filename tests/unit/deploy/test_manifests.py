@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -13,7 +14,7 @@ import pytest
 from deploy.generate import IN_A_POD
 from service.settings import PREFIX, Settings
 from tests.unit.deploy.kustomize import Manifest
-from tests.unit.deploy.manifests import OVERLAYS, one, overlay
+from tests.unit.deploy.manifests import COMPONENTS, OVERLAYS, one, overlay, rendered, with_components
 
 #: The first has policy/v1 unhealthyPodEvictionPolicy; the last is the newest known.
 VERSIONS = ("1.27", "1.29", "1.31", "1.33", "1.35", "1.37")
@@ -48,6 +49,16 @@ def test_every_builtin_kind_is_valid_strictly(name: str, version: str) -> None:
             kubernetes_validate.validate(manifest, version, strict=True)  # raises; also where it knows no schema
             checked += 1
     assert checked >= 10
+
+
+def test_every_component_is_valid_strictly(tmp_path: Path) -> None:
+    """Also those that no overlay uses."""
+    first = ("worker", "redis", "gateway", "monitoring")
+    folder = with_components(tmp_path, *first, *(name for name in COMPONENTS if name not in first))
+    for manifest in rendered(folder):
+        if not manifest["apiVersion"].startswith((*CUSTOM, "external-secrets.io/")):
+            for version in (VERSIONS[0], VERSIONS[-1]):
+                kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_validator_would_notice() -> None:
