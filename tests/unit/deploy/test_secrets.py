@@ -47,6 +47,14 @@ def test_every_secret_that_a_manifest_needs_is_made() -> None:
     assert all(f'"{name}"' in text for name in _made())
 
 
+def test_the_documents_name_every_secret_and_every_key() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    table = text[text.index("### Secrets") : text.index("## Upgrade")]
+    for name, manifest in _made().items():
+        assert f"`{name}`" in table
+        assert [key for key in manifest["stringData"] if f"`{key}`" not in table] == []
+
+
 def _stored(*clients: str) -> dict[str, Any]:
     """The Secret as the API server gives it back: encoded, with its own bookkeeping."""
     manifest = _made(*(word for client in clients for word in ("--client", client)))["dmvfn-secrets"]

@@ -11,7 +11,7 @@ import pytest
 
 from service.settings import PREFIX, Settings
 from tests.unit.deploy.kustomize import CLUSTER_SCOPED, Manifest
-from tests.unit.deploy.manifests import DEPLOY, OVERLAYS, ROOT, one, overlay, rendered, with_components
+from tests.unit.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, ROOT, one, overlay, rendered, with_components
 
 WORKLOADS = ("Deployment", "StatefulSet")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -57,9 +57,8 @@ def test_the_first_installs_query_names_its_own() -> None:
 
 
 def test_only_one_component_leaves_the_namespace(tmp_path_factory: pytest.TempPathFactory) -> None:
-    parts = sorted(path.parent.name for path in (DEPLOY / "kubernetes" / "components").glob("*/kustomization.yaml"))
     first = ("worker", "redis", "gateway", "monitoring")
-    others = (*first, *(part for part in parts if part not in (*first, "cluster")))
+    others = (*first, *(part for part in COMPONENTS if part not in (*first, "cluster")))
     manifests = rendered(with_components(tmp_path_factory.mktemp("inside"), *others))
     assert [m["kind"] for m in manifests if m["kind"] in CLUSTER_SCOPED] == []
     assert not any("priorityClassName" in _pod(workload) for workload in _workloads(manifests))
@@ -168,3 +167,9 @@ def test_a_gpu_is_asked_for_and_no_label_of_a_node() -> None:
     pod = _pod(one(overlay("gpu"), "Deployment", "dmvfn-server"))
     assert "nodeSelector" not in pod
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_the_documents_list_every_component_and_no_other() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    table = text[text.index("| component |") : text.index("- A setting of your own")]
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == COMPONENTS
