@@ -65,9 +65,9 @@ def _every_component() -> tuple[Manifest, ...]:
 def _custom() -> list[Manifest]:
     """Each once, though several overlays have it."""
     everything = [*(m for name in OVERLAYS for m in overlay(name)), *_every_component()]
-    found = {json.dumps(m, sort_keys=True): m for m in everything if "." in m["apiVersion"]}
+    by_text = {json.dumps(m, sort_keys=True): m for m in everything if "." in m["apiVersion"]}
     return [
-        m for m in found.values() if not m["apiVersion"].split("/")[0].endswith((".k8s.io",)) or "gateway" in _key(m)
+        m for m in by_text.values() if not m["apiVersion"].split("/")[0].endswith((".k8s.io",)) or "gateway" in _key(m)
     ]
 
 

@@ -76,14 +76,14 @@ def _keys(secret: dict[str, Any]) -> dict[str, str]:
 def test_a_client_comes_and_goes_and_nobody_elses_key_changes() -> None:
     stored = _stored("web", "batch")
     run = _change(stored, "--add-client", "mobile", "--remove-client", "batch")
-    made = json.loads(run.stdout)
-    kubernetes_validate.validate(made, "1.37", strict=True)
-    assert set(made["metadata"]) == {"name", "namespace", "labels"}, "the server's bookkeeping would make a conflict"
-    before, after = _keys(stored), _keys(made)
+    changed = json.loads(run.stdout)
+    kubernetes_validate.validate(changed, "1.37", strict=True)
+    assert set(changed["metadata"]) == {"name", "namespace", "labels"}, "the server's bookkeeping would make a conflict"
+    before, after = _keys(stored), _keys(changed)
     assert set(after) == {"web", "mobile"}
     assert after["web"] == before["web"]
     others = {key: value for key, value in stored["data"].items() if key != "DMVFN_API_KEYS"}
-    assert {key: made["data"][key] for key in others} == others
+    assert {key: changed["data"][key] for key in others} == others
     assert run.stderr == ""
 
 
@@ -99,10 +99,10 @@ def test_the_first_client_is_added_to_none() -> None:
 
 
 def test_keda_reaches_redis_from_its_own_namespace() -> None:
-    made = _made("--namespace", "staging")["dmvfn-redis-scaler"]["stringData"]
-    assert made["address"] == "dmvfn-redis.staging.svc:6379"
-    made = _made("--redis-host", "redis.example.com")["dmvfn-redis-scaler"]["stringData"]
-    assert made["address"] == "redis.example.com:6379"
+    scaler = _made("--namespace", "staging")["dmvfn-redis-scaler"]["stringData"]
+    assert scaler["address"] == "dmvfn-redis.staging.svc:6379"
+    scaler = _made("--redis-host", "redis.example.com")["dmvfn-redis-scaler"]["stringData"]
+    assert scaler["address"] == "redis.example.com:6379"
 
 
 def test_external_secrets_make_the_same_secrets() -> None:
@@ -114,9 +114,9 @@ def test_external_secrets_make_the_same_secrets() -> None:
         templates[target["name"]] = target["template"]["data"]
         fetched = {item["secretKey"] for item in manifest["spec"]["data"]}
         assert set(re.findall(r"{{ \.(\w+)", json.dumps(target))) == fetched
-    made = _made()
+    secrets = _made()
     assert {name: set(data) for name, data in templates.items()} == {
-        name: set(item["stringData"]) for name, item in made.items()
+        name: set(item["stringData"]) for name, item in secrets.items()
     }
     text = templates["dmvfn-redis-acl"]["users.acl"]
     for name in ("dmvfn", "scaler"):
@@ -127,12 +127,12 @@ def test_external_secrets_make_the_same_secrets() -> None:
 
 def test_the_acl_follows_the_queues_name(tmp_path: Path) -> None:
     """With the shipped file a front end of another queue was refused every key."""
-    made = _made("--queue", "next")
+    secrets = _made("--queue", "next")
     server = Server(binary())
     acl = tmp_path / "users.acl"
-    acl.write_text(made["dmvfn-redis-acl"]["stringData"]["users.acl"])
+    acl.write_text(secrets["dmvfn-redis-acl"]["stringData"]["users.acl"])
     server.options = ("--aclfile", str(acl))
-    password = made["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_PASSWORD"]
+    password = secrets["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_PASSWORD"]
     server.client = lambda: redis.Redis(  # type: ignore[method-assign]
         unix_socket_path=str(server.socket), username="dmvfn", password=password, retry=NEVER
     )
