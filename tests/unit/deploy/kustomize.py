@@ -60,8 +60,9 @@ def _accumulate(folder: Path, manifests: list[Manifest]) -> list[Manifest]:
     for generator in spec.get("configMapGenerator", []):
         _generate(manifests, folder, generator)
     for patch in spec.get("patches", []):
-        for document in _documents(folder / patch["path"]):
-            _patch(manifests, document, patch.get("target"))
+        # One patch a file: kubectl 1.30 and older take no more.
+        (document,) = _documents(folder / patch["path"])
+        _patch(manifests, document, patch.get("target"))
     _transform(manifests, spec)
     return manifests
 
@@ -162,6 +163,7 @@ def _patch(manifests: list[Manifest], patch: Manifest, target: dict[str, str] | 
             hit = (manifest["kind"], manifest["metadata"]["name"]) == (patch["kind"], patch["metadata"]["name"])
         else:
             hit = re.fullmatch(target["kind"], manifest["kind"]) is not None
+            hit = hit and re.fullmatch(target.get("name", ".*"), manifest["metadata"]["name"]) is not None
             if "labelSelector" in target:
                 key, value = target["labelSelector"].split("=")
                 hit = hit and manifest["metadata"].get("labels", {}).get(key) == value
