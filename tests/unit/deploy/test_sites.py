@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from service.settings import PREFIX, Settings
+from tests.tools import require
 from tests.unit.deploy.kustomize import CLUSTER_SCOPED, Manifest
-from tests.unit.deploy.manifests import COMPONENTS, DEPLOY, OVERLAYS, ROOT, one, overlay, rendered, with_components
+from tests.unit.deploy.manifests import (
+    COMPONENTS,
+    DEPLOY,
+    OVERLAYS,
+    ROOT,
+    by_kubectl,
+    one,
+    overlay,
+    rendered,
+    with_components,
+)
 
 WORKLOADS = ("Deployment", "StatefulSet")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -173,3 +186,21 @@ def test_the_documents_list_every_component_and_no_other() -> None:
     text = (ROOT / "docs" / "deploy.md").read_text()
     table = text[text.index("| component |") : text.index("- A setting of your own")]
     assert sorted(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == COMPONENTS
+
+
+@pytest.mark.parametrize("name", ["gpu", "redis-scale-out"])
+def test_the_documented_patch_asks_for_a_slice_instead_of_a_gpu(name: str, tmp_path: Path) -> None:
+    """The documents' own words, over an overlay of ours, by the real kustomize."""
+    (patch,) = re.findall(r"```yaml\n(patches:.+?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    (tmp_path / "deploy").symlink_to(DEPLOY)
+    resources = f"resources: [deploy/kubernetes/overlays/{name}]\n"
+    (tmp_path / "kustomization.yaml").write_text(resources + patch)
+    manifests = by_kubectl(tmp_path, require("kubectl"))
+    predicting = [m for m in manifests if m["metadata"].get("labels", {}).get("dmvfn-predicts") == "true"]
+    assert len(predicting) == 1
+    (container,) = _pod(predicting[0])["containers"]
+    for amounts in container["resources"].values():
+        assert amounts["nvidia.com/mig-2g.20gb"] == "1"
+        assert "nvidia.com/gpu" not in amounts
+    assert _pod(predicting[0])["runtimeClassName"] == "nvidia"
+    kubernetes_validate.validate(predicting[0], "1.37", strict=True)
