@@ -21,11 +21,13 @@ RUN if [ -d /opt/dmvfn/lib/python3.11/site-packages/triton ]; then \
     fi
 COPY requirements/service.txt requirements/
 RUN /opt/dmvfn/bin/pip install --quiet -r requirements/service.txt
-# `train` and `evaluate` read and compare videos; 0 leaves their libraries out of an image that only serves.
-ARG TRAINING=1
+# 1 adds what only `evaluate` needs, to draw.
+ARG TRAINING=0
 COPY requirements/dev.txt requirements/
 RUN [ "$TRAINING" != 1 ] \
-    || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt av matplotlib
+    || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt matplotlib
+COPY deploy/image/slim /usr/local/bin/
+RUN ["slim", "/opt/dmvfn/lib/python3.11/site-packages"]
 # Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto

@@ -48,7 +48,8 @@ def prometheus_rule() -> str:
     manifest = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "dmvfn"},
+        # What kube-prometheus-stack selects by when it is installed under its own name.
+        "metadata": {"name": "dmvfn", "labels": {"release": "kube-prometheus-stack"}},
         "spec": {"groups": groups},
     }
     head = "# Made by `python -m deploy.generate` from deploy/prometheus/rules.\n"
@@ -60,7 +61,7 @@ def files() -> dict[Path, str]:
     kubernetes = HERE / "kubernetes"
     return {
         kubernetes / "base" / "settings.env": settings_env(),
-        kubernetes / "components" / "monitoring" / "rules.yaml": prometheus_rule(),
+        kubernetes / "components" / "rules" / "rules.yaml": prometheus_rule(),
         HERE / "grafana" / "dashboards" / "dmvfn.json": json.dumps(dashboard(), indent=1) + "\n",
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.settings import Settings, SettingsError, table, unknown
+from service.settings import Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
 
 EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
@@ -75,6 +75,9 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
         import uvloop
 
         from service.app import StartFailed
+        from service.cli.settings import log_in_force
+
+        log_in_force(settings, os.environ)
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -123,8 +126,9 @@ def _health(arguments: Sequence[str], settings: Settings) -> int:
 
 
 def _settings(arguments: Sequence[str], settings: Settings) -> int:
-    print(table())
-    return 0
+    from service.cli import settings as in_force
+
+    return in_force.main(arguments, settings, os.environ)
 
 
 VERBS = {
@@ -134,7 +138,7 @@ VERBS = {
     "video": Verb("predict frames of a video file, without a server", _video),
     "jobs": Verb("look at, replay and purge what is queued in Redis", _jobs),
     "health": Verb("exit 0 if the service on this machine is ready (for container checks)", _health),
-    "settings": Verb("print every setting, its default and its meaning", _settings),
+    "settings": Verb("print the settings in force, where each comes from and its meaning", _settings),
 }
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
-from service.core.errors import Unavailable
-from service.core.interfaces import Engine
+from service.greeting import announce, greeting
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest import app as rest
@@ -114,7 +113,7 @@ def make_metrics() -> Metrics:
     return metrics
 
 
-async def serve(settings: Settings, announce: Callable[[str], None] = print) -> int:
+async def serve(settings: Settings, announce: Callable[[str], None] = announce) -> int:
     """Serve until a signal or a lost device; return the exit status. Raise StartFailed where it cannot begin."""
     _open_files()
     stop = Stop()
@@ -129,7 +128,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = print) -> 
     return stop.status
 
 
-async def work(settings: Settings, announce: Callable[[str], None] = print) -> int:
+async def work(settings: Settings, announce: Callable[[str], None] = announce) -> int:
     """Predict for front ends until a signal or a lost device; return the process's exit status."""
     if not settings.redis_url:
         raise StartFailed("a worker needs DMVFN_REDIS_URL")
@@ -149,7 +148,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = print) -> i
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
-            async with _http(settings, rest.operations(state), listener, stop):
+            async with _http(settings, rest.operations(state), listener, stop), _probes(state, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
@@ -182,7 +181,7 @@ async def _serve(
     state = AppState(settings, gate, codecs, metrics, work=work)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls:
+    async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls, _probes(state, stop):
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
@@ -271,6 +270,18 @@ async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
         await server.drain(0.0)
 
 
+@asynccontextmanager
+async def _probes(state: AppState, stop: Stop) -> AsyncIterator[None]:
+    """Serve health and metrics alone, in plain HTTP, during the block, if the settings want it: probes show no keys."""
+    if not (port := state.settings.health_port):
+        yield
+        return
+    plain = state.settings.replace(http_port=port, tls_cert=None, tls_key=None, tls_client_ca=None)
+    with closing(_listener(plain, "DMVFN_HEALTH_PORT")) as listener:
+        async with _http(plain, rest.operations(state), listener, stop):
+            yield
+
+
 def _open_files() -> None:
     """Raise the limit on open files to the system's: each connection is one; idle clients could hold the usual 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -278,14 +289,14 @@ def _open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listener(settings: Settings) -> socket.socket:
+def _listener(settings: Settings, variable: str = "DMVFN_HTTP_PORT") -> socket.socket:
     host, port = settings.http_host, settings.http_port
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise StartFailed(
-            f"cannot listen on {host}:{port} ({error.strerror}); set DMVFN_HTTP_PORT or DMVFN_HTTP_HOST"
+            f"cannot listen on {host}:{port} ({error.strerror}); set {variable} or DMVFN_HTTP_HOST"
         ) from None
 
 
@@ -319,26 +330,3 @@ async def _http(settings: Settings, app: object, listener: socket.socket, stop: 
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await serving
-
-
-def greeting(settings: Settings, http_port: int, grpc_port: int | None, engine: Engine) -> str:
-    """Describe the running service for the person who started it: release, addresses, weights and their scores."""
-    scheme = "https" if settings.tls_cert else "http"
-    lines = [f"DMVFN {RELEASE} is ready: {scheme}://{_reachable(settings.http_host)}:{http_port}"]
-    if grpc_port:
-        lines[0] += f", gRPC on {_reachable(settings.grpc_host)}:{grpc_port}"
-    try:
-        model = engine.model()
-    except Unavailable as error:
-        return "\n".join([*lines, f"  {error.message}"])
-    lines.append(f"  weights {model.version} on {model.device} ({model.dtype})")
-    if {"psnr_t1", "psnr_t1_repeat"} <= model.scores.keys():
-        ours, repeat = model.scores["psnr_t1"], model.scores["psnr_t1_repeat"]
-        lines[-1] += f": {ours:.2f} dB on held-out video, where repeating the last frame gives {repeat:.2f} dB"
-    if model.warning:
-        lines.append(f"  note: {model.warning}")
-    return "\n".join(lines)
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "localhost", "::": "localhost", "127.0.0.1": "localhost"}.get(host, host)

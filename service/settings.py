@@ -130,6 +130,9 @@ class Settings:
     tls_cert: Path | None = _set(None, _existing, "PEM certificate chain; with `tls_key`, both edges speak TLS.")
     tls_key: Path | None = _set(None, _existing, "PEM private key of `tls_cert`.")
     tls_client_ca: Path | None = _set(None, _existing, "PEM bundle; clients must show a certificate signed by it.")
+    health_port: int = _set(
+        0, _whole(0, 65535), "Port of health and metrics in plain HTTP, for probes where TLS is on; 0: none."
+    )
     api_keys: tuple[tuple[str, str], ...] = _set(
         (),
         _keys,
@@ -313,12 +316,15 @@ def table() -> str:
     return "\n".join(rows)
 
 
+def written(value: object) -> str:
+    """Return a setting's value as one would write it into its variable; empty where there is none."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        words = ("x".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in value)
+        return ",".join(words)
+    return "" if value is None else str(value)
+
+
 def _shown(default: object) -> str:
-    if default is None or default == () or default == "":
-        return "(empty)"
-    if isinstance(default, bool):
-        return "`1`" if default else "`0`"
-    if isinstance(default, tuple):
-        words = ("x".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in default)
-        return "`" + ",".join(words) + "`"
-    return f"`{default}`"
+    return f"`{written(default)}`" if written(default) else "(empty)"

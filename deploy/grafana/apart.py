@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from deploy.grafana.query import ONE, Panel, Query, Row, quantiles, rate
+from deploy.grafana.query import INSTALL, ONE, Panel, Query, Row, quantiles, rate
+
+#: Every front end reports the same queue, and each install has its own.
+QUEUE, OF_QUEUE = "max by (namespace, queue)", "{{queue}} {{namespace}}"
 
 ROWS = (
     Row(
@@ -13,8 +16,14 @@ ROWS = (
                 "short",
                 "Queued wait for a worker; leased are with one. Every front end reports the same queue.",
                 (
-                    Query(f"max by (queue) (dmvfn_redis_queue_items{{{ONE}}})", "queued {{queue}}"),
-                    Query(f"max by (queue) (dmvfn_redis_leased_items{{{ONE}}})", "leased {{queue}}"),
+                    Query(
+                        f"{QUEUE} (dmvfn_redis_queue_items{{{ONE}}})",
+                        "queued " + OF_QUEUE,
+                    ),
+                    Query(
+                        f"{QUEUE} (dmvfn_redis_leased_items{{{ONE}}})",
+                        "leased " + OF_QUEUE,
+                    ),
                 ),
                 stacked=True,
             ),
@@ -22,15 +31,18 @@ ROWS = (
                 "Bytes of frames",
                 "bytes",
                 "Against Redis' maxmemory.",
-                (Query(f"max by (queue) (dmvfn_redis_queue_bytes{{{ONE}}})", "{{queue}}"),),
+                (Query(f"{QUEUE} (dmvfn_redis_queue_bytes{{{ONE}}})", OF_QUEUE),),
             ),
             Panel(
                 "Age of the oldest, and work predicted",
                 "s",
                 "A minute of age pages; work is what KEDA scales on.",
                 (
-                    Query(f"max by (queue) (dmvfn_redis_oldest_age_seconds{{{ONE}}})", "age {{queue}}"),
-                    Query(f"max by (queue) (dmvfn_redis_work_seconds{{{ONE}}})", "work {{queue}}"),
+                    Query(
+                        f"{QUEUE} (dmvfn_redis_oldest_age_seconds{{{ONE}}})",
+                        "age " + OF_QUEUE,
+                    ),
+                    Query(f"{QUEUE} (dmvfn_redis_work_seconds{{{ONE}}})", "work " + OF_QUEUE),
                 ),
             ),
             Panel(
@@ -38,8 +50,11 @@ ROWS = (
                 "short",
                 "As Redis knows them.",
                 (
-                    Query(f"max by (queue) (dmvfn_redis_workers{{{ONE}}})", "workers {{queue}}"),
-                    Query(f"max by (queue) (dmvfn_redis_dead_letters_kept{{{ONE}}})", "dead letters {{queue}}"),
+                    Query(f"{QUEUE} (dmvfn_redis_workers{{{ONE}}})", "workers " + OF_QUEUE),
+                    Query(
+                        f"{QUEUE} (dmvfn_redis_dead_letters_kept{{{ONE}}})",
+                        "dead letters " + OF_QUEUE,
+                    ),
                 ),
             ),
         ),
@@ -75,7 +90,7 @@ ROWS = (
                 "Ready by role",
                 "short",
                 "Servers and workers that take work.",
-                (Query('sum by (role) (dmvfn_ready{job="dmvfn"})', "{{role}}"),),
+                (Query(f'sum by (role) (dmvfn_ready{{job="dmvfn",{INSTALL}}})', "{{role}}"),),
             ),
             Panel(
                 "Claimed again, refused, given up",

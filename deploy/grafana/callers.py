@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.query import ONE, Panel, Query, Row, quantiles, rate
+from deploy.grafana.query import INSTALL, ONE, Panel, Query, Row, quantiles, rate
 
 ROWS = (
     Row(
@@ -12,14 +12,14 @@ ROWS = (
                 "Failed, of what we had to answer",
                 "percentunit",
                 "Errors, refusals and missed deadlines of the last five minutes. Budget: 0.1 %.",
-                (Query("dmvfn:requests_failed:ratio_rate5m", "failed"),),
+                (Query(f"dmvfn:requests_failed:ratio_rate5m{{{INSTALL}}}", "failed {{namespace}}"),),
                 "stat",
             ),
             Panel(
                 "Slower than a second",
                 "percentunit",
                 "Share of answers of the last five minutes. Budget: 1 %.",
-                (Query("dmvfn:requests_slow:ratio_rate5m", "slow"),),
+                (Query(f"dmvfn:requests_slow:ratio_rate5m{{{INSTALL}}}", "slow {{namespace}}"),),
                 "stat",
             ),
             Panel(

@@ -35,8 +35,8 @@ def dashboard() -> dict[str, Any]:
 
 def _variables() -> Iterator[dict[str, Any]]:
     yield {"name": "source", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}}
-    for name, label in (("role", "Role"), ("instance", "Process")):
-        narrowed = ',role=~"$role"' if name == "instance" else ""
+    narrowed = ""
+    for name, label in (("namespace", "Namespace"), ("role", "Role"), ("instance", "Process")):
         yield {
             "name": name,
             "label": label,
@@ -50,6 +50,7 @@ def _variables() -> Iterator[dict[str, Any]]:
             "current": {"text": "All", "value": "$__all"},
             "sort": 1,
         }
+        narrowed += f',{name}=~"${name}"'
 
 
 def _alerts() -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """What a panel is, and the PromQL that most of them are made of.
 
-`$role` and `$instance` are chosen by the reader; `$__rate_interval` is Grafana's.
+`$namespace`, `$role` and `$instance` are chosen by the reader; `$__rate_interval` is Grafana's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-ONE = 'job="dmvfn",role=~"$role",instance=~"$instance"'
+#: Outside Kubernetes no series has a namespace; "All" matches those too.
+INSTALL = 'namespace=~"$namespace"'
+ONE = f'job="dmvfn",{INSTALL},role=~"$role",instance=~"$instance"'
 RATE = "$__rate_interval"
 
 

@@ -22,6 +22,8 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
     path = "live" if parser.parse_args(arguments).live else "ready"
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.http_host, settings.http_host)
     url = f"http{'s' if settings.tls_cert else ''}://{host}:{settings.http_port}/healthz/{path}"
+    if settings.health_port:
+        url = f"http://{host}:{settings.health_port}/healthz/{path}"
     try:
         # The address is made above, so it is http(s) and this machine's own.
         with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=_context(settings)) as answer:  # nosec B310

@@ -13,7 +13,9 @@ from tests.unit.deploy.kustomize import Manifest, render
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ("cpu", "gpu", "redis-scale-out")
+OVERLAYS = ("cpu", "gpu", "redis-scale-out", "staging")
+#: Every part that an overlay may add.
+COMPONENTS = sorted(path.parent.name for path in (DEPLOY / "kubernetes" / "components").glob("*/kustomization.yaml"))
 #: Every folder that a person may hand to `kubectl apply -k`.
 FOLDERS = (*(DEPLOY / "kubernetes" / "overlays" / name for name in OVERLAYS), DEPLOY / "kserve")
 
@@ -23,6 +25,15 @@ def by_kubectl(folder: Path, kubectl: str) -> list[Manifest]:
     run = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     return [document for document in yaml.safe_load_all(run.stdout) if document]
+
+
+def with_components(folder: Path, *names: str) -> Path:
+    """Write an overlay of the base and these components into `folder`, an empty one; return it."""
+    (folder / "deploy").symlink_to(DEPLOY)
+    lines = [f"  - deploy/kubernetes/components/{name}" for name in names]
+    text = "\n".join(["resources: [deploy/kubernetes/base]", "components:", *lines, ""])
+    (folder / "kustomization.yaml").write_text(text)
+    return folder
 
 
 @functools.cache

@@ -29,6 +29,9 @@ OURS = ("server", "worker", "worker-gpu")
 #: As `openssl rand -base64` makes them, and worse.
 PASSWORD = "k3Qz/9+aB==@:#?%41 '\"\\&"
 
+#: Not the default: the ACL must follow.
+QUEUE = "next-2.0"
+
 
 def _with_defaults(text: str, **chosen: str) -> str:
     """As compose reads it: ${NAME:-default}, and $$ for one dollar."""
@@ -103,7 +106,7 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
 
 
 @contextlib.contextmanager
-def _redis_as_composed(folder: Path, port: int, password: str) -> Any:
+def _redis_as_composed(folder: Path, port: int, password: str, queue: str) -> Any:
     """The container's own command, its paths put into `folder`, on a port of loopback."""
     (script,) = SERVICES["redis"]["command"]
     places = {
@@ -118,7 +121,7 @@ def _redis_as_composed(folder: Path, port: int, password: str) -> Any:
         script = script.replace(theirs, here)
     process = subprocess.Popen(
         ["sh", "-ceu", f"{script.rstrip()} --port {port} --bind 127.0.0.1"],
-        env={**os.environ, "REDIS_PASSWORD": password},
+        env={**os.environ, "REDIS_PASSWORD": password, "REDIS_QUEUE": queue},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -142,11 +145,11 @@ def _redis_as_composed(folder: Path, port: int, password: str) -> Any:
 
 
 def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> None:
-    """Redis, one worker and the front end as composed: through the ACL, a prediction comes back."""
-    with _redis_as_composed(tmp_path, free_port(), PASSWORD) as url:
+    """Redis, one worker and the front end as composed, the queue renamed: through the ACL, a prediction comes back."""
+    with _redis_as_composed(tmp_path, free_port(), PASSWORD, QUEUE) as url:
         given = {
             name: {
-                key.removeprefix(PREFIX): _with_defaults(value, DMVFN_REDIS_PASSWORD=PASSWORD)
+                key.removeprefix(PREFIX): _with_defaults(value, DMVFN_REDIS_PASSWORD=PASSWORD, DMVFN_REDIS_QUEUE=QUEUE)
                 for key, value in SERVICES[name]["environment"].items()
             }
             | {"REDIS_URL": url, "DRAIN_DELAY_S": "0"}
@@ -182,7 +185,7 @@ def _job(front: str, pair: dict[str, bytes]) -> httpx.Response:
 
 def _operator(verb: str, url: str) -> int:
     """What `python -m service jobs VERB` says, as exit status."""
-    user = {"DMVFN_REDIS_USERNAME": "dmvfn", "DMVFN_REDIS_PASSWORD": PASSWORD}
+    user = {"DMVFN_REDIS_USERNAME": "dmvfn", "DMVFN_REDIS_PASSWORD": PASSWORD, "DMVFN_REDIS_QUEUE": QUEUE}
     environment = {**os.environ, "DMVFN_REDIS_URL": url, **user}
     command = [sys.executable, "-m", "service", "jobs", verb]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False).returncode

@@ -1,12 +1,14 @@
-"""Resources of Gateway API, KEDA and the Prometheus operator, against their schemas and, for names, their types."""
+"""Resources of Gateway API, KEDA and two operators, against their schemas and, for names, their types."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,14 @@ import pytest
 
 from tests.tools import missing, require
 from tests.unit.deploy.kustomize import Manifest
-from tests.unit.deploy.manifests import OVERLAYS, ROOT, overlay
+from tests.unit.deploy.manifests import OVERLAYS, ROOT, overlay, rendered, with_components
 
 HERE = Path(__file__).parent / "schemas"
 #: apiVersion/kind -> module and type.
 TYPES = {
     "gateway.networking.k8s.io/v1/HTTPRoute": ("gateway-api/gateway.networking.k8s.io/v1", "IHTTPRoute"),
-    # See validate.mjs for why v1alpha2.
-    "gateway.networking.k8s.io/v1/GRPCRoute": ("gateway-api/gateway.networking.k8s.io/v1alpha2", "IGRPCRoute"),
+    "gateway.networking.k8s.io/v1/GRPCRoute": ("gateway-api/gateway.networking.k8s.io/v1", "IGRPCRoute"),
+    "external-secrets.io/v1/ExternalSecret": ("external-secrets/external-secrets.io/v1", "IExternalSecret"),
     "keda.sh/v1alpha1/ScaledObject": ("keda/keda.sh/v1alpha1", "IScaledObject"),
     "keda.sh/v1alpha1/TriggerAuthentication": ("keda/keda.sh/v1alpha1", "ITriggerAuthentication"),
     "monitoring.coreos.com/v1/PodMonitor": ("prometheus-operator/monitoring.coreos.com/v1", "IPodMonitor"),
@@ -52,11 +54,20 @@ def _key(manifest: Manifest) -> str:
     return f"{manifest['apiVersion']}/{manifest['kind']}"
 
 
+@functools.cache
+def _every_component() -> tuple[Manifest, ...]:
+    """What no overlay uses as well."""
+    names = ("worker", "redis", "keda", "monitoring", "gateway", "gateway-sessions", "tls", "external-secrets")
+    with tempfile.TemporaryDirectory() as folder:
+        return rendered(with_components(Path(folder), *names))
+
+
 def _custom() -> list[Manifest]:
     """Each once, though several overlays have it."""
-    found = {json.dumps(m, sort_keys=True): m for name in OVERLAYS for m in overlay(name) if "." in m["apiVersion"]}
+    everything = [*(m for name in OVERLAYS for m in overlay(name)), *_every_component()]
+    by_text = {json.dumps(m, sort_keys=True): m for m in everything if "." in m["apiVersion"]}
     return [
-        m for m in found.values() if not m["apiVersion"].split("/")[0].endswith((".k8s.io",)) or "gateway" in _key(m)
+        m for m in by_text.values() if not m["apiVersion"].split("/")[0].endswith((".k8s.io",)) or "gateway" in _key(m)
     ]
 
 
@@ -78,8 +89,6 @@ def _unknown_names(schemas: Path, manifests: list[Manifest]) -> str:
     for i, manifest in enumerate(manifests):
         module, kind = TYPES[_key(manifest)]
         literal: dict[str, Any] = dict(manifest)
-        if kind == "IGRPCRoute":
-            literal["apiVersion"] = "gateway.networking.k8s.io/v1alpha2"
         lines.append(f'import type {{ {kind} as T{i} }} from "@kubernetes-models/{module}";')
         lines.append(f"export const r{i}: T{i} = {json.dumps(literal)};")
     (schemas / "resources.ts").write_text("\n".join(lines))

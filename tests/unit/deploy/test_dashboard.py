@@ -20,7 +20,7 @@ from tests.unit.deploy.traffic import once
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "dmvfn.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 #: What Grafana puts in for its variables here.
-CHOSEN = {"$__rate_interval": "30s", "$role": ".*", "$instance": ".*"}
+CHOSEN = {"$__rate_interval": "30s", "$namespace": ".*", "$role": ".*", "$instance": ".*"}
 #: How long traffic may be repeated until every graph has a line, seconds.
 PATIENCE = 60.0
 
@@ -109,4 +109,4 @@ def test_the_adapters_and_kedas_metrics_exist(running: Live) -> None:
     query = re.search(r"query: (.+)", keda)
     assert query is not None
     # There is no namespace outside a cluster.
-    assert _has_data(running.query(query[1].replace(',namespace="dmvfn"', "")))
+    assert _has_data(running.query(query[1].replace(',namespace="NAMESPACE"', "")))

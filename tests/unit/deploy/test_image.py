@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from service.settings import PREFIX, Settings
-from tests.tools import require
+from tests.tools import missing, require
 from tests.unit.deploy.manifests import DEPLOY, OVERLAYS, ROOT, overlay
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -89,6 +90,75 @@ def test_the_entry_point_knows_the_command(command: str) -> None:
 
 def test_the_entry_point_runs_anything_else_as_it_is() -> None:
     assert _run(ENTRY, "echo", "as it is").stdout == "as it is\n"
+
+
+#: One prediction, as the first request makes it, with nothing else on the path than a copy of the packages and ours.
+PREDICTS = """
+import sys, torch
+from service.engine.predictor import Predictor
+from service.settings import Settings
+(run, *_) = Predictor.of(Settings(threads=1)).warm_up(((64, 96),))
+print(torch.__file__, run.seconds > 0)
+"""
+
+
+def test_the_service_predicts_without_what_the_image_leaves_out(tmp_path: Path) -> None:
+    """The packages linked into another folder, made slim there, and a prediction with them."""
+    source = next(Path(path) for path in sys.path if (Path(path) / "torch" / "lib").is_dir())
+    packages, slimmed = tmp_path / "packages", ("torch", "numba", "sympy", "networkx", "mpmath")
+    packages.mkdir()
+    try:
+        for entry in source.iterdir():
+            if entry.name in slimmed:
+                shutil.copytree(entry, packages / entry.name, copy_function=os.link)
+            else:
+                (packages / entry.name).symlink_to(entry)
+    except OSError:
+        missing("a temporary folder on the disk of the packages, to link files")
+    before = _megabytes(packages, slimmed)
+    assert _run(DEPLOY / "image" / "slim", packages).returncode == 0
+    after = _megabytes(packages, slimmed)
+    print(f"{before:.0f} -> {after:.0f} MB in {', '.join(slimmed)}")
+    assert before - after > 100
+    assert (packages / "torch" / "bin" / "torch_shm_manager").exists()
+    environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [str(Path(sys.executable).resolve()), "-S", "-c", PREDICTS]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [str(packages / "torch" / "__init__.py"), "True"]
+
+
+def test_any_user_may_run_it(tmp_path: Path) -> None:
+    """As OpenShift runs it: a user that no file knows, in group 0, and no name or home to be asked for."""
+    nobody = [require("unshare"), "--user", "--map-user=1000680000", "--map-group=0"]
+    if subprocess.run([*nobody, "true"], capture_output=True, check=False).returncode:
+        missing("the right to make a user namespace")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = "import os, pwd; assert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}" + PREDICTS
+    run = subprocess.run(
+        [*nobody, sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[1] == "True"
+
+
+def _megabytes(folder: Path, names: tuple[str, ...]) -> float:
+    files = (path for name in names for path in (folder / name).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files) / 1e6
+
+
+def test_an_image_that_cannot_draw_says_so_before_it_evaluates(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    run = _run(ENTRY, "evaluate", "--help", path=f"{tmp_path}:{os.environ['PATH']}")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "TRAINING=1" in run.stderr
 
 
 #: Loads Triton's module for the driver, whose library it is given in place of one.

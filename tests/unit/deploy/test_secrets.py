@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import redis
+import yaml
 
 from service.settings import Settings
 from tests.unit.deploy.manifests import DEPLOY, ROOT, overlay
@@ -41,6 +45,105 @@ def test_the_settings_in_it_can_be_used() -> None:
 def test_every_secret_that_a_manifest_needs_is_made() -> None:
     text = json.dumps(overlay("redis-scale-out"))
     assert all(f'"{name}"' in text for name in _made())
+
+
+def test_the_documents_name_every_secret_and_every_key() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    table = text[text.index("### Secrets") : text.index("## Upgrade")]
+    for name, manifest in _made().items():
+        assert f"`{name}`" in table
+        assert [key for key in manifest["stringData"] if f"`{key}`" not in table] == []
+
+
+def _stored(*clients: str) -> dict[str, Any]:
+    """The Secret as the API server gives it back: encoded, with its own bookkeeping."""
+    manifest = _made(*(word for client in clients for word in ("--client", client)))["dmvfn-secrets"]
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in manifest["stringData"].items()}
+    metadata = manifest["metadata"] | {"uid": "1", "resourceVersion": "7", "annotations": {"last-applied": "{}"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+
+
+def _change(secret: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "deploy-secrets"), *arguments]
+    return subprocess.run(command, input=json.dumps(secret), capture_output=True, text=True, timeout=30, check=False)
+
+
+def _keys(secret: dict[str, Any]) -> dict[str, str]:
+    pairs = base64.b64decode(secret["data"]["DMVFN_API_KEYS"]).decode().split(",")
+    return dict(pair.split(":") for pair in pairs if pair)
+
+
+def test_a_client_comes_and_goes_and_nobody_elses_key_changes() -> None:
+    stored = _stored("web", "batch")
+    run = _change(stored, "--add-client", "mobile", "--remove-client", "batch")
+    changed = json.loads(run.stdout)
+    kubernetes_validate.validate(changed, "1.37", strict=True)
+    assert set(changed["metadata"]) == {"name", "namespace", "labels"}, "the server's bookkeeping would make a conflict"
+    before, after = _keys(stored), _keys(changed)
+    assert set(after) == {"web", "mobile"}
+    assert after["web"] == before["web"]
+    others = {key: value for key, value in stored["data"].items() if key != "DMVFN_API_KEYS"}
+    assert {key: changed["data"][key] for key in others} == others
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("--add-client", "web"), ("--remove-client", "nobody")])
+def test_a_change_that_makes_no_sense_changes_nothing(arguments: tuple[str, ...]) -> None:
+    run = _change(_stored("web"), *arguments)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert arguments[1] in run.stderr
+
+
+def test_the_first_client_is_added_to_none() -> None:
+    assert set(_keys(json.loads(_change(_stored(), "--add-client", "web").stdout))) == {"web"}
+
+
+def test_keda_reaches_redis_from_its_own_namespace() -> None:
+    scaler = _made("--namespace", "staging")["dmvfn-redis-scaler"]["stringData"]
+    assert scaler["address"] == "dmvfn-redis.staging.svc:6379"
+    scaler = _made("--redis-host", "redis.example.com")["dmvfn-redis-scaler"]["stringData"]
+    assert scaler["address"] == "redis.example.com:6379"
+
+
+def test_external_secrets_make_the_same_secrets() -> None:
+    """Names, keys, and the ACL's text with the passwords' digests."""
+    path = DEPLOY / "kubernetes" / "components" / "external-secrets" / "externalsecrets.yaml"
+    templates = {}
+    for manifest in yaml.safe_load_all(path.read_text()):
+        target = manifest["spec"]["target"]
+        templates[target["name"]] = target["template"]["data"]
+        fetched = {item["secretKey"] for item in manifest["spec"]["data"]}
+        assert set(re.findall(r"{{ \.(\w+)", json.dumps(target))) == fetched
+    secrets = _made()
+    assert {name: set(data) for name, data in templates.items()} == {
+        name: set(item["stringData"]) for name, item in secrets.items()
+    }
+    text = templates["dmvfn-redis-acl"]["users.acl"]
+    for name in ("dmvfn", "scaler"):
+        field = "redisPassword" if name == "dmvfn" else "scalerPassword"
+        text = text.replace(f"{{{{ .{field} | sha256sum }}}}", f"{name.upper()}_PASSWORD_SHA256")
+    assert text == (DEPLOY / "redis" / "users.acl").read_text()
+
+
+def test_the_acl_follows_the_queues_name(tmp_path: Path) -> None:
+    """With the shipped file a front end of another queue was refused every key."""
+    secrets = _made("--queue", "next")
+    server = Server(binary())
+    acl = tmp_path / "users.acl"
+    acl.write_text(secrets["dmvfn-redis-acl"]["stringData"]["users.acl"])
+    server.options = ("--aclfile", str(acl))
+    password = secrets["dmvfn-secrets"]["stringData"]["DMVFN_REDIS_PASSWORD"]
+    server.client = lambda: redis.Redis(  # type: ignore[method-assign]
+        unix_socket_path=str(server.socket), username="dmvfn", password=password, retry=NEVER
+    )
+    try:
+        client: Any = server.start().client()
+        with client:
+            client.xadd("{next}:s:0:32x48@1", {"id": "1"})
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.xadd("{dmvfn}:s:0:32x48@1", {"id": "1"})
+    finally:
+        server.remove()
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +187,8 @@ def test_nobody_gets_in_without_a_password(guarded: tuple[Server, dict[str, dict
 
 def test_the_scaler_may_measure_and_not_read(guarded: tuple[Server, dict[str, dict[str, Any]]]) -> None:
     server, made = guarded
-    given = made["dmvfn-redis-scaler"]["stringData"]
-    with redis.Redis(unix_socket_path=str(server.socket), **given) as scaler:
+    login = {key: made["dmvfn-redis-scaler"]["stringData"][key] for key in ("username", "password")}
+    with redis.Redis(unix_socket_path=str(server.socket), **login) as scaler:
         assert scaler.xlen("{dmvfn}:s:0:64x64@1") == 0
         with pytest.raises(redis.exceptions.NoPermissionError):
             scaler.xrange("{dmvfn}:s:0:64x64@1")

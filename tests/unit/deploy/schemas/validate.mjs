@@ -1,15 +1,15 @@
 // Reads a JSON list of custom resources, checks each against its schema, prints [{name, error}], error null if it holds.
 // It is run from a copy beside node_modules.
 import { readFileSync } from "node:fs";
+import * as secrets from "@kubernetes-models/external-secrets/external-secrets.io/v1";
 import * as gateway from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
-import * as gatewayAlpha from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1alpha2";
 import * as keda from "@kubernetes-models/keda/keda.sh/v1alpha1";
 import * as operator from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 
 const KINDS = {
   "gateway.networking.k8s.io/v1/HTTPRoute": gateway.HTTPRoute,
-  // The package ends at Gateway API 1.0, where GRPCRoute was v1alpha2; 1.1 made that shape v1.
-  "gateway.networking.k8s.io/v1/GRPCRoute": gatewayAlpha.GRPCRoute,
+  "gateway.networking.k8s.io/v1/GRPCRoute": gateway.GRPCRoute,
+  "external-secrets.io/v1/ExternalSecret": secrets.ExternalSecret,
   "keda.sh/v1alpha1/ScaledObject": keda.ScaledObject,
   "keda.sh/v1alpha1/TriggerAuthentication": keda.TriggerAuthentication,
   "monitoring.coreos.com/v1/PodMonitor": operator.PodMonitor,
