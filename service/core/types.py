@@ -170,6 +170,29 @@ class Options:
     maps: bool = False
     method: Method | None = None
 
+    @classmethod
+    def parse(
+        cls,
+        *,
+        method: str | None = None,
+        route: str | None = None,
+        seed: int | None = None,
+        blocks: int | None = None,
+        scale: float | None = None,
+        steps: int | None = None,
+        quality: Quality = Quality.EXACT,
+        maps: bool = False,
+    ) -> Options:
+        """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
+        return cls(
+            RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
+            1 if steps is None else steps,
+            1.0 if scale is None else scale,
+            quality,
+            maps,
+            Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
+        )
+
     def check(self, max_steps: int) -> Options:
         """Return these options, or raise InvalidRequest naming the field."""
         if not 1 <= self.steps <= max_steps:

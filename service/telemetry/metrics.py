@@ -122,11 +122,7 @@ class Metrics:
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
-            "request_duration_seconds",
-            "From door to answer.",
-            LATENCY_BUCKETS,
-            "transport",
-            "endpoint",
+            "request_duration_seconds", "From door to answer.", LATENCY_BUCKETS, "transport", "endpoint"
         )
         self._stage_seconds = self._histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
         self._rejected = self._counter("rejected", "Requests refused at the door.", "reason", "bucket")
@@ -159,9 +155,7 @@ class Metrics:
             "component",
         )
         self._flops_saved = self._counter("model_flops_saved", "FLOPs of the blocks that routes skipped.")
-        self._mixture_flops = self._counter(
-            "mixture_flops", "FLOPs of mixtures of motions, the network's for them included."
-        )
+        self._mixture_flops = self._counter("mixture_flops", "FLOPs of mixtures of motions, convolutions only.")
         self._request_flops = self._histogram(
             "request_flops", "FLOPs of one request.", (1e9, 3e9, 1e10, 3e10, 1e11, 3e11, 1e12, 3e12), "bucket"
         )
@@ -249,14 +243,11 @@ class Metrics:
         self._frames.labels(bucket).inc()
         self._route_blocks.observe(sum(route))
         self._routing_flops.inc(routing_flops)
-        savings = 0
         for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True)):
             if runs:
                 self._block_flops[i].inc(flops)
                 self._block_runs[i].inc()
-            else:
-                savings += flops
-        self._flops_saved.inc(savings)
+        self._flops_saved.inc(sum([flops for runs, flops in zip(route, block_flops, strict=True) if not runs]))
 
     def frame_mixed(self, bucket: str, flops: int) -> None:
         """Count one frame of a mixture; `flops`: its head's, and those of the network among its candidates."""
