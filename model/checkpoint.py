@@ -23,6 +23,8 @@ from model.dmvfn.network import DMVFN
 DEFAULT = Path(__file__).with_name("weights") / "dmvfn.safetensors"
 
 ColourOrder = Literal["RGB", "BGR"]
+#: What a service predicts by where a request leaves it open: the network, a mixture without it, a mixture with it.
+DefaultMethod = Literal["dmvfn", "flow", "mix"]
 
 #: What safetensors, pickle, zip and JSON raise over a damaged or hostile file.
 _UNREADABLE = (
@@ -50,10 +52,11 @@ class Metadata:
     #: Measured by `python -m model evaluate`, e.g. {"psnr_t1": 27.1, "psnr_t1_repeat": 24.2}.
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     config: ModelConfig = dataclasses.field(default_factory=ModelConfig.paper)
+    method: DefaultMethod = "dmvfn"
 
     def to_strings(self) -> dict[str, str]:
         """Serialise for safetensors: strings only, structured values as JSON."""
-        return {
+        strings = {
             "format": "dmvfn",
             "version": self.version,
             "colour_order": self.colour_order,
@@ -61,6 +64,7 @@ class Metadata:
             "scores": json.dumps(self.scores, sort_keys=True),
             "config": json.dumps(dataclasses.asdict(self.config), sort_keys=True),
         }
+        return strings if self.method == "dmvfn" else {**strings, "method": self.method}
 
     @classmethod
     def from_strings(cls, strings: dict[str, str]) -> Metadata:
@@ -68,6 +72,9 @@ class Metadata:
         order = strings.get("colour_order", "RGB")
         if order not in ("RGB", "BGR"):
             raise ValueError(f"colour_order must be RGB or BGR, not {order!r}")
+        method = strings.get("method", "dmvfn")
+        if method not in ("dmvfn", "flow", "mix"):
+            raise ValueError(f"method must be dmvfn, flow or mix, not {method!r}")
         config = ModelConfig.paper()
         if "config" in strings:
             raw = json.loads(strings["config"])
@@ -83,6 +90,7 @@ class Metadata:
             training_data=strings.get("training_data", "unknown"),
             scores=json.loads(strings.get("scores", "{}")),
             config=config,
+            method=cast(DefaultMethod, method),
         )
 
 

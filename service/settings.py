@@ -143,6 +143,9 @@ class Settings:
 
     # The network
     weights: Path | None = _set(None, _existing, "Checkpoint to serve (.safetensors or a published .pkl); empty: ours.")
+    head: Path | None = _set(
+        None, _existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
+    )
     device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(
         "float32", _one_of("float32", "bfloat16", "float16"), "Precision of the convolutions; flow stays float32."

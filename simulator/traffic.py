@@ -10,7 +10,7 @@ import numpy as np
 
 from service.core.bucket import Bucket
 from service.core.types import Frame, Options, PredictRequest, Quality, RouteChoice, RoutePolicy
-from service.engine.predictor import bucket_of
+from service.engine.device import bucket_of
 
 #: Arrivals a second at a moment.
 Rate = Callable[[float], float]

@@ -48,13 +48,14 @@ class AsyncClient:
         blocks: int | None = None,
         scale: float | None = None,
         quality: Literal["exact", "adaptive"] | None = None,
+        method: Literal["dmvfn", "flow", "mix"] | None = None,
         maps: bool = False,
         encoding: Encoding = "png",
         image_quality: int | None = None,
         timeout: float | None = None,
     ) -> Prediction:
         """The frames that follow two; raises a DmvfnError. `timeout` in place of the client's, seconds."""
-        options = Options(steps, route, seed, blocks, scale, quality, image_quality)
+        options = Options(steps, route, seed, blocks, scale, quality, image_quality, method)
         return rest.prediction(
             await self._send(rest.predict(previous, current, options, maps=maps, encoding=encoding), timeout)
         )

@@ -35,6 +35,7 @@ class Options:
     scale: float | None = None
     quality: Literal["exact", "adaptive"] | None = None
     image_quality: int | None = None
+    method: Literal["dmvfn", "flow", "mix"] | None = None
 
     def fields(self) -> dict[str, str]:
         """As form fields."""
@@ -147,6 +148,8 @@ def prediction(response: httpx.Response) -> Prediction:
         shortened=bool(told.get("shortened")),
         batch_size=told.get("batch_size", 1),
         timings_ms=told.get("timings_ms", {}),
+        method=told.get("method", "dmvfn"),
+        shares=_shares(told["frames"]),
     )
 
 
@@ -156,9 +159,16 @@ def as_job(response: httpx.Response) -> Job:
     return Job(told["id"], told["state"], told["items"], told["done"], told["progress"], told.get("error"))
 
 
+def _shares(frames: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean over all frames; none of the network's."""
+    shares = [frame.get("shares", {}) for frame in frames]
+    return {name: sum(each[name] for each in shares) / len(shares) for name in shares[0]} if shares else {}
+
+
 def _frame(told: Mapping[str, Any]) -> Frame:
-    flow, mask = (_array(told[name]) if name in told else None for name in ("flow", "mask"))
-    return Frame(to_pixels(base64.b64decode(told["data"])), told["route"], told["flops"], flow, mask)
+    flow, mask, trust = (_array(told[name]) if name in told else None for name in ("flow", "mask", "confidence"))
+    pixels = to_pixels(base64.b64decode(told["data"]))
+    return Frame(pixels, told["route"], told["flops"], flow, mask, confidence=trust)
 
 
 def _array(told: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -64,11 +64,14 @@ class GrpcClient:
         blocks: int | None = None,
         scale: float | None = None,
         quality: Literal["exact", "adaptive"] | None = None,
+        method: Literal["dmvfn", "flow", "mix"] | None = None,
         maps: bool = False,
         timeout: float | None = None,
     ) -> Prediction:
         """The frames that follow two; raises a DmvfnError. `timeout` in place of the client's, seconds."""
-        message = wire.request(previous, current, Options(steps, route, seed, blocks, scale, quality), maps)
+        message = wire.request(
+            previous, current, Options(steps, route, seed, blocks, scale, quality, method=method), maps
+        )
         message.request_id = str(uuid.uuid4())
         made = self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
         return wire.prediction(made.prediction, made.request_id)
@@ -86,6 +89,7 @@ class GrpcClient:
         blocks: int | None = None,
         scale: float | None = None,
         quality: Literal["exact", "adaptive"] | None = None,
+        method: Literal["dmvfn", "flow", "mix"] | None = None,
     ) -> Iterator[Answer]:
         """One answer for every frame, in order, while frames are still being taken from `frames`.
 
@@ -95,7 +99,7 @@ class GrpcClient:
         iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
         again: `examples/live.py` shows how to go on after a DRAINING or an error.
         """
-        options = Options(route=route, blocks=blocks, scale=scale, quality=quality)
+        options = Options(route=route, blocks=blocks, scale=scale, quality=quality, method=method)
         begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
         broken: list[Exception] = []
 

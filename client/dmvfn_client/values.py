@@ -14,7 +14,10 @@ from dmvfn_client.pictures import Pixels
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One predicted frame. `pixels` HxWx3 uint8 RGB; `route` nine digits: which blocks ran; 2 FLOPs a multiply-add."""
+    """One predicted frame. `pixels` HxWx3 uint8 RGB; `route` nine digits: which blocks ran; 2 FLOPs a multiply-add.
+
+    Of methods flow and mix `confidence` takes the mask's place: HxW in 0..1, trust in the flow.
+    """
 
     pixels: Pixels
     route: str
@@ -22,6 +25,7 @@ class Frame:
     flow: NDArray[np.float32] | None = None  #: HxWx4, pixels (older x, y, newer x, y), if asked for
     mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for
     time_us: int | None = None  #: in a stream: when it would be shown, on the sender's clock
+    confidence: NDArray[np.float32] | None = None
 
     @property
     def image(self) -> Image.Image:
@@ -37,9 +41,11 @@ class Prediction:
     model: str
     request_id: str = ""
     seed: int | None = None  #: where the route was drawn
-    shortened: bool = False  #: an adaptive route was cut to meet the deadline
+    shortened: bool = False  #: an adaptive request got less than it asked for, to meet the deadline
     batch_size: int = 1
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    method: str = "dmvfn"  #: what predicted: dmvfn, flow or mix
+    shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture: each candidate's, on average; 1 in all
 
     @property
     def pixels(self) -> Pixels:

@@ -25,6 +25,7 @@ CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_leng
 _QUALITY = {None: pb.QUALITY_UNSPECIFIED, "exact": pb.QUALITY_EXACT, "adaptive": pb.QUALITY_ADAPTIVE}
 _POLICY = {"latest": pb.POLICY_LATEST, "all": pb.POLICY_ALL}
 _STAGES = ("decode", "queue", "route", "blocks", "encode")
+_MIXTURE_STAGES = ("motion", "mixing")
 #: Where the service sends no code of its own.
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: "invalid_request",
@@ -85,6 +86,7 @@ def options(given: Options, maps: bool = False) -> pb.Options:
         scale=given.scale,
         quality=_QUALITY[given.quality],
         maps=maps,
+        method=given.method,
     )
 
 
@@ -131,8 +133,14 @@ def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
         seed=made.seed if made.HasField("seed") else None,
         shortened=made.shortened,
         batch_size=made.batch_size,
-        timings_ms={name: getattr(made.timings, name) * 1000 for name in _STAGES},
+        timings_ms={name: getattr(made.timings, name) * 1000 for name in _stages(made)},
+        method=made.method or "dmvfn",
+        shares=dict(made.shares),
     )
+
+
+def _stages(made: pb.Prediction) -> tuple[str, ...]:
+    return (*_STAGES, *_MIXTURE_STAGES) if made.timings.motion else _STAGES
 
 
 def answer(made: pb.StreamPredictResponse) -> Answer:
@@ -192,13 +200,16 @@ def _stream_error(told: pb.Error) -> DmvfnError:
 
 
 def _predicted(made: pb.PredictedFrame) -> Frame:
-    flow = mask = None
+    flow = mask = trust = None
     if made.HasField("maps"):
         height, width = made.maps.height, made.maps.width
         flow = np.frombuffer(made.maps.flow, "<f4").reshape(height, width, 4)
-        mask = np.frombuffer(made.maps.mask, "<f4").reshape(height, width)
+        mask, trust = (
+            np.frombuffer(values, "<f4").reshape(height, width) if values else None
+            for values in (made.maps.mask, made.maps.confidence)
+        )
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
-    return Frame(_pixels(made), made.route, made.flops, flow, mask, shown)
+    return Frame(_pixels(made), made.route, made.flops, flow, mask, shown, trust)
 
 
 def _pixels(made: pb.PredictedFrame) -> Pixels:

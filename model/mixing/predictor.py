@@ -51,6 +51,15 @@ class MixReport:
     mixing_s: float
     #: Multiply-adds of the head's convolutions.
     macs: int
+    #: Blocks that the network ran, one bit each; empty where it was no candidate.
+    route: tuple[bool, ...] = ()
+
+
+class NetworkAnswer(NamedTuple):
+    """What the network predicts at half size, as a candidate."""
+
+    frame: Pixels  #: HxWx3
+    route: tuple[bool, ...]  #: one bit a block
 
 
 class Mixed(NamedTuple):
@@ -64,18 +73,20 @@ class Mixed(NamedTuple):
 def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHead, about: HeadMetadata) -> Mixed:
     """Predict the frame after two of one size; with `network` its answer is a candidate where the head knows it.
 
-    ValueError where the frames differ in size or are no HxWx3 uint8.
+    ValueError where the frames differ in size or are no HxWx3 uint8; FloatingPointError where the network's answer is
+    not finite.
     """
     check(previous, current)
     began = time.perf_counter()
     names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
-    answer = predicted(network, previous, current) if network is not None and "network" in names else None
-    stack = candidates.build(previous, current, names, answer, about.preset)
+    answer = answered(network, previous, current) if network is not None and "network" in names else None
+    stack = candidates.build(previous, current, names, None if answer is None else answer.frame, about.preset)
     between = time.perf_counter()
     frame, shares = weigh(head, names, stack.frames, stack.flow)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
-    report = MixReport(shares, between - began, end - between, macs(head, height, width))
+    route = answer.route if answer is not None else ()
+    report = MixReport(shares, between - began, end - between, macs(head, height, width), route)
     return Mixed(frame, stack.flow, report)
 
 
@@ -140,12 +151,22 @@ def fastest_kind() -> torch.dtype:
 
 
 def predicted(network: DMVFN, previous: Pixels, current: Pixels) -> Pixels:
-    """Predict by the network at half size, along the route it chooses: HxWx3."""
+    """Predict by the network at half size, along the route it chooses: HxWx3. FloatingPointError as `answered`."""
+    return answered(network, previous, current).frame
+
+
+def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
+    """Predict as `predicted`, on whatever device the network is. FloatingPointError if a value is not finite."""
     bgr = checkpoint.metadata(network).colour_order == "BGR"
-    first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (previous, current))
+    device = next(network.parameters()).device
+    first, second = (_tensor(frame[..., ::-1] if bgr else frame).to(device) for frame in (previous, current))
     routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
-    frame = inference.predict(network, first, second, routes, NETWORK_SCALE).frame[0].permute(1, 2, 0).numpy()
-    return rounded(frame[..., ::-1] if bgr else frame)
+    out = inference.predict(network, first, second, routes, NETWORK_SCALE)
+    # A frame alone would not show an infinite flow: it is clamped.
+    if not bool(torch.isfinite(out.frame.sum() + out.flow.sum() + out.mask.sum())):
+        raise FloatingPointError("the network's answer was not finite")
+    frame = out.frame[0].permute(1, 2, 0).float().cpu().numpy()
+    return NetworkAnswer(rounded(frame[..., ::-1] if bgr else frame), tuple(map(bool, routes[0].tolist())))
 
 
 def rounded(frame: Floats) -> Pixels:
@@ -175,4 +196,5 @@ def _room(name: str, kind: type, *shape: int) -> NDArray[Any]:
 
 
 def _tensor(frame: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
+    # A copy: a frame may be read-only, which torch does not know.
+    return torch.from_numpy(np.array(frame, order="C")).permute(2, 0, 1)[None].float() / 255

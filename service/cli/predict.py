@@ -15,7 +15,7 @@ from pathlib import Path
 
 from service.app_state import AppState
 from service.core.errors import ServiceError
-from service.core.types import Options, RouteChoice, route_text
+from service.core.types import Method, Options, route_text
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.serving import prediction
@@ -42,10 +42,11 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("current", type=Path, help="the newer frame, of the same size")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
     arguments.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
-    arguments.add_argument("--route", default="auto", help="auto, full, sample, budget, or nine digits 0 and 1")
+    arguments.add_argument("--method", choices=[*Method], help="what predicts (default: as the weights say)")
+    arguments.add_argument("--route", help="of the network: auto, full, sample, budget, or nine digits 0 and 1")
     arguments.add_argument("--seed", type=int, help="of route sample")
     arguments.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
-    arguments.add_argument("--scale", type=float, default=1.0, help="1, 0.5 or 0.25: estimate motion on smaller frames")
+    arguments.add_argument("--scale", type=float, help="1, 0.5 or 0.25: estimate motion on smaller frames")
     arguments.add_argument("--force", action="store_true", help="overwrite files that are there")
     return arguments
 
@@ -72,16 +73,22 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
         Picture(params.current.read_bytes()),
         (str(params.previous), str(params.current)),
     )
-    options = Options(
-        route=RouteChoice.parse(params.route, seed=params.seed, blocks=params.blocks),
-        steps=params.steps,
+    options = Options.parse(
+        method=params.method,
+        route=params.route,
+        seed=params.seed,
+        blocks=params.blocks,
         scale=params.scale,
+        steps=params.steps,
     ).check(settings.max_steps)
     started_at = time.perf_counter()
     value = asyncio.run(_predict(settings, pair, options, image_format))
     for path, step, file in zip(targets, value.result.steps, value.pictures, strict=True):
         path.write_bytes(file)
-        print(f"{path}  route {route_text(step.route)}  {step.flops / 1e9:.1f} GFLOP")
+        ran = f"route {route_text(step.route)}" if step.method is Method.DMVFN else f"method {step.method}"
+        print(f"{path}  {ran}  {step.flops / 1e9:.1f} GFLOP")
+    if value.result.shares:
+        print(f"shares {prediction.shares_text(value.result)}")
     if value.result.seed is not None:
         print(f"seed {value.result.seed}")
     print(f"{time.perf_counter() - started_at:.2f} s, loading included", file=sys.stderr)

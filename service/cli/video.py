@@ -13,7 +13,7 @@ from contextlib import aclosing, closing
 from pathlib import Path
 
 from service.core.errors import InvalidRequest, ServiceError
-from service.core.types import SCALES, Options, RouteChoice
+from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
 from service.serving.video.ask import Predict, predictor
@@ -55,9 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--fill-lost", metavar="FILE", help="predict the frames listed in FILE (- for standard input)")
     mode.add_argument("--every", type=int, metavar="N", help="predict every N-th frame from the two before it")
     parser.add_argument("--compare", action="store_true", help="true, predicted, error side by side; PSNR at the end")
-    parser.add_argument("--route", default="auto", help="auto, full, or nine digits 0 and 1 (default: auto)")
+    parser.add_argument("--method", choices=[*Method], help="what predicts (default: as the weights say)")
+    parser.add_argument("--route", help="of the network: auto, full, or nine digits 0 and 1 (default: auto)")
     parser.add_argument("--blocks", type=int, metavar="1..9", help="run this many blocks, the most probable ones")
-    parser.add_argument("--scale", type=float, default=1.0, choices=SCALES, help="size at which motion is estimated")
+    parser.add_argument("--scale", type=float, choices=SCALES, help="size at which motion is estimated")
     parser.add_argument("--across-cuts", action="store_true", help="predict across scene cuts too")
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -144,10 +145,11 @@ def _plan(params: argparse.Namespace) -> FramePlan:
 
 
 def _options(params: argparse.Namespace, settings: Settings) -> Options:
-    route = RouteChoice.parse(params.route, blocks=params.blocks)
-    if route.policy == "sample":
+    options = Options.parse(
+        method=params.method, route=params.route, blocks=params.blocks, scale=params.scale, steps=params.ahead
+    )
+    if options.route.policy == "sample":
         raise InvalidRequest("--route sample draws another route for each frame; choose auto, full or nine digits")
-    options = Options(route=route, steps=params.ahead or 1, scale=params.scale)
     try:
         return options.check(settings.max_steps)
     except InvalidRequest as error:

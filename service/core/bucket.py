@@ -1,4 +1,4 @@
-"""Defines buckets: the requests that may share a batch. A bucket is a padded size and a scale.
+"""Defines buckets: the requests that may share a batch. A bucket is a padded size, a scale and a method.
 
 Knows nothing of queues, batches or what a bucket costs.
 """
@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from service.core.types import Method
+
 #: Frames' sides are padded to multiples of this (the network's stride; a test compares it with model.dmvfn.config).
 STRIDE = 16
 
 
 class Bucket(NamedTuple):
-    """Requests that can share a batch: padded size in pixels, and the scale at which flow is estimated."""
+    """Requests that can share a batch: padded size in pixels, the scale at which flow is estimated, and method."""
 
     height: int
     width: int
     scale: float
+    method: Method = Method.DMVFN
 
     @classmethod
-    def of(cls, height: int, width: int, scale: float = 1.0) -> Bucket:
+    def of(cls, height: int, width: int, scale: float = 1.0, method: Method = Method.DMVFN) -> Bucket:
         """Return a frame's bucket. Reduced sides must be multiples of STRIDE too, hence the division by scale."""
         stride = round(STRIDE / scale)
-        return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale)
+        return cls(-(-height // stride) * stride, -(-width // stride) * stride, scale, method)
+
+    def text(self) -> str:
+        """Return it for people, e.g. 256x448@0.5, or 256x448@1 flow."""
+        method = "" if self.method is Method.DMVFN else f" {self.method}"
+        return f"{self.height}x{self.width}@{self.scale:g}{method}"
 
     @property
     def pixels(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from service.core.types import PredictRequest, PredictResult
+from service.core.errors import InvalidRequest
+from service.core.types import Method, Options, PredictRequest, PredictResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,17 @@ class ServedModel:
     training_data: str
     sha256: str
     scores: dict[str, float] = field(default_factory=dict)
+    #: What it can predict by, and what it does where a request leaves that open.
+    methods: tuple[Method, ...] = (Method.DMVFN,)
+    default_method: Method = Method.DMVFN
+
+    def method_for(self, options: Options) -> Method:
+        """Return what to predict by with these options. Raises InvalidRequest for a method that is not served here."""
+        method = options.method_or(self.default_method)
+        if method not in self.methods:
+            available = ", ".join(self.methods)
+            raise InvalidRequest(f"method {method} is not served here; there is {available}", field="method")
+        return method
 
     @property
     def warning(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,6 +107,40 @@ def _refuse(*, seed: int | None, blocks: int | None, why: str) -> None:
             raise InvalidRequest(f"{name} means nothing with {why}", field=name)
 
 
+class Method(enum.StrEnum):
+    """What predicts a frame."""
+
+    DMVFN = "dmvfn"  #: the network, along a route
+    FLOW = "flow"  #: several classical motions, weighed per pixel by a learnt head; no network
+    MIX = "mix"  #: the same, with the network's half-size answer among what is weighed
+
+    @classmethod
+    def parse(
+        cls,
+        method: str | None,
+        *,
+        route: object = None,
+        seed: object = None,
+        blocks: object = None,
+        scale: object = None,
+        maps: bool = False,
+    ) -> Method | None:
+        """Parse the `method` of any edge beside the options that a caller named (None: it did not).
+
+        Without a method, naming one of these speaks of the network: DMVFN; naming none leaves the choice to the served
+        weights: None. Raises InvalidRequest for an unknown method, and for an option that only the network has.
+        """
+        words = {"route": route, "seed": seed, "blocks": blocks, "scale": scale}
+        named = [name for name, value in words.items() if value is not None]
+        if method is None:
+            return cls.DMVFN if named or maps else None
+        if method not in [*cls]:
+            raise InvalidRequest(f"method must be {' or '.join(cls)}, not {method[:40]!r}", field="method")
+        if method != cls.DMVFN and named:
+            raise InvalidRequest(f"{named[0]} means nothing with method {method}", field=named[0])
+        return cls(method)
+
+
 class Quality(enum.StrEnum):
     """Whether the route may be shortened to meet the deadline."""
 
@@ -122,13 +157,41 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to predict. `scale` 1, 1/2 or 1/4: the size at which flow is estimated. `maps`: return flow and mask."""
+    """How to predict. `scale` 1, 1/2 or 1/4: the size at which the network estimates flow.
+
+    `maps`: return flow and mask (of the network) or flow and confidence (of a mixture). `method` None: the served
+    weights' own, but the network's where the other options speak of it.
+    """
 
     route: RouteChoice = field(default_factory=RouteChoice)
     steps: int = 1
     scale: float = 1.0
     quality: Quality = Quality.EXACT
     maps: bool = False
+    method: Method | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        method: str | None = None,
+        route: str | None = None,
+        seed: int | None = None,
+        blocks: int | None = None,
+        scale: float | None = None,
+        steps: int | None = None,
+        quality: Quality = Quality.EXACT,
+        maps: bool = False,
+    ) -> Options:
+        """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
+        return cls(
+            RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
+            1 if steps is None else steps,
+            1.0 if scale is None else scale,
+            quality,
+            maps,
+            Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
+        )
 
     def check(self, max_steps: int) -> Options:
         """Return these options, or raise InvalidRequest naming the field."""
@@ -136,7 +199,29 @@ class Options:
             raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
+        Method.parse(
+            self.method or Method.DMVFN,
+            route=None if self.route == RouteChoice() else self.route,
+            scale=None if self.scale == 1.0 else self.scale,
+        )
         return self
+
+    @property
+    def names_network(self) -> bool:
+        """Tell whether an option has a value that only the network, or its maps, can mean."""
+        return self.route != RouteChoice() or self.scale != 1.0 or self.maps
+
+    @property
+    def allows_live(self) -> bool:
+        """Tell whether the live head may answer where all else is late: adaptive, and nothing of the network named."""
+        is_open = self.method is None and not self.names_network
+        return self.quality is Quality.ADAPTIVE and (is_open or self.method is Method.FLOW)
+
+    def method_or(self, default: Method) -> Method:
+        """Return the method to predict by, where `default` is the served weights' own."""
+        if self.method is not None:
+            return self.method
+        return Method.DMVFN if self.names_network else default
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,22 +253,39 @@ class PredictRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One predicted frame and what it took. `flops` counts 2 per multiply-add, routing and chosen blocks."""
+    """One predicted frame and what it took. `flops` counts 2 per multiply-add: routing, chosen blocks, a head.
+
+    `route` has no block where the network did not run.
+    """
 
     frame: Frame
     route: Route
     flops: int
     flow: NDArray[np.float32] | None = None  #: HxWx4 pixels (older x, y, newer x, y) if asked for
-    mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for
+    mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for; the network's
+    method: Method = Method.DMVFN
+    shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture's candidates by name, on average; sum 1
+    confidence: NDArray[np.float32] | None = None  #: HxW in 0..1, trust in a mixture's flow, if asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds of one request: waiting, choosing routes, and running blocks (its batch's share of none: the whole)."""
+    """Seconds one request was queued, routed and run.
+
+    `blocks` (the network), `motion` (a mixture's candidates) and `mixing` (weighing them) are the whole batch's run
+    time, not this request's share.
+    """
 
     queue: float = 0.0
     route: float = 0.0
     blocks: float = 0.0
+    motion: float = 0.0
+    mixing: float = 0.0
+
+    @property
+    def device(self) -> float:
+        """Return the seconds that the batch had the device, choosing its routes included."""
+        return self.route + self.blocks + self.motion + self.mixing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +298,18 @@ class PredictResult:
     timings: Timings
     batch_size: int = 1
     seed: int | None = None
-    shortened: bool = False  #: an adaptive route was cut to meet the deadline
+    shortened: bool = False  #: an adaptive request got less than its route or method, to meet the deadline
+
+    @property
+    def method(self) -> Method:
+        """Return what predicted the frames; all steps by the same."""
+        return self.steps[0].method if self.steps else Method.DMVFN
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the mean share of each candidate over all steps; empty for the network."""
+        names = self.steps[0].shares if self.steps else ()
+        return {name: sum(step.shares[name] for step in self.steps) / len(self.steps) for name in names}
 
     @property
     def flops(self) -> int:

@@ -21,9 +21,8 @@ from typing import Any
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
-from service.engine.device import Device
+from service.engine.device import Device, bucket_of
 from service.engine.device_thread import Answers, DeviceThread, Reports
-from service.engine.predictor import bucket_of
 from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.entry import Entry
@@ -175,7 +174,7 @@ class Batcher:
             "queue": {"items": items, "bytes": nbytes, "oldest_age_seconds": age, "predicted_work_seconds": work},
             "inflight": inflight,
             "refusing_seconds": self._refusing_seconds(),
-            "waiting": {f"{b.height}x{b.width}@{b.scale:g}": count for b, count in self._queue.sizes().items()},
+            "waiting": {bucket.text(): count for bucket, count in self._queue.sizes().items()},
             "cost": None
             if cost is None
             else {
@@ -212,7 +211,7 @@ class Batcher:
         entry = Entry(
             # Ours, not the caller's, which need not be unique.
             id=str(next(self._ids)),
-            bucket=bucket_of(request),
+            bucket=bucket_of(request, self.model().method_for(request.options)),
             deadline=deadline,
             route_options=(),
             client=request.client,

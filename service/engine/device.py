@@ -12,7 +12,7 @@ from typing import Protocol
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import PredictRequest, Route, Step
+from service.core.types import Method, PredictRequest, Route, Step, Timings
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 
@@ -35,21 +35,32 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceWork:
-    """A request to run: its first `route` (None: choose it), and the most blocks any step may take."""
+    """A request to run: its first `route` (None: choose it), and the most blocks any step may take.
+
+    `live`: by the live head's mixture of motions instead, whatever its method.
+    """
 
     request: PredictRequest
     route: Route | None = None
     most_blocks: int | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunOutput:
-    """What `run` did: one outcome per work, in order; the load that was really run; seconds spent on routes."""
+    """What `run` did: one outcome per work, in order; the load that was really run; seconds spent on routes.
+
+    `motion_seconds` and `mixing_seconds`: of mixtures, finding and warping motions, and weighing. `live`: what the live
+    head did beside that load, in place of the batch's method.
+    """
 
     outcomes: tuple[tuple[Step, ...] | ServiceError, ...]
     load: Load
     route_seconds: float = 0.0
     empty_routes: int = 0
+    motion_seconds: float = 0.0
+    mixing_seconds: float = 0.0
+    live: MeasuredRun | None = None
 
 
 class Device(Protocol):
@@ -98,3 +109,17 @@ class Device(Protocol):
     def memory(self) -> tuple[int, int] | None:
         """Return used and total bytes of the device, or None where nothing useful is known."""
         ...
+
+
+def bucket_of(request: PredictRequest, method: Method = Method.DMVFN) -> Bucket:
+    """Return the bucket of requests that can share a batch with this one, predicted by `method`."""
+    return Bucket.of(request.current.height, request.current.width, request.options.scale, method)
+
+
+def batch_timings(bucket: Bucket, runs: Sequence[RunOutput], seconds: float) -> Timings:
+    """Part a batch's seconds into stages; what is in none of them counts to the last stage of its own method."""
+    routing, motion = sum(run.route_seconds for run in runs), sum(run.motion_seconds for run in runs)
+    if bucket.method is not Method.DMVFN:
+        return Timings(motion=motion, mixing=max(0.0, seconds - motion))
+    mixing = sum(run.mixing_seconds for run in runs)
+    return Timings(0.0, routing, max(0.0, seconds - routing - motion - mixing), motion, mixing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -13,12 +14,13 @@ from typing import NamedTuple
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import PredictResult, Quality, Route, RoutePolicy, Step, Timings
-from service.engine.device import Choice, Device, DeviceWork, RunOutput
+from service.core.types import Method, PredictResult, Quality, Route, RoutePolicy, Step, Timings
+from service.engine.device import Choice, Device, DeviceWork, RunOutput, batch_timings
 from service.engine.fault_isolation import isolate
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import CostModel
+from service.engine.scheduling.cost_model import CostModel, MeasuredRun
+from service.engine.scheduling.mixture_costs import MixtureCosts
 from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
 from service.telemetry.metrics import Metrics, Stage, size_class
@@ -59,11 +61,10 @@ class Reports:
 
 
 class BatchTimes(NamedTuple):
-    """When a batch began to run, on the engine's clock, and the seconds it took; `routing` of them chose routes."""
+    """When a batch began to run, on the engine's clock, and the seconds of its stages."""
 
     start: float
-    seconds: float
-    routing: float
+    stages: Timings
 
 
 class DeviceThread:
@@ -84,6 +85,7 @@ class DeviceThread:
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._device: Device
         self._cost: CostModel
+        self._mixtures: MixtureCosts
         self._cold: ColdRuns
         self._health: DeviceHealth
         self._memory_at = float("-inf")
@@ -105,11 +107,13 @@ class DeviceThread:
             self._device = self._build()
             self._cost = CostModel(self._device.weights_of_blocks, self._device.weight_of_routing)
             table = self._device.warm_up(self._sizes)
-            self._cost.fit(table)
+            self._mixtures = MixtureCosts.of(self._device.info.methods)
+            self._cost.fit([run for run in table if run.bucket.method is Method.DMVFN])
+            self._mixtures.fit(table)
             self._cold = ColdRuns(COLD_RUNS_CPU if self._device.info.device == "cpu" else COLD_RUNS_GPU)
             self._cold.mark_warm(table)
             self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
-            self._queue.cost = self._cost
+            self._queue.cost, self._queue.mixtures = self._cost, self._mixtures
             self._queue.scheduler.device_rows = self._device.rows
             self._queue.refresh_costs()
         except BaseException as error:
@@ -163,7 +167,10 @@ class DeviceThread:
             ladder = choice.probabilities if adaptive else None
             later = options.steps - 1
             bucket = pending.entry.bucket
-            prices.append((pending, self._cost.route_options(bucket, choice.route, ladder, options.steps, later)))
+            ways = self._cost.route_options(bucket, choice.route, ladder, options.steps, later)
+            if options.allows_live:
+                ways = self._mixtures.with_live(ways, bucket, options.steps)
+            prices.append((pending, ways))
         self._queue.price(prices)
         if failures:
             self._queue.fail([pending for pending, _ in failures])
@@ -183,7 +190,6 @@ class DeviceThread:
         size, decision = len(turn.batch), turn.decision
         self._metrics.batch_ran(label, size, decision.limit, seconds, estimate)
         self._queue.refresh_costs()
-        decision = turn.decision
         self.decisions.append(
             Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
         )
@@ -205,13 +211,28 @@ class DeviceThread:
         if len(runs) != 1:
             return None
         (output, seconds) = runs[0]
-        if self._cold.is_cold(bucket, len(output.outcomes)):
+        is_live = output.live is not None and not output.load.pixels
+        if self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes)):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
-        ratio = self._cost.observe(bucket, output.load, seconds, trial=trial)
+        ratio = self._observe(bucket, output, seconds, trial=trial)
         if trial:
             self._queue.record_trial(turn.batch, ratio)
         return seconds / ratio
+
+    def _observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
+        """Teach the costs of the batch's method, and apart from it those of the live head; return the former's ratio.
+
+        The live head's ratio where nothing else ran.
+        """
+        if output.live is not None:
+            ratio = self._mixtures.observe(output.live, trial=trial)
+            if not output.load.pixels:
+                return ratio
+            seconds -= output.live.seconds
+        if bucket.method is Method.DMVFN:
+            return self._cost.observe(bucket, output.load, seconds, trial=trial)
+        return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)
 
     def _run_batch(self, turn: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
         start, bucket = self._clock(), turn.batch[0].entry.bucket
@@ -236,7 +257,7 @@ class DeviceThread:
             outcomes = dict(zip(active, isolate(run, active, lambda n: self._shrink(bucket, n)), strict=True))
         finally:
             self.busy = None
-        times = BatchTimes(start, self._clock() - start, sum(output.route_seconds for output, _ in runs))
+        times = BatchTimes(start, batch_timings(bucket, [output for output, _ in runs], self._clock() - start))
         size = len(turn.batch)
         answers: Answers = [
             (pending, self._result(pending, outcomes.get(work, ()), size, times)) for work, pending in works.items()
@@ -253,17 +274,17 @@ class DeviceThread:
         request, entry = pending.request, pending.entry
         if len(outcome) < request.options.steps:
             return DeadlineExceeded("the deadline passed between two steps")
-        if entry.selection is not None and entry.selection.route is None:
+        if entry.selection is not None and entry.selection.route is None and outcome[0].method is Method.DMVFN:
             self._record_route(pending, outcome[0].route)
         choice = request.options.route
         return PredictResult(
             id=request.id,
             steps=outcome,
             model_version=self._device.info.version,
-            timings=Timings(
+            timings=dataclasses.replace(
+                times.stages,
                 queue=max(0.0, times.start - entry.enqueued_at - pending.route_seconds),
-                route=pending.route_seconds + times.routing,
-                blocks=max(0.0, times.seconds - times.routing),
+                route=pending.route_seconds + times.stages.route,
             ),
             batch_size=size,
             seed=choice.seed if choice.policy is RoutePolicy.SAMPLE else None,
@@ -285,19 +306,25 @@ class DeviceThread:
         for _, answer in answers:
             if isinstance(answer, ServiceError):
                 continue
-            metrics.stage_took(Stage.QUEUE, answer.timings.queue)
-            metrics.stage_took(Stage.ROUTE, answer.timings.route)
-            metrics.stage_took(Stage.BLOCKS, answer.timings.blocks)
-            metrics.request_flops(label, answer.flops)
+            self._record_stages(answer)
+            metrics.answered(label, answer.method, answer.flops)
             if answer.shortened:
                 metrics.route_shortened()
             for step in answer.steps:
+                if step.method is not Method.DMVFN:
+                    metrics.frame_mixed(label, step.flops)
+                    continue
                 block_flops = sum([f for f, runs in zip(flops.blocks, step.route, strict=True) if runs])
                 metrics.frame_predicted(label, step.route, step.flops - block_flops, flops.blocks)
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()
             for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
                 metrics.device_memory(kind, value)
+
+    def _record_stages(self, answer: PredictResult) -> None:
+        own = (Stage.ROUTE, Stage.BLOCKS) if answer.method is Method.DMVFN else (Stage.MOTION, Stage.MIXING)
+        for stage in (Stage.QUEUE, *own):
+            self._metrics.stage_took(stage, getattr(answer.timings, stage))
 
     def _count_isolated(self, size: int, errors: Sequence[object]) -> None:
         if size > 1:
@@ -312,6 +339,8 @@ class DeviceThread:
 
 def _work(pending: Pending) -> DeviceWork:
     selection = pending.entry.selection
+    if selection is not None and selection.live:
+        return DeviceWork(pending.request, live=True)
     if selection is None or selection.route is None:
         return DeviceWork(pending.request)
     is_shortened = selection is not pending.entry.route_options[0]

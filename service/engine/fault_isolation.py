@@ -48,8 +48,8 @@ STICKY = (
 )
 #: Words of the errors by which a device's allocation fails outside torch's own allocator.
 DEVICE_MEMORY = ("out of memory", "status_alloc_failed", "memory allocation failure")
-#: Words of the errors by which a CPU allocation fails; torch has no type for it.
-CPU_MEMORY = ("can't allocate memory", "not enough memory")
+#: Words of the errors by which a CPU allocation fails; torch has no type for it, nor has OpenCV.
+CPU_MEMORY = ("can't allocate memory", "not enough memory", "(-4:insufficient memory)")
 #: The types of a GPU runtime's errors; older torch raises plain RuntimeErrors, told by their words.
 ACCELERATOR_ERRORS: tuple[type[BaseException], ...] = tuple(
     kind for kind in (getattr(torch, "AcceleratorError", None),) if kind is not None

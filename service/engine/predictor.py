@@ -1,4 +1,4 @@
-"""Runs the network on one device: uint8 frames in, uint8 frames out.
+"""Runs the network on one device, and mixtures of motions beside it: uint8 frames in, uint8 frames out.
 
 Synchronous, called from one thread. Knows batches of one bucket; nothing of queues, deadlines or transports.
 """
@@ -27,10 +27,12 @@ from model.inference import predict as inference
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import Frame, Options, PredictRequest, Route, RouteChoice, RoutePolicy, Step
-from service.engine import rollout
-from service.engine.device import Choice, DeviceWork, Flops, RunOutput
+from service.core.types import Frame, Method, PredictRequest, Route, Step
+from service.engine import rollout, warm_up
+from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
+from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
+from service.engine.scheduling.mixture_costs import mixture_load
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -66,8 +68,12 @@ class Predictor:
         sha256: str = "",
         largest_batch: int = 8,
         rows_per_call: int = 0,
+        mixtures: Mixtures | None = None,
     ) -> None:
         """Take a network. `threads` 0: one per core. `largest_batch`: what warm-up tries besides 1.
+
+        `mixtures`: what methods besides the network's run by; None: there are none. CheckpointError where the weights'
+        own method is not among them.
 
         `rows_per_call` is how many samples go through the network together. 0: all of a batch on a GPU; on a CPU
         one, where more are no faster (slower, once they leave the cache) and round differently by their number,
@@ -95,19 +101,28 @@ class Predictor:
             training_data=self._about.training_data,
             sha256=sha256,
             scores=dict(self._about.scores),
+            methods=(Method.DMVFN, *(mixtures.methods if mixtures is not None else ())),
+            default_method=Method(self._about.method),
         )
+        self._mixtures = mixtures
+        if self.info.default_method not in self.info.methods:
+            raise checkpoint.CheckpointError(
+                f"the weights' own method is {self._about.method}, which the mixing head cannot do"
+            )
 
     @classmethod
     def of(cls, settings: Settings) -> Predictor:
         """Build a predictor from settings. Raises CheckpointError if the weights cannot be read."""
         path = Path(settings.weights or checkpoint.DEFAULT)
+        network = checkpoint.load(path)
         return cls(
-            checkpoint.load(path),
+            network,
             device=settings.device,
             dtype=settings.dtype,
             threads=settings.threads,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             largest_batch=settings.max_batch,
+            mixtures=Mixtures.load(network, settings.head),
         )
 
     @property
@@ -133,29 +148,12 @@ class Predictor:
         return self._flops[bucket]
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
-        """Time one block, all blocks, a routed frame and a batch of each size, each after runs that are not timed."""
+        """Time what each size can be asked for, each after runs that are not timed."""
         # The second call on a GPU records what it launches (`model.inference.cuda.graphs`); the third is as fast as
         # all later ones.
         warm_runs = 1 if self._device.type == "cpu" else 2
-        blocks = self._network.config.blocks
-        one = tuple(i == 0 for i in range(blocks))
-        full = (True,) * blocks
-        table = []
-        for height, width in sizes:
-            noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
-            previous, current = (Frame(np.ascontiguousarray(picture)) for picture in noise)
-            several = min(4, self._largest_batch, self.rows)
-            rows: list[tuple[Route | None, int]] = [(one, 1), (full, 1), (None, 1)]
-            for route, count in rows + ([(full, several)] if several > 1 else []):
-                choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
-                request = PredictRequest("warm-up", previous, current, Options(route=choice))
-                works = [DeviceWork(request, route)] * count
-                for _ in range(warm_runs):
-                    self.run(works, lambda work: True)
-                start = time.perf_counter()
-                output = self.run(works, lambda work: True)
-                table.append(MeasuredRun(Bucket.of(height, width), output.load, time.perf_counter() - start))
-        return table
+        several = min(4, self._largest_batch, self.rows)
+        return warm_up.measure(self, sizes, several, warm_runs)
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
         """Choose the first routes of requests of one bucket."""
@@ -172,20 +170,44 @@ class Predictor:
 
         A work that `keep` did not want any more comes back with the steps it got so far.
         """
+        method = self.info.method_for(works[0].request.options)
+        bucket = bucket_of(works[0].request, method)
+        by_network = [work for work in works if method is Method.DMVFN and not work.live]
+        by_method = [work for work in works if method is not Method.DMVFN and not work.live]
         self._routing_seconds, tally = 0.0, _Tally()
-        outcomes: list[tuple[Step, ...] | ServiceError] = []
         with self._running():
-            for number, call in enumerate(self._calls(works)):
-                active = [work for work in call if number == 0 or keep(work)]
-                results = dict(zip(active, self._run_call(active, keep, tally), strict=True)) if active else {}
-                outcomes += [results.get(work, ()) for work in call]
-        bucket = bucket_of(works[0].request)
+            outcomes = self._run_network(by_network, keep, tally)
+            own = self._run_mixture(by_method, method, keep)
+            live = self._run_mixture([work for work in works if work.live], method, keep)
+        outcomes.update({**own.outcomes, **live.outcomes})
+        by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings)
+        live_run = MeasuredRun(bucket, mixture_load(bucket, live.frames), live.seconds, live=True)
         return RunOutput(
-            outcomes=tuple(outcomes),
-            load=Load.of(bucket, tally.routes, tally.passes, tally.routings),
+            outcomes=tuple(outcomes.get(work, ()) for work in works),
+            load=by_blocks if method is Method.DMVFN else mixture_load(bucket, own.frames),
             route_seconds=self._routing_seconds,
             empty_routes=tally.empties,
+            motion_seconds=own.motion_seconds + live.motion_seconds,
+            mixing_seconds=own.mixing_seconds + live.mixing_seconds,
+            live=live_run if live.frames else None,
         )
+
+    def _run_network(
+        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
+    ) -> dict[DeviceWork, tuple[Step, ...] | ServiceError]:
+        outcomes: dict[DeviceWork, tuple[Step, ...] | ServiceError] = {}
+        for number, call in enumerate(self._calls(works)):
+            active = [work for work in call if number == 0 or keep(work)]
+            if active:
+                outcomes.update(zip(active, self._run_call(active, keep, tally), strict=True))
+        return outcomes
+
+    def _run_mixture(
+        self, works: Sequence[DeviceWork], method: Method, keep: Callable[[DeviceWork], bool]
+    ) -> MixtureRun:
+        if not works or self._mixtures is None:
+            return MixtureRun()
+        return self._mixtures.run(works, method, keep)
 
     def _run_call(
         self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
@@ -274,11 +296,6 @@ class Predictor:
             flow=output.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
             mask=output.mask.float().contiguous().cpu().numpy() if maps else None,
         )
-
-
-def bucket_of(request: PredictRequest) -> Bucket:
-    """Return the bucket of requests that can share a batch with this one."""
-    return Bucket.of(request.current.height, request.current.width, request.options.scale)
 
 
 def cores() -> int:

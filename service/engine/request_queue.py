@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
-from service.core.types import PredictRequest, PredictResult, Quality, RoutePolicy
+from service.core.types import Method, PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
 from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.mixture_costs import MixtureCosts
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 
@@ -47,6 +48,7 @@ class RequestQueue:
 
     scheduler: BatchScheduler
     cost: CostModel | None = None  #: set once, before the first request
+    mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)  # itself: a Condition's own methods are slow Python
     _arrival: threading.Condition = field(init=False)
@@ -200,6 +202,10 @@ class RequestQueue:
 
     def _estimate_cost(self, entry: Entry, request: PredictRequest) -> None:
         cost, options = self._cost(), request.options
+        if entry.bucket.method is not Method.DMVFN:
+            entry.needs_route = False
+            entry.route_options = self.mixtures.options(entry.bucket, options.steps, live=options.allows_live)
+            return
         choice, adaptive = options.route, options.quality is Quality.ADAPTIVE
         blocks = len(cost.block_weights)
         entry.needs_route = needs_routing(options)
@@ -212,6 +218,8 @@ class RequestQueue:
         else:
             probabilities = (1.0,) * blocks if adaptive else None
             entry.route_options = cost.route_options(entry.bucket, None, probabilities, options.steps, options.steps)
+        if options.allows_live:
+            entry.route_options = self.mixtures.with_live(entry.route_options, entry.bucket, options.steps)
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import InvalidRequest, ServiceError, retry_after
-from service.core.types import Options, Quality, RouteChoice, route_text
+from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
 from service.rpc import errors
 from service.serving.prediction import EncodedPrediction, Picture
@@ -82,16 +82,13 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
             raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
         if horizon is not None and message.HasField("steps"):
             raise InvalidRequest("a stream's steps are its horizon", field="steps")
-        route = RouteChoice.parse(
-            message.route or "auto",
+        values = Options.parse(
+            method=message.method if message.HasField("method") else None,
+            route=message.route or None,
             seed=message.seed if message.HasField("seed") else None,
             blocks=message.blocks if message.HasField("blocks") else None,
-        )
-        steps = horizon if horizon is not None else message.steps if message.HasField("steps") else 1
-        values = Options(
-            route=route,
-            steps=steps,
-            scale=message.scale if message.HasField("scale") else 1.0,
+            scale=message.scale if message.HasField("scale") else None,
+            steps=horizon if horizon is not None else message.steps if message.HasField("steps") else None,
             quality=QUALITIES[message.quality],
             maps=message.maps,
         )
@@ -163,6 +160,8 @@ def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
     )
     for name, seconds in value.stages:
         setattr(message.timings, name, seconds)
+    message.method = result.method
+    message.shares.update(result.shares)
     if result.seed is not None:
         message.seed = result.seed
     for step, data, presentation_time_us in zip(result.steps, value.pictures, value.times_us, strict=True):
@@ -176,11 +175,12 @@ def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
         # Times are the client's numbers; two of them can add up to more than the field holds.
         if presentation_time_us is not None and presentation_time_us in INT64:
             frame.presentation_time_us = presentation_time_us
-        if step.flow is not None and step.mask is not None:
+        if step.flow is not None:
             maps = frame.maps
             maps.height, maps.width = step.frame.height, step.frame.width
-            maps.flow = step.flow.astype("<f4", copy=False).tobytes()
-            maps.mask = step.mask.astype("<f4", copy=False).tobytes()
+            for name in ("flow", "mask", "confidence"):
+                if (values := getattr(step, name)) is not None:
+                    setattr(maps, name, values.astype("<f4", copy=False).tobytes())
 
 
 def error(failure: ServiceError) -> pb.Error:

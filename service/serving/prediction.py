@@ -86,6 +86,7 @@ class EncodedPrediction:
         """Return the fields that a log line and a span show."""
         result, frame = self.result, self.result.steps[0].frame
         fields: Notes = {
+            "method": result.method,
             "route": routes_text(result),
             "flops": result.flops,
             "batch_size": result.batch_size,
@@ -221,11 +222,13 @@ async def encode(
     pictures = await encode_steps(state.codecs, result, format, quality)
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
     timings = result.timings
+    mixture = (("motion", timings.motion), ("mixing", timings.mixing)) if timings.motion else ()
     stages = (
         ("decode", decode),
         ("queue", waited + timings.queue),
         ("route", timings.route),
         ("blocks", timings.blocks),
+        *mixture,
         ("encode", end - start),
     )
     spare = None if deadline is None else deadline - end
@@ -258,6 +261,11 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 def routes_text(result: PredictResult) -> str:
     """Return the routes of all steps, comma-separated."""
     return ",".join([route_text(step.route) for step in result.steps])
+
+
+def shares_text(result: PredictResult) -> str:
+    """Return the mean share of each of a mixture's candidates, e.g. "projected=0.412,carried=0.201"."""
+    return ",".join([f"{name}={share:.3f}" for name, share in result.shares.items()])
 
 
 def _show_times(times: tuple[int | None, int | None], steps: int) -> tuple[int | None, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.core.types import BLOCKS
+from service.core.types import BLOCKS, Method
 from service.telemetry.watched_gauges import WatchedGauges
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
@@ -51,6 +51,8 @@ class Stage(enum.StrEnum):
     QUEUE = "queue"
     ROUTE = "route"
     BLOCKS = "blocks"
+    MOTION = "motion"
+    MIXING = "mixing"
     ENCODE = "encode"
 
 
@@ -120,11 +122,7 @@ class Metrics:
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
-            "request_duration_seconds",
-            "From door to answer.",
-            LATENCY_BUCKETS,
-            "transport",
-            "endpoint",
+            "request_duration_seconds", "From door to answer.", LATENCY_BUCKETS, "transport", "endpoint"
         )
         self._stage_seconds = self._histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
         self._rejected = self._counter("rejected", "Requests refused at the door.", "reason", "bucket")
@@ -157,6 +155,7 @@ class Metrics:
             "component",
         )
         self._flops_saved = self._counter("model_flops_saved", "FLOPs of the blocks that routes skipped.")
+        self._mixture_flops = self._counter("mixture_flops", "FLOPs of mixtures of motions, convolutions only.")
         self._request_flops = self._histogram(
             "request_flops", "FLOPs of one request.", (1e9, 3e9, 1e10, 3e10, 1e11, 3e11, 1e12, 3e12), "bucket"
         )
@@ -165,6 +164,8 @@ class Metrics:
         self._empty = self._counter("empty_routes", "Routes that were empty and got their most probable block.")
         self._shortened = self._counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
         self._routing_flops = self._flops.labels("routing")
+        predictions = self._counter("predictions", "Predictions answered, by what made them.", "method")
+        self._predictions = {method: predictions.labels(method) for method in Method}
         names = [f"block{i}" for i in range(1, BLOCKS + 1)]
         self._block_flops = [self._flops.labels(name) for name in names]
         self._block_runs = [self._blocks.labels(name) for name in names]
@@ -242,17 +243,20 @@ class Metrics:
         self._frames.labels(bucket).inc()
         self._route_blocks.observe(sum(route))
         self._routing_flops.inc(routing_flops)
-        savings = 0
         for i, (runs, flops) in enumerate(zip(route, block_flops, strict=True)):
             if runs:
                 self._block_flops[i].inc(flops)
                 self._block_runs[i].inc()
-            else:
-                savings += flops
-        self._flops_saved.inc(savings)
+        self._flops_saved.inc(sum([flops for runs, flops in zip(route, block_flops, strict=True) if not runs]))
 
-    def request_flops(self, bucket: str, flops: int) -> None:
-        """Record the FLOPs of one answered request."""
+    def frame_mixed(self, bucket: str, flops: int) -> None:
+        """Count one frame of a mixture; `flops`: its head's, and those of the network among its candidates."""
+        self._frames.labels(bucket).inc()
+        self._mixture_flops.inc(flops)
+
+    def answered(self, bucket: str, method: Method, flops: int) -> None:
+        """Count one answered prediction and its FLOPs."""
+        self._predictions[method].inc()
         self._request_flops.labels(bucket).observe(flops)
 
     def empty_route(self) -> None:

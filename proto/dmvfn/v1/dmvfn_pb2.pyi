@@ -65,7 +65,7 @@ class RawPicture(_message.Message):
     def __init__(self, pixels: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps")
+    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps", "method")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Options(_message.Message):
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     IMAGE_QUALITY_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
     route: str
     seed: int
     blocks: int
@@ -84,7 +85,8 @@ class Options(_message.Message):
     encoding: Encoding
     image_quality: int
     maps: bool
-    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ...) -> None: ...
+    method: str
+    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ..., method: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("request_id", "previous", "current", "options")
@@ -109,20 +111,31 @@ class PredictResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("frames", "model_version", "seed", "shortened", "batch_size", "timings")
+    __slots__ = ("frames", "model_version", "seed", "shortened", "batch_size", "timings", "method", "shares")
+    class SharesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SHORTENED_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[PredictedFrame]
     model_version: str
     seed: int
     shortened: bool
     batch_size: int
     timings: Timings
-    def __init__(self, frames: _Optional[_Iterable[_Union[PredictedFrame, _Mapping]]] = ..., model_version: _Optional[str] = ..., seed: _Optional[int] = ..., shortened: _Optional[bool] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    method: str
+    shares: _containers.ScalarMap[str, float]
+    def __init__(self, frames: _Optional[_Iterable[_Union[PredictedFrame, _Mapping]]] = ..., model_version: _Optional[str] = ..., seed: _Optional[int] = ..., shortened: _Optional[bool] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., method: _Optional[str] = ..., shares: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class PredictedFrame(_message.Message):
     __slots__ = ("encoded", "raw", "encoding", "route", "flops", "presentation_time_us", "maps")
@@ -143,30 +156,36 @@ class PredictedFrame(_message.Message):
     def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., route: _Optional[str] = ..., flops: _Optional[int] = ..., presentation_time_us: _Optional[int] = ..., maps: _Optional[_Union[Maps, _Mapping]] = ...) -> None: ...
 
 class Maps(_message.Message):
-    __slots__ = ("height", "width", "flow", "mask")
+    __slots__ = ("height", "width", "flow", "mask", "confidence")
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     FLOW_FIELD_NUMBER: _ClassVar[int]
     MASK_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     flow: bytes
     mask: bytes
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., flow: _Optional[bytes] = ..., mask: _Optional[bytes] = ...) -> None: ...
+    confidence: bytes
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., flow: _Optional[bytes] = ..., mask: _Optional[bytes] = ..., confidence: _Optional[bytes] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("queue", "route", "blocks", "decode", "encode")
+    __slots__ = ("queue", "route", "blocks", "decode", "encode", "motion", "mixing")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     DECODE_FIELD_NUMBER: _ClassVar[int]
     ENCODE_FIELD_NUMBER: _ClassVar[int]
+    MOTION_FIELD_NUMBER: _ClassVar[int]
+    MIXING_FIELD_NUMBER: _ClassVar[int]
     queue: float
     route: float
     blocks: float
     decode: float
     encode: float
-    def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ...) -> None: ...
+    motion: float
+    mixing: float
+    def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
     __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms")

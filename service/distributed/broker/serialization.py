@@ -3,7 +3,8 @@
 Releases mix while a fleet is updated, so a reader takes what it knows: fields it does not know are ignored, optional
 ones that are missing get their defaults, a greater version is read as far as it goes. A task is the exception: an
 option that is ignored is another prediction than was asked for, so a worker that does not know all of it must leave
-it to one that does (`UnreadableEntry`). What may be ignored even in a task goes into its map "notes".
+it to one that does (`UnreadableEntry`). What may be ignored even in a task goes into its map "notes": so the method of
+the network, by which releases that know no methods predict anyway.
 
 A frame stays the file it came as (`Frame.source`); what came as pixels travels as pixels. Encoding pixels afresh would
 cost the front end more time than Redis saves: 180 ms for a PNG of 720p against 3 ms for its raw bytes.
@@ -26,6 +27,7 @@ from service.core.errors import ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import (
     Frame,
+    Method,
     Options,
     PredictResult,
     Priority,
@@ -44,7 +46,9 @@ from service.serving.jobs.job import Failure
 #: Goes up when a worker of the last form would misunderstand the next form's tasks; it then leaves them alone.
 VERSION = 1
 #: What this release knows of a task. A front end that asks for more needs workers that know more.
-TASK_FIELDS = frozenset({"v", "route", "steps", "scale", "quality", "maps", "priority", "client", "trace", "notes"})
+TASK_FIELDS = frozenset(
+    {"v", "route", "steps", "scale", "quality", "maps", "method", "priority", "client", "trace", "notes"}
+)
 #: The fields of a model that are text.
 MODEL_TEXTS = ("version", "device", "dtype", "colour_order", "training_data", "sha256")
 #: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
@@ -57,7 +61,7 @@ class UnreadableEntry(ValueError):
 
 def dialect() -> str:
     """Name what this release can read of a task: two workers of equal dialects read the same tasks."""
-    words = [*sorted(TASK_FIELDS), *RoutePolicy, *Quality, *(str(int(priority)) for priority in Priority)]
+    words = [*sorted(TASK_FIELDS), *RoutePolicy, *Quality, *Method, *(str(int(priority)) for priority in Priority)]
     return f"{VERSION}:{hashlib.sha256(' '.join(words).encode()).hexdigest()[:12]}"
 
 
@@ -90,8 +94,18 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "priority": int(priority),
             "client": client,
             "trace": traceparent,
+            **_method_fields(options),
         }
     )
+
+
+def _method_fields(options: Options) -> dict[str, Any]:
+    """Return what a task says of its method: nothing where its other options say as much, so that all read it."""
+    if options.method is None or (options.method is Method.DMVFN and options.names_network):
+        return {}
+    if options.method is Method.DMVFN:
+        return {"notes": {"method": options.method.value}}
+    return {"method": options.method.value}
 
 
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
@@ -112,9 +126,16 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
             scale=float(scale),
             quality=Quality(v.get("quality", Quality.EXACT)),
             maps=maps,
+            method=_method(v),
         )
         priority = Priority(v.get("priority", Priority.LIVE))
         return options, priority, _str(v.get("client")), _str_or_none(v.get("trace"))
+
+
+def _method(task: dict[str, Any]) -> Method | None:
+    notes = task.get("notes")
+    name = task.get("method", notes.get("method") if isinstance(notes, dict) else None)
+    return None if name is None else Method(name)
 
 
 def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
@@ -126,16 +147,18 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
             "flops": s.flops,
             "flow": _array(s.flow),
             "mask": _array(s.mask),
+            **_mixture_fields(s),
         }
         for s in result.steps
     ]
     t = result.timings
+    mixture_times = [t.motion, t.mixing] if t.motion or t.mixing else []
     return _pack(
         {
             "id": result.id,
             "steps": steps,
             "model": result.model_version,
-            "timings": [t.queue, t.route, t.blocks],
+            "timings": [t.queue, t.route, t.blocks, *mixture_times],
             "batch": result.batch_size,
             "seed": result.seed,
             "shortened": result.shortened,
@@ -147,7 +170,7 @@ def read_result(data: bytes, request: str) -> PredictResult:
     """Read an answer, under the id that `request` was given here; UnreadableEntry for any other form."""
     v = _unpack(data)
     with _reading("an answer", ServiceError):
-        times = [_number(seconds, 0.0) for seconds in [*v.get("timings", ()), 0.0, 0.0, 0.0][:3]]
+        times = [_number(seconds, 0.0) for seconds in [*v.get("timings", ()), *[0.0] * 5][:5]]
         return PredictResult(
             id=request,
             steps=tuple(_read_step(step) for step in v["steps"]),
@@ -159,6 +182,12 @@ def read_result(data: bytes, request: str) -> PredictResult:
         )
 
 
+def _mixture_fields(step: Step) -> dict[str, Any]:
+    if step.method is Method.DMVFN:
+        return {}
+    return {"method": step.method.value, "shares": dict(step.shares), "confidence": _array(step.confidence)}
+
+
 def _read_step(step: dict[str, Any]) -> Step:
     return Step(
         frame=read_frame(step["frame"]),
@@ -166,6 +195,9 @@ def _read_step(step: dict[str, Any]) -> Step:
         flops=int(step.get("flops") or 0),
         flow=_read_array(step.get("flow")),
         mask=_read_array(step.get("mask")),
+        method=Method(step.get("method", Method.DMVFN)),
+        shares={str(name): float(share) for name, share in (step.get("shares") or {}).items()},
+        confidence=_read_array(step.get("confidence")),
     )
 
 
@@ -188,12 +220,14 @@ def read_failure(data: bytes) -> Failure:
 
 
 def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes:
-    """Serialise an announcement: a worker's model, seconds of one step on a million padded pixels, and dialect.
+    """Serialise an announcement: a worker's model and methods, seconds of a step on a million padded pixels, dialect.
 
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
     their front ends then fall silent. They ignore what stands beside it.
     """
-    return _pack({"model": asdict(model), "cost": seconds_per_megapixel, "dialect": dialect()})
+    described = asdict(model)
+    methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
+    return _pack({"model": described, "methods": methods, "cost": seconds_per_megapixel, "dialect": dialect()})
 
 
 def read_info(data: bytes) -> tuple[ServedModel, float | None]:
@@ -202,16 +236,28 @@ def read_info(data: bytes) -> tuple[ServedModel, float | None]:
     model = v.get("model")
     if not isinstance(model, dict):
         raise UnreadableEntry("an announcement without a model")
-    texts = {name: _str(model.get(name)) or "unknown" for name in MODEL_TEXTS}
+    texts: dict[str, Any] = {name: _str(model.get(name)) or "unknown" for name in MODEL_TEXTS}
     parameters, scores = model.get("parameters"), model.get("scores")
+    methods, default = _read_methods(v.get("methods"))
     info = ServedModel(
         **texts,
         parameters=parameters if type(parameters) is int else 0,
         scores={str(name): float(value) for name, value in scores.items() if _number(value, None) is not None}
         if isinstance(scores, dict)
         else {},
+        methods=methods,
+        default_method=default,
     )
     return info, _number(v.get("cost"), None)
+
+
+def _read_methods(value: object) -> tuple[tuple[Method, ...], Method]:
+    """Read by what a worker predicts, as far as known here, and its own method; the network where it says nothing."""
+    if isinstance(value, dict) and isinstance(value.get("all"), list):
+        methods = tuple(Method(name) for name in value["all"] if name in [*Method])
+        if value.get("default") in methods:
+            return methods, Method(value["default"])
+    return (Method.DMVFN,), Method.DMVFN
 
 
 def read_dialect(data: bytes) -> str | None:

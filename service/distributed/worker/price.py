@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from service.core.bucket import Bucket
-from service.core.types import PredictRequest, PredictResult
+from service.core.types import Method, PredictRequest, PredictResult
 from service.distributed.broker import buckets
 from service.engine.scheduling.cold_runs import ColdRuns
 
@@ -26,7 +26,9 @@ class MeasuredPrice:
     _cold: ColdRuns = field(default_factory=ColdRuns)
 
     def observe(self, request: PredictRequest, result: PredictResult) -> None:
-        """Learn from one answered request. Times that are not positive teach nothing."""
+        """Learn from one answered request. Mixtures, and times that are not positive, teach nothing."""
+        if result.method is not Method.DMVFN:
+            return
         frame, options = request.current, request.options
         seconds = (result.timings.route + result.timings.blocks) / result.batch_size
         bucket = Bucket.of(frame.height, frame.width, options.scale)

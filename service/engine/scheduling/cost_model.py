@@ -33,10 +33,14 @@ RATE_BAND, FACTOR_BAND = 3.0, 100.0
 
 @dataclass(frozen=True, slots=True)
 class RouteOption:
-    """One way to answer a request: with this route, for about so many seconds. `route` None: not chosen yet."""
+    """One way to answer a request, for about so many seconds.
+
+    By the network along `route` (None: not chosen yet), or as the bucket's method says, or by the `live` head.
+    """
 
     cost: float
     route: Route | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class MeasuredRun:
     bucket: Bucket
     load: Load
     seconds: float
+    live: bool = False  #: by the live head
 
 
 @dataclass(slots=True)
@@ -86,7 +91,7 @@ class CostModel:
     routing_rate: float = field(init=False)
     blocks: list[float] = field(init=False)
     usage: list[float] = field(init=False)
-    factors: OrderedDict[tuple[int, int, float], float] = field(default_factory=OrderedDict)
+    factors: OrderedDict[Bucket, float] = field(default_factory=OrderedDict)
     _ratios: deque[float] = field(default_factory=lambda: deque(maxlen=RESIDUALS))
     _margin: float = 0.0
     _has_measurement: bool = False  #: whether anything was measured yet: the first measurement replaces FIRST_GUESS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.core.bucket import Bucket
+from service.core.types import Method
 
 #: Full batches without running out of memory after which a halved limit is raised by one again.
 RECOVER_AFTER = 50
@@ -19,6 +20,8 @@ class MemoryCaps:
 
     def most(self, bucket: Bucket) -> int:
         """Return the most requests of this size that may run together; at least 1."""
+        if bucket.method is not Method.DMVFN:
+            return 1  # mixtures run one by one: more would run in parts and only fix their order too early
         most = min(self._max_batch, self._max_batch_pixels // bucket.pixels)
         if bucket in self._caps:
             most = min(most, self._caps[bucket][0])

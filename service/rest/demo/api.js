@@ -79,8 +79,8 @@ export async function ready() {
 }
 
 /**
- * Predicts from two canvases. `choice`: {route} or {blocks}; `steps` frames ahead.
- * Returns {frames: [{canvas, route, flops, flow, mask}], times: [[name, ms]], model, flops, roundTrip}.
+ * Predicts from two canvases. `choice`: {method}, {route} or {blocks}; `steps` frames ahead.
+ * Returns {frames: [{canvas, route, shares, flops, flow, mask, confidence}], times: [[name, ms]], model, flops, roundTrip}.
  */
 export async function predict(previous, current, { choice = {}, steps = 1, signal = undefined } = {}) {
   const form = new FormData();
@@ -114,7 +114,9 @@ async function frame(told) {
     route: told.route,
     flops: told.flops,
     flow: told.flow ? array(told.flow) : null,
+    shares: told.shares ?? null,
     mask: told.mask ? array(told.mask) : null,
+    confidence: told.confidence ? array(told.confidence) : null,
   };
 }
 

@@ -25,11 +25,28 @@ async function look() {
     if (state.ready) $("health-text").textContent = `ready on ${model.device}`;
     $("warning").hidden = !model.warning;
     $("warning").textContent = model.warning ?? "";
+    offer(model);
     $("about").textContent = `Model ${model.version}: ${model.parameters.toLocaleString("en")} parameters, ${model.dtype}, trained on ${model.training_data}.`;
   } catch (problem) {
     if (problem.code === "unauthenticated") $("key-field").hidden = false;
   }
   if (!state.ready) setTimeout(look, 3000);
+}
+
+/** Offers the methods that this service has; until somebody chooses, the one it would take itself. */
+function offer(model) {
+  const method = $("method");
+  for (const option of method.options) option.disabled = !model.options.method.includes(option.value);
+  if (!method.dataset.chosen) method.value = model.default_method;
+  $("route").disabled = method.value !== "dmvfn";
+}
+
+/** What the page says of how to predict, and its words for people. */
+function choice() {
+  const method = $("method"), route = $("route");
+  if (method.value !== "dmvfn") return [{ method: method.value }, method.selectedOptions[0].textContent];
+  const words = route.selectedOptions[0].textContent;
+  return [/^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value }, words];
 }
 
 // --- tabs -----------------------------------------------------------------------------------------------------------
@@ -150,13 +167,12 @@ async function predict() {
   asked?.abort();
   asked = new AbortController();
   const steps = Number($("steps").value);
-  const route = $("route");
+  const [chosen, words] = choice();
   busy(true);
   try {
     const frames = await pair(steps);
-    const choice = /^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value };
-    const answer = await api.predict(frames.previous, frames.current, { choice, steps, signal: asked.signal });
-    say(results.present(frames, answer, route.selectedOptions[0].textContent));
+    const answer = await api.predict(frames.previous, frames.current, { choice: chosen, steps, signal: asked.signal });
+    say(results.present(frames, answer, words));
     $("results-title").focus({ preventScroll: true });
     const calmly = matchMedia("(prefers-reduced-motion: reduce)").matches;
     $("results").scrollIntoView({ behavior: calmly ? "auto" : "smooth", block: "nearest" });
@@ -174,8 +190,13 @@ function busy(on) {
 $("predict").addEventListener("click", () => attempt(predict));
 $("key").addEventListener("change", () => { api.useKey($("key").value); look(); });
 
+$("method").addEventListener("change", () => {
+  $("method").dataset.chosen = "yes";
+  $("route").disabled = $("method").value !== "dmvfn";
+});
+
 $("live-start").addEventListener("click", () => attempt(async () => {
-  await live.start({ width: Number($("live-width").value), route: $("route").value, steps: Number($("steps").value) });
+  await live.start({ width: Number($("live-width").value), choice: choice()[0], steps: Number($("steps").value) });
 }));
 $("live-stop").addEventListener("click", () => live.stop());
 

@@ -38,7 +38,7 @@ export class Live {
     return this.#stream !== null;
   }
 
-  /** `options`: {width, route, steps}. Throws a Problem where there is no camera or no stream. */
+  /** `options`: {width, choice, steps}. Throws a Problem where there is no camera or no stream. */
   async start(options) {
     this.stop();
     this.#options = options;
@@ -91,8 +91,7 @@ export class Live {
       socket.onerror = fail;
       socket.onclose = fail;
       socket.onopen = () => {
-        const { route, steps } = this.#options;
-        const choice = /^\d$/.test(route) ? { blocks: Number(route) } : { route };
+        const { choice, steps } = this.#options;
         socket.send(JSON.stringify({ type: "start", horizon: steps, format: "jpeg", image_quality: 85, scene_cuts: false, ...choice }));
         socket.onclose = (event) => this.#closed(socket, event);
         socket.onmessage = (event) => this.#answer(event.data);

@@ -8,6 +8,9 @@ const BLOCKS = 9;
 
 export const db = (value) => (value === Infinity ? "∞" : `${value.toFixed(2)} dB`);
 export const count = (route) => [...route].filter((bit) => bit === "1").length;
+/** The candidates of a mixture that make up a twentieth or more, the largest first. */
+const parts = (shares) => Object.entries(shares).filter(([, share]) => share >= 0.05).sort(([, a], [, b]) => b - a)
+  .map(([name, share]) => `${Math.round(share * 100)} % ${name}`).join(", ");
 
 export class Results {
   #pair = null;
@@ -80,7 +83,8 @@ export class Results {
   #sentence(frame, score, ahead) {
     const what = ahead === 1 ? "The next frame is predicted" : `Frame ${ahead} ahead is predicted`;
     const close = score ? `: ${db(score.ours)} from the true one; repeating the last frame gives ${db(score.repeat)}` : "";
-    return `${what}${close}. ${count(frame.route)} of ${BLOCKS} blocks ran.`;
+    const made = frame.shares ? `Made of ${parts(frame.shares)}.` : `${count(frame.route)} of ${BLOCKS} blocks ran.`;
+    return `${what}${close}. ${made}`;
   }
 
   #scores(score) {
@@ -107,7 +111,11 @@ export class Results {
       item.setAttribute("aria-label", `block ${i + 1} ${ran ? "ran" : "skipped"}`);
     });
     const size = `${frame.canvas.width}×${frame.canvas.height}`;
-    $("flops").textContent = `${count(frame.route)} of ${BLOCKS}, coarse motion to fine: ${(frame.flops / 1e9).toFixed(2)} GFLOPs for ${size} pixels, the choosing included.`;
+    const work = `${(frame.flops / 1e9).toFixed(2)} GFLOPs for ${size} pixels`;
+    $("flops").textContent = frame.shares
+      ? `Made of ${parts(frame.shares)}: ${work}, beside the search for motion.`
+      : `${count(frame.route)} of ${BLOCKS}, coarse motion to fine: ${work}, the choosing included.`;
+    $("mask-name").textContent = frame.confidence ? "Confidence" : "Mask";
   }
 
   #times() {
@@ -135,7 +143,7 @@ export class Results {
     const truth = this.#pair.truths[0];
     const server = this.#answer.times.reduce((sum, [, ms]) => sum + ms, 0);
     const row = document.createElement("tr");
-    const cells = [label, frame.route, truth ? db(psnr(frame.canvas, truth)) : "–", (frame.flops / 1e9).toFixed(2), `${server.toFixed(0)} ms`];
+    const cells = [label, frame.shares ? "–" : frame.route, truth ? db(psnr(frame.canvas, truth)) : "–", (frame.flops / 1e9).toFixed(2), `${server.toFixed(0)} ms`];
     row.append(...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
     $("history").prepend(row);
   }
@@ -145,7 +153,7 @@ export class Results {
     const at = `${name}${index}`;
     if (!this.#maps.has(at)) {
       const frame = this.#answer.frames[index];
-      const made = { flow: () => flowPicture(frame.flow), mask: () => ({ canvas: maskPicture(frame.mask) }), error: () => ({ canvas: errorMap(frame.canvas, this.#pair.truths[index]) }) };
+      const made = { flow: () => flowPicture(frame.flow), mask: () => ({ canvas: maskPicture(frame.mask ?? frame.confidence) }), error: () => ({ canvas: errorMap(frame.canvas, this.#pair.truths[index]) }) };
       this.#maps.set(at, made[name]());
     }
     return this.#maps.get(at);
@@ -160,11 +168,13 @@ export class Results {
     if (single) {
       const map = this.#map(view);
       show($("stage-under"), map.canvas);
-      $("tag-left").textContent = { error: "error", flow: "motion", mask: "mask" }[view];
+      $("tag-left").textContent = { error: "error", flow: "motion", mask: frame.confidence ? "confidence" : "mask" }[view];
       hint = {
         error: `Black is exact; differences are shown ${ERROR_GAIN} times larger.`,
         flow: `Colour is the direction things move, strength the speed; the fastest pixel moves ${map.fastest?.toFixed(1)} pixels a frame.`,
-        mask: "Light: taken from the previous frame. Dark: taken from the current one.",
+        mask: frame.confidence
+          ? "Light: the motion is to be trusted. Dark: both frames, moved along it, disagree."
+          : "Light: taken from the previous frame. Dark: taken from the current one.",
       }[view];
     } else {
       const other = view === "true" ? this.#pair.truths[this.#step] : this.#pair.current;

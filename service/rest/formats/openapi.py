@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.core.types import BLOCKS, MAX_SEED, SCALES, Frame, Quality
+from service.core.types import BLOCKS, MAX_SEED, SCALES, Frame, Method, Quality
 from service.imaging.codec import ImageFormat, encode
 from service.rest.formats.params import Maps
 from service.rest.formats.response import PICTURES
@@ -42,6 +42,13 @@ PREDICT_ERRORS = (
 
 def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return one schema for each option."""
+    method = {
+        "type": "string",
+        "enum": list(Method),
+        "description": "What predicts: `dmvfn`, the network (also where `route`, `seed`, `blocks`, `scale` or `maps` "
+        "is named); `flow`, several classical motions weighed per pixel; `mix`, those and the network. Without a "
+        "word the served weights' own.",
+    }
     route = {
         "type": "string",
         "pattern": f"^(auto|full|sample|budget|(?=.*1)[01]{{{BLOCKS}}})$",
@@ -55,10 +62,11 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         "default": 1.0,
         "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
     }
-    quality = _word(Quality, "exact", "`adaptive`: blocks may be left out to meet the deadline.")
-    maps = _word(Maps, "none", "Flow (HxWx4, pixels) and mask (HxW) with each frame, as these floats.")
+    quality = _word(Quality, "exact", "`adaptive`: blocks, or the network, may be left out to meet the deadline.")
+    maps = _word(Maps, "none", "Flow (HxWx4, pixels) and mask (a mixture's: confidence; HxW), as these floats.")
     deadline = "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`."
     return {
+        "method": method,
         "route": route,
         "seed": _whole(0, MAX_SEED, "For route `sample`; without one a seed is drawn and reported."),
         "blocks": _whole(1, BLOCKS, "For route `budget`: the most blocks to run."),
@@ -151,6 +159,7 @@ def predict_answers() -> dict[int | str, dict[str, Any]]:
         "schema": {"$ref": "#/components/schemas/Prediction"},
         "example": {
             "id": "4f1c0f7e8a274d0c9a1b5a0f0c3d2e1f",
+            "method": "dmvfn",
             "model": "start",
             "width": 16,
             "height": 16,
@@ -166,14 +175,16 @@ def predict_answers() -> dict[int | str, dict[str, Any]]:
     }
     headers = {
         "X-Request-Id": "The request's id.",
-        "X-Dmvfn-Route": "Blocks that ran, nine digits; one such word for each step, separated by commas.",
+        "X-Dmvfn-Method": "What predicted: dmvfn, flow or mix.",
+        "X-Dmvfn-Shares": "Of a mixture: the mean share of each candidate, such as projected=0.412,carried=0.201.",
+        "X-Dmvfn-Route": "Blocks that ran, nine digits (all 0: without the network); one word a step, with commas.",
         "X-Dmvfn-Flops": "Floating-point operations of all steps.",
         "X-Dmvfn-Model": "Version of the weights.",
         "X-Dmvfn-Batch-Size": "Requests that ran together.",
         "X-Dmvfn-Seed": "Where the route was sampled.",
-        "X-Dmvfn-Shortened": "1 where an adaptive route was cut to meet the deadline.",
+        "X-Dmvfn-Shortened": "1 where an adaptive request got fewer blocks, or none, to meet the deadline.",
         "X-Frame-Shape": "With raw pixels: [STEPS,]HEIGHT,WIDTH,3.",
-        "Server-Timing": "Milliseconds of decode, queue, route, blocks, encode.",
+        "Server-Timing": "Milliseconds of decode, queue, route, blocks, of a mixture's motion and mixing, encode.",
         "traceparent": "W3C trace context of this request.",
     }
     ok = {
@@ -235,9 +246,11 @@ def prediction_schema() -> dict[str, Any]:
         "properties": {"dtype": text, "shape": {"type": "array", "items": whole}, "data": text},
         "required": ["dtype", "shape", "data"],
     }
+    shares = {"type": "object", "additionalProperties": number}
     frame = {"step": whole, "media_type": text, "data": text, "route": text, "flops": whole}
     properties = {
         "id": text,
+        "method": {"type": "string", "enum": list(Method)},
         "model": text,
         "width": whole,
         "height": whole,
@@ -250,7 +263,7 @@ def prediction_schema() -> dict[str, Any]:
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {**frame, "flow": array, "mask": array},
+                "properties": {**frame, "shares": shares, "flow": array, "mask": array, "confidence": array},
                 "required": list(frame),
             },
         },

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.core.errors import InvalidRequest
-from service.core.types import Options, Quality, RouteChoice
+from service.core.types import Options, Quality
 from service.settings import Settings
 
 #: Names, and the JSON type each has in a JSON body.
 NAMES: Mapping[str, type] = {
+    "method": str,
     "route": str,
     "seed": int,
     "blocks": int,
@@ -31,7 +32,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
 
 
 class Maps(enum.StrEnum):
-    """Whether flow and mask come with each frame, and as which floats."""
+    """Whether flow and mask (of a mixture: confidence) come with each frame, and as which floats."""
 
     NONE = "none"
     FLOAT32 = "float32"
@@ -82,16 +83,17 @@ def of_json(name: str, value: object) -> str:
 
 def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:
     """Check the values of one request. InvalidRequest names the wrong option. `timeout` is X-Request-Timeout-Ms."""
-    route = RouteChoice.parse(values.get("route", "auto"), seed=_whole(values, "seed"), blocks=_whole(values, "blocks"))
     image_quality = _whole(values, "image_quality")
     if image_quality is not None and not 1 <= image_quality <= 100:
         raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
     maps = Maps(_word(values, "maps", _MAPS, "none"))
-    steps = _whole(values, "steps")
-    options = Options(
-        route=route,
-        steps=1 if steps is None else steps,
-        scale=_number(values, "scale", 1.0),
+    options = Options.parse(
+        method=values.get("method"),
+        route=values.get("route"),
+        seed=_whole(values, "seed"),
+        blocks=_whole(values, "blocks"),
+        scale=_number(values, "scale"),
+        steps=_whole(values, "steps"),
         quality=Quality(_word(values, "quality", _QUALITIES, "exact")),
         maps=maps is not Maps.NONE,
     )
@@ -126,10 +128,10 @@ def _whole(values: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _number(values: Mapping[str, str], name: str, default: float) -> float:
+def _number(values: Mapping[str, str], name: str) -> float | None:
     text = values.get(name)
     if text is None:
-        return default
+        return None
     if not _NUMBER.fullmatch(text):
         raise InvalidRequest(f"{name} must be a number such as 0.5", field=name)
     return float(text)

@@ -19,7 +19,7 @@ from service.rest.formats import multipart, negotiation
 from service.rest.formats.params import Maps, PredictParams
 from service.rest.transport.pieces import PiecedResponse
 from service.serving.byte_budget import ByteHolding
-from service.serving.prediction import EncodedPrediction, routes_text
+from service.serving.prediction import EncodedPrediction, routes_text, shares_text
 
 MIXED, JSON = "multipart/mixed", "application/json"
 #: What single pictures can be, ours first.
@@ -77,7 +77,10 @@ def build(value: EncodedPrediction, form: ResponseFormat, holding: ByteHolding) 
 
 def facts(result: PredictResult) -> dict[str, str]:
     """Return the headers of every kind of answer; one route for each step, FLOPs of all."""
-    return {"X-Dmvfn-Route": routes_text(result), "X-Dmvfn-Flops": str(result.flops), **weights(result)}
+    headers = {"X-Dmvfn-Method": result.method, "X-Dmvfn-Route": routes_text(result)}
+    if result.shares:
+        headers["X-Dmvfn-Shares"] = shares_text(result)
+    return {**headers, "X-Dmvfn-Flops": str(result.flops), **weights(result)}
 
 
 def header_text(text: str) -> str:
@@ -159,6 +162,7 @@ def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> byt
         "data": base64.b64encode(file).decode("ascii"),
         "route": route_text(step.route),
         "flops": step.flops,
+        **({"shares": _rounded(step.shares)} if step.shares else {}),
         **{name: _array(values) for name, values in _maps(step, form.maps).items()},
     }
     return json.dumps(about).encode()
@@ -166,9 +170,13 @@ def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> byt
 
 def head(result: PredictResult) -> dict[str, Any]:
     """Return the members that stand before `frames`."""
-    first = result.steps[0].frame
+    first, timings = result.steps[0].frame, result.timings
+    stages = {"queue": timings.queue, "route": timings.route, "blocks": timings.blocks}
+    if timings.motion:
+        stages |= {"motion": timings.motion, "mixing": timings.mixing}
     return {
         "id": result.id,
+        "method": result.method,
         "model": result.model_version,
         "width": first.width,
         "height": first.height,
@@ -176,19 +184,19 @@ def head(result: PredictResult) -> dict[str, Any]:
         "seed": result.seed,
         "shortened": result.shortened,
         "batch_size": result.batch_size,
-        "timings_ms": {
-            "queue": round(result.timings.queue * 1000, 3),
-            "route": round(result.timings.route * 1000, 3),
-            "blocks": round(result.timings.blocks * 1000, 3),
-        },
+        "timings_ms": {name: round(seconds * 1000, 3) for name, seconds in stages.items()},
     }
+
+
+def _rounded(shares: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(share, 4) for name, share in shares.items()}
 
 
 def _maps(step: Step, maps: Maps) -> dict[str, NDArray[Any]]:
     if maps is Maps.NONE:
         return {}
     kind = "<f2" if maps is Maps.FLOAT16 else "<f4"
-    arrays = {"flow": step.flow, "mask": step.mask}
+    arrays = {"flow": step.flow, "mask": step.mask, "confidence": step.confidence}
     return {name: np.ascontiguousarray(values, kind) for name, values in arrays.items() if values is not None}
 
 

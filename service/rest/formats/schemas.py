@@ -36,6 +36,7 @@ class LimitsInfo(BaseModel):
 class OptionsInfo(BaseModel):
     """What a request may choose."""
 
+    method: list[str] = Field(description="What can predict here.")
     route: list[str]
     blocks: list[int]
     scale: list[float]
@@ -58,6 +59,7 @@ class ModelInfo(BaseModel):
     warning: str | None = Field(description="Set where these weights are not known to beat repeating the last frame.")
     inputs: list[str] = Field(description="Media types of frames that are read.")
     outputs: list[str] = Field(description="Media types of answers.")
+    default_method: str = Field(description="What predicts where a request names neither a method nor a route.")
     limits: LimitsInfo
     options: OptionsInfo
 

@@ -8,7 +8,7 @@ import struct
 from typing import Any
 
 from service.core.errors import InvalidRequest, ServiceError, retry_after
-from service.core.types import Options, Quality, RouteChoice, route_text
+from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
 from service.rest.formats.json_body import FEW, read_object
 from service.serving.prediction import EncodedPrediction, Picture
@@ -36,6 +36,7 @@ START: dict[str, type] = {
     "frame_deadline_ms": int,
     "format": str,
     "image_quality": int,
+    "method": str,
     "route": str,
     "seed": int,
     "blocks": int,
@@ -74,12 +75,14 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         policy=_word(message_fields, "policy", DropPolicy, DropPolicy.LATEST),
         scene_cuts=message_fields.get("scene_cuts", True),
     )
-    options = Options(
-        route=RouteChoice.parse(
-            message_fields.get("route", "auto"), seed=message_fields.get("seed"), blocks=message_fields.get("blocks")
-        ),
-        steps=message_fields.get("horizon", 1),
-        scale=float(message_fields.get("scale", 1.0)),
+    scale = message_fields.get("scale")
+    options = Options.parse(
+        method=message_fields.get("method"),
+        route=message_fields.get("route"),
+        seed=message_fields.get("seed"),
+        blocks=message_fields.get("blocks"),
+        scale=None if scale is None else float(scale),
+        steps=message_fields.get("horizon"),
         quality=_word(message_fields, "quality", Quality, Quality.EXACT),
     )
     try:
@@ -172,11 +175,14 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
     head |= {
         "type": "prediction",
         "frames": frames,
+        "method": result.method,
         "model_version": result.model_version,
         "batch_size": result.batch_size,
         "shortened": result.shortened,
         "timings": dict(value.stages),
     }
+    if result.shares:
+        head["shares"] = {name: round(share, 4) for name, share in result.shares.items()}
     if result.seed is not None:
         head["seed"] = result.seed
     return packed(head, *value.pictures)

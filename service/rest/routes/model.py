@@ -41,6 +41,7 @@ def router(state: AppState) -> APIRouter:
             warning=info.warning,
             inputs=INPUTS,
             outputs=OUTPUTS,
+            default_method=info.default_method,
             limits=LimitsInfo(
                 max_body_bytes=settings.max_body_bytes,
                 max_pixels=settings.max_pixels,
@@ -52,6 +53,7 @@ def router(state: AppState) -> APIRouter:
                 max_deadline_ms=settings.max_deadline_ms,
             ),
             options=OptionsInfo(
+                method=list(info.methods),
                 # An explicit route is written as its bits, never as the word.
                 route=[policy for policy in RoutePolicy if policy is not RoutePolicy.EXPLICIT] + ["[01]{9}"],
                 blocks=list(range(1, BLOCKS + 1)),

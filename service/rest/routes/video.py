@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -23,7 +24,7 @@ from service.core.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from service.core.types import Options, RouteChoice, RoutePolicy
+from service.core.types import Options, RoutePolicy
 from service.rest.formats import negotiation
 from service.rest.formats.clip_response import PiecesResponse
 from service.rest.formats.openapi import error_answers
@@ -47,7 +48,7 @@ LARGE_LOST = 256
 #: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
 CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "route", "blocks", "scale")
+QUERY = ("ahead", "every", "lost", "compare", "method", "route", "blocks", "scale")
 _ERRORS = error_answers(
     (
         *("invalid_request", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
@@ -80,13 +81,15 @@ def router(state: AppState) -> APIRouter:
         every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
         lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
         compare: Annotated[bool, Query(description="True, predicted and error side by side.")] = False,
-        route: str = "auto",
+        method: str | None = None,
+        route: str | None = None,
         blocks: int | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
     ) -> Response:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
-        order = _asked(state, request, plan, compare, route, blocks, scale)
+        options = Options.parse(method=method, route=route, blocks=blocks, scale=scale)
+        order = _asked(state, request, plan, compare, options)
         readiness = state.engine.readiness()
         if not readiness.ready:
             raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
@@ -223,18 +226,15 @@ def _check_names(request: Request) -> None:
             raise InvalidRequest(f"{name} is given twice", field=name)
 
 
-def _asked(
-    state: AppState, request: Request, plan: FramePlan, compare: bool, route: str, blocks: int | None, scale: float
-) -> ClipOrder:
+def _asked(state: AppState, request: Request, plan: FramePlan, compare: bool, options: Options) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
-    choice = RouteChoice.parse(route, blocks=blocks)
-    if choice.policy is RoutePolicy.SAMPLE:
+    if options.route.policy is RoutePolicy.SAMPLE:
         raise InvalidRequest("sample would draw another route for each frame", field="route")
     steps = plan.steps if isinstance(plan, Ahead) else 1
     try:
-        options = Options(route=choice, steps=steps, scale=scale).check(state.settings.max_steps)
+        options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
         error.field = "ahead" if error.field == "steps" else error.field
         raise

@@ -84,7 +84,12 @@ def metadata(model: Model, info: ServedModel) -> dict[str, object]:
         "platform": PLATFORM,
         "inputs": shown(model.inputs),
         "outputs": shown(model.outputs),
-        "properties": {"weights": info.version, "training_data": info.training_data},
+        "properties": {
+            "weights": info.version,
+            "training_data": info.training_data,
+            "methods": ",".join(info.methods),
+            "default_method": info.default_method,
+        },
     }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
-from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality, RouteChoice
+from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality
 from service.imaging.codec import ImageFormat
 from service.serving.oip.models import TENSORS, known
 from service.serving.oip.tensors import Tensor, files, packed, raw, typed
@@ -131,8 +131,10 @@ class _Parameters:
                 pass
         raise InvalidRequest(f"{name} must be a whole number", field=f"parameters.{name}")
 
-    def number(self, name: str, default: float) -> float:
-        value = self._given.get(name, default)
+    def number(self, name: str) -> float | None:
+        value = self._given.get(name)
+        if value is None:
+            return None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             # An integer too large for a float is no scale either.
             return float(value) if abs(value) < 2**64 else math.inf
@@ -143,17 +145,17 @@ class _Parameters:
                 pass
         raise InvalidRequest(f"{name} must be a number", field=f"parameters.{name}")
 
-    def text(self, name: str, default: str) -> str:
-        value = self._given.get(name, default)
+    def text(self, name: str) -> str | None:
+        value = self._given.get(name)
         # A route of nine digits may arrive as a number; then its leading zeros are lost, so it cannot be taken.
-        if isinstance(value, str):
+        if value is None or isinstance(value, str):
             return value
         raise InvalidRequest(f"{name} must be a string", field=f"parameters.{name}")
 
     def format(self) -> ImageFormat:
-        name = self.text("format", "png")
+        name = self.text("format")
         try:
-            format = ImageFormat(name)
+            format = ImageFormat("png" if name is None else name)
         except ValueError:
             format = ImageFormat.RAW
         if format is ImageFormat.RAW:
@@ -161,19 +163,17 @@ class _Parameters:
         return format
 
     def options(self, seed: int | None, max_steps: int) -> Options:
-        steps = self.whole("steps")
-        quality = self.text("quality", Quality.EXACT)
+        quality = self.text("quality") or Quality.EXACT
         if quality not in (Quality.EXACT, Quality.ADAPTIVE):
             raise InvalidRequest("quality must be exact or adaptive", field="parameters.quality")
         try:
-            return Options(
-                route=RouteChoice.parse(
-                    self.text("route", "auto"),
-                    seed=self.whole("seed") if seed is None else seed,
-                    blocks=self.whole("blocks"),
-                ),
-                steps=1 if steps is None else steps,
-                scale=self.number("scale", 1.0),
+            return Options.parse(
+                method=self.text("method"),
+                route=self.text("route"),
+                seed=self.whole("seed") if seed is None else seed,
+                blocks=self.whole("blocks"),
+                scale=self.number("scale"),
+                steps=self.whole("steps"),
                 quality=Quality(quality),
             ).check(max_steps)
         except ServiceError as error:

@@ -48,6 +48,20 @@ def test_more_blocks_are_another_line_of_the_table(demo: Demo) -> None:
     assert demo.page.locator("#history tr").count() == 0
 
 
+def test_a_mixture_says_what_it_is_made_of_and_where_it_is_to_be_trusted(demo: Demo) -> None:
+    assert demo.page.input_value("#method") == "dmvfn"
+    assert demo.page.is_disabled('#method option[value="mix"]')
+    demo.page.select_option("#method", "flow")
+    assert demo.page.is_disabled("#route")
+    said = demo.predict()
+    assert re.search(r"Made of \d+ % [a-z]+", said)
+    assert demo.differs("#c-predicted", "#c-current") > 0.1
+    assert "motion" in demo.text("#times-list")
+    assert demo.text("#mask-name") == "Confidence"
+    demo.page.click('label:has(input[name="view"][value="mask"])')
+    assert demo.text("#tag-left") == "confidence"
+
+
 def test_several_frames_ahead_can_be_played_and_stepped(demo: Demo) -> None:
     demo.page.select_option("#steps", "3")
     demo.predict()

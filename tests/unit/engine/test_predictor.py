@@ -21,8 +21,8 @@ from model.inference import predict as inference
 from service.core.bucket import Bucket
 from service.core.errors import Internal
 from service.core.types import Frame, Options, PredictRequest, RouteChoice, RoutePolicy, Step
-from service.engine.device import DeviceWork
-from service.engine.predictor import Predictor, bucket_of, cores
+from service.engine.device import DeviceWork, bucket_of
+from service.engine.predictor import Predictor, cores
 from service.settings import Settings
 from tests.unit.engine.tiny import network, predictor, request
 

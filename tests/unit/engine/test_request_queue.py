@@ -7,7 +7,7 @@ import pytest
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded
 from service.core.types import BLOCKS, Options, RouteChoice, RoutePolicy
-from service.engine.predictor import bucket_of
+from service.engine.device import bucket_of
 from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun

@@ -8,8 +8,8 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import httpx
 import uvicorn
 from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from model import checkpoint
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
@@ -86,13 +87,14 @@ class WatchedEngine:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an edge answered: a PNG, its route and seed; or an error's code."""
+    """What an edge answered: a PNG, its route and seed; or an error's code. `method` where the edge says it."""
 
     picture: bytes = b""
     route: str = ""
     seed: int | None = None
     model: str = ""
     error: str = ""
+    method: str | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -108,6 +110,7 @@ class Edges:
     folder: Path
     previous: bytes
     current: bytes
+    method: str | None = None  #: asked for in place of a route and a seed
 
     async def ask(self, edge: str, route: str = "sample", seed: int | None = 7) -> Reply:
         method: Callable[[str, int | None], Awaitable[Reply]] = getattr(self, f"_{edge}")
@@ -118,16 +121,19 @@ class Edges:
         name = "dmvfn_deadline_missed_total"
         return self.state.metrics.registry.get_sample_value(name, {"phase": phase}) or 0.0
 
+    def _params(self, route: str, seed: int | None) -> dict[str, str]:
+        if self.method is not None:
+            return {"method": self.method}
+        return {"route": route} | ({} if seed is None else {"seed": str(seed)})
+
     async def _rest(self, route: str, seed: int | None) -> Reply:
         files = {"previous": self.previous, "current": self.current}
-        options = {"route": route} | ({} if seed is None else {"seed": str(seed)})
-        answer = await self.http.post("/v1/predict", files=files, params=options)
+        answer = await self.http.post("/v1/predict", files=files, params=self._params(route, seed))
         return self._of_http(answer)
 
     async def _job(self, route: str, seed: int | None) -> Reply:
         files = {"previous": self.previous, "current": self.current}
-        options = {"route": route} | ({} if seed is None else {"seed": str(seed)})
-        answer = await self.http.post("/v1/jobs", files=files, params=options)
+        answer = await self.http.post("/v1/jobs", files=files, params=self._params(route, seed))
         if answer.is_error:
             return self._of_http(answer)
         links = answer.json()["links"]
@@ -142,9 +148,12 @@ class Edges:
         headers = answer.headers
         seed = headers.get("x-dmvfn-seed")
         model = headers["x-dmvfn-model"].encode().decode("unicode_escape")
-        return Reply(answer.content, headers["x-dmvfn-route"], None if seed is None else int(seed), model)
+        drawn = None if seed is None else int(seed)
+        return Reply(answer.content, headers["x-dmvfn-route"], drawn, model, method=headers["x-dmvfn-method"])
 
     def _options(self, route: str, seed: int | None) -> pb.Options:
+        if self.method is not None:
+            return pb.Options(method=self.method, encoding=pb.ENCODING_PNG)
         options = pb.Options(route=route, encoding=pb.ENCODING_PNG)
         if seed is not None:
             options.seed = seed
@@ -164,30 +173,38 @@ class Edges:
         start = pb.StreamStart(options=self._options(route, seed), scene_cuts=False)
         messages = [pb.StreamPredictRequest(start=start)]
         messages += [pb.StreamPredictRequest(frame=pb.Frame(encoded=file)) for file in (self.previous, self.current)]
-        *_, last = [answer async for answer in stub.StreamPredict(iter(messages))]
+        try:
+            *_, last = [answer async for answer in stub.StreamPredict(iter(messages))]
+        except grpc.aio.AioRpcError as error:
+            return Reply(error=error.code().name.lower())
         return Reply(error=last.error.code) if last.HasField("error") else self._of_message(last.prediction)
 
     @staticmethod
     def _of_message(prediction: pb.Prediction) -> Reply:
         [frame] = prediction.frames
         seed = prediction.seed if prediction.HasField("seed") else None
-        return Reply(frame.encoded, frame.route, seed, prediction.model_version)
+        return Reply(frame.encoded, frame.route, seed, prediction.model_version, method=prediction.method)
 
     async def _websocket(self, route: str, seed: int | None) -> Reply:
-        start: dict[str, Any] = {"type": "start", "format": "png", "route": route, "scene_cuts": False}
-        if seed is not None:
+        start: dict[str, Any] = {"type": "start", "format": "png", "scene_cuts": False, **self._params(route, None)}
+        if seed is not None and self.method is None:
             start["seed"] = seed
         async with connect(self.url, max_size=None, compression=None) as websocket:
             await websocket.send(json.dumps(start))
             for file in (self.previous, self.current):
                 await websocket.send(stream_messages.packed({"type": "frame"}, file))
             await websocket.send(json.dumps({"type": "end"}))
-            *_, last = [message async for message in websocket]
+            messages: list[str | bytes] = []
+            with suppress(ConnectionClosed):  # after a refusal
+                async for message in websocket:
+                    messages.append(message)
+            last = messages[-1]
         if isinstance(last, str):
             return Reply(error=json.loads(last)["code"])
         size = int.from_bytes(last[:4], "little")
         header = json.loads(last[4 : 4 + size])
-        return Reply(last[4 + size :], header["frames"][0]["route"], header.get("seed"), header["model_version"])
+        bits, seed, model = header["frames"][0]["route"], header.get("seed"), header["model_version"]
+        return Reply(last[4 + size :], bits, seed, model, method=header["method"])
 
     async def _oip_rest(self, route: str, seed: int | None) -> Reply:
         tensor = {"datatype": "BYTES", "shape": [1, 1]}
@@ -195,12 +212,12 @@ class Edges:
             {"name": f"FRAME{n}", **tensor, "parameters": {"binary_data_size": 4 + len(file)}}
             for n, file in enumerate((self.previous, self.current))
         ]
-        if seed is not None:
+        if seed is not None and self.method is None:
             inputs.append({"name": "SEED", "datatype": "UINT64", "shape": [1, 1], "data": [seed]})
         head = json.dumps(
             {
                 "inputs": inputs,
-                "parameters": {"route": route, "binary_data_output": True},
+                "parameters": {**self._params(route, None), "binary_data_output": True},
                 "outputs": [{"name": "PRED", "parameters": {"binary_data": True}}, {"name": "ROUTE"}],
             }
         ).encode()
@@ -221,11 +238,12 @@ class Edges:
     async def _oip_rpc(self, route: str, seed: int | None) -> Reply:
         stub = inference_pb2_grpc.GRPCInferenceServiceStub(self.channel)  # type: ignore[no-untyped-call]
         request = inference_pb2.ModelInferRequest(model_name="dmvfn_image")
-        request.parameters["route"].string_param = route
+        for name, value in self._params(route, None).items():
+            request.parameters[name].string_param = value
         for n, file in enumerate((self.previous, self.current)):
             request.inputs.add(name=f"FRAME{n}", datatype="BYTES", shape=[1, 1])
             request.raw_input_contents.append(packed([file]))
-        if seed is not None:
+        if seed is not None and self.method is None:
             request.inputs.add(name="SEED", datatype="UINT64", shape=[1, 1])
             request.raw_input_contents.append(seed.to_bytes(8, "little"))
         try:
@@ -242,7 +260,7 @@ class Edges:
     async def _cli(self, route: str, seed: int | None) -> Reply:
         output = self.folder / "next.png"
         arguments = [str(self.folder / "previous.png"), str(self.folder / "current.png"), "-o", str(output), "--force"]
-        arguments += ["--route", route, *([] if seed is None else ["--seed", str(seed)])]
+        arguments += [word for name, value in self._params(route, seed).items() for word in (f"--{name}", value)]
         text, errors = io.StringIO(), io.StringIO()
 
         def main() -> int:
@@ -253,7 +271,10 @@ class Edges:
             return Reply(error=errors.getvalue())
         first, *more = text.getvalue().splitlines()
         drawn = next((int(line.split()[1]) for line in more if line.startswith("seed ")), None)
-        return Reply(output.read_bytes(), first.split()[2], drawn, VERSION)
+        kind, value = first.split()[1:3]
+        if kind == "method":
+            return Reply(output.read_bytes(), "0" * 9, drawn, VERSION, method=value)
+        return Reply(output.read_bytes(), value, drawn, VERSION)
 
 
 @asynccontextmanager

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from model.mixing import predictor as mixing
+from model.mixing import weights
 from service.core.interfaces import Readiness
+from service.core.types import Frame
+from service.imaging import codec
+from service.imaging.codec import ImageFormat
+from tests.unit.engine import tiny
 from tests.unit.serving.edges import EDGES, VERSION, Edges, Reply, running
 
 #: Edges whose caller waits no longer than a deadline; a job and the command line have none.
@@ -28,6 +35,26 @@ async def test_every_edge_gives_the_same_picture_route_and_seed(edges: Edges) ->
     assert replies == dict.fromkeys(EDGES, first)
     assert first == Reply(first.picture, first.route, 7, VERSION)
     assert first.picture.startswith(b"\x89PNG")
+
+
+async def test_every_edge_predicts_by_flow(edges: Edges) -> None:
+    edges.method = "flow"
+    previous, current = tiny.frames(3, 32, 48)
+    mixed = mixing.mix(previous.pixels, current.pixels, None, *weights.load())
+    picture = codec.encode(Frame(mixing.rounded(mixed.frame)), ImageFormat.PNG)
+    for edge in EDGES:
+        reply = await edges.ask(edge)
+        assert reply == Reply(picture, "000000000", None, VERSION), edge
+        assert reply.method == (None if edge.startswith("oip") else "flow"), edge
+
+
+@pytest.mark.parametrize(("method", "words"), [("mix", "is not served here"), ("magic", "must be dmvfn or flow")])
+async def test_every_edge_refuses_a_method_that_is_none_here(edges: Edges, method: str, words: str) -> None:
+    edges.method = method
+    for edge in EDGES[:-1]:
+        assert (await edges.ask(edge)).error in ("invalid_request", "invalid_argument"), edge
+    with contextlib.suppress(SystemExit):  # argparse's own refusal
+        assert words in (await edges.ask("cli")).error
 
 
 async def test_every_edge_reports_the_seed_it_drew(edges: Edges) -> None:

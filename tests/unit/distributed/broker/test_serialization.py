@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
@@ -7,7 +8,18 @@ import numpy as np
 import pytest
 
 from service.core.errors import InvalidFrame
-from service.core.types import Frame, Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy, Step, Timings
+from service.core.types import (
+    Frame,
+    Method,
+    Options,
+    PredictResult,
+    Priority,
+    Quality,
+    RouteChoice,
+    RoutePolicy,
+    Step,
+    Timings,
+)
 from service.distributed.broker import serialization
 from service.imaging import codec
 from service.imaging.codec import FrameLimits
@@ -16,6 +28,8 @@ from tests.unit.distributed.engines import MODEL
 from tests.unit.imaging.pictures import file_of, noise
 
 PIXELS = noise(48, 32)
+#: What the last release knew of a task.
+BEFORE_METHODS = serialization.TASK_FIELDS - {"method"}
 
 
 def test_pixels_stay_pixels() -> None:
@@ -40,11 +54,69 @@ def test_a_file_stays_the_file_it_came_as() -> None:
         Options(RouteChoice(RoutePolicy.SAMPLE, seed=2**53 - 1), 3, 0.25, Quality.ADAPTIVE, True),
         Options(RouteChoice(RoutePolicy.BUDGET, blocks=4)),
         Options(RouteChoice.parse("010010001")),
+        Options(method=Method.DMVFN),
+        Options(method=Method.FLOW, maps=True),
+        Options(method=Method.MIX, quality=Quality.ADAPTIVE),
     ],
 )
 def test_a_task_comes_back_as_it_went(options: Options) -> None:
     data = serialization.task_bytes(options, Priority.BATCH, "ann", "00-trace-01")
     assert serialization.read_task(data) == (options, Priority.BATCH, "ann", "00-trace-01")
+
+
+@pytest.mark.parametrize("route", ["auto", "full"])
+@pytest.mark.parametrize("method", [None, Method.DMVFN])
+def test_a_task_of_the_network_is_one_that_every_release_reads(
+    monkeypatch: pytest.MonkeyPatch, route: str, method: Method | None
+) -> None:
+    options = Options(RouteChoice.parse(route), method=method)
+    data = serialization.task_bytes(options, Priority.LIVE, "ann", None)
+    plain = Options(RouteChoice.parse(route))
+    if method is None or route == "full":
+        assert data == serialization.task_bytes(plain, Priority.LIVE, "ann", None)
+        assert set(msgpack.unpackb(data)) == BEFORE_METHODS - {"notes"}
+    monkeypatch.setattr(serialization, "TASK_FIELDS", BEFORE_METHODS)
+    monkeypatch.setattr(serialization, "_method", lambda task: None)
+    assert serialization.read_task(data)[0] == plain
+
+
+@pytest.mark.parametrize("method", [Method.FLOW, Method.MIX])
+def test_a_release_without_a_method_leaves_its_task_to_others(monkeypatch: pytest.MonkeyPatch, method: Method) -> None:
+    data = serialization.task_bytes(Options(method=method), Priority.LIVE, "ann", None)
+    dialect = serialization.dialect()
+    with pytest.raises(serialization.UnreadableEntry, match="'magic' is not a valid Method"):
+        serialization.read_task(msgpack.packb({**msgpack.unpackb(data), "method": "magic"}))
+    monkeypatch.setattr(serialization, "TASK_FIELDS", BEFORE_METHODS)
+    assert serialization.dialect() != dialect
+    with pytest.raises(serialization.UnreadableEntry, match="does not know: method"):
+        serialization.read_task(data)
+
+
+def test_a_mixtures_result_comes_back_with_its_shares_and_confidence() -> None:
+    trust = np.linspace(0, 1, 48 * 32, dtype=np.float32).reshape(48, 32)
+    shares = {"projected": 0.75, "still": 0.25}
+    step = Step(Frame(PIXELS), (False,) * 9, 7, method=Method.FLOW, shares=shares, confidence=trust)
+    sent = PredictResult("there", (step,), "m1", Timings(1.0, 2.0, 0.0, 3.0, 4.0))
+    data = serialization.result_bytes(sent, compress=False)
+    got = serialization.read_result(data, "here")
+    assert (got.method, got.shares, got.timings) == (Method.FLOW, shares, sent.timings)
+    assert got.steps[0].confidence is not None
+    assert (got.steps[0].confidence == trust).all()
+    by_network = dataclasses.replace(sent, steps=(Step(Frame(PIXELS), (True,) * 9, 7),), timings=Timings(1.0, 2.0, 3.0))
+    value = msgpack.unpackb(serialization.result_bytes(by_network, compress=False))
+    assert set(value["steps"][0]) == {"frame", "route", "flops", "flow", "mask"}
+    assert value["timings"] == [1.0, 2.0, 3.0]
+
+
+def test_a_workers_methods_stand_beside_its_model_where_every_release_ignores_them() -> None:
+    model = dataclasses.replace(MODEL, methods=(Method.DMVFN, Method.FLOW), default_method=Method.FLOW)
+    value = msgpack.unpackb(serialization.info_bytes(model, None))
+    assert not value["model"].keys() & {"methods", "default_method"}
+    assert serialization.read_info(serialization.info_bytes(model, None))[0] == model
+    damaged: list[object] = [None, {"all": ["dmvfn", "magic"], "default": "magic"}, {"all": 3}, {"all": [[]]}]
+    for methods in damaged:
+        read, _ = serialization.read_info(msgpack.packb({**value, "methods": methods}))
+        assert (read.methods, read.default_method) == ((Method.DMVFN,), Method.DMVFN)
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -1,0 +1,125 @@
+"""Predicts by mixtures of motions on the processor: methods flow and mix, and the live head of adaptive requests.
+
+Synchronous, called from the device thread, one request after the other. Knows nothing of queues or deadlines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model import flops
+from model.dmvfn.network import DMVFN
+from model.motion import field as motion
+from service.core.errors import Internal, ServiceError
+from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
+from service.engine.device import DeviceWork
+
+if TYPE_CHECKING:
+    from model.mixing.head import MixingHead
+    from model.mixing.predictor import Mixed
+    from model.mixing.weights import HeadMetadata
+
+Outcome = tuple[Step, ...] | ServiceError
+
+
+@dataclass(slots=True, eq=False)
+class MixtureRun:
+    """What a run of several works did: their outcomes, the frames predicted, and how long it took."""
+
+    outcomes: dict[DeviceWork, Outcome] = field(default_factory=dict)
+    frames: int = 0
+    seconds: float = 0.0
+    motion_seconds: float = 0.0  #: of them, for the candidates
+
+    @property
+    def mixing_seconds(self) -> float:
+        """Return the seconds for weighing the candidates, and all else."""
+        return max(0.0, self.seconds - self.motion_seconds)
+
+
+class Mixtures:
+    """The head that methods flow and mix weigh by, and the live head; and the network, for mix."""
+
+    def __init__(
+        self, network: DMVFN, head: tuple[MixingHead, HeadMetadata], live: tuple[MixingHead, HeadMetadata]
+    ) -> None:
+        from model.mixing import predictor
+
+        self._network, self._head, self._live, self._mixing = network, head, live, predictor
+        self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
+
+    @classmethod
+    def load(cls, network: DMVFN, path: Path | None = None) -> Mixtures | None:
+        """Load the head at `path` (None: ours) and our live head; None where numba is missing, by which they run.
+
+        Raises CheckpointError for a file that is no head.
+        """
+        if find_spec("numba") is None:
+            return None
+        # Here, because numba is optional, and because a machine's very first start compiles its loops for seconds.
+        from model.mixing import weights
+
+        return cls(network, weights.load(path or weights.DEFAULT), weights.load(weights.LIVE))
+
+    def run(self, works: Iterable[DeviceWork], method: Method, keep: Callable[[DeviceWork], bool]) -> MixtureRun:
+        """Predict every work's frames by `method`, or by the live head where it says so.
+
+        `keep` is asked before every step but the very first; a work that is not kept comes back with its steps so far.
+        """
+        run, start = MixtureRun(), time.perf_counter()
+        for number, work in enumerate(works):
+            run.outcomes[work] = self._predict(work, method, keep, run) if number == 0 or keep(work) else ()
+        run.seconds = time.perf_counter() - start
+        return run
+
+    def _predict(
+        self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], run: MixtureRun
+    ) -> Outcome:
+        head, about = self._live if work.live else self._head
+        network = self._network if method is Method.MIX and not work.live else None
+        method = Method.MIX if network is not None else Method.FLOW
+        request, steps = work.request, list[Step]()
+        previous, current = request.previous, request.current
+        while len(steps) < request.options.steps and (not steps or keep(work)):
+            try:
+                mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
+            except FloatingPointError as error:
+                return Internal(str(error))
+            run.frames += 1
+            run.motion_seconds += mixed.report.motion_s
+            if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
+                return Internal("the mixture's answer was not finite")
+            steps.append(self._step(previous, current, mixed, method, request))
+            previous, current = current, steps[-1].frame
+        return tuple(steps)
+
+    def _step(self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest) -> Step:
+        report = mixed.report
+        flow = confidence = None
+        if request.options.maps:
+            fields = motion.steady(previous.pixels, current.pixels, mixed.flow)
+            flow = np.concatenate((fields.previous, fields.current), 2)
+            confidence = fields.confidence
+        return Step(
+            frame=Frame(self._mixing.rounded(mixed.frame)),
+            route=report.route or (False,) * BLOCKS,
+            flops=2 * (report.macs + self._network_macs(current, report.route)),
+            flow=flow,
+            method=method,
+            shares=report.shares,
+            confidence=confidence,
+        )
+
+    def _network_macs(self, frame: Frame, route: tuple[bool, ...]) -> int:
+        """Count the multiply-adds of the network's answer; none where it was no candidate."""
+        if not route:
+            return 0
+        height, width = (max(1, round(side * self._mixing.NETWORK_SCALE)) for side in (frame.height, frame.width))
+        return flops.count(height, width, route, self._network.config)

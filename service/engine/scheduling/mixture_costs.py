@@ -1,0 +1,70 @@
+"""Predicts what mixtures of motions cost, and adds the live head to the ways an adaptive request may be answered.
+
+Pure. One cost model a method, since none shares anything with the network's blocks, and one for the live head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.core.bucket import Bucket
+from service.core.types import Method
+from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun, RouteOption
+
+#: Where learning starts when nothing was measured: seconds a pixel on one slow core, by a head and by the live head.
+FIRST_MIXTURE, FIRST_LIVE = 5e-7, 2e-7
+
+
+def mixture_load(bucket: Bucket, frames: int) -> Load:
+    """Return the load of so many frames predicted one after the other."""
+    return Load(passes=0, pixels=float(bucket.pixels * frames), routing_pixels=0.0, blocks=())
+
+
+@dataclass(slots=True)
+class MixtureCosts:
+    """Seconds per pixel of each method but the network's, learnt as `CostModel` learns."""
+
+    models: dict[Method, CostModel] = field(default_factory=dict)
+    live: CostModel | None = None  #: None where there is no live head
+
+    @classmethod
+    def of(cls, methods: Sequence[Method]) -> MixtureCosts:
+        """Return unlearnt costs of `methods`; whoever can do flow has the live head, too."""
+        mixtures = [method for method in methods if method is not Method.DMVFN]
+        models: dict[Method, CostModel] = {method: _blank(FIRST_MIXTURE) for method in mixtures}
+        return cls(models, _blank(FIRST_LIVE) if models else None)
+
+    def fit(self, table: Sequence[MeasuredRun]) -> None:
+        """Start from a warm-up's measurements; rows of the network are left out."""
+        for method, model in self.models.items():
+            model.fit([run for run in table if run.bucket.method is method and not run.live])
+        if self.live is not None:
+            self.live.fit([run for run in table if run.live])
+
+    def options(self, bucket: Bucket, steps: int, *, live: bool) -> tuple[RouteOption, ...]:
+        """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""
+        own = RouteOption(self.models[bucket.method].cost(bucket, (), steps, 0))
+        return self.with_live((own,), bucket, steps) if live else (own,)
+
+    def with_live(self, options: tuple[RouteOption, ...], bucket: Bucket, steps: int) -> tuple[RouteOption, ...]:
+        """Append the live head where it is cheaper than the cheapest of `options`: it answers where that is late."""
+        if self.live is None:
+            return options
+        cost = self.live.cost(_live(bucket), (), steps, 0)
+        return (*options, RouteOption(cost, live=True)) if cost < options[-1].cost else options
+
+    def observe(self, run: MeasuredRun, *, trial: bool = False) -> float:
+        """Learn from a batch as `CostModel.observe`; return the ratio of measured to predicted time."""
+        if run.live and self.live is not None:
+            return self.live.observe(_live(run.bucket), run.load, run.seconds, trial=trial)
+        return self.models[run.bucket.method].observe(run.bucket, run.load, run.seconds, trial=trial)
+
+
+def _blank(seconds_per_pixel: float) -> CostModel:
+    return CostModel((), 0.0, pixel=seconds_per_pixel)
+
+
+def _live(bucket: Bucket) -> Bucket:
+    """Return the bucket under which the live head's costs of a size are kept, whatever method it stands in for."""
+    return Bucket(bucket.height, bucket.width, 1.0, Method.FLOW)
