@@ -1,13 +1,27 @@
 # The service as one image: `serve`, `work`, `train`, `evaluate` are its commands.
 #   docker build -t dmvfn .                                       torch as the registry has it: on Linux with CUDA
 #   docker build --build-arg TORCH_INDEX=URL -t dmvfn:cpu .       torch from another index, such as PyTorch's for CPU
-# Both start from the same small Python: the CUDA build of torch brings CUDA's libraries as Python packages.
+#   docker build --target front-end -t dmvfn:front-end .          without a model, for `serve` over Redis: no torch at all
+# All start from the same small Python: the CUDA build of torch brings CUDA's libraries as Python packages.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS venv
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN ["python", "-m", "venv", "/opt/dmvfn"]
 WORKDIR /src
+
+FROM venv AS build-front-end
+COPY requirements/front-end.in requirements/service.txt requirements/
+RUN /opt/dmvfn/bin/pip install --quiet -c requirements/service.txt -r requirements/front-end.in
+COPY pyproject.toml README.md LICENSE ./
+COPY proto proto
+COPY model model
+COPY service service
+RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
+    && /opt/dmvfn/bin/pip uninstall --quiet --yes setuptools pip \
+    && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
+
+FROM venv AS build
 # torch first and in its own layer: it is most of the image and changes least.
 COPY requirements/torch.txt requirements/
 ARG TORCH_INDEX=
@@ -41,7 +55,7 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
 RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c \
     "import model.inference.cpu.frame_kernels, model.inference.cpu.winograd_kernels, model.mixing.kernels"
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE} AS base
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="DMVFN" \
@@ -54,8 +68,6 @@ RUN groupadd --gid 10001 dmvfn \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dmvfn \
     && rm -rf /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip /usr/local/bin/pip* \
        /usr/local/bin/wheel /root/.cache
-COPY --from=build /opt/dmvfn /opt/dmvfn
-COPY deploy/image/dmvfn /opt/dmvfn/bin/
 ENV PATH=/opt/dmvfn/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
@@ -75,3 +87,14 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
 ENTRYPOINT ["/opt/dmvfn/bin/dmvfn"]
 CMD ["serve"]
+
+FROM base AS front-end
+COPY --from=build-front-end /opt/dmvfn /opt/dmvfn
+COPY deploy/image/dmvfn /opt/dmvfn/bin/
+ENV DMVFN_ENGINE=redis
+USER 10001:10001
+
+FROM base
+COPY --from=build /opt/dmvfn /opt/dmvfn
+COPY deploy/image/dmvfn /opt/dmvfn/bin/
+USER 10001:10001

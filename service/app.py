@@ -108,9 +108,16 @@ def make_metrics() -> Metrics:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = Metrics(registry)
-    # From the installed package's data: a front end over Redis never loads torch.
-    metrics.about(version=RELEASE, python=platform.python_version(), torch=metadata.version("torch"))
+    metrics.about(version=RELEASE, python=platform.python_version(), torch=_torch_version())
     return metrics
+
+
+def _torch_version() -> str:
+    """Return torch's version from its package's data: a front end over Redis never loads it, and need not have it."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 async def serve(settings: Settings, announce: Callable[[str], None] = announce) -> int:

@@ -14,7 +14,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "requirements"
 #: Each .in file and the locked files that together install what it asks for.
-LOCKED = {"service.in": ["torch.txt", "service.txt"], "dev.in": ["torch.txt", "service.txt", "dev.txt"]}
+LOCKED = {
+    "front-end.in": ["service.txt"],
+    "service.in": ["torch.txt", "service.txt"],
+    "dev.in": ["torch.txt", "service.txt", "dev.txt"],
+}
 
 
 def wanted(name: str) -> list[Requirement]:
@@ -39,6 +43,11 @@ def test_what_is_asked_for_is_locked_within_its_range(name: str) -> None:
     locked = pins(*LOCKED[name])
     wrong = [str(r) for r in wanted(name) if not r.specifier.contains(locked.get(canonicalize_name(r.name), "none"))]
     assert wrong == []
+
+
+def test_a_front_end_needs_nothing_that_the_service_does_not() -> None:
+    """The same words in both files: a range that changes in one changes in the other."""
+    assert {str(line) for line in wanted("front-end.in")} <= {str(line) for line in wanted("service.in")}
 
 
 def test_the_package_asks_for_what_the_service_locks() -> None:

@@ -70,7 +70,7 @@ def running(authority: Authority) -> Iterator[tuple[Service, dict[str, str]]]:
     certificate, key = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     settings = {"TLS_CERT": certificate, "TLS_KEY": key, "TLS_CLIENT_CA": str(authority.folder / "ca.crt")}
     settings |= {"HEALTH_PORT": str(free_port())}
-    with service(wait=False, forked=False, **settings) as process:
+    with service(wait=False, forked=True, **settings) as process:
         settings |= {"HTTP_PORT": process.http.rpartition(":")[2]}
         process.http = f"http://127.0.0.1:{settings['HEALTH_PORT']}"
         until_ready(process)
