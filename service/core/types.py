@@ -130,14 +130,15 @@ class Method(enum.StrEnum):
         Without a method, naming one of these speaks of the network: DMVFN; naming none leaves the choice to the served
         weights: None. Raises InvalidRequest for an unknown method, and for an option that only the network has.
         """
-        words = {"route": route, "seed": seed, "blocks": blocks, "scale": scale}
-        named = [name for name, value in words.items() if value is not None]
+        is_named = route is not None or seed is not None or blocks is not None or scale is not None
         if method is None:
-            return cls.DMVFN if named or maps else None
+            return cls.DMVFN if is_named or maps else None
         if method not in [*cls]:
             raise InvalidRequest(f"method must be {' or '.join(cls)}, not {method[:40]!r}", field="method")
-        if method != cls.DMVFN and named:
-            raise InvalidRequest(f"{named[0]} means nothing with method {method}", field=named[0])
+        if method != cls.DMVFN and is_named:
+            words = {"route": route, "seed": seed, "blocks": blocks, "scale": scale}
+            name = next(word for word, value in words.items() if value is not None)
+            raise InvalidRequest(f"{name} means nothing with method {method}", field=name)
         return cls(method)
 
 
@@ -199,11 +200,9 @@ class Options:
             raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
-        Method.parse(
-            self.method or Method.DMVFN,
-            route=None if self.route == RouteChoice() else self.route,
-            scale=None if self.scale == 1.0 else self.scale,
-        )
+        if self.method is not None and self.method is not Method.DMVFN:
+            route = None if self.route == RouteChoice() else self.route
+            Method.parse(self.method, route=route, scale=None if self.scale == 1.0 else self.scale)
         return self
 
     @property

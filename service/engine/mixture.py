@@ -8,23 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model import flops
 from model.dmvfn.network import DMVFN
+from model.mixing import weights
+from model.mixing.head import MixingHead
+from model.mixing.weights import HeadMetadata
 from model.motion import field as motion
 from service.core.errors import Internal, ServiceError
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
 from service.engine.device import DeviceWork
 
 if TYPE_CHECKING:
-    from model.mixing.head import MixingHead
     from model.mixing.predictor import Mixed
-    from model.mixing.weights import HeadMetadata
 
 Outcome = tuple[Step, ...] | ServiceError
 
@@ -50,9 +52,7 @@ class Mixtures:
     def __init__(
         self, network: DMVFN, head: tuple[MixingHead, HeadMetadata], live: tuple[MixingHead, HeadMetadata]
     ) -> None:
-        from model.mixing import predictor
-
-        self._network, self._head, self._live, self._mixing = network, head, live, predictor
+        self._network, self._head, self._live = network, head, live
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod
@@ -63,10 +63,17 @@ class Mixtures:
         """
         if find_spec("numba") is None:
             return None
-        # Here, because numba is optional, and because a machine's very first start compiles its loops for seconds.
-        from model.mixing import weights
-
         return cls(network, weights.load(path or weights.DEFAULT), weights.load(weights.LIVE))
+
+    @cached_property
+    def _mixing(self) -> Any:
+        """Import the module that mixes, when it is first needed.
+
+        numba is optional, and a machine's very first start compiles its loops for seconds.
+        """
+        from model.mixing import predictor
+
+        return predictor
 
     def run(self, works: Iterable[DeviceWork], method: Method, keep: Callable[[DeviceWork], bool]) -> MixtureRun:
         """Predict every work's frames by `method`, or by the live head where it says so.
@@ -89,7 +96,7 @@ class Mixtures:
         previous, current = request.previous, request.current
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
-                mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
+                mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
             except FloatingPointError as error:
                 return Internal(str(error))
             run.frames += 1

@@ -63,14 +63,14 @@ class Use:
         self.success.add(1, timings.total)
         self.queue.add(1, max(result.timings.queue for result in results))
         self.reading.add(1, timings.reading)
-        self.infer.add(1, max(result.timings.route + result.timings.blocks for result in results))
+        self.infer.add(1, max(result.timings.device for result in results))
         self.writing.add(1, timings.writing)
         for result in results:
             share = 1 / result.batch_size
             self.executions += share
             batch = self.batches.setdefault(result.batch_size, _Batches())
             batch.executions += share
-            batch.infer.ns += round((result.timings.route + result.timings.blocks) * share * 1e9)
+            batch.infer.ns += round(result.timings.device * share * 1e9)
 
     def failed(self, seconds: float) -> None:
         """Count a request that ended with an error."""

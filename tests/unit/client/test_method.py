@@ -90,7 +90,7 @@ def test_headers_and_parts_tell_the_method_its_shares_and_times(running: Serving
 
 
 def test_a_clips_frames_can_be_predicted_by_flow(running: Serving) -> None:
-    frames = moving(3)
+    frames = moving(6)
     url, headers = f"{running.url}/v1/video", {"Accept": "video/x-yuv4mpeg2"}
     clips = [
         httpx.post(f"{url}?every=2&{query}", content=y4m(frames), headers=headers, timeout=60)

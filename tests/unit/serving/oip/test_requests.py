@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -223,5 +224,9 @@ def test_statistics_add_up_requests_items_and_executions() -> None:
         "cache_hit": {"count": 0, "ns": 0},
         "cache_miss": {"count": 0, "ns": 0},
     }
+    mixture = dataclasses.replace(_result(1), timings=Timings(0.1, motion=0.5, mixing=0.25))
+    usage.models["dmvfn"].answered([mixture], InferTimings(2.0, 0.5, 0.25), now_ms=1235)
+    [shown] = usage.shown("dmvfn")
+    assert shown["inference_stats"]["compute_infer"] == {"count": 2, "ns": 1_250_000_000}
     assert [model["name"] for model in usage.shown()] == ["dmvfn", "dmvfn_image"]
     assert usage.shown("other") == []
