@@ -39,7 +39,7 @@ class LocalBackend:
     """A device in this process; jobs end with it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
-        # Here, not above: a front end over Redis holds no model and need not load torch.
+        # Here, not above: a front end over Redis never loads torch (tests/test_arrows.py).
         from service.engine.batcher import Batcher
         from service.engine.predictor import Predictor
         from service.serving.jobs.local import LocalJobs

@@ -1,8 +1,9 @@
-"""Imports point one way: what DESIGN's arrows allow, read from the sources."""
+"""Imports point one way: what the arrows of docs/architecture.md allow, read from the sources."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EDGES = ("service.rest", "service.rpc", "service.distributed")
 FRONTEND, WORKER = "service.distributed.frontend", "service.distributed.worker"
+#: What a front end over Redis loads, and what it must not: it has no device (docs/redis.md).
+FRONTEND_ROOTS = ("service.app", FRONTEND)
+DEVICE = ("service.engine", "model", "torch", "numba", "cv2")
 #: What decides, and what it must not reach for.
 PURE = (
     "service.core",
@@ -52,8 +56,27 @@ def _module(path: Path) -> str:
 
 
 def _imports(path: Path) -> set[str]:
+    """Return every name that the file imports, wherever in it."""
+    return _imported(ast.walk(ast.parse(path.read_text())), path)
+
+
+def _imports_on_load(path: Path) -> set[str]:
+    """Return the names imported as the module is loaded: not those in functions, nor for type checkers only."""
+    return _imported(_run_on_load(ast.parse(path.read_text())), path)
+
+
+def _run_on_load(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        return
+    yield node
+    is_for_checkers = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    for child in node.orelse if is_for_checkers else ast.iter_child_nodes(node):
+        yield from _run_on_load(child)
+
+
+def _imported(nodes: Iterable[ast.AST], path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,6 +84,19 @@ def _imports(path: Path) -> set[str]:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
             names.add(str(node.module))
     return names
+
+
+def _loads(sources: dict[str, set[str]], roots: tuple[str, ...], *, wanted: tuple[str, ...]) -> set[str]:
+    """Return those `wanted` names that loading `roots` imports, directly or through our own modules in `sources`."""
+    names = {module for module in sources if _within(module, roots)}
+    unread = list(names)
+    while unread:
+        for name in sources.get(unread.pop(), ()):
+            parts = name.split(".")  # importing a.b.c loads a and a.b too
+            for parent in {".".join(parts[:count]) for count in range(1, len(parts) + 1)} - names:
+                names.add(parent)
+                unread.append(parent)
+    return {name for name in names if _within(name, wanted)}
 
 
 def _forbidden(module: str, imported: str) -> str | None:
@@ -81,6 +117,8 @@ def _forbidden(module: str, imported: str) -> str | None:
         return "front end and worker meet in the broker only"
     if _within(module, (WORKER,)) and _within(imported, (FRONTEND,)):
         return "front end and worker meet in the broker only"
+    if _within(module, EDGES) and not _within(module, (WORKER,)) and _within(imported, ("service.engine",)):
+        return "edges are handed an engine; only a worker knows the scheduler"
     if _within(module, ("service.engine",)) and _within(imported, EDGES):
         return "the engine does not know the edges"
     for edge in EDGES:
@@ -107,6 +145,25 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     assert wrong == {}
 
 
+def test_what_a_front_end_over_redis_loads_reaches_no_device() -> None:
+    sources = {_module(path): _imports_on_load(path) for path in _sources("model", "service")}
+    assert _loads(sources, FRONTEND_ROOTS, wanted=DEVICE) == set()
+    engine_above = sources | {"service.backends": sources["service.backends"] | {"service.engine.batcher.Batcher"}}
+    assert "torch" in _loads(engine_above, FRONTEND_ROOTS, wanted=DEVICE)
+    lent = sources | {f"{FRONTEND}.results": {"service.engine.scheduling.entry"}}
+    assert "service.engine.scheduling.entry" in _loads(lent, FRONTEND_ROOTS, wanted=DEVICE)
+
+
+def test_an_import_in_a_function_or_for_type_checkers_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "lazy.py"
+    path.write_text(
+        "if TYPE_CHECKING:\n    import torch\nelse:\n    import cv2\n"
+        "class Late:\n    import redis\n    def load(self):\n        import numba\n"
+    )
+    assert _imports(path) == {"torch", "cv2", "redis", "numba"}
+    assert _imports_on_load(path) == {"cv2", "redis"}
+
+
 def test_the_check_itself_finds_a_wrong_arrow() -> None:
     assert _forbidden("service.core.types", "service.engine.batcher") == "core knows nothing outside core"
     assert _forbidden("service.engine.scheduling.batch_queue", "time") is not None
@@ -116,4 +173,7 @@ def test_the_check_itself_finds_a_wrong_arrow() -> None:
     assert _forbidden("service.distributed.worker.worker", "service.distributed.frontend.engine") is not None
     assert _forbidden("service.rest.app", "service.rpc.server") == "edges never import one another"
     assert _forbidden("service.rest.app", "torch") is not None
+    assert _forbidden("service.distributed.frontend.engine", "service.engine.scheduling.cost_model") is not None
+    assert _forbidden("service.distributed.broker.submission", "service.engine.batcher") is not None
+    assert _forbidden("service.distributed.worker.price", "service.engine.scheduling.cold_runs") is None
     assert _forbidden("service.engine.predictor", "torch") is None
