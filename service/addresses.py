@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
+from service.core.urls import normal_url
+
 
 def words_of(text: str) -> tuple[str, ...]:
     """Split a comma-separated text; return its words without spaces around them, the empty ones left out."""
@@ -67,9 +69,28 @@ def endpoint(text: str) -> str:
 
 def prefixes(text: str) -> tuple[str, ...]:
     """Read URL prefixes, separated by commas."""
-    urls = words_of(text)
-    for prefix in urls:
+    urls = []
+    for prefix in words_of(text):
         # Without the slash, https://hooks.example would also allow https://hooks.example.evil.net.
-        if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", prefix):
+        if "?" in prefix or not prefix.endswith("/") or prefix.count("/") < 3:
             raise ValueError("must be URLs like https://hooks.example.com/dmvfn/ that end in a slash")
-    return urls
+        try:
+            urls.append(normal_url(prefix))
+        except ValueError as error:
+            raise ValueError(f"must be URLs like https://hooks.example.com/dmvfn/: {error}") from None
+    return tuple(urls)
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Read names and addresses that Host may have, separated by commas: no scheme, no port; `*` at the front only."""
+    names = words_of(text.lower())
+    for name in names:
+        # As a name, `example.com:8000` would match no request: ports are not compared.
+        if not re.fullmatch(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", name) or _has_port(name):
+            raise ValueError("must be names like dmvfn.example.com,*.internal,10.0.0.7, without scheme, port or path")
+    return names
+
+
+def _has_port(name: str) -> bool:
+    """Tell a name with a port from an IPv6 address, which has two colons at least."""
+    return name.count(":") == 1

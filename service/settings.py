@@ -139,6 +139,12 @@ class Settings:
         "`name:key` pairs, comma-separated. Any given: requests need `Authorization: Bearer KEY`.",
         secret=True,
     )
+    allowed_hosts: tuple[str, ...] = _set(
+        (),
+        addresses.host_names,
+        "Names that `Host` may have, `*.example.com` for all below one, `*` for any; empty: any, "
+        "but where HTTP listens on loopback that machine's own only.",
+    )
     cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network

@@ -209,7 +209,7 @@ async def _predict_once(recording: threading.Event) -> None:
     await engine.start()
     try:
         transport = httpx.ASGITransport(build(AppState(settings, engine, codecs, metrics)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             frames = {"previous": file_of(smooth(32, 48), "PNG"), "current": file_of(smooth(32, 48), "PNG")}
             (await client.post("/v1/predict", files=frames)).raise_for_status()
             recording.set()

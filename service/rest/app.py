@@ -25,7 +25,15 @@ from service.version import RELEASE
 #: What scripts in a browser may read of an answer.
 EXPOSED = [
     *("X-Request-Id", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed", "X-Dmvfn-Batch-Size"),
-    *("X-Dmvfn-Shortened", "X-Frame-Shape", "Server-Timing", "Retry-After", "Location"),
+    *(
+        "X-Dmvfn-Shortened",
+        "X-Frame-Shape",
+        "Server-Timing",
+        "Retry-After",
+        "Location",
+        "Content-Range",
+        "Accept-Ranges",
+    ),
 ]
 
 
@@ -47,7 +55,7 @@ def build(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(state.settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
             max_age=600,

@@ -54,7 +54,8 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -
     refuse_shared_memory(_values(message.parameters), field)
     shape = tuple(message.shape)
     if raw is not None:
-        if message.HasField("contents"):
+        # Some clients put an empty contents message beside raw data.
+        if message.contents.ByteSize():
             raise InvalidRequest(f"{message.name[:80]} is given raw and typed", field=field)
         return Tensor(message.name, message.datatype, shape, raw)
     kind = CONTENTS.get(message.datatype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -19,14 +19,21 @@ class PiecesResponse(StreamingResponse):
     """Sends `pieces` one after the other; an error among them closes the connection: half is not taken for whole.
 
     The error's code goes to `context`, for log line and metrics: the status went out long before. `nbytes`, where it is
-    known, becomes the Content-Length; `complete` is true once all was sent.
+    known, becomes the Content-Length; `complete` is true once all was sent. `headers` go with those.
     """
 
     def __init__(
-        self, pieces: AsyncGenerator[bytes, None], context: Context, media_type: str, nbytes: int | None = None
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        context: Context,
+        media_type: str,
+        nbytes: int | None = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        headers = {} if nbytes is None else {"Content-Length": str(nbytes)}
-        super().__init__(pieces, headers=headers, media_type=media_type)
+        length = {} if nbytes is None else {"Content-Length": str(nbytes)}
+        super().__init__(pieces, status, {**(headers or {}), **length}, media_type)
         self._pieces = pieces
         self._came = context
         self.complete = False

@@ -57,6 +57,17 @@ async def every(jobs: Jobs, view: JobView, request: Request, params: PredictPara
     return MadeAsSent(_plain(items, first, form, codecs), headers, form.media_type)
 
 
+def headers_only(view: JobView) -> Response:
+    """Answer HEAD: whether there is a result to fetch. Makes none, so none counts as fetched."""
+    if view.failure is not None:
+        raise view.failure.error()
+    if view.state is not JobState.DONE:
+        raise Conflict(f"the job is {view.state}; there is no such result")
+    answer = Response(headers={"Vary": "Accept", "Accept-Ranges": "none"})
+    del answer.headers["content-length"]
+    return answer
+
+
 class _Items:
     """A job's results in order, each fetched when it is asked for."""
 

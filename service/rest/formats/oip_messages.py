@@ -114,7 +114,8 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
         at += nbytes
     _must(at == len(rest), f"{len(rest) - at} bytes follow the last tensor", "inputs")
     names, binary = _outputs(document.get("outputs"))
-    name = document.get("id", "")
+    name = document.get("id")
+    name = "" if name is None else name
     _must(isinstance(name, str), "id must be a string", "id")
     _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
     return Asked(
@@ -141,15 +142,10 @@ def write(answer: InferResponse, request: Asked) -> tuple[bytes, int | None]:
         else:
             document["data"] = elements(tensor)
         outputs.append(document)
-    head = json.dumps(
-        {
-            "model_name": answer.model,
-            "model_version": answer.version,
-            "id": answer.id,
-            "parameters": answer.parameters,
-            "outputs": outputs,
-        }
-    ).encode()
+    members: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version}
+    if answer.id:
+        members["id"] = answer.id
+    head = json.dumps(members | {"parameters": answer.parameters, "outputs": outputs}).encode()
     return b"".join([head, *tail]), len(head) if tail else None
 
 
@@ -167,14 +163,15 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
     field = f"inputs[{n}]"
     if not isinstance(tensor, dict):
         raise InvalidRequest("an input must be a JSON object", field=field)
-    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
+    name, datatype, sides = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise InvalidRequest("an input needs a name and a datatype", field=field)
-    if not isinstance(shape, list) or len(shape) > 8 or not all(type(d) is int and abs(d) < 2**128 for d in shape):
+    shape: list[Any] = [_integer(side) for side in sides[:9]] if isinstance(sides, list) else []
+    if not isinstance(sides, list) or len(sides) > 8 or not all(type(d) is int and abs(d) < 2**128 for d in shape):
         raise InvalidRequest("an input's shape must be a list of at most 8 whole numbers", field=f"{field}.shape")
     parameters = _parameters(tensor, f"{field}.parameters")
     refuse_shared_memory(parameters, field)
-    size = parameters.get("binary_data_size")
+    size = _integer(parameters.get("binary_data_size"))
     if size is None:
         data = tensor.get("data")
         if (span := lists.of(data)) is not None:
@@ -185,7 +182,7 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
         if not isinstance(data, list):
             raise InvalidRequest("an input needs data, or binary_data_size", field=f"{field}.data")
         return Tensor(name, datatype, tuple(shape), data), 0
-    if "data" in tensor:
+    if tensor.get("data") is not None:
         raise InvalidRequest("an input has either data or binary_data_size", field=f"{field}.data")
     if type(size) is not int or not 0 <= size <= len(rest):
         raise InvalidRequest(
@@ -224,6 +221,11 @@ def _parameters(holder: Mapping[str, object], field: str) -> dict[str, object]:
     if not isinstance(parameters, dict):
         raise InvalidRequest("parameters must be a JSON object", field=field)
     return parameters
+
+
+def _integer(value: object) -> object:
+    """Return a whole number that JSON wrote with a point as what it is; any other value as it came."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _must(holds: bool, why: str, field: str) -> None:

@@ -22,6 +22,8 @@ from service.serving.streaming.live_stream import (
 )
 from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
 
+#: The subprotocol; browsers that offer any must be answered with one they offered.
+SUBPROTOCOL = "dmvfn.v1"
 #: Of a binary message's JSON header, bytes.
 MAX_HEADER = 64 * 1024
 #: Of a message's JSON, values: a frame's id may hold commas, which count as well.

@@ -17,6 +17,7 @@ from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
 from service.rest.transport import context
 from service.rest.transport.disconnect import while_connected
+from service.rest.transport.head_requests import wants_no_body
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
 
@@ -59,7 +60,8 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
-            return StreamingResponse(_events(state, jobs, view, client), media_type=EVENTS)
+            events = _no_events() if wants_no_body(request) else _events(state, jobs, view, client)
+            return StreamingResponse(events, media_type=EVENTS)
         if wait and not view.state.final:
             view = await while_connected(request.receive, _newer(state, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
@@ -137,6 +139,8 @@ async def _result(
     """Answer with one item of a job, or with all; `query` says how their frames are encoded."""
     options = params.parse({k: v for k, v in query.items() if v is not None}, None, state.settings)
     view = await jobs.get(job, context.of(request).client)
+    if wants_no_body(request):
+        return job_results.headers_only(view)
     if item is None and view.items > 1:
         return await job_results.every(jobs, view, request, options, state.codecs)
     return await job_results.one(jobs, view, item or 0, request, options, state.codecs)
@@ -209,6 +213,12 @@ async def _events(state: AppState, jobs: Jobs, view: JobView, client: str) -> As
             return
         yield ": nothing new\n\n" if newer.same_as(view) else _event(newer, jobs)
         view = newer
+
+
+async def _no_events() -> AsyncIterator[str]:
+    """Yield nothing: of HEAD only the headers are looked at."""
+    for event in list[str]():
+        yield event
 
 
 def _event(view: JobView, jobs: Jobs) -> str:

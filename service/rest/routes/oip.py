@@ -48,12 +48,12 @@ def _server(routes: APIRouter, state: AppState) -> None:
         return JSONResponse(oip_models.server(app.version if isinstance(app, FastAPI) else "0"))
 
     @routes.get("/v2/health/live", operation_id="v2Live", summary="Whether the process answers")
-    async def live() -> Response:
-        return Response()
+    async def live() -> JSONResponse:
+        return JSONResponse({"live": True})
 
     @routes.get("/v2/health/ready", operation_id="v2Ready", summary="Whether new work is taken")
-    async def ready() -> Response:
-        return _ready(state)
+    async def ready() -> JSONResponse:
+        return _ready(state, {"ready": True})
 
     @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models and their state")
     async def index(request: Request) -> JSONResponse:
@@ -80,9 +80,9 @@ def _models(routes: APIRouter, state: AppState) -> None:
     async def metadata(model: str, version: str = "") -> JSONResponse:
         return JSONResponse(oip_models.metadata(oip_models.known(model, version), state.engine.model()))
 
-    async def ready(model: str, version: str = "") -> Response:
-        oip_models.known(model, version)
-        return _ready(state)
+    async def ready(model: str, version: str = "") -> JSONResponse:
+        name = oip_models.known(model, version).name
+        return _ready(state, {"name": name, "ready": True})
 
     async def config(model: str, version: str = "") -> JSONResponse:
         name = oip_models.known(model, version)
@@ -171,8 +171,9 @@ def _both(routes: APIRouter, method: str, path: str, endpoint: Any, name: str, s
     routes.add_api_route(VERSIONED + path, endpoint, methods=[method], include_in_schema=False, response_class=Response)
 
 
-def _ready(state: AppState) -> Response:
+def _ready(state: AppState, document: dict[str, object]) -> JSONResponse:
+    """Answer with `document`, which clients such as KServe's parse; Unavailable while no work is taken."""
     readiness = state.engine.readiness()
     if not readiness.ready:
         raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason)
-    return Response()
+    return JSONResponse(document)

@@ -36,8 +36,6 @@ from service.telemetry.metrics import Transport
 
 log = logging.getLogger("service.rest")
 
-#: The subprotocol; browsers that offer any must be answered with one they offered.
-SUBPROTOCOL = "dmvfn.v1"
 #: Close codes of RFC 6455: as asked, refused by policy, our fault, try again later.
 NORMAL, POLICY, FAILED, LATER = 1000, 1008, 1011, 1013
 _CLOSE = {"queue_full": LATER, "client_limit": LATER, "unavailable": LATER, "internal": FAILED}
@@ -52,8 +50,8 @@ def router(state: AppState) -> APIRouter:
         if not _same_site(socket, state.settings.cors_origins):
             await socket.close(POLICY, "this page's origin may not open streams here")
             return
-        is_offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
-        await socket.accept(SUBPROTOCOL if is_offered else None)
+        is_offered = stream_messages.SUBPROTOCOL in socket.scope.get("subprotocols", ())
+        await socket.accept(stream_messages.SUBPROTOCOL if is_offered else None)
         await _serve(state, socket)
 
     return routes

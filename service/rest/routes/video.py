@@ -25,13 +25,15 @@ from service.core.errors import (
     UnsupportedMedia,
 )
 from service.core.types import Options, RoutePolicy
-from service.rest.formats import negotiation
+from service.rest.formats import byte_range, negotiation
 from service.rest.formats.clip_response import PiecesResponse
 from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
 from service.rest.routes import jobs as later
 from service.rest.transport import context
 from service.rest.transport.context import Context
+from service.rest.transport.errors import problem
+from service.rest.transport.head_requests import wants_no_body
 from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
 from service.serving.video.clip import VideoError
 from service.serving.video.clip_disk import ClipDisk, ClipFile
@@ -106,10 +108,9 @@ def router(state: AppState) -> APIRouter:
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:
-        request_context = context.of(request)
-        clip = jobs.get(job, request_context.client)
+        clip = jobs.get(job, context.of(request).client)
         clip.check_done()
-        return PiecesResponse(_fetched(clip), request_context, clip.maker.media_type, clip.file.nbytes)
+        return _result(request, clip)
 
     @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
     async def cancel(request: Request, job: str) -> Response:
@@ -200,12 +201,37 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
             yield piece
 
 
-async def _fetched(clip: VideoJob) -> AsyncGenerator[bytes, None]:
-    """Yield the file of a finished clip; read to its end, it may make room for others."""
-    async with aclosing(clip.file.pieces()) as pieces:
+def _result(request: Request, clip: VideoJob) -> Response:
+    """Answer with a finished clip or with the range that is asked for; players ask for two bytes, then for the rest."""
+    etag = f'"{clip.id}"'
+    total, headers = clip.file.nbytes, {"Accept-Ranges": "bytes", "ETag": etag}
+    header = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
+    request_context = context.of(request)
+    try:
+        part = byte_range.parse(header, total)
+    except byte_range.UnsatisfiableRange as error:
+        request_context.code = error.code
+        return problem(error, request_context.request_id, status=416, headers={"Content-Range": f"bytes */{total}"})
+    if part is not None:
+        headers["Content-Range"] = part.content_range
+    start, stop = (0, total) if part is None else (part.start, part.stop)
+    pieces = _no_pieces() if wants_no_body(request) else _fetched(clip, start, stop)
+    status = 200 if part is None else 206
+    return PiecesResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
+
+
+async def _fetched(clip: VideoJob, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    """Yield bytes of a finished clip's file; once all were sent, it may make room for others."""
+    async with aclosing(clip.file.pieces(start, stop)) as pieces:
         async for piece in pieces:
             yield piece
-    clip.taken = True
+    clip.sent(start, stop)
+
+
+async def _no_pieces() -> AsyncGenerator[bytes, None]:
+    """Yield nothing: of HEAD only the headers are looked at."""
+    for piece in list[bytes]():
+        yield piece
 
 
 def _caller(request: Request) -> str:

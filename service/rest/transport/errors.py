@@ -137,7 +137,10 @@ def _of_http(error: HTTPException) -> tuple[ServiceError, int | None, Mapping[st
     if error.status_code == 404:
         return NotFound("there is nothing at this path"), None, error.headers
     if error.status_code == 405:
-        return InvalidRequest("this path does not know this method"), 405, error.headers
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
+        return InvalidRequest("this path does not know this method"), 405, headers
     return InvalidRequest(str(error.detail)), error.status_code, error.headers
 
 

@@ -13,11 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app_state import AppState
 from service.core import auth
-from service.core.errors import Internal, ServiceError, Unauthenticated
+from service.core.errors import Internal, InvalidRequest, ServiceError, Unauthenticated
+from service.core.host_names import HostNames, name_of
+from service.rest.formats import stream_messages
 from service.rest.transport import bounded_protocol, context
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
+from service.rest.transport.head_requests import as_get
 from service.telemetry import access_log
 from service.telemetry.metrics import Outcome, Transport
 from service.telemetry.tracing import Tracer
@@ -48,6 +51,7 @@ class RequestMiddleware:
         self._app = app
         self._parts = state
         self._tracer = tracer
+        self._host_names = HostNames.serving(state.settings.allowed_hosts, state.settings.http_host)
         headers = dict(SECURITY_HEADERS)
         if state.settings.tls_cert is not None:
             headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -76,6 +80,16 @@ class RequestMiddleware:
         context.put(scope, request_context)
         return request_context
 
+    def check_host(self, scope: Scope, headers: Headers) -> None:
+        """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
+        host = headers.get("host")
+        # Probes and scrapers come by an address that no setting can list, and see no caller's data.
+        if not self._host_names.admit(host) and scope["path"] not in QUIET:
+            shown = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
+            raise InvalidRequest(
+                f"this server is not known as {shown!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
+            )
+
     def authenticate(self, scope: Scope) -> str:
         """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
         if not self._parts.settings.api_keys:
@@ -86,12 +100,18 @@ class RequestMiddleware:
         return auth.identify(self._parts.settings.api_keys, _key(scope))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_context = self.meet(scope, Headers(scope=scope))
+        headers = Headers(scope=scope)
+        request_context = self.meet(scope, headers)
         try:
+            self.check_host(scope, headers)
             request_context.client = self.authenticate(scope)
-        except Unauthenticated:
-            await receive()  # the handshake; closing before accepting it answers 403
-            await send({"type": "websocket.close", "code": 1008, "reason": "unauthenticated"})
+        except ServiceError as error:
+            await receive()  # the handshake
+            if isinstance(error, Unauthenticated):
+                # Opened first: a refused handshake is all that a browser's script would learn.
+                await send({"type": "websocket.accept", "subprotocol": _offered(scope)})
+                await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
+            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
             return
         try:
             with self._parts.work.accepted():
@@ -120,11 +140,12 @@ class _Exchange:
     def __init__(self, door: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self._door = door
         self._parts = door._parts
-        self._scope = scope
+        self._scope = as_get(scope)
         self._send = send
-        self._headers = Headers(scope=scope)
+        self._headers = Headers(scope=self._scope)
         settings = self._parts.settings
-        self._context = door.meet(scope, self._headers)
+        self._context = door.meet(self._scope, self._headers)
+        self._method = scope["method"]
         self._holding = self._context.holding
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._status = 0
@@ -132,6 +153,7 @@ class _Exchange:
 
     async def run(self) -> None:
         try:
+            self._door.check_host(self._scope, self._headers)
             self._context.client = self._door.authenticate(self._scope)
             self._body.announce(self._headers.get("content-length"))
             await self._door._app(self._scope, self._body, self.send)
@@ -168,7 +190,7 @@ class _Exchange:
             ]
             await self._hear_out(message)
         await self._send(message)
-        if message["type"] == "http.response.body":
+        if message["type"] == "http.response.body" and self._method != "HEAD":
             self._sent += len(message.get("body", b""))
 
     async def _hear_out(self, start: Message) -> None:
@@ -197,7 +219,7 @@ class _Exchange:
             return
         broke_off = self._context.code is None and not 0 < self._status < 500
         outcome = Outcome.ERROR if broke_off else access_log.outcome_of(self._context.code)
-        method = self._scope["method"][:16]
+        method = self._method[:16]
         v2 = self._scope["path"].startswith("/v2")
         self._parts.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
         access_log.write(
@@ -221,6 +243,11 @@ def _key(scope: Scope) -> str | None:
         protocols = (word.strip() for word in connection.headers.get("sec-websocket-protocol", "").split(","))
         key = next((word.removeprefix("bearer.") for word in protocols if word.startswith("bearer.")), None)
     return key
+
+
+def _offered(scope: Scope) -> str | None:
+    """Return the subprotocol to agree on: browsers that offer any end a connection that agrees on none."""
+    return stream_messages.SUBPROTOCOL if stream_messages.SUBPROTOCOL in scope.get("subprotocols", ()) else None
 
 
 def _template(scope: Scope) -> str:

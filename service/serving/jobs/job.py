@@ -15,6 +15,7 @@ from typing import Protocol
 
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import Frame, Options, PredictResult
+from service.core.urls import normal_url
 
 #: Longest Idempotency-Key; what a UUID or a content hash needs, several times over.
 MAX_KEY = 255
@@ -203,11 +204,14 @@ class Hooks:
     prefixes: tuple[str, ...] = field(default_factory=tuple)
 
     def check(self, url: str | None) -> str | None:
-        """Return `url`, or raise InvalidRequest. Prefixes end in a slash (see `prefix`): the host cannot go on."""
+        """Return `url` in its normal form, or raise InvalidRequest. A prefix ends in a slash: the host cannot go on."""
         if url is None:
             return None
-        if any(c.isspace() or ord(c) < 33 or c in '\\@"<>' for c in url) or ".." in url or len(url) > 2048:
-            raise InvalidRequest("webhook is not a plain URL", field="webhook")
-        if not any(url.startswith(prefix) for prefix in self.prefixes):
+        try:
+            address = normal_url(url)
+            prefixes = [normal_url(prefix) for prefix in self.prefixes]
+        except ValueError as error:
+            raise InvalidRequest(f"webhook is not a plain URL: {error}", field="webhook") from None
+        if not any(address.startswith(prefix) for prefix in prefixes):
             raise InvalidRequest("webhooks to this address are not allowed here", field="webhook")
-        return url
+        return address

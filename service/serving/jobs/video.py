@@ -44,10 +44,20 @@ class VideoJob:
         self.client, self.caller, self.maker = client, caller, maker
         self.file, self.ticket = file, ticket
         self.state = "running" if ticket.turn.is_set() else "queued"
-        self.taken = False  #: somebody has its result
+        self._sent = 0  #: bytes from the start that somebody has without a gap
         self.failure: ServiceError | None = None
         self.ended: float | None = None
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def taken(self) -> bool:
+        """Tell whether somebody has all of its result, from one answer or put together from several."""
+        return self.state == "done" and self._sent >= self.file.nbytes
+
+    def sent(self, start: int, stop: int) -> None:
+        """Note that bytes `start` to `stop` reached their reader; a player's look at both ends is no fetching."""
+        if start <= self._sent:
+            self._sent = max(self._sent, stop)
 
     @property
     def expendable(self) -> bool:

@@ -114,16 +114,37 @@ def tensors(plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[S
     return outputs
 
 
+#: Parameters of a request that mean something here, in the order in which errors list them.
+PARAMETERS = ("method", "route", "seed", "blocks", "steps", "scale", "quality", "timeout", "format", "image_quality")
+#: Those of the protocol's extensions, which stock clients send whether or not they mean something here.
+EXTENSION_PARAMETERS = frozenset(
+    {"binary_data_output", "content_type", "headers", "priority", "sequence_id", "sequence_start", "sequence_end"}
+)
+#: Triton keeps names that begin so for itself.
+RESERVED_PREFIX = "triton_"
+
+
 class _Parameters:
-    """Those we know; others are somebody else's and ignored."""
+    """A request's parameters, by name; null is absent. Raises InvalidRequest for a name that means nothing."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
-        self._given = values
+        for name in values:
+            is_known = name in PARAMETERS or name in EXTENSION_PARAMETERS or name.startswith(RESERVED_PREFIX)
+            if not is_known:
+                shown = name[:80].encode("ascii", "backslashreplace").decode()
+                names = ", ".join(PARAMETERS)
+                raise InvalidRequest(
+                    f"there is no parameter {shown}; the parameters are {names}", field=f"parameters.{shown}"
+                )
+        self._values = {name: value for name, value in values.items() if value is not None}
 
     def whole(self, name: str) -> int | None:
-        value = self._given.get(name)
+        value = self._values.get(name)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
+        # JSON has one kind of number; some clients write all of theirs with a point. Below 2**53 each is exact.
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return int(value)
         if isinstance(value, str) and len(value) < 20 and value.removeprefix("-").isascii():
             try:
                 return int(value)
@@ -132,7 +153,7 @@ class _Parameters:
         raise InvalidRequest(f"{name} must be a whole number", field=f"parameters.{name}")
 
     def number(self, name: str) -> float | None:
-        value = self._given.get(name)
+        value = self._values.get(name)
         if value is None:
             return None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -146,7 +167,7 @@ class _Parameters:
         raise InvalidRequest(f"{name} must be a number", field=f"parameters.{name}")
 
     def text(self, name: str) -> str | None:
-        value = self._given.get(name)
+        value = self._values.get(name)
         # A route of nine digits may arrive as a number; then its leading zeros are lost, so it cannot be taken.
         if value is None or isinstance(value, str):
             return value

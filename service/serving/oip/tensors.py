@@ -49,6 +49,8 @@ def raw(tensor: Tensor, kind: str, count: int) -> bytes | memoryview:
     flat = _flat(tensor, data)
     if len(flat) != count:
         raise InvalidRequest(f"{tensor.name} has {len(flat)} elements where its shape takes {count}", field=field)
+    if kind == "Q":  # JSON's 7.0 is 7
+        flat = [int(value) if isinstance(value, float) and value.is_integer() else value for value in flat]
     try:
         return bytes(flat) if kind == "B" else struct.pack(f"<{count}{kind}", *flat)  # type: ignore[arg-type]
     except (ValueError, TypeError, struct.error):

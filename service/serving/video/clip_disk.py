@@ -113,15 +113,18 @@ class ClipFile:
         except ValueError:  # closed
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield its bytes from the start, a piece at a time; any number of readers. NotFound if dropped on the way."""
+    async def pieces(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield its bytes from `start` to `stop` (None: all), a piece at a time; any number of readers.
+
+        Raises NotFound if the file is dropped on the way.
+        """
         if self.dropped:
             raise NotFound("the clip was deleted before it was read", field="job")
         # The reader's own: by the time it reads, the file's number may be another file's.
-        descriptor, nbytes, at = os.dup(self.file.fileno()), self.nbytes, 0
+        descriptor, end, at = os.dup(self.file.fileno()), self.nbytes if stop is None else stop, start
         try:
-            while at < nbytes:
-                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, nbytes - at), at)
+            while at < end:
+                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, end - at), at)
                 if not piece:
                     raise NotFound("the clip was deleted while it was read", field="job")
                 at += len(piece)

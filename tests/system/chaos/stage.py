@@ -113,7 +113,7 @@ class Stage:
     def client(self, socket: str) -> httpx.AsyncClient:
         """A caller of one front end."""
         transport = httpx.AsyncHTTPTransport(uds=socket)
-        return httpx.AsyncClient(transport=transport, base_url="http://front", timeout=150)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=150)
 
     async def ready(self, client: httpx.AsyncClient, seconds: float) -> bool:
         """Whether this front end is ready within so long."""

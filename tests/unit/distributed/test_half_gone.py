@@ -41,7 +41,7 @@ async def http(bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
     codecs = Codecs(FrameLimits.of(settings), 1, bench.metrics)
     app = build(AppState(settings, bench.engine, codecs, bench.metrics), jobs=jobs_of(bench))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     codecs.close()
 

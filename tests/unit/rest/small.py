@@ -98,7 +98,7 @@ async def running(
     parts = AppState(settings, engine, codecs, metrics, clock)
     app = build(parts)
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield Small(app, parts, engine, http)
     codecs.close()
 

@@ -40,7 +40,7 @@ async def http(network: DMVFN) -> AsyncIterator[httpx.AsyncClient]:
     codecs = Codecs(FrameLimits.of(SETTINGS), 2, metrics)
     await engine.start()
     transport = httpx.ASGITransport(build(AppState(SETTINGS, engine, codecs, metrics)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     await engine.close()
     codecs.close()

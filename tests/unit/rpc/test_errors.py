@@ -98,7 +98,7 @@ async def test_both_edges_say_the_same_over_the_wire(
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await s.ours.Predict(pb.PredictRequest(previous=shown, current=shown))
         transport = httpx.ASGITransport(build(s.parts))
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             headers = {"Content-Type": "application/octet-stream", "X-Frame-Shape": "2,16,16,3"}
             response = await client.post("/v1/predict", content=pixels.tobytes(), headers=headers)
     assert (refused.value.code(), response.status_code) == (status, http)

@@ -128,6 +128,16 @@ async def test_what_is_wrong_has_the_status_of_the_table(name: str) -> None:
     assert refused.value.code() == status
 
 
+async def test_an_empty_contents_message_beside_raw_data_is_nothing() -> None:
+    """MLServer's client sends one with every raw tensor."""
+    request = _infer()
+    request.inputs[0].contents.SetInParent()
+    assert request.inputs[0].HasField("contents")
+    async with served(SmallEngine()) as s:
+        answer = await s.v2.ModelInfer(request)
+    assert answer.raw_output_contents[0] == _expected(1)
+
+
 async def test_more_typed_elements_than_fit_are_refused_before_they_are_listed() -> None:
     request = _infer(typed=True)
     request.inputs[0].contents.uint_contents.extend([0] * MAX_TYPED)

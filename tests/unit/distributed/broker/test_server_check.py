@@ -82,7 +82,7 @@ async def test_each_problem_is_told_once_in_the_log_and_always_elsewhere(
         await asyncio.sleep(0.2)
         codecs = Codecs(FrameLimits.of(Settings()), 1, instruments)
         app = build(AppState(Settings(), DrainingEngine(remote), codecs, instruments))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as http:
             body = (await http.get("/healthz/ready")).json()
         codecs.close()
         assert body["warnings"] == [f"{problem}: {ADVICE[problem]}"]

@@ -67,7 +67,7 @@ async def house(**settings: Any) -> AsyncIterator[House]:
         gate = DrainingEngine(small.engine, small.parts.work)
         parts = replace(small.parts, engine=gate)
         transport = httpx.ASGITransport(build(parts, (video.router(parts),)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield House(small, gate, http)
 
 
@@ -318,6 +318,49 @@ async def test_a_clip_is_read_a_piece_at_a_time_and_its_bytes_go_with_it() -> No
     with pytest.raises(Exception, match="deleted while it was read"):
         await anext(reader)
     assert disk.held == 0
+
+
+async def test_a_range_of_a_clip_is_answered_with_just_that() -> None:
+    async with house() as here:
+        path = await here.job(ANN, y4m(moving(4)), query="every=1000") + "/result"
+        whole = await here.http.get(path, headers=ANN)
+        total, etag = len(whole.content), whole.headers["etag"]
+        assert (whole.status_code, whole.headers["accept-ranges"]) == (200, "bytes")
+        for text, start, stop in (
+            ("bytes=0-1", 0, 2),
+            ("bytes=10-", 10, total),
+            ("bytes=-5", total - 5, total),
+            ("bytes=3-999999999", 3, total),
+        ):
+            part = await here.http.get(path, headers={**ANN, "Range": text, "If-Range": etag})
+            assert (part.status_code, part.content) == (206, whole.content[start:stop])
+            assert part.headers["content-range"] == f"bytes {start}-{stop - 1}/{total}"
+            assert part.headers["content-length"] == str(stop - start)
+        for text in ("bytes=0-1,4-5", "bytes=5-2", "frames=0-1", "bytes=-"):  # the whole is a right answer to any range
+            answer = await here.http.get(path, headers={**ANN, "Range": text})
+            assert (answer.status_code, len(answer.content)) == (200, total)
+        other = await here.http.get(path, headers={**ANN, "Range": "bytes=0-1", "If-Range": '"other"'})
+        assert (other.status_code, len(other.content)) == (200, total)
+        for text in (f"bytes={total}-", "bytes=-0"):
+            refused = await here.http.get(path, headers={**ANN, "Range": text})
+            assert (refused.status_code, refused.headers["content-range"]) == (416, f"bytes */{total}")
+
+
+async def test_a_look_at_a_clip_is_no_fetching_but_all_its_parts_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Safari asks for two bytes first; a clip that then made room for another was lost to it."""
+    monkeypatch.setattr(video_jobs, "MOST", 1)
+    async with house() as here:
+        path = await here.job(ANN, y4m(moving(4)), query="every=1000") + "/result"
+        head = await here.http.head(path, headers=ANN)
+        total = int(head.headers["content-length"])
+        assert (head.status_code, head.content, head.headers["accept-ranges"]) == (200, b"", "bytes")
+        for text in ("bytes=0-1", f"bytes={total - 2}-"):
+            assert (await here.http.get(path, headers={**ANN, "Range": text})).status_code == 206
+        later = {**ANN, "Prefer": "respond-async"}
+        assert (await here.post(y4m(moving(3)), later, query="every=1000")).status_code == 429
+        for text in ("bytes=0-99", "bytes=100-"):
+            await here.http.get(path, headers={**ANN, "Range": text})
+        assert (await here.post(y4m(moving(3)), later, query="every=1000")).status_code == 202
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

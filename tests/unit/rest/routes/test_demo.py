@@ -16,7 +16,7 @@ from tests.unit.rest.small import running
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with running() as small:
         transport = httpx.ASGITransport(build(small.parts, (demo.router(small.parts),)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

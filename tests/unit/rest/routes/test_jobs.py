@@ -75,7 +75,9 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
             app = build(AppState(settings, remote, codecs, instruments), jobs=jobs)
             async with (
                 working(settings, adder, front),
-                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s", headers=key) as client,
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app), base_url="http://localhost", headers=key
+                ) as client,
             ):
                 yield House(client, adder, jobs)
             codecs.close()
@@ -87,7 +89,9 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
     local = LocalJobs(settings, adder, instruments)
     codecs = Codecs(FrameLimits.of(settings), 1, instruments)
     app = build(AppState(settings, adder, codecs, instruments), jobs=local)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s", headers=key) as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://localhost", headers=key
+    ) as client:
         yield House(client, adder, local)
     await local.close()
     codecs.close()
@@ -108,6 +112,19 @@ async def test_a_pair_becomes_a_job_whose_result_is_the_prediction(house: House)
     assert result.headers["x-frame-shape"] == "32,48,3"
     assert result.content == (previous + current).tobytes()
     assert result.headers["x-dmvfn-route"] == "100000000"
+
+
+async def test_head_of_a_result_tells_whether_there_is_one_and_fetches_nothing(house: House) -> None:
+    house.engine.gate = asyncio.Event()
+    posted = await house.post(*pictures(2))
+    path = posted.headers["location"]
+    assert (await house.client.head(f"{path}/result")).status_code == 409
+    events = await house.client.head(path, headers={"Accept": "text/event-stream"})
+    assert (events.status_code, events.content) == (200, b"")  # not when the job is done: at once
+    house.engine.gate.set()
+    await house.done(path)
+    head = await house.client.head(f"{path}/result")
+    assert (head.status_code, head.content) == (200, b"")
 
 
 async def test_many_frames_give_a_prediction_for_each_neighbouring_pair(house: House) -> None:

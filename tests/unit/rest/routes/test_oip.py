@@ -46,7 +46,7 @@ async def edge() -> AsyncIterator[Edge]:
     engine = SmallEngine()
     joined = parts(engine, max_body_bytes=2**20)
     transport = httpx.ASGITransport(build(joined, [oip.router(joined)]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield Edge(engine, joined, http)
     joined.codecs.close()
 
@@ -95,7 +95,7 @@ async def test_a_request_is_traced_with_the_stages_of_its_slowest_item() -> None
     joined = parts(SmallEngine())
     transport = httpx.ASGITransport(build(joined, [oip.router(joined)], tracer=tracer))
     body, headers = _body(2)
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         assert (await http.post("/v2/models/dmvfn/infer", content=body, headers=headers)).status_code == 200
     joined.codecs.close()
     tracer.close()
@@ -110,7 +110,7 @@ async def test_json_in_and_json_out_without_a_content_type(edge: Edge) -> None:
     route, pred = answer.json()["outputs"]
     assert route == {"name": "ROUTE", "datatype": "UINT8", "shape": [1, 1, 9], "data": [1] * 9}
     assert (pred["shape"], bytes(pred["data"])) == ([1, 1, H, W, 3], _predicted())
-    assert answer.json()["id"] == ""
+    assert "id" not in answer.json()  # nobody asked by one
 
 
 async def test_each_output_says_for_itself_whether_it_is_bytes(edge: Edge) -> None:
@@ -181,7 +181,7 @@ def _spoiled(change: dict[str, Any], where: str = "top") -> dict[str, Any]:
         (_spoiled({"outputs": [{"name": "PRED", "parameters": {"binary_data": 1}}]}), 400, "outputs[0].parameters"),
         (_spoiled({"outputs": [{"name": "PRED", "parameters": {"classification": 2}}]}), 501, "outputs[0]"),
         (_spoiled({"name": 1}, "input"), 400, "inputs[0]"),
-        (_spoiled({"shape": [1.0]}, "input"), 400, "inputs[0].shape"),
+        (_spoiled({"shape": [1.5]}, "input"), 400, "inputs[0].shape"),
         (_spoiled({"shape": [True]}, "input"), 400, "inputs[0].shape"),
         (_spoiled({"shape": [1, 2, 10**30, 10**30, 3]}, "input"), 400, "inputs.FRAMES"),
         (_spoiled({"shape": [99, 2, H, W, 3]}, "input"), 413, "inputs.FRAMES"),
@@ -242,7 +242,7 @@ async def test_a_body_that_inflates_to_much_is_counted_while_it_does() -> None:
     joined = parts(SmallEngine(), max_body_bytes=2**27, max_inflight_bytes=2**25)
     transport = httpx.ASGITransport(build(joined, [oip.router(joined)]))
     packed = gzip.compress(bytes(100 * 2**20))
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         with joined.budget.open() as other:
             other.grow(2**20)
             before = peak_mib(reset=True)
@@ -290,6 +290,58 @@ async def test_the_paths_that_describe(edge: Edge) -> None:
             }
             assert (await get(base + "/stats"))["model_stats"][0]["name"] == name
     assert [model["name"] for model in (await get("/v2/models/stats"))["model_stats"]] == ["dmvfn", "dmvfn_image"]
+
+
+async def test_health_is_told_in_json_which_kserves_client_parses(edge: Edge) -> None:
+    """An empty 200 made its `is_server_ready` raise JSONDecodeError."""
+    documents = {
+        "/v2/health/live": {"live": True},
+        "/v2/health/ready": {"ready": True},
+        "/v2/models/dmvfn/ready": {"name": "dmvfn", "ready": True},
+        "/v2/models/dmvfn_image/versions/1/ready": {"name": "dmvfn_image", "ready": True},
+    }
+    assert {path: (await edge.http.get(path)).json() for path in documents} == documents
+
+
+async def test_a_null_member_is_an_absent_one(edge: Edge) -> None:
+    body = _plain(id=None, parameters=None, outputs=[{"name": "ROUTE", "parameters": None}])
+    body["inputs"][0]["parameters"] = None
+    answer = await edge.http.post("/v2/models/dmvfn/infer", json=body)
+    assert (answer.status_code, "id" in answer.json()) == (200, False)
+    nulls = {"route": None, "blocks": None, "scale": None, "quality": None, "timeout": None, "binary_data_output": None}
+    assert (await edge.http.post("/v2/models/dmvfn/infer", json=_plain(parameters=nulls))).status_code == 200
+    content, headers = _body()
+    size = int(headers[LENGTH])
+    head = json.loads(content[:size])
+    head["inputs"][0]["data"] = None
+    text = json.dumps(head).encode()
+    answer = await edge.http.post(
+        "/v2/models/dmvfn/infer", content=text + content[size:], headers={LENGTH: str(len(text))}
+    )
+    assert answer.status_code == 200
+
+
+async def test_whole_numbers_may_be_written_with_a_point(edge: Edge) -> None:
+    """The protocol group's own client writes every number as a double."""
+    body = _plain(parameters={"steps": 2.0, "route": "sample", "timeout": 5e6})
+    body["inputs"][0]["shape"] = [float(side) for side in body["inputs"][0]["shape"]]
+    body["inputs"][0]["data"] = [float(value) for value in body["inputs"][0]["data"]]
+    body["inputs"].append({"name": "SEED", "datatype": "UINT64", "shape": [1.0], "data": [7.0]})
+    answer = await edge.http.post("/v2/models/dmvfn/infer", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["parameters"]["seed"] == "7"
+    [asked] = edge.engine.asked
+    assert (asked.options.steps, asked.options.route.seed) == (2, 7)
+    refused = await edge.http.post("/v2/models/dmvfn/infer", json=_plain(parameters={"steps": 1.5}))
+    assert (refused.status_code, refused.json()["field"]) == (400, "parameters.steps")
+
+
+async def test_an_unknown_parameter_is_refused_by_its_name(edge: Edge) -> None:
+    answer = await edge.http.post("/v2/models/dmvfn/infer", json=_plain(parameters={"step": 2}))
+    assert (answer.status_code, answer.json()["field"]) == (400, "parameters.step")
+    assert "steps" in answer.json()["detail"]
+    stock = {"priority": 1, "sequence_id": 3, "sequence_start": True, "content_type": "np", "triton_own": 1}
+    assert (await edge.http.post("/v2/models/dmvfn/infer", json=_plain(parameters=stock))).status_code == 200
 
 
 async def test_readiness_is_the_engines(edge: Edge) -> None:

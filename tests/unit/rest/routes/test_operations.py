@@ -62,5 +62,5 @@ async def test_an_engine_with_queues_shows_them(small: Small) -> None:
     from dataclasses import replace
 
     app = build(replace(small.parts, engine=Talkative()))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         assert (await http.get("/debug/batcher")).json() == {"queues": []}

@@ -249,9 +249,11 @@ async def test_a_draining_server_says_so_last() -> None:
 
 async def test_where_keys_are_set_a_stream_needs_one_in_a_header_or_a_subprotocol() -> None:
     async with live(api_keys=KEYS) as served:
-        with pytest.raises(InvalidStatus):
-            async with served.open():
-                pass
+        for how in ({}, {"subprotocols": ["dmvfn.v1", "bearer.wrong"]}):
+            async with served.open(**how) as socket:
+                [told], code = await _everything(socket)
+                assert (told["type"], told["code"], code) == ("refused", "unauthenticated", 1008)
+                assert socket.close_reason == "unauthenticated"
         async with served.open(additional_headers={"Authorization": "Bearer correct-horse"}) as socket:
             await socket.send(json.dumps({"type": "end"}))
             assert await _everything(socket) == ([], 1000)

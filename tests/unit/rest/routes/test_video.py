@@ -42,7 +42,7 @@ async def door() -> AsyncIterator[Door]:
     async with running(Settings(api_keys=keys, max_pixels=100_000)) as small:
         transport = httpx.ASGITransport(build(small.parts, (video.router(small.parts),)))
         headers = {"Authorization": "Bearer ann-s-key"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://small", headers=headers) as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
             yield Door(http, small.engine)
 
 

@@ -37,7 +37,7 @@ async def test_a_finished_request_is_traced_with_its_stages(small: Small, previo
     tracer = Tracer(exporter)
     transport = httpx.ASGITransport(build(small.parts, tracer=tracer))
     parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         files = {"previous": file_of(previous, "PNG"), "current": file_of(current, "PNG")}
         await http.post("/v1/predict", files=files, headers={"traceparent": parent})
     tracer.close()

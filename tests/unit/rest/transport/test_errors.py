@@ -140,7 +140,7 @@ async def test_a_routers_typed_parameters_are_refused_in_the_same_form(small: Sm
         return count
 
     transport = httpx.ASGITransport(build(small.parts, [routes]))
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         answer = await http.get("/v1/typed", params={"count": "many"})
     assert answer.status_code == 400
     assert (answer.json()["code"], answer.json()["field"]) == ("invalid_request", "count")

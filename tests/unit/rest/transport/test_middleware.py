@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -16,6 +17,7 @@ from service.rest.transport import context
 from service.settings import Settings
 from tests.unit.imaging.pictures import Pixels, file_of
 from tests.unit.rest.small import Small, running
+from tests.unit.rest.wired import wired
 
 KEYS = (("alice", "alice-key-1"), ("bob", "bob-key-22"))
 
@@ -111,9 +113,17 @@ class TestWebsockets:
         await build(small.parts, [routes])(scope, receive, send)
         return sent
 
-    async def test_one_without_a_key_is_closed_unopened(self, guarded: Small) -> None:
-        sent = await self.talk(guarded, {})
-        assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
+    async def test_one_without_a_key_is_told_so_and_closed(self, guarded: Small) -> None:
+        """A refused handshake would be a bare 1006 in a browser's script, whatever its status."""
+        opened, told, closed = await self.talk(guarded, {"Sec-WebSocket-Protocol": "bearer.wrong-key"})
+        assert (opened["type"], opened["subprotocol"]) == ("websocket.accept", None)
+        assert json.loads(told["text"])["code"] == "unauthenticated"
+        assert (closed["type"], closed["code"], closed["reason"]) == ("websocket.close", 1008, "unauthenticated")
+
+    async def test_one_for_a_foreign_host_is_closed_unopened(self, small: Small) -> None:
+        headers = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
+        [closed] = await self.talk(small, headers)
+        assert (closed["type"], closed["reason"]) == ("websocket.close", "invalid_request")
 
     @pytest.mark.parametrize(
         "headers",
@@ -237,6 +247,57 @@ async def limited(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def test_a_client_may_use_any_case_in_headers(small: Small) -> None:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(small.app), base_url="http://small") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(small.app), base_url="http://localhost") as http:
         answer = await http.get("/v1/model", headers={"x-REQUEST-id": "abc"})
     assert answer.headers["X-Request-Id"] == "abc"
+
+
+class TestHosts:
+    async def test_a_page_whose_name_was_made_to_lead_here_is_refused(self, small: Small) -> None:
+        """DNS rebinding: a browser's script of evil.example, which now resolves to 127.0.0.1."""
+        answer = await small.http.get("/v1/model", headers={"Host": "evil.example:8000"})
+        assert (answer.status_code, answer.json()["field"]) == (400, "Host")
+        assert "DMVFN_ALLOWED_HOSTS" in answer.json()["detail"]
+
+    @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "a.localhost"])
+    async def test_the_machines_own_names_are_taken(self, small: Small, host: str) -> None:
+        assert (await small.http.get("/v1/model", headers={"Host": host})).status_code == 200
+
+    async def test_probes_come_by_any_address(self, small: Small) -> None:
+        for path in ("/healthz/live", "/healthz/ready", "/metrics"):
+            assert (await small.http.get(path, headers={"Host": "10.2.3.4:8000"})).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("settings", "host", "status"),
+        [
+            (Settings(http_host="0.0.0.0"), "anything.example", 200),
+            (Settings(allowed_hosts=("dmvfn.example",)), "DMVFN.example:443", 200),
+            (Settings(allowed_hosts=("dmvfn.example",)), "localhost", 400),
+            (Settings(http_host="0.0.0.0", allowed_hosts=("*.example",)), "a.example", 200),
+            (Settings(http_host="0.0.0.0", allowed_hosts=("*.example",)), "example", 400),
+        ],
+    )
+    async def test_the_settings_name_others(self, settings: Settings, host: str, status: int) -> None:
+        async with running(settings) as named:
+            assert (await named.http.get("/v1/model", headers={"Host": host})).status_code == status
+
+
+class TestHead:
+    async def test_every_get_path_knows_head_with_the_same_headers(self, small: Small) -> None:
+        """`wget --spider`, uptime monitors and `curl -I` ask so (RFC 9110 9.1)."""
+        for path in ("/healthz/live", "/healthz/ready", "/metrics", "/v1/model", "/problems", "/openapi.json"):
+            head, get = await small.http.head(path), await small.http.get(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            assert head.headers["content-type"] == get.headers["content-type"]
+
+    async def test_a_path_without_get_knows_no_head(self, small: Small) -> None:
+        assert (await small.http.head("/v1/predict")).status_code == 405
+        assert (await small.http.post("/v1/model")).headers["allow"] == "GET, HEAD"
+
+    async def test_over_a_socket_no_body_follows(self) -> None:
+        async with wired() as server, server.connect() as wire:
+            await wire.send(b"HEAD /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await wire.reader.readuntil(b"\r\n\r\n")
+            await wire.send(b"GET /healthz/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert (await wire.answer()).json()["status"] == "live"

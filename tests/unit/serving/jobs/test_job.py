@@ -101,6 +101,18 @@ def test_a_signature_covers_time_and_body() -> None:
         "https://hooks.example/a b",
         "https://hooks.example\\@evil.net/",
         "HTTPS://evil/https://hooks.example/",
+        "https://hooks.example:8443/x",
+        "http://hooks.example/x",
+        "https://hooks.example@evil.net/",
+        "https://hooks.example:443@evil.net/",
+        "https://hooks.example/%2e%2e/x",
+        "https://hooks.example/a/%2E%2e%2Fx",
+        "https://hooks.example/a%5c..%5cx",
+        "https://hooks.example/%zz",
+        "https://hooks.example/caf\xe9",
+        "https://hooks.example/a#b",
+        "https://hooks.example:port/",
+        "hooks.example/",
     ],
 )
 def test_a_webhook_goes_nowhere_but_to_an_allowed_prefix(url: str) -> None:
@@ -112,3 +124,7 @@ def test_an_allowed_webhook_and_none_at_all_pass() -> None:
     hooks = Hooks(("https://hooks.example/", "http://in.house:8080/h/"))
     assert hooks.check("http://in.house:8080/h/job") == "http://in.house:8080/h/job"
     assert hooks.check(None) is None
+    # The same place, written otherwise.
+    assert hooks.check("HTTPS://Hooks.Example:443/job") == "https://hooks.example/job"
+    assert hooks.check("http://IN.house:08080/%68/job?x=%2e.") == "http://in.house:8080/h/job?x=%2e."
+    assert Hooks(("HTTPS://Hooks.example:443/",)).check("https://hooks.example/a") == "https://hooks.example/a"

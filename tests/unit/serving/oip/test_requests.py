@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.errors import NotFound, ServiceError, Unsupported
+from service.core.errors import InvalidRequest, NotFound, ServiceError, Unsupported
 from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePolicy, Step, Timings
 from service.imaging.codec import ImageFormat
 from service.serving.oip import models as oip_models
@@ -82,9 +82,9 @@ def test_image_files_come_as_bytes_or_base64() -> None:
         assert (parsed.format, parsed.image_quality) == (ImageFormat.JPEG, 80)
 
 
-def test_parameters_say_how_and_unknown_ones_are_ignored() -> None:
+def test_parameters_say_how_and_those_of_extensions_are_left_alone() -> None:
     parsed = _parse(
-        _frames(), route="sample", seed=9, steps="2", scale="0.5", quality="adaptive", timeout=1500, priority=3, x=None
+        _frames(), route="sample", seed=9, steps="2", scale="0.5", quality="adaptive", timeout=1500, priority=3
     )
     [item] = parsed.items
     assert (item.options.route.policy, item.options.route.seed) == (RoutePolicy.SAMPLE, 9)
@@ -92,6 +92,13 @@ def test_parameters_say_how_and_unknown_ones_are_ignored() -> None:
     assert parsed.timeout_us == 1500
     assert _parse(_frames(), timeout=0).timeout_us is None
     assert _parse(_frames(), blocks=2).items[0].options.route.blocks == 2
+    assert _parse(_frames(), blocks=2.0, scale=None).items[0].options.route.blocks == 2
+
+
+def test_a_parameter_that_means_nothing_is_refused_with_those_that_do() -> None:
+    with pytest.raises(InvalidRequest, match="there is no parameter rout; the parameters are route, ") as refused:
+        _parse(_frames(), rout="full")
+    assert refused.value.field == "parameters.rout"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +233,7 @@ def test_statistics_add_up_requests_items_and_executions() -> None:
     }
     mixture = dataclasses.replace(_result(1), timings=Timings(0.1, motion=0.5, mixing=0.25))
     usage.models["dmvfn"].answered([mixture], InferTimings(2.0, 0.5, 0.25), now_ms=1235)
-    [shown] = usage.shown("dmvfn")
-    assert shown["inference_stats"]["compute_infer"] == {"count": 2, "ns": 1_250_000_000}
+    figures: Any = usage.shown("dmvfn")[0]["inference_stats"]
+    assert figures["compute_infer"] == {"count": 2, "ns": 1_250_000_000}
     assert [model["name"] for model in usage.shown()] == ["dmvfn", "dmvfn_image"]
     assert usage.shown("other") == []
