@@ -12,7 +12,7 @@ from tests.unit.imaging.pictures import Pixels, file_of
 from tests.unit.rest.small import Small
 from tests.unit.rest.wired import QuickProtocol, Wire, Wired, until, wired
 
-HOST = b"Host: small\r\n"
+HOST = b"Host: localhost\r\n"
 
 
 def form(previous: Pixels, current: Pixels) -> bytes:
@@ -185,10 +185,10 @@ class TestLying:
             b"GARBAGE\r\n\r\n",
             b"GET / HTTP/9.9\r\n\r\n",
             b"GET /v1/model HTTP/1.1\r\nHost small\r\n\r\n",
-            b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-            b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         ],
     )
     async def test_what_is_no_http_gets_a_problem_and_is_closed(self, request_: bytes) -> None:

@@ -23,7 +23,7 @@ ANSWER = SIDE * SIDE * 3 * STEPS  #: bytes: more than a socket's buffers hold
 
 
 def ask(side: int = SIDE, steps: int = STEPS) -> bytes:
-    head = f"POST /v1/predict?steps={steps} HTTP/1.1\r\nHost: x\r\nAccept: application/octet-stream\r\n"
+    head = f"POST /v1/predict?steps={steps} HTTP/1.1\r\nHost: localhost\r\nAccept: application/octet-stream\r\n"
     head += f"Content-Type: application/octet-stream\r\nX-Frame-Shape: 2,{side},{side},3\r\n"
     return f"{head}Content-Length: {2 * side * side * 3}\r\n\r\n".encode() + bytes(2 * side * side * 3)
 

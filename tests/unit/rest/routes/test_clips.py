@@ -426,7 +426,7 @@ async def test_an_answer_that_breaks_off_counts_and_logs_by_its_code(caplog: pyt
             caplog.clear()
             service.small.engine.failure = failure
             async with service.connect() as wire:
-                head = f"POST /v1/video?every=8 HTTP/1.1\r\nHost: x\r\nAccept: {Y4M['Accept']}\r\n"
+                head = f"POST /v1/video?every=8 HTTP/1.1\r\nHost: localhost\r\nAccept: {Y4M['Accept']}\r\n"
                 await wire.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 assert b" 200 " in await wire.reader.readline()
                 assert await wire.closed()

@@ -96,7 +96,9 @@ def test_parameters_say_how_and_those_of_extensions_are_left_alone() -> None:
 
 
 def test_a_parameter_that_means_nothing_is_refused_with_those_that_do() -> None:
-    with pytest.raises(InvalidRequest, match="there is no parameter rout; the parameters are route, ") as refused:
+    with pytest.raises(
+        InvalidRequest, match="there is no parameter rout; the parameters are method, route, "
+    ) as refused:
         _parse(_frames(), rout="full")
     assert refused.value.field == "parameters.rout"
 
