@@ -1,4 +1,4 @@
-"""README's figures and claims are those of the weights, of the evaluation and of the comparison that it sums up."""
+"""README says what is so: figures of the weights, the evaluation and the comparison; which pictures are taken."""
 
 from __future__ import annotations
 
@@ -6,12 +6,57 @@ import json
 import re
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from io import BytesIO
 from types import ModuleType
+from typing import Any
 
+import pytest
+from PIL import Image
+
+from service.core.errors import InvalidFrame
+from service.imaging.codec import FrameLimits, decode
+from service.settings import Settings
 from tests.system.e2e.process import ROOT
 
 README = (ROOT / "README.md").read_text()
 COMPARISON = (ROOT / "docs" / "comparison.md").read_text()
+
+
+LIMITS = FrameLimits.of(Settings())
+
+
+def _file(mode: str, size: tuple[int, int], kind: str, **options: Any) -> bytes:
+    buffer = BytesIO()
+    Image.new(mode, size, 0).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WebP", "BMP", "PPM"])
+def test_still_opaque_pictures_are_taken_up_to_sixteen_to_one(kind: str) -> None:
+    for mode in ("RGB", "L"):  # Pillow writes grey PPM as PGM
+        for size in ((16, 16), (256, 16)):
+            frame = decode(_file(mode, size, kind), LIMITS, "current")
+            assert (frame.width, frame.height) == size
+
+
+def test_4k_is_within_the_limits() -> None:
+    LIMITS.check(4096, 2160, "current")
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (_file("RGBA", (32, 32), "PNG"), "transparent"),
+        (_file("CMYK", (32, 32), "JPEG"), "CMYK"),
+        (_file("RGB", (32, 32), "WebP", save_all=True, append_images=[Image.new("RGB", (32, 32), "red")]), "animated"),
+        (_file("RGB", (257, 16), "PNG"), "at most 16 times"),
+        (_file("RGB", (32, 15), "PNG"), "at least 16"),
+    ],
+    ids=["transparent", "cmyk", "animated", "narrow", "small"],
+)
+def test_what_readme_says_is_refused_is_and_says_why(picture: bytes, reason: str) -> None:
+    with pytest.raises(InvalidFrame, match=reason):
+        decode(picture, LIMITS, "current")
 
 
 def _script(name: str) -> ModuleType:
