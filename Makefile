@@ -1,4 +1,4 @@
-# One-line verbs; the work is in scripts/ and in the packages. `make serve` and `make test` need nothing but Python 3.11+.
+# One-line verbs; the work is in scripts/ and in the packages. `make serve` and `make test` need Python 3.11+ and a package index.
 VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
@@ -38,7 +38,7 @@ docs: install    ## rewrite the parts of docs/ that come from code
 lock:            ## write requirements/*.txt from requirements/*.in
 	@scripts/lock
 
-train: install-dev  ## train: make train RUN=model/training/runs/NAME.toml [ARGS=...]
+train: install-dev  ## train: make train RUN=name (of model/training/runs) or file [ARGS=...]
 	@$(PY) -m model train $(RUN) $(ARGS)
 evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 	@$(PY) -m model evaluate $(CLIPS) $(ARGS)

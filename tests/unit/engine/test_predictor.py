@@ -77,6 +77,18 @@ def test_weights_that_want_bgr_get_bgr_and_the_caller_sees_rgb() -> None:
     assert np.array_equal(step.frame.pixels, plain.frame.pixels[:, :, ::-1])
 
 
+def test_auto_draws_nothing_a_pair_has_one_route_and_one_answer() -> None:
+    asked = [request(seed, options=Options(steps=3)) for seed in range(8)]
+    answers = run(DEVICE, *asked)
+    assert len({step.route for steps in answers for step in steps}) > 1  # or any choice would pass
+    with torch.random.fork_rng():
+        torch.manual_seed(1234)
+        again = run(predictor(), *asked)  # as another process would
+    for first, second in zip(answers, again, strict=True):
+        assert [step.route for step in first] == [step.route for step in second]
+        assert all(np.array_equal(a.frame.pixels, b.frame.pixels) for a, b in zip(first, second, strict=True))
+
+
 options = st.builds(
     lambda route, steps, maps: Options(route, steps=steps, maps=maps),
     st.sampled_from(

@@ -58,3 +58,11 @@ def test_missing_clips_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "clips").mkdir()
     assert _train(tmp_path) == 2
     assert "no clip" in capsys.readouterr().out
+
+
+def test_a_committed_run_is_found_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make train RUN=h100`, as README has it, in a folder without the run's clips: only they are missing."""
+    assert entry.main(["train", "h100", "--data", str(tmp_path), "--device", "cpu"]) == 2
+    assert str(tmp_path) in capsys.readouterr().out
+    assert entry.main(["train", "h200", "--data", str(tmp_path), "--device", "cpu"]) == 2
+    assert "h200" in capsys.readouterr().out
