@@ -169,7 +169,7 @@ class DeviceThread:
             bucket = pending.entry.bucket
             ways = self._cost.route_options(bucket, choice.route, ladder, options.steps, later)
             if options.allows_live:
-                ways = self._mixtures.with_live(ways, bucket, options.steps)
+                ways = self._mixtures.with_live(ways, bucket, options.steps, self._cost.passes)
             prices.append((pending, ways))
         self._queue.price(prices)
         if failures:

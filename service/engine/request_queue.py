@@ -204,7 +204,9 @@ class RequestQueue:
         cost, options = self._cost(), request.options
         if entry.bucket.method is not Method.DMVFN:
             entry.needs_route = False
-            entry.route_options = self.mixtures.options(entry.bucket, options.steps, live=options.allows_live)
+            entry.route_options = self.mixtures.options(
+                entry.bucket, options.steps, cost.passes, live=options.allows_live
+            )
             return
         choice, adaptive = options.route, options.quality is Quality.ADAPTIVE
         blocks = len(cost.block_weights)
@@ -219,7 +221,7 @@ class RequestQueue:
             probabilities = (1.0,) * blocks if adaptive else None
             entry.route_options = cost.route_options(entry.bucket, None, probabilities, options.steps, options.steps)
         if options.allows_live:
-            entry.route_options = self.mixtures.with_live(entry.route_options, entry.bucket, options.steps)
+            entry.route_options = self.mixtures.with_live(entry.route_options, entry.bucket, options.steps, cost.passes)
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):

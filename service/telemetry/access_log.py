@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import logging
 
-from service.telemetry.metrics import OUTCOMES, Outcome
+from service.telemetry.metrics import Outcome
 from service.telemetry.request_context import Notes, RequestContext
 from service.telemetry.tracing import Tracer
 
 _access = logging.getLogger("service.access")
+
+#: Which outcome each error code counts as; a test checks that it has every code of service.core.errors.
+OUTCOMES: dict[str, Outcome] = {
+    "invalid_request": Outcome.INVALID,
+    "invalid_frame": Outcome.INVALID,
+    "unsupported_media": Outcome.INVALID,
+    "not_acceptable": Outcome.INVALID,
+    "too_large": Outcome.INVALID,
+    "unauthenticated": Outcome.INVALID,
+    "not_found": Outcome.INVALID,
+    "conflict": Outcome.INVALID,
+    "unsupported": Outcome.INVALID,
+    "queue_full": Outcome.REJECTED,
+    "client_limit": Outcome.REJECTED,
+    "unavailable": Outcome.REJECTED,
+    "deadline_exceeded": Outcome.DEADLINE,
+    "cancelled": Outcome.CANCELLED,
+    "internal": Outcome.ERROR,
+}
 
 
 def outcome_of(code: str | None) -> Outcome:

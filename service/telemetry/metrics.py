@@ -71,26 +71,6 @@ class Background(enum.StrEnum):
     WORKER_LEASES = "worker_leases"
 
 
-#: Which outcome each error code counts as; a test checks that it has every code of service.core.errors.
-OUTCOMES: dict[str, Outcome] = {
-    "invalid_request": Outcome.INVALID,
-    "invalid_frame": Outcome.INVALID,
-    "unsupported_media": Outcome.INVALID,
-    "not_acceptable": Outcome.INVALID,
-    "too_large": Outcome.INVALID,
-    "unauthenticated": Outcome.INVALID,
-    "not_found": Outcome.INVALID,
-    "conflict": Outcome.INVALID,
-    "unsupported": Outcome.INVALID,
-    "queue_full": Outcome.REJECTED,
-    "client_limit": Outcome.REJECTED,
-    "unavailable": Outcome.REJECTED,
-    "deadline_exceeded": Outcome.DEADLINE,
-    "cancelled": Outcome.CANCELLED,
-    "internal": Outcome.ERROR,
-}
-
-
 def size_class(height: int, width: int) -> str:
     """Return the bounded label of a padded size."""
     return next((name for pixels, name in SIZE_CLASSES if height * width <= pixels), LARGEST)

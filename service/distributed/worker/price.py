@@ -26,12 +26,16 @@ class MeasuredPrice:
     _cold: ColdRuns = field(default_factory=ColdRuns)
 
     def observe(self, request: PredictRequest, result: PredictResult) -> None:
-        """Learn from one answered request. Mixtures, and times that are not positive, teach nothing."""
-        if result.method is not Method.DMVFN:
-            return
+        """Learn from one answered request. Times that are not positive teach nothing.
+
+        Nor do mixtures that were asked for by name or stand in for what would be late: the price is that of what most
+        requests ask for, the network or the weights' own method.
+        """
         frame, options = request.current, request.options
-        seconds = (result.timings.route + result.timings.blocks) / result.batch_size
-        bucket = Bucket.of(frame.height, frame.width, options.scale)
+        if result.method is not Method.DMVFN and (options.method is not None or result.shortened):
+            return
+        seconds = result.timings.device / result.batch_size
+        bucket = Bucket.of(frame.height, frame.width, options.scale, result.method)
         cold = self._cold.is_cold(bucket, result.batch_size)
         if cold or not 0.0 < seconds < float("inf"):
             return

@@ -23,7 +23,11 @@ def mixture_load(bucket: Bucket, frames: int) -> Load:
 
 @dataclass(slots=True)
 class MixtureCosts:
-    """Seconds per pixel of each method but the network's, learnt as `CostModel` learns."""
+    """Seconds per pixel of each method but the network's, learnt as `CostModel` learns.
+
+    `pass_seconds` of its methods is what the scheduler adds to every option for a pass through the network, which a
+    mixture does not make: it is taken off.
+    """
 
     models: dict[Method, CostModel] = field(default_factory=dict)
     live: CostModel | None = None  #: None where there is no live head
@@ -42,16 +46,18 @@ class MixtureCosts:
         if self.live is not None:
             self.live.fit([run for run in table if run.live])
 
-    def options(self, bucket: Bucket, steps: int, *, live: bool) -> tuple[RouteOption, ...]:
+    def options(self, bucket: Bucket, steps: int, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
         """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""
-        own = RouteOption(self.models[bucket.method].cost(bucket, (), steps, 0))
-        return self.with_live((own,), bucket, steps) if live else (own,)
+        own = RouteOption(max(0.0, self.models[bucket.method].cost(bucket, (), steps, 0) - steps * pass_seconds))
+        return self.with_live((own,), bucket, steps, pass_seconds) if live else (own,)
 
-    def with_live(self, options: tuple[RouteOption, ...], bucket: Bucket, steps: int) -> tuple[RouteOption, ...]:
+    def with_live(
+        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: int, pass_seconds: float
+    ) -> tuple[RouteOption, ...]:
         """Append the live head where it is cheaper than the cheapest of `options`: it answers where that is late."""
         if self.live is None:
             return options
-        cost = self.live.cost(_live(bucket), (), steps, 0)
+        cost = max(0.0, self.live.cost(_live(bucket), (), steps, 0) - steps * pass_seconds)
         return (*options, RouteOption(cost, live=True)) if cost < options[-1].cost else options
 
     def observe(self, run: MeasuredRun, *, trial: bool = False) -> float:

@@ -186,6 +186,22 @@ def test_weights_say_their_own_method_and_a_head_that_cannot_do_it_is_refused(tm
     assert Predictor.of(Settings(weights=path, device="cpu", threads=1)).info.default_method is Method.DMVFN
 
 
+async def test_where_the_weights_say_flow_only_what_names_the_network_gets_it() -> None:
+    net = network()
+    net.metadata = checkpoint.Metadata(config=net.config, method="flow")
+    flowing = Predictor(net, device="cpu", threads=1, mixtures=Mixtures.load(net))
+    full = request(8, options=Options(RouteChoice.parse("full")))
+    (by_flow,), (by_network,) = steps_of(run(flowing, request(8))), steps_of(run(flowing, full))
+    assert (by_flow.method, by_network.method) == (Method.FLOW, Method.DMVFN)
+    assert by_flow.frame.pixels.tobytes() == steps_of(run(FLOWING, request(8, options=FLOW)))[0].frame.pixels.tobytes()
+    assert by_network.frame.pixels.tobytes() == steps_of(run(predictor(), full))[0].frame.pixels.tobytes()
+    async with batching(flowing) as batcher:
+        assert (await batcher.predict(request(8))).method is Method.FLOW
+        assert (await batcher.predict(full)).method is Method.DMVFN
+        live = dataclasses.replace(request(8), options=LIVE, deadline=batcher._clock() + 60)
+        assert (await batcher.predict(live)).method is Method.FLOW
+
+
 # --- through the batcher --------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from service.core.bucket import Bucket
-from service.core.types import PredictRequest, PredictResult
+from service.core.types import Method, Options, PredictRequest, PredictResult, Timings
 from service.distributed.broker import buckets
 from service.distributed.worker.price import LARGEST_RATIO, MeasuredPrice
 from tests.unit.distributed.engines import answer, frame
@@ -29,6 +29,24 @@ def test_the_first_run_of_a_size_teaches_nothing() -> None:
     assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
     price.observe(*measured(9.0, height=128))
     assert price.seconds_per_megapixel == pytest.approx(0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "shortened", "learns"), [(None, False, True), (Method.FLOW, False, False), (None, True, False)]
+)
+def test_a_mixture_teaches_where_it_is_the_weights_own_method(
+    asked: Method | None, shortened: bool, learns: bool
+) -> None:
+    price = MeasuredPrice()
+    request, result = measured(0.0)
+    request = dataclasses.replace(request, options=Options(method=asked))
+    step = dataclasses.replace(result.steps[0], method=Method.FLOW, route=(False,) * 9)
+    timings = Timings(motion=0.02, mixing=0.03)
+    result = dataclasses.replace(result, steps=(step,), timings=timings, shortened=shortened)
+    for _ in range(2):
+        price.observe(request, result)
+    expected = 0.05 / buckets.work(Bucket.of(64, 96), 1, 1.0)
+    assert price.seconds_per_megapixel == (pytest.approx(expected) if learns else None)
 
 
 @pytest.mark.parametrize("seed", range(20))

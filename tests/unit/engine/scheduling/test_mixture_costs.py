@@ -28,7 +28,7 @@ def learnt() -> MixtureCosts:
 
 
 def cost(costs: MixtureCosts, bucket: Bucket, steps: int = 1) -> float:
-    (option,) = costs.options(bucket, steps, live=False)
+    (option,) = costs.options(bucket, steps, 0.0, live=False)
     return option.cost
 
 
@@ -37,7 +37,7 @@ def test_each_method_starts_from_its_own_measurement() -> None:
     assert cost(costs, LARGE) == pytest.approx(0.03)
     assert cost(costs, LARGE, steps=3) == pytest.approx(0.09)
     assert cost(costs, LARGE._replace(method=Method.MIX)) == pytest.approx(0.05)
-    live = costs.options(LARGE, 1, live=True)[1]
+    live = costs.options(LARGE, 1, 0.0, live=True)[1]
     assert live.cost == pytest.approx(0.01)
     assert (live.route, live.live) == (None, True)
 
@@ -64,24 +64,35 @@ def test_without_any_measurement_a_frame_costs_something() -> None:
 def test_the_live_head_is_a_way_only_where_it_is_the_cheapest() -> None:
     costs, network = learnt(), Bucket(256, 448, 1.0)
     ways = (RouteOption(0.05, FULL), RouteOption(0.012, (True,) + (False,) * 8))
-    *others, live = costs.with_live(ways, network, 1)
+    *others, live = costs.with_live(ways, network, 1, 0.0)
     assert tuple(others) == ways
     assert live.cost == pytest.approx(0.01)
     assert live.live
     quick = (RouteOption(0.009, FULL),)
-    assert costs.with_live(quick, network, 1) == quick
-    assert MixtureCosts.of((Method.DMVFN,)).with_live(ways, network, 1) == ways
+    assert costs.with_live(quick, network, 1, 0.0) == quick
+    assert MixtureCosts.of((Method.DMVFN,)).with_live(ways, network, 1, 0.0) == ways
 
 
 @pytest.mark.parametrize(("budget", "live", "blocks"), [(0.1, False, 9), (0.013, False, 1), (0.011, True, 0)])
 def test_the_live_head_answers_only_where_one_block_would_be_late(budget: float, live: bool, blocks: int) -> None:
     queue = BatchScheduler(QueueLimits())
     one = (True,) + (False,) * 8
-    ways = learnt().with_live((RouteOption(0.05, FULL), RouteOption(0.012, one)), Bucket(256, 448, 1.0), 1)
+    ways = learnt().with_live((RouteOption(0.05, FULL), RouteOption(0.012, one)), Bucket(256, 448, 1.0), 1, 0.0)
     queue.enqueue(Entry("a", Bucket(256, 448, 1.0), budget, ways), 0.0)
     (entry,) = queue.next_batch(0.0).batch
     assert entry.selection is not None
     assert (entry.selection.live, sum(entry.selection.route or ())) == (live, blocks)
+
+
+def test_what_the_scheduler_adds_for_a_pass_through_the_network_is_not_a_mixtures() -> None:
+    costs, queue = learnt(), BatchScheduler(QueueLimits())
+    queue.overhead = 0.02
+    ways = costs.with_live((RouteOption(0.001, FULL),), Bucket(256, 448, 1.0), 1, 0.02)
+    assert [way.live for way in ways] == [False, True]
+    (own,) = costs.options(LARGE, 1, 0.02, live=False)
+    assert own.cost == pytest.approx(0.01)
+    queue.enqueue(Entry("a", LARGE, 0.035, (own,)), 0.0)
+    assert queue.next_batch(0.0).predicted_seconds == pytest.approx(0.03)
 
 
 def test_mixtures_run_alone_and_never_beside_the_network() -> None:
