@@ -15,7 +15,19 @@ from model.motion import classical
 from model.motion.field import Floats, Pixels, grey, project, sample
 
 #: Every candidate there is, in the order of a head's weights.
-NAMES = ("projected", "carried", "fast", "turned", "farneback", "older", "still", "soft", "blurred", "network")
+NAMES = (
+    "projected",
+    "carried",
+    "fast",
+    "turned",
+    "farneback",
+    "older",
+    "still",
+    "soft",
+    "blurred",
+    "network",
+    "crisp",
+)
 #: Sigma in pixels of the two softened candidates.
 SOFT, BLURRED = 1.0, 3.0
 
@@ -42,6 +54,8 @@ def build(
     for name in names:
         if name == "projected":
             frames.append(main)
+        elif name == "crisp":
+            frames.append(sample(current, flow, cubic=True))
         elif name == "carried":
             frames.append(sample(current, motion))
         elif name == "fast":

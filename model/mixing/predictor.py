@@ -26,7 +26,7 @@ from model.inference import padding
 from model.inference import predict as inference
 from model.inference.cpu import compiler
 from model.mixing import candidates, kernels
-from model.mixing.head import ABSENT, MixingHead
+from model.mixing.head import ABSENT, MOST_DETAIL, MixingHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -131,14 +131,13 @@ def weigh(
         kernels.see(stack, np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
+            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].contiguous().float()
         for place, name in enumerate(places):
             if name not in names:
-                logits[..., place] = ABSENT
-        shares = _room("shares", np.float32, tall // 2, wide // 2, len(places) + 1)
-        kernels.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
-        kernels.mix(stack, places.index("soft"), shares, frame)
-        means = torch.from_numpy(shares).view(-1, len(places) + 1).mean(0).tolist()
+                logits[place] = ABSENT
+        shares = torch.cat((logits[:-1].softmax(0), logits[-1:].clamp(-MOST_DETAIL, MOST_DETAIL)))
+        kernels.mix(stack, places.index("soft"), shares.numpy(), frame)
+        means = shares.mean((1, 2)).tolist()
     return frame, {name: means[places.index(name)] for name in names}
 
 

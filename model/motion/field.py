@@ -39,12 +39,16 @@ class MotionEstimator(Protocol):
         ...
 
 
-def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:
-    """Read `values` HxWx.. at (x, y) + flow HxWx2: bilinear, the border repeated; the type of `values`."""
+def sample(values: NDArray[Any], flow: Floats, cubic: bool = False) -> NDArray[Any]:
+    """Read `values` HxWx.. at (x, y) + flow HxWx2, the border repeated; the type of `values`.
+
+    Bilinear, or bicubic: that keeps what is finer than two pixels, and costs twice as much.
+    """
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+    return cv2.remap(values, x, y, kind, borderMode=cv2.BORDER_REPLICATE)
 
 
 def project(field: Floats, rounds: int = 2) -> Floats:

@@ -66,7 +66,7 @@ class Store:
     frames: NDArray[np.uint8]  #: NxKxSxSx3
     target: NDArray[np.uint8]  #: NxSxSx3
     flow: NDArray[np.float16]  #: NxSxSx2 pixels
-    network: NDArray[np.bool_]  #: N: whether the last candidate is one
+    network: NDArray[np.bool_]  #: N: whether "network" is one of the candidates
     clip: list[str]  #: N names
 
     def batch(self, index: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
