@@ -77,6 +77,7 @@ def _tuples(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _store(samples: Path, plan: HeadPlan, draw: Draw, held_back: bool) -> mixture_data.Store:
     kind = "held-back" if held_back else "drawn"
+    kind += "-scenes" if draw.scenes else ""
     folder = samples / f"{kind}-{plan.preset}-{draw.size}-{draw.count}-{draw.seed}"
     if not (folder / mixture_data.LAST).exists():
         print(f"drawing {draw.count} samples into {folder}", flush=True)

@@ -15,9 +15,10 @@ from model.mixing import candidates
 from model.mixing.head import HeadConfig, MixingHead
 from model.motion import classical
 
-#: The heads this repository ships: the default one, and one for live streams.
+#: The heads this repository ships: the default one, one for live streams, and one for sharper frames.
 FOLDER = Path(__file__).parent.parent / "weights"
 DEFAULT, LIVE = FOLDER / "mixing.safetensors", FOLDER / "mixing-live.safetensors"
+SHARP = FOLDER / "mixing-sharp.safetensors"
 #: More channels than this are no head of ours: a file must not ask for any amount of memory.
 MOST_CHANNELS = 1024
 

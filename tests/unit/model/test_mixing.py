@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import safetensors
@@ -177,3 +178,27 @@ def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> N
         frames: list[Any] = [answer, *(warp / 255.0 for warp in warps)]
         errors = [float(np.square(frame - target / 255.0).mean()) for frame in frames]
         assert errors[0] < 0.95 * min(errors[1:])
+
+
+def test_a_crisp_candidate_keeps_detail_that_half_a_pixel_of_motion_takes_from_the_others() -> None:
+    rng = np.random.default_rng(2)
+    wide = cv2.GaussianBlur(rng.integers(0, 256, (96, 300, 3), np.uint8), (0, 0), 1.6)
+    # Frames at half the width, one pixel of the wide one apart: half a pixel each.
+    previous, current, target = (
+        cv2.resize(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), (144, 96), interpolation=cv2.INTER_AREA)
+        for step in (0, 1, 2)
+    )
+    stack = candidates.build(previous, current, ("projected", "crisp")).frames
+    inner = np.s_[8:-8, 8:-8]
+    energies = [float(cv2.Laplacian(frame, cv2.CV_32F)[inner].var()) for frame in (*stack, target)]
+    assert energies[0] < 0.9 * energies[1] < 1.1 * energies[2]
+    errors = [np.square(frame.astype(float) - target)[inner].mean() for frame in stack]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 48), (1, 1)])
+def test_blurring_at_half_size_is_nearly_that_at_full_size(size: tuple[int, int]) -> None:
+    main, current = (cv2.resize(frame, size[::-1]) for frame in _pair()[:2])
+    middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
+    exact = cv2.GaussianBlur(middle, (0, 0), 3.0).astype(float)
+    assert np.abs(candidates._blurred(main, current) - exact).mean() < 1.5
