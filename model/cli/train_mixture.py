@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from model.training import clips, mixture_data
+from model.mixing import weights
+from model.training import clips, gap, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
@@ -48,8 +49,23 @@ def _train(arguments: argparse.Namespace) -> int:
     samples: Path = arguments.samples or out
     stores = [_store(samples, plan, draw, held_back=False) for draw in plan.draws]
     held_back = _store(samples, plan, plan.held_back, held_back=True)
-    HeadLoop(plan, stores, held_back, out).run(arguments.seconds, say=lambda line: print(line, flush=True))
+    loop = HeadLoop(plan, stores, held_back, out)
+    loop.run(arguments.seconds, say=lambda line: print(line, flush=True))
+    if loop.step == plan.steps:
+        _tell_gap(out, [s for s, draw in zip(stores, plan.draws, strict=True) if not draw.scenes], held_back)
     return 0
+
+
+def _tell_gap(out: Path, drawn: list[mixture_data.Store], held_back: mixture_data.Store) -> None:
+    head, _ = weights.load(out / "head.safetensors")
+    try:
+        gains = gap.training_gap(head, drawn, held_back)
+    except ValueError as error:
+        print(f"no training gap: {error}", flush=True)
+        return
+    print(
+        f"gain over DIS at the same motion: training clips {gains.trained:+.3f} dB, kept back {gains.kept_back:+.3f} dB"
+    )
 
 
 def read(path: Path, data: Path) -> HeadPlan:
