@@ -23,7 +23,7 @@ RUNS = Path(__file__).parent.parent / "training" / "head_runs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
     names = ", ".join(sorted(path.stem for path in RUNS.glob("head*.toml")))
-    parser.add_argument("run", help=f"a run file, or the name of one in model/training/runs: {names}")
+    parser.add_argument("run", help=f"a run file, or the name of one in model/training/head_runs: {names}")
     parser.add_argument("--out", type=Path, help="folder for samples, state and weights (default: run/<name>); resumes")
     parser.add_argument("--samples", type=Path, help="folder for samples that several runs share (default: --out)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="take the run file's folders from here")

@@ -28,6 +28,8 @@ NAMES = (
     "network",
     "crisp",
 )
+#: Those that follow a motion.
+MOVED = frozenset({"projected", "carried", "fast", "turned", "farneback", "older"})
 #: Sigma in pixels of the two softened candidates: that of the second comes to 3 with what halving blurs.
 SOFT, BLURRED_AT_HALF = 1.0, 1.4
 

@@ -5,7 +5,6 @@ Every function takes tensors of one batch and returns a scalar.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -52,27 +51,7 @@ def log_mse(prediction: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
 
     A sample whose error is below `floor` (40 dB) hardly counts any more: still pictures would crowd out the rest.
     """
-    return log_errors(prediction, target, floor).mean()
-
-
-def log_errors(prediction: Tensor, target: Tensor, floor: float = 1e-4) -> Tensor:
-    """Compute each sample's ln(mean squared error + floor), B numbers."""
-    return ((prediction - target).square().mean((1, 2, 3)) + floor).log()
-
-
-def sharpness_gap(prediction: Tensor, target: Tensor, goal: float) -> Tensor:
-    """Mean over samples of how far the Laplacian's energy, in ln of the target's, lies below `goal`; 0 above it.
-
-    Frames BxCxHxW. Flat targets, whose Laplacian is less than a grey level, count as having that.
-    """
-    gap = math.log(goal) + _edge_energy(target).log() - _edge_energy(prediction).log()
-    return gap.clamp(min=0).mean()
-
-
-def _edge_energy(frames: Tensor) -> Tensor:
-    line = frames.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    edges = F.conv2d(frames, line.expand(frames.shape[1], 1, 3, 3), groups=frames.shape[1])
-    return edges.square().mean((1, 2, 3)) + 1 / 255**2
+    return ((prediction - target).square().mean((1, 2, 3)) + floor).log().mean()
 
 
 def flow_distance(flow: Tensor, known: Tensor, weight: Tensor) -> Tensor:

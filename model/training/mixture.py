@@ -19,7 +19,7 @@ from model.evaluation.scores import sharpness
 from model.mixing import candidates, weights
 from model.mixing.head import HeadConfig, MixingHead
 from model.training import state
-from model.training.losses import log_errors, sharpness_gap
+from model.training.losses import log_mse
 from model.training.mixture_data import Draw, Folder, Store
 
 #: Candidates that are always there; the others are left out of some samples, so that a head can do without.
@@ -51,13 +51,9 @@ class HeadPlan:
     seed: int = 0
     #: Squared error below which a sample hardly counts (`losses.log_mse`).
     floor: float = 1e-4
-    #: Weight of how far a sample falls behind the better of "carried" and "still", in ln of the squared error.
-    behind: float = 0.0
-    #: Weight of what lacks in the Laplacian's energy, in ln, and the share of the truth's that is enough.
-    sharp: float = 0.0
-    sharp_enough: float = 0.9
-    #: A head's file to start from, of the same widths, relative to the data; empty: a fresh one. A candidate that
-    #: it lacks begins as half of the first.
+    #: Written into the weights' file (`HeadMetadata.crispness`); training and its scores do without.
+    crispness: float = 0.0
+    #: A head's file to start from, of the same candidates and widths, relative to the data; empty: a fresh one.
     init: str = ""
 
 
@@ -71,7 +67,7 @@ class HeadLoop:
         self._head = MixingHead(HeadConfig(plan.candidates, plan.widths))
         self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if plan.init:
-            grow(self._head, weights.load(plan.init)[0])
+            self._head.load_state_dict(weights.load(plan.init)[0].state_dict())
         self._mean = copy.deepcopy(self._head)
         self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=plan.rate, weight_decay=1e-3)
         self._best = -math.inf
@@ -102,7 +98,7 @@ class HeadLoop:
         frames, target, flow, network = store.batch(rows)
         frames, target, flow = _augmented(frames[:, self._places], target, flow, rng)
         frame = self._head(frames, flow, self._present(network, plan.absent)).frame
-        loss = self._loss(frame, frames, target)
+        loss = log_mse(frame, target, plan.floor)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._head.parameters(), 1.0)
@@ -112,20 +108,6 @@ class HeadLoop:
             for mean, now in zip(self._mean.parameters(), self._head.parameters(), strict=True):
                 mean.lerp_(now, share)
         self.step += 1
-
-    def _loss(self, frame: Tensor, frames: Tensor, target: Tensor) -> Tensor:
-        """Compute what is minimised of answers Bx3xHxW, candidates BxKx3xHxW and targets Bx3xHxW."""
-        plan = self._plan
-        errors = log_errors(frame, target, plan.floor)
-        loss = errors.mean()
-        if plan.behind:
-            rivals = [
-                log_errors(frames[:, plan.candidates.index(name)], target, plan.floor) for name in ("carried", "still")
-            ]
-            loss = loss + plan.behind * (errors - torch.minimum(*rivals)).clamp(min=0).mean()
-        if plan.sharp:
-            loss = loss + plan.sharp * sharpness_gap(frame, target, plan.sharp_enough)
-        return loss
 
     def _present(self, network: Tensor, absent: float) -> Tensor:
         """Draw the candidates that each sample keeps: BxK bool."""
@@ -141,19 +123,17 @@ class HeadLoop:
         row = {"step": float(self.step), **self.scores()}
         key = "psnr_network" if "psnr_network" in row else "psnr"
         self._log(row)
-        # What training weighs against squared error, weighed here, too: both are in ln there, in dB here.
-        lacking = max(0.0, math.log(self._plan.sharp_enough / row["sharpness"])) if self._plan.sharp else 0.0
-        worth = row[key] - 10 / math.log(10) * self._plan.sharp * lacking
-        if worth > self._best:
-            self._best = worth
+        if row[key] > self._best:
+            self._best = row[key]
             folders = ", ".join(Path(folder.path).name for folder in self._plan.folders)
             weights.save(
                 self._out / "head.safetensors",
                 self._mean,
                 weights.HeadMetadata(
                     self._mean.config,
-                    training_data=f"{folders}; run {self._plan.name}, model/training/runs",
+                    training_data=f"{folders}; run {self._plan.name}, model/training/head_runs",
                     preset=self._plan.preset,
+                    crispness=self._plan.crispness,
                     scores={name: round(value, 4) for name, value in row.items()},
                 ),
             )
@@ -219,30 +199,6 @@ class HeadLoop:
             self._mean.load_state_dict(tree["mean"])
             self._optimizer.load_state_dict(tree["optimizer"])
             self._best = float(tree["best"])
-
-
-@torch.no_grad()
-def grow(head: MixingHead, known: MixingHead) -> None:
-    """Copy into `head` the weights of `known`, which may lack some of its candidates: they halve the first one's share.
-
-    ValueError where widths differ, or where `known` has candidates that `head` lacks.
-    """
-    ours, theirs = head.config.candidates, known.config.candidates
-    if head.config.widths != known.config.widths or not set(theirs) <= set(ours):
-        raise ValueError(f"a head of {head.config} cannot go on from one of {known.config}")
-    state = known.state_dict()
-    enter, leave, bias = (state.pop(f"{name}") for name in ("enter.0.weight", "leave.weight", "leave.bias"))
-    head.load_state_dict(state, strict=False)
-    places = [theirs.index(name) if name in theirs else None for name in ours]
-    # What enters: the first candidate's colours, one difference for each other candidate, the flow.
-    unseen = torch.zeros_like(enter[:, 0])
-    differences = [unseen if place is None else enter[:, 2 + place] for place in places[1:]]
-    head.enter[0].weight.copy_(torch.stack([*enter[:, :3].unbind(1), *differences, *enter[:, -2:].unbind(1)], 1))
-    rows = [*((place or 0) for place in places), len(theirs)]
-    head.leave.weight.copy_(leave[rows])
-    head.leave.bias.copy_(bias[rows])  # type: ignore[union-attr]  # there is one
-    sharing = [place for place, known_place in enumerate(places) if not known_place]
-    head.leave.bias[sharing] -= math.log(len(sharing))  # type: ignore[index]
 
 
 def _cosine(step: int, warm_up: int, steps: int) -> float:

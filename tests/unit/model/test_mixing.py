@@ -114,7 +114,7 @@ def test_an_unknown_candidate_and_an_absent_network_are_refused() -> None:
 
 def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
     head = _head()
-    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", {"psnr": 27.5})
+    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", 0.5, {"psnr": 27.5})
     weights.save(tmp_path / "head.safetensors", head, about)
     loaded, read = weights.load(tmp_path / "head.safetensors")
     assert read == about
@@ -134,6 +134,8 @@ def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
         {"config": '{"candidates": ["projected", "still"], "widths": [4, 8, 8]}'},
         {"scores": "[]"},
         {"preset": "slow"},
+        {"crispness": "nan"},
+        {"crispness": "-1"},
     ],
 )
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
@@ -157,7 +159,7 @@ def test_files_that_are_absent_or_damaged_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (16, 16), (33, 15)])
 def test_the_shipped_heads_answer_frames_of_any_size(size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 90, np.uint8)
-    for path in (weights.DEFAULT, weights.LIVE):
+    for path in (weights.DEFAULT, weights.LIVE, weights.SHARP):
         head, about = weights.load(path)
         answer = predictor.mix(frame, frame, None, head, about)
         assert answer.frame.shape == (*size, 3)
@@ -171,7 +173,7 @@ def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> N
     previous, current, target = (
         (f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0)
     )
-    for path in (weights.DEFAULT, weights.LIVE):
+    for path in (weights.DEFAULT, weights.LIVE, weights.SHARP):
         head, about = weights.load(path)
         answer = predictor.mix(previous, current, None, head, about).frame
         warps = candidates.build(previous, current, ("projected", "carried"), preset=about.preset).frames
@@ -202,3 +204,24 @@ def test_blurring_at_half_size_is_nearly_that_at_full_size(size: tuple[int, int]
     middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
     exact = cv2.GaussianBlur(middle, (0, 0), 3.0).astype(float)
     assert np.abs(candidates._blurred(main, current) - exact).mean() < 1.5
+
+
+def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -> None:
+    previous, current, _ = _pair(64, 96, 2.5)
+    names = NAMES[:-1]
+    head = _head(names)
+    stack = candidates.build(previous, current, (*names, "crisp"))
+    *frames, crisp = stack.frames
+    plain, shares = predictor.weigh(head, names, frames, stack.flow, torch.float32)
+    sharp, same = predictor.weigh(head, names, frames, stack.flow, torch.float32, crisp, 0.5)
+    assert same == shares
+    inputs = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.inference_mode():
+        mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
+    moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")
+    added = 0.5 * moved[0, 0, :, :, None].numpy() * (crisp.astype(np.float32) - frames[0]) / 255
+    within = (plain > 0.05) & (plain < 0.95)
+    assert np.abs(sharp - plain - added)[within].max() < 1e-4
+    assert np.abs(added).max() > 1e-3
+    about = weights.HeadMetadata(head.config, crispness=0.5)
+    assert np.abs(predictor.mix(previous, current, None, head, about).frame - sharp).mean() < 1 / 255

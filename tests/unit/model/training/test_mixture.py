@@ -12,8 +12,7 @@ import torch
 from model import __main__ as entry
 from model.cli import train_mixture
 from model.mixing import candidates, weights
-from model.mixing.head import HeadConfig, MixingHead
-from model.training import gap, mixture, mixture_data
+from model.training import gap, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
@@ -145,40 +144,6 @@ def test_a_run_can_go_on_from_another_head(root: Path, tmp_path: Path) -> None:
     begun = HeadLoop(plan, [drawn], held_back, tmp_path / "on").scores()
     _, about = weights.load(root / "out" / "head.safetensors")
     assert begun["psnr"] == pytest.approx(about.scores["psnr"], abs=1e-3)
-
-
-def test_a_head_with_one_more_candidate_begins_with_the_same_answers() -> None:
-    names = ("projected", "carried", "still", "soft", "blurred")
-    torch.manual_seed(1)
-    known = MixingHead(HeadConfig(names, (4, 4, 4)))
-    torch.nn.init.normal_(known.leave.weight, 0, 0.5)
-    head = MixingHead(HeadConfig((*names[:3], "crisp", *names[3:]), (4, 4, 4)))
-    mixture.grow(head, known)
-    frames, flow = torch.rand(2, 5, 3, 16, 16), torch.randn(2, 2, 16, 16)
-    more = torch.cat((frames[:, :3], frames[:, :1], frames[:, 3:]), 1)
-    before, after = known(frames, flow), head(more, flow)
-    assert torch.allclose(before.frame, after.frame, atol=1e-5)
-    assert torch.allclose(after.weights[:, 3], before.weights[:, 0] / 2, atol=1e-5)
-    with pytest.raises(ValueError, match="cannot go on"):
-        mixture.grow(known, head)
-
-
-def test_lagging_behind_both_rivals_and_lacking_detail_cost_something(root: Path, tmp_path: Path) -> None:
-    drawn, held_back = _stores(root)
-    frames, target, _, _ = drawn.batch(np.arange(4))
-    plan = _plan(root)
-    frames = frames[:, [candidates.NAMES.index(name) for name in plan.candidates]]
-    target = (target + 0.1 * torch.randn_like(target)).clamp(0, 1)
-    blurred = torch.nn.functional.avg_pool2d(target, 5, 1, 2)
-    losses = {}
-    for name, changes in {"plain": {}, "behind": {"behind": 1.0}, "sharp": {"sharp": 1.0}}.items():
-        (tmp_path / name).mkdir()
-        loop = HeadLoop(dataclasses.replace(plan, **changes), [drawn], held_back, tmp_path / name)
-        losses[name] = [float(loop._loss(answer, frames, target)) for answer in (target, blurred)]
-    # A perfect answer pays nothing more; one that is blurred beyond its rivals pays for both.
-    assert losses["plain"][0] == losses["behind"][0] == losses["sharp"][0]
-    assert losses["behind"][1] > losses["plain"][1] + 0.1
-    assert losses["sharp"][1] > losses["plain"][1] + 0.1
 
 
 def test_samples_can_be_made_up_scenes(root: Path, tmp_path: Path) -> None:
