@@ -47,14 +47,15 @@ class Face:
     def covers(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
         """Tell which texture coordinates HxW lie on it."""
         height, width = self.texture.shape[:2]
-        inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+        inside: NDArray[np.bool_] = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
         if self.outline is None:
             return inside
         u, v = x * np.float32(2 / width) - 1, y * np.float32(2 / height) - 1
         angle, radius = np.arctan2(v, u), np.full(u.shape, 0.6, np.float32)
         for wave, (amplitude, phase) in enumerate(self.outline, 1):
             radius *= 1 + np.float32(amplitude) * np.sin(wave * angle + np.float32(phase))
-        return inside & (np.hypot(u, v) < radius)
+        inside &= np.hypot(u, v) < radius
+        return inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class SceneTriple(NamedTuple):
 def make(textures: Sequence[Pixels], height: int, width: int, rng: np.random.Generator) -> SceneTriple:
     """Make up a scene of `textures` (any sizes) and film it: three frames of height x width."""
     faces, camera = _scene(textures, width, rng)
-    wanted = math.exp(rng.uniform(*map(math.log, MOTION)))
+    wanted = math.exp(rng.uniform(math.log(MOTION[0]), math.log(MOTION[1])))
     # Motion is about proportional to speed: twice is near enough.
     for _ in range(2):
         flow, _ = motion(faces, camera, height // 4, width // 4, scale=0.25)

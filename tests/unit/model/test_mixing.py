@@ -34,6 +34,10 @@ def _pair(height: int = 61, width: int = 83, step: float = 2.0) -> list[NDArray[
     return frames
 
 
+def _resized(frame: NDArray[Any], height: int, width: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _head(names: tuple[str, ...] = NAMES) -> MixingHead:
     torch.manual_seed(3)
     head = MixingHead(HeadConfig(names, (4, 8, 8))).eval()
@@ -187,8 +191,7 @@ def test_a_crisp_candidate_keeps_detail_that_half_a_pixel_of_motion_takes_from_t
     wide = cv2.GaussianBlur(rng.integers(0, 256, (96, 300, 3), np.uint8), (0, 0), 1.6)
     # Frames at half the width, one pixel of the wide one apart: half a pixel each.
     previous, current, target = (
-        cv2.resize(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), (144, 96), interpolation=cv2.INTER_AREA)
-        for step in (0, 1, 2)
+        _resized(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), 96, 144) for step in (0, 1, 2)
     )
     stack = candidates.build(previous, current, ("projected", "crisp")).frames
     inner = np.s_[8:-8, 8:-8]
@@ -200,7 +203,7 @@ def test_a_crisp_candidate_keeps_detail_that_half_a_pixel_of_motion_takes_from_t
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 48), (1, 1)])
 def test_blurring_at_half_size_is_nearly_that_at_full_size(size: tuple[int, int]) -> None:
-    main, current = (cv2.resize(frame, size[::-1]) for frame in _pair()[:2])
+    main, current = (_resized(frame, *size) for frame in _pair()[:2])
     middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
     exact = cv2.GaussianBlur(middle, (0, 0), 3.0).astype(float)
     assert np.abs(candidates._blurred(main, current) - exact).mean() < 1.5
