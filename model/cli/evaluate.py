@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--lpips-alexnet", type=Path, help="torchvision's AlexNet; with --lpips-lines adds LPIPS")
     parser.add_argument("--lpips-lines", type=Path, help="the lin layers of the lpips package (alex, v0.1)")
+    parser.add_argument("--sharp-head", type=Path, default=heads.SHARP, help="another, for sharper frames")
+    parser.add_argument("--times", type=Path, help="take milliseconds from this report.json instead of measuring them")
     parser.add_argument("--name", help="how the report calls the weights (default: their version)")
 
 
@@ -41,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure and write the report's files (see `write`); return the exit code."""
     try:
         return _evaluate(arguments)
-    except (LayoutError, ValueError, OSError) as error:
+    except (LayoutError, ValueError, KeyError, OSError) as error:
         print(f"error: {error}")
         return 2
 
@@ -61,11 +63,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     windows = protocols.windows(arguments.protocol, arguments.data, arguments.per_clip, arguments.steps)
     selection = (window for number, window in enumerate(windows) if arguments.limit is None or number < arguments.limit)
-    methods = mixtures.methods(network, arguments.head, arguments.live_head)
+    methods = mixtures.methods(network, arguments.head, arguments.live_head, arguments.sharp_head)
     measurement = measure(network, selection, device, lpips, progress=progress, mixtures=methods)
     if not measurement.scores:
         raise ValueError(f"{arguments.data}: no clip is long enough")
-    if device.type == "cpu":
+    if arguments.times:
+        earlier = json.loads(arguments.times.read_text())["milliseconds"]
+        measurement.milliseconds.update({name: float(value) for name, value in earlier.items() if value is not None})
+    elif device.type == "cpu":
         pair = [rollout.picture(frame) for frame in (measurement.shown[0].previous, measurement.shown[0].current)]
         measurement.milliseconds.update(timing.milliseconds(network, {**BASELINES, **methods}, pair[0], pair[1]))
     about = report.About(

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from model.training import clips, mixture_data
+from model.mixing import weights
+from model.training import clips, gap, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
@@ -22,7 +23,7 @@ RUNS = Path(__file__).parent.parent / "training" / "head_runs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
     names = ", ".join(sorted(path.stem for path in RUNS.glob("head*.toml")))
-    parser.add_argument("run", help=f"a run file, or the name of one in model/training/runs: {names}")
+    parser.add_argument("run", help=f"a run file, or the name of one in model/training/head_runs: {names}")
     parser.add_argument("--out", type=Path, help="folder for samples, state and weights (default: run/<name>); resumes")
     parser.add_argument("--samples", type=Path, help="folder for samples that several runs share (default: --out)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="take the run file's folders from here")
@@ -48,8 +49,23 @@ def _train(arguments: argparse.Namespace) -> int:
     samples: Path = arguments.samples or out
     stores = [_store(samples, plan, draw, held_back=False) for draw in plan.draws]
     held_back = _store(samples, plan, plan.held_back, held_back=True)
-    HeadLoop(plan, stores, held_back, out).run(arguments.seconds, say=lambda line: print(line, flush=True))
+    loop = HeadLoop(plan, stores, held_back, out)
+    loop.run(arguments.seconds, say=lambda line: print(line, flush=True))
+    if loop.step == plan.steps:
+        _tell_gap(out, [s for s, draw in zip(stores, plan.draws, strict=True) if not draw.scenes], held_back)
     return 0
+
+
+def _tell_gap(out: Path, drawn: list[mixture_data.Store], held_back: mixture_data.Store) -> None:
+    head, _ = weights.load(out / "head.safetensors")
+    try:
+        gains = gap.training_gap(head, drawn, held_back)
+    except ValueError as error:
+        print(f"no training gap: {error}", flush=True)
+        return
+    print(
+        f"gain over DIS at the same motion: training clips {gains.trained:+.3f} dB, kept back {gains.kept_back:+.3f} dB"
+    )
 
 
 def read(path: Path, data: Path) -> HeadPlan:
@@ -77,6 +93,7 @@ def _tuples(values: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _store(samples: Path, plan: HeadPlan, draw: Draw, held_back: bool) -> mixture_data.Store:
     kind = "held-back" if held_back else "drawn"
+    kind += "-scenes" if draw.scenes else ""
     folder = samples / f"{kind}-{plan.preset}-{draw.size}-{draw.count}-{draw.seed}"
     if not (folder / mixture_data.LAST).exists():
         print(f"drawing {draw.count} samples into {folder}", flush=True)

@@ -11,13 +11,15 @@ from model.evaluation.baselines import Baseline, Floats, Frame
 from model.mixing import predictor, weights
 
 
-def methods(network: DMVFN, default: Path, live: Path) -> dict[str, Baseline]:
+def methods(network: DMVFN, default: Path, live: Path, sharp: Path) -> dict[str, Baseline]:
     """Build the mixtures of the heads in these files; a head whose file is absent is left out."""
     mixtures: dict[str, Baseline] = {"mean of three": mean_of_three(network)}
     if default.is_file():
         mixtures["flow"] = headed(None, default)
         if "network" in weights.load(default)[0].config.candidates:
             mixtures["mix"] = headed(network, default)
+    if sharp.is_file():
+        mixtures["sharp"] = headed(None, sharp)
     if live.is_file():
         mixtures["live"] = headed(None, live)
     return mixtures

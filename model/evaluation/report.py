@@ -155,8 +155,7 @@ def _comparison(measurement: Measurement, time_plot: str | None) -> list[str]:
         "",
         "PSNR of the next frame, clip by clip: mean gain over DIS (with its standard error over clips) and over the",
         "mean of two DIS warps, and the worst clip against the better of DIS and repeating. Milliseconds: one frame of",
-        "256 x 448 on the processor of the machine that made this report, the least of fifteen tries; they differ from",
-        "run to run.",
+        "256 x 448, processor time of one thread on the machine that timed them, the least of fifteen tries.",
         "",
         "| method | over DIS dB | ahead on | over the mean dB | worst clip dB | ms |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -171,7 +170,7 @@ def _comparison(measurement: Measurement, time_plot: str | None) -> list[str]:
 
 
 def _clip_table(clips: dict[str, dict[str, float]]) -> list[str]:
-    names = ["repeat", "dis", "dis mean", "farneback", "full", "auto", "mean of three", "flow", "mix", "live"]
+    names = ["repeat", "dis", "dis mean", "farneback", "full", "auto", "mean of three", "flow", "sharp", "mix", "live"]
     columns = [name for name in names if all(name in row for row in clips.values())]
     rows = ["| clip | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for clip, row in clips.items():

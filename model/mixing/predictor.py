@@ -26,7 +26,7 @@ from model.inference import padding
 from model.inference import predict as inference
 from model.inference.cpu import compiler
 from model.mixing import candidates, kernels
-from model.mixing.head import ABSENT, MixingHead
+from model.mixing.head import ABSENT, MOST_DETAIL, MixingHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -80,9 +80,12 @@ def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHe
     began = time.perf_counter()
     names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
     answer = answered(network, previous, current) if network is not None and "network" in names else None
-    stack = candidates.build(previous, current, names, None if answer is None else answer.frame, about.preset)
+    sharpened = about.crispness > 0
+    wanted = (*names, "crisp") if sharpened else names
+    stack = candidates.build(previous, current, wanted, None if answer is None else answer.frame, about.preset)
     between = time.perf_counter()
-    frame, shares = weigh(head, names, stack.frames, stack.flow)
+    crisp = stack.frames.pop() if sharpened else None
+    frame, shares = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
@@ -111,12 +114,20 @@ def mean(previous: Pixels, current: Pixels, preset: str = "medium") -> Floats:
 
 @torch.inference_mode()
 def weigh(
-    head: MixingHead, names: Sequence[str], frames: Sequence[Pixels], flow: Floats, kind: torch.dtype | None = None
+    head: MixingHead,
+    names: Sequence[str],
+    frames: Sequence[Pixels],
+    flow: Floats,
+    kind: torch.dtype | None = None,
+    crisp: Pixels | None = None,
+    crispness: float = 0.0,
 ) -> tuple[Floats, dict[str, float]]:
     """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2 -> frame HxWx3 and mean shares.
 
     A candidate that is absent looks like the first one and weighs nothing. `kind`: type of the convolutions; None
     is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
+    `crisp` HxWx3 is the first candidate warped bicubically: its difference from that is added, `crispness` times,
+    as far as the candidates that move weigh.
     """
     height, width = flow.shape[:2]
     places = head.config.candidates
@@ -124,21 +135,26 @@ def weigh(
     frame = np.empty((height, width, 3), np.float32)
     with _turn:
         compiler.use_threads(torch.get_num_threads())
-        stack = _room("stack", np.uint8, len(places), height, width, 3)
+        stack = _room("stack", np.uint8, len(places) + (crisp is not None), height, width, 3)
         for place, name in enumerate(places):
             stack[place] = frames[names.index(name)] if name in names else frames[0]
         features = _room("seen", np.float32, tall, wide, len(places) + 4)
-        kernels.see(stack, np.ascontiguousarray(flow), features)
+        kernels.see(stack[: len(places)], np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
         with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].permute(1, 2, 0).float()
+            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].contiguous().float()
         for place, name in enumerate(places):
             if name not in names:
-                logits[..., place] = ABSENT
-        shares = _room("shares", np.float32, tall // 2, wide // 2, len(places) + 1)
-        kernels.share(np.asarray(logits.contiguous().numpy(), np.float32), shares)
-        kernels.mix(stack, places.index("soft"), shares, frame)
-        means = torch.from_numpy(shares).view(-1, len(places) + 1).mean(0).tolist()
+                logits[place] = ABSENT
+        shares, detail = logits[:-1].softmax(0), logits[-1:].clamp(-MOST_DETAIL, MOST_DETAIL)
+        means = shares.mean((1, 2)).tolist()
+        if crisp is not None:
+            stack[-1] = crisp
+            moved = [place for place, name in enumerate(places) if name in candidates.MOVED]
+            added = shares[moved].sum(0, keepdim=True) * crispness
+            shares[0] -= added[0]
+            shares = torch.cat((shares, added))
+        kernels.mix(stack, places.index("soft"), torch.cat((shares, detail)).numpy(), frame)
     return frame, {name: means[places.index(name)] for name in names}
 
 

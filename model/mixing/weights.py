@@ -15,9 +15,12 @@ from model.mixing import candidates
 from model.mixing.head import HeadConfig, MixingHead
 from model.motion import classical
 
-#: The heads this repository ships: the default one, and one for live streams.
+#: The heads this repository ships: the default one, one for live streams, and one for sharper frames.
 FOLDER = Path(__file__).parent.parent / "weights"
 DEFAULT, LIVE = FOLDER / "mixing.safetensors", FOLDER / "mixing-live.safetensors"
+SHARP = FOLDER / "mixing-sharp.safetensors"
+#: Beyond this, frames are sharper than the truth and noise grows.
+MOST_CRISP = 2.0
 #: More channels than this are no head of ours: a file must not ask for any amount of memory.
 MOST_CHANNELS = 1024
 
@@ -31,6 +34,8 @@ class HeadMetadata:
     training_data: str = "unknown"
     #: The preset of the two main candidates' flow.
     preset: str = "medium"
+    #: How much of what a bilinear warp takes and a bicubic one keeps is given back where something moves, 0 to 2.
+    crispness: float = 0.0
     #: Measured on sources kept back from training, e.g. {"psnr": 27.4, "psnr_carried": 26.9}.
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -42,6 +47,7 @@ def save(path: Path, head: MixingHead, metadata: HeadMetadata) -> None:
         "version": metadata.version,
         "training_data": metadata.training_data,
         "preset": metadata.preset,
+        "crispness": repr(metadata.crispness),
         "scores": json.dumps(metadata.scores, sort_keys=True),
         "config": json.dumps(dataclasses.asdict(metadata.config)),
     }
@@ -83,10 +89,14 @@ def _metadata(strings: dict[str, str]) -> HeadMetadata:
         raise ValueError(f"unknown candidates or too many channels: {config}")
     if strings.get("preset", "medium") not in classical.PRESETS:
         raise ValueError(f"unknown preset {strings['preset']!r}")
+    crispness = float(strings.get("crispness", "0"))
+    if not 0 <= crispness <= MOST_CRISP:
+        raise ValueError(f"a crispness from 0 to {MOST_CRISP} expected, not {crispness}")
     return HeadMetadata(
         config=config,
         version=strings.get("version", "unversioned"),
         training_data=strings.get("training_data", "unknown"),
         preset=strings.get("preset", "medium"),
+        crispness=crispness,
         scores={str(name): float(value) for name, value in json.loads(strings.get("scores", "{}")).items()},
     )

@@ -39,12 +39,35 @@ class MotionEstimator(Protocol):
         ...
 
 
+class Places(NamedTuple):
+    """Where to read a frame, in fixed point: 1/32 of a pixel, as OpenCV interpolates anyway."""
+
+    whole: NDArray[np.int16]  #: HxWx2: x, y
+    parts: NDArray[np.uint16]  #: HxW
+
+
+def places(flow: Floats) -> Places:
+    """Compute the places (x, y) + flow HxWx2. Whoever reads twice along one flow saves a third of the second time."""
+    points = flow.copy()
+    points[..., 0] += np.arange(flow.shape[1], dtype=np.float32)
+    points[..., 1] += np.arange(flow.shape[0], dtype=np.float32)[:, None]
+    none: Any = None
+    whole, parts = cv2.convertMaps(points, none, cv2.CV_16SC2)
+    return Places(np.asarray(whole, np.int16), np.asarray(parts, np.uint16))
+
+
+def read(values: NDArray[Any], where: Places, cubic: bool = False) -> NDArray[Any]:
+    """Read `values` HxWx.. at places HxW, the border repeated; the type of `values`.
+
+    Bilinear, or bicubic: that keeps what is finer than two pixels, and costs four times as much.
+    """
+    kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+    return cv2.remap(values, where.whole, where.parts, kind, borderMode=cv2.BORDER_REPLICATE)
+
+
 def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:
     """Read `values` HxWx.. at (x, y) + flow HxWx2: bilinear, the border repeated; the type of `values`."""
-    height, width = flow.shape[:2]
-    x = flow[..., 0] + np.arange(width, dtype=np.float32)
-    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return read(values, places(flow))
 
 
 def project(field: Floats, rounds: int = 2) -> Floats:

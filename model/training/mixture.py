@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.evaluation.scores import sharpness
 from model.mixing import candidates, weights
 from model.mixing.head import HeadConfig, MixingHead
 from model.training import state
@@ -50,6 +51,8 @@ class HeadPlan:
     seed: int = 0
     #: Squared error below which a sample hardly counts (`losses.log_mse`).
     floor: float = 1e-4
+    #: Written into the weights' file (`HeadMetadata.crispness`); training and its scores do without.
+    crispness: float = 0.0
     #: A head's file to start from, of the same candidates and widths, relative to the data; empty: a fresh one.
     init: str = ""
 
@@ -128,8 +131,9 @@ class HeadLoop:
                 self._mean,
                 weights.HeadMetadata(
                     self._mean.config,
-                    training_data=f"{folders}; run {self._plan.name}, model/training/runs",
+                    training_data=f"{folders}; run {self._plan.name}, model/training/head_runs",
                     preset=self._plan.preset,
+                    crispness=self._plan.crispness,
                     scores={name: round(value, 4) for name, value in row.items()},
                 ),
             )
@@ -138,9 +142,13 @@ class HeadLoop:
 
     @torch.inference_mode()
     def scores(self) -> dict[str, float]:
-        """Measure PSNR in dB on the sources kept back, mean over clips, of the running mean and its rivals."""
+        """Measure PSNR in dB on the sources kept back, mean over clips, of the running mean and its rivals.
+
+        "worst": of a clip, how far behind the better of "carried" and "still"; "sharpness": as `scores.sharpness`.
+        """
         values_of: dict[str, list[Tensor]] = {}
-        store, carried_place = self._held_back, self._plan.candidates.index("carried")
+        store = self._held_back
+        carried_place, still_place = (self._plan.candidates.index(name) for name in ("carried", "still"))
         for start in range(0, len(store.clip), 8):
             frames, target, flow, network = store.batch(np.arange(start, min(len(store.clip), start + 8)))
             frames = frames[:, self._places]
@@ -148,18 +156,22 @@ class HeadLoop:
                 "psnr": self._mean(frames, flow, self._present(torch.zeros_like(network), 0.0)).frame,
                 "psnr_carried": frames[:, carried_place],
                 "psnr_mean": (frames[:, 0] + frames[:, carried_place]) / 2,
+                "psnr_still": frames[:, still_place],
             }
             if "network" in self._plan.candidates:
                 answers["psnr_network"] = self._mean(frames, flow, self._present(network, 0.0)).frame
             for name, answer in answers.items():
                 error = (answer.clamp(0, 1) - target).square().mean((1, 2, 3)).clamp(min=1e-8)
                 values_of.setdefault(name, []).append(-10 * error.log10())
+            values_of.setdefault("sharpness", []).append(sharpness(answers["psnr"].clamp(0, 1), target))
         clips = np.array(store.clip)
         figures = {name: torch.cat(values).numpy() for name, values in values_of.items()}
-        return {
-            name: float(np.mean([values[clips == clip].mean() for clip in sorted(set(clips))]))
+        by_clip = {
+            name: np.array([np.nanmean(values[clips == clip]) for clip in sorted(set(clips))])
             for name, values in figures.items()
         }
+        behind = by_clip["psnr"] - np.maximum(by_clip["psnr_carried"], by_clip["psnr_still"])
+        return {name: float(values.mean()) for name, values in by_clip.items()} | {"worst": float(behind.min())}
 
     def _log(self, row: dict[str, float]) -> None:
         path = self._out / "curve.csv"

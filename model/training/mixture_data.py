@@ -22,7 +22,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
 from model.mixing import candidates
 from model.motion.field import Floats
-from model.training import clips, decode
+from model.training import clips, decode, scenes
 
 #: Written last: a store that has it is whole.
 LAST = "clips.json"
@@ -31,6 +31,8 @@ STRIDES, STRIDE_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
 SIZES, SIZE_SHARES = (1.0, 1.5, 2.0), (0.55, 0.25, 0.2)
 #: Mean motion in pixels that a crop must show, at least and at most.
 MOTION = (0.3, 32.0)
+#: Height and width of made-up scenes, their number of textures, and the side of one.
+SCENE, TEXTURES, TEXTURE = (256, 384), 8, 256
 #: The route that the network answers with as a candidate: its trained blocks, at half size.
 ROUTE = (True, True, True, True, False, False, True, False, False)
 
@@ -57,6 +59,8 @@ class Draw:
     seed: int
     size: int = 128
     crops: int = 8
+    #: Whether the triples are made-up scenes (`model.training.scenes`) in the clips' textures, not the clips' own.
+    scenes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Store:
     frames: NDArray[np.uint8]  #: NxKxSxSx3
     target: NDArray[np.uint8]  #: NxSxSx3
     flow: NDArray[np.float16]  #: NxSxSx2 pixels
-    network: NDArray[np.bool_]  #: N: whether the last candidate is one
+    network: NDArray[np.bool_]  #: N: whether "network" is one of the candidates
     clip: list[str]  #: N names
 
     def batch(self, index: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -104,11 +108,11 @@ def build(
     while len(names) < count:
         which = int(rng.choice(len(folders), p=shares))
         clip = clips_of[which][0][int(rng.choice(len(clips_of[which][0]), p=clips_of[which][1]))]
-        triple = _triple(clip, size, rng)
+        triple = _made_up(clips_of[which][0], rng) if draw.scenes else _triple(clip, size, rng)
         if triple is None:
             continue
         previous, current, last = triple
-        answer = _answer(network, previous, current) if folders[which].network else None
+        answer = _answer(network, previous, current) if folders[which].network and not draw.scenes else None
         # An absent network's place is filled; `has_network` says that nobody may look at it.
         stack = candidates.build(previous, current, candidates.NAMES, current if answer is None else answer, preset)
         for part in _parts(stack.flow, draw, rng):
@@ -117,7 +121,7 @@ def build(
             row = len(names)
             frames[row] = np.stack([frame[part] for frame in stack.frames])
             target[row], flow[row], has_network[row] = last[part], stack.flow[part], answer is not None
-            names.append(clip.name)
+            names.append("a scene" if draw.scenes else clip.name)
             if len(names) % 500 == 0:
                 say(f"{len(names)} of {count} samples")
     np.save(out / "network.npy", has_network)
@@ -127,7 +131,8 @@ def build(
 def _parts(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
     """Draw squares of a frame that move as samples should; more of large frames."""
     height, width = flow.shape[:2]
-    for _ in range(min(draw.crops, max(2, height * width // (3 * draw.size * draw.size)))):
+    most = height * width // (draw.size * draw.size) if draw.scenes else height * width // (3 * draw.size * draw.size)
+    for _ in range(min(draw.crops, max(2, most))):
         y, x = (int(rng.integers(0, side - draw.size + 1)) for side in (height, width))
         part = np.s_[y : y + draw.size, x : x + draw.size]
         if _wanted(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), rng):
@@ -171,6 +176,20 @@ def _triple(clip: decode.Clip, size: int, rng: np.random.Generator) -> tuple[dec
         return triple
     sides = (max(size, round(width * factor)), max(size, round(height * factor)))
     return tuple(np.asarray(cv2.resize(f, sides, interpolation=cv2.INTER_CUBIC), np.uint8) for f in triple)
+
+
+def _made_up(sources: Sequence[decode.Clip], rng: np.random.Generator) -> tuple[decode.Frames, ...]:
+    """Film a made-up scene whose surfaces look like pieces of the clips' frames."""
+    textures = []
+    for _ in range(TEXTURES):
+        frames = sources[int(rng.integers(len(sources)))].frames
+        frame = frames[int(rng.integers(len(frames)))]
+        side = min(*frame.shape[:2], int(rng.integers(TEXTURE // 2, TEXTURE + 1)))
+        y, x = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
+        piece = cv2.resize(frame[y : y + side, x : x + side], (TEXTURE, TEXTURE), interpolation=cv2.INTER_LINEAR)
+        textures.append(np.asarray(piece, np.uint8))
+    triple = scenes.make(textures, *SCENE, rng)
+    return triple.previous, triple.current, triple.target
 
 
 def _wanted(pixels: float, rng: np.random.Generator) -> bool:

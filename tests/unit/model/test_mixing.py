@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import safetensors
@@ -31,6 +32,10 @@ def _pair(height: int = 61, width: int = 83, step: float = 2.0) -> list[NDArray[
         waves = [np.sin((x - step * k) / 4 + c) + np.cos(y / 5 + (x - step * k) / 9) for c in range(3)]
         frames.append((np.stack(waves, -1) * 50 + 120).astype(np.uint8))
     return frames
+
+
+def _resized(frame: NDArray[Any], height: int, width: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _head(names: tuple[str, ...] = NAMES) -> MixingHead:
@@ -113,7 +118,7 @@ def test_an_unknown_candidate_and_an_absent_network_are_refused() -> None:
 
 def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
     head = _head()
-    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", {"psnr": 27.5})
+    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", 0.5, {"psnr": 27.5})
     weights.save(tmp_path / "head.safetensors", head, about)
     loaded, read = weights.load(tmp_path / "head.safetensors")
     assert read == about
@@ -133,6 +138,8 @@ def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
         {"config": '{"candidates": ["projected", "still"], "widths": [4, 8, 8]}'},
         {"scores": "[]"},
         {"preset": "slow"},
+        {"crispness": "nan"},
+        {"crispness": "-1"},
     ],
 )
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
@@ -156,7 +163,7 @@ def test_files_that_are_absent_or_damaged_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (16, 16), (33, 15)])
 def test_the_shipped_heads_answer_frames_of_any_size(size: tuple[int, int]) -> None:
     frame = np.full((*size, 3), 90, np.uint8)
-    for path in (weights.DEFAULT, weights.LIVE):
+    for path in (weights.DEFAULT, weights.LIVE, weights.SHARP):
         head, about = weights.load(path)
         answer = predictor.mix(frame, frame, None, head, about)
         assert answer.frame.shape == (*size, 3)
@@ -170,10 +177,54 @@ def test_the_shipped_heads_beat_both_warps_on_a_moving_pattern_with_noise() -> N
     previous, current, target = (
         (f + rng.normal(0, 8, f.shape)).clip(0, 255).astype(np.uint8) for f in _pair(96, 128, 3.0)
     )
-    for path in (weights.DEFAULT, weights.LIVE):
+    for path in (weights.DEFAULT, weights.LIVE, weights.SHARP):
         head, about = weights.load(path)
         answer = predictor.mix(previous, current, None, head, about).frame
         warps = candidates.build(previous, current, ("projected", "carried"), preset=about.preset).frames
         frames: list[Any] = [answer, *(warp / 255.0 for warp in warps)]
         errors = [float(np.square(frame - target / 255.0).mean()) for frame in frames]
         assert errors[0] < 0.95 * min(errors[1:])
+
+
+def test_a_crisp_candidate_keeps_detail_that_half_a_pixel_of_motion_takes_from_the_others() -> None:
+    rng = np.random.default_rng(2)
+    wide = cv2.GaussianBlur(rng.integers(0, 256, (96, 300, 3), np.uint8), (0, 0), 1.6)
+    # Frames at half the width, one pixel of the wide one apart: half a pixel each.
+    previous, current, target = (
+        _resized(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), 96, 144) for step in (0, 1, 2)
+    )
+    stack = candidates.build(previous, current, ("projected", "crisp")).frames
+    inner = np.s_[8:-8, 8:-8]
+    energies = [float(cv2.Laplacian(frame, cv2.CV_32F)[inner].var()) for frame in (*stack, target)]
+    assert energies[0] < 0.9 * energies[1] < 1.1 * energies[2]
+    errors = [np.square(frame.astype(float) - target)[inner].mean() for frame in stack]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 48), (1, 1)])
+def test_blurring_at_half_size_is_nearly_that_at_full_size(size: tuple[int, int]) -> None:
+    main, current = (_resized(frame, *size) for frame in _pair()[:2])
+    middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
+    exact = cv2.GaussianBlur(middle, (0, 0), 3.0).astype(float)
+    assert np.abs(candidates._blurred(main, current) - exact).mean() < 1.5
+
+
+def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -> None:
+    previous, current, _ = _pair(64, 96, 2.5)
+    names = NAMES[:-1]
+    head = _head(names)
+    stack = candidates.build(previous, current, (*names, "crisp"))
+    *frames, crisp = stack.frames
+    plain, shares = predictor.weigh(head, names, frames, stack.flow, torch.float32)
+    sharp, same = predictor.weigh(head, names, frames, stack.flow, torch.float32, crisp, 0.5)
+    assert same == shares
+    inputs = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.inference_mode():
+        mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
+    moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")
+    added = 0.5 * moved[0, 0, :, :, None].numpy() * (crisp.astype(np.float32) - frames[0]) / 255
+    within = (plain > 0.05) & (plain < 0.95)
+    assert np.abs(sharp - plain - added)[within].max() < 1e-4
+    assert np.abs(added).max() > 1e-3
+    about = weights.HeadMetadata(head.config, crispness=0.5)
+    assert np.abs(predictor.mix(previous, current, None, head, about).frame - sharp).mean() < 1 / 255

@@ -37,7 +37,7 @@ def test_the_json_holds_every_method_at_every_horizon(report: Path) -> None:
     found = json.loads((report / "report.json").read_text())
     rows = {(row["method"], row["mean_over_steps_1_to"]): row for row in found["methods"]}
     firsts = {row["method"]: row for row in found["budgets_on_first_windows"]}
-    mixed = mixtures.methods(DMVFN(ModelConfig.tiny()), heads.DEFAULT, heads.LIVE)
+    mixed = mixtures.methods(DMVFN(ModelConfig.tiny()), heads.DEFAULT, heads.LIVE, heads.SHARP)
     assert {"mean of three", "flow", "live"} <= set(mixed)
     both = [*BASELINES, *mixed, "full", "auto"]
     assert set(rows) == {(m, k) for m in both for k in (1, 3)}
@@ -89,3 +89,25 @@ def test_every_method_is_timed_and_scored_for_sharpness(report: Path) -> None:
 def test_an_empty_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["evaluate", str(tmp_path)]) == 2
     assert "no clip" in capsys.readouterr().out
+
+
+def test_with_the_times_of_an_earlier_report_an_evaluation_is_twice_the_same(report: Path, tmp_path: Path) -> None:
+    root = report.parent
+    for name in ("once", "twice"):
+        data = ["evaluate", str(root / "clips"), "--weights", str(root / "w.safetensors"), "--limit", "1"]
+        data += ["--per-clip", "1", "--steps", "1", "--device", "cpu", "--times", str(report / "report.json")]
+        assert entry.main([*data, "--out", str(tmp_path / name)]) == 0
+    once, twice = (sorted((tmp_path / name).iterdir()) for name in ("once", "twice"))
+    assert [path.name for path in once] == [path.name for path in twice]
+    assert "report.md" in [path.name for path in once]
+    assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
+    times = [json.loads((folder / "report.json").read_text())["milliseconds"] for folder in (report, tmp_path / "once")]
+    assert times[0] == times[1] != {}
+
+
+def test_times_that_are_no_report_are_refused(report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "no.json").write_text("{}")
+    data = ["evaluate", str(report.parent / "clips"), "--weights", str(report.parent / "w.safetensors"), "--limit", "1"]
+    data += ["--device", "cpu", "--times", str(tmp_path / "no.json"), "--per-clip", "1", "--steps", "1"]
+    assert entry.main([*data, "--out", str(tmp_path / "out")]) == 2
+    assert "milliseconds" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import torch
 from model import __main__ as entry
 from model.cli import train_mixture
 from model.mixing import candidates, weights
-from model.training import mixture_data
+from model.training import gap, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
@@ -144,3 +144,30 @@ def test_a_run_can_go_on_from_another_head(root: Path, tmp_path: Path) -> None:
     begun = HeadLoop(plan, [drawn], held_back, tmp_path / "on").scores()
     _, about = weights.load(root / "out" / "head.safetensors")
     assert begun["psnr"] == pytest.approx(about.scores["psnr"], abs=1e-3)
+
+
+def test_samples_can_be_made_up_scenes(root: Path, tmp_path: Path) -> None:
+    store = train_mixture._store(tmp_path, _plan(root), Draw(5, 3, 64, 3, scenes=True), held_back=False)
+    assert set(store.clip) == {"a scene"}
+    assert not store.network.any()
+    frames, target, flow, _ = store.batch(np.arange(5))
+    assert float(flow.abs().max()) > 0.1
+    assert (frames[:, 0] - target).abs().mean() < (frames[:, candidates.NAMES.index("still")] - target).abs().mean()
+
+
+def test_the_training_gap_is_nothing_where_both_kinds_are_the_same_and_all_where_one_is_perfect(root: Path) -> None:
+    drawn, _ = _stores(root)
+    head, _ = weights.load(root / "out" / "head.safetensors")
+    gains = gap.training_gap(head, [drawn], drawn)
+    assert gains.trained == pytest.approx(gains.kept_back, abs=1e-5)
+    # Of samples whose target is the head's own answer, it has nothing left to gain.
+    frames, _, flow, _ = drawn.batch(np.arange(8))
+    frames = frames[:, [candidates.NAMES.index(name) for name in head.config.candidates]]
+    with torch.inference_mode():
+        answers = head(frames, flow, torch.tensor([[True] * 4 + [False]] * 8)).frame.clamp(0, 1)
+    perfect = dataclasses.replace(drawn, target=(answers * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    other = gap.training_gap(head, [perfect], drawn)
+    assert other.trained > other.kept_back + 5
+    far = dataclasses.replace(drawn, flow=drawn.flow + np.float16(30))
+    with pytest.raises(ValueError, match="no motion in common"):
+        gap.training_gap(head, [far], drawn)
