@@ -21,8 +21,9 @@ from typing import Any
 from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
+from service.engine.batch_counts import Answers
 from service.engine.device import Device, bucket_of
-from service.engine.device_thread import Answers, DeviceThread, Reports
+from service.engine.device_thread import DeviceThread, Reports
 from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.entry import Entry

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from service.core.bucket import Bucket
-from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.errors import DeadlineExceeded, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Method, PredictResult, Quality, Route, RoutePolicy, Step, Timings
+from service.engine.batch_counts import Answers, BatchCounts, count_isolated
 from service.engine.device import Choice, Device, DeviceWork, RunOutput, batch_timings
 from service.engine.fault_isolation import isolate
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
@@ -23,11 +25,9 @@ from service.engine.scheduling.cost_model import CostModel, MeasuredRun
 from service.engine.scheduling.mixture_costs import MixtureCosts
 from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
-from service.telemetry.metrics import Metrics, Stage, size_class
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-Answers = list[tuple[Pending, PredictResult | ServiceError]]
 
 #: Decisions kept for /debug/batcher.
 DECISIONS = 32
@@ -35,6 +35,10 @@ DECISIONS = 32
 COLD_RUNS_CPU, COLD_RUNS_GPU = 1, 2
 #: The device's memory is asked for at most this often, seconds.
 MEMORY_EVERY = 1.0
+#: Batches that are counted together, where no scrape comes before: one after the other each costs less.
+COUNTED_TOGETHER = 8
+#: Seconds the event loop gets to hand answers on before the counting; none where requests wait.
+COUNT_AFTER = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +125,18 @@ class DeviceThread:
             return
         self._reports.on_start(self._device.info)
         try:
-            while self._queue.wait():
-                self._turn()
+            self._serve()
         except BaseException as error:
             # Whatever gets here would get here again: DeviceLost, or a defect of ours that must not go unseen.
             log.exception("the device thread stops")
             self._reports.on_loss(error)
+
+    def _serve(self) -> None:
+        try:
+            while self._queue.wait():
+                self._turn()
+        finally:
+            self._metrics.deferred.settle()
 
     def _turn(self) -> None:
         while requests := self._queue.next_to_route(self._clock()):
@@ -174,7 +184,7 @@ class DeviceThread:
         self._queue.price(prices)
         if failures:
             self._queue.fail([pending for pending, _ in failures])
-            self._count_isolated(len(requests), [error for _, error in failures])
+            count_isolated(self._metrics, len(requests), len(failures))
             self._reports.on_answers(failures)
             self._note(failures)
 
@@ -186,14 +196,21 @@ class DeviceThread:
         answers = self._run_batch(turn, runs)
         bucket, seconds = turn.batch[0].entry.bucket, self._clock() - start
         estimate = self._learn(turn, bucket, runs)
-        label = size_class(bucket.height, bucket.width)
-        size, decision = len(turn.batch), turn.decision
-        self._metrics.batch_ran(label, size, decision.limit, seconds, estimate)
         self._queue.refresh_costs()
+        decision = turn.decision
         self.decisions.append(
             Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
         )
-        self._reports.on_answers(answers)  # after the batch is on record, so that whoever has an answer can look it up
+        empty = sum([output.empty_routes for output, _ in runs])
+        counts = BatchCounts.of(answers, decision.limit, self._device.flops(bucket), seconds, estimate, empty)
+        # After the batch is on record, so that whoever has an answer can look it up, and before it is counted: the
+        # event loop needs the interpreter to hand the answers on.
+        self._metrics.deferred.add(partial(counts.count, self._metrics))
+        self._reports.on_answers(answers)
+        if len(self._metrics.deferred) >= COUNTED_TOGETHER:
+            self._queue.pause(COUNT_AFTER)
+            self._metrics.deferred.settle()
+        self._measure_memory()
         self._note(answers)
 
     def _note(self, answers: Answers) -> None:
@@ -262,7 +279,6 @@ class DeviceThread:
         answers: Answers = [
             (pending, self._result(pending, outcomes.get(work, ()), size, times)) for work, pending in works.items()
         ]
-        self._record(bucket, answers, size, sum(output.empty_routes for output, _ in runs))
         self._queue.finish_batch(turn.batch, self._clock())
         return answers
 
@@ -297,39 +313,11 @@ class DeviceThread:
 
     # --- reports --------------------------------------------------------------------------------------------------
 
-    def _record(self, bucket: Bucket, answers: Answers, size: int, empty: int) -> None:
-        metrics, label = self._metrics, size_class(bucket.height, bucket.width)
-        flops = self._device.flops(bucket)
-        for _ in range(empty + sum(pending.was_empty for pending, _ in answers)):
-            metrics.empty_route()
-        self._count_isolated(size, [answer for _, answer in answers if isinstance(answer, Internal)])
-        for _, answer in answers:
-            if isinstance(answer, ServiceError):
-                continue
-            self._record_stages(answer)
-            metrics.answered(label, answer.method, answer.flops)
-            if answer.shortened:
-                metrics.route_shortened()
-            for step in answer.steps:
-                if step.method is not Method.DMVFN:
-                    metrics.frame_mixed(label, step.flops)
-                    continue
-                block_flops = sum([f for f, runs in zip(flops.blocks, step.route, strict=True) if runs])
-                metrics.frame_predicted(label, step.route, step.flops - block_flops, flops.blocks)
+    def _measure_memory(self) -> None:
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()
             for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
-                metrics.device_memory(kind, value)
-
-    def _record_stages(self, answer: PredictResult) -> None:
-        own = (Stage.ROUTE, Stage.BLOCKS) if answer.method is Method.DMVFN else (Stage.MOTION, Stage.MIXING)
-        for stage in (Stage.QUEUE, *own):
-            self._metrics.stage_took(stage, getattr(answer.timings, stage))
-
-    def _count_isolated(self, size: int, errors: Sequence[object]) -> None:
-        if size > 1:
-            for _ in errors:
-                self._metrics.item_isolated()
+                self._metrics.device_memory(kind, value)
 
     def _shrink(self, bucket: Bucket, items: int) -> None:
         self._metrics.out_of_memory()

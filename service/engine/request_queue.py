@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
@@ -50,12 +52,11 @@ class RequestQueue:
     cost: CostModel | None = None  #: set once, before the first request
     mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)  # itself: a Condition's own methods are slow Python
-    _arrival: threading.Condition = field(init=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    #: Wakes the device thread. No Condition: that is Python code, some fourteen calls a request; this is C.
+    _wakeups: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    _is_asleep: bool = False  #: the device thread has looked, and waits for a wake-up
     _is_closed: bool = False
-
-    def __post_init__(self) -> None:
-        self._arrival = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         """Count the requests in flight: waiting, running, or with an outcome that is not delivered."""
@@ -69,7 +70,7 @@ class RequestQueue:
             self._estimate_cost(pending.entry, pending.request)
             self.scheduler.enqueue(pending.entry, now)
             self._in_flight[pending.entry.id] = pending
-            self._arrival.notify()
+            self._wake()
 
     def cancel(self, pending: Pending) -> RequestState:
         """End a request whose caller left; return its state before. What has an outcome keeps it."""
@@ -91,7 +92,7 @@ class RequestQueue:
         """Wake the device thread for the last time."""
         with self._lock:
             self._is_closed = True
-            self._arrival.notify_all()
+            self._wake()
 
     def clear(self) -> list[Pending]:
         """End every request, waiting or running, as failed; return them all, for a last word."""
@@ -119,10 +120,15 @@ class RequestQueue:
 
     def wait(self) -> bool:
         """Sleep until something waits; False when closed."""
-        with self._lock:
-            while not self._is_closed and not len(self.scheduler):
-                self._arrival.wait()
-            return not self._is_closed
+        while self._is_idle():
+            self._wakeups.get()
+        return not self._is_closed
+
+    def pause(self, seconds: float) -> None:
+        """Sleep for `seconds`, or less where something waits or comes, or the queue is closed."""
+        if self._is_idle():
+            with contextlib.suppress(Empty):
+                self._wakeups.get(timeout=seconds)
 
     def next_to_route(self, now: float) -> list[Pending]:
         """Return the next requests of one bucket whose routes must be chosen before they line up.
@@ -185,6 +191,17 @@ class RequestQueue:
             self.scheduler.shrink(bucket, items)
 
     # --- with or without the lock --------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._is_asleep:
+            self._is_asleep = False
+            self._wakeups.put(None)
+
+    def _is_idle(self) -> bool:
+        """Tell whether nothing waits; then what comes next wakes the device thread."""
+        with self._lock:
+            self._is_asleep = not self._is_closed and not len(self.scheduler)
+            return self._is_asleep
 
     def _end(self, pending: Pending, state: RequestState) -> RequestState:
         with self._lock:

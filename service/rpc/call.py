@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -75,6 +76,7 @@ class CallHandler:
             ends=_ends(context, began),
             holding=holding_of_call(state),
         )
+        answered = False
         try:
             try:
                 call.client = auth.identify(state.settings.api_keys, auth.bearer(metadata.get("authorization")))
@@ -84,6 +86,7 @@ class CallHandler:
                 context.set_trailing_metadata(_trailers(call))
                 with state.work.accepted():
                     yield call
+                answered = True
             except ServiceError as error:
                 call.error = error
             except asyncio.CancelledError:
@@ -97,7 +100,11 @@ class CallHandler:
             if call.error is not None:
                 await refuse(call, call.error)
         finally:
-            self._report(call, endpoint, state.clock() - began, counts)
+            report = partial(self._report, call, endpoint, state.clock() - began, counts)
+            if answered:  # gRPC sends the answer when the handler has returned, and before the loop's next turn
+                asyncio.get_running_loop().call_soon(report)
+            else:
+                report()
             # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
             call.error = None
 

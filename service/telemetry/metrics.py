@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
+from service.telemetry.deferred_counts import DeferredCounts
 from service.telemetry.watched_gauges import WatchedGauges
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
@@ -81,6 +82,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.deferred = DeferredCounts(registry)  #: before all others: a scrape settles it first
         self._define_requests()
         self._define_batches()
         self._define_model()

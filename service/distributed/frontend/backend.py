@@ -18,7 +18,7 @@ from service.telemetry.metrics import Background, Metrics
 
 
 class FrontendEngine:
-    """An `Engine` with the life of a `Batcher` (`start`, `drain`, `close`), and `jobs` beside it."""
+    """An `Engine` with the life of a `Batcher` (`start`, `close`), and `jobs` beside it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._front = QueueClient(settings, metrics)
@@ -52,10 +52,6 @@ class FrontendEngine:
     def model(self) -> ServedModel:
         """Return the model, as `Engine.model`."""
         return self._engine.model()
-
-    async def drain(self, grace: float) -> bool:
-        """Take no more calls; true if those under way were answered within `grace` seconds. Jobs stay in Redis."""
-        return await self._engine.drain(grace)
 
     async def close(self) -> None:
         """Stop webhooks, withdrawals and the link to Redis; to be called once, also after a start that never ended."""

@@ -42,9 +42,6 @@ class QueuedEngine:
         self._calls: dict[str, asyncio.Future[PredictResult]] = {}
         self._ids: dict[str, str] = {}
         self._clients: dict[str, str] = {}
-        self._draining = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
         front.beat = self._withdraw_unwanted
         front.replies = self._answered
@@ -75,7 +72,6 @@ class QueuedEngine:
         call = uuid.uuid4().hex
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
         self._calls[call], self._ids[call], self._clients[call] = answer, request.id, request.client
-        self._idle.clear()
         may_be_queued = False
         try:
             async with asyncio.timeout(seconds):
@@ -91,8 +87,6 @@ class QueuedEngine:
             raise
         finally:
             del self._calls[call], self._ids[call], self._clients[call]
-            if not self._calls:
-                self._idle.set()
             if answer.done() and not answer.cancelled():
                 answer.exception()  # seen: a loss that came while the submission failed is not news
             elif may_be_queued:
@@ -100,8 +94,6 @@ class QueuedEngine:
                 self._later(self._withdraw(call))
 
     def _admit(self, request: PredictRequest) -> None:
-        if self._draining:
-            raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         limit = self._settings.max_client_items
         if limit and request.client and sum(client == request.client for client in self._clients.values()) >= limit:
             self._metrics.rejected("client_limit", buckets.label(_bucket(request)))
@@ -197,14 +189,6 @@ class QueuedEngine:
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         self._front.supervisor.once(Background.REDIS_CALL, work)
-
-    async def drain(self, grace: float) -> bool:
-        """Take no more calls; true if those under way were answered within `grace` seconds."""
-        self._draining = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        return not self._calls
 
     async def close(self) -> None:
         """Wait for withdrawals under way; then call `front.stop()`."""

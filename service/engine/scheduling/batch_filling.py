@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.fair_queue import FairQueue
+from service.engine.scheduling.ready_requests import FairQueue
 
 
 class BatchBounds(NamedTuple):

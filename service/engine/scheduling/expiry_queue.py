@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable
 
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.fair_queue import Key
+from service.engine.scheduling.ready_requests import Key
 from service.engine.scheduling.request_state import WAITING
 
 

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -17,6 +18,7 @@ from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, Servic
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
 from service.engine.device import DeviceWork
+from service.engine.device_thread import COUNTED_TOGETHER
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -420,6 +422,49 @@ async def test_the_gauges_show_what_waits() -> None:
         device.release()
         await asyncio.gather(first, *rest)
         assert count(metrics, "queue_items") == count(metrics, "queue_bytes") == 0
+
+
+class HeldMetrics(Metrics):
+    """Metrics that stand still at a batch until `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(CollectorRegistry())
+        self.go_on = threading.Event()
+
+    def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
+        assert self.go_on.wait(PATIENCE)
+        super().batch_ran(bucket, size, limit, seconds, predicted_seconds)
+
+
+async def test_an_answer_does_not_wait_to_be_counted() -> None:
+    metrics = HeldMetrics()
+    async with batching(metrics=metrics) as batcher:
+        await asyncio.wait_for(batcher.predict(request(1)), PATIENCE / 2)
+        metrics.go_on.set()
+        assert count(metrics, "batches_total", bucket="le_512x512") == 1
+
+
+async def test_what_was_answered_is_counted_before_close_ends() -> None:
+    metrics = HeldMetrics()
+    async with batching(metrics=metrics) as batcher:
+        await asyncio.wait_for(batcher.predict(request(1)), PATIENCE / 2)
+        metrics.go_on.set()
+    assert len(metrics.deferred) == 0
+    assert count(metrics, "batches_total", bucket="le_512x512") == 1
+    assert count(metrics, "frames_predicted_total", bucket="le_512x512") == 1
+
+
+async def test_batches_are_counted_together_though_nobody_scrapes_and_keep_no_frames() -> None:
+    metrics = Metrics(CollectorRegistry())
+    async with batching(metrics=metrics) as batcher:
+        for seed in range(2 * COUNTED_TOGETHER):
+            result = await batcher.predict(request(seed))
+            pixels = weakref.ref(result.steps[0].frame.pixels)
+            del result
+            await until(lambda of=pixels: of() is None)  # type: ignore[misc]
+            assert len(metrics.deferred) <= COUNTED_TOGETHER
+        await until(lambda: len(metrics.deferred) == 0)
+    assert count(metrics, "frames_predicted_total", bucket="le_512x512") == 2 * COUNTED_TOGETHER
 
 
 async def test_decisions_can_be_looked_at() -> None:

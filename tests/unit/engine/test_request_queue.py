@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from queue import Empty, SimpleQueue
+
 import pytest
 
 from service.core.bucket import Bucket
@@ -37,6 +40,37 @@ def running(queue: RequestQueue) -> Pending:
     one = queued(queue)
     assert queue.next_batch(1.0).batch == (one,)
     return one
+
+
+def test_the_device_thread_sleeps_until_something_comes_or_the_queue_is_closed() -> None:
+    queue, looks = empty_queue(), SimpleQueue[bool]()
+
+    def look() -> None:
+        while queue.wait():
+            looks.put(bool(queue.next_batch(1.0).batch))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(3):
+        queued(queue)
+        assert looks.get(timeout=30)
+        with pytest.raises(Empty):
+            looks.get(timeout=0.02)
+    queue.close()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_pause_ends_as_soon_as_something_waits_or_comes() -> None:
+    queue = empty_queue()
+    queue.pause(0.001)
+    threading.Timer(0.02, queued, (queue,)).start()
+    queue.pause(30)
+    assert queue.next_batch(1.0).batch
+    queued(queue)
+    queue.pause(30)
+    queue.close()
+    queue.pause(30)
 
 
 def test_a_request_waits_for_its_route_or_for_the_device() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
@@ -22,6 +24,7 @@ from proto.inference import inference_pb2
 from service.core.errors import Unavailable
 from service.core.interfaces import Readiness
 from service.rpc.server import start
+from service.telemetry.metrics import Metrics, Outcome, Transport
 from tests.unit.rpc.serving import served
 from tests.unit.rpc.small import SmallEngine, parts, picture
 
@@ -141,6 +144,24 @@ async def test_requests_are_counted_by_outcome() -> None:
             while counted("invalid") is None:
                 await asyncio.sleep(0)
         assert (counted("ok"), counted("invalid")) == (1.0, 1.0)
+
+
+async def test_an_answer_is_counted_behind_the_handler_that_returns_it() -> None:
+    """In the handler's task counting would come before the answer; outside of it gRPC has the answer by then."""
+    counting_tasks: list[asyncio.Task[Any] | None] = []
+
+    class WatchedMetrics(Metrics):
+        def request_done(self, transport: Transport, endpoint: str, outcome: Outcome, seconds: float) -> None:
+            counting_tasks.append(asyncio.current_task())
+            super().request_done(transport, endpoint, outcome, seconds)
+
+    joined = dataclasses.replace(parts(SmallEngine()), metrics=WatchedMetrics(CollectorRegistry()))
+    server = await start(joined)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request())  # type: ignore[no-untyped-call]
+    await server.drain(5)
+    joined.codecs.close()
+    assert counting_tasks == [None]
 
 
 async def test_a_drained_server_finishes_calls_refuses_new_ones_and_tells_health() -> None:

@@ -1,0 +1,91 @@
+"""What the metrics are told of a batch that ran, once its answers are out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.core.bucket import Bucket
+from service.core.errors import Internal, ServiceError
+from service.core.types import Method, PredictResult, Route, Timings
+from service.engine.device import Flops
+from service.engine.request_queue import Pending
+from service.telemetry.metrics import Metrics, Stage, size_class
+
+Answers = list[tuple[Pending, PredictResult | ServiceError]]
+
+
+class ResultCounts(NamedTuple):
+    """One prediction without its pictures, which must not be kept until they are counted."""
+
+    method: Method
+    timings: Timings
+    flops: int
+    is_shortened: bool
+    frames: tuple[tuple[Method, Route, int], ...]  #: each step's method, route and FLOPs
+
+    @classmethod
+    def of(cls, result: PredictResult) -> ResultCounts:
+        """Take the numbers of a prediction."""
+        frames = tuple([(step.method, step.route, step.flops) for step in result.steps])
+        return cls(result.method, result.timings, result.flops, result.shortened, frames)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """One batch: `flops` of a frame of its size, seconds that it took and was predicted to take (None: unknown)."""
+
+    bucket: Bucket
+    size: int
+    limit: str  #: what kept it from being larger
+    flops: Flops
+    seconds: float
+    estimate: float | None
+    results: tuple[ResultCounts, ...]
+    empty_routes: int
+    failures: int  #: requests that failed on the device
+
+    @classmethod
+    def of(
+        cls, answers: Answers, limit: str, flops: Flops, seconds: float, estimate: float | None, empty_routes: int
+    ) -> BatchCounts:
+        """Take the numbers of a batch's answers; `empty_routes` are those found while it ran."""
+        return cls(
+            answers[0][0].entry.bucket,
+            len(answers),
+            limit,
+            flops,
+            seconds,
+            estimate,
+            tuple([ResultCounts.of(answer) for _, answer in answers if isinstance(answer, PredictResult)]),
+            empty_routes + sum([pending.was_empty for pending, _ in answers]),
+            sum([isinstance(answer, Internal) for _, answer in answers]),
+        )
+
+    def count(self, metrics: Metrics) -> None:
+        """Count the batch, its failures, and every frame that it predicted."""
+        label = size_class(self.bucket.height, self.bucket.width)
+        metrics.batch_ran(label, self.size, self.limit, self.seconds, self.estimate)
+        for _ in range(self.empty_routes):
+            metrics.empty_route()
+        count_isolated(metrics, self.size, self.failures)
+        for result in self.results:
+            own = (Stage.ROUTE, Stage.BLOCKS) if result.method is Method.DMVFN else (Stage.MOTION, Stage.MIXING)
+            for stage in (Stage.QUEUE, *own):
+                metrics.stage_took(stage, getattr(result.timings, stage))
+            metrics.answered(label, result.method, result.flops)
+            if result.is_shortened:
+                metrics.route_shortened()
+            for method, route, flops in result.frames:
+                if method is not Method.DMVFN:
+                    metrics.frame_mixed(label, flops)
+                    continue
+                block_flops = sum([count for count, runs in zip(self.flops.blocks, route, strict=True) if runs])
+                metrics.frame_predicted(label, route, flops - block_flops, self.flops.blocks)
+
+
+def count_isolated(metrics: Metrics, size: int, failures: int) -> None:
+    """Count the requests that failed alone after their batch, of `size`, was split."""
+    if size > 1:
+        for _ in range(failures):
+            metrics.item_isolated()
