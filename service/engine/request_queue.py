@@ -15,7 +15,7 @@ from service.engine.rollout import needs_routing
 from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.mixture_costs import MixtureCosts
+from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 
@@ -134,15 +134,19 @@ class RequestQueue:
         """Return the next requests of one bucket whose routes must be chosen before they line up.
 
         When they would be in time even with every block and after all that waits, they line up unrouted: `run`
-        chooses their routes on its way, which saves handing their frames to the device twice.
+        chooses their routes on its way, which saves handing their frames to the device twice. Nor is a route chosen for
+        those that only the live head can answer in time.
         """
         with self._lock:
             while entries := self.scheduler.next_to_route(now):
-                requests = [self._in_flight[entry.id] for entry in entries]
-                if not self._surely_in_time(requests, now):
-                    return requests
                 for entry in entries:
-                    self.scheduler.price(entry, entry.route_options[:1])
+                    if is_left_to_live(entry.route_options, entry.deadline - now - entry.steps * self._cost().passes):
+                        self.scheduler.price(entry, (entry.route_options[0], entry.route_options[-1]))
+                requests = [self._in_flight[e.id] for e in entries if e.state is RequestState.ROUTING]
+                if requests and not self._surely_in_time(requests, now):
+                    return requests
+                for pending in requests:
+                    self.scheduler.price(pending.entry, pending.entry.route_options[:1])
             return []
 
     def price(self, prices: Iterable[tuple[Pending, tuple[RouteOption, ...]]]) -> None:

@@ -21,6 +21,11 @@ def mixture_load(bucket: Bucket, frames: int) -> Load:
     return Load(passes=0, pixels=float(bucket.pixels * frames), routing_pixels=0.0, blocks=())
 
 
+def is_left_to_live(options: Sequence[RouteOption], seconds: float) -> bool:
+    """Tell whether only the live head, the last of `options`, can answer within `seconds`: no route needs choosing."""
+    return len(options) > 1 and options[-1].live and options[-2].cost > seconds
+
+
 @dataclass(slots=True)
 class MixtureCosts:
     """Seconds per pixel of each method but the network's, learnt as `CostModel` learns.

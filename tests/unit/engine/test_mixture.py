@@ -244,8 +244,8 @@ def priced(block_seconds: float, live_seconds: float) -> Rigged:
 
 
 async def test_an_adaptive_request_gets_the_live_head_where_one_block_would_be_late() -> None:
-    metrics = Metrics(CollectorRegistry())
-    async with batching(priced(50.0, 0.01), metrics=metrics) as batcher:
+    metrics, slow = Metrics(CollectorRegistry()), priced(50.0, 0.01)
+    async with batching(slow, metrics=metrics) as batcher:
         loop_time = batcher._clock()
         one = request(6, options=LIVE, deadline=loop_time + 20)
         answer = await batcher.predict(one)
@@ -259,6 +259,7 @@ async def test_an_adaptive_request_gets_the_live_head_where_one_block_would_be_l
     assert (answer.shortened, answer.method, answer.steps[0].route) == (True, Method.FLOW, (False,) * 9)
     assert answer.steps[0].frame.pixels.tobytes() == mixing.rounded(expected.frame).tobytes()
     assert count(metrics, "routes_shortened_total") == 1
+    assert slow.routed == [], "no time is spent on a route that nobody can wait for"
 
 
 async def test_an_adaptive_request_with_time_gets_the_network_as_ever() -> None:

@@ -9,7 +9,7 @@ from service.core.types import Method
 from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import MeasuredRun, RouteOption
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.mixture_costs import MixtureCosts, mixture_load
+from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live, mixture_load
 
 SMALL, LARGE = Bucket(64, 64, 1.0, Method.FLOW), Bucket(256, 448, 1.0, Method.FLOW)
 FULL = (True,) * 9
@@ -93,6 +93,14 @@ def test_what_the_scheduler_adds_for_a_pass_through_the_network_is_not_a_mixture
     assert own.cost == pytest.approx(0.01)
     queue.enqueue(Entry("a", LARGE, 0.035, (own,)), 0.0)
     assert queue.next_batch(0.0).predicted_seconds == pytest.approx(0.03)
+
+
+def test_a_route_is_chosen_in_vain_where_even_the_cheapest_is_late() -> None:
+    live = RouteOption(0.01, live=True)
+    ways = (RouteOption(0.05), RouteOption(0.02), live)
+    assert [is_left_to_live(ways, seconds) for seconds in (0.015, 0.02, 0.1)] == [True, False, False]
+    assert not is_left_to_live(ways[:2], 0.001)
+    assert not is_left_to_live((live,), 0.001)
 
 
 def test_mixtures_run_alone_and_never_beside_the_network() -> None:
