@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -198,13 +197,15 @@ def _counted(parse: Callable[[bytes], Any], holding: ByteHolding) -> Callable[[b
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Let go of what the frames in its traceback hold.
+    """Let go of the frames in its traceback, and of what they hold.
 
     gRPC keeps the error of an aborted call in a cycle with the call, and its whole message until garbage is collected.
+    Frames are not cleared: the engine may have raised one error for several requests, and one that waits would end.
     """
-    for link in (error, error.__context__):
-        if link is not None:
-            traceback.clear_frames(link.__traceback__)
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
 
 
 def _host(context: Any) -> str:

@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from service.core.errors import Internal, ServiceError
 from service.rpc import health
 from service.rpc.admission import CallAdmission
 from tests.unit.memory import peak_mib
@@ -199,6 +200,34 @@ async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
     details = SimpleNamespace(method=PREDICT)
     await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+    joined.codecs.close()
+
+
+async def test_a_call_that_fails_leaves_another_with_the_same_error_alone() -> None:
+    """The engine raises one error for all that it cannot run any more; each answers it in its own time."""
+    joined = parts(SmallEngine())
+    error, may_answer = Internal("the device is gone"), asyncio.Event()
+
+    async def another() -> str:
+        try:
+            raise error
+        except ServiceError as failure:
+            await may_answer.wait()
+            return str(failure)
+
+    waiting = asyncio.create_task(another())
+    await asyncio.sleep(0)
+
+    async def behaviour(message: Body, context: object) -> None:
+        raise error
+
+    handler = grpc.unary_unary_rpc_method_handler(behaviour)
+    details = SimpleNamespace(method=PREDICT)
+    with pytest.raises(Internal):
+        await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+    may_answer.set()
+    async with asyncio.timeout(10):
+        assert await waiting == "the device is gone"
     joined.codecs.close()
 
 
