@@ -78,7 +78,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
     Of 16 bits the high byte counts. TypeError and ValueError say what cannot be sent without a decision.
     """
-    if getattr(image, "n_frames", 1) > 1:
+    # Not MPO: a phone's photo with its depth beside it, of which the service takes the first picture, too.
+    if image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "n_frames", 1) > 1:
         raise ValueError(
             "an animated picture is a clip: send its file with predict_video, or one frame of it (.copy())"
         )

@@ -104,6 +104,14 @@ def test_an_image_that_would_have_to_be_changed_is_refused_with_what_to_do(image
         to_bytes(image)
 
 
+def test_of_a_photo_with_its_depth_the_photo_is_sent() -> None:
+    photo = Image.fromarray(np.full((32, 32, 3), 90, np.uint8))
+    depth = Image.new("RGB", (32, 32), "white")
+    sent = raw(_reopened(photo, "MPO", save_all=True, append_images=[depth]))
+    assert sent is not None
+    assert abs(int(sent.mean()) - 90) < 3
+
+
 def test_torch_tensors_are_pictures_channels_first_or_last() -> None:
     tensor = torch.from_numpy(PIXELS.copy())
     for picture in (tensor, tensor.permute(2, 0, 1), tensor.permute(2, 0, 1).contiguous()):
