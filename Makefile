@@ -61,8 +61,9 @@ fuzz: install-dev   ## a million hostile inputs at every parser of the door
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)
-v2-clients: install-dev ## the stock tritonclient and perf_analyzer against a started service
-	@scripts/v2-clients && $(PY) -m pytest -q tests/system/e2e/test_tritonclient.py tests/system/e2e/test_perf_analyzer.py
+v2-clients: install-dev ## tritonclient, perf_analyzer and the protocol group's client against a started service
+	@scripts/v2-clients && $(PY) -m pytest -q tests/system/e2e/test_tritonclient.py tests/system/e2e/test_open_inference.py \
+		tests/system/e2e/test_perf_analyzer.py
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
 	@scripts/deploy-check
 clean:           ## remove what the other verbs made

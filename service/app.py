@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
+from service.certificates import CertificateFiles
 from service.greeting import announce, greeting
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
@@ -329,11 +330,19 @@ async def _http(settings: Settings, app: object, listener: socket.socket, stop: 
         ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
     )
     server = _Http(config)
+    config.load()
+    renewing: asyncio.Future[None] | None = None
+    if settings.tls_cert and settings.tls_key and config.ssl:
+        files = CertificateFiles(settings.tls_cert, settings.tls_key)
+        renewing = asyncio.ensure_future(files.keep(config.ssl))  # awaited below
     serving = asyncio.ensure_future(server.serve([listener]))  # awaited below; its early end stops the process
     serving.add_done_callback(lambda _: None if server.should_exit else stop.failed("the HTTP server ended by itself"))
     try:
         yield server
     finally:
         server.should_exit = True
+        if renewing is not None:
+            renewing.cancel()
+            await asyncio.wait((renewing,))
         with contextlib.suppress(asyncio.CancelledError):
             await serving

@@ -127,7 +127,9 @@ class Settings:
     grpc_host: str = _set("127.0.0.1", str, "Address gRPC listens on.")
     grpc_port: int = _set(8001, _whole(0, 65535), "gRPC port; 0 picks a free one.")
     grpc_enabled: bool = _set(True, _flag, "Serve gRPC at all.")
-    tls_cert: Path | None = _set(None, _existing, "PEM certificate chain; with `tls_key`, both edges speak TLS.")
+    tls_cert: Path | None = _set(
+        None, _existing, "PEM certificate chain; with `tls_key`, both edges speak TLS. Re-read when replaced."
+    )
     tls_key: Path | None = _set(None, _existing, "PEM private key of `tls_cert`.")
     tls_client_ca: Path | None = _set(None, _existing, "PEM bundle; clients must show a certificate signed by it.")
     health_port: int = _set(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from dmvfn_client.rpc_aio import AsyncGrpcClient
     from dmvfn_client.wire import Answer, Kind
 
+#: The package's version, as in pyproject.toml.
+__version__ = "0.1.0"
+
 __all__ = [
     "NEVER",
     "Answer",
@@ -51,6 +54,7 @@ __all__ = [
     "ServiceFailed",
     "Shot",
     "Unauthenticated",
+    "__version__",
 ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import httpx
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from dmvfn_client import errors
 from dmvfn_client.errors import DmvfnError, ServiceFailed
-from dmvfn_client.pictures import Picture, to_bytes, to_pixels
+from dmvfn_client.pictures import Picture, raw, to_bytes, to_pixels
 from dmvfn_client.values import Frame, Job, Prediction
 
-#: How frames are sent back; png is exact.
+#: How frames are sent back; png is exact, and so is what comes back where nothing is said.
 Encoding = Literal["png", "jpeg", "webp"]
 #: Sent with each try: how much of the caller's time is left.
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -53,9 +53,18 @@ class Call:
     data: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[tuple[str, tuple[str, bytes]]] = ()
     params: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
 
-    def request(self, client: httpx.Client | httpx.AsyncClient, remaining: float | None) -> httpx.Request:
-        """Ready to send; `remaining` seconds are told to the service, so that it does not work for nobody."""
+    def request(
+        self,
+        client: httpx.Client | httpx.AsyncClient,
+        remaining: float | None,
+        content: IO[bytes] | AsyncIterable[bytes] | bytes | None = None,
+    ) -> httpx.Request:
+        """Ready to send; `remaining` seconds are told to the service, so that it does not work for nobody.
+
+        `content` in place of the call's: a body that is too large to be held.
+        """
         headers = dict(self.headers)
         if remaining is not None and self.path == PREDICT:
             headers[TIMEOUT_HEADER] = str(max(1, int(remaining * 1000)))
@@ -65,29 +74,51 @@ class Call:
             headers=headers,
             data=dict(self.data) or None,
             files=list(self.files) or None,
+            content=self.content if content is None else content,
             params=dict(self.params) or None,
             timeout=httpx.Timeout(remaining),
         )
 
 
 PREDICT, MODEL, JOBS = "/v1/predict", "/v1/model", "/v1/jobs"
+RAW = "application/octet-stream"
 
 
-def predict(previous: Picture, current: Picture, options: Options, *, maps: bool, encoding: Encoding) -> Call:
-    """Two frames to the next ones."""
+def predict(previous: Picture, current: Picture, options: Options, *, maps: bool, encoding: Encoding | None) -> Call:
+    """Two frames to the next ones. Pixels go as they are, files as they are; so does the one frame that comes back.
+
+    `encoding`: of frames on their way back; None: raw for pixels where nothing else is wanted with it, else PNG.
+    """
+    pixels = (raw(previous), raw(current))
+    if pixels[0] is not None and pixels[1] is not None and pixels[0].shape == pixels[1].shape:
+        is_raw = encoding is None and not maps and options.steps in (None, 1)
+        accept = RAW if is_raw else f"application/json, image/{encoding or 'png'};q=0.5"
+        shape = ",".join(map(str, (2, *pixels[0].shape)))
+        headers = {"Accept": accept, "Content-Type": RAW, "X-Frame-Shape": shape}
+        query = options.fields() | ({"maps": "float16"} if maps else {})
+        return Call("POST", PREDICT, headers, params=query, content=pixels[0].tobytes() + pixels[1].tobytes())
     files = [("previous", ("previous", to_bytes(previous))), ("current", ("current", to_bytes(current)))]
     # float16 is far below what motion can be told apart by, and half the bytes.
     data = options.fields() | ({"maps": "float16"} if maps else {})
-    return Call("POST", PREDICT, {"Accept": f"application/json, image/{encoding};q=0.5"}, data, files)
+    accept = f"application/json, image/{encoding or 'png'};q=0.5"
+    return Call("POST", PREDICT, {"Accept": accept}, data, files)
 
 
-def submit(frames: Sequence[Picture], options: Options, idempotency_key: str | None) -> Call:
+def submit(
+    frames: Sequence[Picture],
+    options: Options,
+    idempotency_key: str | None,
+    *,
+    maps: bool = False,
+    webhook: str | None = None,
+) -> Call:
     """A job. Without a key of the caller's it gets one, so that a repeated try never makes a second job."""
     if len(frames) < 2:
         raise errors.InvalidInput("a job needs at least two frames", code="invalid_request", field="frames")
     files = [("frames", (f"frame-{k}", to_bytes(frame))) for k, frame in enumerate(frames)]
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-    return Call("POST", JOBS, headers, options.fields(), files)
+    data = options.fields() | ({"maps": "float16"} if maps else {})
+    return Call("POST", JOBS, headers, data, files, {} if webhook is None else {"webhook": webhook})
 
 
 def job(id: str, wait: float = 0.0) -> Call:
@@ -100,9 +131,11 @@ def cancel(id: str) -> Call:
     return Call("DELETE", f"{JOBS}/{_segment(id)}")
 
 
-def result(id: str) -> Call:
+def result(id: str, *, maps: bool = False) -> Call:
     """All that it predicted."""
-    return Call("GET", f"{JOBS}/{_segment(id)}/result", {"Accept": "application/json, image/png;q=0.5"})
+    query = {"maps": "float16"} if maps else {}
+    accept = {"Accept": "application/json, image/png;q=0.5"}
+    return Call("GET", f"{JOBS}/{_segment(id)}/result", accept, params=query)
 
 
 def model() -> Call:
@@ -139,6 +172,8 @@ def document(response: httpx.Response) -> dict[str, Any]:
 
 def prediction(response: httpx.Response) -> Prediction:
     """Of an answer to `predict` or `result`."""
+    if response.headers.get("content-type") == RAW:
+        return _raw_prediction(response)
     told = document(response)
     return Prediction(
         frames=tuple(_frame(frame) for frame in told["frames"]),
@@ -153,10 +188,40 @@ def prediction(response: httpx.Response) -> Prediction:
     )
 
 
+def _raw_prediction(response: httpx.Response) -> Prediction:
+    """Of one frame as pixels, with what is told of it in headers."""
+    headers = response.headers
+    try:
+        shape = [int(side) for side in headers["x-frame-shape"].split(",")]
+        pixels = np.frombuffer(response.content, np.uint8).reshape(shape).copy()
+        frame = Frame(pixels, headers["x-dmvfn-route"], int(headers["x-dmvfn-flops"]))
+        stages = (stage.strip().partition(";dur=") for stage in headers.get("server-timing", "").split(",") if stage)
+        return Prediction(
+            frames=(frame,),
+            model=headers["x-dmvfn-model"],
+            request_id=headers.get("x-request-id", ""),
+            seed=int(headers["x-dmvfn-seed"]) if "x-dmvfn-seed" in headers else None,
+            shortened="x-dmvfn-shortened" in headers,
+            batch_size=int(headers.get("x-dmvfn-batch-size", "1")),
+            timings_ms={name: float(milliseconds) for name, _, milliseconds in stages},
+            method=headers.get("x-dmvfn-method", "dmvfn"),
+            shares=_header_shares(headers.get("x-dmvfn-shares", "")),
+        )
+    except (KeyError, ValueError) as error:
+        raise ServiceFailed(
+            "the answer is not what its headers say: is this a DMVFN service?", code="internal"
+        ) from error
+
+
 def as_job(response: httpx.Response) -> Job:
     """Of an answer about a job."""
     told = document(response)
     return Job(told["id"], told["state"], told["items"], told["done"], told["progress"], told.get("error"))
+
+
+def _header_shares(text: str) -> dict[str, float]:
+    pairs = (word.partition("=") for word in text.split(",") if word)
+    return {name: float(share) for name, _, share in pairs}
 
 
 def _shares(frames: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import enum
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -121,7 +122,9 @@ class FrameLimits:
         if long > self.max_side:
             raise TooLarge(f"{size}; the longer side may be at most {self.max_side} pixels", field=field)
         if width * height > self.max_pixels:
-            raise TooLarge(f"{size}; a frame may have at most {self.max_pixels} pixels", field=field)
+            ratio = math.sqrt(self.max_pixels / (width * height))
+            fitting = f"{int(width * ratio)}x{int(height * ratio)}"
+            raise TooLarge(f"{size}; a frame may have at most {self.max_pixels} pixels, such as {fitting}", field=field)
         if long > short * self.max_aspect:
             raise InvalidFrame(f"{size}; one side may be at most {self.max_aspect:g} times the other", field=field)
 

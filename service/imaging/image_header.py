@@ -65,6 +65,15 @@ _KNOWN_OTHERS = (
     (b"YUV4MPEG2", "Y4M video"),
     (b"\x1aE\xdf\xa3", "Matroska or WebM video"),
 )
+#: What can be done with pictures that move.
+_CLIP = "; a clip goes to POST /v1/video"
+_AS_CLIP = "; as MP4 or WebM an animation can go to POST /v1/video"
+_STILL = "; save or share it as JPEG"
+#: Files of ISO 14496-12 by their first brand; the others are videos.
+_ISO_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc", b"hevx", b"msf1"), ("HEIC", _STILL)),
+    **dict.fromkeys((b"avif", b"avis"), ("AVIF", _STILL)),
+}
 
 
 def read(data: bytes, field: str) -> ImageHeader:
@@ -82,7 +91,8 @@ def read(data: bytes, field: str) -> ImageHeader:
             return _anymap(data, field)
     except struct.error:
         raise truncated(field) from None
-    raise UnsupportedMedia(f"{field} is {_looks_like(data)}; PNG, JPEG, WebP, BMP, PPM and PGM are read", field=field)
+    kind, advice = _looks_like(data)
+    raise UnsupportedMedia(f"{field} is {kind}; PNG, JPEG, WebP, BMP, PPM and PGM are read{advice}", field=field)
 
 
 def truncated(field: str) -> InvalidFrame:
@@ -96,13 +106,15 @@ def damaged(field: str) -> InvalidFrame:
 
 
 def _animated(field: str) -> InvalidFrame:
-    return InvalidFrame(f"{field} is animated; send two of its frames as still images", field=field)
+    return InvalidFrame(f"{field} is animated; send two of its frames as still images{_AS_CLIP}", field=field)
 
 
-def _looks_like(data: bytes) -> str:
+def _looks_like(data: bytes) -> tuple[str, str]:
+    """Return what the bytes are, for an error's sentence, and what its sender can do."""
     if data[4:8] == b"ftyp":
-        return "AVIF, HEIC or MP4"
-    return next((name for magic, name in _KNOWN_OTHERS if data.startswith(magic)), "not an image")
+        return _ISO_BRANDS.get(bytes(data[8:12]), ("MP4 video", _CLIP))
+    name = next((name for magic, name in _KNOWN_OTHERS if data.startswith(magic)), "not an image")
+    return name, _CLIP if "video" in name else _AS_CLIP if name == "GIF" else ""
 
 
 def _png(data: bytes, field: str) -> ImageHeader:

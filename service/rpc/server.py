@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
+from service.certificates import CertificateFiles
 from service.rpc import oip, predict
 from service.rpc.admission import CallAdmission
 from service.rpc.health import HealthService
@@ -115,5 +116,13 @@ def _credentials(settings: Settings) -> Any:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca is not None else None
-    pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
+    files = CertificateFiles(settings.tls_cert, settings.tls_key)
+
+    def in_force() -> Any:
+        pair = (files.key.read_bytes(), files.chain.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=ca)
+
+    # Asked at each handshake.
+    return grpc.dynamic_ssl_server_credentials(
+        in_force(), lambda: in_force() if files.renewed() else None, require_client_authentication=ca is not None
+    )

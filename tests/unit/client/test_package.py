@@ -31,6 +31,9 @@ def test_the_wheel_is_built_alone_and_works_without_this_repository(tmp_path: Pa
         archive.extractall(tmp_path / "site")
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"dmvfn_client"}
     assert {"dmvfn_client/py.typed", "dmvfn_client/pb/dmvfn_pb2.py"} <= set(names)
+    import dmvfn_client
+
+    assert wheel.name.split("-")[1] == dmvfn_client.__version__
     code = (
         f"import sys; sys.path = [p for p in sys.path if {str(ROOT)!r} != p and p]; "
         f"sys.path.insert(0, {str(tmp_path / 'site')!r}); "

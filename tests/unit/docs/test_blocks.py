@@ -22,7 +22,7 @@ NOT_RUN = {
         "starts what the others talk to, and runs this test; tests/system/e2e starts the service as a process"
     ),
     "make evaluate CLIPS=folder/of/clips": "takes hours; tests/unit/model/evaluation runs it on small clips",
-    "pip install dmvfn-client          # REST; dmvfn-client[grpc] adds gRPC and live streams": (
+    "pip install ./client              # from the repository; REST. './client[grpc]' adds gRPC and live streams": (
         "asks a package index; tests/unit/client/test_package.py builds and imports the wheel"
     ),
 }

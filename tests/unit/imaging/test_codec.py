@@ -219,8 +219,27 @@ class TestRefusals:
     def test_an_animation_is_refused(self, format: str) -> None:
         first, second = Image.fromarray(noise(16, 16, 1)), Image.fromarray(noise(16, 16, 2))
         data = save(first, format, save_all=True, append_images=[second])
-        with pytest.raises(InvalidFrame, match="animated"):
+        with pytest.raises(InvalidFrame, match=r"animated; .*POST /v1/video"):
             pixels_of(data)
+
+    @pytest.mark.parametrize(
+        ("data", "sentence"),
+        [
+            (b"GIF89a" + bytes(20), "is GIF; .*an animation can go to POST /v1/video"),
+            (b"\0\0\0\x18ftypheic" + bytes(20), "is HEIC; .*save or share it as JPEG"),
+            (b"\0\0\0\x18ftypavif" + bytes(20), "is AVIF; .*save or share it as JPEG"),
+            (b"\0\0\0\x18ftypisom" + bytes(20), "is MP4 video; .*a clip goes to POST /v1/video"),
+            (b"\x1aE\xdf\xa3" + bytes(20), "WebM video; .*a clip goes to POST /v1/video"),
+        ],
+    )
+    def test_what_people_have_instead_is_named_with_what_to_do(self, data: bytes, sentence: str) -> None:
+        with pytest.raises(UnsupportedMedia, match=sentence):
+            pixels_of(data)
+
+    def test_a_phones_photo_is_told_the_size_that_fits(self) -> None:
+        with pytest.raises(TooLarge, match="is 4032x3024; a frame may have at most 9437184 pixels, such as 3547x2660"):
+            FrameLimits().check(4032, 3024, "previous")
+        FrameLimits().check(3547, 2660, "previous")
 
     @pytest.mark.parametrize("format", ["GIF", "TIFF", "ICO", "TGA"])
     def test_other_formats_are_refused(self, format: str) -> None:

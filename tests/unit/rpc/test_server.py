@@ -291,3 +291,33 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
     finally:
         await server.drain(0)
         joined.codecs.close()
+
+
+async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
+    """And until both files fit each other, the one before: they are replaced one after the other."""
+    first, second = _certificate("first"), _certificate("second")
+    key, chain = _pem(first)
+    for name, data in (("key", key), ("cert", chain)):
+        (tmp_path / name).write_bytes(data)
+    joined = parts(SmallEngine(), tls_cert=tmp_path / "cert", tls_key=tmp_path / "key")
+    server = await start(joined)
+
+    async def trusted(pair: tuple[Any, Any]) -> bool:
+        credentials = grpc.ssl_channel_credentials(_pem(pair)[1])
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials, options) as channel:
+            try:
+                await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request(), timeout=20)  # type: ignore[no-untyped-call]
+            except grpc.aio.AioRpcError:
+                return False
+        return True
+
+    try:
+        assert (await trusted(first), await trusted(second)) == (True, False)
+        (tmp_path / "key").write_bytes(_pem(second)[0])
+        assert (await trusted(first), await trusted(second)) == (True, False)
+        (tmp_path / "cert").write_bytes(_pem(second)[1])
+        assert (await trusted(second), await trusted(first)) == (True, False)
+    finally:
+        await server.drain(0)
+        joined.codecs.close()

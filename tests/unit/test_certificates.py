@@ -1,0 +1,66 @@
+"""A certificate renewed on disk is served to new connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.certificates import CertificateFiles
+from tests.unit.rpc.test_server import _certificate, _pem
+
+
+def _write(folder: Path, pair: tuple[Any, Any]) -> CertificateFiles:
+    key, chain = _pem(pair)
+    (folder / "key").write_bytes(key)
+    (folder / "chain").write_bytes(chain)
+    return CertificateFiles(folder / "chain", folder / "key")
+
+
+async def _served(port: int) -> str:
+    """The certificate that a new connection is shown, as PEM."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return ssl.DER_cert_to_PEM_cert(shown)
+
+
+async def test_new_connections_get_the_renewed_certificate(tmp_path: Path) -> None:
+    files = _write(tmp_path, _certificate("first"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.chain, files.key)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    keeping = asyncio.ensure_future(files.keep(context, 0.01))
+    try:
+        assert await _served(port) == files.chain.read_text()
+        before = files.chain.read_text()
+        _write(tmp_path, _certificate("second"))
+        async with asyncio.timeout(5):
+            while await _served(port) == before:
+                await asyncio.sleep(0.01)
+        assert await _served(port) == files.chain.read_text()
+    finally:
+        keeping.cancel()
+        server.close()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def test_half_a_renewal_is_none_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = _write(tmp_path, _certificate("first"))
+    assert not files.renewed()
+    second = _certificate("second")
+    files.key.write_bytes(_pem(second)[0])
+    with caplog.at_level(logging.WARNING):
+        assert [files.renewed(), files.renewed()] == [False, False]
+    assert len(caplog.records) == 1
+    files.chain.unlink()
+    assert not files.renewed()
+    files.chain.write_bytes(_pem(second)[1])
+    assert [files.renewed(), files.renewed()] == [True, False]
