@@ -142,7 +142,8 @@ class Conversion:
                     self.done += 1
                     if self.done > MAX_FRAMES:
                         raise _too_many("its header does not tell how many this one has, so it was begun")
-                if data := outlet.take():
+                # A container's header would go out before anything is predicted, and an error could no longer be told.
+                if self.done and (data := outlet.take()):
                     yield data
         await asyncio.to_thread(sink.close)
         yield outlet.take()

@@ -24,7 +24,7 @@ class Orientation:
 
     @classmethod
     def of_matrix(cls, matrix: bytes) -> Orientation:
-        """Read nine native int32, row by row (ISO/IEC 14496-12, 8.2.2). Raises VideoError for other than quarter turns."""
+        """Read nine native int32, row by row (ISO/IEC 14496-12, 8.2.2). Raises VideoError for no quarter turn."""
         a, b, _, c, d = struct.unpack_from("5i", matrix)
         straight, crossed = max(abs(a), abs(d)), max(abs(b), abs(c))
         if min(straight, crossed) > _ROUNDING * max(straight, crossed):

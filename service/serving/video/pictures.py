@@ -99,13 +99,14 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     _check_opaque(picture)
     matrix = PictureTraits(matrix=int(picture.colorspace)).matrix_at(picture.height)
     matrix = matrix if matrix in _MATRICES else PictureTraits().matrix_at(picture.height)
-    # By way of planar RGB more than 8 bits are exact; straight to rgb24 the scaler makes their white 253.
-    is_deep = any(component.bits > 8 for component in picture.format.components)
-    pixels: NDArray[np.uint8] = picture.to_ndarray(
-        format="gbrp" if is_deep else "rgb24", src_colorspace=_MATRICES[matrix], dst_color_range=ColorRange.JPEG
-    )
+    options: Any = {"src_colorspace": _MATRICES[matrix], "dst_color_range": ColorRange.JPEG}
     if tone_map.is_hdr(int(picture.color_trc)):
-        pixels = tone_map.to_sdr(np.ascontiguousarray(pixels), int(picture.color_trc), int(picture.color_primaries))
+        deep = np.ascontiguousarray(picture.to_ndarray(format="gbrp16le", **options))
+        pixels = tone_map.to_sdr(deep, int(picture.color_trc), int(picture.color_primaries))
+    else:
+        # By way of planar RGB more than 8 bits are exact; straight to rgb24 the scaler makes their white 253.
+        is_deep = any(component.bits > 8 for component in picture.format.components)
+        pixels = picture.to_ndarray(format="gbrp" if is_deep else "rgb24", **options)
     return orientation.applied(pixels)
 
 

@@ -152,7 +152,7 @@ def _described(track: Any, sound: Any) -> Any:
 
 
 def _aac_config(context: Any) -> bytes:
-    """Write what containers want to know of AAC once, which a broadcast says in each packet. Source: ISO 14496-3, 1.6."""
+    """Write what containers want to know of AAC once; a broadcast says it in each packet. Source: ISO 14496-3, 1.6."""
     profile = str(context.profile or "")
     # The extensions double the rate (and make two channels of one); packets tell what they extend.
     rate = context.sample_rate // 2 if profile.startswith("HE") else context.sample_rate

@@ -10,20 +10,20 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 #: ISO/IEC 23091-2's numbers of the transfer curves.
 PQ, HLG = 16, 18
 _BT2020 = 9
-#: Steps of a colour's axis; between them Pillow interpolates.
-_GRID = 33
+#: Rows that are computed at once: floats of a whole 4K frame would take 400 MB.
+_BAND = 64
 #: cd/m2: diffuse white and the brightest that is told apart.
 _WHITE, _PEAK = 203.0, 1000.0
 #: Share of SDR's range where the roll-off begins.
 _KNEE = 0.6
-_TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+_TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
+_LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
-Values = NDArray[np.float64]
+Values = NDArray[np.float32]
 
 
 def is_hdr(transfer: int) -> bool:
@@ -31,35 +31,46 @@ def is_hdr(transfer: int) -> bool:
     return transfer in (PQ, HLG)
 
 
-def to_sdr(pixels: NDArray[np.uint8], transfer: int, primaries: int) -> NDArray[np.uint8]:
-    """Convert HxWx3 with curve PQ or HLG to BT.709, 8 bits."""
-    return np.asarray(Image.fromarray(pixels).filter(_table(transfer, primaries == _BT2020)))
+def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
+    """Convert HxWx3 of 16 bits with curve PQ or HLG to BT.709, 8 bits."""
+    light_of, shown = _light_table(transfer), np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), _BAND):
+        light = light_of[pixels[top : top + _BAND]]
+        if transfer == HLG:
+            # The display's brightness works on luma: what is dark on the stage is darker on the screen.
+            light *= np.maximum(light @ _LUMA_2020 / np.float32(_PEAK / _WHITE), 1e-6)[..., None] ** np.float32(0.2)
+        if primaries == _BT2020:
+            light = light @ _TO_709.T
+        light = _rolled_off(light.clip(0))
+        shown[top : top + _BAND] = _signal_table()[(light * 65535 + 0.5).astype(np.uint16)]
+    return shown
 
 
 @cache
-def _table(transfer: int, is_wide: bool) -> ImageFilter.Color3DLUT:
-    axis = np.linspace(0.0, 1.0, _GRID)
-    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")  # red runs fastest
-    signal = np.stack([red, green, blue], axis=-1)
-    light = (_light_of_pq(signal) if transfer == PQ else _light_of_hlg(signal)) / _WHITE
-    if is_wide:
-        light = light @ _TO_709.T
-    return ImageFilter.Color3DLUT(_GRID, _signal_709(_rolled_off(light.clip(0))).reshape(-1), channels=3)
+def _light_table(transfer: int) -> Values:
+    """Return the light (1 is diffuse white) of each signal; for HLG of the scene, as bright as the display's peak."""
+    signal = np.linspace(0.0, 1.0, 65536)
+    light = _light_of_pq(signal) if transfer == PQ else _PEAK * _scene_of_hlg(signal)
+    return (light / _WHITE).astype(np.float32)
 
 
-def _light_of_pq(signal: Values) -> Values:
+@cache
+def _signal_table() -> NDArray[np.uint8]:
+    """Return the signal that a display of BT.1886 shows as light of 0..1."""
+    return (np.linspace(0.0, 1.0, 65536) ** (1 / 2.4) * 255 + 0.5).astype(np.uint8)
+
+
+def _light_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
     power = signal ** (1 / m2)
-    light: Values = 10000.0 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    light: NDArray[np.float64] = 10000.0 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     return light
 
 
-def _light_of_hlg(signal: Values) -> Values:
+def _scene_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
-    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-    luma = scene @ np.array([0.2627, 0.6780, 0.0593])
-    light: Values = _PEAK * np.maximum(luma, 1e-9)[..., None] ** 0.2 * scene
-    return light
+    scene: NDArray[np.float64] = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    return scene
 
 
 def _rolled_off(light: Values) -> Values:
@@ -72,9 +83,3 @@ def _rolled_off(light: Values) -> Values:
     shown = np.where(largest > _KNEE, curved, largest)
     scaled: Values = light * (shown / np.maximum(largest, 1e-9))
     return scaled.clip(0, 1)
-
-
-def _signal_709(light: Values) -> Values:
-    """Return the signal that a display of BT.1886 shows as this light."""
-    signal: Values = light ** (1 / 2.4)
-    return signal

@@ -28,6 +28,7 @@ _STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
 #: Kinds of 8 bits; where 4:2:0's chroma sits between pixels makes no difference that is read.
 _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?")
 _DEEP = re.compile(r".*?(?:p|mono)(?:9|1[0-9])")
+SQUARE = PictureTraits()
 _INTERLACED = ("t", "b", "m")
 
 Plane = NDArray[np.uint8]
@@ -143,7 +144,7 @@ class Y4mSink:
         rate: Fraction,
         chroma: str = "420",
         *,
-        traits: PictureTraits = PictureTraits(),
+        traits: PictureTraits = SQUARE,
         has_sound: bool = False,
     ) -> None:
         self._stream = stream

@@ -67,14 +67,6 @@ def test_colours_survive_reading_and_writing(tmp_path: Path) -> None:
     assert np.abs(found[0].astype(int) - plain.pixels).max() <= 4
 
 
-def test_odd_sizes_keep_their_size(tmp_path: Path) -> None:
-    write_mp4(tmp_path / "in.mp4", [Frame(f.pixels[:31, :47].copy()) for f in moving(3)], [0, 100, 200], BASE)
-    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
-    source = ContainerSource(tmp_path / "out.mp4", max_pixels=LIMIT)
-    assert (source.info.width, source.info.height) == (47, 31)
-    source.close()
-
-
 def test_a_stopped_run_leaves_no_file_behind(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
     source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
