@@ -51,7 +51,7 @@ class ContainerSource:
             self.sounds = [stream for stream in container.streams.audio if _is_known(stream)] if sound else []
             self._timeline = Timeline(
                 Fraction(container.start_time or 0, av.time_base),
-                is_broadcast=bool(container.format.flags & av.format.Flags.ts_discont.value),
+                is_broadcast=av.format.Flags.ts_discont in av.format.Flags(container.format.flags),
             )
             self._decoded: collections.deque[int] | None = None
             if container.format.name in _WITHOUT_SHOW_TIMES:

@@ -28,6 +28,12 @@ _QUALITY = {
     "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
     "mpeg4": {"qscale": "3"},
 }
+#: No frame waits for later ones, and a viewer may enter at every 30th.
+_UNDELAYED = {
+    "libx264": {"tune": "zerolatency", "g": "30"},
+    "libvpx-vp9": {"lag-in-frames": "0", "g": "30"},
+    "libvpx": {"lag-in-frames": "0", "g": "30"},
+}
 #: Written so that it can be played while it is being sent, and without seeking back: five pieces for each second.
 STREAMED = {
     "movflags": "frag_keyframe+delay_moov+default_base_moof",
@@ -78,9 +84,8 @@ class ContainerSink:
     def _add_video(self, width: int, height: int, info: Info) -> None:
         codec = _codec(self._suffix)
         quality = dict(_QUALITY.get(codec, {}))
-        if self._is_stream and codec == "libx264":
-            # No frame waits for later ones, and a viewer may enter at every 30th.
-            quality |= {"tune": "zerolatency", "g": "30"}
+        if self._is_stream:
+            quality |= _UNDELAYED.get(codec, {})
         rate = max(info.densest or info.rate, info.rate)
         self._base = info.time_base
         if self._suffix == ".avi":

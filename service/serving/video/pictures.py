@@ -43,7 +43,8 @@ def traits_of(picture: av.VideoFrame, pixel_aspect: Fraction, orientation: Orien
 
 def orientation_of(picture: av.VideoFrame) -> Orientation:
     """Read how the camera was held. Raises VideoError for an angle that is no quarter turn."""
-    matrix = next((data for data in picture.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    side_data: Any = picture.side_data
+    matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     return Orientation() if matrix is None else Orientation.of_matrix(bytes(matrix))
 
 
@@ -73,7 +74,7 @@ class Deinterlacer:
     def _started(self, picture: av.VideoFrame) -> Any:
         graph = av.filter.Graph()
         entry = graph.add_buffer(
-            width=picture.width, height=picture.height, format=picture.format.name, time_base=self._stream.time_base
+            width=picture.width, height=picture.height, format=picture.format, time_base=self._stream.time_base
         )
         fields, end = graph.add("bwdif", _DEINTERLACER), graph.add("buffersink")
         entry.link_to(fields)
@@ -99,6 +100,7 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     _check_opaque(picture)
     matrix = PictureTraits(matrix=int(picture.colorspace)).matrix_at(picture.height)
     matrix = matrix if matrix in _MATRICES else PictureTraits().matrix_at(picture.height)
+    pixels: Any
     options: Any = {"src_colorspace": _MATRICES[matrix], "dst_color_range": ColorRange.JPEG}
     if tone_map.is_hdr(int(picture.color_trc)):
         deep = np.ascontiguousarray(picture.to_ndarray(format="gbrp16le", **options))
@@ -107,7 +109,8 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
         # By way of planar RGB more than 8 bits are exact; straight to rgb24 the scaler makes their white 253.
         is_deep = any(component.bits > 8 for component in picture.format.components)
         pixels = picture.to_ndarray(format="gbrp" if is_deep else "rgb24", **options)
-    return orientation.applied(pixels)
+    upright: NDArray[np.uint8] = orientation.applied(pixels)
+    return upright
 
 
 def _check_opaque(picture: av.VideoFrame) -> None:
