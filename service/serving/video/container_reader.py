@@ -27,6 +27,7 @@ SAFE = {
 }
 #: Formats that store when a frame is decoded but not when it is shown.
 _WITHOUT_SHOW_TIMES = ("avi",)
+_PICTURE_KINDS = {b"GIF8": "a GIF", b"\x89PNG": "a PNG, animated or not", b"RIFF": "a WebP", b"\xff\xd8": "a JPEG"}
 _PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
 #: Frames a second; a larger rate is a guess from a clip whose frames have no common one.
 MAX_DENSEST = 240
@@ -42,7 +43,7 @@ class ContainerSource:
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise VideoError(f"no video that can be read: {reason(error)}") from error
+            raise VideoError(f"no video that can be read: {_picture_kind(file) or reason(error)}") from error
         try:
             self._video = _film(container)
             self._video.thread_type = "AUTO"
@@ -155,6 +156,22 @@ class ContainerSource:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+
+
+def _picture_kind(file: Path | BinaryIO) -> str | None:
+    """Name what people send for a film that is none, by its first bytes."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            start = opened.read(12)
+    elif file.seekable():
+        file.seek(0)
+        start = file.read(12)
+    else:
+        return None
+    for magic, kind in _PICTURE_KINDS.items():
+        if start.startswith(magic):
+            return f"this is {kind}; make a film of it first: ffmpeg -i in -pix_fmt yuv420p out.mp4"
+    return None
 
 
 def _film(container: InputContainer) -> VideoStream:

@@ -35,6 +35,7 @@ def traits_of(picture: av.VideoFrame, pixel_aspect: Fraction, orientation: Orien
     matrix = int(picture.colorspace) if int(picture.colorspace) in _MATRICES else UNSPECIFIED
     # Old formats of this name say their range by nothing else.
     is_full = int(picture.color_range) == _FULL_RANGE or picture.format.name.startswith("yuvj")
+    is_full = is_full and not picture.format.is_rgb  # RGB is always full; what is written of it need not be
     traits = PictureTraits(aspect, int(picture.color_primaries), int(picture.color_trc), matrix, is_full)
     if tone_map.is_hdr(traits.transfer):
         return replace(traits, primaries=BT709, transfer=BT709, matrix=BT709, full_range=False)
@@ -103,7 +104,7 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     pixels: Any
     options: Any = {"src_colorspace": _MATRICES[matrix], "dst_color_range": ColorRange.JPEG}
     if tone_map.is_hdr(int(picture.color_trc)):
-        deep = np.ascontiguousarray(picture.to_ndarray(format="gbrp16le", **options))
+        deep: NDArray[Any] = np.ascontiguousarray(picture.to_ndarray(format="gbrp16le", **options))
         pixels = tone_map.to_sdr(deep, int(picture.color_trc), int(picture.color_primaries))
     else:
         # By way of planar RGB more than 8 bits are exact; straight to rgb24 the scaler makes their white 253.

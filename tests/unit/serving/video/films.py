@@ -46,7 +46,7 @@ def write(path: Path, film: Film) -> Path:
     """Write the film; the ending of the name says the container."""
     name = _FORMATS.get(path.suffix, path.suffix[1:])
     with av.open(str(path), "w", format=name) as container:
-        video = container.add_stream(film.codec, rate=10, options=dict(film.options))
+        video: Any = container.add_stream(film.codec, rate=10, options=dict(film.options))
         video.width, video.height, video.pix_fmt = film.frames[0].width, film.frames[0].height, film.pix_fmt
         context = video.codec_context
         context.time_base = Fraction(1, 10) if path.suffix in (".avi", ".y4m") else UNITS
@@ -197,7 +197,7 @@ def _pyav(path: Path) -> Probed:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = list(container.decode(stream))
-        last = frames[-1]
+        last: Any = frames[-1]
         colours = (
             _RANGES[int(last.color_range)],
             _MATRICES[int(last.colorspace)],

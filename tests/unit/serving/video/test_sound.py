@@ -28,7 +28,7 @@ def _heard(path: Path) -> float:
     """Seconds of sound that can be decoded."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
-        return sum(frame.samples / frame.sample_rate for frame in frames)
+        return float(sum(frame.samples / frame.sample_rate for frame in frames))
 
 
 @pytest.mark.parametrize(
