@@ -36,7 +36,7 @@ async def small() -> AsyncIterator[Small]:
 @pytest.fixture
 async def http(small: Small) -> AsyncIterator[httpx.AsyncClient]:
     app = build(small.parts, (video.router(small.parts),))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://small") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         yield client
 
 
