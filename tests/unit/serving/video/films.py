@@ -173,7 +173,7 @@ def _ffprobe(path: Path) -> Probed:
     return Probed(
         (stream["width"], stream["height"]),
         Fraction(int(numbers[0]), int(numbers[1])) if int(numbers[0]) else Fraction(1),
-        tuple(stream.get(name, "unknown") for name in names),  # type: ignore[arg-type]
+        tuple(stream.get(name, "unknown") for name in names),
         stream["pix_fmt"],
         [float(frame["best_effort_timestamp_time"]) for frame in frames],
         float(video["format"].get("duration", until)),

@@ -115,6 +115,13 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, source: str) -> None:
         assert int(np.argmin(errors)) == k
 
 
+def test_an_avi_with_empty_places_keeps_its_pauses(tmp_path: Path) -> None:
+    gap = tuple(time for time in range(0, 1100, 100) if not 300 <= time < 600)
+    copy(write(tmp_path / "in.mp4", Film(times=gap)), tmp_path / "mid.avi")
+    copy(tmp_path / "mid.avi", tmp_path / "out.mp4")
+    assert _about(probe(tmp_path / "out.mp4").times, [time / 1000 for time in gap])
+
+
 def test_a_broadcast_that_began_hours_ago_begins_at_0(tmp_path: Path) -> None:
     copy(write(tmp_path / "in.ts", Film(start=36_000_000)), tmp_path / "out.mp4")
     assert _about(probe(tmp_path / "out.mp4").times, [k / 10 for k in range(8)])
