@@ -77,8 +77,10 @@ class ContainerSource:
         self._unit = stream.time_base or 1 / rate
         self._usual = max(1, round(1 / rate / self._unit))
         frames = stream.frames or None
-        if frames is None and self._container.duration:
-            frames = int(self._container.duration / av.time_base * rate)
+        if self._container.duration:
+            expected = int(Fraction(self._container.duration, av.time_base) * rate)
+            # Of what the header counts, an edit list may hide a part.
+            frames = expected if frames is None else min(frames, expected + 1)
         # Frames tell how a phone was held; the packets of sound before the first one are kept for later.
         self._items = self._read()
         self._begun: list[Item] = []
