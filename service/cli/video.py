@@ -17,7 +17,7 @@ from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
 from service.serving.video.ask import Predict, predictor
-from service.serving.video.clip import ClipSource, Timed, VideoError
+from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
 from service.serving.video.convert import VideoParams, frames
 from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
@@ -28,7 +28,7 @@ from service.telemetry.metrics import Metrics
 
 EPILOG = f"""\
 input and output: a file ({", ".join(CONTAINERS)} or .y4m), or - for y4m through a pipe.
-Timestamps are kept, sound is copied, and nothing is predicted across a scene cut.
+Times and shape are kept, sound is copied (--sound), and nothing is predicted across a scene cut.
 
 examples:
   # each frame as foreseen three frames earlier
@@ -60,7 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, metavar="1..9", help="run this many blocks, the most probable ones")
     parser.add_argument("--scale", type=float, choices=SCALES, help="size at which motion is estimated")
     parser.add_argument("--across-cuts", action="store_true", help="predict across scene cuts too")
-    parser.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    parser.add_argument(
+        "--sound",
+        type=SoundMode,
+        choices=[*SoundMode],
+        default=SoundMode.COPY,
+        help="copy what the output can hold, transcode the rest too, or none (default: copy)",
+    )
+    parser.add_argument("--no-audio", action="store_true", help="leave the sound out, as --sound none")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
@@ -89,7 +96,8 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
 
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
     plan, options = _plan(params), _options(params, settings)
-    with closing(open_source(params.input, max_pixels=settings.max_pixels, sound=not params.no_audio)) as source:
+    has_sound = not params.no_audio and params.sound is not SoundMode.NONE
+    with closing(open_source(params.input, max_pixels=settings.max_pixels, sound=has_sound)) as source:
         info = source.info
         if min(info.width, info.height) < settings.min_side:
             raise VideoError(
@@ -101,8 +109,10 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
         engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
         await engine.start()
         try:
-            sink = open_sink(params.output, source, *conversion.size(source))
+            sink = open_sink(params.output, source, *conversion.size(source), params.sound)
             try:
+                for note in (*info.notes, *sink.notes):
+                    print(f"video: {note}", file=sys.stderr)
                 score = await _write(params, source, conversion, predictor(engine, options, settings), sink)
                 await asyncio.to_thread(sink.close)
             except BaseException:

@@ -27,6 +27,7 @@ EXPOSED = [
     *("X-Request-Id", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed", "X-Dmvfn-Batch-Size"),
     *(
         "X-Dmvfn-Shortened",
+        "X-Dmvfn-Note",
         "X-Frame-Shape",
         "Server-Timing",
         "Retry-After",

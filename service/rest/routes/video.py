@@ -1,6 +1,6 @@
 """POST /v1/video: a clip in, the clip with predicted frames out, sent while it is being made; or as a job to wait for.
 
-y4m or a container comes in as the plain body; what comes out is what Accept prefers.
+y4m or a container comes in as the plain body or as a form's file; what comes out is what Accept prefers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from service.core.errors import (
 )
 from service.core.types import Options, RoutePolicy
 from service.rest.formats import byte_range, negotiation
+from service.rest.formats.clip_form import FormFile
 from service.rest.formats.clip_response import PiecesResponse
 from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
@@ -35,7 +37,7 @@ from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
 from service.rest.transport.head_requests import wants_no_body
 from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
-from service.serving.video.clip import VideoError
+from service.serving.video.clip import SoundMode, VideoError
 from service.serving.video.clip_disk import ClipDisk, ClipFile
 from service.serving.video.clip_memory import ClipMemory
 from service.serving.video.clip_places import ClipPlaces
@@ -50,7 +52,15 @@ LARGE_LOST = 256
 #: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
 CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "method", "route", "blocks", "scale")
+QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "route", "blocks", "scale")
+#: Says what of a clip is left out or changed.
+NOTE = "X-Dmvfn-Note"
+_FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+_CLIP: dict[str, Any] = {
+    "description": "The clip.",
+    "content": {name: {} for name in OUTPUTS},
+    "headers": {NOTE: {"description": "What of it is left out or changed.", "schema": {"type": "string"}}},
+}
 _ERRORS = error_answers(
     (
         *("invalid_request", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
@@ -63,16 +73,18 @@ def router(state: AppState) -> APIRouter:
     """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
     routes = APIRouter(tags=["video"])
     clips = _Clips(state)
-    jobs = clips.jobs
 
     @routes.post(
         "/v1/video",
         operation_id="convertVideo",
         summary="Predict frames of a clip: every frame ahead of time, every n-th, or those that were lost",
         response_class=Response,
-        responses={200: {"description": "The clip.", "content": {name: {} for name in OUTPUTS}}, **_ERRORS},
+        responses={200: _CLIP, **_ERRORS},
         openapi_extra={
-            "requestBody": {"required": True, "content": {"application/octet-stream": {}, "video/*": {}}},
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {}, "video/*": {}, "multipart/form-data": {"schema": _FORM}},
+            },
         },
     )
     async def convert(
@@ -83,6 +95,9 @@ def router(state: AppState) -> APIRouter:
         every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
         lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
         compare: Annotated[bool, Query(description="True, predicted and error side by side.")] = False,
+        sound: Annotated[
+            SoundMode, Query(description="What the container holds is copied; or no sound; or the rest encoded anew.")
+        ] = SoundMode.COPY,
         method: str | None = None,
         route: str | None = None,
         blocks: int | None = None,
@@ -91,7 +106,7 @@ def router(state: AppState) -> APIRouter:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
         options = Options.parse(method=method, route=route, blocks=blocks, scale=scale)
-        order = _asked(state, request, plan, compare, options)
+        order = _asked(state, request, VideoParams(plan, compare), options, sound)
         readiness = state.engine.readiness()
         if not readiness.ready:
             raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
@@ -102,21 +117,28 @@ def router(state: AppState) -> APIRouter:
             return JSONResponse(job.document(), 202, headers)
         return await clips.now(request, order, file)
 
+    _add_jobs(routes, clips)
+    return routes
+
+
+def _add_jobs(routes: APIRouter, clips: _Clips) -> None:
+    jobs = clips.jobs
+
     @routes.get("/v1/video/{job}", operation_id="getVideoJob", summary="How far a clip is")
     async def get(request: Request, job: str) -> Response:
-        return JSONResponse(jobs.get(job, context.of(request).client).document())
+        clip = jobs.get(job, context.of(request).client)
+        notes = clips.notes(clip)
+        return JSONResponse(clip.document() | ({"notes": list(notes)} if notes else {}))
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:
         clip = jobs.get(job, context.of(request).client)
         clip.check_done()
-        return _result(request, clip)
+        return _noted(_result(request, clip), clips.notes(clip))
 
     @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
     async def cancel(request: Request, job: str) -> Response:
         return JSONResponse((await jobs.cancel(job, context.of(request).client)).document())
-
-    return routes
 
 
 class _Clips:
@@ -128,16 +150,16 @@ class _Clips:
         self._disk = ClipDisk(state.settings.max_video_bytes)
         self._memory = ClipMemory(state.settings.inflight_bytes)
         self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
+        self._conversions: WeakKeyDictionary[VideoJob, Conversion] = WeakKeyDictionary()
         self.jobs = VideoJobs(state.settings.job_ttl_s, self._places, self._disk, state.work)
 
     async def receive(self, request: Request) -> ClipFile:
         """Receive the body into a file. It takes no place while it comes, and makes way for others who have less."""
-        if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            raise UnsupportedMedia("send the clip itself as the body, not a form", field="Content-Type")
+        form = _form(request)
         file = self._disk.open(_caller(request), spooled=True)
         file.give_up = file.drop
         try:
-            await _receive(request, file)
+            await _receive(request, file, form)
         except BaseException:
             file.drop()
             raise
@@ -154,8 +176,14 @@ class _Clips:
             pieces = conversion.pieces()
             maker = ClipMaker(pieces, order.media_type, total, conversion.progress, conversion.close)
             job = self.jobs.begin(context.of(request).client, _caller(request), maker)
+            self._conversions[job] = conversion
             stack.pop_all()  # the job's from here on
             return job
+
+    def notes(self, job: VideoJob) -> tuple[str, ...]:
+        """Return what of a job's clip is left out or changed, as far as it is known."""
+        conversion = self._conversions.get(job)
+        return conversion.notes if conversion else ()
 
     def _conversion(self, request: Request, order: ClipOrder, file: ClipFile, *, patient: bool) -> Conversion:
         client, most = context.of(request).client, self._disk.one_clip
@@ -177,7 +205,7 @@ class _Clips:
         except BaseException:
             await stack.aclose()
             raise
-        return _Made(_after(first, pieces), request_context, order.media_type, stack)
+        return _noted(_Made(_after(first, pieces), request_context, order.media_type, stack), conversion.notes)
 
 
 class _Made(PiecesResponse):
@@ -192,6 +220,13 @@ class _Made(PiecesResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
             await super().__call__(scope, receive, send)
+
+
+def _noted(response: Response, notes: tuple[str, ...]) -> Response:
+    """Tell in a header what is left out or changed."""
+    if notes:
+        response.headers[NOTE] = "; ".join(notes)
+    return response
 
 
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -252,19 +287,19 @@ def _check_names(request: Request) -> None:
             raise InvalidRequest(f"{name} is given twice", field=name)
 
 
-def _asked(state: AppState, request: Request, plan: FramePlan, compare: bool, options: Options) -> ClipOrder:
+def _asked(state: AppState, request: Request, params: VideoParams, options: Options, sound: SoundMode) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
     if options.route.policy is RoutePolicy.SAMPLE:
         raise InvalidRequest("sample would draw another route for each frame", field="route")
-    steps = plan.steps if isinstance(plan, Ahead) else 1
+    steps = params.plan.steps if isinstance(params.plan, Ahead) else 1
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
         error.field = "ahead" if error.field == "steps" else error.field
         raise
-    return ClipOrder(VideoParams(plan, compare), options, OUTPUTS[media_type], media_type)
+    return ClipOrder(params, options, OUTPUTS[media_type], media_type, sound)
 
 
 async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
@@ -284,15 +319,28 @@ async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Frame
         raise InvalidRequest(str(error).replace("--", ""), field=field) from error
 
 
-async def _receive(request: Request, file: ClipFile) -> None:
-    """Write the body into the file; its size and time are bounded by the door."""
+def _form(request: Request) -> FormFile | None:
+    """Return what takes the clip out of a form, if the body is one."""
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/"):
+        return None
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise UnsupportedMedia("send the clip as the body, or as the file of a form", field="Content-Type")
+    return FormFile(content_type)
+
+
+async def _receive(request: Request, file: ClipFile, form: FormFile | None) -> None:
+    """Write the body, or the file in its form, into `file`; its size and time are bounded by the door."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the client left before its body was complete")
-        if body := message.get("body"):
-            await file.write(body)
+        body = message.get("body") or b""
+        if content := form.feed(body) if form else body:
+            await file.write(content)
         if not message.get("more_body", False):
             break
+    if form:
+        form.check_ended()
     if not file.nbytes:
         raise InvalidRequest("the body is empty; send a clip: y4m, MP4, Matroska or WebM", field="body")

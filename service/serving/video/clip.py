@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -12,6 +13,40 @@ from service.core.types import Frame
 
 class VideoError(Exception):
     """A clip cannot be read or written; the message says what to do about it."""
+
+
+#: A clip of this many lines or more that does not name its matrix has BT.709's, a lower one BT.601's.
+HD_LINES = 720
+#: ISO/IEC 23091-2: not told; the matrices of BT.709 and BT.601.
+UNSPECIFIED, BT709, BT601 = 2, 1, 6
+
+
+class SoundMode(StrEnum):
+    """What becomes of a clip's sound: copied where the container holds it, left out, or else encoded anew."""
+
+    COPY = "copy"
+    NONE = "none"
+    TRANSCODE = "transcode"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTraits:
+    """How a clip's pixels are to be shown; colours by their numbers in ISO/IEC 23091-2.
+
+    Turned, mirrored and interlaced pictures are put right while they are read, so there is no field for that.
+    """
+
+    pixel_aspect: Fraction = Fraction(1)  #: width of a pixel by its height
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    full_range: bool = False  #: luma 0..255, not 16..235
+
+    def matrix_at(self, height: int) -> int:
+        """Return the matrix, or the one that `height` lines have where none is named."""
+        if self.matrix != UNSPECIFIED:
+            return self.matrix
+        return BT709 if height >= HD_LINES else BT601
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +58,19 @@ class Info:
     rate: Fraction  #: frames per second
     time_base: Fraction
     frames: int | None = None
+    counted: bool = False  #: the header states `frames`; else they follow from length and rate
+    densest: Fraction | None = None  #: frames per second where they lie closest; None: `rate` everywhere
+    traits: PictureTraits = PictureTraits()
+    notes: tuple[str, ...] = ()  #: what of the file is not read, in words for users
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timed:
-    """A frame and when it is shown, in units of the clip's time base."""
+    """A frame, when it is shown and for how long (0: not told), in units of the clip's time base."""
 
     frame: Frame
     pts: int
+    duration: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +103,11 @@ class ClipSource(Protocol):
 
 class ClipSink(Protocol):
     """A clip that is being written."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what could not be written as it came, in words for users; known before the first frame."""
+        ...
 
     def write(self, item: Item) -> None:
         """Write the next frame or packet."""

@@ -13,12 +13,13 @@ from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsuppor
 from service.core.types import Options
 from service.serving.video import y4m
 from service.serving.video.ask import predictor
-from service.serving.video.clip import ClipSink, ClipSource, Info, Timed, VideoError
+from service.serving.video.clip import ClipSink, ClipSource, Info, SoundMode, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
 from service.serving.video.convert import VideoParams, frames
-from service.serving.video.y4m import Y4mSink, Y4mSource
+from service.serving.video.files import y4m_sink
+from service.serving.video.y4m import Y4mSource
 
 #: What comes out, ours first, and the container's ending.
 OUTPUTS = {
@@ -39,6 +40,7 @@ class ClipOrder:
     options: Options
     suffix: str
     media_type: str
+    sound: SoundMode = SoundMode.COPY
 
 
 class _Outlet:
@@ -80,6 +82,7 @@ class Conversion:
         self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
         self._memory, self._patient = memory, patient
         self.done = 0
+        self.notes: tuple[str, ...] = ()  #: what is left out or changed; known with the first piece
 
     async def check(self) -> int | None:
         """Look at the clip's beginning, and let go of it: frames, where known. InvalidFrame if it is no clip."""
@@ -89,11 +92,15 @@ class Conversion:
 
     async def _open(self) -> ClipSource:
         settings = self._parts.settings
-        source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels)
+        has_sound = self._order.sound is not SoundMode.NONE
+        source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels, has_sound)
         info: Info = source.info
         if min(info.width, info.height) < settings.min_side:
             source.close()
             raise InvalidFrame(f"frames of {info.width}x{info.height} are too small", field="body")
+        if info.counted and info.frames is not None and info.frames > MAX_FRAMES:
+            source.close()
+            raise _too_many(f"this one has {info.frames}")
         return source
 
     async def close(self) -> None:
@@ -126,6 +133,7 @@ class Conversion:
     async def _converted(self, source: ClipSource) -> AsyncGenerator[bytes, None]:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
+        self.notes = (*source.info.notes, *sink.notes)
         ask = predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
         async with aclosing(frames(source, self._order.wish, ask, FrameScore())) as items:
             async for item, _ in items:
@@ -133,22 +141,28 @@ class Conversion:
                 if isinstance(item, Timed):
                     self.done += 1
                     if self.done > MAX_FRAMES:
-                        raise InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames", field="body")
-                if data := outlet.take():
+                        raise _too_many("its header does not tell how many this one has, so it was begun")
+                # A container's header would go out before anything is predicted, and an error could no longer be told.
+                if self.done and (data := outlet.take()):
                     yield data
         await asyncio.to_thread(sink.close)
         yield outlet.take()
 
 
-def _open(file: BinaryIO, max_pixels: int) -> ClipSource:
+def _too_many(why: str) -> InvalidRequest:
+    return InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames; {why}; send it in parts", field="body")
+
+
+def _open(file: BinaryIO, max_pixels: int, has_sound: bool) -> ClipSource:
+    length = file.seek(0, 2)
     file.seek(0)
     is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
     file.seek(0)
     try:
         if is_y4m:
-            return Y4mSource(file, max_pixels=max_pixels)
+            return Y4mSource(file, max_pixels=max_pixels, length=length)
         container = _containers()
-        source: ClipSource = container.ContainerSource(file, max_pixels=max_pixels)
+        source: ClipSource = container.ContainerSource(file, max_pixels=max_pixels, sound=has_sound)
         return source
     except VideoError as error:
         raise InvalidFrame(str(error), field="body") from error
@@ -158,14 +172,14 @@ def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
     width, height = order.wish.size(source)
     try:
         if order.suffix == ".y4m":
-            return Y4mSink(outlet, width, height, source.info.rate)  # type: ignore[arg-type]
+            return y4m_sink(outlet, source, width, height)  # type: ignore[arg-type]
         sounds = list(getattr(source, "sounds", ()))
         sink: ClipSink = _containers().ContainerSink(
-            outlet, width, height, source.info, suffix=order.suffix, sounds=sounds
+            outlet, width, height, source.info, suffix=order.suffix, sounds=sounds, mode=order.sound
         )
         return sink
     except VideoError as error:
-        raise InvalidRequest(str(error).replace("or leave it out with --no-audio", ""), field="Accept") from error
+        raise InvalidRequest(str(error), field="Accept") from error
 
 
 def _containers() -> Any:

@@ -42,7 +42,7 @@ async def frames(
             frame = item.frame
             if wish.compare:
                 frame = await asyncio.to_thread(_compared, item, score)
-            yield Timed(frame, item.came.pts), item.result is not None
+            yield Timed(frame, item.came.pts, item.came.duration), item.result is not None
     finally:
         await outputs.aclose()
 

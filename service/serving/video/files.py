@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from service.serving.video import y4m
-from service.serving.video.clip import ClipSink, ClipSource, Info, Item, VideoError
+from service.serving.video.clip import ClipSink, ClipSource, Item, SoundMode, VideoError
 from service.serving.video.y4m import Y4mSink, Y4mSource
 
 PIPE, Y4M = "-", ".y4m"
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
-class Y4mFile:
-    """A y4m file; its length tells how many frames there are."""
+class FileSource:
+    """A clip that owns the file it is read from."""
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        self._file = path.open("rb")
-        try:
-            self._source = Y4mSource(self._file, max_pixels=max_pixels, length=path.stat().st_size)
-        except BaseException:
-            self._file.close()
-            raise
-        self.info = self._source.info
+    def __init__(self, file: BinaryIO, source: ClipSource) -> None:
+        self._file, self._source = file, source
+        self.info, self.sounds = source.info, list(getattr(source, "sounds", ()))
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._source)
 
     def close(self) -> None:
         """Close the file."""
+        self._source.close()
         self._file.close()
 
 
@@ -40,33 +38,46 @@ def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource
         return Y4mSource(sys.stdin.buffer, max_pixels=max_pixels)
     path = Path(name)
     try:
-        with path.open("rb") as file:
-            is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
+        # Opened once: a pipe with a name gives its bytes once.
+        file = path.open("rb")
     except OSError as error:
         raise VideoError(f"cannot read {name}: {error.strerror}") from error
-    if is_y4m:
-        return Y4mFile(path, max_pixels)
+    try:
+        return FileSource(file, _source(file, path, max_pixels=max_pixels, sound=sound))
+    except OSError as error:
+        file.close()
+        raise VideoError(f"cannot read {name}: {error.strerror}") from error
+    except BaseException:
+        file.close()
+        raise
+
+
+def _source(file: BufferedReader, path: Path, *, max_pixels: int, sound: bool) -> ClipSource:
+    if file.peek(len(y4m.MAGIC)).startswith(y4m.MAGIC):
+        return Y4mSource(file, max_pixels=max_pixels, length=path.stat().st_size if path.is_file() else None)
     from service.serving.video.container import ContainerSource  # PyAV takes a while to load, and y4m does not need it
 
-    return ContainerSource(path, max_pixels=max_pixels, sound=sound)
+    return ContainerSource(path if path.is_file() else file, max_pixels=max_pixels, sound=sound)
 
 
 class OutFile:
     """A clip that appears under its name when it is whole: stopped half-way, it leaves nothing behind."""
 
-    def __init__(self, path: Path, source: ClipSource, width: int, height: int) -> None:
+    def __init__(self, path: Path, source: ClipSource, width: int, height: int, mode: SoundMode) -> None:
         self._path, self._part = path, path.with_name(f".{path.name}.part")
         self._sink: ClipSink
         if path.suffix == Y4M:
             self._file = self._part.open("wb")
-            self._sink = Y4mSink(self._file, width, height, source.info.rate)
+            self._sink = y4m_sink(self._file, source, width, height)
         elif path.suffix in CONTAINERS:
             from service.serving.video.container import ContainerSink
 
             sounds = list(getattr(source, "sounds", []))
-            self._sink = ContainerSink(self._part, width, height, source.info, suffix=path.suffix, sounds=sounds)
+            suffix = path.suffix
+            self._sink = ContainerSink(self._part, width, height, source.info, suffix=suffix, sounds=sounds, mode=mode)
         else:
             raise VideoError(f"{path.name}: the name must end in {', '.join((Y4M, *CONTAINERS))}")
+        self.notes = self._sink.notes
 
     def write(self, item: Item) -> None:
         """Write the next frame or packet."""
@@ -87,8 +98,9 @@ class OutFile:
 class OutPipe:
     """y4m on standard output."""
 
-    def __init__(self, info: Info, width: int, height: int) -> None:
-        self._sink = Y4mSink(sys.stdout.buffer, width, height, info.rate)
+    def __init__(self, source: ClipSource, width: int, height: int) -> None:
+        self._sink = y4m_sink(sys.stdout.buffer, source, width, height)
+        self.notes = self._sink.notes
 
     def write(self, item: Item) -> None:
         """Write the next frame; sound is left out."""
@@ -102,11 +114,19 @@ class OutPipe:
         """Do nothing: bytes already sent cannot be taken back."""
 
 
-def open_sink(name: str, source: ClipSource, width: int, height: int) -> OutFile | OutPipe:
+def y4m_sink(file: BinaryIO, source: ClipSource, width: int, height: int) -> Y4mSink:
+    """Begin a y4m stream that shows frames as `source` does."""
+    has_sound = bool(getattr(source, "sounds", ()))
+    return Y4mSink(file, width, height, source.info.rate, traits=source.info.traits, has_sound=has_sound)
+
+
+def open_sink(
+    name: str, source: ClipSource, width: int, height: int, mode: SoundMode = SoundMode.COPY
+) -> OutFile | OutPipe:
     """Open an output: `-` is y4m on standard output; else the ending of the name says the container."""
     if name == PIPE:
-        return OutPipe(source.info, width, height)
+        return OutPipe(source, width, height)
     try:
-        return OutFile(Path(name), source, width, height)
+        return OutFile(Path(name), source, width, height, mode)
     except OSError as error:
         raise VideoError(f"cannot write {name}: {error.strerror}") from error

@@ -6,6 +6,7 @@ Colours: BT.601 below 720 lines, BT.709 from there on (the format does not say);
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,13 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.types import Frame
-from service.serving.video.clip import Info, Item, Timed, VideoError
+from service.serving.video.clip import HD_LINES, Info, Item, PictureTraits, Timed, VideoError
 
 MAGIC = b"YUV4MPEG2"
 MAX_LINE = 1024
+#: Frames a second at most: some programs write their clock's rate here.
+MAX_RATE = 10**6
 
 #: Chroma's step in x and y; mono has none.
 _STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
+#: Kinds of 8 bits; where 4:2:0's chroma sits between pixels makes no difference that is read.
+_CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?")
+_DEEP = re.compile(r".*?(?:p|mono)(?:9|1[0-9])")
+SQUARE = PictureTraits()
+_INTERLACED = ("t", "b", "m")
 
 Plane = NDArray[np.uint8]
 
@@ -35,6 +43,7 @@ class Y4mHeader:
     rate: Fraction
     chroma: str = "420"
     full_range: bool = False
+    pixel_aspect: Fraction = Fraction(1)
 
     @property
     def chroma_size(self) -> tuple[int, int]:
@@ -61,25 +70,37 @@ class Y4mHeader:
             rate = Fraction(int(above), int(below)) if int(above) and int(below) else Fraction(25)
         except (KeyError, ValueError):
             raise VideoError("the y4m header lacks a width, height or frame rate that can be read") from None
-        if not (1 <= width <= 65535 and 1 <= height <= 65535 and 0 < rate <= 1000):
+        if not (1 <= width <= 65535 and 1 <= height <= 65535 and 0 < rate <= MAX_RATE):
             raise VideoError(f"the y4m header says {width}x{height} at {rate} fps, which cannot be")
-        chroma = tags.get(b"C", "420jpeg")
-        if "p1" in chroma or chroma.endswith("alpha"):
-            raise VideoError(f"y4m with chroma {chroma} is not read; pipe 8 bits: ffmpeg ... -pix_fmt yuv420p")
-        kind = next((name for name in _STEPS if chroma.startswith(name)), None)
-        if kind is None:
-            raise VideoError(f"y4m with chroma {chroma[:20]} is not read; pipe ffmpeg ... -pix_fmt yuv420p")
-        return cls(width, height, rate, kind, b"XCOLORRANGE=FULL" in words)
+        if tags.get(b"I") in _INTERLACED:
+            raise VideoError("the y4m stream is interlaced; pipe whole frames: ffmpeg ... -vf bwdif -f yuv4mpegpipe -")
+        full_range = b"XCOLORRANGE=FULL" in words
+        return cls(width, height, rate, _chroma(tags.get(b"C", "420jpeg")), full_range, _aspect(tags.get(b"A", "")))
 
     def line(self) -> bytes:
         """Write the first line of a stream."""
         # 420jpeg: chroma sits between the pixels, which is where averaging two by two puts it.
         chroma = "420jpeg" if self.chroma == "420" else self.chroma
+        rate, aspect = self.rate, self.pixel_aspect
         text = (
-            f"YUV4MPEG2 W{self.width} H{self.height} F{self.rate.numerator}:{self.rate.denominator} Ip A1:1 C{chroma}"
-            f"{' XCOLORRANGE=FULL' if self.full_range else ''}"
+            f"YUV4MPEG2 W{self.width} H{self.height} F{rate.numerator}:{rate.denominator} Ip "
+            f"A{aspect.numerator}:{aspect.denominator} C{chroma}{' XCOLORRANGE=FULL' if self.full_range else ''}"
         )
         return text.encode() + b"\n"
+
+
+def _chroma(name: str) -> str:
+    """Return 420, 422, 444 or mono. Raises VideoError for other kinds, by name."""
+    if match := _CHROMA.fullmatch(name):
+        return match[1]
+    why = "has more than 8 bits" if _DEEP.fullmatch(name) else "has alpha" if name.endswith("alpha") else "is not read"
+    raise VideoError(f"y4m with chroma {name[:20]} {why}; pipe 8 bits: ffmpeg ... -pix_fmt yuv420p")
+
+
+def _aspect(text: str) -> Fraction:
+    """Read a pixel's width to its height; 0:0, which is not known, counts as 1:1."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8}):([1-9][0-9]{0,8})", text)
+    return Fraction(int(match[1]), int(match[2])) if match else Fraction(1)
 
 
 class Y4mSource:
@@ -93,7 +114,9 @@ class Y4mSource:
         if header.width * header.height > max_pixels:
             raise VideoError(f"frames of {header.width}x{header.height} are larger than {max_pixels} pixels")
         frames = None if length is None else (length - len(line) - 1) // (header.frame_bytes + 6)
-        self.info = Info(header.width, header.height, header.rate, 1 / header.rate, frames)
+        traits = PictureTraits(header.pixel_aspect, full_range=header.full_range)
+        size = header.width, header.height
+        self.info = Info(*size, header.rate, 1 / header.rate, frames, counted=frames is not None, traits=traits)
 
     def __iter__(self) -> Iterator[Item]:
         pts = 0
@@ -103,7 +126,7 @@ class Y4mSource:
             data = _exactly(self._stream, self.header.frame_bytes)
             if len(data) < self.header.frame_bytes:
                 raise VideoError(f"the y4m stream ends inside frame {pts}")
-            yield Timed(Frame(to_rgb(data, self.header)), pts)
+            yield Timed(Frame(to_rgb(data, self.header)), pts, 1)
             pts += 1
 
     def close(self) -> None:
@@ -113,9 +136,20 @@ class Y4mSource:
 class Y4mSink:
     """Writes a stream. Sound and timestamps have no place in it: frames follow each other at the clip's rate."""
 
-    def __init__(self, stream: BinaryIO, width: int, height: int, rate: Fraction, chroma: str = "420") -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        width: int,
+        height: int,
+        rate: Fraction,
+        chroma: str = "420",
+        *,
+        traits: PictureTraits = SQUARE,
+        has_sound: bool = False,
+    ) -> None:
         self._stream = stream
-        self._header = Y4mHeader(width, height, rate, chroma)
+        self.notes = ("the sound is left out, as y4m holds none",) if has_sound else ()
+        self._header = Y4mHeader(width, height, rate, chroma, traits.full_range, traits.pixel_aspect)
         stream.write(self._header.line())
 
     def write(self, item: Item) -> None:
@@ -161,7 +195,7 @@ def from_rgb(pixels: Plane, header: Y4mHeader) -> bytes:
 
 def _weights(height: int) -> tuple[float, float]:
     """Return Kr and Kb of BT.601 and BT.709."""
-    return (0.299, 0.114) if height < 720 else (0.2126, 0.0722)
+    return (0.299, 0.114) if height < HD_LINES else (0.2126, 0.0722)
 
 
 def _bytes(values: NDArray[np.floating[Any]]) -> Plane:

@@ -399,13 +399,6 @@ async def test_a_clip_that_outlasts_the_grace_does_not_hold_the_service() -> Non
 # --- what is not a clip -----------------------------------------------------------------------------------------------
 
 
-async def test_a_form_is_told_to_be_none() -> None:
-    async with house() as here:
-        answer = await here.http.post("/v1/video?every=2", files={"file": b"clip"}, headers=ANN)
-        assert answer.status_code == 415
-        assert "the clip itself as the body" in answer.json()["detail"]
-
-
 @pytest.mark.parametrize(("query", "field"), [("every=2&evry=3", "evry"), ("lost=1&lost=2", "lost")])
 async def test_an_option_that_is_unknown_or_given_twice_is_refused(query: str, field: str) -> None:
     async with house() as here:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -67,14 +68,6 @@ def test_colours_survive_reading_and_writing(tmp_path: Path) -> None:
     assert np.abs(found[0].astype(int) - plain.pixels).max() <= 4
 
 
-def test_odd_sizes_keep_their_size(tmp_path: Path) -> None:
-    write_mp4(tmp_path / "in.mp4", [Frame(f.pixels[:31, :47].copy()) for f in moving(3)], [0, 100, 200], BASE)
-    _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
-    source = ContainerSource(tmp_path / "out.mp4", max_pixels=LIMIT)
-    assert (source.info.width, source.info.height) == (47, 31)
-    source.close()
-
-
 def test_a_stopped_run_leaves_no_file_behind(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
     source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
@@ -105,6 +98,15 @@ def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: st
     (tmp_path / "text.mp4").write_text("this is no video")
     with pytest.raises(VideoError, match=r"cannot read|no video"):
         open_source(str(tmp_path / name), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("GIF", "a GIF"), ("PNG", "a PNG"), ("WEBP", "a WebP"), ("JPEG", "a JPEG")]
+)
+def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "in.mp4", format)
+    with pytest.raises(VideoError, match=f"this is {name}"):
+        open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
 
 
 def test_an_ending_that_cannot_be_written_lists_those_that_can(tmp_path: Path) -> None:

@@ -62,12 +62,27 @@ def test_a_line_break_in_the_rate_or_size_is_no_surprise() -> None:
     assert header == Y4mHeader(8, 6, Fraction(30000, 1001), "422", True)
 
 
+def test_the_shape_of_a_pixel_and_the_rate_of_a_clock_are_read_and_written() -> None:
+    header = Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F24000:1 I? A64:45 C420mpeg2")
+    assert header == Y4mHeader(8, 6, Fraction(24000), pixel_aspect=Fraction(64, 45))
+    assert Y4mHeader.parse(header.line().strip()) == header
+    assert Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F25:1 A0:0").pixel_aspect == 1
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
         (b"RIFFxxxx", "no y4m stream"),
         (b"YUV4MPEG2 H6 F25:1", "width"),
-        (b"YUV4MPEG2 W8 H6 F25:1 C420p10", "8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C420p10", "420p10 has more than 8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C420p9", "420p9 has more than 8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C444p16", "444p16 has more than 8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 Cmono9", "mono9 has more than 8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 Cmono16", "mono16 has more than 8 bits"),
+        (b"YUV4MPEG2 W8 H6 F25:1 C444alpha", "444alpha has alpha"),
+        (b"YUV4MPEG2 W8 H6 F25:1 It C420", "interlaced"),
+        (b"YUV4MPEG2 W8 H6 F25:1 Ib C420", "interlaced"),
+        (b"YUV4MPEG2 W8 H6 F25:1 Im C420", "interlaced"),
         (b"YUV4MPEG2 W8 H6 F25:1 C411", "not read"),
         (b"YUV4MPEG2 W0 H6 F25:1", "cannot be"),
     ],

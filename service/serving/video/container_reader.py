@@ -1,0 +1,219 @@
+"""Reads MP4, Matroska, WebM and others through PyAV: pictures decoded, packets of sound passed on."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from service.core.types import Frame
+from service.serving.video import pictures
+from service.serving.video.clip import Info, Item, Passed, Timed, VideoError
+from service.serving.video.orientation import Orientation
+from service.serving.video.pictures import Deinterlacer
+from service.serving.video.timeline import Timeline
+
+#: Nothing but the file itself: playlists could name other files and addresses, so their formats are not read.
+SAFE = {
+    "protocol_whitelist": "file,pipe",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf",
+}
+#: Formats that store when a frame is decoded but not when it is shown.
+_WITHOUT_SHOW_TIMES = ("avi",)
+_PICTURE_KINDS = {b"GIF8": "a GIF", b"\x89PNG": "a PNG, animated or not", b"RIFF": "a WebP", b"\xff\xd8": "a JPEG"}
+_PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
+#: Frames a second; a larger rate is a guess from a clip whose frames have no common one.
+MAX_DENSEST = 240
+
+
+class ContainerSource:
+    """Reads a file, or a stream of bytes; the first video stream counts that is no cover picture."""
+
+    def __init__(self, file: Path | BinaryIO, *, max_pixels: int, sound: bool = True) -> None:
+        self._max_pixels = max_pixels
+        try:
+            container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
+            assert isinstance(container, InputContainer)
+            self._container = container
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise VideoError(f"no video that can be read: {_picture_kind(file) or reason(error)}") from error
+        try:
+            self._video = _film(container)
+            self._video.thread_type = "AUTO"
+            # The decoder's own limit: a frame inside may be larger than the header says.
+            self._video.codec_context.options = {"max_pixels": str(max_pixels)}
+            self.sounds = [stream for stream in container.streams.audio if _is_known(stream)] if sound else []
+            self._timeline = Timeline(
+                Fraction(container.start_time or 0, av.time_base),
+                is_broadcast=av.format.Flags.ts_discont in av.format.Flags(container.format.flags),
+            )
+            self._decoded: collections.deque[int] | None = None
+            if container.format.name in _WITHOUT_SHOW_TIMES:
+                self._decoded = collections.deque()
+            self._deinterlacer = Deinterlacer(self._video)
+            self._orientation = Orientation()
+            self.info = self._look(sound)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _look(self, sound: bool) -> Info:
+        stream, context = self._video, self._video.codec_context
+        if context.width * context.height > self._max_pixels:
+            raise VideoError(
+                f"frames of {context.width}x{context.height} are larger than {self._max_pixels} pixels; "
+                "scale it first: ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
+            )
+        if stream.metadata.get("alpha_mode") == "1":
+            raise VideoError(pictures.TRANSPARENT)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self._unit = stream.time_base or 1 / rate
+        self._usual = max(1, round(1 / rate / self._unit))
+        frames = stream.frames or None
+        if self._container.duration:
+            expected = int(Fraction(self._container.duration, av.time_base) * rate)
+            # Of what the header counts, an edit list may hide a part.
+            frames = expected if frames is None else min(frames, expected + 1)
+        # Frames tell how a phone was held; the packets of sound before the first one are kept for later.
+        self._items = self._read()
+        self._begun: list[Item] = []
+        for item in self._items:
+            self._begun.append(item)
+            if isinstance(item, Timed):
+                size = item.frame.width, item.frame.height
+                notes = _not_read(self._container, self._video, sound)
+                counted, densest = bool(stream.frames), _densest(stream)
+                return Info(*size, rate, self._unit, frames, counted, densest, self._traits, notes)
+        raise VideoError("the file has no frames")
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from self._begun
+        self._begun.clear()
+        yield from self._items
+
+    def _read(self) -> Iterator[Item]:
+        self._last: int | None = None
+        hidden: dict[int, Any] = {}
+        try:
+            for packet in self._container.demux([self._video, *self.sounds]):
+                self._move(packet)
+                if packet.stream is self._video:
+                    yield from self._shown(packet)
+                elif packet.dts is not None:
+                    track = self.sounds.index(packet.stream)  # type: ignore[arg-type]
+                    # Of what an edit list hides, a decoder needs the last packet to begin with, and no other.
+                    if packet.is_discard:
+                        hidden[track] = packet
+                        continue
+                    if track in hidden:
+                        yield Passed(hidden.pop(track), track)
+                    yield Passed(packet, track)
+            for picture in self._deinterlacer.rest():
+                yield self._frame(picture)
+        except av.FFmpegError as error:
+            seconds = float((self._last or 0) * self._unit)
+            raise VideoError(f"the video is damaged {seconds:.2f} s after its start: {reason(error)}") from error
+
+    def _move(self, packet: Any) -> None:
+        """Put a packet's times on the clip's own clock."""
+        unit = packet.time_base or self._unit
+        time = None if packet.dts is None else packet.dts * unit
+        length = (packet.duration or 0) * unit or Fraction(self._usual * self._unit)
+        offset = round(self._timeline.offset(packet.stream.index, time, length) / unit)
+        if offset and packet.pts is not None:
+            packet.pts -= offset
+        if offset and packet.dts is not None:
+            packet.dts -= offset
+
+    def _shown(self, packet: Any) -> Iterator[Timed]:
+        if self._decoded is not None and packet.dts is not None:
+            self._decoded.append(packet.dts)
+        for picture in packet.decode():
+            if self._decoded:
+                # Frames come in the order shown, each for one packet: the first shown has the first time.
+                picture.pts = self._decoded.popleft()
+            for frame in self._deinterlacer.frames(picture):
+                yield self._frame(frame)
+
+    def _frame(self, picture: av.VideoFrame) -> Timed:
+        if self._last is None:
+            self._orientation = pictures.orientation_of(picture)
+            aspect = self._video.sample_aspect_ratio or Fraction(1)
+            self._traits = pictures.traits_of(picture, aspect, self._orientation)
+            self._due = 0
+        # A frame without a time, or not after the one before it, would stop the muxer: it comes when it is due.
+        is_later = picture.pts is not None and (self._last is None or picture.pts > self._last)
+        pts = picture.pts if picture.pts is not None and is_later else self._due
+        duration = picture.duration or 0
+        self._last, self._due = pts, pts + (duration or self._usual)
+        return Timed(Frame(pictures.to_rgb(picture, self._orientation)), pts, duration)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+def _picture_kind(file: Path | BinaryIO) -> str | None:
+    """Name what people send for a film that is none, by its first bytes."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            start = opened.read(12)
+    elif file.seekable():
+        file.seek(0)
+        start = file.read(12)
+    else:
+        return None
+    for magic, kind in _PICTURE_KINDS.items():
+        if start.startswith(magic):
+            return f"this is {kind}; make a film of it first: ffmpeg -i in -pix_fmt yuv420p out.mp4"
+    return None
+
+
+def _film(container: InputContainer) -> VideoStream:
+    """Return the first stream of pictures that is no cover. Raises VideoError where there is none."""
+    streams = [stream for stream in container.streams.video if _is_known(stream)]
+    films = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    # Not every cover is marked as one; beside a film, what is coded as single pictures is one.
+    films.sort(key=lambda stream: stream.codec_context.name in _PICTURE_CODECS)
+    if films:
+        return films[0]
+    if streams:
+        raise VideoError("the file has a cover picture but no film, only sound")
+    if container.streams.video:
+        raise VideoError("the pictures are in a format that cannot be decoded; write H.264: ffmpeg -i in out.mp4")
+    raise VideoError("the file has no pictures, only sound or text")
+
+
+def _densest(stream: VideoStream) -> Fraction | None:
+    """Return the rate at which no frame falls between two others, where it is one that people use."""
+    rate = stream.guessed_rate
+    return rate if rate and rate <= MAX_DENSEST else None
+
+
+def _is_known(stream: Any) -> bool:
+    return stream.codec_context is not None and stream.codec_context.codec is not None
+
+
+def _not_read(container: InputContainer, film: VideoStream, sound: bool) -> tuple[str, ...]:
+    """Name what of the file is not read."""
+    notes = []
+    for stream in container.streams:
+        if stream.type == "audio" and sound and not _is_known(stream):
+            notes.append(f"track {stream.index + 1}, a sound that cannot be read, is left out")
+        elif stream.type == "subtitle":
+            notes.append(f"track {stream.index + 1}, subtitles, is left out")
+        elif stream.type == "video" and stream is not film and not stream.disposition & Disposition.attached_pic:
+            notes.append(f"track {stream.index + 1}, a second film, is left out")
+    return tuple(notes)
+
+
+def reason(error: BaseException) -> str:
+    """Return what PyAV says of an error, in one line."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,174 @@
+"""Sound on its way into a container: copied where the container holds it, encoded anew where asked, else left out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+#: What is encoded where a container does not hold the sound as it is.
+_ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
+_DEFAULT_ENCODER = "aac"
+_OPUS_RATE = 48000
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+#: Containers that can say that a sound's first packet only warms the decoder.
+_WITH_EDITS = ("mp4", "mov")
+#: ISO/IEC 14496-3, table 1.18: sampling frequencies by their index.
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_AAC_LOW_COMPLEXITY = 2
+#: Seconds by which a container's times may differ from the count of samples.
+GAP = Fraction(1, 10)
+
+
+def holds(format: str, sound: Any) -> bool:
+    """Tell whether a container's muxer takes this sound as it is."""
+    return _is_taken(format, lambda trial: _added(trial, sound))
+
+
+def encodes(format: str, sound: Any, suffix: str) -> bool:
+    """Tell whether this sound can be encoded anew for a container."""
+    return _is_taken(format, lambda trial: _encoder(trial, sound, suffix))
+
+
+def _is_taken(format: str, add: Callable[[OutputContainer], Any]) -> bool:
+    """Try: no table of what muxers and encoders take is true for every release."""
+    trial = av.open(io.BytesIO(), "w", format=format)
+    try:
+        assert isinstance(trial, OutputContainer)
+        add(trial)
+        trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        with contextlib.suppress(av.FFmpegError):
+            trial.close()
+    return True
+
+
+def copied(container: OutputContainer, sound: Any) -> SoundCopy:
+    """Add a track that takes the sound's packets as they are."""
+    return SoundCopy(_described(_added(container, sound), sound), container.format.name in _WITH_EDITS)
+
+
+def encoded(container: OutputContainer, sound: Any, suffix: str) -> SoundEncoder:
+    """Add a track that takes the sound encoded anew."""
+    return SoundEncoder(_described(_encoder(container, sound, suffix), sound), sound)
+
+
+def _encoder(container: OutputContainer, sound: Any, suffix: str) -> Any:
+    codec = _ENCODERS.get(suffix, _DEFAULT_ENCODER)
+    rate = _OPUS_RATE if codec == "libopus" else sound.codec_context.sample_rate
+    channels = sound.codec_context.layout.nb_channels
+    # A name of its own: a file may give a number of channels and not say which they are.
+    layout = _LAYOUTS.get(channels, "stereo") if codec != "libmp3lame" or channels == 1 else "stereo"
+    return container.add_stream(codec, rate=rate, layout=layout)
+
+
+class SoundCopy:
+    """Hands packets on, their times rising; none of what is hidden or lies over what was heard before."""
+
+    def __init__(self, track: Any, is_edited: bool) -> None:
+        self._track, self._is_edited = track, is_edited
+        self._last: int | None = None
+
+    def packets(self, packet: Any) -> list[Any]:
+        """Return what to write for this packet."""
+        if packet.pts is not None and packet.pts < 0 and not self._is_edited:
+            return []  # hidden; here it would move everything
+        if self._last is not None and packet.dts < self._last + max(1, (packet.duration or 0) // 2):
+            return []  # where recordings were joined, the end of one lies over the start of the next
+        self._last = packet.dts
+        packet = _without_adts(packet)
+        packet.stream = self._track
+        return [packet]
+
+    def rest(self) -> list[Any]:
+        """Return nothing: no packet is held back."""
+        return []
+
+
+class SoundEncoder:
+    """Decodes packets and encodes what they hold, sample after sample: an encoder takes no other times."""
+
+    def __init__(self, track: Any, sound: Any) -> None:
+        self._track, self._sound = track, sound
+        self._due: int | None = None  #: the sample that comes next
+
+    def packets(self, packet: Any) -> list[Any]:
+        """Return what to write for this packet: none, or some. A damaged one is left out."""
+        if packet.is_discard or packet.pts is None or packet.pts < 0:
+            return []
+        try:
+            heard = packet.decode()
+        except av.InvalidDataError:
+            return []
+        return self._encoded(heard)
+
+    def rest(self) -> list[Any]:
+        """Return the last packets."""
+        return self._encoded(self._sound.codec_context.decode(None)) + list(self._track.encode(None))
+
+    def _encoded(self, heard: list[Any]) -> list[Any]:
+        packets: list[Any] = []
+        for samples in heard:
+            if self._timed(samples):
+                packets += self._track.encode(samples)
+        return packets
+
+    def _timed(self, samples: Any) -> bool:
+        """Count samples on; a pause stays one. Return False for what lies over what was heard before."""
+        rate = samples.sample_rate
+        if samples.pts is not None:
+            start = round(samples.pts * samples.time_base * rate)
+            if self._due is None or start > self._due + rate * GAP:
+                self._due = start
+            elif start < self._due - rate * GAP:
+                return False
+        first = self._due or 0
+        samples.pts, samples.time_base = first, Fraction(1, rate)
+        self._due = first + samples.samples
+        return True
+
+
+def _added(container: OutputContainer, sound: Any) -> Any:
+    track = container.add_stream_from_template(sound)
+    if sound.codec_context.name == "aac" and not sound.codec_context.extradata:
+        track.codec_context.extradata = _aac_config(sound.codec_context)
+    return track
+
+
+def _described(track: Any, sound: Any) -> Any:
+    """Give a track the language, title and part that the sound has."""
+    for name in ("language", "title"):
+        if name in sound.metadata:
+            track.metadata[name] = sound.metadata[name]
+    track.disposition = sound.disposition
+    return track
+
+
+def _aac_config(context: Any) -> bytes:
+    """Write what containers want to know of AAC once; a broadcast says it in each packet. Source: ISO 14496-3, 1.6."""
+    profile = str(context.profile or "")
+    # The extensions double the rate (and make two channels of one); packets tell what they extend.
+    rate = context.sample_rate // 2 if profile.startswith("HE") else context.sample_rate
+    channels = 1 if profile == "HE-AACv2" else context.layout.nb_channels
+    index = min(range(len(_AAC_RATES)), key=lambda k: abs(_AAC_RATES[k] - rate))
+    return (_AAC_LOW_COMPLEXITY << 11 | index << 7 | (7 if channels == 8 else channels) << 3).to_bytes(2, "big")
+
+
+def _without_adts(packet: Any) -> Any:
+    """Take off the header that a broadcast's AAC packet has (13818-7, 6.2): 7 bytes, 9 with a checksum."""
+    if packet.stream.codec_context.name != "aac" or packet.stream.codec_context.extradata:
+        return packet
+    data = bytes(packet)
+    if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        return packet
+    bare = av.Packet(data[7 if data[1] & 1 else 9 :])
+    bare.pts, bare.dts, bare.time_base = packet.pts, packet.dts, packet.time_base
+    bare.duration, bare.is_keyframe = packet.duration, True
+    return bare

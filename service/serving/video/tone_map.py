@@ -1,0 +1,85 @@
+"""High dynamic range (PQ and HLG with BT.2020's colours) to what BT.709 shows: the network sees 8 bits of SDR.
+
+Light is computed in candela per square metre, its brightest part rolled off, and its colours moved to BT.709's
+primaries. Sources: BT.2100 (curves), BT.2087 (colours), BT.2408 (203 cd/m2 is diffuse white).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: ISO/IEC 23091-2's numbers of the transfer curves.
+PQ, HLG = 16, 18
+_BT2020 = 9
+#: Rows that are computed at once: floats of a whole 4K frame would take 400 MB.
+_BAND = 64
+#: cd/m2: diffuse white and the brightest that is told apart.
+_WHITE, _PEAK = 203.0, 1000.0
+#: Share of SDR's range where the roll-off begins.
+_KNEE = 0.6
+_TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
+_LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
+
+Values = NDArray[np.float32]
+
+
+def is_hdr(transfer: int) -> bool:
+    """Tell whether a clip with this curve is brighter than SDR."""
+    return transfer in (PQ, HLG)
+
+
+def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
+    """Convert HxWx3 of 16 bits with curve PQ or HLG to BT.709, 8 bits."""
+    light_of, shown = _light_table(transfer), np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), _BAND):
+        light = light_of[pixels[top : top + _BAND]]
+        if transfer == HLG:
+            # The display's brightness works on luma: what is dark on the stage is darker on the screen.
+            light *= np.maximum(light @ _LUMA_2020 / np.float32(_PEAK / _WHITE), 1e-6)[..., None] ** np.float32(0.2)
+        if primaries == _BT2020:
+            light = light @ _TO_709.T
+        light = _rolled_off(light.clip(0))
+        shown[top : top + _BAND] = _signal_table()[(light * 65535 + 0.5).astype(np.uint16)]
+    return shown
+
+
+@cache
+def _light_table(transfer: int) -> Values:
+    """Return the light (1 is diffuse white) of each signal; for HLG of the scene, as bright as the display's peak."""
+    signal = np.linspace(0.0, 1.0, 65536)
+    light = _light_of_pq(signal) if transfer == PQ else _PEAK * _scene_of_hlg(signal)
+    return (light / _WHITE).astype(np.float32)
+
+
+@cache
+def _signal_table() -> NDArray[np.uint8]:
+    """Return the signal that a display of BT.1886 shows as light of 0..1."""
+    return (np.linspace(0.0, 1.0, 65536) ** (1 / 2.4) * 255 + 0.5).astype(np.uint8)
+
+
+def _light_of_pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+    power = signal ** (1 / m2)
+    light: NDArray[np.float64] = 10000.0 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    return light
+
+
+def _scene_of_hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene: NDArray[np.float64] = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    return scene
+
+
+def _rolled_off(light: Values) -> Values:
+    """Map 0..peak (1 is diffuse white) to 0..1: straight to the knee, then slower and slower; hues stay."""
+    largest = light.max(axis=-1, keepdims=True)
+    room, most = 1 - _KNEE, _PEAK / _WHITE - _KNEE
+    above = np.clip(largest - _KNEE, 0, most)
+    # Leaves the knee with slope 1 and reaches 1 at the peak.
+    curved = _KNEE + above / (1 + above * (1 / room - 1 / most))
+    shown = np.where(largest > _KNEE, curved, largest)
+    scaled: Values = light * (shown / np.maximum(largest, 1e-9))
+    return scaled.clip(0, 1)
