@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from service.settings import Settings
 from tests.system.e2e.process import ROOT, free_port
 from tests.unit.distributed.servers import NEVER, Server
 
@@ -38,7 +39,8 @@ def plain(program: Path, fsync: str = "always") -> Server:
 
 def deployed(program: Path, fsync: str = "always") -> Guarded:
     """A server with the configuration, the ACL and the passwords that scripts/deploy-secrets and the manifests give."""
-    manifests = runpy.run_path(str(ROOT / "scripts" / "deploy-secrets"))["manifests"]("dmvfn", "redis", [])
+    script = runpy.run_path(str(ROOT / "scripts" / "deploy-secrets"))
+    manifests = script["manifests"]("dmvfn", "redis", Settings().redis_queue, [])
     secrets = {item["metadata"]["name"]: item["stringData"] for item in manifests}
     acl = secrets["dmvfn-redis-acl"]["users.acl"]
     # Redis 7.0 and older do not know the subcommand, and refuse the file as a whole: the scaler's line only.
