@@ -176,6 +176,9 @@ class Edges:
         try:
             *_, last = [answer async for answer in stub.StreamPredict(iter(messages))]
         except grpc.aio.AioRpcError as error:
+            # grpc.aio's client, where the stream is refused while it writes a frame (one in some 600): ask again.
+            if error.details() == "Internal error from Core":
+                return await self._rpc_stream(route, seed)
             return Reply(error=error.code().name.lower())
         return Reply(error=last.error.code) if last.HasField("error") else self._of_message(last.prediction)
 
