@@ -377,9 +377,13 @@ async def test_left_items_cost_no_hot_loop(bench: Bench, monkeypatch: pytest.Mon
         as_today()
         await asyncio.sleep(settings.lease_ms / 1000 + 1)  # tokens are passed on for a lease
         admin = server.client()
-        before = admin.info("stats")["total_commands_processed"]
-        await asyncio.sleep(1.0)
-        assert admin.info("stats")["total_commands_processed"] - before < 400
+        counts: list[int] = []
+        # On a busy machine passing on takes longer; a hot loop would never come to a quiet second.
+        while len(counts) < 10 and (not counts or counts[-1] >= 400):
+            before = admin.info("stats")["total_commands_processed"]
+            await asyncio.sleep(1.0)
+            counts.append(admin.info("stats")["total_commands_processed"] - before)
+        assert counts[-1] < 400, counts
         admin.close()
 
 
