@@ -41,7 +41,7 @@ def mean_of_three(network: DMVFN) -> Baseline:
     def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
         frames: list[Floats] = []
         for _ in range(steps):
-            third = predictor.predicted(network, previous, current).astype(np.float32) / 255
+            third = predictor.answered(network, previous, current).frame.astype(np.float32) / 255
             mean = (2 * predictor.mean(previous, current) + third) / 3
             frames.append(np.asarray(mean, np.float32))
             previous, current = current, predictor.rounded(frames[-1])

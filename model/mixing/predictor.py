@@ -166,13 +166,11 @@ def fastest_kind() -> torch.dtype:
     return torch.bfloat16 if supports() else torch.float32
 
 
-def predicted(network: DMVFN, previous: Pixels, current: Pixels) -> Pixels:
-    """Predict by the network at half size, along the route it chooses: HxWx3. FloatingPointError as `answered`."""
-    return answered(network, previous, current).frame
-
-
 def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
-    """Predict as `predicted`, on whatever device the network is. FloatingPointError if a value is not finite."""
+    """Predict by the network at half size, along the route it chooses, on whatever device it is.
+
+    FloatingPointError if a value is not finite.
+    """
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     device = next(network.parameters()).device
     first, second = (_tensor(frame[..., ::-1] if bgr else frame).to(device) for frame in (previous, current))
