@@ -130,14 +130,14 @@ async def predict(
     return await encode(state, result, format, quality, caller.deadline, times, decode=decode_seconds)
 
 
-def check_ready(engine: Engine, admitting: str = "draining") -> None:
+def check_ready(engine: Engine, admitting: str | None = "draining") -> None:
     """Raise Unavailable if the engine takes no work. Call it before reading megabytes for a refusal.
 
-    Not raised for the reason `admitting`. While draining, health checks are told first and work is still taken for a
-    while: the engine knows until when.
+    Not raised for the reason `admitting`, if one is given. While draining, health checks are told first and work is
+    still taken for a while: the engine knows until when.
     """
     readiness = engine.readiness()
-    if not readiness.ready and readiness.reason != admitting:
+    if not readiness.ready and (admitting is None or readiness.reason != admitting):
         raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
 
 

@@ -17,7 +17,7 @@ from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
 from service.rest.transport import context
 from service.rest.transport.disconnect import while_connected
-from service.rest.transport.head_requests import wants_no_body
+from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
 
@@ -60,7 +60,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
-            events = _no_events() if wants_no_body(request) else _events(state, jobs, view, client)
+            events = no_body(str) if wants_no_body(request) else _events(state, jobs, view, client)
             return StreamingResponse(events, media_type=EVENTS)
         if wait and not view.state.final:
             view = await while_connected(request.receive, _newer(state, jobs, view, client, wait))
@@ -213,12 +213,6 @@ async def _events(state: AppState, jobs: Jobs, view: JobView, client: str) -> As
             return
         yield ": nothing new\n\n" if newer.same_as(view) else _event(newer, jobs)
         view = newer
-
-
-async def _no_events() -> AsyncIterator[str]:
-    """Yield nothing: of HEAD only the headers are looked at."""
-    for event in list[str]():
-        yield event
 
 
 def _event(view: JobView, jobs: Jobs) -> str:

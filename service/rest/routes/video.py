@@ -22,7 +22,6 @@ from service.core.errors import (
     Cancelled,
     InvalidRequest,
     NotAcceptable,
-    Unavailable,
     UnsupportedMedia,
 )
 from service.core.types import Options, RoutePolicy
@@ -35,8 +34,9 @@ from service.rest.routes import jobs as later
 from service.rest.transport import context
 from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
-from service.rest.transport.head_requests import wants_no_body
+from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
+from service.serving.prediction import check_ready
 from service.serving.video.clip import SoundMode, VideoError
 from service.serving.video.clip_disk import ClipDisk, ClipFile
 from service.serving.video.clip_memory import ClipMemory
@@ -107,9 +107,7 @@ def router(state: AppState) -> APIRouter:
         plan = await _plan(ahead, every, lost)
         options = Options.parse(method=method, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, VideoParams(plan, compare), options, sound)
-        readiness = state.engine.readiness()
-        if not readiness.ready:
-            raise Unavailable(f"not ready: {readiness.reason}", reason=readiness.reason, retry_after=1.0)
+        check_ready(state.engine, admitting=None)
         file = await clips.receive(request)
         if later.asked_for(request):
             job = await clips.later(request, order, file)
@@ -250,7 +248,7 @@ def _result(request: Request, clip: VideoJob) -> Response:
     if part is not None:
         headers["Content-Range"] = part.content_range
     start, stop = (0, total) if part is None else (part.start, part.stop)
-    pieces = _no_pieces() if wants_no_body(request) else _fetched(clip, start, stop)
+    pieces = no_body(bytes) if wants_no_body(request) else _fetched(clip, start, stop)
     status = 200 if part is None else 206
     return PiecesResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
 
@@ -261,12 +259,6 @@ async def _fetched(clip: VideoJob, start: int, stop: int) -> AsyncGenerator[byte
         async for piece in pieces:
             yield piece
     clip.sent(start, stop)
-
-
-async def _no_pieces() -> AsyncGenerator[bytes, None]:
-    """Yield nothing: of HEAD only the headers are looked at."""
-    for piece in list[bytes]():
-        yield piece
 
 
 def _caller(request: Request) -> str:
