@@ -61,7 +61,8 @@ class Background(enum.StrEnum):
     """Work of ours that nobody awaits; `service.supervision` runs it."""
 
     HEALTH_WATCH = "health_watch"  #: telling watchers of gRPC health
-    REDIS_PULSE = "redis_pulse"
+    REDIS_PULSE = "redis_pulse"  #: saying that a front end lives
+    REDIS_LOOK = "redis_look"  #: looking at the queue and its workers
     REDIS_LISTENER = "redis_listener"
     REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
     WEBHOOKS = "webhooks"  #: looking for due ones
