@@ -138,8 +138,6 @@ class Worker:
 
     async def _turn(self) -> None:
         """Do one turn: lapsed work, then new work, then a rest until there is some."""
-        # As many as run, again as many ready behind them: the device need not wait for Redis.
-        room = 2 * self._settings.max_batch - len(self._runs)
         # By turns: a crash leaves many to be run one by one, and live calls must not wait for all of them.
         lapsed_turn, self._lapsed_turn = self._lapsed_turn, True
         if lapsed_turn and time.monotonic() >= self._next_look:
@@ -159,7 +157,9 @@ class Worker:
                 await self._claims.wake_another()
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
-        if room <= 0:
+        # As many as run, again as many ready behind them: the device need not wait for Redis.
+        room = 2 * self._settings.max_batch - len(self._runs)
+        if room <= 0:  # nothing may be awaited in between: what ends meanwhile would not end that wait
             await self._stopping.unless(self._runs.next_end())
             return
         # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and

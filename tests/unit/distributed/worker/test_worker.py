@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -247,6 +248,27 @@ async def test_a_claim_is_of_one_size_and_as_large_as_there_is_work(bench: Bench
     label = {"bucket": "le_512x512"}
     assert bench.count("dmvfn_redis_claim_size_count", **label) == 2
     assert bench.count("dmvfn_redis_claim_size_sum", **label) == 12
+
+
+async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, engine, full = jobs_of(bench), Adder(), 2 * bench.settings.max_batch
+    engine.gate = asyncio.Event()
+    async with bench.work(engine) as worker:
+        lapsed = worker._claims.lapsed
+
+        async def slow_look(*arguments: Any) -> Any:
+            if engine.running == full:
+                engine.gate.set()
+                await worker._runs.all_ended()
+            return await lapsed(*arguments)
+
+        monkeypatch.setattr(worker._claims, "lapsed", slow_look)
+        work = [a_job(k, 1) for k in range(full + 1)]
+        for job in work:
+            await jobs.submit(job)
+        assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
 
 
 async def test_two_workers_share_the_work_and_answer_each_item_once(bench: Bench) -> None:
