@@ -259,12 +259,14 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
         lapsed = worker._claims.lapsed
 
         async def slow_look(*arguments: Any) -> Any:
-            if engine.running == full:
+            worker._next_look = 0.0  # another look in each turn, the one after the last claim too
+            if len(worker._runs) == full:
                 engine.gate.set()
                 await worker._runs.all_ended()
             return await lapsed(*arguments)
 
         monkeypatch.setattr(worker._claims, "lapsed", slow_look)
+        worker._next_look = 0.0
         work = [a_job(k, 1) for k in range(full + 1)]
         for job in work:
             await jobs.submit(job)
