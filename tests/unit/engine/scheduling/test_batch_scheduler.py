@@ -1,4 +1,4 @@
-"""Which waiting requests run together, and when: examples. Invariants are in test_batch_queue_invariants."""
+"""Which waiting requests run together, and when: examples. Invariants are in test_batch_scheduler_invariants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import TOMBSTONES, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.memory_caps import RECOVER_AFTER
