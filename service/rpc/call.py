@@ -16,7 +16,7 @@ from service.app_state import AppState
 from service.core import auth, deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.rpc import errors
-from service.rpc.admission import UnparsedMessage, holding_of_call
+from service.rpc.message_reading import UnparsedMessage, holding_of_call
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport

@@ -14,8 +14,8 @@ from proto.inference import inference_pb2 as pb
 from service.app_state import AppState
 from service.core.errors import ServiceError, Unavailable
 from service.rpc import errors
-from service.rpc.admission import UnparsedMessage
 from service.rpc.call import CallContext, CallHandler, readable
+from service.rpc.message_reading import UnparsedMessage
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer

@@ -45,19 +45,19 @@ class UnparsedMessage:
         self.error = error
 
 
-def forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def lenient_parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
 
-    def lenient(data: bytes) -> Any:
+    def parse_leniently(data: bytes) -> Any:
         try:
             return parse(data)
         except Exception:  # a protobuf runtime may raise what it likes
             return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
 
-    return lenient
+    return parse_leniently
 
 
-class Reading:
+class ReadingPlaces:
     """Places to read so many messages at once, each within `seconds`; half of the places at most for one caller.
 
     A place is kept until the message is parsed and its bytes are let go of: grpcio copies a message twice on its way.
@@ -82,7 +82,7 @@ class Reading:
             return UnparsedMessage(DeadlineExceeded(why, reason="body_timeout"))
 
 
-class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Puts itself between gRPC and every method's handler."""
 
     def __init__(self, state: AppState) -> None:
@@ -90,9 +90,9 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
         places = max(1, settings.inflight_bytes // (MESSAGE_COPIES * settings.message_bytes))
-        self._messages = Reading(places, settings.body_timeout_s)
-        self._health = Reading(OPEN_PLACES, OPEN_SECONDS)
-        self._reflection = Reading(OPEN_PLACES // 2, OPEN_SECONDS)
+        self._messages = ReadingPlaces(places, settings.body_timeout_s)
+        self._health = ReadingPlaces(OPEN_PLACES, OPEN_SECONDS)
+        self._reflection = ReadingPlaces(OPEN_PLACES // 2, OPEN_SECONDS)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Return a handler that reads for itself, in the place of one that is given what was read."""
@@ -100,7 +100,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         handler = await continuation(details)
         if handler is None:
             return None
-        parse = forgiving(handler.request_deserializer or bytes)
+        parse = lenient_parser(handler.request_deserializer or bytes)
         serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, parse)
         if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
             serve = self._stream(handler.stream_stream, parse)
@@ -129,7 +129,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         return serve
 
     async def _message(
-        self, reading: Reading, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+        self, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
     ) -> Any:
         """Read the call's message, or why there is none; unread where the door will refuse the key anyway."""
         try:
