@@ -42,7 +42,7 @@ from service.serving.video.clip_disk import ClipDisk, ClipFile
 from service.serving.video.clip_memory import ClipMemory
 from service.serving.video.clip_places import ClipPlaces
 from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
-from service.serving.video.convert import VideoParams
+from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.

@@ -12,13 +12,13 @@ from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
 from service.core.types import Options
 from service.serving.video import y4m
-from service.serving.video.ask import predictor
 from service.serving.video.clip import ClipSink, ClipSource, Info, SoundMode, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
-from service.serving.video.convert import VideoParams, frames
 from service.serving.video.files import y4m_sink
+from service.serving.video.frame_prediction import frame_predictor
+from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.y4m import Y4mSource
 
 #: What comes out, ours first, and the container's ending.
@@ -36,7 +36,7 @@ MAX_FRAMES = 3600
 class ClipOrder:
     """What is asked for: what is made of the clip, how to predict, and the container that comes out."""
 
-    wish: VideoParams
+    params: VideoParams
     options: Options
     suffix: str
     media_type: str
@@ -117,7 +117,7 @@ class Conversion:
         order = self._order
         try:
             async with (
-                self._memory.hold(clip_bytes(source, order.wish, order.options.steps), patient=self._patient),
+                self._memory.hold(clip_bytes(source, order.params, order.options.steps), patient=self._patient),
                 aclosing(self._converted(source)) as pieces,
             ):
                 async for piece in pieces:
@@ -134,8 +134,8 @@ class Conversion:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
         self.notes = (*source.info.notes, *sink.notes)
-        ask = predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
-        async with aclosing(frames(source, self._order.wish, ask, FrameScore())) as items:
+        predict = frame_predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
+        async with aclosing(output_frames(source, self._order.params, predict, FrameScore())) as items:
             async for item, _ in items:
                 await asyncio.to_thread(sink.write, item)
                 if isinstance(item, Timed):
@@ -169,7 +169,7 @@ def _open(file: BinaryIO, max_pixels: int, has_sound: bool) -> ClipSource:
 
 
 def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
-    width, height = order.wish.size(source)
+    width, height = order.params.size(source)
     try:
         if order.suffix == ".y4m":
             return y4m_sink(outlet, source, width, height)  # type: ignore[arg-type]

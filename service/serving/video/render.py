@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from service.core.types import Frame, PredictResult
 from service.serving.streaming import scene_cut
 from service.serving.video import plan as plans
-from service.serving.video.ask import Predict
 from service.serving.video.clip import Item, Passed, Timed, VideoError
+from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
 
 #: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
