@@ -88,7 +88,7 @@ async def receive(request: Request, state: AppState) -> JobBody:
     shape = _shape(request.headers.get(SHAPE_HEADER), limit, state.codecs.limits) if kind == RAW else None
     body = await read(request)
 
-    def read_parts() -> JobBody:
+    def read_body() -> JobBody:
         if shape is not None:
             return _raw(body, shape)
         if kind == JSON:
@@ -96,8 +96,8 @@ async def receive(request: Request, state: AppState) -> JobBody:
         return _sorted(multipart.parse(body, content_type, limit + len(options.NAMES)), limit)
 
     if kind == JSON:
-        return await apart(read_parts, len(body))
-    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
+        return await apart(read_body, len(body))
+    return await asyncio.to_thread(read_body) if len(body) >= LARGE.get(kind, sys.maxsize) else read_body()
 
 
 def _shape(header: str | None, limit: int, limits: FrameLimits) -> tuple[int, int, int]:

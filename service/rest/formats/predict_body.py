@@ -53,14 +53,14 @@ async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
     body = await read(request)
 
-    def read_parts() -> PredictBody:
+    def read_body() -> PredictBody:
         if size is not None:
             return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, content_type)
 
     if kind == JSON:
-        return await apart(read_parts, len(body))
-    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
+        return await apart(read_body, len(body))
+    return await asyncio.to_thread(read_body) if len(body) >= LARGE.get(kind, sys.maxsize) else read_body()
 
 
 def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:
