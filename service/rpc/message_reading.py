@@ -86,7 +86,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
     """Puts itself between gRPC and every method's handler."""
 
     def __init__(self, state: AppState) -> None:
-        self._parts = state
+        self._state = state
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
         places = max(1, settings.inflight_bytes // (MESSAGE_COPIES * settings.message_bytes))
@@ -114,7 +114,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         behaviour = handler.unary_stream or handler.unary_unary
 
         async def serve(_: Any, context: Any) -> None:
-            with self._parts.budget.open() as holding:
+            with self._state.budget.open() as holding:
                 _holding.set(holding)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
@@ -131,7 +131,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
     async def _message(
         self, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
     ) -> Any:
-        """Read the call's message, or why there is none; unread where the door will refuse the key anyway."""
+        """Read the call's message, or why there is none; unread where the handler will refuse the key anyway."""
         try:
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
@@ -143,7 +143,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
     def _caller(self, context: Any) -> str:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return auth.identify(self._parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+        return auth.identify(self._state.settings.api_keys, auth.bearer(metadata.get("authorization")))
 
     def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
         """Serve reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
@@ -167,7 +167,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         """Serve a stream whose last message counts until the next one is asked for."""
 
         async def serve(requests: Any, context: Any) -> None:
-            with self._parts.budget.open() as holding:
+            with self._state.budget.open() as holding:
                 counted = _counted(parse, holding)
 
                 async def messages() -> AsyncIterator[Any]:

@@ -44,7 +44,7 @@ class RunningServer:
     _server: Any
     _health: HealthService
     _reader: ReadingInterceptor
-    _parts: AppState
+    _state: AppState
 
     async def drain(self, grace: float) -> None:
         """Stop serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
@@ -54,10 +54,10 @@ class RunningServer:
         """
         deadline = asyncio.get_running_loop().time() + grace
         self._health.stop()
-        self._parts.streams.drain()
+        self._state.streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await self._parts.streams.ended()
+                await self._state.streams.ended()
         await self._quiet(deadline)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 

@@ -24,7 +24,7 @@ LARGEST = "gt_1080p"
 
 
 class Transport(enum.StrEnum):
-    """The door a request came through."""
+    """The protocol that a request came by."""
 
     REST = "rest"
     GRPC = "grpc"
@@ -104,10 +104,10 @@ class Metrics:
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
-            "request_duration_seconds", "From door to answer.", LATENCY_BUCKETS, "transport", "endpoint"
+            "request_duration_seconds", "From arrival to answer.", LATENCY_BUCKETS, "transport", "endpoint"
         )
         self._stage_seconds = self._histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
-        self._rejected = self._counter("rejected", "Requests refused at the door.", "reason", "bucket")
+        self._rejected = self._counter("rejected", "Requests refused on arrival.", "reason", "bucket")
         self._deadline_missed = self._counter("deadline_missed", "Deadlines missed.", "phase")
         self._cancelled = self._counter("cancelled", "Requests whose caller left.", "phase")
         # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
@@ -196,7 +196,7 @@ class Metrics:
         self._stages[stage].observe(seconds)
 
     def rejected(self, reason: str, bucket: str) -> None:
-        """Count a request refused at the door; `reason` is a ServiceError's reason or code."""
+        """Count a request refused on arrival; `reason` is a ServiceError's reason or code."""
         self._rejected.labels(reason, bucket).inc()
 
     def deadline_missed(self, phase: str) -> None:

@@ -143,7 +143,7 @@ class _Clips:
     """What all clips of a process share: places, disk, memory, jobs."""
 
     def __init__(self, state: AppState) -> None:
-        self._parts = state
+        self._state = state
         self._places = ClipPlaces()
         self._disk = ClipDisk(state.settings.max_video_bytes)
         self._memory = ClipMemory(state.settings.inflight_bytes)
@@ -185,7 +185,7 @@ class _Clips:
 
     def _conversion(self, request: Request, order: ClipOrder, file: ClipFile, *, patient: bool) -> Conversion:
         client, most = context.of(request).client, self._disk.one_clip
-        return Conversion(self._parts, order, client, file, most, self._memory, patient=patient)
+        return Conversion(self._state, order, client, file, most, self._memory, patient=patient)
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""
@@ -194,7 +194,7 @@ class _Clips:
         stack.callback(file.drop)
         try:
             stack.enter_context(self._places.call(_caller(request)))
-            stack.enter_context(self._parts.work.accepted())
+            stack.enter_context(self._state.work.accepted())
             conversion = self._conversion(request, order, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
@@ -322,7 +322,7 @@ def _form(request: Request) -> FormFile | None:
 
 
 async def _receive(request: Request, file: ClipFile, form: FormFile | None) -> None:
-    """Write the body, or the file in its form, into `file`; its size and time are bounded by the door."""
+    """Write the body, or the file in its form, into `file`; its size and time are bounded by the middleware."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":

@@ -1,4 +1,4 @@
-"""The door to containers: importing it needs PyAV, which y4m does without."""
+"""Reads and writes containers: importing it needs PyAV, which y4m does without."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Conversion:
         *,
         patient: bool,
     ) -> None:
-        self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
+        self._state, self._order, self._client, self._file, self._most = state, order, client, file, most
         self._memory, self._patient = memory, patient
         self.done = 0
         self.notes: tuple[str, ...] = ()  #: what is left out or changed; known with the first piece
@@ -91,7 +91,7 @@ class Conversion:
         return source.info.frames
 
     async def _open(self) -> ClipSource:
-        settings = self._parts.settings
+        settings = self._state.settings
         has_sound = self._order.sound is not SoundMode.NONE
         source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels, has_sound)
         info: Info = source.info
@@ -134,7 +134,7 @@ class Conversion:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
         self.notes = (*source.info.notes, *sink.notes)
-        predict = frame_predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
+        predict = frame_predictor(self._state.engine, self._order.options, self._state.settings, self._client)
         async with aclosing(output_frames(source, self._order.params, predict, FrameScore())) as items:
             async for item, _ in items:
                 await asyncio.to_thread(sink.write, item)

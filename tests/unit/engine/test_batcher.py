@@ -217,7 +217,7 @@ async def test_an_answer_that_is_not_there_in_time_is_given_up_while_it_runs() -
     assert count(metrics, "deadline_missed_total", phase="late") == 1
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 async def refusal(awaiting: asyncio.Task[PredictResult]) -> ServiceError:

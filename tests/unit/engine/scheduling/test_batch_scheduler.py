@@ -281,7 +281,7 @@ def test_adaptive_requests_share_the_time_when_many_wait() -> None:
     assert {member.selection for member in take.batch} == {RouteOption(0.2)}
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_refuses_and_says_how_long_it_will_take_to_drain() -> None:
