@@ -1,4 +1,4 @@
-"""The HTTP application: the middleware, the routers, the errors. Built from the state of the process, it makes none of it."""
+"""The HTTP application: the middleware, the routers, the errors. Built from the process's state, it makes none."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CLOCKS_DIFFER_S = 0.05
 
 @dataclass(slots=True)
 class CallContext(RequestContext):
-    """The state of one call: `deadline` is on the state's clock, seconds; None where a stream's client set no deadline."""
+    """The state of one call: `deadline` is on the state's clock, seconds; None where a stream's client set none."""
 
     grpc_context: Any = None
     deadline: float | None = None

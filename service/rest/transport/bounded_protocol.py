@@ -1,6 +1,6 @@
 """Bounds what uvicorn leaves open on a connection: the head of a request, silence, and readers that do not read.
 
-Everything behind the head (bodies, deadlines) is bounded by the middleware. `app.py` hands this class to uvicorn as `http=`.
+`middleware` bounds everything behind the head (bodies, deadlines). `app.py` hands this class to uvicorn as `http=`.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class LocalJobs:
     async def _item(self, entry: KeptJob, job: NewJob, item: int) -> None:
         # A job has time; without this the engine's default deadline for callers would count.
         deadline = time.monotonic() + self._settings.job_ttl_s
-        caller = Caller(job.id, job.client, deadline, job.traceparent, priority=Priority.BATCH)
+        caller = Caller(job.id, job.client, deadline, job.traceparent, priority=Priority.BACKGROUND)
         request = build_request(caller, job.frames[item], job.frames[item + 1], job.options)
         entry.results[item] = await self._patiently(entry, request)
         # The last one is told together with the end: whoever waits for news should not be woken twice.

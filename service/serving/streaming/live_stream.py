@@ -73,7 +73,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the client asked of the whole stream. `deadline` is the call's own deadline, on the service's clock, seconds."""
+    """What the client asked of the whole stream. `deadline` is the call's own, on the service's clock, seconds."""
 
     options: Options = field(default_factory=Options)
     plan: StreamConfig = field(default_factory=StreamConfig)

@@ -27,7 +27,7 @@ def frame_predictor(engine: Engine, options: Options, settings: Settings, client
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
         deadline = time.monotonic() + settings.max_deadline_ms / 1000
-        caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BATCH)
+        caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BACKGROUND)
         request = build_request(caller, previous, current, dataclasses.replace(options, steps=steps))
         while True:
             try:

@@ -141,8 +141,8 @@ def test_the_earliest_deadline_names_the_size_that_runs() -> None:
 
 def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() -> None:
     waiting = queue(
-        entry("b0", priority=Priority.BATCH, deadline=5.0),
-        entry("b1", priority=Priority.BATCH, deadline=5.0),
+        entry("b0", priority=Priority.BACKGROUND, deadline=5.0),
+        entry("b1", priority=Priority.BACKGROUND, deadline=5.0),
         entry("live"),
         max_batch=2,
     )
