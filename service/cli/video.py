@@ -16,6 +16,7 @@ from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
 from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
@@ -97,12 +98,8 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
     plan, options = _plan(params), _options(params, settings)
     has_sound = not params.no_audio and params.sound is not SoundMode.NONE
-    with closing(open_source(params.input, max_pixels=settings.max_pixels, sound=has_sound)) as source:
+    with closing(open_source(params.input, limits=FrameLimits.of(settings), sound=has_sound)) as source:
         info = source.info
-        if min(info.width, info.height) < settings.min_side:
-            raise VideoError(
-                f"frames of {info.width}x{info.height} are too small; a side has {settings.min_side} pixels at least"
-            )
         conversion = VideoParams(plan, params.compare, not params.across_cuts)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
 from service.core.types import Options
+from service.imaging.codec import FrameLimits
 from service.serving.video import y4m
 from service.serving.video.clip import ClipSink, ClipSource, Info, SoundMode, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
@@ -91,13 +92,10 @@ class Conversion:
         return source.info.frames
 
     async def _open(self) -> ClipSource:
-        settings = self._state.settings
+        limits = FrameLimits.of(self._state.settings)
         has_sound = self._order.sound is not SoundMode.NONE
-        source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels, has_sound)
+        source = await asyncio.to_thread(_open, self._file.file, limits, has_sound)
         info: Info = source.info
-        if min(info.width, info.height) < settings.min_side:
-            source.close()
-            raise InvalidFrame(f"frames of {info.width}x{info.height} are too small", field="body")
         if info.counted and info.frames is not None and info.frames > MAX_FRAMES:
             source.close()
             raise _too_many(f"this one has {info.frames}")
@@ -153,16 +151,16 @@ def _too_many(why: str) -> InvalidRequest:
     return InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames; {why}; send it in parts", field="body")
 
 
-def _open(file: BinaryIO, max_pixels: int, has_sound: bool) -> ClipSource:
+def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
     length = file.seek(0, 2)
     file.seek(0)
     is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
     file.seek(0)
     try:
         if is_y4m:
-            return Y4mSource(file, max_pixels=max_pixels, length=length)
+            return Y4mSource(file, limits=limits, length=length)
         container = _containers()
-        source: ClipSource = container.ContainerSource(file, max_pixels=max_pixels, sound=has_sound)
+        source: ClipSource = container.ContainerSource(file, limits=limits, sound=has_sound)
         return source
     except VideoError as error:
         raise InvalidFrame(str(error), field="body") from error

@@ -159,7 +159,7 @@ def _infer(data: bytes) -> object:
 
 def _clip(data: bytes) -> object:
     try:
-        return list(Y4mSource(io.BytesIO(data), max_pixels=2**14))
+        return list(Y4mSource(io.BytesIO(data), limits=LIMITS))
     except VideoError as error:
         raise InvalidFrame(str(error)) from None
 

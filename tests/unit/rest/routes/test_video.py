@@ -13,6 +13,7 @@ import pytest
 
 from service.core.errors import Internal
 from service.core.interfaces import Readiness
+from service.imaging.codec import FrameLimits
 from service.rest.app import build
 from service.rest.routes import video
 from service.serving.jobs import video as video_jobs
@@ -47,7 +48,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def _pixels(data: bytes) -> list[np.ndarray[Any, Any]]:
-    source = Y4mSource(io.BytesIO(data), max_pixels=10**6)
+    source = Y4mSource(io.BytesIO(data), limits=FrameLimits())
     return [item.frame.pixels for item in source if isinstance(item, Timed)]
 
 
@@ -96,7 +97,8 @@ async def test_mp4_in_mp4_out_with_sound_and_every_frame(server: Server, tmp_pat
         ("every=2&scale=3", b"x", 400, "scale"),
         ("every=2", b"", 400, "body"),
         ("every=2", b"this is no video", 422, "body"),
-        ("every=2", b"YUV4MPEG2 W60000 H60000 F25:1\n", 422, "body"),
+        ("every=2", b"YUV4MPEG2 W60000 H60000 F25:1\n", 413, "body"),
+        ("every=2", b"YUV4MPEG2 W3400 H20 F25:1\n", 422, "body"),
         ("every=2", b"YUV4MPEG2 W4 H4 F25:1\n", 422, "body"),
         ("every=2", y4m(moving(3))[:-9], 422, "body"),
     ],
