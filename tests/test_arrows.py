@@ -37,7 +37,7 @@ OWNERS = {
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
-        *("service.telemetry.metrics", "service.telemetry.deferred_counts", "service.telemetry.watched_gauges"),
+        *("service.telemetry.metrics", "service.telemetry.collectors"),
         *("service.rest.routes.operations", "service.app"),
     ),
 }

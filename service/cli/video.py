@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 
+from service.cli.video_progress import Progress
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
@@ -23,7 +24,6 @@ from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink,
 from service.serving.video.frame_prediction import Predict, frame_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, lost_frames
-from service.serving.video.progress import Progress
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 

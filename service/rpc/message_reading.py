@@ -19,7 +19,7 @@ from service.app_state import AppState
 from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
 from service.serving.byte_budget import ByteHolding
-from service.serving.jobs.fair_turns import FairTurns
+from service.serving.fair_turns import FairTurns
 from service.settings import MESSAGE_COPIES
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
-from service.telemetry.deferred_counts import DeferredCounts
-from service.telemetry.watched_gauges import WatchedGauges
+from service.telemetry.collectors import DeferredCounts, WatchedGauges
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -27,7 +27,7 @@ from service.core.errors import (
 from service.core.types import Options, RoutePolicy
 from service.rest.formats import byte_range, negotiation
 from service.rest.formats.clip_form import FormFile
-from service.rest.formats.clip_response import PiecesResponse
+from service.rest.formats.clip_response import ClipResponse
 from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
 from service.rest.routes import jobs as later
@@ -206,7 +206,7 @@ class _Clips:
         return _noted(_Made(_after(first, pieces), request_context, order.media_type, stack), conversion.notes)
 
 
-class _Made(PiecesResponse):
+class _Made(ClipResponse):
     """A clip that is being made; `stack` is closed with the answer, however it ends."""
 
     def __init__(
@@ -250,7 +250,7 @@ def _result(request: Request, clip: VideoJob) -> Response:
     start, stop = (0, total) if part is None else (part.start, part.stop)
     pieces = no_body(bytes) if wants_no_body(request) else _fetched(clip, start, stop)
     status = 200 if part is None else 206
-    return PiecesResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
+    return ClipResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
 
 
 async def _fetched(clip: VideoJob, start: int, stop: int) -> AsyncGenerator[bytes, None]:

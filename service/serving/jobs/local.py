@@ -13,7 +13,7 @@ from service.core.errors import Conflict, NotFound, ServiceError, Unavailable
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
 from service.serving.answer_size import answer_nbytes
-from service.serving.jobs.fair_turns import FairTurns
+from service.serving.fair_turns import FairTurns
 from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
 from service.serving.jobs.webhook import Sender

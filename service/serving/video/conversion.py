@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
@@ -29,6 +29,8 @@ OUTPUTS = {
     "video/webm": ".webm",
     "video/x-matroska": ".mkv",
 }
+#: PyAV is loaded when it is needed: y4m does without.
+WITHOUT_PYAV = "this server reads and writes y4m only; PyAV is not installed"
 #: Frames of one clip at most: two minutes at 30 a second.
 MAX_FRAMES = 3600
 
@@ -159,9 +161,11 @@ def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
     try:
         if is_y4m:
             return Y4mSource(file, limits=limits, length=length)
-        container = _containers()
-        source: ClipSource = container.ContainerSource(file, limits=limits, sound=has_sound)
-        return source
+        try:
+            from service.serving.video.container_reader import ContainerSource
+        except ImportError:
+            raise Unsupported(WITHOUT_PYAV) from None
+        return ContainerSource(file, limits=limits, sound=has_sound)
     except VideoError as error:
         raise InvalidFrame(str(error), field="body") from error
 
@@ -171,18 +175,11 @@ def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
     try:
         if order.suffix == ".y4m":
             return y4m_sink(outlet, source, width, height)  # type: ignore[arg-type]
-        sounds = list(getattr(source, "sounds", ()))
-        sink: ClipSink = _containers().ContainerSink(
-            outlet, width, height, source.info, suffix=order.suffix, sounds=sounds, mode=order.sound
-        )
-        return sink
+        try:
+            from service.serving.video.container_writer import ContainerSink
+        except ImportError:
+            raise Unsupported(WITHOUT_PYAV) from None
+        sounds, suffix = list(getattr(source, "sounds", ())), order.suffix
+        return ContainerSink(outlet, width, height, source.info, suffix=suffix, sounds=sounds, mode=order.sound)
     except VideoError as error:
         raise InvalidRequest(str(error), field="Accept") from error
-
-
-def _containers() -> Any:
-    try:
-        from service.serving.video import container
-    except ImportError:
-        raise Unsupported("this server reads and writes y4m only; PyAV is not installed") from None
-    return container

@@ -56,7 +56,9 @@ def open_source(name: str, *, limits: FrameLimits, sound: bool = True) -> ClipSo
 def _source(file: BufferedReader, path: Path, *, limits: FrameLimits, sound: bool) -> ClipSource:
     if file.peek(len(y4m.MAGIC)).startswith(y4m.MAGIC):
         return Y4mSource(file, limits=limits, length=path.stat().st_size if path.is_file() else None)
-    from service.serving.video.container import ContainerSource  # PyAV takes a while to load, and y4m does not need it
+    from service.serving.video.container_reader import (
+        ContainerSource,  # PyAV takes a while to load, and y4m does not need it
+    )
 
     return ContainerSource(path if path.is_file() else file, limits=limits, sound=sound)
 
@@ -71,7 +73,7 @@ class OutFile:
             self._file = self._part.open("wb")
             self._sink = y4m_sink(self._file, source, width, height)
         elif path.suffix in CONTAINERS:
-            from service.serving.video.container import ContainerSink
+            from service.serving.video.container_writer import ContainerSink
 
             sounds = list(getattr(source, "sounds", []))
             suffix = path.suffix

@@ -17,7 +17,7 @@ import numpy as np
 from service.core.types import Frame
 from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed
-from service.serving.video.container import ContainerSink
+from service.serving.video.container_writer import ContainerSink
 from service.serving.video.files import open_sink, open_source, y4m_sink
 from tests.unit.serving.video.clips import moving
 

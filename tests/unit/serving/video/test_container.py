@@ -13,7 +13,7 @@ from service.core.errors import InvalidFrame, TooLarge  # noqa: E402
 from service.core.types import Frame  # noqa: E402
 from service.imaging.codec import FrameLimits  # noqa: E402
 from service.serving.video.clip import Passed, Timed, VideoError  # noqa: E402
-from service.serving.video.container import ContainerSource  # noqa: E402
+from service.serving.video.container_reader import ContainerSource  # noqa: E402
 from service.serving.video.files import open_sink, open_source  # noqa: E402
 from tests.unit.serving.video.clips import moving, write_mp4  # noqa: E402
 
