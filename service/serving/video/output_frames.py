@@ -42,13 +42,13 @@ async def output_frames(
             frame = item.frame
             if params.compare:
                 frame = await asyncio.to_thread(_compared, item, score)
-            yield Timed(frame, item.came.pts, item.came.duration), item.result is not None
+            yield Timed(frame, item.original.pts, item.original.duration), item.result is not None
     finally:
         await outputs.aclose()
 
 
 def _compared(item: ShownFrame, score: FrameScore) -> Frame:
-    truth = item.came.frame
+    truth = item.original.frame
     if item.result is None or item.last is None:
         return compare.side_by_side(truth, item.frame, None, None)
     numbers = (compare.psnr(truth, item.frame), compare.psnr(truth, item.last))
