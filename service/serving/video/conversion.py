@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
@@ -172,14 +172,15 @@ def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
 
 def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
     width, height = order.params.size(source)
+    file = cast(BinaryIO, outlet)  # of which sinks use `write` and `flush` only
     try:
         if order.suffix == ".y4m":
-            return y4m_sink(outlet, source, width, height)  # type: ignore[arg-type]
+            return y4m_sink(file, source, width, height)
         try:
             from service.serving.video.container_writer import ContainerSink
         except ImportError:
             raise Unsupported(WITHOUT_PYAV) from None
         sounds, suffix = list(getattr(source, "sounds", ())), order.suffix
-        return ContainerSink(outlet, width, height, source.info, suffix=suffix, sounds=sounds, mode=order.sound)
+        return ContainerSink(file, width, height, source.info, suffix=suffix, sounds=sounds, mode=order.sound)
     except VideoError as error:
         raise InvalidRequest(str(error), field="Accept") from error
