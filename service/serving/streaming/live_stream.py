@@ -176,7 +176,7 @@ class LiveStream:
                 if first and isinstance(answer.outcome, Done):
                     first = False
                     self._state.metrics.first_frame(self._state.clock() - self._opened)
-                place.settle(self._owed.pop(answer.tag.sequence, 0))
+                place.release_answer(self._owed.pop(answer.tag.sequence, 0))
                 self._session.sent()
                 self._advance(place)
             if reader.done():
@@ -216,7 +216,7 @@ class LiveStream:
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
                 frame = await prediction.decode(self._state, message.picture, "frame")
-                place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
+                place.hold_frame(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
                     error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrival
@@ -273,7 +273,7 @@ class LiveStream:
     def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
         nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
-        place.owe(nbytes, self._state.settings.max_stream_bytes)
+        place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 
     def _caller(self, work: PendingPrediction) -> Caller:
