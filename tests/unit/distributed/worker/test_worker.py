@@ -254,14 +254,14 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, engine, full = jobs_of(bench), Adder(), 2 * bench.settings.max_batch
-    engine.gate = asyncio.Event()
+    engine.gate = gate = asyncio.Event()
     async with bench.work(engine) as worker:
         lapsed = worker._claims.lapsed
 
         async def slow_look(*arguments: Any) -> Any:
             worker._next_look = 0.0  # another look in each turn, the one after the last claim too
             if len(worker._runs) == full:
-                engine.gate.set()
+                gate.set()
                 await worker._runs.all_ended()
             return await lapsed(*arguments)
 
