@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2
 from service.core.errors import Unavailable
 from service.core.interfaces import Readiness
-from service.rpc.server import start
+from service.rpc.server import QUIET_S, start
 from service.telemetry.metrics import Metrics, Outcome, Transport
 from tests.unit.rpc.serving import served
 from tests.unit.rpc.small import SmallEngine, parts, picture
@@ -212,6 +213,18 @@ async def test_callers_who_keep_calling_are_refused_by_a_drain_and_never_cut_off
             engine.failure = Unavailable("shutting down", reason="draining")
             await s.server.drain(20)
     assert endings == [(grpc.StatusCode.UNAVAILABLE, "shutting down")] * 8
+
+
+async def test_a_machine_that_was_busy_elsewhere_during_a_drain_leaves_calls_time_to_be_read() -> None:
+    """Whoever is held up for half a second has seen no call in it; those that came lie in the socket."""
+    async with served(SmallEngine()) as s:
+        drain = asyncio.create_task(s.server.drain(20))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        time.sleep(2 * QUIET_S)  # noqa: ASYNC251  # as if the machine had stood still
+        held_up_until = time.monotonic()
+        await drain
+        assert time.monotonic() - held_up_until >= QUIET_S / 5  # it stopped at once
 
 
 async def test_two_servers_do_not_share_a_port() -> None:
