@@ -29,7 +29,7 @@ format: install-dev ## order imports and lay out every file
 house: install-dev  ## names, docstrings, sizes, and the files that one prediction passes
 	@$(PY) scripts/house
 coverage: install-dev   ## the default tests with branch coverage
-	@scripts/test --cov --cov-report=term:skip-covered
+	@rm -f .coverage; scripts/test --cov --cov-append --cov-report= && $(PY) -m coverage report --skip-covered
 
 proto: install-dev  ## generate the code of the contracts under proto/
 	@scripts/proto
