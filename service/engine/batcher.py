@@ -137,6 +137,11 @@ class Batcher:
             raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
         return self._info
 
+    @property
+    def device_rows(self) -> int:
+        """Return the most requests that the device runs together, once it has started."""
+        return self._queue.scheduler.device_rows
+
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

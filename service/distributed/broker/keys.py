@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: The consumer group of every work stream.
 GROUP = "workers"
+#: Slots that the clients of one bucket and class are spread over, each with a stream of its own: see `slot_of`.
+SLOTS = 32
 
 
 def whole(value: bytes | None) -> int:
@@ -24,6 +26,11 @@ class Keys:
 
     def _key(self, *parts: str | int) -> str:
         return ":".join((f"{{{self.queue}}}", *map(str, parts)))
+
+    @property
+    def streams(self) -> str:
+        """Return what the names of all work streams begin with."""
+        return self._key("s", "")
 
     def stream(self, priority: int, bucket: str) -> str:
         """Name the stream of items of one class and one bucket, oldest first; gone while there are none."""
@@ -63,6 +70,21 @@ class Keys:
         return self._key("buckets")
 
     @property
+    def due(self) -> str:
+        """Name the sorted set: work stream -> when its next unclaimed item is due, in the server's milliseconds."""
+        return self._key("due")
+
+    @property
+    def idle(self) -> str:
+        """Name the sorted set: worker whose device has nothing to do -> until when that counts, milliseconds."""
+        return self._key("idle")
+
+    @property
+    def turns(self) -> str:
+        """Name the hash: slot of clients -> microseconds where its device time stands; gone when nothing is queued."""
+        return self._key("turns")
+
+    @property
     def load(self) -> str:
         """Name the hash: items, bytes and microseconds of predicted work, queued and running; of jobs alone, too."""
         return self._key("load")
@@ -89,7 +111,7 @@ class Keys:
 
     @property
     def wake(self) -> str:
-        """Name the list that idle workers block on: a token for each submission."""
+        """Name the list that idle workers block on: a token for each item submitted."""
         return self._key("wake")
 
     @property

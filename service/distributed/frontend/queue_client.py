@@ -188,6 +188,7 @@ class QueueClient:
             clients=keys.clients,
             results=keys.results,
             kept=keys.kept,
+            due=keys.due,
             group=GROUP,
             most_items=settings.max_queue_items,
             most_bytes=settings.max_queue_bytes,

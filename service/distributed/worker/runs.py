@@ -48,10 +48,16 @@ class ItemRuns:
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  #: what did not run alone
+        self._predicted: set[Lease] = set()  #: what the device is done with
         self.price = MeasuredPrice()
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @property
+    def held(self) -> int:
+        """Count the items that the device runs, or that are ready for it: not those whose answers are on the way."""
+        return len(self._running) - len(self._predicted)
 
     @property
     def leases(self) -> list[Lease]:
@@ -79,7 +85,7 @@ class ItemRuns:
             self._company.update(self._running)
 
     def next_end(self) -> Awaitable[object]:
-        """Return what waits until an item ends, from this call on."""
+        """Return what waits until an item ends, or the device is done with one, from this call on."""
         self._ended.clear()
         return self._ended.wait()
 
@@ -109,6 +115,7 @@ class ItemRuns:
         self._withdrawn.discard(lease)
         self._answering.discard(lease)
         self._company.discard(lease)
+        self._predicted.discard(lease)
         self._leases.drop(lease)
         self._ended.set()
 
@@ -134,6 +141,8 @@ class ItemRuns:
         try:
             request = await asyncio.to_thread(self._request, work)
             result = await self._patiently(request)
+            self._predicted.add(item.lease)
+            self._ended.set()
             compress = not item.front
             answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
         except serialization.UnreadableEntry as error:

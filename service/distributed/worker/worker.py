@@ -13,6 +13,7 @@ import random
 import socket
 import time
 import uuid
+from collections.abc import Callable
 
 from service.core.interfaces import Engine
 from service.distributed.broker import buckets, serialization
@@ -28,7 +29,8 @@ from service.distributed.broker.client import (
     end,
 )
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import Claims
+from service.distributed.worker.claims import HANDED_BACK, Claims
+from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -46,6 +48,10 @@ log = logging.getLogger(__name__)
 LEAVE_S = 0.3
 #: Seconds that a claim under way may take once `stop` was called, within the grace: its items can then be handed back.
 LAST_CLAIM_S = 0.5
+#: Seconds after which work that was left to idle workers is looked for again.
+LEFT_S = 0.05
+#: Items of a worker whose answers are not in, for each that its device runs at once.
+UNANSWERED = 4
 #: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
 PASS_ON_S = 0.05
 
@@ -54,8 +60,15 @@ class Worker:
     """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, metrics: Metrics, client: AsyncRedis = None, name: str | None = None
+        self,
+        settings: Settings,
+        engine: Engine,
+        metrics: Metrics,
+        client: AsyncRedis = None,
+        name: str | None = None,
+        device_rows: Callable[[], int] | None = None,
     ) -> None:
+        """Prepare; nothing runs before `run`. `device_rows`: items that the device runs together, once it is ready."""
         # Unique for each life: a lease of an earlier life must not count as ours.
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
@@ -63,6 +76,8 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
+        self._due_work = DueWork(settings, self._client, self.name)
+        self._device_rows = device_rows or (lambda: settings.max_batch)
         self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
@@ -81,8 +96,10 @@ class Worker:
         )
         self._outcomes = Outcomes(settings, self._claims, self._leases, metrics)
         self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
+        self._claims.held = lambda: self._runs.held
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
+        self._token: bytes | None = None  #: that the last rest ended with
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -155,19 +172,26 @@ class Worker:
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
         # As many as run, again as many ready behind them: the device need not wait for Redis.
-        room = 2 * self._settings.max_batch - len(self._runs)
+        together = max(1, min(self._settings.max_batch, self._device_rows()))
+        held = self._runs.held
+        room = min(2 * together - held, UNANSWERED * together - len(self._runs))
         if room <= 0:
             await self._stopping.unless(self._runs.next_end())
             return
-        items = await self._claims.claim(room)
-        if items:
-            await self._start(items)
-            return
-        if (rest := self._next_look - time.monotonic()) > 0:
+        token, self._token = self._token, None
+        claim = await self._due_work.claim(room, together=together, held=held, woken=token is not None)
+        if claim.items:
+            await self._start(claim.items)
+        elif claim.waiting:
+            # Left to others that have nothing to do, until this device has less; should they not take it, it is seen.
+            if self._runs.held >= held:
+                await self._stopping.unless(within(LEFT_S, self._runs.next_end()))
+        elif (rest := min(self._next_look, self._due_work.next_sweep) - time.monotonic()) > 0:
             await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))
 
     async def _rest(self, seconds: float) -> None:
-        if await self._claims.wait(seconds):
+        self._token = await self._claims.wait(seconds)
+        if self._token == HANDED_BACK:
             self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: LeasedItem) -> None:

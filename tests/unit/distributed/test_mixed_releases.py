@@ -241,16 +241,16 @@ async def test_a_worker_whose_claims_fail_in_a_way_nobody_foresaw_goes_on(
 ) -> None:
     jobs, job = jobs_of(bench), a_job(1, 2)
     async with bench.work(Adder()) as worker:
-        claim, told = worker._claims.claim, 0
+        claim, told = worker._due_work.claim, 0
 
-        async def fail(most: int) -> Any:
+        async def fail(most: int, **more: Any) -> Any:
             nonlocal told
             told += 1
             if told < 3:
                 raise KeyError("x")
-            return await claim(most)
+            return await claim(most, **more)
 
-        monkeypatch.setattr(worker._claims, "claim", fail)
+        monkeypatch.setattr(worker._due_work, "claim", fail)
         worker._leases._about = lambda: 1 / 0  # type: ignore[assignment,return-value]
         await jobs.submit(job)
         assert await ended(jobs, job.id) is JobState.DONE

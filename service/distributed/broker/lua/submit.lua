@@ -12,6 +12,7 @@
 -- KEYS[7] clients     hash: client -> items of its jobs
 -- KEYS[8] results     hash: job -> bytes of its results, and their sum
 -- KEYS[9] kept        sorted set: job -> until when its results are kept, ms
+-- KEYS[10] due        sorted set: work stream -> when its next unclaimed item is due, ms
 -- ARGV[1] group       the workers' consumer group
 -- ARGV[2] most_items  of calls, and as many of jobs
 -- ARGV[3] most_bytes  of frames, of calls and jobs together
@@ -42,10 +43,11 @@
 --         {-5} its client has as much as it may
 --         {-6, bytes} so much room for results is missing
 -- include entries.lua
+-- include wake.lua
 -- include counts.lua
 
 local job, payload, load, stream, buckets, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local clients, results, kept = KEYS[7], KEYS[8], KEYS[9]
+local clients, results, kept, due = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local group, most_items, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local items, size, item_work_us = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local deadline_ms, order_ms, job_id, token, front = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
@@ -115,6 +117,7 @@ else
   redis.call('HINCRBY', clients, client, items)
   hold(results, job_id, tonumber(room_bytes))
 end
-redis.call('LPUSH', wake, '1')
-redis.call('LTRIM', wake, 0, 63)
+-- Where it is there already, an item that came before is the next one.
+redis.call('ZADD', due, 'NX', time + order_ms, stream)
+wake_workers(wake, items)
 return {1, first}

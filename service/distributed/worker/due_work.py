@@ -1,0 +1,125 @@
+"""Finds what is due first in the queue and claims this worker's share of it.
+
+Knows nothing of leases, or of what becomes of an item.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.distributed.broker import scripts
+from service.distributed.broker.client import AsyncRedis, pipeline
+from service.distributed.broker.keys import GROUP, SLOTS, Keys
+from service.distributed.worker.items import LeasedItem, read_item
+from service.settings import Settings
+
+#: A worker that said it has nothing to do counts as idle for so long; one that waits for work says it again sooner.
+IDLE_MS = 5000
+#: Microseconds of device time that any item counts for in its client's turns, also while no prices are known.
+LEAST_TURN_US = 1000
+#: Seconds between two looks for streams that are not in the index, since a front end of a release before keeps none;
+#: and the least between two, where a wake token came and the index knows of nothing.
+SWEEP_S, SWEEP_SOON_S = 1.0, 0.2
+#: Streams looked at in one script.
+SWEEP_AT_ONCE = 100
+#: Times that work is looked for again where another worker took what was seen.
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The claimed `items`, all of one bucket, in the order of their turns; `waiting`: at least so many wait still."""
+
+    items: list[LeasedItem]
+    waiting: int = 0
+
+
+class DueWork:
+    """The unclaimed items of one queue, for one worker. `clock` is in seconds."""
+
+    def __init__(
+        self, settings: Settings, client: AsyncRedis, worker: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._client, self._worker, self._clock = settings, client, worker, clock
+        self._keys = Keys(settings.redis_queue)
+        self._rng = random.Random()
+        self._swept = -SWEEP_S
+        self._next_sweep = self._swept
+
+    @property
+    def next_sweep(self) -> float:
+        """Return when the index is to be completed next, on the clock; who waits for work must not wait longer."""
+        return self._next_sweep
+
+    async def claim(self, most: int, *, together: int, held: int, woken: bool = False) -> Claim:
+        """Claim up to `most` new items of one bucket, no more than this worker's share of what waits.
+
+        `together`: items that its device runs at once; `held`: those that it runs or has ready; `woken`: by a token.
+        """
+        waiting = 0
+        for _ in range(TRIES):
+            if self._clock() >= self._next_sweep:
+                await self._sweep()
+            streams, existing = await scripts.call(self._client, self._look_call(held))
+            if not streams:
+                if woken and existing:
+                    self._next_sweep = min(self._next_sweep, self._swept + SWEEP_SOON_S)
+                if self._clock() < self._next_sweep:
+                    return Claim([])
+                continue
+            now, batches, waiting = await scripts.call(self._client, self._claim_call(streams, most, together, held))
+            items = [
+                read_item(stream.decode(), entry.decode(), fields, now, 1)
+                for stream, entries in batches
+                for entry, fields in entries
+            ]
+            if items or waiting:
+                return Claim([item for item in items if item is not None], waiting)
+        return Claim([], waiting)
+
+    def _look_call(self, held: int) -> scripts.ScriptCall:
+        keys = self._keys
+        return scripts.LOOK.bind(
+            due=keys.due,
+            buckets=keys.buckets,
+            idle=keys.idle,
+            turns=keys.turns,
+            prefix=keys.streams,
+            slots=SLOTS,
+            worker=self._worker,
+            held=held,
+            idle_ms=IDLE_MS,
+        )
+
+    def _claim_call(self, streams: list[bytes], most: int, together: int, held: int) -> scripts.ScriptCall:
+        keys = self._keys
+        return scripts.CLAIM.bind(
+            *(stream.decode() for stream in streams),
+            due=keys.due,
+            idle=keys.idle,
+            workers=keys.workers,
+            turns=keys.turns,
+            group=GROUP,
+            worker=self._worker,
+            most_items=most,
+            # As many pixels as two batches may have: one that runs, one that is ready behind it.
+            most_pixels=2 * self._settings.max_batch_pixels,
+            together=together,
+            held=held,
+            least_us=LEAST_TURN_US,
+        )
+
+    async def _sweep(self) -> None:
+        """Put streams into the index that it lacks: those of front ends of a release that keeps none."""
+        self._swept = self._clock()
+        # Spread, or workers started together would all look at the same instant.
+        self._next_sweep = self._swept + SWEEP_S * self._rng.uniform(0.8, 1.2)
+        commands = [("SMEMBERS", self._keys.buckets), ("ZRANGE", self._keys.due, 0, -1)]
+        existing, indexed = await pipeline(self._client, commands)
+        missing = sorted(name.decode() for name in set(existing) - set(indexed))
+        for start in range(0, len(missing), SWEEP_AT_ONCE):
+            bound = scripts.SWEEP.bind(*missing[start : start + SWEEP_AT_ONCE], due=self._keys.due, group=GROUP)
+            await scripts.call(self._client, bound)
