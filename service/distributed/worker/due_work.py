@@ -44,7 +44,7 @@ class DueWork:
         self, settings: Settings, client: AsyncRedis, worker: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings, self._client, self._worker, self._clock = settings, client, worker, clock
-        self._keys = Keys(settings.redis_queue)
+        self.keys = Keys(settings.redis_queue)
         self._rng = random.Random()
         self._swept = -SWEEP_S
         self._next_sweep = self._swept
@@ -81,7 +81,7 @@ class DueWork:
         return Claim([], waiting)
 
     def _look_call(self, held: int) -> scripts.ScriptCall:
-        keys = self._keys
+        keys = self.keys
         return scripts.LOOK.bind(
             due=keys.due,
             buckets=keys.buckets,
@@ -95,7 +95,7 @@ class DueWork:
         )
 
     def _claim_call(self, streams: list[bytes], most: int, together: int, held: int) -> scripts.ScriptCall:
-        keys = self._keys
+        keys = self.keys
         return scripts.CLAIM.bind(
             *(stream.decode() for stream in streams),
             due=keys.due,
@@ -117,9 +117,9 @@ class DueWork:
         self._swept = self._clock()
         # Spread, or workers started together would all look at the same instant.
         self._next_sweep = self._swept + SWEEP_S * self._rng.uniform(0.8, 1.2)
-        commands = [("SMEMBERS", self._keys.buckets), ("ZRANGE", self._keys.due, 0, -1)]
+        commands = [("SMEMBERS", self.keys.buckets), ("ZRANGE", self.keys.due, 0, -1)]
         existing, indexed = await pipeline(self._client, commands)
         missing = sorted(name.decode() for name in set(existing) - set(indexed))
         for start in range(0, len(missing), SWEEP_AT_ONCE):
-            bound = scripts.SWEEP.bind(*missing[start : start + SWEEP_AT_ONCE], due=self._keys.due, group=GROUP)
+            bound = scripts.SWEEP.bind(*missing[start : start + SWEEP_AT_ONCE], due=self.keys.due, group=GROUP)
             await scripts.call(self._client, bound)
