@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -38,7 +39,8 @@ from tests.unit.distributed.servers import Server, running
 
 FULL: Route = (True,) * 9
 ONE: Route = (True, *(False,) * 8)
-SIZE = (256, 448)
+#: What is asked about where policy is compared, and where the way is: height, width.
+SMALL, SIZE = (64, 64), (256, 448)
 
 
 class SleepingDevice:
@@ -49,15 +51,14 @@ class SleepingDevice:
     weight_of_routing = 1000.0
     rows = 1
 
-    def __init__(self, block_seconds: float) -> None:
-        self.block_seconds = block_seconds
+    def __init__(self, block_seconds: float, size: tuple[int, int] = SMALL) -> None:
+        self.block_seconds, self.size = block_seconds, size
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
-        """Tell what two routes of two sizes would take."""
-        buckets = [Bucket.of(*size) for size in ((64, 64), SIZE)]
+        """Tell what two routes would take, of the one size that is asked about."""
+        bucket = Bucket.of(*self.size)
         return [
             MeasuredRun(bucket, Load.of(bucket, [route], 1, 1), self.block_seconds * sum(route))
-            for bucket in buckets
             for route in (FULL, ONE)
         ]
 
@@ -94,9 +95,9 @@ def metrics() -> Metrics:
 
 
 @asynccontextmanager
-async def embedded(block_seconds: float) -> AsyncIterator[Engine]:
+async def embedded(block_seconds: float, size: tuple[int, int] = SMALL) -> AsyncIterator[Engine]:
     """Run the engine of this process."""
-    engine = Batcher(lambda: SleepingDevice(block_seconds), Settings(), metrics())
+    engine = Batcher(lambda: SleepingDevice(block_seconds, size), Settings(), metrics())
     await engine.start()
     try:
         yield engine
@@ -105,16 +106,18 @@ async def embedded(block_seconds: float) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def behind_redis(server: Server, block_seconds: float, workers: int = 1) -> AsyncIterator[Engine]:
+async def behind_redis(
+    server: Server, block_seconds: float, size: tuple[int, int] = SMALL, workers: int = 1
+) -> AsyncIterator[Engine]:
     """Run a front end and `workers`, each with an engine of its own, over an empty server."""
     client = server.client()
     client.flushall()
     client.close()
     settings = Settings(engine="redis", redis_url=server.url)
-    engines = [Batcher(lambda: SleepingDevice(block_seconds), settings, metrics()) for _ in range(workers)]
+    engines = [Batcher(lambda: SleepingDevice(block_seconds, size), settings, metrics()) for _ in range(workers)]
     for engine in engines:
         await engine.start()
-    parts = [Worker(settings, engine, metrics(), device_rows=lambda: SleepingDevice.rows) for engine in engines]
+    parts = [Worker(settings, engine, metrics(), device=engine.scheduling) for engine in engines]
     tasks = [asyncio.create_task(part.run()) for part in parts]
     front = FrontendEngine(settings, metrics())
     await front.start()
@@ -130,11 +133,18 @@ async def behind_redis(server: Server, block_seconds: float, workers: int = 1) -
             await engine.close()
 
 
-def request(number: int, seconds: float, client: str = "", options: Options | None = None) -> PredictRequest:
-    """A pair of noise that is to be answered within `seconds`."""
-    pixels = np.random.default_rng(number).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
-    frames = Frame(pixels[0].copy()), Frame(pixels[1].copy())
-    return PredictRequest(str(number), *frames, options or Options(), time.monotonic() + seconds, client)
+def request(
+    number: int, seconds: float, client: str = "", options: Options | None = None, size: tuple[int, int] = SMALL
+) -> PredictRequest:
+    """Ask about a pair of noise that is to be answered within `seconds`."""
+    return PredictRequest(str(number), *noise(size), options or Options(), time.monotonic() + seconds, client)
+
+
+@functools.cache
+def noise(size: tuple[int, int]) -> tuple[Frame, Frame]:
+    """Make the one pair of a size that every call asks about, before any deadline runs."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    return Frame(pixels[0].copy()), Frame(pixels[1].copy())
 
 
 @dataclass
@@ -197,7 +207,7 @@ async def overhead(engine: Engine, calls: int = 100) -> str:
     """Ask calls one after the other of a device that takes no time: milliseconds, median."""
     seconds = []
     for k in range(calls):
-        call = request(k, 10.0)
+        call = request(k, 10.0, size=SIZE)
         start = time.perf_counter()
         await engine.predict(call)
         seconds.append(time.perf_counter() - start)
@@ -238,18 +248,19 @@ async def claim_cost(server: Server, sizes: int = 2000, claims: int = 50) -> str
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One row: asked of both ways. `block_seconds` of the device."""
+    """One row: asked of both ways. `block_seconds` and `size` are the device's."""
 
     name: str
     block_seconds: float
     ask: Callable[[Engine], Awaitable[str]]
+    size: tuple[int, int] = SMALL
 
 
 SCENARIOS = (
     Scenario("200 adaptive calls at once, 4 s each, 6 to 54 ms a call: answered in time", 0.006, adaptive),
     Scenario("3 calls behind 150 of another client, 54 ms each: the last answer after", 0.006, fairness),
     Scenario("calls of one step beside calls of eight: share of the device", 0.006, many_steps),
-    Scenario("one call, a device that takes no time, 256x448: median", 1e-5, overhead),
+    Scenario("one call, a device that takes no time, 256x448: median", 1e-5, overhead, SIZE),
 )
 
 
@@ -260,9 +271,9 @@ async def table(names: Sequence[str]) -> None:
         for row in SCENARIOS:
             if names and not any(name in row.name for name in names):
                 continue
-            async with embedded(row.block_seconds) as engine:
+            async with embedded(row.block_seconds, row.size) as engine:
                 alone = await row.ask(engine)
-            async with behind_redis(server, row.block_seconds) as engine:
+            async with behind_redis(server, row.block_seconds, row.size) as engine:
                 print(f"| {row.name} | {alone} | {await row.ask(engine)} |", flush=True)
         if not names or "burst" in names:
             print(f"| burst of 16 calls on four idle workers, of the ideal | - | {await burst(server)} |", flush=True)

@@ -138,9 +138,9 @@ class Batcher:
         return self._info
 
     @property
-    def device_rows(self) -> int:
-        """Return the most requests that the device runs together, once it has started."""
-        return self._queue.scheduler.device_rows
+    def scheduling(self) -> RequestQueue:
+        """Return the device's scheduling, for a worker of a queue that feeds this engine."""
+        return self._queue
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class Submission:
     priority: int
     bucket: str
     work: float  #: predicted seconds of one item
+    saving: float = 0.0  #: seconds of it that an adaptive call's shortest way saves
     deadline: float | None
     order: float
     keep: float

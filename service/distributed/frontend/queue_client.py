@@ -19,8 +19,10 @@ from typing import Any
 
 import redis
 
+from service.core.bucket import Bucket
 from service.core.errors import QueueFull, TooLarge, Unavailable
 from service.core.interfaces import Readiness, ServedModel
+from service.core.types import Method, Options
 from service.distributed.broker import scripts
 from service.distributed.broker.capacity import Capacity, capacity
 from service.distributed.broker.client import (
@@ -42,6 +44,7 @@ from service.distributed.frontend.listener import listen
 from service.distributed.frontend.queue_stats import QueueStats
 from service.distributed.frontend.stream_ages import ages
 from service.distributed.frontend.uploads import Uploads
+from service.engine.scheduling.pricing import PriceRange
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -132,6 +135,11 @@ class QueueClient:
             raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
         return self._model
 
+    def price(self, bucket: Bucket, options: Options) -> PriceRange:
+        """Predict the seconds of one prediction by what workers' runs have cost, also when the last worker is gone."""
+        default = Method.DMVFN if self._model is None else self._model.default_method
+        return self.snapshot.prices.price(bucket, options, default)
+
     def unavailable(self) -> Unavailable:
         """Build the error for callers while Redis is away."""
         return Unavailable("the queue cannot be reached", reason="queue_lost", retry_after=2.0)
@@ -195,6 +203,7 @@ class QueueClient:
             items=s.items,
             size=sum(map(len, s.frames.values())),
             item_work_us=round(1e6 * s.work),
+            saving_us=round(1e6 * s.saving),
             deadline_ms=deadline_ms,
             order_ms=round(1000 * s.order),
             job_id=s.id,
@@ -296,7 +305,7 @@ class QueueClient:
             if isinstance(answer, Exception):
                 raise answer
         *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
-        model, cost = self._announcements.read(names, infos, latest)
+        model, prices = self._announcements.read(names, infos, latest)
         self._model = model or self._model
         claims, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
         items, size, work = map(whole, sums)
@@ -309,7 +318,7 @@ class QueueClient:
             dead=dead,
             results=int(results or 0),
             workers=len(names),
-            cost=cost,
+            prices=prices,
         )
 
     async def now_ms(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from service.distributed.frontend.prices import QueuePrices
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The queue as last read. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
+    """The queue as last read. `work`: seconds of predicted work, queued and running; `prices`: of predictions."""
 
     items: int = 0
     bytes: int = 0
@@ -17,7 +19,7 @@ class QueueStats:
     dead: int = 0
     results: int = 0  #: bytes of jobs' results, and of those to come
     workers: int = 0
-    cost: float | None = None
+    prices: QueuePrices = field(default_factory=QueuePrices)
 
     @property
     def wait(self) -> float:

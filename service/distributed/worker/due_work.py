@@ -35,6 +35,7 @@ class Claim:
 
     items: list[LeasedItem]
     waiting: int = 0
+    backlog: float = 0.0  #: seconds of work of all calls queued and running, for each worker
 
 
 class DueWork:
@@ -59,7 +60,7 @@ class DueWork:
 
         `together`: items that its device runs at once; `held`: those that it runs or has ready; `woken`: by a token.
         """
-        waiting = 0
+        waiting, backlog = 0, 0.0
         for _ in range(TRIES):
             if self._clock() >= self._next_sweep:
                 await self._sweep()
@@ -70,15 +71,17 @@ class DueWork:
                 if self._clock() < self._next_sweep:
                     return Claim([])
                 continue
-            now, batches, waiting = await scripts.call(self._client, self._claim_call(streams, most, together, held))
+            bound = self._claim_call(streams, most, together, held)
+            now, batches, waiting, backlog_us = await scripts.call(self._client, bound)
+            backlog = backlog_us / 1e6
             items = [
                 read_item(stream.decode(), entry.decode(), fields, now, 1)
                 for stream, entries in batches
                 for entry, fields in entries
             ]
             if items or waiting:
-                return Claim([item for item in items if item is not None], waiting)
-        return Claim([], waiting)
+                return Claim([item for item in items if item is not None], waiting, backlog)
+        return Claim([], waiting, backlog)
 
     def _look_call(self, held: int) -> scripts.ScriptCall:
         keys = self.keys
@@ -102,6 +105,7 @@ class DueWork:
             idle=keys.idle,
             workers=keys.workers,
             turns=keys.turns,
+            load=keys.load,
             group=GROUP,
             worker=self._worker,
             most_items=most,

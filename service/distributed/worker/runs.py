@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Collection, Sequence
 
@@ -50,6 +51,7 @@ class ItemRuns:
         self._company: set[Lease] = set()  #: what did not run alone
         self._predicted: set[Lease] = set()  #: what the device is done with
         self.price = MeasuredPrice()
+        self.device_seconds = math.inf  #: of a recent batch
 
     def __len__(self) -> int:
         return len(self._running)
@@ -141,6 +143,7 @@ class ItemRuns:
         try:
             request = await asyncio.to_thread(self._request, work)
             result = await self._patiently(request)
+            self.device_seconds = result.timings.device or math.inf
             self._predicted.add(item.lease)
             self._ended.set()
             compress = not item.front

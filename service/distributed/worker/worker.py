@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from typing import Any, Protocol
 
 from service.core.interfaces import Engine
 from service.distributed.broker import buckets, serialization
@@ -50,10 +51,29 @@ LEAVE_S = 0.3
 LAST_CLAIM_S = 0.5
 #: Seconds after which work that was left to idle workers is looked for again.
 LEFT_S = 0.05
+#: Seconds that what is ready keeps the device busy while more is claimed; a load of it at least, and so many at most.
+READY_S, MOST_READY = 0.03, 4
 #: Items of a worker whose answers are not in, for each that its device runs at once.
-UNANSWERED = 4
+UNANSWERED = 8
 #: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
 PASS_ON_S = 0.05
+
+
+class DeviceScheduling(Protocol):
+    """What a worker tells the scheduling of its device, and what it publishes of it: a `RequestQueue`."""
+
+    @property
+    def device_rows(self) -> int:
+        """Return the most requests that the device runs together."""
+        ...
+
+    def costs(self) -> dict[str, Any] | None:
+        """Return what runs have cost, as plain values; None while nothing is known."""
+        ...
+
+    def set_backlog(self, seconds: float) -> None:
+        """Take this device's part of all calls in the queue, in seconds of work."""
+        ...
 
 
 class Worker:
@@ -66,9 +86,9 @@ class Worker:
         metrics: Metrics,
         client: AsyncRedis = None,
         name: str | None = None,
-        device_rows: Callable[[], int] | None = None,
+        device: DeviceScheduling | None = None,
     ) -> None:
-        """Prepare; nothing runs before `run`. `device_rows`: items that the device runs together, once it is ready."""
+        """Prepare; nothing runs before `run`. `device`: the scheduling behind `engine`, where it has one."""
         # Unique for each life: a lease of an earlier life must not count as ours.
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
@@ -77,7 +97,7 @@ class Worker:
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
         self._due_work = DueWork(settings, self._client, self.name)
-        self._device_rows = device_rows or (lambda: settings.max_batch)
+        self._device = device
         self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
@@ -171,15 +191,20 @@ class Worker:
                 await self._claims.wake_another()
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
-        # As many as run, again as many ready behind them: the device need not wait for Redis.
-        together = max(1, min(self._settings.max_batch, self._device_rows()))
+        # As many as run, and so many ready behind them that the device need not wait for Redis.
+        together = self._settings.max_batch
+        if self._device is not None:
+            together = max(1, min(together, self._device.device_rows))
         held = self._runs.held
-        room = min(2 * together - held, UNANSWERED * together - len(self._runs))
+        ready = min(MOST_READY, max(1, math.ceil(READY_S / self._runs.device_seconds)))
+        room = min((1 + ready) * together - held, UNANSWERED * together - len(self._runs))
         if room <= 0:
             await self._stopping.unless(self._runs.next_end())
             return
         token, self._token = self._token, None
         claim = await self._due_work.claim(room, together=together, held=held, woken=token is not None)
+        if self._device is not None:
+            self._device.set_backlog(claim.backlog)
         if claim.items:
             await self._start(claim.items)
         elif claim.waiting:
@@ -248,7 +273,8 @@ class Worker:
     def _about(self) -> bytes | None:
         if not self._engine.readiness().ready:
             return None
-        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel)
+        costs = None if self._device is None else self._device.costs()
+        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel, costs)
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

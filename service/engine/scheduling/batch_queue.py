@@ -60,6 +60,8 @@ class BatchScheduler:
         self.margin = 0.0
         #: Rows that the device runs together. A larger batch would run in parts and only fix their order too early.
         self.device_rows = limits.max_batch
+        #: Seconds that this device's part of a queue elsewhere, which feeds this one, would like; 0: there is none.
+        self.backlog = 0.0
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._to_route: dict[Bucket, deque[Entry]] = {}
@@ -107,7 +109,7 @@ class BatchScheduler:
 
     def enqueue(self, entry: Entry, now: float) -> None:
         """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
-        entry.enqueued_at = now
+        entry.enqueued_at, entry.usual_seconds = now, entry.most_seconds
         entry.group = deadline_class(entry.priority, entry.deadline - now)
         try:
             self._admit(entry, now)
@@ -175,6 +177,7 @@ class BatchScheduler:
             overhead=self.overhead,
             margin=self.margin,
             demand=tuple(self._workload.most),
+            backlog=self.backlog,
         )
         batch = fill(self._ready.queues(lead.bucket), lead, bounds, now)
         self._ready.drop_empty(lead.bucket)

@@ -1,7 +1,7 @@
 -- Claims items of one bucket, as many as are the worker's share, by turns between clients.
 --
--- The share of a worker whose device has nothing to do is what waits, parted among those like it. Another one only
--- gets ready what those leave: a full batch is left for each of them, and of the rest its part as one worker of all.
+-- The share of a worker whose device has nothing to do is what waits, parted among those like it, up to a load of its
+-- device. To have more ready, any worker takes of what those leave (a load for each) its part as one worker of all.
 --
 -- Turns: the class of the item due first comes first, then the other one; within it the slot of clients whose device
 -- time stands lowest, which a claim moves on by the item's predicted work. A slot that waited for nothing begins where
@@ -11,7 +11,8 @@
 -- KEYS[2] idle        sorted set: worker that runs nothing -> until when that counts, ms
 -- KEYS[3] workers     sorted set: worker -> until when it counts as alive, ms
 -- KEYS[4] turns       hash: slot of clients -> where its device time stands, us; "now": where the last one stood
--- KEYS[5...] streams  of one bucket that have unclaimed items, the one due first being the first
+-- KEYS[5] load        hash: counts of all that is queued and running
+-- KEYS[6...] streams  of one bucket that have unclaimed items, the one due first being the first
 -- ARGV[1] group       the workers' consumer group
 -- ARGV[2] worker      who claims
 -- ARGV[3] most_items
@@ -19,11 +20,12 @@
 -- ARGV[5] together    items that its device runs at once
 -- ARGV[6] held        items on its device: those that run or are ready
 -- ARGV[7] least_us    that an item counts for
--- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least}
+-- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
+--         running, for each worker alive}
 -- include entries.lua
 -- include due_index.lua
 
-local due, idle, workers, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local due, idle, workers, turns, load = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, worker, most_items, most_pixels = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local together, held, least_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 
@@ -31,7 +33,7 @@ local time = now()
 -- Needs no memory: what follows is then granted by a full server.
 redis.call('ZREMRANGEBYSCORE', idle, '-inf', time)
 local lines, waiting, lead_class = {}, 0, nil
-for i = 5, #KEYS do
+for i = 6, #KEYS do
   local last, items = unclaimed(KEYS[i], group)
   if last and items > 0 then
     local class, slot = string.match(KEYS[i], '}:s:(%d+):(%d*)')
@@ -43,18 +45,19 @@ for i = 5, #KEYS do
     redis.call('ZREM', due, KEYS[i])
   end
 end
-if #lines == 0 then return {time, {}, redis.call('ZCARD', due)} end
+local alive = math.max(1, redis.call('ZCOUNT', workers, time, '+inf'))
+local backlog_us = math.floor(math.max(0, tonumber(redis.call('HGET', load, 'live') or 0)) / alive)
+if #lines == 0 then return {time, {}, redis.call('ZCARD', due), backlog_us} end
 
 -- One at least waits in each stream of other buckets.
 waiting = waiting + redis.call('ZCARD', due) - #lines
 local others = redis.call('ZCARD', idle) - (redis.call('ZSCORE', idle, worker) and 1 or 0)
-local alive = math.max(1, redis.call('ZCOUNT', workers, time, '+inf'))
-local share = math.ceil(waiting / (others + 1))
-if held > 0 then share = math.floor((waiting - others * together) / alive) end
+local share = held > 0 and 0 or math.min(together, math.ceil(waiting / (others + 1)))
+share = share + math.max(0, math.floor((waiting - share - others * together) / alive))
 local room, batches = math.min(most_items, share), {}
 local rows, columns = string.match(lines[1].stream, '(%d+)x(%d+)[^:]*$')
 if most_pixels and rows then room = math.min(room, math.max(1, math.floor(most_pixels / (rows * columns)))) end
-if room <= 0 then return {time, {}, waiting} end
+if room <= 0 then return {time, {}, waiting, backlog_us} end
 
 local stands, last_stood = {}, tonumber(redis.call('HGET', turns, 'now') or 0)
 for _, line in ipairs(lines) do
@@ -96,4 +99,4 @@ for _, line in ipairs(lines) do
   end
 end
 redis.call('ZREM', idle, worker)
-return {time, batches, waiting}
+return {time, batches, waiting, backlog_us}

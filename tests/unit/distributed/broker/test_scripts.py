@@ -35,6 +35,7 @@ class Queue:
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
+        args += [given.get("saving", 0)]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
@@ -54,7 +55,7 @@ class Queue:
     ) -> list[Any]:
         """What CLAIM answers."""
         args = [GROUP, worker, most, 2**30, together, held, 1000]
-        answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, *streams], args)
+        answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
 
     def look(self, worker: str = "w1", held: int = 0) -> tuple[str, ...]:
@@ -180,6 +181,17 @@ def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:
     assert [len(queue.claim(most=3)), len(queue.claim(most=3)), len(queue.claim(most=3))] == [3, 2, 0]
 
 
+def test_an_adaptive_call_is_admitted_by_the_least_that_it_and_others_need(queue: Queue) -> None:
+    queue.submit("a", work=9000, saving=8000, deadline=60_000, front="f1")
+    assert queue.submit("b", work=9000, saving=8000, deadline=2, front="f1")[0] == 1
+    assert queue.submit("c", work=9000, deadline=10, front="f1") == [-3, 18_000], "2 ms of others and 9 of its own"
+    assert queue.submit("d", work=9000, deadline=11, front="f1")[0] == 1
+    for job, (_, entry) in zip("abd", queue.claim(), strict=True):
+        queue.settle(entry, job=job)
+    assert [int(value) for value in queue.client.hvals(K.load)] == [0] * queue.client.hlen(K.load)
+    assert queue.client.hget(K.load, "saving") is None
+
+
 def commands_of_a_claim(queue: Queue) -> int:
     """How many commands the server runs for one claim, those inside its scripts counted."""
     queue.client.config_resetstat()
@@ -232,7 +244,7 @@ def test_idle_workers_share_what_waits_and_busy_ones_leave_it_to_them(queue: Que
         queue.look(f"w{k}")
     queue.submit(items=16)
     assert [len(queue.claim(f"w{k}", most=16)) for k in range(3)] == [4, 4, 4], "a quarter, a third, a half"
-    assert queue.claim_share("w0", 16, held=4)[1:] == [[], 4], "the last idle one has room for all of it"
+    assert queue.claim_share("w0", 16, held=4)[1:3] == [[], 4], "the last idle one has room for all of it"
     assert len(queue.claim("w3", most=16)) == 4
     queue.submit("more", items=9)
     assert len(queue.claim_share("w0", 16, held=4)[1][0][1]) == 2, "nobody is idle: one of four workers' part"

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from service.core.types import PredictRequest
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.worker import Worker
+from service.engine.scheduling.pricing import PriceRange
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder, frame
 from tests.unit.distributed.worker.test_worker import a_job, jobs_of
+
+
+class OneByOne:
+    """The scheduling of a device that runs one request at a time, and what it was told."""
+
+    device_rows = 1
+
+    def __init__(self) -> None:
+        self.backlogs: list[float] = []
+
+    def costs(self) -> None:
+        """Know nothing."""
+
+    def set_backlog(self, seconds: float) -> None:
+        self.backlogs.append(seconds)
 
 
 async def test_a_burst_is_spread_over_idle_workers(bench: Bench) -> None:
@@ -17,7 +35,8 @@ async def test_a_burst_is_spread_over_idle_workers(bench: Bench) -> None:
     engines, gate = [Adder() for _ in range(4)], asyncio.Event()
     for engine in engines:
         engine.gate = gate
-    workers = [Worker(bench.settings, engine, metrics(), device_rows=lambda: 1) for engine in engines]
+    devices = [OneByOne() for _ in engines]
+    workers = [Worker(bench.settings, e, metrics(), device=d) for e, d in zip(engines, devices, strict=True)]
     running = [asyncio.create_task(worker.run()) for worker in workers]
     await until(lambda: bench.front.readiness().ready)
     await until(lambda: _idle(bench, 4))
@@ -30,6 +49,25 @@ async def test_a_burst_is_spread_over_idle_workers(bench: Bench) -> None:
     for worker in workers:
         worker.stop()
     assert await asyncio.gather(*running) == [True] * 4
+
+
+async def test_a_devices_scheduling_hears_of_the_calls_that_wait_in_redis(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By them it shortens routes; its own queue holds two."""
+    engine, device = Adder(), OneByOne()
+    engine.gate = asyncio.Event()
+    worker = Worker(bench.settings, engine, metrics(), device=device)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: bench.front.readiness().ready)
+    monkeypatch.setattr(bench.front, "price", lambda bucket, options: PriceRange(1.0, 1.0))
+    calls = [asyncio.create_task(bench.engine.predict(PredictRequest(str(k), frame(k), frame(2)))) for k in range(6)]
+    await until(lambda: _live(bench, 6_000_000))
+    engine.gate.set()
+    await asyncio.gather(*calls)
+    assert 5.0 <= max(device.backlogs) <= 6.0
+    worker.stop()
+    assert await running
 
 
 async def test_each_item_of_a_job_wakes_a_worker(bench: Bench) -> None:
@@ -55,6 +93,10 @@ async def test_what_a_front_end_without_an_index_submits_is_found_at_once(bench:
     await bench.front.client.delete(bench.keys.due)
     now[0] = work.next_sweep
     assert len((await work.claim(8, together=8, held=0)).items) == 1
+
+
+async def _live(bench: Bench, work_us: int) -> bool:
+    return int(await bench.front.client.hget(bench.keys.load, "live") or 0) == work_us
 
 
 async def _idle(bench: Bench, count: int) -> bool:

@@ -134,6 +134,23 @@ def test_a_batch_passes_through_the_network_as_often_as_its_longest_member() -> 
 # --- who goes first ---------------------------------------------------------------------------------------------------
 
 
+def test_what_a_queue_elsewhere_holds_for_the_device_shortens_routes_as_what_waits_here_does() -> None:
+    def chosen(backlog: float, costs: tuple[float, ...] = (0.9, 0.5, 0.1), usual: float = 0.9) -> float:
+        waiting = BatchScheduler(QueueLimits())
+        waiting.backlog = backlog
+        adaptive = entry(deadline=4.0, costs=(usual, 0.1), routed=False)
+        waiting.enqueue(adaptive, 0.0)
+        waiting.price(adaptive, tuple(RouteOption(cost) for cost in costs))
+        ((taken),) = waiting.next_batch(0.0).batch
+        assert taken.selection is not None
+        return taken.selection.cost
+
+    assert chosen(backlog=0.0) == chosen(backlog=0.5) == 0.9, "no more than itself waits"
+    assert chosen(backlog=6.0) == 0.5, "of 4 s a ninth of 6 is 0.6"
+    assert chosen(backlog=60.0) == 0.1
+    assert chosen(backlog=6.0, usual=0.45) == 0.1, "its part is what it was predicted without a route, as theirs are"
+
+
 def test_the_earliest_deadline_names_the_size_that_runs() -> None:
     waiting = queue(entry("later"), entry("sooner", bucket=LARGE, deadline=50.0))
     assert drain(waiting, 0.0) == [["sooner"], ["later"]]

@@ -9,7 +9,10 @@ local function remove(stream, group, id, entry, load, buckets, clients, due)
   redis.call('HINCRBY', load, 'items', -1)
   redis.call('HINCRBY', load, 'bytes', 0 - tonumber(entry['b']))
   redis.call('HINCRBY', load, 'work', 0 - tonumber(entry['w']))
-  if entry['f'] ~= '' then redis.call('HINCRBY', load, 'live', 0 - tonumber(entry['w'])) end
+  if entry['f'] ~= '' then
+    local live = redis.call('HINCRBY', load, 'live', 0 - tonumber(entry['w']))
+    if live > 0 then add(load, 'saving', 0 - tonumber(entry['v'] or 0)) else redis.call('HDEL', load, 'saving') end
+  end
   if entry['q'] == '1' then
     redis.call('HINCRBY', load, 'jobs', -1)
     redis.call('HINCRBY', load, 'jobbytes', 0 - tonumber(entry['b']))
