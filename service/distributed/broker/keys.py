@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 #: The consumer group of every work stream.
@@ -18,6 +19,11 @@ def whole(value: bytes | None) -> int:
         return 0
 
 
+def slot_of(client: str) -> int | None:
+    """Return the slot of a client; two clients of one slot share its turns. None where nobody is known."""
+    return zlib.crc32(client.encode()) % SLOTS if client else None
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Names the keys of one queue. `queue` is the name in the hash tag; an ACL of `~{queue}:*` covers all."""
@@ -32,9 +38,12 @@ class Keys:
         """Return what the names of all work streams begin with."""
         return self._key("s", "")
 
-    def stream(self, priority: int, bucket: str) -> str:
-        """Name the stream of items of one class and one bucket, oldest first; gone while there are none."""
-        return self._key("s", priority, bucket)
+    def stream(self, priority: int, bucket: str, slot: int | None = None) -> str:
+        """Name the stream of items of one class, bucket and slot of clients, oldest first; gone while there are none.
+
+        Items of nobody's have no slot, and all items of releases that know of none.
+        """
+        return self._key("s", priority, bucket) if slot is None else self._key("s", priority, slot, bucket)
 
     def job(self, job: str) -> str:
         """Name the hash: state, owner, options and counts of a job, or of a call that waits."""

@@ -36,7 +36,7 @@ from service.distributed.broker.client import (
     end,
     pipeline,
 )
-from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.broker.keys import GROUP, Keys, slot_of, whole
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
 from service.distributed.frontend.announcements import Announcements
@@ -190,7 +190,7 @@ class QueueClient:
             job=keys.job(s.id),
             payload=keys.payload(token),
             load=keys.load,
-            stream=keys.stream(s.priority, s.bucket),
+            stream=keys.stream(s.priority, s.bucket, slot_of(s.client)),
             buckets=keys.buckets,
             wake=keys.wake,
             clients=keys.clients,

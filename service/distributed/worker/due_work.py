@@ -14,12 +14,11 @@ from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, SLOTS, Keys
 from service.distributed.worker.items import LeasedItem, read_item
+from service.engine.scheduling.fair_shares import LEAST_TURN_S, QUANTUM_S
 from service.settings import Settings
 
 #: A worker that said it has nothing to do counts as idle for so long; one that waits for work says it again sooner.
 IDLE_MS = 5000
-#: Microseconds of device time that any item counts for in its client's turns, also while no prices are known.
-LEAST_TURN_US = 1000
 #: Seconds between two looks for streams that are not in the index, since a front end of a release before keeps none;
 #: and the least between two, where a wake token came and the index knows of nothing.
 SWEEP_S, SWEEP_SOON_S = 1.0, 0.2
@@ -113,7 +112,8 @@ class DueWork:
             most_pixels=2 * self._settings.max_batch_pixels,
             together=together,
             held=held,
-            least_us=LEAST_TURN_US,
+            least_us=round(1e6 * LEAST_TURN_S),
+            quantum_us=round(1e6 * QUANTUM_S),
         )
 
     async def _sweep(self) -> None:

@@ -48,7 +48,7 @@ def fill(queues: dict[int, FairQueue], lead: Entry, bounds: BatchBounds, now: fl
             option = _affordable(entry, now, due, seconds, bounds, is_first=not members)
             if option is None:
                 return FilledBatch(members, "slack", total + steps * bounds.overhead)
-            queue.pop()
+            queue.pop(option.cost + entry.steps * bounds.overhead)
             members.append((entry, option))
             total, steps, earliest = total + option.cost, longest, due
         del queues[group]

@@ -214,6 +214,7 @@ class BatchScheduler:
             self._free_at = now
             if not self._entries:
                 self._admission.record_idle()
+                self._ready.shares.rest()
         if batch:
             self._caps.record_batch(batch[0].bucket, len(batch))
 

@@ -3,9 +3,9 @@
 -- The share of a worker whose device has nothing to do is what waits, parted among those like it, up to a load of its
 -- device. To have more ready, any worker takes of what those leave (a load for each) its part as one worker of all.
 --
--- Turns: the class of the item due first comes first, then the other one; within it the slot of clients whose device
--- time stands lowest, which a claim moves on by the item's predicted work. A slot that waited for nothing begins where
--- the last one to be served stood.
+-- Turns: the class of the item due first comes first, then the other one. Within it, `service.engine.scheduling.fair_shares`
+-- in Lua (a test compares them): the slot of clients whose place is the lowest, which a claim moves on by the item's
+-- predicted work, and among places alike the item due first.
 --
 -- KEYS[1] due         sorted set: work stream -> when its next unclaimed item is due, ms
 -- KEYS[2] idle        sorted set: worker that runs nothing -> until when that counts, ms
@@ -20,6 +20,7 @@
 -- ARGV[5] together    items that its device runs at once
 -- ARGV[6] held        items on its device: those that run or are ready
 -- ARGV[7] least_us    that an item counts for
+-- ARGV[8] quantum_us  places that differ by less are alike
 -- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
 --         running, for each worker alive}
 -- include entries.lua
@@ -27,7 +28,8 @@
 
 local due, idle, workers, turns, load = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, worker, most_items, most_pixels = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local together, held, least_us = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local together, held = tonumber(ARGV[5]), tonumber(ARGV[6])
+local least_us, quantum_us = tonumber(ARGV[7]), tonumber(ARGV[8])
 
 local time = now()
 -- Needs no memory: what follows is then granted by a full server.
@@ -59,44 +61,40 @@ local rows, columns = string.match(lines[1].stream, '(%d+)x(%d+)[^:]*$')
 if most_pixels and rows then room = math.min(room, math.max(1, math.floor(most_pixels / (rows * columns)))) end
 if room <= 0 then return {time, {}, waiting, backlog_us} end
 
-local stands, last_stood = {}, tonumber(redis.call('HGET', turns, 'now') or 0)
+local places, last_place = {}, tonumber(redis.call('HGET', turns, 'now') or 0)
 for _, line in ipairs(lines) do
-  stands[line.slot] = math.max(last_stood, tonumber(redis.call('HGET', turns, line.slot) or 0))
+  places[line.slot] = math.max(last_place, tonumber(redis.call('HGET', turns, line.slot) or 0))
+  line.due = tonumber(redis.call('ZSCORE', due, line.stream) or 0)
 end
-local function turn()
-  local first, rivals = nil, 0
-  for _, line in ipairs(lines) do
-    if line.items > 0 then
-      local is_before = not first or (line.is_lead and not first.is_lead)
-      if first and line.is_lead == first.is_lead then
-        rivals, is_before = rivals + 1, stands[line.slot] < stands[first.slot]
-      end
-      if is_before then first = line end
-    end
-  end
-  return first, rivals
+local function is_before(a, b)
+  if a.is_lead ~= b.is_lead then return a.is_lead end
+  local turn_a, turn_b = math.floor(places[a.slot] / quantum_us), math.floor(places[b.slot] / quantum_us)
+  if turn_a ~= turn_b then return turn_a < turn_b end
+  return a.due < b.due
 end
 while room > 0 do
-  local line, rivals = turn()
+  local line, rivals, lowest = nil, false, math.huge
+  for _, other in ipairs(lines) do
+    if other.due then
+      rivals = line ~= nil
+      lowest = math.min(lowest, places[other.slot])
+      if not line or is_before(other, line) then line = other end
+    end
+  end
   if not line then break end
-  local most = rivals > 0 and 1 or math.min(room, line.items)
+  local most = rivals and 1 or room
   local reply = redis.call('XREADGROUP', 'GROUP', group, worker, 'COUNT', most, 'STREAMS', line.stream, '>')
   local entries = reply and reply[1][2] or {}
   if #entries > 0 then
     batches[#batches + 1] = {line.stream, entries}
-    line.last, last_stood = entries[#entries][1], math.max(last_stood, stands[line.slot])
-    for _, entry in ipairs(entries) do
-      stands[line.slot] = stands[line.slot] + math.max(least_us, tonumber(fields(entry[2])['w']) or 0)
-    end
+    line.last, last_place = entries[#entries][1], math.max(last_place, lowest)
   end
-  room, waiting, line.was_read = room - #entries, waiting - #entries, true
-  line.items = #entries == most and line.items - most or 0
-end
-for _, line in ipairs(lines) do
-  if line.was_read then
-    index_after(due, line.stream, line.last)
-    redis.call('HSET', turns, line.slot, stands[line.slot], 'now', last_stood)
+  for _, entry in ipairs(entries) do
+    places[line.slot] = places[line.slot] + math.max(least_us, tonumber(fields(entry[2])['w']) or 0)
   end
+  room, waiting = room - #entries, waiting - #entries
+  line.due = index_after(due, line.stream, line.last)
+  redis.call('HSET', turns, line.slot, places[line.slot], 'now', last_place)
 end
 redis.call('ZREM', idle, worker)
 return {time, batches, waiting, backlog_us}

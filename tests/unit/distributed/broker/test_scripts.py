@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from service.core.bucket import Bucket
 from service.distributed.broker import scripts
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.scripts import Script, call_sync
+from service.engine.scheduling.cost_model import RouteOption
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.fair_shares import FairShares
+from service.engine.scheduling.ready_requests import FairQueue
+from service.engine.scheduling.request_state import RequestState
 from tests.unit.distributed.servers import Server, binaries, running
 
 K = Keys("t")
@@ -54,7 +61,7 @@ class Queue:
         held: int = 0,
     ) -> list[Any]:
         """What CLAIM answers."""
-        args = [GROUP, worker, most, 2**30, together, held, 1000]
+        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000]
         answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
 
@@ -262,6 +269,28 @@ def test_a_worker_is_idle_from_its_last_answer_to_its_next_claim(queue: Queue) -
     queue.submit("next")
     queue.claim()
     assert not queue.client.exists(K.idle)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clients_take_the_turns_that_the_engines_own_queue_would_give_them(queue: Queue, seed: int) -> None:
+    rng = random.Random(seed)
+    work = [(slot, rng.randrange(5_000, 90_000)) for slot in (0, 1, 2) for _ in range(8)]
+    here = FairQueue(FairShares())
+    for k, (slot, us) in enumerate(work):
+        queue.submit(f"j{k}", stream=K.stream(0, "32x48@1", slot), work=us, order=1000 * (k + 1))
+        ready = Entry(f"j{k}", Bucket(32, 48, 1.0), 1e6, (RouteOption(us / 1e6),), client=str(slot))
+        ready.enter(RequestState.READY)
+        ready.seq = k
+        here.push(ready, key=k)
+    expected = []
+    while (ready := here.peek()) is not None:
+        expected.append(ready.id)
+        here.pop(ready.most_seconds)
+    order = []
+    while streams := queue.look():
+        for stream, entry in queue.claim(most=rng.randrange(1, 4), streams=streams):
+            order.append(dict(queue.client.xrange(stream, entry, entry)[0][1])[b"j"].decode())
+    assert order == expected
 
 
 def test_only_the_owner_of_a_lease_renews_and_finishes(queue: Queue) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.core.types import PredictRequest
+from service.core.types import PredictRequest, PredictResult
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.worker import Worker
 from service.engine.scheduling.pricing import PriceRange
@@ -68,6 +68,29 @@ async def test_a_devices_scheduling_hears_of_the_calls_that_wait_in_redis(
     assert 5.0 <= max(device.backlogs) <= 6.0
     worker.stop()
     assert await running
+
+
+async def test_a_client_with_few_calls_does_not_wait_behind_one_with_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.front, "price", lambda bucket, options: PriceRange(0.2, 0.2))
+    async with bench.work(Adder()):
+        pass
+
+    async def ask(client: str, count: int, total: int) -> list[asyncio.Task[PredictResult]]:
+        requests = [PredictRequest(f"{client}-{k}", frame(k), frame(2), client=client) for k in range(count)]
+        calls = [asyncio.create_task(bench.engine.predict(request)) for request in requests]
+        await until(lambda: _live(bench, 200_000 * total))
+        return calls
+
+    calls = [*await ask("many", 6, 6), *await ask("few", 2, 8)]
+    work = DueWork(bench.settings, bench.front.client, "w")
+    items = [item for _ in range(4) for item in (await work.claim(1, together=1, held=0)).items]
+    clients = [await bench.front.client.hget(bench.keys.job(item.job), "c") for item in items]
+    assert clients == [b"many", b"few", b"many", b"few"]
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_each_item_of_a_job_wakes_a_worker(bench: Bench) -> None:

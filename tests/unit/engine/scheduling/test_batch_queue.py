@@ -167,9 +167,9 @@ def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() ->
 
 
 def test_clients_take_turns_however_much_one_of_them_sends() -> None:
-    waiting = queue(*(entry(f"a{i}", client="a") for i in range(4)), max_batch=1)
-    waiting.enqueue(entry("b0", client="b"), 0.5)
-    waiting.enqueue(entry("c0", client="c"), 0.6)
+    waiting = queue(*(entry(f"a{i}", client="a", costs=(0.2,)) for i in range(4)), max_batch=1)
+    waiting.enqueue(entry("b0", client="b", costs=(0.2,)), 0.5)
+    waiting.enqueue(entry("c0", client="c", costs=(0.2,)), 0.6)
     assert drain(waiting, 1.0) == [["a0"], ["b0"], ["c0"], ["a1"], ["a2"], ["a3"]]
 
 

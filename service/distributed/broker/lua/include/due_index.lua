@@ -14,21 +14,23 @@ local function unclaimed(stream, group)
   return '0-0', redis.call('XLEN', stream)
 end
 
--- Note when the first item behind the id `last` is due; take the stream out of the index where there is none.
+-- Note, and return, when the first item behind the id `last` is due; where there is none, take the stream out of the
+-- index and return nil.
 local function index_after(due, stream, last)
   local rows = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)
   if #rows == 0 then
     redis.call('ZREM', due, stream)
-    return false
+    return nil
   end
-  redis.call('ZADD', due, tonumber(fields(rows[1][2])['d']) or 0, stream)
-  return true
+  local time = tonumber(fields(rows[1][2])['d']) or 0
+  redis.call('ZADD', due, time, stream)
+  return time
 end
 
--- Set a stream's place in the index right, whatever was done to its items. True if it has one.
+-- Set a stream's place in the index right, whatever was done to its items. Return it, or nil.
 local function index(due, stream, group)
   local last = unclaimed(stream, group)
   if last then return index_after(due, stream, last) end
   redis.call('ZREM', due, stream)
-  return false
+  return nil
 end
