@@ -8,6 +8,7 @@ timer: `next_batch` answers what is best to run now, and is asked whenever the d
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from service.core.bucket import Bucket
 from service.core.deadline import deadline_class
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
+from service.core.types import Priority
 from service.engine.scheduling.admission import Admission, WorkAhead
 from service.engine.scheduling.batch_filling import BatchBounds, fill
 from service.engine.scheduling.cost_model import RouteOption
@@ -27,6 +29,8 @@ from service.engine.scheduling.workload import Workload
 
 #: Withdrawn entries leave tombstones in the heaps; swept when there are this many and more than live ones.
 TOMBSTONES = 256
+#: Seconds after which background work goes before live work, and the share of the device that it may then take.
+PATIENCE_S, PATIENT_SHARE = 20.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class BatchScheduler:
         self._seq = 0
         self._tombstones = 0
         self._free_at = 0.0
+        self._next_patient = 0.0  #: before, background work that has waited for long does not go before live work
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -167,7 +172,7 @@ class BatchScheduler:
     def next_batch(self, now: float) -> BatchDecision:
         """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         late = self._expire(now)
-        lead = self._ready.most_urgent()
+        lead = self._ready.most_urgent(now - PATIENCE_S if now >= self._next_patient else -math.inf)
         if lead is None:
             return BatchDecision(expired=late)
         device_items = self._device_items()
@@ -191,6 +196,8 @@ class BatchScheduler:
                 # What it is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
                 seconds = min(seconds, entry.deadline - now)
         self._free_at = now + seconds
+        if lead.priority is not Priority.LIVE:
+            self._next_patient = now + seconds / PATIENT_SHARE
         self._trim()
         return BatchDecision(tuple(entry for entry, _ in batch.members), late, batch.limit, batch.seconds)
 

@@ -283,9 +283,9 @@ def test_clients_take_the_turns_that_the_engines_own_queue_would_give_them(queue
         ready.seq = k
         here.push(ready, key=k)
     expected = []
-    while (ready := here.peek()) is not None:
-        expected.append(ready.id)
-        here.pop(ready.most_seconds)
+    while (first := here.peek()) is not None:
+        expected.append(first.id)
+        here.pop(first.most_seconds)
     order = []
     while streams := queue.look():
         for stream, entry in queue.claim(most=rng.randrange(1, 4), streams=streams):

@@ -11,7 +11,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import TOMBSTONES, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_queue import PATIENCE_S, TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.memory_caps import RECOVER_AFTER
@@ -164,6 +164,20 @@ def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() ->
         max_batch=2,
     )
     assert drain(waiting, 0.0) == [["live", "b0"], ["b1"]]
+
+
+def test_background_work_that_waits_for_long_gets_its_part_beside_live_work_without_end() -> None:
+    """A job's item that a worker had claimed never ran under steady live load, and then counted as failed."""
+    waiting, now, order = queue(max_batch=1), 0.0, list[str]()
+    for k in range(3):
+        waiting.enqueue(entry(f"job-{k}", priority=Priority.BATCH, deadline=300.0, costs=(0.5,)), now)
+    while now < 40.0:
+        waiting.enqueue(entry(f"live-{now}", deadline=now + 10, costs=(0.5,)), now)
+        batch = waiting.next_batch(now).batch
+        order += [f"{taken.id} at {now}" for taken in batch if taken.priority is Priority.BATCH]
+        now += 0.5
+        waiting.finish_batch(batch, now)
+    assert order == [f"job-0 at {PATIENCE_S + 0.5}", "job-1 at 25.5", "job-2 at 30.5"], "a tenth of the device at most"
 
 
 def test_clients_take_turns_however_much_one_of_them_sends() -> None:
