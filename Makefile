@@ -57,7 +57,7 @@ restarts: install-dev ## twenty accepted jobs across a restart of every Redis an
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
 	@$(PY) -m tests.system.soak $(ARGS)
-fuzz: install-dev   ## a million hostile inputs at every parser of the door
+fuzz: install-dev   ## a million hostile inputs at every parser of the edges
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)

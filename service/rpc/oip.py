@@ -31,8 +31,8 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The methods of the service, one for each call of its contract."""
 
     def __init__(self, state: AppState, tracer: Tracer | None = None) -> None:
-        self._parts = state
-        self._door = CallHandler(state, Transport.V2_GRPC, NAME, tracer)
+        self._state = state
+        self._handler = CallHandler(state, Transport.V2_GRPC, NAME, tracer)
 
     async def ServerLive(self, message: Any, context: Any) -> pb.ServerLiveResponse:
         """Answer that the server lives: whoever answers is alive."""
@@ -40,14 +40,14 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ServerReady(self, message: Any, context: Any) -> pb.ServerReadyResponse:
         """Tell whether new work is taken."""
-        return pb.ServerReadyResponse(ready=self._parts.engine.readiness().ready)
+        return pb.ServerReadyResponse(ready=self._state.engine.readiness().ready)
 
     async def ModelReady(self, message: Any, context: Any) -> pb.ModelReadyResponse:
         """Tell whether new work is taken, of a model that exists."""
 
         def answer(request_message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
             oip_models.known(request_message.name, request_message.version)
-            return pb.ModelReadyResponse(ready=self._parts.engine.readiness().ready)
+            return pb.ModelReadyResponse(ready=self._state.engine.readiness().ready)
 
         return await self._told(message, context, "ModelReady", answer)
 
@@ -65,7 +65,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
         def answer(request_message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
             model = oip_models.known(request_message.name, request_message.version)
-            return ParseDict(oip_models.metadata(model, self._parts.engine.model()), pb.ModelMetadataResponse())
+            return ParseDict(oip_models.metadata(model, self._state.engine.model()), pb.ModelMetadataResponse())
 
         return await self._told(message, context, "ModelMetadata", answer)
 
@@ -73,10 +73,10 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         """Return a model's configuration."""
 
         def answer(request_message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-            settings = self._parts.settings
+            settings = self._state.settings
             config = oip_models.config(
                 oip_models.known(request_message.name, request_message.version),
-                self._parts.engine.model(),
+                self._state.engine.model(),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
                 timeout_ms=settings.default_deadline_ms,
@@ -92,7 +92,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             if request_message.name:
                 oip_models.known(request_message.name, request_message.version)
             return ParseDict(
-                {"model_stats": self._parts.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
+                {"model_stats": self._state.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
             )
 
         return await self._told(message, context, "ModelStatistics", answer)
@@ -101,7 +101,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         """List both models and their state."""
 
         def answer(request_message: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-            readiness = self._parts.engine.readiness()
+            readiness = self._state.engine.readiness()
             index = oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=request_message.ready)
             return ParseDict({"models": index}, pb.RepositoryIndexResponse())
 
@@ -109,17 +109,17 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
         """Predict one batch."""
-        async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
-            caller = Caller.of(call, call.ends, call.holding)
-            answer = await oip_infer.infer(self._parts, request(readable(message)), caller)
+        async with self._handler.call(context, "ModelInfer", getattr(message, "id", "")) as call:
+            caller = Caller.of(call, call.deadline, call.holding)
+            answer = await oip_infer.infer(self._state, request(readable(message)), caller)
             answer.slowest.report(call)
             return response(answer)
-        raise AssertionError("the door lets no error through")
+        raise AssertionError("the handler lets no error through")
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> None:
         """Predict batches, answered in their order; an error is an answer, and the stream goes on."""
-        async with self._door.call(context, "ModelStreamInfer", counts=False) as call:
-            await InferStream(self._parts, self._door, call).run(messages)
+        async with self._handler.call(context, "ModelStreamInfer", counts=False) as call:
+            await InferStream(self._state, self._handler, call).run(messages)
 
     async def RepositoryModelLoad(self, message: Any, context: Any) -> Any:
         """Refuse: models are those the service started with."""
@@ -140,10 +140,10 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     # Shared memory: the generated base class answers UNIMPLEMENTED.
 
     async def _told(self, message: Any, context: Any, endpoint: str, answer: Callable[[Any], Told]) -> Told:
-        async with self._door.call(context, endpoint):
+        async with self._handler.call(context, endpoint):
             return answer(readable(message))
-        raise AssertionError("the door lets no error through")
+        raise AssertionError("the handler lets no error through")
 
     async def _unoffered(self, context: Any, endpoint: str, why: str) -> None:
-        async with self._door.call(context, endpoint):
+        async with self._handler.call(context, endpoint):
             raise Unsupported(why)

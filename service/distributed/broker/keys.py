@@ -45,6 +45,11 @@ class Keys:
         """
         return self._key("s", priority, bucket) if slot is None else self._key("s", priority, slot, bucket)
 
+    def priority(self, stream: str) -> int | None:
+        """Read the class from a stream's name; None where another release names its streams differently."""
+        number = stream.removeprefix(self._key("s", "")).partition(":")[0]
+        return int(number) if number.isdecimal() else None
+
     def job(self, job: str) -> str:
         """Name the hash: state, owner, options and counts of a job, or of a call that waits."""
         return self._key("j", job)

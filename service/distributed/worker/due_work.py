@@ -54,16 +54,19 @@ class DueWork:
         """Return when the index is to be completed next, on the clock; who waits for work must not wait longer."""
         return self._next_sweep
 
-    async def claim(self, most: int, *, together: int, held: int, woken: bool = False) -> Claim:
+    async def claim(
+        self, most: int, *, together: int, held: int, woken: bool = False, live_only: bool = False
+    ) -> Claim:
         """Claim up to `most` new items of one bucket, no more than this worker's share of what waits.
 
-        `together`: items that its device runs at once; `held`: those that it runs or has ready; `woken`: by a token.
+        `together`: items that its device runs at once; `held`: those that it runs or has ready; `woken`: by a token;
+        `live_only`: leave background work.
         """
         waiting, backlog = 0, 0.0
         for _ in range(TRIES):
             if self._clock() >= self._next_sweep:
                 await self._sweep()
-            streams, existing = await scripts.call(self._client, self._look_call(held))
+            streams, existing = await scripts.call(self._client, self._look_call(held, live_only=live_only))
             if not streams:
                 if woken and existing:
                     self._next_sweep = min(self._next_sweep, self._swept + SWEEP_SOON_S)
@@ -82,7 +85,7 @@ class DueWork:
                 return Claim([item for item in items if item is not None], waiting, backlog)
         return Claim([], waiting, backlog)
 
-    def _look_call(self, held: int) -> scripts.ScriptCall:
+    def _look_call(self, held: int, *, live_only: bool) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.LOOK.bind(
             due=keys.due,
@@ -94,6 +97,7 @@ class DueWork:
             worker=self._worker,
             held=held,
             idle_ms=IDLE_MS,
+            live_only=int(live_only),
         )
 
     def _claim_call(self, streams: list[bytes], most: int, together: int, held: int) -> scripts.ScriptCall:

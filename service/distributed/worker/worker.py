@@ -120,6 +120,7 @@ class Worker:
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
         self._token: bytes | None = None  #: that the last rest ended with
+        self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -180,7 +181,9 @@ class Worker:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
             skip = [*self._runs.leases, *self._foreign.leases, *self._outcomes.avoided()]
-            if item := await self._claims.lapsed(skip, self._foreign.covers):
+            item = await self._claims.lapsed(skip, self._foreign.covers)
+            self._has_lapsed = item is not None
+            if item is not None:
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
@@ -199,10 +202,15 @@ class Worker:
         ready = min(MOST_READY, max(1, math.ceil(READY_S / self._runs.device_seconds)))
         room = min((1 + ready) * together - held, UNANSWERED * together - len(self._runs))
         if room <= 0:
+            # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
             return
+        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
+        # the calls behind it.
         token, self._token = self._token, None
-        claim = await self._due_work.claim(room, together=together, held=held, woken=token is not None)
+        claim = await self._due_work.claim(
+            room, together=together, held=held, woken=token is not None, live_only=self._has_lapsed
+        )
         if self._device is not None:
             self._device.set_backlog(claim.backlog)
         if claim.items:
@@ -220,8 +228,14 @@ class Worker:
             self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: LeasedItem) -> None:
-        """Run an item that may have killed its worker, with no neighbours to take along."""
+        """Run an item that may have killed its worker, with no neighbours to take along.
+
+        One that a worker gave up in good order, its first delivery not held against it, needs no more than room.
+        """
         self._leases.hold(item.lease)
+        if item.delivery <= 1 and len(self._runs) < 2 * self._settings.max_batch:
+            await self._start([item])
+            return
         await self._stopping.unless(self._runs.all_ended())
         if self._stopping:
             self._leases.drop(item.lease)

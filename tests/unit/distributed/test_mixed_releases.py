@@ -244,13 +244,13 @@ async def test_records_of_another_release_end_no_loop(bench: Bench) -> None:
 # --- loops ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_pulse_that_fails_in_a_way_nobody_foresaw_goes_on(
+async def test_a_look_at_the_queue_that_fails_in_a_way_nobody_foresaw_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench.work(Adder()):
         look = QueueClient._look
         monkeypatch.setattr(QueueClient, "_look", lambda self: int("a defect"))
-        await until(lambda: "redis_pulse" in failures(bench))
+        await until(lambda: "redis_look" in failures(bench))
         monkeypatch.setattr(QueueClient, "_look", look)
         await until(lambda: bench.front.readiness().ready)
         assert alike(await bench.engine.predict(request(1)), answer(request(1)))

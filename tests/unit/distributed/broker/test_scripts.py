@@ -65,9 +65,9 @@ class Queue:
         answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
 
-    def look(self, worker: str = "w1", held: int = 0) -> tuple[str, ...]:
+    def look(self, worker: str = "w1", held: int = 0, *, live_only: bool = False) -> tuple[str, ...]:
         """The streams that LOOK names."""
-        args = [K.streams, 4, worker, held, 5000]
+        args = [K.streams, 4, worker, held, 5000, int(live_only)]
         streams, _ = self(scripts.LOOK, [K.due, K.buckets, K.idle, K.turns], args)
         return tuple(stream.decode() for stream in streams)
 
@@ -178,6 +178,7 @@ def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queu
     queue.submit("soon", stream=sooner, order=1000)
     queue.submit("batch", stream=batch, order=9000)
     assert queue.look() == (sooner, batch)
+    assert queue.look(live_only=True) == (sooner,)
     assert [s for s, _ in queue.claim(streams=queue.look())] == [sooner, batch]
     assert [s for s, _ in queue.claim(streams=queue.look())] == [later]
     assert queue.look() == ()

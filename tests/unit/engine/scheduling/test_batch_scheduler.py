@@ -1,4 +1,4 @@
-"""Which waiting requests run together, and when: examples. Invariants are in test_batch_queue_invariants."""
+"""Which waiting requests run together, and when: examples. Invariants are in test_batch_scheduler_invariants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import PATIENCE_S, TOMBSTONES, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import PATIENCE_S, TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.memory_caps import RECOVER_AFTER
@@ -158,8 +158,8 @@ def test_the_earliest_deadline_names_the_size_that_runs() -> None:
 
 def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() -> None:
     waiting = queue(
-        entry("b0", priority=Priority.BATCH, deadline=5.0),
-        entry("b1", priority=Priority.BATCH, deadline=5.0),
+        entry("b0", priority=Priority.BACKGROUND, deadline=5.0),
+        entry("b1", priority=Priority.BACKGROUND, deadline=5.0),
         entry("live"),
         max_batch=2,
     )
@@ -170,11 +170,11 @@ def test_background_work_that_waits_for_long_gets_its_part_beside_live_work_with
     """A job's item that a worker had claimed never ran under steady live load, and then counted as failed."""
     waiting, now, order = queue(max_batch=1), 0.0, list[str]()
     for k in range(3):
-        waiting.enqueue(entry(f"job-{k}", priority=Priority.BATCH, deadline=300.0, costs=(0.5,)), now)
+        waiting.enqueue(entry(f"job-{k}", priority=Priority.BACKGROUND, deadline=300.0, costs=(0.5,)), now)
     while now < 40.0:
         waiting.enqueue(entry(f"live-{now}", deadline=now + 10, costs=(0.5,)), now)
         batch = waiting.next_batch(now).batch
-        order += [f"{taken.id} at {now}" for taken in batch if taken.priority is Priority.BATCH]
+        order += [f"{taken.id} at {now}" for taken in batch if taken.priority is Priority.BACKGROUND]
         now += 0.5
         waiting.finish_batch(batch, now)
     assert order == [f"job-0 at {PATIENCE_S + 0.5}", "job-1 at 25.5", "job-2 at 30.5"], "a tenth of the device at most"
@@ -312,7 +312,7 @@ def test_adaptive_requests_share_the_time_when_many_wait() -> None:
     assert {member.selection for member in take.batch} == {RouteOption(0.2)}
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_refuses_and_says_how_long_it_will_take_to_drain() -> None:
