@@ -152,7 +152,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
         state = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
-        worker = Worker(settings, gate, metrics)
+        worker = Worker(settings, gate, metrics, device=host.engine.scheduling)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:

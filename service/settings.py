@@ -179,7 +179,10 @@ class Settings:
         "gRPC messages on their way in may take as much again, one of them a third.",
     )
     max_client_items: int = _set(
-        0, _whole(0, 10**6), "Most requests one API key may have in flight; jobs in Redis counted apart; 0: no limit."
+        0,
+        _whole(0, 10**6),
+        "Most requests one API key (without keys: address) may have in flight; jobs in Redis counted apart; 0: no "
+        "limit.",
     )
     default_deadline_ms: int = _set(30_000, _whole(1, 10**9), "Deadline of a request that states none.")
     max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")

@@ -132,6 +132,7 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
             clients=keys.clients,
             results=keys.results,
             kept=keys.kept,
+            due=keys.due,
             group=GROUP,
             letter=entry,
             job_id=job,

@@ -137,6 +137,11 @@ class Batcher:
             raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
         return self._info
 
+    @property
+    def scheduling(self) -> RequestQueue:
+        """Return the device's scheduling, for a worker of a queue that feeds this engine."""
+        return self._queue
+
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

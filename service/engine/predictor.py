@@ -33,6 +33,7 @@ from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_o
 from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.engine.scheduling.mixture_costs import mixture_load
+from service.engine.scheduling.pricing import needs_routing
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -292,7 +293,7 @@ class Predictor:
             frame=Frame(picture),
             route=output.route,
             flops=sum(f for f, runs in zip(cost.blocks, output.route, strict=True) if runs)
-            + (cost.routing if rollout.needs_routing(request.options) else 0),
+            + (cost.routing if needs_routing(request.options) else 0),
             flow=output.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
             mask=output.mask.float().contiguous().cpu().numpy() if maps else None,
         )

@@ -7,15 +7,16 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
-from service.core.types import Method, PredictRequest, PredictResult, Quality, RoutePolicy
-from service.engine.rollout import needs_routing
+from service.core.types import Method, PredictRequest, PredictResult, Quality
 from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live
+from service.engine.scheduling.pricing import DeviceCosts, needs_routing
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 
@@ -115,6 +116,22 @@ class RequestQueue:
         """Count the waiting requests of each bucket."""
         with self._lock:
             return self.scheduler.sizes()
+
+    # --- called by a worker of the queue that feeds this one -----------------------------------------------------
+
+    @property
+    def device_rows(self) -> int:
+        """Return the most requests that the device runs together, once it has started."""
+        return self.scheduler.device_rows
+
+    def costs(self) -> dict[str, Any] | None:
+        """Return what runs on this device have cost, as `DeviceCosts.read` takes it; None before it has started."""
+        return None if self.cost is None else DeviceCosts(self.cost, self.mixtures).as_dict()
+
+    def set_backlog(self, seconds: float) -> None:
+        """Tell what this device's part of the queue that feeds this one would like, in seconds: it shortens routes."""
+        with self._lock:
+            self.scheduler.backlog = seconds
 
     # --- called by the device thread ---------------------------------------------------------------------------
 
@@ -222,27 +239,9 @@ class RequestQueue:
         return self.cost
 
     def _estimate_cost(self, entry: Entry, request: PredictRequest) -> None:
-        cost, options = self._cost(), request.options
-        if entry.bucket.method is not Method.DMVFN:
-            entry.needs_route = False
-            entry.route_options = self.mixtures.options(
-                entry.bucket, options.steps, cost.passes, live=options.allows_live
-            )
-            return
-        choice, adaptive = options.route, options.quality is Quality.ADAPTIVE
-        blocks = len(cost.block_weights)
-        entry.needs_route = needs_routing(options)
-        if not entry.needs_route:
-            route = choice.bits if choice.policy is RoutePolicy.EXPLICIT and choice.bits else (True,) * blocks
-            entry.route_options = cost.route_options(entry.bucket, route, None, options.steps, 0)
-        elif choice.policy is RoutePolicy.BUDGET and choice.blocks is not None and not adaptive:
-            share = [choice.blocks / blocks] * blocks
-            entry.route_options = (RouteOption(cost.cost(entry.bucket, share, options.steps, options.steps)),)
-        else:
-            probabilities = (1.0,) * blocks if adaptive else None
-            entry.route_options = cost.route_options(entry.bucket, None, probabilities, options.steps, options.steps)
-        if options.allows_live:
-            entry.route_options = self.mixtures.with_live(entry.route_options, entry.bucket, options.steps, cost.passes)
+        options = request.options
+        entry.needs_route = entry.bucket.method is Method.DMVFN and needs_routing(options)
+        entry.route_options = DeviceCosts(self._cost(), self.mixtures).route_options(entry.bucket, options)
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -75,6 +76,7 @@ class CallHandler:
             grpc_context=context,
             deadline=_deadline_of(context, began),
             holding=holding_of_call(state),
+            address=_address(context.peer()),
         )
         answered = False
         try:
@@ -142,6 +144,12 @@ async def refuse(call: CallContext, error: ServiceError) -> None:
 
 def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
     return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
+
+
+def _address(peer: object) -> str:
+    """Read the address in gRPC's name for a peer, such as "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; "" in others."""
+    kind, _, rest = str(peer).partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _deadline_of(context: Any, now: float) -> float | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -39,6 +39,7 @@ from service.core.types import (
     Timings,
     route_text,
 )
+from service.engine.scheduling.pricing import DeviceCosts
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.serving.jobs.job import Failure
@@ -219,15 +220,20 @@ def read_failure(data: bytes) -> Failure:
     )
 
 
-def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes:
-    """Serialise an announcement: a worker's model and methods, seconds of a step on a million padded pixels, dialect.
+def info_bytes(
+    model: ServedModel, seconds_per_megapixel: float | None, costs: Mapping[str, Any] | None = None
+) -> bytes:
+    """Serialise an announcement: a worker's model and methods, what its runs cost, and its dialect.
+
+    `seconds_per_megapixel` of a step on padded pixels is for front ends of releases that cannot read `costs`.
 
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
     their front ends then fall silent. They ignore what stands beside it.
     """
     described = asdict(model)
     methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
-    return _pack({"model": described, "methods": methods, "cost": seconds_per_megapixel, "dialect": dialect()})
+    cost = {"cost": seconds_per_megapixel, "costs": costs}
+    return _pack({"model": described, "methods": methods, **cost, "dialect": dialect()})
 
 
 def read_info(data: bytes) -> tuple[ServedModel, float | None]:
@@ -249,6 +255,14 @@ def read_info(data: bytes) -> tuple[ServedModel, float | None]:
         default_method=default,
     )
     return info, _number(v.get("cost"), None)
+
+
+def read_costs(data: bytes) -> DeviceCosts | None:
+    """Read the costs of a worker's announcement; None where it has none, or such as are not known here."""
+    try:
+        return DeviceCosts.read(_unpack(data).get("costs"))
+    except (UnreadableEntry, ValueError, OverflowError):
+        return None
 
 
 def _read_methods(value: object) -> tuple[tuple[Method, ...], Method]:

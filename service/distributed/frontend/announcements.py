@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 from service.core.interfaces import ServedModel
 from service.distributed.broker import serialization
+from service.distributed.frontend.prices import QueuePrices
 
 log = logging.getLogger(__name__)
 
 #: Workers whose announcement could not be read, remembered so that each is logged once.
 REMEMBERED = 1000
+#: Workers whose costs are read; the mean of more would be much the same.
+PRICED = 8
 
 
 @dataclass
@@ -23,14 +26,18 @@ class Announcements:
 
     def read(
         self, workers: Sequence[bytes], data: Sequence[bytes | None], latest: bytes | None
-    ) -> tuple[ServedModel | None, float | None]:
-        """Return the model served and `workers`' mean seconds per megapixel; `latest` counts where none can be read."""
+    ) -> tuple[ServedModel | None, QueuePrices]:
+        """Return the model served and `workers`' prices; where none can be read, those of `latest`."""
         infos = [self._info(name, value) for name, value in zip(workers, data, strict=True)]
         readable = [info for info in infos if info is not None]
-        costs = [cost for _, cost in readable if cost is not None]
         last = self._info(b"the last one", latest)
-        model = readable[0][0] if readable else last and last[0]
-        return model, sum(costs) / len(costs) if costs else None
+        if not readable and last is not None:
+            readable = [last]
+        model = readable[0][0] if readable else None
+        costs = [cost for _, cost in readable if cost is not None]
+        announced = [value for value in data if value] or [latest or b""]
+        devices = filter(None, map(serialization.read_costs, announced[:PRICED]))
+        return model, QueuePrices(tuple(devices), sum(costs) / len(costs) if costs else None)
 
     def _info(self, worker: bytes, data: bytes | None) -> tuple[ServedModel, float | None] | None:
         try:

@@ -118,6 +118,7 @@ class QueuedEngine:
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         options, bucket = request.options, _bucket(request)
+        price = self._front.price(bucket, options)
         await self._front.submit(
             Submission(
                 id=call,
@@ -125,7 +126,8 @@ class QueuedEngine:
                 items=1,
                 priority=request.priority,
                 bucket=buckets.name(bucket),
-                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
+                work=price.most,
+                saving=price.most - price.least,
                 deadline=seconds,
                 order=seconds,
                 keep=KEEP_S,

@@ -73,7 +73,7 @@ class RedisJobs:
                 items=job.items,
                 priority=Priority.BACKGROUND,
                 bucket=buckets.name(bucket),
-                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
+                work=self._front.price(bucket, options).most,
                 deadline=None,
                 order=PATIENCE_S,
                 keep=self._settings.job_ttl_s,

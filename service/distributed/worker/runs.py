@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Collection, Sequence
 
@@ -48,10 +49,17 @@ class ItemRuns:
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  #: what did not run alone
+        self._predicted: set[Lease] = set()  #: what the device is done with
         self.price = MeasuredPrice()
+        self.device_seconds = math.inf  #: of a recent batch
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @property
+    def held(self) -> int:
+        """Count the items that the device runs, or that are ready for it: not those whose answers are on the way."""
+        return len(self._running) - len(self._predicted)
 
     @property
     def leases(self) -> list[Lease]:
@@ -79,7 +87,7 @@ class ItemRuns:
             self._company.update(self._running)
 
     def next_end(self) -> Awaitable[object]:
-        """Return what waits until an item ends, from this call on."""
+        """Return what waits until an item ends, or the device is done with one, from this call on."""
         self._ended.clear()
         return self._ended.wait()
 
@@ -109,6 +117,7 @@ class ItemRuns:
         self._withdrawn.discard(lease)
         self._answering.discard(lease)
         self._company.discard(lease)
+        self._predicted.discard(lease)
         self._leases.drop(lease)
         self._ended.set()
 
@@ -134,6 +143,9 @@ class ItemRuns:
         try:
             request = await asyncio.to_thread(self._request, work)
             result = await self._patiently(request)
+            self.device_seconds = result.timings.device or math.inf
+            self._predicted.add(item.lease)
+            self._ended.set()
             compress = not item.front
             answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
         except serialization.UnreadableEntry as error:

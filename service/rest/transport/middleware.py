@@ -77,6 +77,7 @@ class RequestMiddleware:
             self._tracer,
             self._state.budget.open(),
         )
+        request_context.address = (scope.get("client") or ("",))[0]
         context.put(scope, request_context)
         return request_context
 

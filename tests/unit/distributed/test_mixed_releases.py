@@ -19,10 +19,13 @@ from service.core.errors import ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Method, Options, Priority
 from service.distributed.broker import buckets, serialization
+from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.queue_client import FRONT_MS, QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
 from service.distributed.worker.runs import ItemRuns
 from service.distributed.worker.worker import Worker
+from service.engine.scheduling.cost_model import CostModel
+from service.engine.scheduling.pricing import DeviceCosts
 from service.serving.jobs.job import JobState
 from service.telemetry.metrics import Background
 from tests.unit.distributed.conftest import Bench, metrics, until
@@ -112,6 +115,24 @@ async def test_a_worker_of_another_release_does_not_silence_a_front_end(bench: B
         await until(lives)
         assert alike(await bench.engine.predict(request(1)), answer(request(1)))
         assert failures(bench) == {}
+
+
+def test_prices_are_the_mean_of_workers_and_stay_when_the_last_has_gone() -> None:
+    """`redis_work_seconds`, by which fleets are scaled, was 0 for what came while no worker lived."""
+
+    def announced(seconds: float) -> bytes:
+        costs = DeviceCosts(CostModel((0.0,) * 9, 0.0, passes=seconds)).as_dict()
+        return serialization.info_bytes(MODEL, 7.0, costs)
+
+    bucket, read = Bucket.of(64, 64), Announcements().read
+    prices = read([b"a", b"b"], [announced(1.0), announced(3.0)], announced(9.0))[1]
+    assert prices.price(bucket, Options()).most == pytest.approx(2.0)
+    prices = read([], [], announced(9.0))[1]
+    assert prices.price(bucket, Options()).most == pytest.approx(9.0)
+    before = read([b"a"], [serialization.info_bytes(MODEL, 0.5)], None)[1]
+    assert before.price(bucket, Options(steps=2)).most == pytest.approx(0.5 * 2 * 64 * 64 / 1e6)
+    odd = read([b"a"], [changed(announced(1.0), costs={"network": "another form"})], None)[1]
+    assert odd.price(bucket, Options()).most == pytest.approx(7.0 * 64 * 64 / 1e6)
 
 
 async def test_what_cannot_be_read_of_a_worker_is_logged_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,16 +262,16 @@ async def test_a_worker_whose_claims_fail_in_a_way_nobody_foresaw_goes_on(
 ) -> None:
     jobs, job = jobs_of(bench), a_job(1, 2)
     async with bench.work(Adder()) as worker:
-        claim, told = worker._claims.claim, 0
+        claim, told = worker._due_work.claim, 0
 
-        async def fail(most: int, **how: bool) -> Any:
+        async def fail(most: int, **more: Any) -> Any:
             nonlocal told
             told += 1
             if told < 3:
                 raise KeyError("x")
-            return await claim(most, **how)
+            return await claim(most, **more)
 
-        monkeypatch.setattr(worker._claims, "claim", fail)
+        monkeypatch.setattr(worker._due_work, "claim", fail)
         worker._leases._about = lambda: 1 / 0  # type: ignore[assignment,return-value]
         await jobs.submit(job)
         assert await ended(jobs, job.id) is JobState.DONE
