@@ -15,6 +15,7 @@ from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import serialization
 from service.distributed.worker.claims import Claims
+from service.distributed.worker.device_probe import DeviceProbe
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -48,6 +49,7 @@ class ItemRuns:
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  #: what did not run alone
+        self._probe = DeviceProbe(settings, engine)
         self.price = MeasuredPrice()
 
     def __len__(self) -> int:
@@ -120,6 +122,8 @@ class ItemRuns:
             elif work.verdict == "lost":
                 failure = Failure("internal", "the frames expired before they were predicted")
                 await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
+            elif work.suspected:
+                await self._predict_suspect(work)
             else:
                 await self._predict(work)
         except asyncio.CancelledError:
@@ -129,7 +133,16 @@ class ItemRuns:
         except Exception:
             log.exception("job %s, item %d: left to its lease", item.job, item.index)
 
-    async def _predict(self, work: ClaimedWork) -> None:
+    async def _predict_suspect(self, work: ClaimedWork) -> None:
+        """Predict what ran when a device was lost, once this device has proved sound: else its loss says nothing."""
+        try:
+            sound = await self._probe.passes()
+        except ServiceError as error:
+            await self._outcomes.failed(work, error, end=RunEnd.UNTRIED)
+        else:
+            await self._predict(work, sound=sound)
+
+    async def _predict(self, work: ClaimedWork, *, sound: bool = False) -> None:
         item = work.item
         try:
             request = await asyncio.to_thread(self._request, work)
@@ -140,11 +153,11 @@ class ItemRuns:
             why = str(error)
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
-            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company, sound=sound)
         except Exception:
             log.exception("job %s, item %d failed", item.job, item.index)
             failure = Internal(f"job {item.job} failed")
-            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company, sound=sound)
         else:
             self.price.observe(request, result)
             self._answering.add(item.lease)
