@@ -51,7 +51,7 @@ bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
-chaos: install-dev  ## 300 faults of 21 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
+chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
 	@$(PY) -m tests.system.chaos.run $(ARGS)
 restarts: install-dev ## twenty accepted jobs across a restart of every Redis and Valkey we claim, as shipped, real processes
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
