@@ -310,6 +310,8 @@ class Settings:
             if not text:
                 continue
             try:
+                if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that are no text
+                    raise ValueError("must be UTF-8")
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
                 value = "(hidden)" if field.metadata["hidden"] else repr(text)
