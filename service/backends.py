@@ -42,16 +42,21 @@ class LocalBackend:
         # Here, not above: a front end over Redis never loads torch (tests/test_arrows.py).
         from service.engine.batcher import Batcher
         from service.engine.predictor import Predictor
+        from service.engine.versions.source import CheckpointSource
         from service.serving.jobs.local import LocalJobs
 
-        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal)
+        source = CheckpointSource(settings)
+        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self._others = settings.versions[1:]
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
             metrics.device_peak(settings.dtype, settings.device_peak_flops)
 
     async def start(self) -> None:
-        """Load the weights and warm up."""
+        """Load the weights and warm up: the default version, then those that stand beside it."""
         await self.engine.start()
+        for version in self._others:
+            await self.engine.versions.load(version, share=0.0)
 
     async def close(self) -> None:
         """Close the jobs, then the engine that they use."""

@@ -38,7 +38,7 @@ OWNERS = {
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
         *("service.telemetry.metrics", "service.telemetry.deferred_counts", "service.telemetry.watched_gauges"),
-        *("service.rest.routes.operations", "service.app"),
+        *("service.telemetry.version_counts", "service.rest.routes.operations", "service.app"),
     ),
 }
 

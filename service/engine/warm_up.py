@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,13 +15,12 @@ _ONE: Route = tuple(i == 0 for i in range(BLOCKS))
 _FULL: Route = (True,) * BLOCKS
 
 
-def measure(device: Device, sizes: Sequence[tuple[int, int]], several: int, runs_before: int) -> list[MeasuredRun]:
-    """Time each size (height, width) after `runs_before` runs that are not timed.
+def measure(device: Device, sizes: Sequence[tuple[int, int]], several: int, runs_before: int) -> Iterator[MeasuredRun]:
+    """Time each size (height, width) after `runs_before` runs that are not timed; between two, others may run.
 
     By the network one block, all blocks, a routed frame and a batch of `several`; then every other method, and the
     live head. A mixture needs but one run before: it records nothing on a GPU.
     """
-    table = []
     for height, width in sizes:
         noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         previous, current = (Frame(np.ascontiguousarray(picture)) for picture in noise)
@@ -34,12 +33,12 @@ def measure(device: Device, sizes: Sequence[tuple[int, int]], several: int, runs
         for route, count in rows + ([(_FULL, several)] if several > 1 else []):
             choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
             by_route = work(Options(route=choice, method=Method.DMVFN), route)
-            table.append(_timed(device, [by_route] * count, runs_before))
+            yield _timed(device, [by_route] * count, runs_before)
         mixtures = [method for method in device.info.methods if method is not Method.DMVFN]
         by_mixture = [work(Options(method=method)) for method in mixtures]
         by_live = [work(Options(method=Method.FLOW), live=True)] if mixtures else []
-        table += [_timed(device, [one], 1) for one in by_mixture + by_live]
-    return table
+        for one in by_mixture + by_live:
+            yield _timed(device, [one], 1)
 
 
 def _timed(device: Device, works: Sequence[DeviceWork], runs_before: int) -> MeasuredRun:
