@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.core.errors import Unavailable
-from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.job import Jobs
@@ -25,6 +25,9 @@ class Backend(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def repository(self) -> ModelRepository | None: ...
 
     async def start(self) -> None:
         """Return when it can predict, or (over Redis) has begun to look for workers."""
@@ -47,6 +50,7 @@ class LocalBackend:
 
         source = CheckpointSource(settings)
         self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self.repository: ModelRepository | None = self.engine.versions
         self._others = settings.versions[1:]
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
@@ -72,6 +76,7 @@ class RedisBackend:
 
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
+        self.repository: ModelRepository | None = None
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

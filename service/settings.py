@@ -279,6 +279,8 @@ class Settings:
             raise SettingsError(f"{PREFIX}REDIS_PASSWORD is set and {PREFIX}REDIS_URL holds a password: give one")
         if self.redis_username and url.username and unquote(url.username) != self.redis_username:
             raise SettingsError(f"{PREFIX}REDIS_USERNAME is set and {PREFIX}REDIS_URL names another user")
+        if unknown_keys := set(self.model_control) - {"*", *(name for name, _ in self.api_keys)}:
+            raise SettingsError(f"{PREFIX}MODEL_CONTROL names no key of {PREFIX}API_KEYS: {', '.join(unknown_keys)}")
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
 

@@ -136,16 +136,16 @@ class CostModel:
             if bucket.weights == like:
                 self._set_factor(bucket._replace(weights=weights), factor)
 
-    def fit_size(self, run: MeasuredRun) -> None:
+    def fit_size(self, row: MeasuredRun) -> None:
         """Correct the factor of a run's own size and weights, and nothing else: others were measured elsewhere.
 
         Each of a table's rows halves what is left of the error.
         """
-        own = self._own(run.bucket, run.load)
-        rest = run.seconds - self.passes * run.load.passes
+        own = self._own(row.bucket, row.load)
+        rest = row.seconds - self.passes * row.load.passes
         if own > 0 and _is_time(rest):
-            factor = self._factor(run.bucket) * math.sqrt(rest / own)
-            self._set_factor(run.bucket, _clamp(factor, 1 / FACTOR_BAND, FACTOR_BAND))
+            factor = self._factor(row.bucket) * math.sqrt(rest / own)
+            self._set_factor(row.bucket, _clamp(factor, 1 / FACTOR_BAND, FACTOR_BAND))
 
     def forget(self, weights: int) -> None:
         """Forget the factors of weights that are not loaded any more."""

@@ -61,10 +61,10 @@ class MixtureCosts:
         for model in self.models.values():
             model.forget(weights)
 
-    def fit_size(self, run: MeasuredRun) -> None:
+    def fit_size(self, row: MeasuredRun) -> None:
         """Correct what is expected of a run's size and weights. The live head runs without them and is left out."""
-        if not run.live:
-            self.models[run.bucket.method].fit_size(run)
+        if not row.live:
+            self.models[row.bucket.method].fit_size(row)
 
     def options(self, bucket: Bucket, steps: int, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
         """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""

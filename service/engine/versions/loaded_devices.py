@@ -5,6 +5,7 @@ Used by the device thread only.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
@@ -53,8 +54,8 @@ class LoadedDevices:
             device = build()
             self._adopt(number, like)
             yield
-            for run in device.warm_up(sizes):
-                self._learn(run, number)
+            for measurement in device.warm_up(sizes):
+                self._learn(measurement, number)
                 yield
         except Exception as error:
             self._forget(number)
@@ -102,13 +103,13 @@ class LoadedDevices:
         self._cost.adopt(number, like)
         self._mixtures.adopt(number, like)
 
-    def _learn(self, run: MeasuredRun, number: int) -> None:
-        run = MeasuredRun(run.bucket._replace(weights=number), run.load, run.seconds, run.live)
-        self._cold.mark_warm([run])
-        if run.bucket.method is Method.DMVFN:
-            self._cost.fit_size(run)
+    def _learn(self, measurement: MeasuredRun, number: int) -> None:
+        measurement = dataclasses.replace(measurement, bucket=measurement.bucket._replace(weights=number))
+        self._cold.mark_warm([measurement])
+        if measurement.bucket.method is Method.DMVFN:
+            self._cost.fit_size(measurement)
         else:
-            self._mixtures.fit_size(run)
+            self._mixtures.fit_size(measurement)
 
     def _forget(self, number: int) -> None:
         self._cost.forget(number)

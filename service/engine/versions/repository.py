@@ -119,21 +119,21 @@ class VersionRepository:
     async def _load(self, source: VersionSource, version: str | None, share: float | None) -> VersionStatus:
         async with self._turn:
             try:
-                prepared = await asyncio.to_thread(source.prepare, version)
+                candidate = await asyncio.to_thread(source.prepare, version)
             except (CheckpointError, OSError) as error:
                 raise InvalidRequest(str(error), field="version") from error
-            if version is not None and prepared.name != version:
-                raise NotFound(f"there is no version {version[:80]!r}; there is {prepared.name}", field="version")
-            if (retiring := self._retiring.get(prepared.name)) is not None:
+            if version is not None and candidate.name != version:
+                raise NotFound(f"there is no version {version[:80]!r}; there is {candidate.name}", field="version")
+            if (retiring := self._retiring.get(candidate.name)) is not None:
                 await asyncio.wait({retiring}, timeout=ROOM_S)
                 if not retiring.done():
-                    raise Unavailable(f"version {prepared.name} is being unloaded", reason="loading", retry_after=1.0)
-            row = self.table.get(prepared.name)
-            if row is not None and row.sha256 != prepared.sha256:
+                    raise Unavailable(f"version {candidate.name} is being unloaded", reason="loading", retry_after=1.0)
+            row = self.table.get(candidate.name)
+            if row is not None and row.sha256 != candidate.sha256:
                 raise Conflict(
-                    f"version {prepared.name} is loaded from other bytes; new weights need a version of their own"
+                    f"version {candidate.name} is loaded from other bytes; new weights need a version of their own"
                 )
-            row = row or await self._install(prepared)
+            row = row or await self._install(candidate)
             if share is not None:
                 self.table.give_share(row, share)
             elif row is not self.table.default:
@@ -142,13 +142,13 @@ class VersionRepository:
                 self._retire(before)
             return next(status for status in self.loaded() if status.name == row.name)
 
-    async def _install(self, prepared: PreparedVersion) -> VersionRow:
+    async def _install(self, candidate: PreparedVersion) -> VersionRow:
         await self._make_room()
         like = self.table.default.number
-        row = self.table.begin(prepared.name, prepared.sha256)
+        row = self.table.begin(candidate.name, candidate.sha256)
         report: asyncio.Future[ServedModel | Exception] = asyncio.get_running_loop().create_future()
         try:
-            self._thread.install(row.number, like, prepared.build, partial(self._on_loop, _answer, report))
+            self._thread.install(row.number, like, candidate.build, partial(self._on_loop, _answer, report))
             result = await report
             if isinstance(result, Exception):
                 raise InvalidRequest(f"version {row.name} cannot be loaded: {result}", field="version") from result
@@ -192,13 +192,13 @@ class VersionRepository:
     async def _free(self, row: VersionRow) -> None:
         loop = asyncio.get_running_loop()
         idle: asyncio.Future[None] = loop.create_future()
-        freed: asyncio.Future[None] = loop.create_future()
+        removal: asyncio.Future[None] = loop.create_future()
         row.on_idle = lambda: _answer(idle, None)
         row.look()
         try:
             await idle
-            self._thread.remove(row.number, partial(self._on_loop, _answer, freed, None))
-            await freed
+            self._thread.remove(row.number, partial(self._on_loop, _answer, removal, None))
+            await removal
         finally:
             self.table.drop(row)
             self._retiring.pop(row.name, None)

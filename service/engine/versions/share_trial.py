@@ -63,9 +63,9 @@ class ShareTrial:
         return bool(self.reason)
 
     def _worse(self) -> str:
-        failed, usual = self._new.failed(), self._default.failed()
-        if failed > usual + MORE_FAILURES:
-            return f"{failed:.0%} of its requests failed, {usual:.0%} of the default's"
+        failures, usual = self._new.failed(), self._default.failed()
+        if failures > usual + MORE_FAILURES:
+            return f"{failures:.0%} of its requests failed, {usual:.0%} of the default's"
         if len(self._default.seconds) >= FEWEST and self._new.median() > SLOWER * self._default.median():
             ratio = self._new.median() / self._default.median()
             return f"its answers take {ratio:.1f} times as long as the default's"
