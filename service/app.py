@@ -151,12 +151,14 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         host = LocalBackend(engine_settings, metrics, stop.fatal)
         gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
-        state = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
-        worker = Worker(settings, gate, metrics)
+        codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
+        state = AppState(settings, gate, codecs, metrics, repository=repository)
+        worker = Worker(settings, gate, metrics, repository=repository)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
-            async with _http(settings, rest.operations(state), listener, stop), _probes(state, stop):
+            web = rest.operations(state, [oip.repository(state)])
+            async with _http(settings, web, listener, stop), _probes(state, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below

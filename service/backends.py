@@ -76,7 +76,7 @@ class RedisBackend:
 
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
-        self.repository: ModelRepository | None = None
+        self.repository: ModelRepository | None = self.engine.versions
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

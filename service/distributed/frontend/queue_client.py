@@ -82,7 +82,7 @@ class QueueClient:
     _away: bool = True
     _is_logged: bool = False  #: the log says already that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
-    _announcements: Announcements = field(default_factory=Announcements)
+    announcements: Announcements = field(default_factory=Announcements)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -295,7 +295,7 @@ class QueueClient:
             if isinstance(answer, Exception):
                 raise answer
         *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
-        model, cost = self._announcements.read(names, infos, latest)
+        model, cost = self.announcements.read(names, infos, latest)
         self._model = model or self._model
         claims, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
         items, size, work = map(whole, sums)

@@ -13,9 +13,10 @@ import random
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 
-from service.core.interfaces import Engine
-from service.distributed.broker import buckets, serialization
+from service.core.interfaces import Engine, ModelRepository, VersionState
+from service.distributed.broker import announcement, buckets
 from service.distributed.broker.client import (
     BLOCK_S,
     FAILED,
@@ -54,16 +55,23 @@ class Worker:
     """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, metrics: Metrics, client: AsyncRedis = None, name: str | None = None
+        self,
+        settings: Settings,
+        engine: Engine,
+        metrics: Metrics,
+        client: AsyncRedis = None,
+        name: str | None = None,
+        repository: ModelRepository | None = None,
     ) -> None:
         # Unique for each life: a lease of an earlier life must not count as ours.
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._engine = engine
+        self._repository = repository
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
@@ -224,7 +232,15 @@ class Worker:
     def _about(self) -> bytes | None:
         if not self._engine.readiness().ready:
             return None
-        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel)
+        model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
+        is_named = repository is not None and repository.is_named
+        return announcement.info_bytes(model, price, self._versions(), is_named=is_named)
+
+    def _versions(self) -> Sequence[str]:
+        """List the versions of the weights that are loaded, the default first."""
+        if self._repository is None:
+            return (self._engine.model().version,)
+        return [status.name for status in self._repository.loaded() if status.state is VersionState.READY]
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,14 @@ def router(state: AppState) -> APIRouter:
     return routes
 
 
+def repository(state: AppState) -> APIRouter:
+    """Build the routes of the model repository alone, for a worker: index, load and unload."""
+    routes = APIRouter(tags=["open inference protocol"])
+    _index(routes, state)
+    _control(routes, state)
+    return routes
+
+
 def _server(routes: APIRouter, state: AppState) -> None:
     @routes.get("/v2", operation_id="v2Server", summary="Name, release, extensions that work")
     async def server(request: Request) -> JSONResponse:
@@ -59,6 +67,10 @@ def _server(routes: APIRouter, state: AppState) -> None:
     async def ready() -> JSONResponse:
         return _ready(state, {"ready": True})
 
+    _index(routes, state)
+
+
+def _index(routes: APIRouter, state: AppState) -> None:
     @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models, their versions and state")
     async def index(request: Request) -> JSONResponse:
         body = await read(request)

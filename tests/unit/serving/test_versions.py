@@ -67,7 +67,7 @@ async def serving(source: MemorySource | None = None, **changes: Any) -> AsyncIt
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
             stubs = inference_pb2_grpc.GRPCInferenceServiceStub, dmvfn_pb2_grpc.PredictionServiceStub
-            yield Versioned(http, *(stub(channel) for stub in stubs))  # type: ignore[no-untyped-call]
+            yield Versioned(http, *(stub(channel) for stub in stubs))
         await server.drain(0)
         codecs.close()
 
