@@ -5,6 +5,7 @@ Used by the device thread only.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -77,6 +78,8 @@ class LoadedDevices:
             self.first = next(iter(self._devices.values()))
         self._forget(number)
         device.free()
+        del device
+        _trim_heap()
         report()
         yield
 
@@ -114,3 +117,10 @@ class LoadedDevices:
     def _forget(self, number: int) -> None:
         self._cost.forget(number)
         self._mixtures.forget(number)
+
+
+def _trim_heap() -> None:
+    """Give the system back what was freed, where the C library can (glibc), which keeps it for later by itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
