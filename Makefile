@@ -59,7 +59,7 @@ swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batc
 	@SWAPS=1000 $(PY) -m pytest -q -s tests/unit/engine/versions/test_repository.py -k swaps
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
 	@$(PY) -m tests.system.soak $(ARGS)
-fuzz: install-dev   ## a million hostile inputs at every parser of the door
+fuzz: install-dev   ## a million hostile inputs at every parser of the edges
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)

@@ -145,7 +145,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:
         metrics = make_metrics()
-        # Clients, items and bytes were counted at the door; what a worker claims its own queue must not refuse.
+        # Clients, items and bytes were counted by the front end; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
         engine_settings = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
         host = LocalBackend(engine_settings, metrics, stop.fatal)

@@ -37,8 +37,8 @@ OWNERS = {
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
-        *("service.telemetry.metrics", "service.telemetry.deferred_counts", "service.telemetry.watched_gauges"),
-        *("service.telemetry.version_counts", "service.rest.routes.operations", "service.app"),
+        *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
+        *("service.rest.routes.operations", "service.app"),
     ),
 }
 
@@ -168,8 +168,8 @@ def test_an_import_in_a_function_or_for_type_checkers_is_not_loaded(tmp_path: Pa
 
 def test_the_check_itself_finds_a_wrong_arrow() -> None:
     assert _forbidden("service.core.types", "service.engine.batcher") == "core knows nothing outside core"
-    assert _forbidden("service.engine.scheduling.batch_queue", "time") is not None
-    assert _forbidden("service.engine.scheduling.batch_queue", "datetime") is None
+    assert _forbidden("service.engine.scheduling.batch_scheduler", "time") is not None
+    assert _forbidden("service.engine.scheduling.batch_scheduler", "datetime") is None
     assert _forbidden("service.serving.streaming.live_stream", "service.engine.batcher") is not None
     assert _forbidden("service.distributed.frontend.engine", "service.distributed.worker.claims") is not None
     assert _forbidden("service.distributed.worker.worker", "service.distributed.frontend.engine") is not None

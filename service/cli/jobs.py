@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from service.core.types import Priority
 from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
@@ -19,6 +20,8 @@ from service.settings import Settings
 
 #: Dead letters that `list` names, the newest ones.
 LISTED = 10
+#: The words for priorities that scripts may look for; background work was called batch.
+PRIORITIES = {Priority.LIVE: "live", Priority.BACKGROUND: "batch"}
 #: Why `replay` did not: what REPLAY answers.
 NOT_REPLAYED = {-1: "its frames have expired", -2: "it is no failed job", -3: "it was a waiting call; nobody waits"}
 NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
@@ -88,7 +91,7 @@ def _inspect(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings
     if b"m" in fields:
         try:
             options, priority, _, trace = serialization.read_task(fields[b"m"])
-            print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+            print(f"options   {options}\npriority  {PRIORITIES[priority]}\ntrace     {trace}")
         except serialization.UnreadableEntry as error:
             print(f"options   not known to this release: {error}")
     if b"e" in fields:

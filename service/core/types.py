@@ -156,7 +156,7 @@ class Priority(enum.IntEnum):
     """Classes of work; a lower one is served first."""
 
     LIVE = 0
-    BATCH = 1
+    BACKGROUND = 1  #: requests of jobs and clips, whose callers do not wait
 
 
 @dataclass(frozen=True, slots=True)

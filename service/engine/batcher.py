@@ -2,7 +2,7 @@
 
 Implements `service.core.interfaces.Engine`.
 
-Decides nothing itself: who waits, who runs and who is refused is `service.engine.scheduling.batch_queue`'s.
+Decides nothing itself: who waits, who runs and who is refused is `service.engine.scheduling.batch_scheduler`'s.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from service.engine.batch_counts import Answers
 from service.engine.device import Device, bucket_of
 from service.engine.device_thread import DeviceThread, Reports
 from service.engine.request_queue import Pending, RequestQueue
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import WAITING, RequestState
 from service.engine.versions.repository import VersionRepository

@@ -13,7 +13,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.types import Method, PredictRequest, PredictResult, Quality, RoutePolicy
 from service.engine.rollout import needs_routing
-from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
+from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live

@@ -17,8 +17,8 @@ from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rpc import oip, predict
-from service.rpc.admission import CallAdmission
 from service.rpc.health import HealthService
+from service.rpc.message_reading import ReadingInterceptor
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.tracing import Tracer
@@ -43,8 +43,8 @@ class RunningServer:
     port: int
     _server: Any
     _health: HealthService
-    _admission: CallAdmission
-    _parts: AppState
+    _reader: ReadingInterceptor
+    _state: AppState
 
     async def drain(self, grace: float) -> None:
         """Stop serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
@@ -54,10 +54,10 @@ class RunningServer:
         """
         deadline = asyncio.get_running_loop().time() + grace
         self._health.stop()
-        self._parts.streams.drain()
+        self._state.streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await self._parts.streams.ended()
+                await self._state.streams.ended()
         await self._quiet(deadline)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
@@ -69,14 +69,14 @@ class RunningServer:
         quiet_at = min(end, begin + QUIET_S)
         while clock() < quiet_at:
             await asyncio.sleep(quiet_at - clock())
-            quiet_at = min(end, self._admission.last_call + QUIET_S)
+            quiet_at = min(end, self._reader.last_call + QUIET_S)
 
 
 async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     """Listen as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = state.settings
-    admission = CallAdmission(state)
-    server = grpc.aio.server(interceptors=(admission,), options=_options(settings))
+    reader = ReadingInterceptor(state)
+    server = grpc.aio.server(interceptors=(reader,), options=_options(settings))
     health = HealthService(state.engine, (predict.NAME, oip.NAME), Supervisor(state.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(state, tracer), server)
@@ -91,7 +91,7 @@ async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     if not port:
         raise RuntimeError(f"gRPC cannot listen on {address}")
     await server.start()
-    return RunningServer(port, server, health, admission, state)
+    return RunningServer(port, server, health, reader, state)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

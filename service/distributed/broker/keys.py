@@ -29,6 +29,11 @@ class Keys:
         """Name the stream of items of one class and one bucket, oldest first; gone while there are none."""
         return self._key("s", priority, bucket)
 
+    def priority(self, stream: str) -> int | None:
+        """Read the class from a stream's name; None where another release names its streams differently."""
+        number = stream.removeprefix(self._key("s", "")).partition(":")[0]
+        return int(number) if number.isdecimal() else None
+
     def job(self, job: str) -> str:
         """Name the hash: state, owner, options and counts of a job, or of a call that waits."""
         return self._key("j", job)

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+
+import redis
 
 from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
@@ -27,6 +29,8 @@ from service.telemetry.metrics import Background, Metrics
 
 #: Seconds an answered call's traces stay for a front end that is slow to fetch them.
 KEEP_S = 60.0
+#: Times that answers are asked for over a link on which they take longer than a connection may be silent.
+FETCH_TRIES = 3
 
 
 class QueuedEngine:
@@ -143,30 +147,41 @@ class QueuedEngine:
                 self._unwanted.add(call)
 
     async def _collect(self, calls: list[str]) -> None:
-        keys, client = self._front.keys, self._front.client
-        commands: list[tuple[str, ...]] = []
-        for call in calls:
-            job, out = keys.job(call), keys.out(call, 0)
-            commands += [("HGET", job, "e"), ("GET", out), ("UNLINK", job, out)]
+        keys = self._front.keys
+        places = [place for call in calls for place in (keys.job(call), keys.out(call, 0))]
+        commands = [("HGET", place, "e") if k % 2 == 0 else ("GET", place) for k, place in enumerate(places)]
         try:
-            answers = await pipeline(client, commands)
+            answers = await self._fetch(commands)
         except LOST:
             for call in calls:
                 self._settle(call, self._front.unavailable())
             return
-        for k, call in enumerate(calls):
-            failure, result, _ = answers[3 * k : 3 * k + 3]
-            if call not in self._calls:
-                continue  # its caller left
+        for call, failure, result in zip(calls, answers[::2], answers[1::2], strict=True):
+            if call in self._calls:  # else its caller left
+                self._settle(call, self._read(call, failure, result))
+        # Only now: an answer whose way here broke is asked for again. Should this fail, their time runs out.
+        with contextlib.suppress(*FAILED):
+            await self._front.client.unlink(*places)
+
+    async def _fetch(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        for tries_left in reversed(range(FETCH_TRIES)):
             try:
-                if failure is not None:
-                    self._settle(call, serialization.read_failure(failure).error())
-                elif result is not None:
-                    self._settle(call, serialization.read_result(result, self._ids[call]))
-                else:
-                    self._settle(call, Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0))
-            except serialization.UnreadableEntry:
-                self._settle(call, Internal("a worker of another version answered"))
+                return await pipeline(self._front.client, commands)
+            except redis.TimeoutError:
+                if not tries_left or not self._front.readiness().ready:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _read(self, call: str, failure: Any, result: Any) -> PredictResult | ServiceError:
+        try:
+            if isinstance(failure, bytes):
+                return serialization.read_failure(failure).error()
+            if isinstance(result, bytes):
+                return serialization.read_result(result, self._ids[call])
+        except serialization.UnreadableEntry:
+            return Internal("a worker of another version answered")
+        # An error of the server, or nothing: it ran out, or a worker took this front end for dead and dropped the call.
+        return Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0)
 
     def _settle(self, call: str, outcome: PredictResult | ServiceError) -> None:
         answer = self._calls.get(call)

@@ -1,7 +1,7 @@
 """A front end's link to the queue: submits, hears of answers, and observes the queue and its workers.
 
-Two tasks. The listener holds the one blocking connection of this process; the pulse says once a second that this front
-end lives and looks at the queue. Knows nothing of what is predicted.
+Three tasks. The pulse says once a second that this front end lives; the listener holds the one blocking connection of
+this process; the third looks at the queue. Knows nothing of what is predicted.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ from service.distributed.broker.client import (
     end,
     pipeline,
 )
-from service.distributed.broker.keys import GROUP, Keys, whole
+from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
+from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.listener import listen
-from service.distributed.frontend.queue_stats import QueueStats
-from service.distributed.frontend.stream_ages import ages
-from service.distributed.frontend.uploads import Uploads
+from service.distributed.frontend.queue_stats import QueueStats, look
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -53,16 +52,18 @@ UPLOAD_MS = 10_000
 #: A front end silent for this long is dead: calls it made are dropped unrun.
 FRONT_MS = 10_000
 PULSE_S = 1.0
-#: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
-LOOK_AT = 100
+#: Between two looks at Redis while it is away or this process starts, seconds.
+SOON_S = 0.02
+#: Times that an upload is sent over a link on which it takes longer than a connection may be silent.
+UPLOAD_TRIES = 3
 
 
 @dataclass
 class QueueClient:
     """`start` it once; `replies` and `events` are called with the ids of calls answered and of jobs that moved.
 
-    `beat` is awaited with every pulse, before readiness returns. `client` is for what is large, `steady` for what must
-    not wait behind it.
+    `beat` is awaited with every look at the queue, before readiness returns. `client` is for what is large, `steady`
+    for what must not wait behind it.
     """
 
     settings: Settings
@@ -93,7 +94,7 @@ class QueueClient:
             self.client = connect(self.settings)
         if self.steady is None:
             self.steady = connect(self.settings, STEADY_CONNECTIONS)
-        self._uploads = Uploads()
+        self._uploads = Transfers()
         self._withdrawals = asyncio.Semaphore(STEADY_CONNECTIONS // 2)  # the pulse must find a free connection
         self.supervisor = Supervisor(self.metrics)
 
@@ -102,8 +103,9 @@ class QueueClient:
     async def start(self) -> None:
         """Begin to listen and to pulse; does not wait for Redis: readiness tells."""
         self._tasks = [
+            self.supervisor.loop(Background.REDIS_PULSE, lambda: self._while_away(self._live, decides=True)),
             self.supervisor.loop(Background.REDIS_LISTENER, lambda: self._while_away(self._listen)),
-            self.supervisor.loop(Background.REDIS_PULSE, lambda: self._while_away(self._pulse)),
+            self.supervisor.loop(Background.REDIS_LOOK, lambda: self._while_away(self._observe)),
         ]
 
     async def stop(self) -> None:
@@ -121,7 +123,7 @@ class QueueClient:
         """
         if self._away:
             return Readiness(False, "queue_lost")
-        if self.clock() - self._pulsed > FRONT_MS / 2000:
+        if not self._lives():
             return Readiness(False, "pulse_lost")
         state = Readiness(True) if self._model else Readiness(False, "starting")
         return replace(state, warnings=self.server.warnings)
@@ -154,17 +156,24 @@ class QueueClient:
             raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
         if self._away:
             raise self.unavailable()
-        token = uuid.uuid4().hex
-        payload = self.keys.payload(token)
         check_size(s, self.settings, self.capacity)
-        try:
-            code, *rest = await self._upload(payload, s.frames, self._submit_call(s, token))
-        except redis.exceptions.OutOfMemoryError:
-            raise QueueFull(
-                "Redis has no memory left", retry_after=retry_after(self.snapshot.wait, self._rng)
-            ) from None
-        except LOST:
-            raise self.unavailable() from None
+        start = self.clock()
+        for tries_left in reversed(range(UPLOAD_TRIES)):
+            token = uuid.uuid4().hex
+            payload = self.keys.payload(token)
+            if s.deadline is not None:
+                s = replace(s, deadline=s.deadline - (self.clock() - start))
+                start = self.clock()
+            try:
+                code, *rest = await self._upload(payload, s.frames, self._submit_call(s, token))
+                break
+            except redis.exceptions.OutOfMemoryError:
+                wait = retry_after(self.snapshot.wait, self._rng)
+                raise QueueFull("Redis has no memory left", retry_after=wait) from None
+            except LOST as error:
+                # The id is the idempotency: what was accepted though its answer came too late is found there.
+                if not isinstance(error, redis.TimeoutError) or not tries_left or self._away:
+                    raise self.unavailable() from None
         if code == 1:
             return None
         await self._discard(payload)
@@ -240,20 +249,28 @@ class QueueClient:
 
     # --- listening ------------------------------------------------------------------------------------------------
 
-    async def _while_away(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's."""
+    async def _while_away(self, work: Callable[[], Awaitable[None]], *, decides: bool = False) -> None:
+        """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's.
+
+        A connection that is cut is a loss. One on which nothing came for long is, where its work `decides` it: on a
+        link that is full the others are slow, too, and the sign of life, one small command, is answered.
+        """
         delays = backoff(self._rng)
         while True:
             try:
                 await work()
                 delays = backoff(self._rng)
             except FAILED as error:
+                if isinstance(error, redis.TimeoutError) and not decides and not self._away and self._lives():
+                    log.info("redis is slow: %s", error)
+                    await asyncio.sleep(next(delays))
+                    continue
                 if not self._is_logged:
                     log.warning("redis is away: %s", error)
                     self._is_logged = True
                 self.server.away()
                 if not self._away:
-                    self._away = True
+                    self._away, self._pulsed = True, -math.inf
                     self.lost()
                 await asyncio.sleep(next(delays))
 
@@ -262,54 +279,40 @@ class QueueClient:
         callbacks = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
         await listen(self.steady, self.keys.reply(self.name), self.keys.events, *callbacks)
 
-    async def _pulse(self) -> None:
+    async def _live(self) -> None:
+        """Say once a second that this front end lives. One round trip, that nothing else holds up."""
         while True:
             # Not SET, which a full server refuses: without this sign of life every call of ours is dropped.
             pulse_time = self.clock()
             life = scripts.KEEP.bind(place=self.keys.front(self.name), value=b"1", ttl_ms=FRONT_MS)
             await scripts.call(self.steady, life)
             self._pulsed = pulse_time
+            await asyncio.sleep(PULSE_S)
+
+    async def _observe(self) -> None:
+        while True:
+            was_away = self._away  # else `beat` may have run before the loss, whose calls it withdraws
             await self._look()
             if self.beat is not None:
                 await self.beat()
             await self.server.look(self.steady)
-            if self._away:
+            if was_away and self._lives():
                 self.capacity = await capacity(self.steady)
                 log.info("redis is here")
                 self._away = self._is_logged = False
                 self.events([])
-            if self._model is not None:
+            if self._model is not None and not self._away:
                 self.seen.set()
-            await asyncio.sleep(PULSE_S)
+            # A process that starts waits for its first sign of life to be answered, not for a second.
+            await asyncio.sleep(SOON_S if self._away else PULSE_S)
+
+    def _lives(self) -> bool:
+        """Tell whether workers are sure to see that this front end lives, with time to spare."""
+        return self.clock() - self._pulsed <= FRONT_MS / 2000
 
     async def _look(self) -> None:
-        # Five round trips, however many workers and sizes: the sign of life waits for it, and Redis may be far away.
-        keys, now = self.keys, await self.now_ms()
-        load = ("HMGET", keys.load, "items", "bytes", "work")
-        workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
-        names, sums, streams, dead, results = await pipeline(
-            self.steady,
-            [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")],
-        )
-        for answer in (names, sums, streams, dead, results):
-            if isinstance(answer, Exception):
-                raise answer
-        *infos, latest = await self.steady.mget([*(keys.info(name.decode()) for name in names), keys.model])
-        model, cost = self.announcements.read(names, infos, latest)
+        self.snapshot, model = await look(self.steady, self.keys, self.announcements, await self.now_ms())
         self._model = model or self._model
-        claims, oldest = await ages(self.steady, list(streams)[:LOOK_AT], now)
-        items, size, work = map(whole, sums)
-        self.snapshot = QueueStats(
-            items=items,
-            bytes=size,
-            work=work / 1e6,
-            leased=claims,
-            oldest=(now - oldest) / 1000,
-            dead=dead,
-            results=int(results or 0),
-            workers=len(names),
-            cost=cost,
-        )
 
     async def now_ms(self) -> int:
         """Read the server's clock, which all deadlines in Redis are on, milliseconds."""

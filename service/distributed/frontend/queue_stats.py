@@ -1,8 +1,17 @@
-"""Holds what a front end last read of the queue, for the gauges, for prices and for times to wait."""
+"""Reads the queue and its workers for a front end: for the gauges, for prices and for times to wait."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from service.core.interfaces import ServedModel
+from service.distributed.broker.client import AsyncRedis, pipeline
+from service.distributed.broker.keys import Keys, whole
+from service.distributed.frontend.announcements import Announcements
+from service.distributed.frontend.stream_ages import ages
+
+#: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
+LOOK_AT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +32,36 @@ class QueueStats:
     def wait(self) -> float:
         """Predict seconds until all that is there is done; one worker is assumed where none lives, as one will."""
         return self.work / max(1, self.workers)
+
+
+async def look(
+    client: AsyncRedis, keys: Keys, announcements: Announcements, now: int
+) -> tuple[QueueStats, ServedModel | None]:
+    """Read the queue and the model that its workers announce, None where none ever did. `now` is the server's, ms.
+
+    Four round trips, however many workers and sizes: Redis may be far away. Raises what FAILED names.
+    """
+    load = ("HMGET", keys.load, "items", "bytes", "work")
+    workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
+    names, sums, streams, dead, results = await pipeline(
+        client, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")]
+    )
+    for answer in (names, sums, streams, dead, results):
+        if isinstance(answer, Exception):
+            raise answer
+    *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
+    model, cost = announcements.read(names, infos, latest)
+    claims, oldest = await ages(client, list(streams)[:LOOK_AT], now)
+    items, size, work = map(whole, sums)
+    stats = QueueStats(
+        items=items,
+        bytes=size,
+        work=work / 1e6,
+        leased=claims,
+        oldest=(now - oldest) / 1000,
+        dead=dead,
+        results=int(results or 0),
+        workers=len(names),
+        cost=cost,
+    )
+    return stats, model

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from service.core.types import Priority
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
 from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
@@ -37,9 +38,11 @@ class Claims:
         token = await self._client.blpop([self.keys.wake], timeout=seconds)
         return token is not None and token[1] == b"back"
 
-    async def claim(self, most: int) -> list[LeasedItem]:
-        """Claim up to `most` new items of one bucket; [] if there are none."""
+    async def claim(self, most: int, *, live_only: bool = False) -> list[LeasedItem]:
+        """Claim up to `most` new items of one bucket, `live_only`: of the live class; [] if there are none."""
         streams = await self._streams()
+        if live_only:
+            streams = [stream for stream in streams if self.keys.priority(stream) == Priority.LIVE]
         if not streams:
             return []
         bound = scripts.CLAIM.bind(

@@ -110,23 +110,29 @@ class Leases:
             self._failed(error)
 
     def renew(self) -> None:
-        """Renew every lease that is held, once."""
+        """Renew every lease that is held, once, in one round trip: over a slow link one each would take too long."""
         with self._lock:
             leases = dict(self._held)
         now = time.monotonic()
+        renewals = {}
         for lease, start in leases.items():
-            if not self.holds(lease):
-                continue  # handed back meanwhile: a renewal would take it from whoever is to have it next
-            stream, entry = lease
-            alive = now - start <= self._longest_s
-            if not alive:
+            if now - start > self._longest_s:
                 log.error("an item has run for %.0f s; its lease is left to run out", now - start)
-            else:
+                self._end(lease)
+            elif self.holds(lease):  # not handed back meanwhile, to be taken by whoever is to have it next
+                stream, entry = lease
                 bound = scripts.RENEW.bind(stream=stream, group=GROUP, entry=entry, worker=self._worker)
-                alive = bool(scripts.call_sync(self._client, bound))
-            if not alive and self.holds(lease):
-                self.drop(lease)
-                self._lost(lease)
+                renewals[lease] = bound
+        for lease, answer in zip(renewals, scripts.call_many_sync(self._client, list(renewals.values())), strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            if not answer:
+                self._end(lease)
+
+    def _end(self, lease: Lease) -> None:
+        if self.holds(lease):
+            self.drop(lease)
+            self._lost(lease)
 
     def _announce(self) -> None:
         announcement = self._about()

@@ -18,6 +18,7 @@ import redis
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
 from service.distributed.broker.client import LOST, backoff
+from service.distributed.broker.transfers import Transfers
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -42,6 +43,7 @@ class Outcomes:
         self._leases = leases
         self._metrics = metrics
         self._rng = random.Random()
+        self._transfers = Transfers()
         self._avoided: dict[Lease, float] = {}
 
     def avoided(self) -> list[Lease]:
@@ -59,7 +61,8 @@ class Outcomes:
             if not await self._claims.storable(answer):
                 return None
             try:
-                return await self._claims.answer(item, answer)
+                async with self._transfers.place(len(answer)):
+                    return await self._claims.answer(item, answer)
             except LOST:
                 # A server cuts the connection over a value above its limit, which it need not have told.
                 cuts += await self._claims.here()

@@ -91,6 +91,7 @@ class Worker:
         self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
+        self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +152,9 @@ class Worker:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
             skip = [*self._runs.leases, *self._foreign.leases, *self._outcomes.avoided()]
-            if item := await self._claims.lapsed(skip, self._foreign.covers):
+            item = await self._claims.lapsed(skip, self._foreign.covers)
+            self._has_lapsed = item is not None
+            if item is not None:
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
@@ -164,10 +167,12 @@ class Worker:
             self._woken = False
         # As many as run, again as many ready behind them: the device need not wait for Redis.
         room = 2 * self._settings.max_batch - len(self._runs)
-        if room <= 0:
+        if room <= 0:  # nothing may be awaited in between: what ends meanwhile would not end that wait
             await self._stopping.unless(self._runs.next_end())
             return
-        items = await self._claims.claim(room)
+        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
+        # the calls behind it.
+        items = await self._claims.claim(room, live_only=self._has_lapsed)
         if items:
             await self._start(items)
             return
@@ -179,8 +184,14 @@ class Worker:
             self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: LeasedItem) -> None:
-        """Run an item that may have killed its worker, with no neighbours to take along."""
+        """Run an item that may have killed its worker, with no neighbours to take along.
+
+        One that a worker gave up in good order, its first delivery not held against it, needs no more than room.
+        """
         self._leases.hold(item.lease)
+        if item.delivery <= 1 and len(self._runs) < 2 * self._settings.max_batch:
+            await self._start([item])
+            return
         await self._stopping.unless(self._runs.all_ended())
         if self._stopping:
             self._leases.drop(item.lease)

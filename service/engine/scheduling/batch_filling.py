@@ -32,7 +32,7 @@ def fill(queues: dict[int, FairQueue], lead: Entry, bounds: BatchBounds, now: fl
     """Pop the members of the next batch from the fair queues of the lead's size; emptied queues are deleted.
 
     The lead's class goes first, then the others of its bucket, shorter budgets first. `limit` is "empty", "max",
-    "vram" or "slack", as in `batch_queue.BatchDecision`.
+    "vram" or "slack", as in `batch_scheduler.BatchDecision`.
     """
     members: list[tuple[Entry, RouteOption]] = []
     total, steps, earliest = 0.0, 0, math.inf

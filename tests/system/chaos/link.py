@@ -55,6 +55,7 @@ class Link:
             while chunk := await reader.read(CHUNK):
                 if narrow and self.bandwidth:
                     async with self._turn:
-                        await asyncio.sleep(len(chunk) / self.bandwidth)
+                        if self.bandwidth:  # it may be wide again by the time of this turn
+                            await asyncio.sleep(len(chunk) / self.bandwidth)
                 writer.write(chunk)
                 await writer.drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.system.e2e.fleet import Fleet, Member, fleet
 from tests.system.e2e.process import tiny_weights
@@ -21,6 +23,13 @@ from tests.unit.distributed.servers import Server, binary
 REQUESTS = [raw(seed, 32, 48, "deadline_ms=60000") for seed in range(4)]
 #: Between two questions of one caller, seconds.
 PAUSE = 0.1
+
+
+def png(shade: int) -> bytes:
+    """A small picture: the test is of what happens to work, not of how much of it there is."""
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), (shade, shade, shade)).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -37,6 +46,7 @@ class Balancer:
     def __init__(self) -> None:
         self.fronts: list[Member] = []
         self.outcomes: Counter[int] = Counter()
+        self.refusals: list[bytes] = []
         self.answers: dict[int, set[bytes]] = {}
         self.jobs: list[str] = []
         self.over = False
@@ -56,12 +66,14 @@ class Balancer:
             self.outcomes[reply.status] += 1
             if reply.status == 200:
                 self.answers.setdefault(n, set()).add(reply.body)
+            else:
+                self.refusals.append(reply.body)
             # The processes that are starting need the processor too.
             await asyncio.sleep(PAUSE)
 
     async def submit(self) -> None:
         """Jobs beside the calls."""
-        files = [("frames", (Path("samples") / f"frame0{k}.png").read_bytes()) for k in range(2)]
+        files = [("frames", png(shade)) for shade in (40, 90)]
         async with httpx.AsyncClient(timeout=60) as http:
             while not self.over:
                 answer = await http.post(f"{self.fronts[0].http}/v1/jobs", files=files)
@@ -92,7 +104,9 @@ async def test_a_rolling_restart_of_front_ends_and_workers_loses_nothing(members
         for job in balancer.jobs:
             state = (await http.get(f"/v1/jobs/{job}?wait=30")).json()["state"]
             states[state] += 1
-    print(f"calls {dict(balancer.outcomes)}, jobs {dict(states)}, exit statuses {statuses}")
+    print(
+        f"calls {dict(balancer.outcomes)}, jobs {dict(states)}, exit statuses {statuses}, refusals {balancer.refusals}"
+    )
     assert statuses == [0] * 4
     assert set(balancer.outcomes) <= {200, 503}
     assert balancer.outcomes[200] > 20

@@ -223,13 +223,13 @@ async def test_records_of_another_release_end_no_loop(bench: Bench) -> None:
 # --- loops ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_pulse_that_fails_in_a_way_nobody_foresaw_goes_on(
+async def test_a_look_at_the_queue_that_fails_in_a_way_nobody_foresaw_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with bench.work(Adder()):
         look = QueueClient._look
         monkeypatch.setattr(QueueClient, "_look", lambda self: int("a defect"))
-        await until(lambda: "redis_pulse" in failures(bench))
+        await until(lambda: "redis_look" in failures(bench))
         monkeypatch.setattr(QueueClient, "_look", look)
         await until(lambda: bench.front.readiness().ready)
         assert alike(await bench.engine.predict(request(1)), answer(request(1)))
@@ -243,12 +243,12 @@ async def test_a_worker_whose_claims_fail_in_a_way_nobody_foresaw_goes_on(
     async with bench.work(Adder()) as worker:
         claim, told = worker._claims.claim, 0
 
-        async def fail(most: int) -> Any:
+        async def fail(most: int, **how: bool) -> Any:
             nonlocal told
             told += 1
             if told < 3:
                 raise KeyError("x")
-            return await claim(most)
+            return await claim(most, **how)
 
         monkeypatch.setattr(worker._claims, "claim", fail)
         worker._leases._about = lambda: 1 / 0  # type: ignore[assignment,return-value]

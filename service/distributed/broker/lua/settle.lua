@@ -93,6 +93,11 @@ end
 if how == 'drop' and is_open and not answered then
   redis.call('UNLINK', job, payload)
   hold(results, job_id, 0)
+  -- Should its front end live after all, only slow to say so, it must not wait for an answer.
+  if e['f'] ~= '' then
+    redis.call('XADD', reply, '*', 'j', job_id)
+    redis.call('PEXPIRE', reply, 600000)
+  end
   leave()
   return {1, 'dropped', 0, 0}
 end

@@ -60,8 +60,8 @@ def test_a_file_stays_the_file_it_came_as() -> None:
     ],
 )
 def test_a_task_comes_back_as_it_went(options: Options) -> None:
-    data = serialization.task_bytes(options, Priority.BATCH, "ann", "00-trace-01")
-    assert serialization.read_task(data) == (options, Priority.BATCH, "ann", "00-trace-01")
+    data = serialization.task_bytes(options, Priority.BACKGROUND, "ann", "00-trace-01")
+    assert serialization.read_task(data) == (options, Priority.BACKGROUND, "ann", "00-trace-01")
 
 
 @pytest.mark.parametrize("route", ["auto", "full"])

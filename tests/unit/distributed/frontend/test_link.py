@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
+import redis
 
 from service.core.errors import Unavailable
 from service.core.types import PredictRequest
 from service.distributed.broker import client as broker_client
-from service.distributed.frontend import listener
+from service.distributed.broker.transfers import Transfers
+from service.distributed.frontend import listener, queue_client
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import QueueClient
-from service.distributed.frontend.uploads import Uploads
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
 from tests.unit.distributed.frontend.test_engine import request
@@ -128,8 +130,65 @@ async def test_an_upload_under_way_when_redis_stops_fails_at_once_and_never_runs
         assert bench.engine._unwanted == set()
 
 
+async def test_a_call_dropped_for_a_late_sign_of_life_is_told_so_at_once(bench: Bench) -> None:
+    """A worker takes a front end without a sign of life for dead; one that lives must not wait for its deadline."""
+    async with bench.work(Adder()):
+        await until(lambda: bench.front.readiness().ready)
+        life = next(task for task in bench.front._tasks if task.get_name() == "redis_pulse")
+        await broker_client.end(life)
+        await bench.front.client.unlink(bench.keys.front(bench.front.name))
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="lost") as caught:
+            await bench.engine.predict(request(1, deadline=begun + 60))
+        assert caught.value.retry_after == 1.0
+        assert time.monotonic() - begun < 20
+        await until(bench.empty)
+
+
+async def test_a_slow_look_at_the_queue_does_not_hold_up_the_sign_of_life(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_client, "PULSE_S", 0.01)
+    async with bench.work(Adder()):
+        looks = asyncio.Event()
+
+        async def stuck(self: QueueClient) -> None:
+            looks.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(QueueClient, "_look", stuck)
+        await looks.wait()
+        pulse = bench.front._pulsed
+        await until(lambda: bench.front._pulsed > pulse)
+        assert alike(await bench.engine.predict(request(1)), answer(request(1)))
+
+
+async def test_a_connection_that_times_out_is_no_loss_of_redis_while_the_sign_of_life_is_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+    async with bench.work(Adder()):
+        monkeypatch.setattr(bench.front, "lost", lambda: lost.append("lost"))
+        uploads, upload = [], QueueClient._upload
+
+        async def slow(self: QueueClient, *arguments: Any) -> Any:
+            uploads.append(arguments)
+            if len(uploads) < 3:
+                raise redis.TimeoutError("the link is full")
+            return await upload(self, *arguments)
+
+        monkeypatch.setattr(QueueClient, "_upload", slow)
+
+        async def full(self: QueueClient) -> None:
+            raise redis.TimeoutError("the link is full")
+
+        monkeypatch.setattr(QueueClient, "_look", full)
+        assert alike(await bench.engine.predict(request(1)), answer(request(1)))
+        assert (len(uploads), lost, bench.front.readiness().ready) == (3, [], True)
+
+
 async def test_uploads_go_in_their_order_within_places_and_bytes_and_a_large_one_goes_alone() -> None:
-    uploads, running, order = Uploads(most=2, most_bytes=10), [], []
+    uploads, running, order = Transfers(most=2, most_bytes=10), [], []
 
     async def one(name: str, nbytes: int) -> None:
         async with uploads.place(nbytes):
@@ -146,3 +205,24 @@ async def test_uploads_go_in_their_order_within_places_and_bytes_and_a_large_one
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == ["a", "huge", "c", "d"]
     assert (uploads._running, uploads._bytes, len(uploads._waiting)) == (0, 0, 0)
+
+
+async def test_a_slow_link_has_fewer_uploads_at_once_and_a_quick_one_all_again() -> None:
+    now = 0.0
+    uploads = Transfers(most=8, clock=lambda: now)
+
+    async def round_of(seconds: float) -> None:
+        nonlocal now
+        async with AsyncExitStack() as stack:
+            for _ in range(uploads.places):
+                await stack.enter_async_context(uploads.place(1))
+            now += seconds
+
+    await round_of(5.0)
+    assert uploads.places == 4  # halved once by all eight
+    for _ in range(4):
+        await round_of(5.0)
+    assert uploads.places == 1
+    for _ in range(60):
+        await round_of(0.1)
+    assert uploads.places == 8

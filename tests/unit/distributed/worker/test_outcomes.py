@@ -189,7 +189,7 @@ async def test_an_answer_above_what_redis_takes_is_refused_at_the_door(settings:
 async def test_an_answer_that_redis_refuses_is_an_error_and_no_resend(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    """Where the door did not know the limit: an ACL may hide it."""
+    """Where the front end did not know the limit: an ACL may hide it."""
     with running(None, "--proto-max-bulk-len", "1mb") as server:
         async with a_bench(settings, server) as bench:
             jobs, engine = jobs_of(bench), Mapping()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
-from service.core.types import Options, PredictRequest
+from service.core.types import Options, PredictRequest, Priority
 from service.distributed.broker import scripts
 from service.distributed.broker.client import end
 from service.distributed.broker.keys import GROUP
@@ -64,6 +66,61 @@ async def test_work_of_a_worker_that_vanished_is_done_by_another_one_item_at_a_t
     assert rescuer.peak == 1
     assert bench.count("dmvfn_redis_redeliveries_total") == 5
     await until(bench.empty)
+
+
+async def test_what_lapsed_runs_before_other_jobs_and_calls_pass_both(bench: Bench) -> None:
+    jobs, hung = jobs_of(bench), Adder()
+    hung.gate = asyncio.Event()
+    async with bench.work(Adder()):
+        pass  # so that the model is known
+    lapsed, fresh = [a_job(k, 1) for k in range(6)], [a_job(k, 1) for k in range(20)]
+    for job in lapsed:
+        await jobs.submit(job)
+    dying = Worker(bench.settings, hung, metrics())
+    running = asyncio.create_task(dying.run())
+    await until(lambda: hung.running == 6)
+    await vanish(dying, running)
+    for job in fresh:
+        await jobs.submit(job)
+    rescuer = Adder()
+    rescuer.gate = asyncio.Event()
+    worker = Worker(bench.settings, rescuer, metrics())
+    await asyncio.sleep(bench.settings.lease_ms / 1000)  # so that its first look finds what lapsed
+    running = asyncio.create_task(worker.run())
+    await until(lambda: rescuer.running == 1)
+    call = asyncio.create_task(bench.engine.predict(PredictRequest("call", frame(9), frame(2))))
+    await until(_is_queued(bench))
+    rescuer.gate.set()
+    await call
+    assert [await ended(jobs, job.id) for job in lapsed + fresh] == [JobState.DONE] * 26
+    worker.stop()
+    await asyncio.wait_for(running, 20)
+    order = [request.id for request in rescuer.seen]
+    live = next(k for k, request in enumerate(rescuer.seen) if request.priority is Priority.LIVE)
+    assert live == 1  # after the item that ran when it came
+    assert order[:1] + order[2:7] == [job.id for job in lapsed]
+
+
+def _is_queued(bench: Bench) -> Callable[[], Awaitable[bool]]:
+    async def is_queued() -> bool:
+        return bool(await bench.front.client.hget(bench.keys.load, "items") == b"27")
+
+    return is_queued
+
+
+async def test_what_a_worker_hands_back_in_good_order_need_not_run_alone(bench: Bench) -> None:
+    hasty = dataclasses.replace(bench.settings, shutdown_grace_s=0.1, lease_ms=60_000)
+    jobs, hung, next_one = jobs_of(bench), Adder(), Adder()
+    hung.gate = next_one.gate = asyncio.Event()
+    work = [a_job(k, 1) for k in range(5)]
+    async with bench.work(hung, hasty):
+        for job in work:
+            await jobs.submit(job)
+        await until(lambda: hung.running == 5)
+    async with bench.work(next_one, hasty):
+        await until(lambda: next_one.running == 5)
+        next_one.gate.set()
+        assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
 
 
 async def test_a_long_run_keeps_its_lease(bench: Bench) -> None:
@@ -148,13 +205,16 @@ async def test_a_device_that_is_lost_hands_its_work_to_the_next_and_ends_its_wor
     assert len(sound.seen) == 1
 
 
-async def test_a_draining_worker_finishes_what_it_claimed_and_claims_no_more(bench: Bench) -> None:
+async def test_a_draining_worker_finishes_what_it_claimed_and_claims_no_more(bench: Bench, server: Server) -> None:
     jobs, slow = jobs_of(bench), Adder()
     slow.gate = asyncio.Event()
     first, second = a_job(1, 2), a_job(3, 4)
     async with bench.work(slow) as worker:
         await jobs.submit(first)
         await until(lambda: slow.running == 1)
+        # No claim is under way, which could take the second.
+        with server.client() as observer:
+            await until(lambda: any(connection["cmd"] == "blpop" for connection in observer.client_list()))
         worker.stop()
         await jobs.submit(second)
         slow.gate.set()
@@ -188,6 +248,29 @@ async def test_a_claim_is_of_one_size_and_as_large_as_there_is_work(bench: Bench
     label = {"bucket": "le_512x512"}
     assert bench.count("dmvfn_redis_claim_size_count", **label) == 2
     assert bench.count("dmvfn_redis_claim_size_sum", **label) == 12
+
+
+async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, engine, full = jobs_of(bench), Adder(), 2 * bench.settings.max_batch
+    engine.gate = asyncio.Event()
+    async with bench.work(engine) as worker:
+        lapsed = worker._claims.lapsed
+
+        async def slow_look(*arguments: Any) -> Any:
+            worker._next_look = 0.0  # another look in each turn, the one after the last claim too
+            if len(worker._runs) == full:
+                engine.gate.set()
+                await worker._runs.all_ended()
+            return await lapsed(*arguments)
+
+        monkeypatch.setattr(worker._claims, "lapsed", slow_look)
+        worker._next_look = 0.0
+        work = [a_job(k, 1) for k in range(full + 1)]
+        for job in work:
+            await jobs.submit(job)
+        assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
 
 
 async def test_two_workers_share_the_work_and_answer_each_item_once(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Which waiting requests run together, and when: examples. Invariants are in test_batch_queue_invariants."""
+"""Which waiting requests run together, and when: examples. Invariants are in test_batch_scheduler_invariants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import TOMBSTONES, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.memory_caps import RECOVER_AFTER
@@ -141,8 +141,8 @@ def test_the_earliest_deadline_names_the_size_that_runs() -> None:
 
 def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() -> None:
     waiting = queue(
-        entry("b0", priority=Priority.BATCH, deadline=5.0),
-        entry("b1", priority=Priority.BATCH, deadline=5.0),
+        entry("b0", priority=Priority.BACKGROUND, deadline=5.0),
+        entry("b1", priority=Priority.BACKGROUND, deadline=5.0),
         entry("live"),
         max_batch=2,
     )
@@ -281,7 +281,7 @@ def test_adaptive_requests_share_the_time_when_many_wait() -> None:
     assert {member.selection for member in take.batch} == {RouteOption(0.2)}
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_refuses_and_says_how_long_it_will_take_to_drain() -> None:

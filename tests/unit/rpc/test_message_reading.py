@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import Internal, ServiceError
 from service.rpc import health
-from service.rpc.admission import CallAdmission
+from service.rpc.message_reading import ReadingInterceptor
 from tests.unit.memory import peak_mib
 from tests.unit.rpc.serving import Served, served
 from tests.unit.rpc.small import SmallEngine, parts, picture
@@ -167,7 +167,7 @@ async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
         assert await anext(messages) == "4 bytes"
         assert (joined.budget.held, watched[1]()) == (4, None)
 
-    await CallAdmission(joined)._stream(behaviour, parse)(requests(), None)
+    await ReadingInterceptor(joined)._stream(behaviour, parse)(requests(), None)
     assert joined.budget.held == 0
     joined.codecs.close()
 
@@ -199,7 +199,7 @@ async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:
 
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
     details = SimpleNamespace(method=PREDICT)
-    await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+    await ReadingInterceptor(joined)._one(handler, details, lambda data: data)(None, OneCall())
     joined.codecs.close()
 
 
@@ -224,7 +224,7 @@ async def test_a_call_that_fails_leaves_another_with_the_same_error_alone() -> N
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
     details = SimpleNamespace(method=PREDICT)
     with pytest.raises(Internal):
-        await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+        await ReadingInterceptor(joined)._one(handler, details, lambda data: data)(None, OneCall())
     may_answer.set()
     async with asyncio.timeout(10):
         assert await waiting == "the device is gone"
