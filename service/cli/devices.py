@@ -7,6 +7,7 @@ metrics and health on a port of its own. Knows nothing of Redis or of what a wor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -99,8 +100,7 @@ class DeviceSupervisor:
         """Pass a signal on to every process, and start none again. A second one reaches them as a second one."""
         self._stop.set()
         for process in self._running:
-            if process.returncode is None:
-                process.send_signal(number)
+            _send(process, number)
 
     async def run(self, processes: Sequence[DeviceProcess]) -> int:
         """Run until signalled, or until a process finds its settings wrong; return the highest exit status at the end.
@@ -150,7 +150,7 @@ class DeviceSupervisor:
         self._running.add(process)
         log.info("the worker on %s is process %d, metrics on port %d", place.device, process.pid, place.port)
         if self._stop.is_set():  # signalled while it started
-            process.terminate()
+            _send(process, signal.SIGTERM)
         ending = asyncio.ensure_future(process.wait())  # awaited below
         stopping = asyncio.ensure_future(self._stop.wait())  # ended below
         try:
@@ -158,7 +158,7 @@ class DeviceSupervisor:
             await asyncio.wait({ending}, timeout=self._grace_s + LAST_S)
             if not ending.done():
                 log.error("the worker on %s did not end in time and is killed", place.device)
-                process.kill()
+                _send(process, signal.SIGKILL)
             status = await ending
         finally:
             stopping.cancel()
@@ -171,6 +171,16 @@ class DeviceSupervisor:
                 await self._stop.wait()
         except TimeoutError:
             return
+
+
+def _send(process: asyncio.subprocess.Process, number: int) -> None:
+    """Send a signal to a process that has not ended.
+
+    Its own `send_signal` polls first, and takes the exit status from asyncio, which then reports 255.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def main(devices: str, settings: Settings) -> int:
