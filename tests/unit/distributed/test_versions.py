@@ -96,7 +96,7 @@ def test_a_task_names_its_version_and_older_workers_leave_it_alone() -> None:
 
 
 def test_an_announcement_tells_the_versions_and_one_without_has_its_model_s() -> None:
-    data = announcement.info_bytes(MODEL, 0.5, ("v1", "v2"), is_named=True)
+    data = announcement.info_bytes(MODEL, 0.5, versions=("v1", "v2"), is_named=True)
     assert announcement.read_versions(data) == (("v1", "v2"), True)
     assert announcement.read_info(data) == (MODEL, 0.5)
     assert announcement.read_versions(announcement.info_bytes(MODEL, None)) == ((MODEL.version,), False)
