@@ -14,7 +14,7 @@ from service.engine.scheduling.cost_model import MeasuredRun
 _ONE: Route = tuple(i == 0 for i in range(BLOCKS))
 _FULL: Route = (True,) * BLOCKS
 #: Work that is done soon is run this often at least, unless that takes longer, seconds.
-LEAST_RUNS, LEAST_RUNS_S = 4, 0.1
+LEAST_RUNS, LEAST_RUNS_S = 4, 0.5
 
 
 def measure(

@@ -160,7 +160,7 @@ def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> Non
             service(*SERVICES["server"]["command"], forked=True, **given["server"]) as front,
         ):
             pair = {name: (SAMPLES / f"frame0{i}.png").read_bytes() for i, name in enumerate(("previous", "current"))}
-            answer = httpx.post(f"{front.http}/v1/predict", files=pair, timeout=60)
+            answer = httpx.post(f"{front.http}/v1/predict?deadline_ms=600000", files=pair, timeout=600)
             later = _job(front.http, pair)
             listed = _operator("list", url=url), _operator("dead", url=url)
     assert answer.status_code == 200, answer.text

@@ -85,7 +85,7 @@ def front(packages: Path) -> Iterator[Service]:
 
 def test_it_answers_as_any_front_end_does(front: Service) -> None:
     pair = {name: (SAMPLES / f"frame0{i}.png").read_bytes() for i, name in enumerate(("previous", "current"))}
-    answer = httpx.post(f"{front.http}/v1/predict", files=pair, timeout=60)
+    answer = httpx.post(f"{front.http}/v1/predict?deadline_ms=600000", files=pair, timeout=600)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
     assert re.search(r'^dmvfn_build_info\{.*torch="none".*\} 1', httpx.get(f"{front.http}/metrics").text, re.MULTILINE)
