@@ -29,7 +29,7 @@ format: install-dev ## order imports and lay out every file
 house: install-dev  ## names, docstrings, sizes, and the files that one prediction passes
 	@$(PY) scripts/house
 coverage: install-dev   ## the default tests with branch coverage
-	@scripts/test --cov --cov-report=term:skip-covered
+	@rm -f .coverage; scripts/test --cov --cov-append --cov-report= && $(PY) -m coverage report --skip-covered
 
 proto: install-dev  ## generate the code of the contracts under proto/
 	@scripts/proto
@@ -51,7 +51,7 @@ bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
-chaos: install-dev  ## 300 faults of 21 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
+chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
 	@$(PY) -m tests.system.chaos.run $(ARGS)
 restarts: install-dev ## twenty accepted jobs across a restart of every Redis and Valkey we claim, as shipped, real processes
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py

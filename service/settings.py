@@ -17,6 +17,9 @@ from service import addresses
 PREFIX = "DMVFN_"
 #: A gRPC message is in memory so often while it is read: grpcio joins slices into a bytearray, then into bytes.
 MESSAGE_COPIES = 3
+#: A message has at most one of so many parts of the bytes that messages on their way in may take: two while its copies
+#: are made, one while it arrives, one for what streams have sent of theirs.
+MESSAGE_PARTS = MESSAGE_COPIES + 1
 
 
 class SettingsError(ValueError):
@@ -176,7 +179,7 @@ class Settings:
         0,
         _whole(0, 2**42),
         "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`. "
-        "gRPC messages on their way in may take as much again, one of them a third.",
+        "gRPC messages on their way in may take as much again, one of them a quarter.",
     )
     max_client_items: int = _set(
         0,
@@ -283,12 +286,12 @@ class Settings:
     @property
     def inflight_bytes(self) -> int:
         """Return `max_inflight_bytes`; where it is 0, `max_queue_bytes`, or more if one gRPC message needs more."""
-        return self.max_inflight_bytes or max(self.max_queue_bytes, MESSAGE_COPIES * self.max_body_bytes)
+        return self.max_inflight_bytes or max(self.max_queue_bytes, MESSAGE_PARTS * self.max_body_bytes)
 
     @property
     def message_bytes(self) -> int:
-        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its copies fit `inflight_bytes`."""
-        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_COPIES))
+        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its parts fit `inflight_bytes`."""
+        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_PARTS))
 
     def replace(self, **changes: Any) -> Settings:
         """Return the same settings with some fields changed, for a part that needs them otherwise."""
@@ -307,6 +310,8 @@ class Settings:
             if not text:
                 continue
             try:
+                if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that are no text
+                    raise ValueError("must be UTF-8")
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
                 value = "(hidden)" if field.metadata["hidden"] else repr(text)

@@ -18,9 +18,10 @@ import grpc
 from service.app_state import AppState
 from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
+from service.rpc.half_sent import HalfSentMessages
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
-from service.settings import MESSAGE_COPIES
+from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
@@ -89,7 +90,11 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         self._state = state
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
-        places = max(1, settings.inflight_bytes // (MESSAGE_COPIES * settings.message_bytes))
+        size = settings.message_bytes
+        places = max(1, settings.inflight_bytes // (MESSAGE_PARTS * size))
+        # What arrives in places and the copies of one message that has arrived take the rest.
+        rest = settings.inflight_bytes - (places + MESSAGE_COPIES - 1) * size
+        self._half_sent = HalfSentMessages(rest, size)
         self._messages = ReadingPlaces(places, settings.body_timeout_s)
         self._health = ReadingPlaces(OPEN_PLACES, OPEN_SECONDS)
         self._reflection = ReadingPlaces(OPEN_PLACES // 2, OPEN_SECONDS)
@@ -136,7 +141,13 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
             return UnparsedMessage(error)
-        message = await reading.next(context, caller or _host(context), _counted(parse, holding))
+        counted, peer = _counted(parse, holding), context.peer()
+
+        def arrived(data: bytes) -> Any:
+            self._half_sent.whole(peer, len(data))
+            return counted(data)
+
+        message = await reading.next(context, caller or _host(context), arrived)
         if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
@@ -168,15 +179,17 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
         async def serve(requests: Any, context: Any) -> None:
             with self._state.budget.open() as holding:
-                counted = _counted(parse, holding)
+                counted, peer = _counted(parse, holding), context.peer()
 
                 async def messages() -> AsyncIterator[Any]:
-                    async for data in requests:
-                        holding.settle(0)
-                        message = counted(data)
-                        del data  # or it would be there, uncounted, beside what was parsed from it
-                        yield message
-                        del message
+                    with self._half_sent.stream(peer) as arrival:
+                        while (data := await arrival.read(requests)) is not None:
+                            holding.settle(0)
+                            self._half_sent.whole(peer, len(data), arrival)
+                            message = counted(data)
+                            del data  # or it would be there, uncounted, beside what was parsed from it
+                            yield message
+                            del message
 
                 await behaviour(messages(), context)
 

@@ -18,6 +18,7 @@ from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.worker.due_work import IDLE_MS
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_item, read_work
 from service.distributed.worker.leases import Lease
+from service.serving.jobs.fate import HandBack
 from service.serving.jobs.job import Failure
 from service.settings import Settings
 
@@ -29,6 +30,8 @@ HANDED_BACK = b"back"
 LAPSED_AT_ONCE = 100
 #: Lapsed items of one stream that are looked at with those of others.
 LAPSED_EACH = 8
+#: The return of an item that was not run, or whose worker leaves.
+UNCOUNTED = HandBack(counted=False)
 
 
 class Claims:
@@ -231,20 +234,20 @@ class Claims:
             await self._trim(item, outcome)
         return bool(outcome[0])
 
-    async def hand_back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> bool:
-        """Release an item at once; `counts`: this run is held against it; `loss`: a lost device, too."""
-        return bool(await scripts.call(self._client, self._hand_back_call(item, counts=counts, loss=loss)))
+    async def hand_back(self, item: LeasedItem, back: HandBack) -> bool:
+        """Release an item at once, with what is held against it."""
+        return bool(await scripts.call(self._client, self._hand_back_call(item, back)))
 
     async def hand_back_all(self, items: list[LeasedItem]) -> None:
         """Release items for others to take at once, in one round trip; no run is held against its item."""
-        commands = [self._hand_back_call(item, counts=False).command for item in items]
+        commands = [self._hand_back_call(item, UNCOUNTED).command for item in items]
         for item, answer in zip(items, await pipeline(self._client, commands), strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):
-                await self.hand_back(item, counts=False)
+                await self.hand_back(item, UNCOUNTED)
             elif isinstance(answer, Exception):
                 log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
 
-    def _hand_back_call(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> scripts.ScriptCall:
+    def _hand_back_call(self, item: LeasedItem, back: HandBack) -> scripts.ScriptCall:
         return scripts.HAND_BACK.bind(
             stream=item.stream,
             wake=self.keys.wake,
@@ -253,8 +256,9 @@ class Claims:
             entry=item.entry,
             worker=self._worker,
             lease_ms=self._settings.lease_ms,
-            counts=int(counts),
-            lost_item=item.index if loss else "",
+            counts=int(back.counted),
+            lost_item=item.index if back.suspected else "",
+            proves=int(back.loss),
         )
 
     def _attempt(self, item: LeasedItem) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from service.distributed.broker import serialization
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.worker.claims import Claims
+from service.distributed.worker.claims import UNCOUNTED, Claims
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
@@ -68,7 +68,7 @@ class ForeignItems:
             log.warning("job %s is left to workers of another release: %s", item.job, why)
         self._remember(item, why)
         self._newest = self._clock()
-        await self._claims.hand_back(item, counts=False)
+        await self._claims.hand_back(item, UNCOUNTED)
 
     def passes_wake_on(self) -> bool:
         """Tell whether a wake token that this worker took was probably meant for another release's worker."""

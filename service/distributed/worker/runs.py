@@ -16,6 +16,7 @@ from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import serialization
 from service.distributed.worker.claims import Claims
+from service.distributed.worker.device_probe import DeviceProbe
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -50,6 +51,7 @@ class ItemRuns:
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  #: what did not run alone
         self._predicted: set[Lease] = set()  #: what the device is done with
+        self._probe = DeviceProbe(settings, engine)
         self.price = MeasuredPrice()
         self.device_seconds = math.inf  #: of a recent batch
 
@@ -129,6 +131,8 @@ class ItemRuns:
             elif work.verdict == "lost":
                 failure = Failure("internal", "the frames expired before they were predicted")
                 await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
+            elif work.suspected:
+                await self._predict_suspect(work)
             else:
                 await self._predict(work)
         except asyncio.CancelledError:
@@ -138,7 +142,16 @@ class ItemRuns:
         except Exception:
             log.exception("job %s, item %d: left to its lease", item.job, item.index)
 
-    async def _predict(self, work: ClaimedWork) -> None:
+    async def _predict_suspect(self, work: ClaimedWork) -> None:
+        """Predict what ran when a device was lost, once this device has proved sound: else its loss says nothing."""
+        try:
+            sound = await self._probe.passes()
+        except ServiceError as error:
+            await self._outcomes.failed(work, error, end=RunEnd.UNTRIED)
+        else:
+            await self._predict(work, sound=sound)
+
+    async def _predict(self, work: ClaimedWork, *, sound: bool = False) -> None:
         item = work.item
         try:
             request = await asyncio.to_thread(self._request, work)
@@ -152,11 +165,11 @@ class ItemRuns:
             why = str(error)
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
-            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company, sound=sound)
         except Exception:
             log.exception("job %s, item %d failed", item.job, item.index)
             failure = Internal(f"job {item.job} failed")
-            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company, sound=sound)
         else:
             self.price.observe(request, result)
             self._answering.add(item.lease)

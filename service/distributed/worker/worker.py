@@ -30,7 +30,7 @@ from service.distributed.broker.client import (
     end,
 )
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import HANDED_BACK, Claims
+from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
@@ -239,7 +239,7 @@ class Worker:
         await self._stopping.unless(self._runs.all_ended())
         if self._stopping:
             self._leases.drop(item.lease)
-            await self._claims.hand_back(item, counts=False)
+            await self._claims.hand_back(item, UNCOUNTED)
             return
         if self._leases.holds(item.lease):
             await self._start([item])

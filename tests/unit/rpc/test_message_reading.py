@@ -78,9 +78,9 @@ async def test_one_caller_that_sends_nothing_leaves_room_to_read_others() -> Non
 async def test_messages_frames_and_answers_of_all_calls_are_bounded_together() -> None:
     engine = SmallEngine()
     engine.gate.clear()
-    async with served(engine, max_inflight_bytes=300_000, max_body_bytes=100_000) as s:
+    async with served(engine, max_inflight_bytes=400_000, max_body_bytes=100_000) as s:
         other = s.parts.budget.open()
-        other.grow(50_000)
+        other.grow(150_000)
         first = asyncio.ensure_future(s.ours.Predict(request(128)))
         async with asyncio.timeout(5):
             while not engine.running:
@@ -112,7 +112,7 @@ async def process(**settings: Any) -> AsyncIterator[tuple[int, int]]:
             await server.wait()
 
 
-@pytest.mark.parametrize(("size_mib", "status"), [(22, "RESOURCE_EXHAUSTED"), (7, "INVALID_ARGUMENT")])
+@pytest.mark.parametrize(("size_mib", "status"), [(22, "RESOURCE_EXHAUSTED"), (5, "INVALID_ARGUMENT")])
 async def test_messages_on_their_way_in_take_no_more_than_the_budget_again(size_mib: int, status: str) -> None:
     """Without keys anybody may send; grpcio holds a message three times while it reads it."""
     budget_mib = 24
@@ -167,7 +167,7 @@ async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
         assert await anext(messages) == "4 bytes"
         assert (joined.budget.held, watched[1]()) == (4, None)
 
-    await ReadingInterceptor(joined)._stream(behaviour, parse)(requests(), None)
+    await ReadingInterceptor(joined)._stream(behaviour, parse)(requests(), OneCall())
     assert joined.budget.held == 0
     joined.codecs.close()
 

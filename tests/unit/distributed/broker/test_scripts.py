@@ -312,7 +312,7 @@ def test_a_lease_of_a_stream_that_is_gone_is_nobodys_and_no_error(queue: Queue) 
     queue.settle(entry)
     assert not queue.client.exists(STREAM)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, ""]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, "", 0]) == 0
     queue.submit("j2")
     queue.client.xgroup_destroy(STREAM, GROUP)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
@@ -337,10 +337,10 @@ def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:
     queue.submit()
     ((_, entry),) = queue.claim()
     for counts, deliveries in ((0, 0), (1, 0)):
-        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, ""]) == 1
+        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, "", 0]) == 1
         (row,) = queue.client.xpending_range(STREAM, GROUP, "-", "+", 1, idle=1000)
         assert row["times_delivered"] == deliveries
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, ""]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, "", 0]) == 0
 
 
 def test_a_lost_group_is_made_again_from_the_beginning(queue: Queue) -> None:
@@ -404,7 +404,7 @@ def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
     queue.claim()
     assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"orphan"]
     queue.client.set(K.front("f1"), 1)
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"run", b"task", -1]
 
 
 def test_a_full_server_still_drains(queue: Queue) -> None:
@@ -417,7 +417,7 @@ def test_a_full_server_still_drains(queue: Queue) -> None:
         queue.submit("d")
     claimed = [entry for _, entry in queue.claim()]
     assert len(claimed) == 3
-    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0, "token-a"]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0, "token-a"]) == [b"run", b"task", -1]
     assert queue(scripts.RENEW, [STREAM], [GROUP, claimed[0], "w1"]) == 1
     assert queue.settle(claimed[0], job="a") == [1, b"done"]
     assert queue.settle(claimed[1], job="b", how="bury") == [1, b"failed"]

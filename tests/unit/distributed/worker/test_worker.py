@@ -202,7 +202,7 @@ async def test_a_device_that_is_lost_hands_its_work_to_the_next_and_ends_its_wor
     assert await Worker(bench.settings, lost, metrics()).run() is False
     async with bench.work(sound):
         assert await ended(jobs, job.id) is JobState.DONE
-    assert len(sound.seen) == 1
+    assert [request.id for request in sound.seen] == ["device-probe", job.id], "is this one sound?"
 
 
 async def test_a_draining_worker_finishes_what_it_claimed_and_claims_no_more(bench: Bench, server: Server) -> None:

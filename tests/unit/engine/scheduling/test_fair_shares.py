@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 
-from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
-
 from service.core.bucket import Bucket
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_shares import REMEMBERED, FairShares
