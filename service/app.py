@@ -151,12 +151,14 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         host = LocalBackend(engine_settings, metrics, stop.fatal)
         gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
-        state = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
-        worker = Worker(settings, gate, metrics, device=host.engine.scheduling)
+        codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
+        state = AppState(settings, gate, codecs, metrics, repository=repository)
+        worker = Worker(settings, gate, metrics, device=host.engine.scheduling, repository=repository)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
-            async with _http(settings, rest.operations(state), listener, stop), _probes(state, stop):
+            web = rest.operations(state, [oip.repository(state)])
+            async with _http(settings, web, listener, stop), _probes(state, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
@@ -186,7 +188,7 @@ async def _serve(
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    state = AppState(settings, gate, codecs, metrics, work=work)
+    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls, _probes(state, stop):

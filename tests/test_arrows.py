@@ -39,7 +39,7 @@ OWNERS = {
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
-        *("service.telemetry.metrics", "service.telemetry.collectors"),
+        *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
         *("service.rest.routes.operations", "service.app"),
     ),
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service.core.types import Priority
-from service.distributed.broker import scripts, serialization
+from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.submission import cancel_of
@@ -66,7 +66,7 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
         info = client.get(keys.info(worker.decode()))
         model = "?"
         with contextlib.suppress(serialization.UnreadableEntry):
-            model = serialization.read_info(info)[0].version if info else "?"
+            model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -53,6 +54,7 @@ class RequestQueue:
     cost: CostModel | None = None  #: set once, before the first request
     mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
+    _chores: deque[Iterator[None]] = field(default_factory=deque)  #: done step by step between batches
     _lock: threading.RLock = field(default_factory=threading.RLock)
     #: Wakes the device thread. No Condition: that is Python code, some fourteen calls a request; this is C.
     _wakeups: SimpleQueue[None] = field(default_factory=SimpleQueue)
@@ -88,6 +90,12 @@ class RequestQueue:
                 if pending.entry.state not in ENDS:
                     pending.entry.enter(state)
                 self._in_flight.pop(pending.entry.id, None)
+
+    def post(self, chore: Iterator[None]) -> None:
+        """Have the device thread take the steps of `chore`, one after each batch, or at once where nothing waits."""
+        with self._lock:
+            self._chores.append(chore)
+            self._wake()
 
     def close(self) -> None:
         """Wake the device thread for the last time."""
@@ -136,10 +144,23 @@ class RequestQueue:
     # --- called by the device thread ---------------------------------------------------------------------------
 
     def wait(self) -> bool:
-        """Sleep until something waits; False when closed."""
+        """Sleep until a request or a chore waits; False when closed."""
         while self._is_idle():
             self._wakeups.get()
         return not self._is_closed
+
+    @property
+    def has_chores(self) -> bool:
+        """Tell whether a chore has steps left."""
+        return bool(self._chores)
+
+    def take_step(self) -> None:
+        """Take one step of the oldest chore, without the lock; it is over when it has no more."""
+        if self._chores:
+            try:
+                next(self._chores[0])
+            except StopIteration:
+                self._chores.popleft()
 
     def pause(self, seconds: float) -> None:
         """Sleep for `seconds`, or less where something waits or comes, or the queue is closed."""
@@ -221,7 +242,7 @@ class RequestQueue:
     def _is_idle(self) -> bool:
         """Tell whether nothing waits; then what comes next wakes the device thread."""
         with self._lock:
-            self._is_asleep = not self._is_closed and not len(self.scheduler)
+            self._is_asleep = not (self._is_closed or len(self.scheduler) or self._chores)
             return self._is_asleep
 
     def _end(self, pending: Pending, state: RequestState) -> RequestState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,13 +23,12 @@ def measure(
     several: int,
     runs_before: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[MeasuredRun]:
-    """Time each size (height, width): the quickest of `runs_before` runs and one more at least.
+) -> Iterator[MeasuredRun]:
+    """Time each size (height, width): the quickest of `runs_before` runs and one more at least; in between, others run.
 
     By the network one block, all blocks, a routed frame and a batch of `several`; then every other method, and the
     live head. A mixture needs but one run before: it records nothing on a GPU.
     """
-    table = []
     for height, width in sizes:
         noise = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         previous, current = (Frame(np.ascontiguousarray(picture)) for picture in noise)
@@ -42,12 +41,12 @@ def measure(
         for route, count in rows + ([(_FULL, several)] if several > 1 else []):
             choice = RouteChoice() if route is None else RouteChoice(RoutePolicy.EXPLICIT, bits=route)
             by_route = work(Options(route=choice, method=Method.DMVFN), route)
-            table.append(_quickest(device, [by_route] * count, runs_before, clock))
+            yield _quickest(device, [by_route] * count, runs_before, clock)
         mixtures = [method for method in device.info.methods if method is not Method.DMVFN]
         by_mixture = [work(Options(method=method)) for method in mixtures]
         by_live = [work(Options(method=Method.FLOW), live=True)] if mixtures else []
-        table += [_quickest(device, [one], 1, clock) for one in by_mixture + by_live]
-    return table
+        for one in by_mixture + by_live:
+            yield _quickest(device, [one], 1, clock)
 
 
 def _quickest(device: Device, works: Sequence[DeviceWork], runs_before: int, clock: Callable[[], float]) -> MeasuredRun:

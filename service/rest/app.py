@@ -89,10 +89,11 @@ def build(
     return app
 
 
-def operations(state: AppState) -> FastAPI:
-    """Serve health and metrics alone, for a process that answers no callers of its own."""
+def operations(state: AppState, extra: Sequence[APIRouter] = ()) -> FastAPI:
+    """Serve health, metrics and `extra` routers alone, for a process that answers no callers of its own."""
     app = FastAPI(title="DMVFN worker", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestMiddleware, state=state, tracer=Tracer())
-    app.include_router(ops.router(state))
+    for router in (ops.router(state), *extra):
+        app.include_router(router)
     errors.install(app)
     return app

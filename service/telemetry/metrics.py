@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
+from service.telemetry.version_counts import VersionCounts
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -89,6 +90,7 @@ class Metrics:
         self._define_streams()
         self._define_jobs()
         self._define_state()
+        self.versions = VersionCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)
@@ -330,6 +332,11 @@ class Metrics:
     def model(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
         """Set the served model's labels."""
         self._model.labels(version, sha256, device, dtype).set(1)
+
+    def model_gone(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
+        """Remove the labels of a version that was unloaded."""
+        self._model.remove(version, sha256, device, dtype)
+        self.versions.gone(version)
 
     def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
         """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""

@@ -69,6 +69,7 @@ class QueuedEngine:
         if seconds <= 0:
             self._metrics.deadline_missed("admit")
             raise DeadlineExceeded("the deadline has passed")
+        self._front.announcements.check(request.options.version)
         self._admit(request)
         frame = request.current
         check_answer(frame.width * frame.height, request.options, self._front.capacity.answer_limit(self._settings))

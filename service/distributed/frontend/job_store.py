@@ -59,6 +59,7 @@ class RedisJobs:
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options = job.frames[0], job.options
+        self._front.announcements.check(options.version)
         bucket = Bucket.of(first.height, first.width, options.scale)
         limit = self._front.capacity.answer_limit(self._settings)
         answer = check_answer(first.width * first.height, options, limit)

@@ -86,7 +86,7 @@ class QueueClient:
     _away: bool = True
     _is_logged: bool = False  #: the log says already that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
-    _announcements: Announcements = field(default_factory=Announcements)
+    announcements: Announcements = field(default_factory=Announcements)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -321,7 +321,7 @@ class QueueClient:
         return self.clock() - self._pulsed <= FRONT_MS / 2000
 
     async def _look(self) -> None:
-        self.snapshot, model = await look(self.steady, self.keys, self._announcements, await self.now_ms())
+        self.snapshot, model = await look(self.steady, self.keys, self.announcements, await self.now_ms())
         self._model = model or self._model
 
     async def now_ms(self) -> int:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Collection, Sequence
 
-from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.errors import DeadlineExceeded, Internal, NotFound, ServiceError
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import serialization
@@ -163,6 +163,9 @@ class ItemRuns:
             answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
         except serialization.UnreadableEntry as error:
             why = str(error)
+            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
+        except NotFound as error:  # a version of the weights that others may have
+            why = error.message
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
             await self._outcomes.failed(work, error, alone=item.lease not in self._company, sound=sound)

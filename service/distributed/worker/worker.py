@@ -14,10 +14,11 @@ import random
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from service.core.interfaces import Engine
-from service.distributed.broker import buckets, serialization
+from service.core.interfaces import Engine, ModelRepository, VersionState
+from service.distributed.broker import announcement, buckets
 from service.distributed.broker.client import (
     BLOCK_S,
     FAILED,
@@ -87,18 +88,20 @@ class Worker:
         client: AsyncRedis = None,
         name: str | None = None,
         device: DeviceScheduling | None = None,
+        repository: ModelRepository | None = None,
     ) -> None:
         """Prepare; nothing runs before `run`. `device`: the scheduling behind `engine`, where it has one."""
         # Unique for each life: a lease of an earlier life must not count as ours.
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._engine = engine
+        self._repository = repository
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
         self._due_work = DueWork(settings, self._client, self.name)
         self._device = device
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
@@ -287,8 +290,16 @@ class Worker:
     def _about(self) -> bytes | None:
         if not self._engine.readiness().ready:
             return None
+        model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
         costs = None if self._device is None else self._device.costs()
-        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel, costs)
+        is_named = repository is not None and repository.is_named
+        return announcement.info_bytes(model, price, costs, versions=self._versions(), is_named=is_named)
+
+    def _versions(self) -> Sequence[str]:
+        """List the versions of the weights that are loaded, the default first."""
+        if self._repository is None:
+            return (self._engine.model().version,)
+        return [status.name for status in self._repository.loaded() if status.state is VersionState.READY]
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ START: dict[str, type] = {
     "format": str,
     "image_quality": int,
     "method": str,
+    "version": str,
     "route": str,
     "seed": int,
     "blocks": int,
@@ -80,6 +81,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
     scale = message_fields.get("scale")
     options = Options.parse(
         method=message_fields.get("method"),
+        version=message_fields.get("version"),
         route=message_fields.get("route"),
         seed=message_fields.get("seed"),
         blocks=message_fields.get("blocks"),

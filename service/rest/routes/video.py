@@ -52,7 +52,7 @@ LARGE_LOST = 256
 #: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
 CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "route", "blocks", "scale")
+QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale")
 #: Says what of a clip is left out or changed.
 NOTE = "X-Dmvfn-Note"
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -99,13 +99,14 @@ def router(state: AppState) -> APIRouter:
             SoundMode, Query(description="What the container holds is copied; or no sound; or the rest encoded anew.")
         ] = SoundMode.COPY,
         method: str | None = None,
+        version: str | None = None,
         route: str | None = None,
         blocks: int | None = None,
         scale: float | None = None,
     ) -> Response:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
-        options = Options.parse(method=method, route=route, blocks=blocks, scale=scale)
+        options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, VideoParams(plan, compare), options, sound)
         check_ready(state.engine, admitting=None)
         file = await clips.receive(request)

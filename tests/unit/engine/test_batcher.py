@@ -472,6 +472,6 @@ async def test_decisions_can_be_looked_at() -> None:
         await batcher.predict(request(1))
         seen = batcher.debug()
     assert seen["ready"] is True
-    assert seen["decisions"][-1]["bucket"] == [32, 48, 1.0, "dmvfn"]
+    assert seen["decisions"][-1]["bucket"] == [32, 48, 1.0, "dmvfn", 0]
     assert (seen["decisions"][-1]["size"], seen["decisions"][-1]["limit"]) == (1, "empty")
     assert len(seen["cost"]["block_seconds_per_pixel"]) == 9

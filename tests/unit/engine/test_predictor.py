@@ -284,7 +284,7 @@ def test_with_our_weights_smaller_types_stay_within_50_decibels_of_float32(dtype
 
 
 def test_warming_up_measures_every_size_with_few_and_many_blocks() -> None:
-    table = DEVICE.warm_up([(32, 48), (45, 71)])
+    table = list(DEVICE.warm_up([(32, 48), (45, 71)]))
     assert {row.bucket for row in table} == {Bucket(32, 48, 1.0), Bucket(48, 80, 1.0)}
     assert all(row.seconds > 0 for row in table)
     assert len({row.load for row in table}) == len(table)

@@ -27,7 +27,7 @@ class Timed:
 
     def measure(self, runs_before: int) -> list[float]:
         """The seconds of each row of the table."""
-        table = warm_up.measure(self.rigged, [(32, 48)], 4, runs_before, lambda: self.now)
+        table = list(warm_up.measure(self.rigged, [(32, 48)], 4, runs_before, lambda: self.now))
         return [row.seconds for row in table]
 
 
