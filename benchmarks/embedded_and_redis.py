@@ -239,10 +239,10 @@ async def claim_cost(server: Server, sizes: int = 2000, claims: int = 50) -> str
     for start in range(0, sizes, 100):
         names = [stream.decode() for stream in streams[start : start + 100]]
         await scripts.call(client, scripts.SWEEP.bind(*names, due=keys.due, group=GROUP))
-    await work.claim(1, together=1, held=0)
+    await work.claim(1, together=1, held_items=0)
     await client.config_resetstat()
     for _ in range(claims):
-        assert (await work.claim(1, together=1, held=0)).items
+        assert (await work.claim(1, together=1, held_items=0)).items
     stats = await client.info("commandstats")
     await client.aclose()
     return f"{sum(row['usec'] for name, row in stats.items() if name == 'cmdstat_evalsha') / claims:.0f} us"

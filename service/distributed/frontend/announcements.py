@@ -40,8 +40,8 @@ class Announcements:
             readable = [last]
         model = readable[0][0] if readable else None
         costs = [cost for _, cost in readable if cost is not None]
-        announced = [value for value in data if value] or [latest or b""]
-        devices = filter(None, map(announcement.read_costs, announced[:PRICED]))
+        announcements = [value for value in data if value] or [latest or b""]
+        devices = filter(None, map(announcement.read_costs, announcements[:PRICED]))
         return model, QueuePrices(tuple(devices), sum(costs) / len(costs) if costs else None)
 
     def check(self, version: str | None) -> None:

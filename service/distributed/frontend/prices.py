@@ -24,9 +24,9 @@ class QueuePrices:
         """
         method = options.method_or(default)
         bucket = bucket._replace(method=method)
-        known = [costs for costs in self.devices if method is Method.DMVFN or method in costs.mixtures.models]
-        if known:
-            prices = [costs.price(bucket, options) for costs in known]
+        devices = [costs for costs in self.devices if method is Method.DMVFN or method in costs.mixtures.models]
+        if devices:
+            prices = [costs.price(bucket, options) for costs in devices]
             return PriceRange(*(sum(seconds) / len(prices) for seconds in zip(*prices, strict=True)))
         seconds = buckets.work(bucket, options.steps, self.per_megapixel)
         return PriceRange(seconds, seconds)

@@ -55,25 +55,25 @@ class DueWork:
         return self._next_sweep
 
     async def claim(
-        self, most: int, *, together: int, held: int, woken: bool = False, live_only: bool = False
+        self, most: int, *, together: int, held_items: int, woken: bool = False, live_only: bool = False
     ) -> Claim:
         """Claim up to `most` new items of one bucket, no more than this worker's share of what waits.
 
-        `together`: items that its device runs at once; `held`: those that it runs or has ready; `woken`: by a token;
-        `live_only`: leave background work.
+        `together`: items that its device runs at once; `held_items`: those that it runs or has ready; `woken`: by a
+        token; `live_only`: leave background work.
         """
         waiting, backlog = 0, 0.0
         for _ in range(TRIES):
             if self._clock() >= self._next_sweep:
                 await self._sweep()
-            streams, existing = await scripts.call(self._client, self._look_call(held, live_only=live_only))
+            streams, existing = await scripts.call(self._client, self._look_call(held_items, live_only=live_only))
             if not streams:
                 if woken and existing:
                     self._next_sweep = min(self._next_sweep, self._swept + SWEEP_SOON_S)
                 if self._clock() < self._next_sweep:
                     return Claim([])
                 continue
-            bound = self._claim_call(streams, most, together, held)
+            bound = self._claim_call(streams, most, together, held_items)
             now, batches, waiting, backlog_us = await scripts.call(self._client, bound)
             backlog = backlog_us / 1e6
             items = [
@@ -85,7 +85,7 @@ class DueWork:
                 return Claim([item for item in items if item is not None], waiting, backlog)
         return Claim([], waiting, backlog)
 
-    def _look_call(self, held: int, *, live_only: bool) -> scripts.ScriptCall:
+    def _look_call(self, held_items: int, *, live_only: bool) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.LOOK.bind(
             due=keys.due,
@@ -95,12 +95,12 @@ class DueWork:
             prefix=keys.streams,
             slots=SLOTS,
             worker=self._worker,
-            held=held,
+            held=held_items,
             idle_ms=IDLE_MS,
             live_only=int(live_only),
         )
 
-    def _claim_call(self, streams: list[bytes], most: int, together: int, held: int) -> scripts.ScriptCall:
+    def _claim_call(self, streams: list[bytes], most: int, together: int, held_items: int) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.CLAIM.bind(
             *(stream.decode() for stream in streams),
@@ -115,7 +115,7 @@ class DueWork:
             # As many pixels as two batches may have: one that runs, one that is ready behind it.
             most_pixels=2 * self._settings.max_batch_pixels,
             together=together,
-            held=held,
+            held=held_items,
             least_us=round(1e6 * LEAST_TURN_S),
             quantum_us=round(1e6 * QUANTUM_S),
         )
@@ -126,8 +126,8 @@ class DueWork:
         # Spread, or workers started together would all look at the same instant.
         self._next_sweep = self._swept + SWEEP_S * self._rng.uniform(0.8, 1.2)
         commands = [("SMEMBERS", self.keys.buckets), ("ZRANGE", self.keys.due, 0, -1)]
-        existing, indexed = await pipeline(self._client, commands)
-        missing = sorted(name.decode() for name in set(existing) - set(indexed))
+        existing, index = await pipeline(self._client, commands)
+        missing = sorted(name.decode() for name in set(existing) - set(index))
         for start in range(0, len(missing), SWEEP_AT_ONCE):
             bound = scripts.SWEEP.bind(*missing[start : start + SWEEP_AT_ONCE], due=self.keys.due, group=GROUP)
             await scripts.call(self._client, bound)

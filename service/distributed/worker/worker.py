@@ -201,9 +201,9 @@ class Worker:
         together = self._settings.max_batch
         if self._device is not None:
             together = max(1, min(together, self._device.device_rows))
-        held = self._runs.held
+        held_items = self._runs.held
         ready = min(MOST_READY, max(1, math.ceil(READY_S / self._runs.device_seconds)))
-        room = min((1 + ready) * together - held, UNANSWERED * together - len(self._runs))
+        room = min((1 + ready) * together - held_items, UNANSWERED * together - len(self._runs))
         if room <= 0:
             # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
@@ -212,7 +212,7 @@ class Worker:
         # the calls behind it.
         token, self._token = self._token, None
         claim = await self._due_work.claim(
-            room, together=together, held=held, woken=token is not None, live_only=self._has_lapsed
+            room, together=together, held_items=held_items, woken=token is not None, live_only=self._has_lapsed
         )
         if self._device is not None:
             self._device.set_backlog(claim.backlog)
@@ -220,7 +220,7 @@ class Worker:
             await self._start(claim.items)
         elif claim.waiting:
             # Left to others that have nothing to do, until this device has less; should they not take it, it is seen.
-            if self._runs.held >= held:
+            if self._runs.held >= held_items:
                 await self._stopping.unless(within(LEFT_S, self._runs.next_end()))
         elif (rest := min(self._next_look, self._due_work.next_sweep) - time.monotonic()) > 0:
             await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))

@@ -85,7 +85,7 @@ async def test_a_client_with_few_calls_does_not_wait_behind_one_with_many(
 
     calls = [*await ask("many", 6, 6), *await ask("few", 2, 8)]
     work = DueWork(bench.settings, bench.front.client, "w")
-    items = [item for _ in range(4) for item in (await work.claim(1, together=1, held=0)).items]
+    items = [item for _ in range(4) for item in (await work.claim(1, together=1, held_items=0)).items]
     clients = [await bench.front.client.hget(bench.keys.job(item.job), "c") for item in items]
     assert clients == [b"many", b"few", b"many", b"few"]
     for call in calls:
@@ -106,16 +106,16 @@ async def test_what_a_front_end_without_an_index_submits_is_found_at_once(bench:
     async with bench.work(Adder()):
         pass
     work = DueWork(bench.settings, bench.front.client, "w", clock=lambda: now[0])
-    assert (await work.claim(8, together=8, held=0)).items == []
+    assert (await work.claim(8, together=8, held_items=0)).items == []
     await jobs.submit(a_job(1, 2))
     await bench.front.client.delete(bench.keys.due)
-    assert (await work.claim(8, together=8, held=0)).items == [], "the index is not completed at every look"
+    assert (await work.claim(8, together=8, held_items=0)).items == [], "the index is not completed at every look"
     now[0] = work.next_sweep - 0.5
-    assert len((await work.claim(8, together=8, held=0, woken=True)).items) == 1
+    assert len((await work.claim(8, together=8, held_items=0, woken=True)).items) == 1
     await jobs.submit(a_job(1, 2))
     await bench.front.client.delete(bench.keys.due)
     now[0] = work.next_sweep
-    assert len((await work.claim(8, together=8, held=0)).items) == 1
+    assert len((await work.claim(8, together=8, held_items=0)).items) == 1
 
 
 async def _live(bench: Bench, work_us: int) -> bool:
