@@ -47,10 +47,10 @@ class CertificateFiles:
                 context.load_cert_chain(self.chain, self.key)
 
     def _versions(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_version(path) for path in (self.chain, self.key))
+        return tuple(file_version(path) for path in (self.chain, self.key))
 
 
-def _version(path: Path) -> tuple[int, int, int] | None:
+def file_version(path: Path) -> tuple[int, int, int] | None:
     """Return what changes with a file's content, through links as Kubernetes replaces them; None: it is gone."""
     try:
         status = path.stat()

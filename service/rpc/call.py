@@ -14,10 +14,11 @@ from urllib.parse import unquote
 import grpc
 
 from service.app_state import AppState
-from service.core import auth, deadline
+from service.core import deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
-from service.rpc.message_reading import UnparsedMessage, holding_of_call
+from service.rpc.message_reading import UnparsedMessage, decision_of_call, holding_of_call
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport
@@ -81,7 +82,9 @@ class CallHandler:
         answered = False
         try:
             try:
-                call.client = auth.identify(state.settings.api_keys, auth.bearer(metadata.get("authorization")))
+                decision = await decision_of_call(state, context, endpoint)
+                call.client, call.quotas = decision.client, decision.quotas
+                decision.check()
                 if call.deadline is not None and call.deadline <= began:
                     state.metrics.deadline_missed("admit")
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
@@ -143,7 +146,10 @@ async def refuse(call: CallContext, error: ServiceError) -> None:
 
 
 def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
-    return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
+    trailers = (("x-request-id", call.request_id), ("traceparent", call.trace.traceparent))
+    if not call.quotas:
+        return trailers
+    return (*trailers, (POLICY_FIELD, policy_field(call.quotas)), (LIMIT_FIELD, limit_field(call.quotas)))
 
 
 def _address(peer: object) -> str:

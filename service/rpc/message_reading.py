@@ -17,8 +17,10 @@ import grpc
 
 from service.app_state import AppState
 from service.core import auth
+from service.core.api_keys import Scope
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
 from service.rpc.half_sent import HalfSentMessages
+from service.serving.access import AccessDecision
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
 from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
@@ -27,9 +29,17 @@ from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
 HEALTH += ("/inference.GRPCInferenceService/ServerReady",)
 REFLECTION = ("/grpc.reflection.",)
+#: Methods by name that need a scope of their caller's key; the others take any key.
+SCOPES = {
+    "Predict": Scope.PREDICT,
+    "ModelInfer": Scope.PREDICT,
+    "StreamPredict": Scope.STREAMS,
+    "ModelStreamInfer": Scope.STREAMS,
+}
 #: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
 OPEN_PLACES, OPEN_SECONDS = 4, 2.0
 
+_decision: ContextVar[AccessDecision | None] = ContextVar("what the policy said of this call", default=None)
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
 
@@ -37,6 +47,14 @@ def holding_of_call(state: AppState) -> ByteHolding:
     """Return the holding in which the current call's bytes are counted."""
     holding = _holding.get()
     return state.budget.open() if holding is None else holding
+
+
+async def decision_of_call(state: AppState, context: Any, method: str) -> AccessDecision:
+    """Return what the policy says of the current call: it is asked once a call. Raises Unauthenticated."""
+    if (decision := _decision.get()) is None:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        decision = await state.access.admit(auth.bearer(metadata.get("authorization")), SCOPES.get(method))
+    return decision
 
 
 class UnparsedMessage:
@@ -123,7 +141,8 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
                 _holding.set(holding)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
-                    answer = await behaviour(await self._message(reading, context, parse, holding), context)
+                    message = self._message(details.method, reading, context, parse, holding)
+                    answer = await behaviour(await message, context)
                 except BaseException as error:
                     _forget_frames(error)
                     raise
@@ -134,13 +153,19 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         return serve
 
     async def _message(
-        self, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+        self, method: str, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
     ) -> Any:
-        """Read the call's message, or why there is none; unread where the handler will refuse the key anyway."""
-        try:
-            caller = "" if reading is self._health else self._caller(context)
-        except Unauthenticated as error:
-            return UnparsedMessage(error)
+        """Read the call's message, or why there is none; unread where the policy refuses the call anyway."""
+        caller = ""
+        if reading is not self._health:
+            try:
+                decision = await decision_of_call(self._state, context, method.rpartition("/")[2])
+            except Unauthenticated as error:
+                return UnparsedMessage(error)
+            _decision.set(decision)
+            if decision.refusal is not None:
+                return UnparsedMessage(decision.refusal)
+            caller = decision.client
         counted, peer = _counted(parse, holding), context.peer()
 
         def arrived(data: bytes) -> Any:
@@ -151,10 +176,6 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
-
-    def _caller(self, context: Any) -> str:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return auth.identify(self._state.settings.api_keys, auth.bearer(metadata.get("authorization")))
 
     def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
         """Serve reflection: a stream that needs no key, so each of its messages is read in a place of its own."""

@@ -67,6 +67,7 @@ class Background(enum.StrEnum):
     REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
     WEBHOOKS = "webhooks"  #: looking for due ones
     WEBHOOK = "webhook"  #: one delivery
+    API_KEYS = "api_keys"  #: following the file of API keys
     WORKER_CLAIMS = "worker_claims"
     WORKER_BEAT = "worker_beat"
     WORKER_WITHDRAWALS = "worker_withdrawals"
@@ -173,6 +174,9 @@ class Metrics:
         self._draining = self._gauge("draining", "1 from SIGTERM on.")
         self._build = self._gauge("build_info", "Constant 1.", "version", "python", "torch")
         self._model = self._gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
+        self._keys_file_bad = self._gauge(
+            "api_keys_file_bad", "1 while the file of API keys cannot be used; the keys before stay."
+        )
         self._background = self._counter("background_failures", "Failures of background work, restarted since.", "task")
         for task in Background:  # at 0 from the start, or the first failure would be no increase
             self._background.labels(task)
@@ -320,6 +324,10 @@ class Metrics:
     def ready_while(self, ask: Callable[[], bool]) -> None:
         """Call `ask` at every scrape from here on: a drain, or a Redis that went away, shows at once."""
         self._ready.set_function(lambda: float(ask()))
+
+    def keys_file_bad_while(self, ask: Callable[[], bool]) -> None:
+        """Call `ask` at every scrape: whether the file of API keys holds what cannot be used."""
+        self._keys_file_bad.set_function(lambda: float(ask()))
 
     def draining(self) -> None:
         """Note that SIGTERM was received."""

@@ -8,6 +8,7 @@ Nothing is sent to Redis of an item whose lease is gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -17,7 +18,7 @@ from typing import TypeVar
 import redis
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
-from service.distributed.broker.client import LOST, backoff
+from service.distributed.broker.client import FAILED, LOST, backoff
 from service.distributed.broker.transfers import Transfers
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.items import ClaimedWork, LeasedItem
@@ -79,6 +80,12 @@ class Outcomes:
             await self.failed(work, size, end=RunEnd.UNSTORABLE)
         elif not success:
             self._metrics.lease_lost()
+
+    async def charge(self, client: str, flops: int) -> None:
+        """Take a published answer's FLOPs from its caller's budget, unless Redis is away."""
+        if client:
+            with contextlib.suppress(*FAILED):
+                await self._claims.charge(client, flops)
 
     async def failed(
         self,

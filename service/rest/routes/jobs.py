@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
 from service.rest.transport import context
@@ -104,6 +105,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
     """Check a job and accept it: 202, or 200 for one that was accepted before."""
     check_ready(state.engine, admitting="starting")  # a queue without workers yet keeps what it is given
     request_context = context.of(request)
+    state.access.require(request_context.client, Scope.JOBS)  # a prediction that is preferred later is a job, too
     query = request.query_params.multi_items()
     hooks = [value for name, value in query if name == WEBHOOK]
     if len(hooks) > 1:

@@ -38,7 +38,7 @@ log = logging.getLogger("service.rest")
 
 #: Close codes of RFC 6455: as asked, refused by policy, our fault, try again later.
 NORMAL, POLICY, FAILED, LATER = 1000, 1008, 1011, 1013
-_CLOSE = {"queue_full": LATER, "client_limit": LATER, "unavailable": LATER, "internal": FAILED}
+_CLOSE = {"queue_full": LATER, "client_limit": LATER, "rate_limited": LATER, "unavailable": LATER, "internal": FAILED}
 
 
 def router(state: AppState) -> APIRouter:

@@ -6,6 +6,7 @@ Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -13,10 +14,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app_state import AppState
 from service.core import auth
-from service.core.errors import Internal, InvalidRequest, ServiceError, Unauthenticated
+from service.core.errors import (
+    Internal,
+    InvalidRequest,
+    PermissionDenied,
+    RateLimited,
+    ServiceError,
+    Unauthenticated,
+)
 from service.core.host_names import HostNames, name_of
+from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
-from service.rest.transport import bounded_protocol, context
+from service.rest.transport import bounded_protocol, context, paths
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
@@ -27,11 +36,11 @@ from service.telemetry.tracing import Tracer
 
 _log = logging.getLogger("service.rest")
 
-#: Paths that need a key where keys are set; health, metrics and pages stay open.
-GUARDED = ("/v1/", "/v2/", "/debug/")
-OPEN = ("/v2/health/",)
 #: Asked every few seconds by machines: neither logged nor counted.
 QUIET = frozenset({"/healthz/live", "/healthz/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+#: Close codes of RFC 6455.
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -91,28 +100,29 @@ class RequestMiddleware:
                 f"this server is not known as {shown!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
             )
 
-    def authenticate(self, scope: Scope) -> str:
-        """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
-        if not self._state.settings.api_keys:
-            return ""
+    async def admit(self, scope: Scope, request_context: Context) -> None:
+        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open."""
         path = scope["path"]
-        if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
-            return ""
-        return auth.identify(self._state.settings.api_keys, _key(scope))
+        if self._state.access.is_open or not paths.is_guarded(path):
+            return
+        decision = await self._state.access.admit(_key(scope), paths.scope_of(path))
+        request_context.client, request_context.quotas = decision.client, decision.quotas
+        decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         request_context = self.begin_context(scope, headers)
         try:
             self.check_host(scope, headers)
-            request_context.client = self.authenticate(scope)
+            await self.admit(scope, request_context)
         except ServiceError as error:
             await receive()  # the handshake
-            if isinstance(error, Unauthenticated):
+            if isinstance(error, Unauthenticated | PermissionDenied | RateLimited):
                 # Opened first: a refused handshake is all that a browser's script would learn.
                 await send({"type": "websocket.accept", "subprotocol": _offered(scope)})
                 await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
-            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+            code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
+            await send({"type": "websocket.close", "code": code, "reason": error.code})
             return
         try:
             with self._state.work.accepted():
@@ -155,7 +165,7 @@ class _Exchange:
     async def run(self) -> None:
         try:
             self._middleware.check_host(self._scope, self._headers)
-            self._context.client = self._middleware.authenticate(self._scope)
+            await self._middleware.admit(self._scope, self._context)
             self._body.announce(self._headers.get("content-length"))
             await self._middleware._app(self._scope, self._body, self.send)
         except ServiceError as error:
@@ -187,6 +197,7 @@ class _Exchange:
                 *headers,
                 (b"x-request-id", self._context.request_id.encode()),
                 (b"traceparent", self._context.trace.traceparent.encode()),
+                *_limits(self._context.quotas),
                 *[header for header in self._middleware._headers if header[0] not in names],
             ]
             await self._read_some_rest(message)
@@ -234,6 +245,16 @@ class _Exchange:
             about={"status": self._status},
             sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
         )
+
+
+def _limits(quotas: Sequence[Quota]) -> list[tuple[bytes, bytes]]:
+    """Write what the caller may ask for, and has left, as headers; none where there is no limit."""
+    if not quotas:
+        return []
+    return [
+        (POLICY_FIELD.encode(), policy_field(quotas).encode()),
+        (LIMIT_FIELD.encode(), limit_field(quotas).encode()),
+    ]
 
 
 def _key(scope: Scope) -> str | None:

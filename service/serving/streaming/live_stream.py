@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.types import Options
 from service.imaging.codec import ImageFormat
@@ -206,6 +207,7 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
+            self._state.access.require(self._client, Scope.STREAMS)  # its key may be withdrawn while it goes on
             arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
@@ -243,6 +245,7 @@ class LiveStream:
         request = self._request
         began, tag = self._state.clock(), work.tag
         try:
+            await self._state.access.admit_next(self._client, Scope.STREAMS)
             self._owe(work, place)
             caller = self._caller(work)
             pair_request = prediction.build_request(caller, work.previous, work.current, request.options)
