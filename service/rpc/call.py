@@ -18,7 +18,7 @@ from service.core import deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
-from service.rpc.message_reading import UnparsedMessage, decision_of_call, holding_of_call
+from service.rpc.message_reading import UnparsedMessage, decision_of_call, ending_of_call, holding_of_call
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport
@@ -106,23 +106,29 @@ class CallHandler:
                 await refuse(call, call.error)
         finally:
             report = partial(self._report, call, endpoint, state.clock() - began, counts)
-            if answered:  # gRPC sends the answer when the handler has returned, and before the loop's next turn
-                asyncio.get_running_loop().call_soon(report)
+            ending = ending_of_call() if answered else None
+            if ending is not None:  # its answer is yet to be written
+                ending.report = report
             else:
-                report()
+                report(False)
             # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
             call.error = None
 
-    def _report(self, call: CallContext, endpoint: str, seconds: float, counts: bool) -> None:
-        call.code = call.error.code if call.error else None
+    def _report(self, call: CallContext, endpoint: str, seconds: float, counts: bool, is_cut: bool) -> None:
+        call.left = call.left or is_cut
+        call.code, call.reason = (call.error.code, call.error.reason) if call.error else (None, None)
         if not call.left:
-            outcome = access_log.outcome_of(call.code)
+            outcome = access_log.outcome_of(call.code, call.reason)
+        elif self._state.work.is_cut:
+            outcome = Outcome.ERROR  # ended by us, at the end of a stop's grace
         elif call.deadline is not None and call.deadline <= self._state.clock() + CLOCKS_DIFFER_S:
             outcome = Outcome.DEADLINE
         else:
             outcome = Outcome.CANCELLED
         if counts:
             self._state.metrics.request_done(self._transport, endpoint, outcome, seconds)
+        else:
+            self._state.metrics.stream_ended(self._transport, endpoint, outcome)
         access_log.write(
             call,
             self.tracer,

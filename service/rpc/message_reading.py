@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -40,6 +41,7 @@ SCOPES = {
 OPEN_PLACES, OPEN_SECONDS = 4, 2.0
 
 _decision: ContextVar[AccessDecision | None] = ContextVar("what the policy said of this call", default=None)
+_ending: ContextVar[CallEnding | None] = ContextVar("what reports the end of this call", default=None)
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
 
@@ -55,6 +57,31 @@ async def decision_of_call(state: AppState, context: Any, method: str) -> Access
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         decision = await state.access.admit(auth.bearer(metadata.get("authorization")), SCOPES.get(method))
     return decision
+
+
+class CallEnding:
+    """The end of a call of one answer: it is reported when the answer was written, or could not be."""
+
+    def __init__(self) -> None:
+        self.report: Callable[[bool], None] | None = None  #: called with whether the answer was cut off
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Report the end of what is written inside."""
+        try:
+            yield
+        except BaseException:
+            if self.report is not None:
+                self.report(True)
+            raise
+        if self.report is not None:
+            # gRPC sends the status when the handler has returned, and before the loop's next turn.
+            asyncio.get_running_loop().call_soon(self.report, False)
+
+
+def ending_of_call() -> CallEnding | None:
+    """Return what reports the end of the current call; None for a stream, which writes its answers itself."""
+    return _ending.get()
 
 
 class UnparsedMessage:
@@ -137,8 +164,10 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         behaviour = handler.unary_stream or handler.unary_unary
 
         async def serve(_: Any, context: Any) -> None:
+            ending = CallEnding()
             with self._state.budget.open() as holding:
                 _holding.set(holding)
+                _ending.set(ending)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
                     message = self._message(details.method, reading, context, parse, holding)
@@ -148,7 +177,8 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
                     raise
                 if handler.unary_unary is not None:
                     holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
-                    await context.write(answer)  # back when the transport has taken it
+                    with ending.writing():
+                        await context.write(answer)  # back when the transport has taken it
 
         return serve
 

@@ -103,7 +103,7 @@ class Metrics:
         return Histogram(f"dmvfn_{name}", text, labels, registry=self.registry, buckets=buckets)
 
     def _define_requests(self) -> None:
-        self._requests = self._counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
+        self._requests = self._counter("requests", "Requests and streams ended.", "transport", "endpoint", "outcome")
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
@@ -196,6 +196,10 @@ class Metrics:
             self._request_series[key] = series
         series[0].inc()
         series[1].observe(seconds)
+
+    def stream_ended(self, transport: Transport, endpoint: str, outcome: Outcome) -> None:
+        """Count one stream among the requests; how long it lasted is no time to an answer."""
+        self._requests.labels(transport, endpoint, outcome).inc()
 
     def stage_took(self, stage: Stage, seconds: float) -> None:
         """Record the seconds that one stage of one request took."""

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.app_state import AppState
 from service.core import auth
 from service.core.errors import (
+    Cancelled,
     Internal,
     InvalidRequest,
     PermissionDenied,
@@ -123,6 +124,8 @@ class RequestMiddleware:
                 await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
             code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
             await send({"type": "websocket.close", "code": code, "reason": error.code})
+            request_context.code = error.code
+            self._streamed(_template(scope), request_context)
             return
         try:
             with self._state.work.accepted():
@@ -132,8 +135,9 @@ class RequestMiddleware:
             self._streamed(_template(scope), request_context)
 
     def _streamed(self, endpoint: str, request_context: Context) -> None:
-        """Write a stream's log line and span. Its length is no request's duration, so it is not counted as one."""
-        outcome = access_log.outcome_of(request_context.code)
+        """Count a stream, and write its log line and span. Its length is no request's duration, so it is not one."""
+        outcome = access_log.outcome_of(request_context.code, request_context.reason)
+        self._state.metrics.stream_ended(Transport.WEBSOCKET, endpoint, outcome)
         access_log.write(
             request_context,
             self._tracer,
@@ -161,6 +165,7 @@ class _Exchange:
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._status = 0
         self._sent = 0
+        self._is_complete = self._is_cut = False
 
     async def run(self) -> None:
         try:
@@ -179,12 +184,13 @@ class _Exchange:
             failure.__cause__ = error
             await self._refuse(failure)
         finally:
-            self._report()
+            seconds = self._state.clock() - self._context.began
             try:
                 # The transport holds what its reader has not taken: it counts until it has left.
                 if self._status and (wait_until_read := bounded_protocol.drained(self._scope)) is not None:
-                    await wait_until_read()
+                    self._is_cut = not await wait_until_read()
             finally:
+                self._report(seconds)
                 self._holding.release()
 
     async def send(self, message: Message) -> None:
@@ -202,8 +208,10 @@ class _Exchange:
             ]
             await self._read_some_rest(message)
         await self._send(message)
-        if message["type"] == "http.response.body" and self._method != "HEAD":
-            self._sent += len(message.get("body", b""))
+        if message["type"] == "http.response.body":
+            self._is_complete = not message.get("more_body", False)
+            if self._method != "HEAD":
+                self._sent += len(message.get("body", b""))
 
     async def _read_some_rest(self, start: Message) -> None:
         """Receive some of the rest of the body where the answer comes before its end, else close."""
@@ -224,13 +232,16 @@ class _Exchange:
         if not self._status:
             await problem(error, self._context.request_id)(self._scope, self._body, self.send)
 
-    def _report(self) -> None:
-        seconds = self._state.clock() - self._context.began
+    def _report(self, seconds: float) -> None:
         endpoint = _template(self._scope)
         if endpoint in QUIET:
             return
-        broke_off = self._context.code is None and not 0 < self._status < 500
-        outcome = Outcome.ERROR if broke_off else access_log.outcome_of(self._context.code)
+        if self._is_cut and self._context.code is None:
+            self._context.code = Cancelled.code  # all was sent, but not all was read
+        # Without a code, but for what broke off on our side.
+        is_whole = self._is_complete and 0 < self._status < 500
+        is_error = self._context.code is None and not is_whole
+        outcome = Outcome.ERROR if is_error else access_log.outcome_of(self._context.code)
         method = self._method[:16]
         v2 = self._scope["path"].startswith("/v2")
         self._state.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)

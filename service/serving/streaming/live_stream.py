@@ -158,6 +158,11 @@ class LiveStream:
                 await self._stop()
                 self._state.metrics.stream_closed(self._transport)
 
+    @property
+    def is_answered(self) -> bool:
+        """Tell whether every frame that was taken has its answer."""
+        return self._session.idle
+
     def drain(self) -> None:
         """Take no more frames; what was taken is answered."""
         self._draining = True
