@@ -22,13 +22,13 @@ from importlib import metadata
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from service import key_file
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
 from service.greeting import announce, greeting
 from service.http_server import LAST_WORDS_S, StartFailed, listen, plain_ports, serving
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
-from service.key_file import KeyFile
 from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
@@ -281,14 +281,16 @@ async def _keys(state: AppState, gate: DrainingEngine) -> AsyncIterator[None]:
         yield
         return
     try:
-        file = KeyFile(path)
+        file = key_file.KeyFile(path)
     except ValueError as error:
         raise StartFailed(f"DMVFN_API_KEYS_FILE {error}") from None
     state.access.use(file.keys)
     others = gate.warnings
     gate.warnings = lambda: (*others(), *file.warnings())
     state.metrics.keys_file_bad_while(lambda: bool(file.problem))
-    following = Supervisor(state.metrics).loop(Background.API_KEYS, lambda: file.keep(state.access.use))
+    following = Supervisor(state.metrics).loop(
+        Background.API_KEYS, lambda: file.keep(state.access.use, key_file.CHECK_S)
+    )
     try:
         yield
     finally:

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from service.app import _keys
+from service.backends import DrainingEngine
 from service.core.api_keys import KeyRing
+from service.core.errors import Unauthenticated
 from service.key_file import KeyFile
 from service.settings import Settings, SettingsError
+from tests.unit.rest.wired import until
+from tests.unit.rpc.small import SmallEngine, parts
 
 FIRST, SECOND = "first-key-1", "second-key-2"
 
@@ -101,3 +106,27 @@ def test_the_start_is_stopped_by_a_file_that_cannot_be_used(path: Path) -> None:
     path.write_text(f'[web]\nkey = "{FIRST}"')
     with pytest.raises(SettingsError, match="are both set"):
         Settings.from_env({"DMVFN_API_KEYS_FILE": str(path), "DMVFN_API_KEYS": f"web:{FIRST}"})
+
+
+async def test_the_service_follows_its_file_and_says_what_is_wrong_with_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.key_file.CHECK_S", 0.001)
+    state = parts(SmallEngine(), api_keys_file=path)
+    gate = DrainingEngine(state.engine)
+
+    def is_bad() -> bool:
+        return state.metrics.registry.get_sample_value("dmvfn_api_keys_file_bad") == 1
+
+    async with _keys(state, gate):
+        assert (await state.access.admit(FIRST, None)).client == "web"
+        assert (is_bad(), gate.readiness().warnings) == (False, ())
+        replace_file(path, "[web]")
+        await until(is_bad)
+        assert "needs sha256 or key" in gate.readiness().warnings[0]
+        assert (await state.access.admit(FIRST, None)).client == "web"
+        replace_file(path, f'[next]\nkey = "{SECOND}"')
+        await until(lambda: not is_bad())
+        assert (await state.access.admit(SECOND, None)).client == "next"
+        with pytest.raises(Unauthenticated):
+            await state.access.admit(FIRST, None)

@@ -20,7 +20,7 @@ def test_a_new_key_fits_the_table_that_is_printed(capsys: pytest.CaptureFixture[
     key = printed.err.rpartition(" ")[2].strip()
     assert (key.startswith("dmvfn_"), len(key) > 40, key in printed.out) == (True, True, False)
     (entry,) = read_keys(printed.out).keys
-    assert (entry.name, entry.scopes) == ("web.page", {Scope.PREDICT, Scope.STREAMS})
+    assert (entry.name, entry.scopes) == ("web.page", frozenset({Scope.PREDICT, Scope.STREAMS}))
     assert entry.requests is not None
     assert (entry.requests.per_second, entry.gflop is not None) == (5, True)
     assert read_keys(printed.out).identify(key) is not None
