@@ -195,6 +195,18 @@ class TestWebSocket:
             assert outcome == {"cancelled": 1}
             assert code in (1005, 1006)
 
+    async def test_a_stream_that_our_stop_cuts_is_an_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "service.access")
+        async with live() as served:
+            served.engine.gate.clear()
+            socket = await served.open()
+            await socket.send(START)
+            for n in range(2):
+                await socket.send(_frame(picture(n)))
+            await until(lambda: served.engine.asked != [])
+        assert await self._ended(served, caplog) == ({"error": 1}, 1012)
+        await socket.close()
+
     async def test_a_client_that_falls_silent_misses_no_objective_of_ours(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:

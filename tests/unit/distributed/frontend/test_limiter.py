@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from service.core.types import PredictRequest
 from service.distributed.broker import scripts
 from service.distributed.frontend.limiter import RedisLimiter
 from service.distributed.frontend.queue_client import QueueClient
+from service.serving.access import LocalLimiter
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder, frame
@@ -41,6 +43,30 @@ async def test_two_front_ends_give_no_more_than_one_would(bench: Bench, other: Q
     assert min(grant.quotas[0].remaining for grant in grants) == 0
     # Another caller's is another budget.
     assert (await limiters[0].take(replace(RATED, name="another"))).wait == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_redis_counts_as_one_process_does(bench: Bench, seed: int) -> None:
+    """The arithmetic stands in Lua and in Python: the same requests and charges, with next to no inflow."""
+    await until(lambda: not bench.front.is_away)
+    dice = random.Random(seed)
+    local, shared = LocalLimiter(lambda: 0.0), RedisLimiter(bench.front)
+    keys = [
+        ApiKey(f"both {seed}", (), requests=Allowance(12, 1e-6), gflop=Allowance(dice.uniform(1, 90), 1e-6)),
+        ApiKey(f"one {seed}", (), gflop=Allowance(dice.uniform(1, 90), 1e-6)),
+    ]
+    for _ in range(40):
+        key = dice.choice(keys)
+        here, there = local.take_now(key), await shared.take(key)
+        assert (here.wait > 0) == (there.wait > 0)
+        assert here.wait == pytest.approx(there.wait, rel=1e-3)
+        assert [quota.unit for quota in here.quotas] == [quota.unit for quota in there.quotas]
+        for ours, theirs in zip(here.quotas, there.quotas, strict=True):
+            assert ours.level.tokens == pytest.approx(theirs.level.tokens, abs=1e-3)
+        flops = dice.randrange(20 * 10**9)
+        local.charge(key.name, flops)
+        charge = scripts.CHARGE_ALLOWANCE.bind(allowance=bench.keys.allowance(key.name), gflop=repr(flops / 1e9))
+        assert await scripts.call(bench.front.client, charge) == 1
 
 
 async def test_a_worker_charges_what_it_predicted_to_its_caller(bench: Bench) -> None:
