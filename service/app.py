@@ -136,7 +136,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         metrics.ready_while(lambda: gate.readiness().ready)
         codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
         state = AppState(settings, gate, codecs, metrics, repository=repository)
-        worker = Worker(settings, gate, metrics, device=host.engine.scheduling, repository=repository)
+        worker = Worker(settings, gate, metrics, device=host.scheduling, repository=repository)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
@@ -17,6 +17,9 @@ from service.serving.access import ChargingEngine, Limiter, LocalLimiter
 from service.serving.jobs.job import Jobs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.engine.request_queue import RequestQueue
 
 
 class Backend(Protocol):
@@ -62,6 +65,11 @@ class LocalBackend:
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
             metrics.device_peak(settings.dtype, settings.device_peak_flops)
+
+    @property
+    def scheduling(self) -> RequestQueue:
+        """Return the device's scheduling, for a worker that feeds it."""
+        return self._batcher.scheduling
 
     async def start(self) -> None:
         """Load the weights and warm up: the default version, then those that stand beside it."""
