@@ -175,9 +175,7 @@ async def _serve(
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    state = AppState(
-        settings, gate, codecs, metrics, work=work, repository=host.repository, limiter=host.limiter
-    )
+    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository, limiter=host.limiter)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
     async with (

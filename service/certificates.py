@@ -7,6 +7,8 @@ import logging
 import ssl
 from pathlib import Path
 
+from service.files import file_version
+
 log = logging.getLogger("service")
 
 #: Seconds between looks at the files.
@@ -48,12 +50,3 @@ class CertificateFiles:
 
     def _versions(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(file_version(path) for path in (self.chain, self.key))
-
-
-def file_version(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with a file's content, through links as Kubernetes replaces them; None: it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

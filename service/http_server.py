@@ -50,11 +50,11 @@ def listen(settings: Settings, variable: str = "DMVFN_HTTP_PORT") -> socket.sock
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, app: object, listener: socket.socket, failed: Callable[[str], None]
+    settings: Settings, app: object, listener: socket.socket, on_failure: Callable[[str], None]
 ) -> AsyncIterator[HttpServer]:
     """Serve HTTP during the block; then connections get `config.timeout_graceful_shutdown` seconds.
 
-    `failed` is called with a sentence if the server ends before the block does.
+    `on_failure` is called with a sentence if the server ends before the block does.
     """
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
@@ -81,7 +81,7 @@ async def serving(
         files = CertificateFiles(settings.tls_cert, settings.tls_key)
         renewing = asyncio.ensure_future(files.keep(config.ssl))  # awaited below
     running = asyncio.ensure_future(server.serve([listener]))  # awaited below; its early end stops the process
-    running.add_done_callback(lambda _: None if server.should_exit else failed("the HTTP server ended by itself"))
+    running.add_done_callback(lambda _: None if server.should_exit else on_failure("the HTTP server ended by itself"))
     try:
         yield server
     finally:
@@ -94,7 +94,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def plain_ports(state: AppState, failed: Callable[[str], None]) -> AsyncIterator[None]:
+async def plain_ports(state: AppState, on_failure: Callable[[str], None]) -> AsyncIterator[None]:
     """Serve health and metrics in plain HTTP, each on the port that the settings give it, if they do: no keys there."""
     settings = state.settings
     ports: dict[int, tuple[str, bool, bool]] = {}
@@ -108,5 +108,5 @@ async def plain_ports(state: AppState, failed: Callable[[str], None]) -> AsyncIt
             plain = settings.replace(http_port=port, metrics_port=0, tls_cert=None, tls_key=None, tls_client_ca=None)
             listener = stack.enter_context(closing(listen(plain, variable)))
             app = rest.operations(state, has_health=has_health, has_metrics=has_metrics)
-            await stack.enter_async_context(serving(plain, app, listener, failed))
+            await stack.enter_async_context(serving(plain, app, listener, on_failure))
         yield

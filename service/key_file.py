@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from service.certificates import file_version
 from service.core.api_keys import KeyRing, read_keys
+from service.files import file_version
 
 log = logging.getLogger("service")
 

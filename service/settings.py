@@ -81,8 +81,6 @@ def _name(text: str) -> str:
     return text
 
 
-
-
 def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False, hidden: bool = False) -> Any:
     """Define a setting. `secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: in no message."""
     metadata = {"parse": parse, "help": help_, "secret": secret, "hidden": hidden or secret}

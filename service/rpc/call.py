@@ -79,7 +79,7 @@ class CallHandler:
             holding=holding_of_call(state),
             address=_address(context.peer()),
         )
-        answered = False
+        has_answered = False
         try:
             try:
                 decision = await decision_of_call(state, context, endpoint)
@@ -91,7 +91,7 @@ class CallHandler:
                 context.set_trailing_metadata(_trailers(call))
                 with state.work.accepted():
                     yield call
-                answered = True
+                has_answered = True
             except ServiceError as error:
                 call.error = error
             except asyncio.CancelledError:
@@ -106,7 +106,7 @@ class CallHandler:
                 await refuse(call, call.error)
         finally:
             report = partial(self._report, call, endpoint, state.clock() - began, counts)
-            ending = ending_of_call() if answered else None
+            ending = ending_of_call() if has_answered else None
             if ending is not None:  # its answer is yet to be written
                 ending.report = report
             else:

@@ -196,11 +196,11 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
             if decision.refusal is not None:
                 return UnparsedMessage(decision.refusal)
             caller = decision.client
-        counted, peer = _counted(parse, holding), context.peer()
+        parse_counted, peer = _counted(parse, holding), context.peer()
 
         def arrived(data: bytes) -> Any:
             self._half_sent.whole(peer, len(data))
-            return counted(data)
+            return parse_counted(data)
 
         message = await reading.next(context, caller or _host(context), arrived)
         if message is None:
@@ -230,14 +230,14 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
         async def serve(requests: Any, context: Any) -> None:
             with self._state.budget.open() as holding:
-                counted, peer = _counted(parse, holding), context.peer()
+                parse_counted, peer = _counted(parse, holding), context.peer()
 
                 async def messages() -> AsyncIterator[Any]:
                     with self._half_sent.stream(peer) as arrival:
                         while (data := await arrival.read(requests)) is not None:
                             holding.settle(0)
                             self._half_sent.whole(peer, len(data), arrival)
-                            message = counted(data)
+                            message = parse_counted(data)
                             del data  # or it would be there, uncounted, beside what was parsed from it
                             yield message
                             del message

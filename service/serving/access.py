@@ -146,9 +146,9 @@ class AccessPolicy:
         if grant.wait <= 0:
             return AccessDecision(key.name, grant.quotas)
         self._metrics.rejected(f"rate_{grant.short}", NO_BUCKET)
-        used = "requests" if grant.short == REQUESTS else "FLOPs"
+        noun = "requests" if grant.short == REQUESTS else "FLOPs"
         error = RateLimited(
-            f"this API key has used up its {used}; more in {grant.wait:.1f} s",
+            f"this API key has used up its {noun}; more in {grant.wait:.1f} s",
             retry_after=grant.wait,
             reason=grant.short,
         )

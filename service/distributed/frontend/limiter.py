@@ -46,8 +46,8 @@ class RedisLimiter:
 
     def _grant(self, key: ApiKey, *, is_taken: bool, tokens: list[float]) -> Grant:
         quotas = tuple(
-            Quota(unit, allowance, BucketLevel(left, 0.0))
-            for unit, allowance, left in zip((REQUESTS, GFLOP), (key.requests, key.gflop), tokens, strict=True)
+            Quota(unit, allowance, BucketLevel(remaining, 0.0))
+            for unit, allowance, remaining in zip((REQUESTS, GFLOP), (key.requests, key.gflop), tokens, strict=True)
             if allowance is not None
         )
         if is_taken:
