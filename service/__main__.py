@@ -88,8 +88,8 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
             return devices.main(words.devices, settings)
         import uvloop
 
-        from service.app import StartFailed
         from service.cli.settings import log_in_force
+        from service.http_server import StartFailed
 
         log_in_force(settings, os.environ)
 
@@ -145,6 +145,12 @@ def _settings(arguments: Sequence[str], settings: Settings) -> int:
     return in_force.main(arguments, settings, os.environ)
 
 
+def _keys(arguments: Sequence[str], settings: Settings) -> int:
+    from service.cli import keys
+
+    return keys.main(arguments, settings)
+
+
 VERBS = {
     "serve": _run("serve", "answer HTTP and gRPC until told to stop", _serve),
     "work": _run("work", "predict for front ends, through Redis, until told to stop", _work),
@@ -152,6 +158,7 @@ VERBS = {
     "video": Verb("predict frames of a video file, without a server", _video),
     "jobs": Verb("look at, replay and purge what is queued in Redis", _jobs),
     "health": Verb("exit 0 if the service on this machine is ready (for container checks)", _health),
+    "keys": Verb("make API keys for DMVFN_API_KEYS_FILE, and check such a file", _keys),
     "settings": Verb("print the settings in force, where each comes from and its meaning", _settings),
 }
 

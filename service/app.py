@@ -15,28 +15,27 @@ import platform
 import resource
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from importlib import metadata
 
-import uvicorn
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from service import key_file
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
-from service.certificates import CertificateFiles
 from service.greeting import announce, greeting
+from service.http_server import LAST_WORDS_S, StartFailed, listen, plain_ports, serving
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
-from service.rest.transport.bounded_protocol import BoundedProtocol
 from service.rpc import server as rpc
 from service.serving.accepted_work import AcceptedWork
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.supervision import Supervisor
+from service.telemetry.metrics import Background, Metrics
 from service.telemetry.tracing import Tracer
 from service.version import RELEASE
 
@@ -44,14 +43,6 @@ log = logging.getLogger("service")
 
 #: Exit statuses, for supervisors and people.
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTING, EXIT_DEVICE_LOST, EXIT_UNFINISHED = 0, 1, 2, 3, 4
-#: Seconds that connections get for their last bytes, though the grace be over.
-LAST_WORDS_S = 1
-#: Seconds an idle connection is kept: longer than the usual load balancer's 60, which must be the one to close.
-KEEP_ALIVE_S = 75
-
-
-class StartFailed(Exception):
-    """The service cannot start; the message says what to change."""
 
 
 class Stop:
@@ -95,14 +86,6 @@ class Stop:
                 loop.remove_signal_handler(number)
 
 
-class _Http(uvicorn.Server):
-    """uvicorn without its own signal handling: signals are ours, and a drain comes before the end."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def make_metrics() -> Metrics:
     """Build metrics on a registry of their own, with what Prometheus clients tell of every process."""
     registry = CollectorRegistry()
@@ -125,7 +108,7 @@ async def serve(settings: Settings, announce: Callable[[str], None] = announce) 
     """Serve until a signal or a lost device; return the exit status. Raise StartFailed where it cannot begin."""
     _open_files()
     stop = Stop()
-    with stop.listening(), closing(_listener(settings)) as listener:  # a taken port is told before weights are loaded
+    with stop.listening(), closing(listen(settings)) as listener:  # a taken port is told before weights are loaded
         metrics = make_metrics()
         remote = settings.engine == "redis"
         host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
@@ -143,7 +126,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
     from service.distributed.worker.worker import Worker
 
     stop = Stop()
-    with stop.listening(), closing(_listener(settings)) as listener:
+    with stop.listening(), closing(listen(settings)) as listener:
         metrics = make_metrics()
         # Clients, items and bytes were counted by the front end; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
@@ -153,12 +136,16 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         metrics.ready_while(lambda: gate.readiness().ready)
         codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
         state = AppState(settings, gate, codecs, metrics, repository=repository)
-        worker = Worker(settings, gate, metrics, device=host.engine.scheduling, repository=repository)
+        worker = Worker(settings, gate, metrics, device=host.scheduling, repository=repository)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
             web = rest.operations(state, [oip.repository(state)])
-            async with _http(settings, web, listener, stop), _probes(state, stop):
+            async with (
+                _keys(state, gate),
+                serving(settings, web, listener, stop.failed),
+                plain_ports(state, stop.failed),
+            ):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
@@ -188,10 +175,15 @@ async def _serve(
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository)
+    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository, limiter=host.limiter)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
-    async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls, _probes(state, stop):
+    async with (
+        _keys(state, gate),
+        serving(settings, web, listener, stop.failed) as http,
+        _grpc(state, tracer) as calls,
+        plain_ports(state, stop.failed),
+    ):
         port = listener.getsockname()[1]
         if await _started(host, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
@@ -281,15 +273,27 @@ async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
 
 
 @asynccontextmanager
-async def _probes(state: AppState, stop: Stop) -> AsyncIterator[None]:
-    """Serve health and metrics alone, in plain HTTP, during the block, if the settings want it: probes show no keys."""
-    if not (port := state.settings.health_port):
+async def _keys(state: AppState, gate: DrainingEngine) -> AsyncIterator[None]:
+    """Use the keys of the settings' file during the block, if there is one, and follow its changes."""
+    if (path := state.settings.api_keys_file) is None:
         yield
         return
-    plain = state.settings.replace(http_port=port, tls_cert=None, tls_key=None, tls_client_ca=None)
-    with closing(_listener(plain, "DMVFN_HEALTH_PORT")) as listener:
-        async with _http(plain, rest.operations(state), listener, stop):
-            yield
+    try:
+        file = key_file.KeyFile(path)
+    except ValueError as error:
+        raise StartFailed(f"DMVFN_API_KEYS_FILE {error}") from None
+    state.access.use(file.keys)
+    others = gate.warnings
+    gate.warnings = lambda: (*others(), *file.warnings())
+    state.metrics.keys_file_bad_while(lambda: bool(file.problem))
+    following = Supervisor(state.metrics).loop(
+        Background.API_KEYS, lambda: file.keep(state.access.use, key_file.CHECK_S)
+    )
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait((following,))
 
 
 def _open_files() -> None:
@@ -297,54 +301,3 @@ def _open_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems have no number for "as many as there are"
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _listener(settings: Settings, variable: str = "DMVFN_HTTP_PORT") -> socket.socket:
-    host, port = settings.http_host, settings.http_port
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise StartFailed(
-            f"cannot listen on {host}:{port} ({error.strerror}); set {variable} or DMVFN_HTTP_HOST"
-        ) from None
-
-
-@asynccontextmanager
-async def _http(settings: Settings, app: object, listener: socket.socket, stop: Stop) -> AsyncIterator[_Http]:
-    """Serve HTTP during the block; then connections get `config.timeout_graceful_shutdown` seconds."""
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # an ASGI application
-        http=BoundedProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        # A raw 4K frame is one message; frames do not get smaller by deflating. Unread ones wait in the socket.
-        ws_max_size=settings.max_body_bytes,
-        ws_max_queue=1,
-        ws_per_message_deflate=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=LAST_WORDS_S,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
-        ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
-    )
-    server = _Http(config)
-    config.load()
-    renewing: asyncio.Future[None] | None = None
-    if settings.tls_cert and settings.tls_key and config.ssl:
-        files = CertificateFiles(settings.tls_cert, settings.tls_key)
-        renewing = asyncio.ensure_future(files.keep(config.ssl))  # awaited below
-    serving = asyncio.ensure_future(server.serve([listener]))  # awaited below; its early end stops the process
-    serving.add_done_callback(lambda _: None if server.should_exit else stop.failed("the HTTP server ended by itself"))
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        if renewing is not None:
-            renewing.cancel()
-            await asyncio.wait((renewing,))
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from service.core.api_keys import KeyRing
 from service.core.interfaces import Engine, ModelRepository
 from service.imaging.codec_pool import Codecs
 from service.serving.accepted_work import AcceptedWork
+from service.serving.access import AccessPolicy, Limiter, LocalLimiter
 from service.serving.byte_budget import ByteBudget
 from service.serving.oip.statistics import Usage
 from service.serving.streaming.registry import Streams
@@ -29,8 +31,13 @@ class AppState:
     usage: Usage = field(default_factory=Usage)
     work: AcceptedWork = field(default_factory=AcceptedWork)
     repository: ModelRepository | None = None  #: None: there is one version, the engine's
+    limiter: Limiter | None = None  #: where callers' levels are kept; None: in this process, with this state
     budget: ByteBudget = field(init=False)
+    access: AccessPolicy = field(init=False)
 
     def __post_init__(self) -> None:
+        limiter = self.limiter or LocalLimiter(self.clock)
+        keys = KeyRing.of_pairs(self.settings.api_keys)
+        object.__setattr__(self, "access", AccessPolicy(keys, limiter, self.metrics))
         object.__setattr__(self, "budget", ByteBudget(self.settings.inflight_bytes))
         self.streams.budget = self.budget

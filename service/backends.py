@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
+from service.serving.access import ChargingEngine, Limiter, LocalLimiter
 from service.serving.jobs.job import Jobs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.engine.request_queue import RequestQueue
 
 
 class Backend(Protocol):
@@ -28,6 +33,9 @@ class Backend(Protocol):
 
     @property
     def repository(self) -> ModelRepository | None: ...
+
+    @property
+    def limiter(self) -> Limiter: ...
 
     async def start(self) -> None:
         """Return when it can predict, or (over Redis) has begun to look for workers."""
@@ -49,23 +57,30 @@ class LocalBackend:
         from service.serving.jobs.local import LocalJobs
 
         source = CheckpointSource(settings)
-        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
-        self.repository: ModelRepository | None = self.engine.versions
+        self._batcher = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self.limiter = LocalLimiter(time.monotonic)
+        self.engine = ChargingEngine(self._batcher, self.limiter.charge)
+        self.repository: ModelRepository | None = self._batcher.versions
         self._others = settings.versions[1:]
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
             metrics.device_peak(settings.dtype, settings.device_peak_flops)
 
+    @property
+    def scheduling(self) -> RequestQueue:
+        """Return the device's scheduling, for a worker that feeds it."""
+        return self._batcher.scheduling
+
     async def start(self) -> None:
         """Load the weights and warm up: the default version, then those that stand beside it."""
-        await self.engine.start()
+        await self._batcher.start()
         for version in self._others:
-            await self.engine.versions.load(version, share=0.0)
+            await self._batcher.versions.load(version, share=0.0)
 
     async def close(self) -> None:
         """Close the jobs, then the engine that they use."""
         await self.jobs.close()
-        await self.engine.close()
+        await self._batcher.close()
 
 
 class RedisBackend:
@@ -77,6 +92,7 @@ class RedisBackend:
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
         self.repository: ModelRepository | None = self.engine.versions
+        self.limiter = self.engine.limiter
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

@@ -7,6 +7,8 @@ import logging
 import ssl
 from pathlib import Path
 
+from service.files import file_version
+
 log = logging.getLogger("service")
 
 #: Seconds between looks at the files.
@@ -47,13 +49,4 @@ class CertificateFiles:
                 context.load_cert_chain(self.chain, self.key)
 
     def _versions(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_version(path) for path in (self.chain, self.key))
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with a file's content, through links as Kubernetes replaces them; None: it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+        return tuple(file_version(path) for path in (self.chain, self.key))

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from service import addresses, weights_reference
+from service.core.api_keys import pairs_of
+from service.key_file import usable_key_file
 from service.weights_reference import RemoteWeights, existing
 
 PREFIX = "DMVFN_"
@@ -79,16 +81,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _keys(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for word in addresses.words_of(text):
-        name, _, key = word.partition(":")
-        if not name or len(key) < 8:
-            raise ValueError("must be name:key pairs, keys of at least 8 characters")
-        pairs.append((name, key))
-    return tuple(pairs)
-
-
 def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False, hidden: bool = False) -> Any:
     """Define a setting. `secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: in no message."""
     metadata = {"parse": parse, "help": help_, "secret": secret, "hidden": hidden or secret}
@@ -98,7 +90,7 @@ def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool 
 def _text_of(name: str, field: dataclasses.Field[Any], environment: Mapping[str, str]) -> str:
     """Return the variable's text, or that of the file NAME_FILE names; a password keeps its spaces, no line's end."""
     text, file = environment.get(name, ""), environment.get(f"{name}_FILE", "").strip()
-    if field.metadata["secret"] and file:
+    if field.metadata["secret"] and file and field.name != "api_keys":  # its file is a setting, and followed
         if text.strip():
             raise SettingsError(f"{name} and {name}_FILE are both set: give one")
         try:
@@ -126,11 +118,21 @@ class Settings:
     health_port: int = _set(
         0, _whole(0, 65535), "Port of health and metrics in plain HTTP, for probes where TLS is on; 0: none."
     )
+    metrics_port: int = _set(
+        0,
+        _whole(0, 65535),
+        "Port of `/metrics`, which is then on no other; may be `health_port`'s. 0: none of its own.",
+    )
     api_keys: tuple[tuple[str, str], ...] = _set(
         (),
-        _keys,
+        pairs_of,
         "`name:key` pairs, comma-separated. Any given: requests need `Authorization: Bearer KEY`.",
         secret=True,
+    )
+    api_keys_file: Path | None = _set(
+        None,
+        usable_key_file,
+        "File of API keys instead, with scopes and budgets; re-read when replaced.",
     )
     allowed_hosts: tuple[str, ...] = _set(
         (),
@@ -276,6 +278,10 @@ class Settings:
             raise SettingsError(f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY must be given together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise SettingsError(f"{PREFIX}TLS_CLIENT_CA needs {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
+        if self.api_keys and self.api_keys_file is not None:
+            raise SettingsError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE are both set: give one")
+        if self.metrics_port and self.metrics_port in (self.http_port, self.grpc_port if self.grpc_enabled else 0):
+            raise SettingsError(f"{PREFIX}METRICS_PORT is that of HTTP or gRPC; without it /metrics is on HTTP's")
         if self.default_deadline_ms > self.max_deadline_ms:
             raise SettingsError(f"{PREFIX}DEFAULT_DEADLINE_MS is above {PREFIX}MAX_DEADLINE_MS")
         if self.engine == "redis" and not self.redis_url:

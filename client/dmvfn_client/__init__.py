@@ -17,6 +17,7 @@ from dmvfn_client.errors import (
     DmvfnError,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     ServiceFailed,
     Unauthenticated,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Job",
     "Kind",
     "NotFound",
+    "PermissionDenied",
     "Picture",
     "Prediction",
     "Retry",

@@ -46,12 +46,19 @@ class Unauthenticated(DmvfnError):
     """No API key, or one the service does not know."""
 
 
+class PermissionDenied(DmvfnError):
+    """The API key lacks the scope that the message names."""
+
+
 class NotFound(DmvfnError):
     """No such job, or not this key's."""
 
 
 class Busy(DmvfnError):
-    """Refused for now (queue_full, client_limit, unavailable), after all tries; come back after `retry_after`."""
+    """Refused for now, after all tries; come back after `retry_after`.
+
+    Codes queue_full, client_limit, rate_limited, unavailable.
+    """
 
 
 class DeadlineExceeded(DmvfnError):
@@ -77,9 +84,11 @@ _KINDS: dict[str, type[DmvfnError]] = {
     "too_large": InvalidInput,
     "conflict": InvalidInput,
     "unauthenticated": Unauthenticated,
+    "permission_denied": PermissionDenied,
     "not_found": NotFound,
     "queue_full": Busy,
     "client_limit": Busy,
+    "rate_limited": Busy,
     "unavailable": Busy,
     "deadline_exceeded": DeadlineExceeded,
 }
@@ -93,7 +102,14 @@ def of(code: str, message: str, **details: Any) -> DmvfnError:
 def of_problem(status: int, problem: Mapping[str, Any] | None, retry_after: float | None) -> DmvfnError:
     """The error of an HTTP answer; `problem` is its problem+json, None where it has none (a proxy's answer, say)."""
     if problem is None or "code" not in problem:
-        code = {401: "unauthenticated", 404: "not_found", 413: "too_large", 429: "queue_full", 504: "deadline_exceeded"}
+        code = {
+            401: "unauthenticated",
+            403: "permission_denied",
+            404: "not_found",
+            413: "too_large",
+            429: "queue_full",
+            504: "deadline_exceeded",
+        }
         found = code.get(status, "unavailable" if status in (502, 503) else "internal")
         return of(found, f"HTTP status {status}, not from the service itself", retry_after=retry_after)
     told = problem.get("retry_after_ms")

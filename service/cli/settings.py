@@ -41,7 +41,7 @@ def in_force(settings: Settings, environment: Mapping[str, str]) -> list[Setting
             source = "argument"
         elif environment.get(variable, "").strip():
             source = "environment"
-        elif field.metadata["secret"] and (path := environment.get(f"{variable}_FILE", "").strip()):
+        elif value and field.metadata["secret"] and (path := environment.get(f"{variable}_FILE", "").strip()):
             source = f"file {path}"
         if value and field.metadata["hidden"]:
             value = HIDDEN

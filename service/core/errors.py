@@ -63,6 +63,12 @@ class Unauthenticated(ServiceError):
     code = "unauthenticated"
 
 
+class PermissionDenied(ServiceError):
+    """The API key is known and lacks the scope that the message names."""
+
+    code = "permission_denied"
+
+
 class NotFound(ServiceError):
     """No such model, version, job or path."""
 
@@ -87,6 +93,13 @@ class ClientLimit(ServiceError):
 
     code = "client_limit"
     reason = "client_limit"
+
+
+class RateLimited(ServiceError):
+    """This client's rate of requests or its budget of FLOPs is used up; `retry_after` says until when."""
+
+    code = "rate_limited"
+    reason = "requests"
 
 
 class DeadlineExceeded(ServiceError):
@@ -130,10 +143,12 @@ CODES: frozenset[str] = frozenset(
         NotAcceptable,
         TooLarge,
         Unauthenticated,
+        PermissionDenied,
         NotFound,
         Conflict,
         QueueFull,
         ClientLimit,
+        RateLimited,
         DeadlineExceeded,
         Unavailable,
         Cancelled,
@@ -143,7 +158,7 @@ CODES: frozenset[str] = frozenset(
 )
 
 #: What these tell of passes by itself.
-_PASSING = frozenset(cls.code for cls in (QueueFull, ClientLimit, Unavailable))
+_PASSING = frozenset(cls.code for cls in (QueueFull, ClientLimit, RateLimited, Unavailable))
 
 
 def retry_after(error: ServiceError) -> float | None:

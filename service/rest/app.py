@@ -31,6 +31,8 @@ EXPOSED = [
         "X-Frame-Shape",
         "Server-Timing",
         "Retry-After",
+        "RateLimit",
+        "RateLimit-Policy",
         "Location",
         "Content-Range",
         "Accept-Ranges",
@@ -82,18 +84,23 @@ def build(
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = docs.document(app, secured=bool(state.settings.api_keys))
+            app.openapi_schema = docs.document(app, secured=not state.access.is_open)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
-def operations(state: AppState, extra: Sequence[APIRouter] = ()) -> FastAPI:
-    """Serve health, metrics and `extra` routers alone, for a process that answers no callers of its own."""
+def operations(
+    state: AppState, extra: Sequence[APIRouter] = (), *, has_health: bool = True, has_metrics: bool | None = None
+) -> FastAPI:
+    """Serve health, metrics and `extra` routers alone, for a process or a port that answers no callers.
+
+    `has_metrics` None: unless they have a port of their own.
+    """
     app = FastAPI(title="DMVFN worker", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestMiddleware, state=state, tracer=Tracer())
-    for router in (ops.router(state), *extra):
+    for router in (ops.router(state, has_health=has_health, has_metrics=has_metrics), *extra):
         app.include_router(router)
     errors.install(app)
     return app

@@ -14,10 +14,11 @@ from urllib.parse import unquote
 import grpc
 
 from service.app_state import AppState
-from service.core import auth, deadline
+from service.core import deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
-from service.rpc.message_reading import UnparsedMessage, holding_of_call
+from service.rpc.message_reading import UnparsedMessage, decision_of_call, ending_of_call, holding_of_call
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport
@@ -78,17 +79,19 @@ class CallHandler:
             holding=holding_of_call(state),
             address=_address(context.peer()),
         )
-        answered = False
+        has_answered = False
         try:
             try:
-                call.client = auth.identify(state.settings.api_keys, auth.bearer(metadata.get("authorization")))
+                decision = await decision_of_call(state, context, endpoint)
+                call.client, call.quotas = decision.client, decision.quotas
+                decision.check()
                 if call.deadline is not None and call.deadline <= began:
                     state.metrics.deadline_missed("admit")
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
                 context.set_trailing_metadata(_trailers(call))
                 with state.work.accepted():
                     yield call
-                answered = True
+                has_answered = True
             except ServiceError as error:
                 call.error = error
             except asyncio.CancelledError:
@@ -103,23 +106,29 @@ class CallHandler:
                 await refuse(call, call.error)
         finally:
             report = partial(self._report, call, endpoint, state.clock() - began, counts)
-            if answered:  # gRPC sends the answer when the handler has returned, and before the loop's next turn
-                asyncio.get_running_loop().call_soon(report)
+            ending = ending_of_call() if has_answered else None
+            if ending is not None:  # its answer is yet to be written
+                ending.report = report
             else:
-                report()
+                report(False)
             # Its traceback holds the call's frames, and they the call: a cycle that would keep the message.
             call.error = None
 
-    def _report(self, call: CallContext, endpoint: str, seconds: float, counts: bool) -> None:
-        call.code = call.error.code if call.error else None
+    def _report(self, call: CallContext, endpoint: str, seconds: float, counts: bool, is_cut: bool) -> None:
+        call.left = call.left or is_cut
+        call.code, call.reason = (call.error.code, call.error.reason) if call.error else (None, None)
         if not call.left:
-            outcome = access_log.outcome_of(call.code)
+            outcome = access_log.outcome_of(call.code, call.reason)
+        elif self._state.work.is_cut:
+            outcome = Outcome.ERROR  # ended by us, at the end of a stop's grace
         elif call.deadline is not None and call.deadline <= self._state.clock() + CLOCKS_DIFFER_S:
             outcome = Outcome.DEADLINE
         else:
             outcome = Outcome.CANCELLED
         if counts:
             self._state.metrics.request_done(self._transport, endpoint, outcome, seconds)
+        else:
+            self._state.metrics.stream_ended(self._transport, endpoint, outcome)
         access_log.write(
             call,
             self.tracer,
@@ -143,7 +152,10 @@ async def refuse(call: CallContext, error: ServiceError) -> None:
 
 
 def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
-    return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
+    trailers = (("x-request-id", call.request_id), ("traceparent", call.trace.traceparent))
+    if not call.quotas:
+        return trailers
+    return (*trailers, (POLICY_FIELD, policy_field(call.quotas)), (LIMIT_FIELD, limit_field(call.quotas)))
 
 
 def _address(peer: object) -> str:

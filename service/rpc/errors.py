@@ -24,10 +24,12 @@ STATUS: Mapping[str, StatusCode] = {
     "not_acceptable": StatusCode.INVALID_ARGUMENT,
     "too_large": StatusCode.INVALID_ARGUMENT,
     "unauthenticated": StatusCode.UNAUTHENTICATED,
+    "permission_denied": StatusCode.PERMISSION_DENIED,
     "not_found": StatusCode.NOT_FOUND,
     "conflict": StatusCode.ALREADY_EXISTS,
     "queue_full": StatusCode.RESOURCE_EXHAUSTED,
     "client_limit": StatusCode.RESOURCE_EXHAUSTED,
+    "rate_limited": StatusCode.RESOURCE_EXHAUSTED,
     "deadline_exceeded": StatusCode.DEADLINE_EXCEEDED,
     "unavailable": StatusCode.UNAVAILABLE,
     "cancelled": StatusCode.CANCELLED,
@@ -71,7 +73,7 @@ def status(error: ServiceError, request_id: str, client: str = "") -> Status:
         nanos = math.ceil(seconds * 1000) * 1_000_000
         delay = Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
         message.details.add().Pack(details_pb2.RetryInfo(retry_delay=delay))
-    if error.code == "client_limit":
+    if error.code in ("client_limit", "rate_limited"):
         quota = details_pb2.QuotaFailure.Violation(subject=client or "client", description=text(error))
         message.details.add().Pack(details_pb2.QuotaFailure(violations=[quota]))
     return message

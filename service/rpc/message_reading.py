@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,8 +18,10 @@ import grpc
 
 from service.app_state import AppState
 from service.core import auth
+from service.core.api_keys import Scope
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
 from service.rpc.half_sent import HalfSentMessages
+from service.serving.access import AccessDecision
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
 from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
@@ -27,9 +30,18 @@ from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
 HEALTH += ("/inference.GRPCInferenceService/ServerReady",)
 REFLECTION = ("/grpc.reflection.",)
+#: Methods by name that need a scope of their caller's key; the others take any key.
+SCOPES = {
+    "Predict": Scope.PREDICT,
+    "ModelInfer": Scope.PREDICT,
+    "StreamPredict": Scope.STREAMS,
+    "ModelStreamInfer": Scope.STREAMS,
+}
 #: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
 OPEN_PLACES, OPEN_SECONDS = 4, 2.0
 
+_decision: ContextVar[AccessDecision | None] = ContextVar("what the policy said of this call", default=None)
+_ending: ContextVar[CallEnding | None] = ContextVar("what reports the end of this call", default=None)
 _holding: ContextVar[ByteHolding | None] = ContextVar("what this call's bytes are counted in", default=None)
 
 
@@ -37,6 +49,39 @@ def holding_of_call(state: AppState) -> ByteHolding:
     """Return the holding in which the current call's bytes are counted."""
     holding = _holding.get()
     return state.budget.open() if holding is None else holding
+
+
+async def decision_of_call(state: AppState, context: Any, method: str) -> AccessDecision:
+    """Return what the policy says of the current call: it is asked once a call. Raises Unauthenticated."""
+    if (decision := _decision.get()) is None:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        decision = await state.access.admit(auth.bearer(metadata.get("authorization")), SCOPES.get(method))
+    return decision
+
+
+class CallEnding:
+    """The end of a call of one answer: it is reported when the answer was written, or could not be."""
+
+    def __init__(self) -> None:
+        self.report: Callable[[bool], None] | None = None  #: called with whether the answer was cut off
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Report the end of what is written inside."""
+        try:
+            yield
+        except BaseException:
+            if self.report is not None:
+                self.report(True)
+            raise
+        if self.report is not None:
+            # gRPC sends the status when the handler has returned, and before the loop's next turn.
+            asyncio.get_running_loop().call_soon(self.report, False)
+
+
+def ending_of_call() -> CallEnding | None:
+    """Return what reports the end of the current call; None for a stream, which writes its answers itself."""
+    return _ending.get()
 
 
 class UnparsedMessage:
@@ -119,42 +164,48 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         behaviour = handler.unary_stream or handler.unary_unary
 
         async def serve(_: Any, context: Any) -> None:
+            ending = CallEnding()
             with self._state.budget.open() as holding:
                 _holding.set(holding)
+                _ending.set(ending)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
-                    answer = await behaviour(await self._message(reading, context, parse, holding), context)
+                    message = self._message(details.method, reading, context, parse, holding)
+                    answer = await behaviour(await message, context)
                 except BaseException as error:
                     _forget_frames(error)
                     raise
                 if handler.unary_unary is not None:
                     holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
-                    await context.write(answer)  # back when the transport has taken it
+                    with ending.writing():
+                        await context.write(answer)  # back when the transport has taken it
 
         return serve
 
     async def _message(
-        self, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+        self, method: str, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
     ) -> Any:
-        """Read the call's message, or why there is none; unread where the handler will refuse the key anyway."""
-        try:
-            caller = "" if reading is self._health else self._caller(context)
-        except Unauthenticated as error:
-            return UnparsedMessage(error)
-        counted, peer = _counted(parse, holding), context.peer()
+        """Read the call's message, or why there is none; unread where the policy refuses the call anyway."""
+        caller = ""
+        if reading is not self._health:
+            try:
+                decision = await decision_of_call(self._state, context, method.rpartition("/")[2])
+            except Unauthenticated as error:
+                return UnparsedMessage(error)
+            _decision.set(decision)
+            if decision.refusal is not None:
+                return UnparsedMessage(decision.refusal)
+            caller = decision.client
+        parse_counted, peer = _counted(parse, holding), context.peer()
 
         def arrived(data: bytes) -> Any:
             self._half_sent.whole(peer, len(data))
-            return counted(data)
+            return parse_counted(data)
 
         message = await reading.next(context, caller or _host(context), arrived)
         if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
-
-    def _caller(self, context: Any) -> str:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return auth.identify(self._state.settings.api_keys, auth.bearer(metadata.get("authorization")))
 
     def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
         """Serve reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
@@ -179,14 +230,14 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
         async def serve(requests: Any, context: Any) -> None:
             with self._state.budget.open() as holding:
-                counted, peer = _counted(parse, holding), context.peer()
+                parse_counted, peer = _counted(parse, holding), context.peer()
 
                 async def messages() -> AsyncIterator[Any]:
                     with self._half_sent.stream(peer) as arrival:
                         while (data := await arrival.read(requests)) is not None:
                             holding.settle(0)
                             self._half_sent.whole(peer, len(data), arrival)
-                            message = counted(data)
+                            message = parse_counted(data)
                             del data  # or it would be there, uncounted, beside what was parsed from it
                             yield message
                             del message

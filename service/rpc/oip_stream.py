@@ -12,6 +12,7 @@ from typing import Any
 
 from proto.inference import inference_pb2 as pb
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import ServiceError, Unavailable
 from service.rpc import errors
 from service.rpc.call import CallContext, CallHandler, readable
@@ -84,6 +85,7 @@ class InferStream:
                 self._reading = False
             if message is None:
                 return
+            self._state.access.require(self._call.client, Scope.STREAMS)  # its key may be withdrawn while it goes on
             nbytes = 0 if isinstance(message, UnparsedMessage) else message.ByteSize()
             self._bytes += nbytes
             holding = self._state.budget.open()
@@ -111,6 +113,7 @@ class InferStream:
         began, call = self._state.clock(), self._call
         caller = Caller.of(call, call.deadline, holding)
         try:
+            await self._state.access.admit_next(call.client, Scope.STREAMS)
             infer_request = readable(message)
             holding.grow(nbytes)
             answer = await oip_infer.infer(self._state, request(infer_request), caller)

@@ -61,7 +61,12 @@ class RunningServer:
             async with asyncio.timeout(grace):
                 await self._state.streams.ended()
         await self._quiet(deadline)
-        await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
+        remaining = max(0.0, deadline - asyncio.get_running_loop().time())
+        cutting = asyncio.get_running_loop().call_later(remaining, self._state.work.cut)
+        if not remaining:
+            self._state.work.cut()
+        await self._server.stop(remaining)
+        cutting.cancel()
 
     async def _quiet(self, deadline: float) -> None:
         """Wait until no call has come for QUIET_S, until `deadline` (the loop's clock) and MOST_QUIET_S at most.

@@ -19,6 +19,7 @@ class AcceptedWork:
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()  #: nothing new is accepted
+        self.is_cut = False  #: the grace is over: what is unfinished is ended by us
         self.count = 0
         self._finished = asyncio.Event()
         self._finished.set()
@@ -50,6 +51,10 @@ class AcceptedWork:
     def shut(self) -> None:
         """Accept nothing new."""
         self.stopping.set()
+
+    def cut(self) -> None:
+        """Note that what is not finished ends now, unfinished."""
+        self.is_cut = True
 
     async def finished(self) -> None:
         """Wait until nothing accepted is under way."""

@@ -10,6 +10,8 @@ from service.telemetry.tracing import Tracer
 
 _access = logging.getLogger("service.access")
 
+#: The reason of a stream's end whose client fell silent: it left, and missed no deadline of ours.
+IDLE = "idle"
 #: Which outcome each error code counts as; a test checks that it has every code of service.core.errors.
 OUTCOMES: dict[str, Outcome] = {
     "invalid_request": Outcome.INVALID,
@@ -18,11 +20,14 @@ OUTCOMES: dict[str, Outcome] = {
     "not_acceptable": Outcome.INVALID,
     "too_large": Outcome.INVALID,
     "unauthenticated": Outcome.INVALID,
+    "permission_denied": Outcome.INVALID,
     "not_found": Outcome.INVALID,
     "conflict": Outcome.INVALID,
     "unsupported": Outcome.INVALID,
     "queue_full": Outcome.REJECTED,
     "client_limit": Outcome.REJECTED,
+    # A caller over its own limit is no failure of ours: objectives leave the callers' own faults out.
+    "rate_limited": Outcome.INVALID,
     "unavailable": Outcome.REJECTED,
     "deadline_exceeded": Outcome.DEADLINE,
     "cancelled": Outcome.CANCELLED,
@@ -30,8 +35,10 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-def outcome_of(code: str | None) -> Outcome:
-    """Return how a request ended that had the error `code`, or none."""
+def outcome_of(code: str | None, reason: str | None = None) -> Outcome:
+    """Return how a request or stream ended that had the error `code`, or none; `reason` is that error's."""
+    if reason == IDLE:
+        return Outcome.CANCELLED
     return Outcome.OK if code is None else OUTCOMES[code]
 
 

@@ -67,6 +67,7 @@ class Background(enum.StrEnum):
     REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
     WEBHOOKS = "webhooks"  #: looking for due ones
     WEBHOOK = "webhook"  #: one delivery
+    API_KEYS = "api_keys"  #: following the file of API keys
     WORKER_CLAIMS = "worker_claims"
     WORKER_BEAT = "worker_beat"
     WORKER_WITHDRAWALS = "worker_withdrawals"
@@ -102,7 +103,7 @@ class Metrics:
         return Histogram(f"dmvfn_{name}", text, labels, registry=self.registry, buckets=buckets)
 
     def _define_requests(self) -> None:
-        self._requests = self._counter("requests", "Requests answered.", "transport", "endpoint", "outcome")
+        self._requests = self._counter("requests", "Requests and streams ended.", "transport", "endpoint", "outcome")
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
@@ -173,6 +174,9 @@ class Metrics:
         self._draining = self._gauge("draining", "1 from SIGTERM on.")
         self._build = self._gauge("build_info", "Constant 1.", "version", "python", "torch")
         self._model = self._gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
+        self._keys_file_bad = self._gauge(
+            "api_keys_file_bad", "1 while the file of API keys cannot be used; the keys before stay."
+        )
         self._background = self._counter("background_failures", "Failures of background work, restarted since.", "task")
         for task in Background:  # at 0 from the start, or the first failure would be no increase
             self._background.labels(task)
@@ -192,6 +196,10 @@ class Metrics:
             self._request_series[key] = series
         series[0].inc()
         series[1].observe(seconds)
+
+    def stream_ended(self, transport: Transport, endpoint: str, outcome: Outcome) -> None:
+        """Count one stream among the requests; how long it lasted is no time to an answer."""
+        self._requests.labels(transport, endpoint, outcome).inc()
 
     def stage_took(self, stage: Stage, seconds: float) -> None:
         """Record the seconds that one stage of one request took."""
@@ -320,6 +328,10 @@ class Metrics:
     def ready_while(self, ask: Callable[[], bool]) -> None:
         """Call `ask` at every scrape from here on: a drain, or a Redis that went away, shows at once."""
         self._ready.set_function(lambda: float(ask()))
+
+    def keys_file_bad_while(self, ask: Callable[[], bool]) -> None:
+        """Call `ask` at every scrape: whether the file of API keys holds what cannot be used."""
+        self._keys_file_bad.set_function(lambda: float(ask()))
 
     def draining(self) -> None:
         """Note that SIGTERM was received."""

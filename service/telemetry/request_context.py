@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from service.core.quota import Quota
 from service.telemetry.tracing import Trace
 
 #: What can stand in a header, a log line and a file name.
@@ -25,6 +26,8 @@ class RequestContext:
     code: str | None = None  #: of the error it ended with
     stages: tuple[tuple[str, float], ...] = ()  #: name, seconds
     notes: Notes = field(default_factory=dict)  #: for log line and span
+    reason: str | None = None  #: of that error, where it says more than the code
+    quotas: tuple[Quota, ...] = ()  #: what its caller had left when it was admitted
     address: str = ""  #: whence it came, without a port; "" where that is not known
 
 

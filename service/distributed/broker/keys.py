@@ -74,6 +74,10 @@ class Keys:
         """Name a key that exists while the front end lives; its calls are dropped unrun when it does not."""
         return self._key("f", front)
 
+    def allowance(self, client: str) -> str:
+        """Name the hash: what a caller has left of its requests and its FLOPs; gone while that is all."""
+        return self._key("b", client)
+
     def info(self, worker: str) -> str:
         """Name a live worker's announcement; gone soon after it dies."""
         return self._key("w", worker)

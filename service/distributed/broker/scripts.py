@@ -155,3 +155,6 @@ FORGET = _load("forget.lua")
 RECKON = _load("reckon.lua")
 TAKE_WEBHOOK = _load("take_webhook.lua")
 COUNT_WEBHOOK_TRY = _load("count_webhook_try.lua")
+# Callers' budgets.
+TAKE_ALLOWANCE = _load("take_allowance.lua")
+CHARGE_ALLOWANCE = _load("charge_allowance.lua")

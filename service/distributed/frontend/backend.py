@@ -11,6 +11,7 @@ from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker.client import end
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.frontend.limiter import RedisLimiter
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
 from service.distributed.frontend.worker_versions import WorkerVersions
@@ -19,7 +20,7 @@ from service.telemetry.metrics import Background, Metrics
 
 
 class FrontendEngine:
-    """An `Engine` with the life of a `Batcher` (`start`, `close`), and `jobs` beside it."""
+    """An `Engine` with the life of a `Batcher` (`start`, `close`), with `jobs` and `limiter` beside it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._front = QueueClient(settings, metrics)
@@ -29,6 +30,7 @@ class FrontendEngine:
         self._metrics = metrics
         self.jobs = RedisJobs(settings, self._front)
         self.versions = WorkerVersions(self._front)
+        self.limiter = RedisLimiter(self._front)
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; until then `readiness` says what is missing.

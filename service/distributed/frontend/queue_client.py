@@ -131,6 +131,11 @@ class QueueClient:
         state = Readiness(True) if self._model else Readiness(False, "starting")
         return replace(state, warnings=self.server.warnings)
 
+    @property
+    def is_away(self) -> bool:
+        """Tell whether Redis did not answer when it was last asked."""
+        return self._away
+
     def model(self) -> ServedModel:
         """Return the model that the workers serve, as the last of them announced."""
         if self._model is None:

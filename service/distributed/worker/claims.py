@@ -179,6 +179,11 @@ class Claims:
                 return bool(outcome[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
 
+    async def charge(self, client: str, flops: int) -> None:
+        """Take a prediction's FLOPs from its caller's budget, where there is one."""
+        allowance = self.keys.allowance(client)
+        await scripts.call(self._client, scripts.CHARGE_ALLOWANCE.bind(allowance=allowance, gflop=repr(flops / 1e9)))
+
     async def fail(self, item: LeasedItem, failure: Failure) -> bool:
         """End an item with an error; False if another worker has it."""
         return await self._end(item, "fail", failure)

@@ -8,6 +8,7 @@ Nothing is sent to Redis of an item whose lease is gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -17,7 +18,7 @@ from typing import TypeVar
 import redis
 
 from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
-from service.distributed.broker.client import LOST, backoff
+from service.distributed.broker.client import FAILED, LOST, backoff
 from service.distributed.broker.transfers import Transfers
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.items import ClaimedWork, LeasedItem
@@ -30,6 +31,8 @@ from service.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+#: Seconds that charging a caller may take: the answer is out, and the worker has other things to do.
+CHARGE_S = 1.0
 #: Times that Redis, being there, may cut the connection over one answer before it is taken for unstorable.
 CUT_TRIES = 3
 
@@ -52,8 +55,8 @@ class Outcomes:
         self._avoided = {lease: expiry for lease, expiry in self._avoided.items() if expiry > now}
         return list(self._avoided)
 
-    async def answer(self, work: ClaimedWork, answer: bytes) -> None:
-        """Publish an answer; one that Redis does not take, however often it is sent, becomes an error that says so."""
+    async def answer(self, work: ClaimedWork, answer: bytes) -> bool:
+        """Publish an answer and tell if it is the item's; one that Redis never takes becomes an error that says so."""
         item, cuts = work.item, 0
 
         async def publish() -> bool | None:
@@ -79,6 +82,14 @@ class Outcomes:
             await self.failed(work, size, end=RunEnd.UNSTORABLE)
         elif not success:
             self._metrics.lease_lost()
+        return bool(success)
+
+    async def charge(self, client: str, flops: int) -> None:
+        """Take a published answer's FLOPs from its caller's budget, unless Redis is away."""
+        if client:
+            with contextlib.suppress(*FAILED, TimeoutError):
+                async with asyncio.timeout(CHARGE_S):
+                    await self._claims.charge(client, flops)
 
     async def failed(
         self,

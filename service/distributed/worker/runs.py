@@ -176,7 +176,8 @@ class ItemRuns:
         else:
             self.price.observe(request, result)
             self._answering.add(item.lease)
-            await self._outcomes.answer(work, answer)
+            if await self._outcomes.answer(work, answer):
+                await self._outcomes.charge(request.client, result.flops)
 
     async def _patiently(self, request: PredictRequest) -> PredictResult:
         """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""

@@ -308,7 +308,8 @@ def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool
     if "{" in path or path.startswith("/debug/"):
         _add(answers, "not_found")
     if needs_key:
-        _add(answers, "unauthenticated")
+        for code in ("unauthenticated", "permission_denied", "rate_limited"):
+            _add(answers, code)
         if secured:
             operation["security"] = [{"apiKey": []}]
 

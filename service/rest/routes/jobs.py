@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest, ServiceError, Unavailable
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
 from service.rest.transport import context
+from service.rest.transport.context import Context
 from service.rest.transport.disconnect import while_connected
 from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
@@ -60,7 +62,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
-            events = no_body(str) if wants_no_body(request) else _events(state, jobs, view, client)
+            events = no_body(str) if wants_no_body(request) else _events(state, jobs, view, context.of(request))
             return StreamingResponse(events, media_type=EVENTS)
         if wait and not view.state.final:
             view = await while_connected(request.receive, _newer(state, jobs, view, client, wait))
@@ -104,6 +106,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
     """Check a job and accept it: 202, or 200 for one that was accepted before."""
     check_ready(state.engine, admitting="starting")  # a queue without workers yet keeps what it is given
     request_context = context.of(request)
+    state.access.require(request_context.client, Scope.JOBS)  # a prediction that is preferred later is a job, too
     query = request.query_params.multi_items()
     hooks = [value for name, value in query if name == WEBHOOK]
     if len(hooks) > 1:
@@ -199,16 +202,17 @@ async def _newer(state: AppState, jobs: Jobs, view: JobView, client: str, second
         await asyncio.gather(news, stopping, return_exceptions=True)
 
 
-async def _events(state: AppState, jobs: Jobs, view: JobView, client: str) -> AsyncIterator[str]:
+async def _events(state: AppState, jobs: Jobs, view: JobView, request_context: Context) -> AsyncIterator[str]:
     """Yield an event for each change, the first at once, the last when the job is final; comments meanwhile."""
     yield _event(view, jobs)
     while not view.state.final:
         try:
-            newer = await _newer(state, jobs, view, client, KEEP_ALIVE)
+            newer = await _newer(state, jobs, view, request_context.client, KEEP_ALIVE)
             if jobs.durable and state.work.stopping.is_set() and newer.same_as(view):
                 raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
         except ServiceError as error:
             # The queue went away, or the job expired: told, not just an end that looks like success.
+            request_context.code = error.code
             yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
             return
         yield ": nothing new\n\n" if newer.same_as(view) else _event(newer, jobs)

@@ -18,7 +18,7 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.app_state import AppState
-from service.core.errors import ServiceError
+from service.core.errors import Cancelled, Internal, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
@@ -38,7 +38,14 @@ log = logging.getLogger("service.rest")
 
 #: Close codes of RFC 6455: as asked, refused by policy, our fault, try again later.
 NORMAL, POLICY, FAILED, LATER = 1000, 1008, 1011, 1013
-_CLOSE = {"queue_full": LATER, "client_limit": LATER, "unavailable": LATER, "internal": FAILED}
+#: Those of clients that close in good order: at their end, leaving a page, without a reason. 1006: without closing,
+#: but uvicorn may say 1005 then, so that what tells is whether answers are owed.
+CLOSED_IN_ORDER, NO_CLOSE = (1000, 1001, 1005), 1006
+#: Ours, when the grace of a stop is over.
+RESTARTING = 1012
+#: Name of the client's close code in the log.
+CLOSE_CODE = "close_code"
+_CLOSE = {"queue_full": LATER, "client_limit": LATER, "rate_limited": LATER, "unavailable": LATER, "internal": FAILED}
 
 
 def router(state: AppState) -> APIRouter:
@@ -76,13 +83,20 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
         )
         try:
             await _answer(state, socket, live, _rest(socket, first_message, is_over=is_over))
+        except WebSocketDisconnect:
+            # Who closes in good order and has every answer has what it wanted; others are cut off from something.
+            if live.is_answered and request_context.notes.get(CLOSE_CODE) in CLOSED_IN_ORDER:
+                return
+            if request_context.notes.get(CLOSE_CODE) == RESTARTING and not live.is_answered:
+                raise Internal("the server stopped before every answer was sent") from None
+            raise
         finally:
             request_context.notes.update(live.counts)
         await socket.close(NORMAL)
     except WebSocketDisconnect:
-        return
+        request_context.code = Cancelled.code
     except ServiceError as error:
-        request_context.code = error.code
+        request_context.code, request_context.reason = error.code, error.reason
         await _refuse(socket, error)
     except Exception:
         request_context.code = "internal"
@@ -140,6 +154,7 @@ async def _receive(socket: WebSocket) -> str | bytes | None:
     """Receive the next message; None when the client has closed."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
+        context.of(socket).notes[CLOSE_CODE] = message.get("code", NO_CLOSE)
         return None
     text, data = message.get("text"), message.get("bytes")
     content = text if text is not None else data

@@ -20,9 +20,12 @@ from service.rest.transport.errors import problem
 _DRAINED = "dmvfn.drained"
 
 
-def drained(scope: Scope) -> Callable[[], Awaitable[None]] | None:
-    """Return a wait until the answer to this request has left the process; None on another server (in tests)."""
-    wait: Callable[[], Awaitable[None]] | None = scope.get("extensions", {}).get(_DRAINED)
+def drained(scope: Scope) -> Callable[[], Awaitable[bool]] | None:
+    """Return a wait until the answer to this request has left the process; None on another server (in tests).
+
+    It gives False where the connection broke while some of the answer was still there.
+    """
+    wait: Callable[[], Awaitable[bool]] | None = scope.get("extensions", {}).get(_DRAINED)
     return wait
 
 
@@ -44,13 +47,15 @@ class BoundedProtocol(HttpToolsProtocol):
             # Head and body are written one after the other: without it the body waits 40 ms for the client's ACK.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unseen = 0
+        self._is_cut = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers of the connection."""
+        """Cancel the timers of the connection, and note whether an answer is cut off by its end."""
+        self._is_cut = self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete)
         self._cancel_head_timer()
         self._cancel_stall_timer()
         super().connection_lost(exc)
@@ -100,9 +105,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_stall_timer()
         super().resume_writing()
 
-    async def _drained(self) -> None:
-        """Wait until at most a few kilobytes are unread, or the connection is gone."""
+    async def _drained(self) -> bool:
+        """Wait until at most a few kilobytes are unread, or the connection is gone; tell if it was the former."""
         await self.flow.drain()
+        return not self._is_cut
 
     def _watch_reader(self, nbytes: int) -> None:
         self._cancel_stall_timer()

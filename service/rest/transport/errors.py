@@ -24,6 +24,7 @@ from service.rest.transport import context
 STATUS: Mapping[str, int] = {
     "invalid_request": 400,
     "unauthenticated": 401,
+    "permission_denied": 403,
     "not_found": 404,
     "not_acceptable": 406,
     "conflict": 409,
@@ -32,6 +33,7 @@ STATUS: Mapping[str, int] = {
     "invalid_frame": 422,
     "queue_full": 429,
     "client_limit": 429,
+    "rate_limited": 429,
     "cancelled": 499,
     "internal": 500,
     "unsupported": 501,
@@ -46,6 +48,7 @@ MEANING: Mapping[str, tuple[str, str]] = {
         "A parameter or the body's structure is wrong; `field` names it.",
     ),
     "unauthenticated": ("API key needed", "Send `Authorization: Bearer KEY` with a key this server knows."),
+    "permission_denied": ("Permission denied", "This API key lacks the scope that the detail names."),
     "not_found": ("Not found", "There is no such path, model, version or job here."),
     "not_acceptable": (
         "Not acceptable",
@@ -57,6 +60,10 @@ MEANING: Mapping[str, tuple[str, str]] = {
     "invalid_frame": ("Invalid frame", "An image could not be used: damaged, animated, transparent, unequal in size."),
     "queue_full": ("Queue full", "The server has as much waiting as it may. Try again after `retry_after_ms`."),
     "client_limit": ("Client limit", "This API key has as much in flight as it may. Try again after `retry_after_ms`."),
+    "rate_limited": (
+        "Rate limited",
+        "This API key has used up its requests or its FLOPs (`reason`). Try again after `retry_after_ms`.",
+    ),
     "cancelled": ("Cancelled", "The caller left before the answer. Nothing was computed if it was still waiting."),
     "internal": ("Internal error", "Our fault. The log has the cause under this request id."),
     "unsupported": ("Not supported", "A valid request for something this server does not offer."),

@@ -6,6 +6,7 @@ Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -13,10 +14,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.app_state import AppState
 from service.core import auth
-from service.core.errors import Internal, InvalidRequest, ServiceError, Unauthenticated
+from service.core.errors import (
+    Cancelled,
+    Internal,
+    InvalidRequest,
+    PermissionDenied,
+    RateLimited,
+    ServiceError,
+    Unauthenticated,
+)
 from service.core.host_names import HostNames, name_of
+from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
-from service.rest.transport import bounded_protocol, context
+from service.rest.transport import bounded_protocol, context, paths
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import problem
@@ -27,11 +37,11 @@ from service.telemetry.tracing import Tracer
 
 _log = logging.getLogger("service.rest")
 
-#: Paths that need a key where keys are set; health, metrics and pages stay open.
-GUARDED = ("/v1/", "/v2/", "/debug/")
-OPEN = ("/v2/health/",)
 #: Asked every few seconds by machines: neither logged nor counted.
 QUIET = frozenset({"/healthz/live", "/healthz/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+#: Close codes of RFC 6455.
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -91,28 +101,31 @@ class RequestMiddleware:
                 f"this server is not known as {shown!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
             )
 
-    def authenticate(self, scope: Scope) -> str:
-        """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
-        if not self._state.settings.api_keys:
-            return ""
+    async def admit(self, scope: Scope, request_context: Context) -> None:
+        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open."""
         path = scope["path"]
-        if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
-            return ""
-        return auth.identify(self._state.settings.api_keys, _key(scope))
+        if self._state.access.is_open or not paths.is_guarded(path):
+            return
+        decision = await self._state.access.admit(_key(scope), paths.scope_of(path))
+        request_context.client, request_context.quotas = decision.client, decision.quotas
+        decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         request_context = self.begin_context(scope, headers)
         try:
             self.check_host(scope, headers)
-            request_context.client = self.authenticate(scope)
+            await self.admit(scope, request_context)
         except ServiceError as error:
             await receive()  # the handshake
-            if isinstance(error, Unauthenticated):
+            if isinstance(error, Unauthenticated | PermissionDenied | RateLimited):
                 # Opened first: a refused handshake is all that a browser's script would learn.
                 await send({"type": "websocket.accept", "subprotocol": _offered(scope)})
                 await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
-            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
+            code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
+            await send({"type": "websocket.close", "code": code, "reason": error.code})
+            request_context.code = error.code
+            self._streamed(_template(scope), request_context)
             return
         try:
             with self._state.work.accepted():
@@ -122,8 +135,9 @@ class RequestMiddleware:
             self._streamed(_template(scope), request_context)
 
     def _streamed(self, endpoint: str, request_context: Context) -> None:
-        """Write a stream's log line and span. Its length is no request's duration, so it is not counted as one."""
-        outcome = access_log.outcome_of(request_context.code)
+        """Count a stream, and write its log line and span. Its length is no request's duration, so it is not one."""
+        outcome = access_log.outcome_of(request_context.code, request_context.reason)
+        self._state.metrics.stream_ended(Transport.WEBSOCKET, endpoint, outcome)
         access_log.write(
             request_context,
             self._tracer,
@@ -151,11 +165,12 @@ class _Exchange:
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._status = 0
         self._sent = 0
+        self._is_complete = self._is_cut = False
 
     async def run(self) -> None:
         try:
             self._middleware.check_host(self._scope, self._headers)
-            self._context.client = self._middleware.authenticate(self._scope)
+            await self._middleware.admit(self._scope, self._context)
             self._body.announce(self._headers.get("content-length"))
             await self._middleware._app(self._scope, self._body, self.send)
         except ServiceError as error:
@@ -169,12 +184,13 @@ class _Exchange:
             failure.__cause__ = error
             await self._refuse(failure)
         finally:
-            self._report()
+            seconds = self._state.clock() - self._context.began
             try:
                 # The transport holds what its reader has not taken: it counts until it has left.
                 if self._status and (wait_until_read := bounded_protocol.drained(self._scope)) is not None:
-                    await wait_until_read()
+                    self._is_cut = not await wait_until_read()
             finally:
+                self._report(seconds)
                 self._holding.release()
 
     async def send(self, message: Message) -> None:
@@ -187,12 +203,15 @@ class _Exchange:
                 *headers,
                 (b"x-request-id", self._context.request_id.encode()),
                 (b"traceparent", self._context.trace.traceparent.encode()),
+                *_limits(self._context.quotas),
                 *[header for header in self._middleware._headers if header[0] not in names],
             ]
             await self._read_some_rest(message)
         await self._send(message)
-        if message["type"] == "http.response.body" and self._method != "HEAD":
-            self._sent += len(message.get("body", b""))
+        if message["type"] == "http.response.body":
+            self._is_complete = not message.get("more_body", False)
+            if self._method != "HEAD":
+                self._sent += len(message.get("body", b""))
 
     async def _read_some_rest(self, start: Message) -> None:
         """Receive some of the rest of the body where the answer comes before its end, else close."""
@@ -213,13 +232,16 @@ class _Exchange:
         if not self._status:
             await problem(error, self._context.request_id)(self._scope, self._body, self.send)
 
-    def _report(self) -> None:
-        seconds = self._state.clock() - self._context.began
+    def _report(self, seconds: float) -> None:
         endpoint = _template(self._scope)
         if endpoint in QUIET:
             return
-        broke_off = self._context.code is None and not 0 < self._status < 500
-        outcome = Outcome.ERROR if broke_off else access_log.outcome_of(self._context.code)
+        if self._is_cut and self._context.code is None:
+            self._context.code = Cancelled.code  # all was sent, but not all was read
+        # Without a code, but for what broke off on our side.
+        is_whole = self._is_complete and 0 < self._status < 500
+        is_error = self._context.code is None and not is_whole
+        outcome = Outcome.ERROR if is_error else access_log.outcome_of(self._context.code)
         method = self._method[:16]
         v2 = self._scope["path"].startswith("/v2")
         self._state.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
@@ -234,6 +256,16 @@ class _Exchange:
             about={"status": self._status},
             sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
         )
+
+
+def _limits(quotas: Sequence[Quota]) -> list[tuple[bytes, bytes]]:
+    """Write what the caller may ask for, and has left, as headers; none where there is no limit."""
+    if not quotas:
+        return []
+    return [
+        (POLICY_FIELD.encode(), policy_field(quotas).encode()),
+        (LIMIT_FIELD.encode(), limit_field(quotas).encode()),
+    ]
 
 
 def _key(scope: Scope) -> str | None:

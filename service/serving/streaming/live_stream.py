@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
 from service.core.types import Options
 from service.imaging.codec import ImageFormat
@@ -157,6 +158,11 @@ class LiveStream:
                 await self._stop()
                 self._state.metrics.stream_closed(self._transport)
 
+    @property
+    def is_answered(self) -> bool:
+        """Tell whether every frame that was taken has its answer."""
+        return self._session.idle
+
     def drain(self) -> None:
         """Take no more frames; what was taken is answered."""
         self._draining = True
@@ -206,6 +212,7 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
+            self._state.access.require(self._client, Scope.STREAMS)  # its key may be withdrawn while it goes on
             arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
@@ -243,6 +250,7 @@ class LiveStream:
         request = self._request
         began, tag = self._state.clock(), work.tag
         try:
+            await self._state.access.admit_next(self._client, Scope.STREAMS)
             self._owe(work, place)
             caller = self._caller(work)
             pair_request = prediction.build_request(caller, work.previous, work.current, request.options)

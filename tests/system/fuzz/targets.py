@@ -18,6 +18,7 @@ from PIL import Image
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.inference import inference_pb2 as v2_pb
 from service.core import auth
+from service.core.api_keys import KeyRing
 from service.core.errors import InvalidFrame
 from service.imaging import codec
 from service.imaging.codec import FrameLimits
@@ -97,8 +98,11 @@ def _options(data: bytes) -> object:
     return params.parse(params.merge([[(name, value) for name, _, value in pairs]]), None, SETTINGS)
 
 
+KEYS = KeyRing.of_pairs((("alice", "key-of-alice"),))
+
+
 def _identify(data: bytes) -> object:
-    return auth.identify((("alice", "key-of-alice"),), auth.bearer(data.decode("latin-1")))
+    return KEYS.identify(auth.bearer(data.decode("latin-1")))
 
 
 def _job(data: bytes) -> object:

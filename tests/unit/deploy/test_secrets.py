@@ -94,6 +94,15 @@ def test_a_change_that_makes_no_sense_changes_nothing(arguments: tuple[str, ...]
     assert arguments[1] in run.stderr
 
 
+def test_keys_in_tables_are_left_to_their_editor() -> None:
+    stored = _stored("web")
+    table = '[web]\nkey = "a-key-of-the-web"'
+    stored["data"]["DMVFN_API_KEYS"] = base64.b64encode(table.encode()).decode()
+    run = _change(stored, "--add-client", "mobile")
+    assert (run.returncode, run.stdout, "a-key-of" in run.stderr) == (1, "", False)
+    assert "python -m service keys new" in run.stderr
+
+
 def test_the_first_client_is_added_to_none() -> None:
     assert set(_keys(json.loads(_change(_stored(), "--add-client", "web").stdout))) == {"web"}
 

@@ -26,6 +26,8 @@ S = grpc.StatusCode
 #: ErrorInfo and RequestInfo.
 ROWS: list[tuple[ServiceError, int, grpc.StatusCode, set[str]]] = [
     (core.QueueFull("m", retry_after=1.5), 429, S.RESOURCE_EXHAUSTED, {"RetryInfo"}),
+    (core.RateLimited("m", retry_after=3.0), 429, S.RESOURCE_EXHAUSTED, {"RetryInfo", "QuotaFailure"}),
+    (core.PermissionDenied("m", reason="scope_jobs"), 403, S.PERMISSION_DENIED, set()),
     (core.ClientLimit("m"), 429, S.RESOURCE_EXHAUSTED, {"RetryInfo", "QuotaFailure"}),
     (core.DeadlineExceeded("m"), 504, S.DEADLINE_EXCEEDED, {"RetryInfo"}),
     (core.DeadlineExceeded("m", reason="unmeetable"), 504, S.DEADLINE_EXCEEDED, set()),

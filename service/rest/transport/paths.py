@@ -1,0 +1,30 @@
+"""Which paths need a key, and which scope of it. What is not listed under a guarded prefix takes any key."""
+
+from __future__ import annotations
+
+from service.core.api_keys import Scope
+
+#: Paths that need a key where keys are set; health, metrics and pages stay open.
+GUARDED = ("/v1/", "/v2/", "/debug/")
+OPEN = ("/v2/health/",)
+#: What begins a path, and the scope that it needs.
+_SCOPES = (
+    ("/v1/predict/", Scope.PREDICT),
+    ("/v1/jobs/", Scope.JOBS),
+    ("/v1/video/", Scope.CLIPS),
+    ("/v1/stream/", Scope.STREAMS),
+    ("/debug/", Scope.ADMIN),
+)
+_MODELS, _INFER = "/v2/models/", "/infer"
+
+
+def is_guarded(path: str) -> bool:
+    """Tell whether a path needs a key where keys are set."""
+    return (path + "/").startswith(GUARDED) and not (path + "/").startswith(OPEN)
+
+
+def scope_of(path: str) -> Scope | None:
+    """Return the scope that a guarded path needs; None: any key will do."""
+    if path.startswith(_MODELS) and path.endswith(_INFER):
+        return Scope.PREDICT
+    return next((scope for prefix, scope in _SCOPES if (path + "/").startswith(prefix)), None)

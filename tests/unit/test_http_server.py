@@ -1,0 +1,79 @@
+"""Which port shows what: health and metrics on plain ports of their own, and metrics then nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app_state import AppState
+from service.http_server import StartFailed, plain_ports
+from service.rest.app import build, operations
+from service.settings import Settings, SettingsError
+from tests.unit.rpc.small import SmallEngine, parts
+
+PATHS = ("/healthz/live", "/metrics", "/v1/model")
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in sockets]
+
+
+def _fail(why: str) -> None:
+    raise AssertionError(why)
+
+
+async def _statuses(http: httpx.AsyncClient, port: int) -> list[int]:
+    return [(await http.get(f"http://127.0.0.1:{port}{path}")).status_code for path in PATHS]
+
+
+async def _inside(app: Any) -> list[int]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        return [(await http.get(path)).status_code for path in PATHS]
+
+
+def _state(**settings: Any) -> AppState:
+    return parts(SmallEngine(), **settings)
+
+
+async def test_metrics_have_a_port_of_their_own_and_are_on_no_other() -> None:
+    health, metrics = free_ports(2)
+    state = _state(health_port=health, metrics_port=metrics)
+    async with plain_ports(state, _fail), httpx.AsyncClient() as http:
+        assert await _statuses(http, health) == [200, 404, 404]
+        assert await _statuses(http, metrics) == [404, 200, 404]
+    assert await _inside(build(state)) == [200, 404, 200]
+    assert await _inside(operations(state)) == [200, 404, 404]  # a worker's
+
+
+async def test_both_may_share_a_port() -> None:
+    (port,) = free_ports(1)
+    state = _state(health_port=port, metrics_port=port)
+    async with plain_ports(state, _fail), httpx.AsyncClient() as http:
+        assert await _statuses(http, port) == [200, 200, 404]
+    assert (await _inside(build(state)))[1] == 404
+
+
+async def test_without_a_port_of_their_own_metrics_stay_where_they_were() -> None:
+    (health,) = free_ports(1)
+    state = _state(health_port=health)
+    async with plain_ports(state, _fail), httpx.AsyncClient() as http:
+        assert await _statuses(http, health) == [200, 200, 404]
+    assert await _inside(build(state)) == [200, 200, 200]
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(StartFailed, match="DMVFN_METRICS_PORT"):
+        async with plain_ports(_state(metrics_port=listener.getsockname()[1]), _fail):
+            pass
+
+
+@pytest.mark.parametrize("port", ["8000", "8001"])
+def test_callers_ports_are_not_for_metrics(port: str) -> None:
+    with pytest.raises(SettingsError, match="DMVFN_METRICS_PORT"):
+        Settings.from_env({"DMVFN_METRICS_PORT": port})
