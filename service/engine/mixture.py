@@ -53,6 +53,9 @@ class Mixtures:
         self, network: DMVFN, head: tuple[MixingHead, HeadMetadata], live: tuple[MixingHead, HeadMetadata]
     ) -> None:
         self._network, self._head, self._live = network, head, live
+        self.version = head[1].version
+        #: What the head's file says of itself on held-out clips, as it is shown beside the network's: "psnr_t1_flow" ..
+        self.scores = {f"{name}_flow": value for name, value in head[1].scores.items() if name.endswith(("_t1", "_t3"))}
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod

@@ -89,6 +89,7 @@ def metadata(model: Model, info: ServedModel) -> dict[str, object]:
             "training_data": info.training_data,
             "methods": ",".join(info.methods),
             "default_method": info.default_method,
+            "head": info.head,
         },
     }
 
