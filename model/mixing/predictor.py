@@ -25,8 +25,10 @@ from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
 from model.inference.cpu import compiler
+from model.inference.weight_cache import WeightCache
 from model.mixing import candidates, kernels
 from model.mixing.head import ABSENT, MOST_DETAIL, MixingHead
+from model.mixing.prepared import PreparedHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -38,6 +40,7 @@ NETWORK_SCALE = 0.5
 #: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
 _turn = threading.Lock()
 _rooms: dict[str, NDArray[Any]] = {}
+_prepared = WeightCache[PreparedHead]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +144,8 @@ def weigh(
         features = _room("seen", np.float32, tall, wide, len(places) + 4)
         kernels.see(stack[: len(places)], np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].contiguous().float()
+        prepared = _prepared.of(head, lambda: PreparedHead(head, kind), kind)
+        logits = prepared.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))
         for place, name in enumerate(places):
             if name not in names:
                 logits[place] = ABSENT

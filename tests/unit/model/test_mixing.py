@@ -20,6 +20,7 @@ from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.mixing import candidates, predictor, weights
 from model.mixing.head import HeadConfig, MixingHead
+from model.mixing.prepared import PreparedHead
 from model.motion import field
 
 NAMES = ("projected", "carried", "turned", "still", "soft", "network")
@@ -63,6 +64,29 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     expected = plain.frame[0, :, : size[0], : size[1]].clamp(0, 1).permute(1, 2, 0).numpy()
     assert np.abs(frame - expected).max() < 1e-4
     assert np.allclose(list(shares.values()), plain.weights.mean((0, 2, 3)).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("path", [weights.DEFAULT, weights.LIVE])
+@pytest.mark.parametrize("size", [(8, 8), (24, 40)])
+def test_the_prepared_convolutions_equal_the_heads_own(path: Path, size: tuple[int, int]) -> None:
+    head, about = weights.load(path)
+    seen = torch.rand(1, *size, len(about.config.candidates) + 4, generator=torch.Generator().manual_seed(4))
+    seen = seen.permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        own, prepared = head.logits(seen)[0], PreparedHead(head, torch.float32).logits(seen)
+    assert torch.allclose(own, prepared, atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_that_learns_on_is_prepared_anew() -> None:
+    head = weights.load(weights.LIVE)[0]
+    names, frame, flow = head.config.candidates, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16, 2), np.float32)
+    frames = [np.full_like(frame, 20 * number) for number in range(len(names))]
+    before, _ = predictor.weigh(head, names, frames, flow)
+    with torch.no_grad():
+        head.leave.weight.zero_()
+    after, shares = predictor.weigh(head, names, frames, flow)
+    assert not np.allclose(before, after)
+    assert len({round(share, 2) for share in shares.values()}) > 1
 
 
 def test_bfloat16_changes_an_answer_by_little() -> None:
