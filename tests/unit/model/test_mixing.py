@@ -126,6 +126,22 @@ def test_a_fresh_head_answers_mostly_the_projected_flow_and_is_near_the_truth() 
     assert max(answers[0].report.shares, key=answers[0].report.shares.__getitem__) == "projected"
 
 
+def test_frames_further_on_are_taken_from_the_sent_ones_along_the_motion_found_once() -> None:
+    """A pattern that moves by whole pixels: after three steps it is as sharp as after one, and where it must be."""
+    pattern = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (64, 96, 3)).astype(np.uint8), (0, 0), 2)
+    previous, current, *targets = (np.ascontiguousarray(np.roll(pattern, 2 * k, 1)) for k in range(5))
+    head, about = weights.load()
+    answers = predictor.rollout(previous, current, 3, None, head, about)
+    inner = np.s_[12:-12, 24:-16]
+    for ahead, (answer, target) in enumerate(zip(answers, targets, strict=True), 1):
+        assert answer.motions.main is answers[0].motions.main
+        error = np.abs(answer.frame - target / 255.0)[inner].mean()
+        assert error < 0.01, (ahead, error)
+        field_of = field.steady(previous, current, answer.flow, ahead)
+        assert np.median(field_of.current[inner][..., 0]) == pytest.approx(-2 * ahead, abs=0.1)
+        assert np.median(field_of.previous[inner][..., 0]) == pytest.approx(-2 * (ahead + 1), abs=0.1)
+
+
 def test_the_mean_lies_between_its_two_warps() -> None:
     previous, current, _ = _pair(step=3.0)
     first, second = candidates.build(previous, current, ("projected", "carried")).frames
