@@ -129,7 +129,7 @@ def test_a_fresh_head_answers_mostly_the_projected_flow_and_is_near_the_truth() 
 def test_frames_further_on_are_taken_from_the_sent_ones_along_the_motion_found_once() -> None:
     """A pattern that moves by whole pixels: after three steps it is as sharp as after one, and where it must be."""
     pattern = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (64, 96, 3)).astype(np.uint8), (0, 0), 2)
-    previous, current, *targets = (np.ascontiguousarray(np.roll(pattern, 2 * k, 1)) for k in range(5))
+    previous, current, *targets = (np.array(np.roll(pattern, 2 * k, 1), np.uint8) for k in range(5))
     head, about = weights.load()
     answers = predictor.rollout(previous, current, 3, None, head, about)
     inner = np.s_[12:-12, 24:-16]
