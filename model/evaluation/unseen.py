@@ -62,7 +62,7 @@ def section(chosen: dict[str, Any], others: dict[str, Any]) -> str:
     lines = [
         "## On clips that nothing was tuned to",
         "",
-        f"{count} other clips ({others['windows']} windows), which no training, choice or decision looked at.",
+        f"{count} other clips ({others['windows']} windows), which no training and no choice looked at.",
         "Gains over DIS as it is, first on the clips above, then there; in brackets standard errors over clips.",
         "",
         "| method | t+1 dB | there | difference | ahead there | t+3 dB | there | MS-SSIM x100 | there "
