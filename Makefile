@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 export VENV PYTHON
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts soak fuzz fuzz-guided v2-clients deploy-check clean
+	simulate chaos restarts swaps soak fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ format: install-dev ## order imports and lay out every file
 house: install-dev  ## names, docstrings, sizes, and the files that one prediction passes
 	@$(PY) scripts/house
 coverage: install-dev   ## the default tests with branch coverage
-	@scripts/test --cov --cov-report=term:skip-covered
+	@rm -f .coverage; scripts/test --cov --cov-append --cov-report= && $(PY) -m coverage report --skip-covered
 
 proto: install-dev  ## generate the code of the contracts under proto/
 	@scripts/proto
@@ -51,13 +51,15 @@ bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
 	@scripts/bench-peers
-chaos: install-dev  ## 300 faults of 21 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
+chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
 	@$(PY) -m tests.system.chaos.run $(ARGS)
 restarts: install-dev ## twenty accepted jobs across a restart of every Redis and Valkey we claim, as shipped, real processes
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
+swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batch mixed, every answer its version's
+	@SWAPS=1000 $(PY) -m pytest -q -s tests/unit/engine/versions/test_repository.py -k swaps
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
 	@$(PY) -m tests.system.soak $(ARGS)
-fuzz: install-dev   ## a million hostile inputs at every parser of the door
+fuzz: install-dev   ## a million hostile inputs at every parser of the edges
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)

@@ -66,12 +66,26 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
         parser.add_argument(
             "--engine", choices=["local", "redis"], help="overrides DMVFN_ENGINE: this process's device, or workers"
         )
-        if engine := parser.parse_args(arguments).engine:
+        if name == "work":
+            parser.add_argument(
+                "--devices",
+                metavar="all|0,1|cpu",
+                help="one worker process for each of these devices: all GPUs, or their indices, UUIDs, and cpu",
+            )
+        words = parser.parse_args(arguments)
+        if words.engine:
             try:
-                settings = settings.replace(engine=engine)
+                settings = settings.replace(engine=words.engine)
             except SettingsError as error:
                 print(error, file=sys.stderr)
                 return EXIT_BAD_SETTING
+        if name == "work" and words.devices is not None:
+            from service.cli import devices
+
+            if not settings.redis_url:
+                print("cannot start: a worker needs DMVFN_REDIS_URL", file=sys.stderr)
+                return EXIT_FAILED
+            return devices.main(words.devices, settings)
         import uvloop
 
         from service.app import StartFailed

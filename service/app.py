@@ -145,18 +145,20 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
     stop = Stop()
     with stop.listening(), closing(_listener(settings)) as listener:
         metrics = make_metrics()
-        # Clients, items and bytes were counted at the door; what a worker claims its own queue must not refuse.
+        # Clients, items and bytes were counted by the front end; what a worker claims its own queue must not refuse.
         settings = settings.replace(max_client_items=0)
         engine_settings = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
         host = LocalBackend(engine_settings, metrics, stop.fatal)
         gate = DrainingEngine(host.engine)
         metrics.ready_while(lambda: gate.readiness().ready)
-        state = AppState(settings, gate, Codecs(FrameLimits.of(settings), 1, metrics), metrics)
-        worker = Worker(settings, gate, metrics)
+        codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
+        state = AppState(settings, gate, codecs, metrics, repository=repository)
+        worker = Worker(settings, gate, metrics, device=host.engine.scheduling, repository=repository)
         gate.warnings = lambda: worker.server.warnings
         metrics.watch(worker.server.gauges)
         try:
-            async with _http(settings, rest.operations(state), listener, stop), _probes(state, stop):
+            web = rest.operations(state, [oip.repository(state)])
+            async with _http(settings, web, listener, stop), _probes(state, stop):
                 if await _started(host, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
@@ -186,7 +188,7 @@ async def _serve(
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    state = AppState(settings, gate, codecs, metrics, work=work)
+    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
     async with _http(settings, web, listener, stop) as http, _grpc(state, tracer) as calls, _probes(state, stop):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.core.interfaces import Engine
+from service.core.interfaces import Engine, ModelRepository
 from service.imaging.codec_pool import Codecs
 from service.serving.accepted_work import AcceptedWork
 from service.serving.byte_budget import ByteBudget
@@ -28,6 +28,7 @@ class AppState:
     streams: Streams = field(default_factory=Streams)
     usage: Usage = field(default_factory=Usage)
     work: AcceptedWork = field(default_factory=AcceptedWork)
+    repository: ModelRepository | None = None  #: None: there is one version, the engine's
     budget: ByteBudget = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.core.errors import Unavailable
-from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.job import Jobs
@@ -25,6 +25,9 @@ class Backend(Protocol):
 
     @property
     def jobs(self) -> Jobs: ...
+
+    @property
+    def repository(self) -> ModelRepository | None: ...
 
     async def start(self) -> None:
         """Return when it can predict, or (over Redis) has begun to look for workers."""
@@ -42,16 +45,22 @@ class LocalBackend:
         # Here, not above: a front end over Redis never loads torch (tests/test_arrows.py).
         from service.engine.batcher import Batcher
         from service.engine.predictor import Predictor
+        from service.engine.versions.source import CheckpointSource
         from service.serving.jobs.local import LocalJobs
 
-        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal)
+        source = CheckpointSource(settings)
+        self.engine = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self.repository: ModelRepository | None = self.engine.versions
+        self._others = settings.versions[1:]
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
             metrics.device_peak(settings.dtype, settings.device_peak_flops)
 
     async def start(self) -> None:
-        """Load the weights and warm up."""
+        """Load the weights and warm up: the default version, then those that stand beside it."""
         await self.engine.start()
+        for version in self._others:
+            await self.engine.versions.load(version, share=0.0)
 
     async def close(self) -> None:
         """Close the jobs, then the engine that they use."""
@@ -67,6 +76,7 @@ class RedisBackend:
 
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
+        self.repository: ModelRepository | None = self.engine.versions
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

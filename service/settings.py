@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from service import addresses
+from service import addresses, weights_reference
+from service.weights_reference import RemoteWeights, existing
 
 PREFIX = "DMVFN_"
 #: A gRPC message is in memory so often while it is read: grpcio joins slices into a bytearray, then into bytes.
 MESSAGE_COPIES = 3
+#: A message has at most one of so many parts of the bytes that messages on their way in may take: two while its copies
+#: are made, one while it arrives, one for what streams have sent of theirs.
+MESSAGE_PARTS = MESSAGE_COPIES + 1
 
 
 class SettingsError(ValueError):
@@ -85,19 +89,6 @@ def _keys(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _existing(text: str) -> Path | None:
-    if not text:
-        return None
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except OSError:  # a name too long, a folder that may not be read
-        is_file = False
-    if not is_file:
-        raise ValueError("no such file")
-    return path
-
-
 def _set(default: Any, parse: Callable[[str], Any], help_: str, *, secret: bool = False, hidden: bool = False) -> Any:
     """Define a setting. `secret`: NAME_FILE may name a file that holds it. `hidden`, as every secret: in no message."""
     metadata = {"parse": parse, "help": help_, "secret": secret, "hidden": hidden or secret}
@@ -128,10 +119,10 @@ class Settings:
     grpc_port: int = _set(8001, _whole(0, 65535), "gRPC port; 0 picks a free one.")
     grpc_enabled: bool = _set(True, _flag, "Serve gRPC at all.")
     tls_cert: Path | None = _set(
-        None, _existing, "PEM certificate chain; with `tls_key`, both edges speak TLS. Re-read when replaced."
+        None, existing, "PEM certificate chain; with `tls_key`, both edges speak TLS. Re-read when replaced."
     )
-    tls_key: Path | None = _set(None, _existing, "PEM private key of `tls_cert`.")
-    tls_client_ca: Path | None = _set(None, _existing, "PEM bundle; clients must show a certificate signed by it.")
+    tls_key: Path | None = _set(None, existing, "PEM private key of `tls_cert`.")
+    tls_client_ca: Path | None = _set(None, existing, "PEM bundle; clients must show a certificate signed by it.")
     health_port: int = _set(
         0, _whole(0, 65535), "Port of health and metrics in plain HTTP, for probes where TLS is on; 0: none."
     )
@@ -150,9 +141,26 @@ class Settings:
     cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network
-    weights: Path | None = _set(None, _existing, "Checkpoint to serve (.safetensors or a published .pkl); empty: ours.")
+    weights: Path | RemoteWeights | None = _set(
+        None,
+        weights_reference.parse,
+        "Checkpoint to serve (.safetensors or a published .pkl), a directory of them, one a version, or "
+        "`https://HOST/PATH#sha256=DIGEST`; empty: ours.",
+    )
+    weights_cache: Path | None = _set(None, Path, "Directory of downloaded weights; empty: `~/.cache/dmvfn`.")
+    versions: tuple[str, ...] = _set(
+        (),
+        weights_reference.version_names,
+        "Versions of the directory `weights` to load at the start, the first as the default; empty: the newest.",
+    )
+    max_versions: int = _set(2, _whole(1, 64), "Most versions loaded at once; each has its network on the device.")
+    model_control: tuple[str, ...] = _set(
+        (),
+        addresses.words_of,
+        "Names of the API keys that may load and unload versions, `*`: every caller; empty: nobody.",
+    )
     head: Path | None = _set(
-        None, _existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
+        None, existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
     )
     default_method: str = _set(
         "auto",
@@ -181,10 +189,13 @@ class Settings:
         0,
         _whole(0, 2**42),
         "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`. "
-        "gRPC messages on their way in may take as much again, one of them a third.",
+        "gRPC messages on their way in may take as much again, one of them a quarter.",
     )
     max_client_items: int = _set(
-        0, _whole(0, 10**6), "Most requests one API key may have in flight; jobs in Redis counted apart; 0: no limit."
+        0,
+        _whole(0, 10**6),
+        "Most requests one API key (without keys: address) may have in flight; jobs in Redis counted apart; 0: no "
+        "limit.",
     )
     default_deadline_ms: int = _set(30_000, _whole(1, 10**9), "Deadline of a request that states none.")
     max_deadline_ms: int = _set(600_000, _whole(1, 10**9), "Longest deadline a caller may ask for.")
@@ -279,18 +290,20 @@ class Settings:
             raise SettingsError(f"{PREFIX}REDIS_PASSWORD is set and {PREFIX}REDIS_URL holds a password: give one")
         if self.redis_username and url.username and unquote(url.username) != self.redis_username:
             raise SettingsError(f"{PREFIX}REDIS_USERNAME is set and {PREFIX}REDIS_URL names another user")
+        if unknown_keys := set(self.model_control) - {"*", *(name for name, _ in self.api_keys)}:
+            raise SettingsError(f"{PREFIX}MODEL_CONTROL names no key of {PREFIX}API_KEYS: {', '.join(unknown_keys)}")
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")
 
     @property
     def inflight_bytes(self) -> int:
         """Return `max_inflight_bytes`; where it is 0, `max_queue_bytes`, or more if one gRPC message needs more."""
-        return self.max_inflight_bytes or max(self.max_queue_bytes, MESSAGE_COPIES * self.max_body_bytes)
+        return self.max_inflight_bytes or max(self.max_queue_bytes, MESSAGE_PARTS * self.max_body_bytes)
 
     @property
     def message_bytes(self) -> int:
-        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its copies fit `inflight_bytes`."""
-        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_COPIES))
+        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its parts fit `inflight_bytes`."""
+        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_PARTS))
 
     def replace(self, **changes: Any) -> Settings:
         """Return the same settings with some fields changed, for a part that needs them otherwise."""
@@ -309,6 +322,8 @@ class Settings:
             if not text:
                 continue
             try:
+                if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that are no text
+                    raise ValueError("must be UTF-8")
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
                 value = "(hidden)" if field.metadata["hidden"] else repr(text)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from service.engine.scheduling.batch_queue import QueueLimits
+from service.engine.scheduling.batch_scheduler import QueueLimits
 from service.engine.scheduling.cost_model import CostModel
 from service.engine.scheduling.entry import Entry
 from simulator.clock import Clock

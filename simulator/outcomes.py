@@ -48,7 +48,7 @@ class Outcomes:
         self.useful += seconds
 
     def record_refusal(self, sent_at: float, *, has_advice: bool) -> None:
-        """Count a refusal at the door: it would not be in time, or there is no room. `has_advice`: with a time."""
+        """Count a refusal on arrival: it would not be in time, or there is no room. `has_advice`: with a time."""
         self.refused += 1
         self.without_advice += not has_advice
         self.lost_at.append(sent_at)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from service.core.types import Quality, Route, RoutePolicy
 from service.engine.request_queue import Pending, ScheduledBatch
-from service.engine.rollout import needs_routing
 from service.engine.scheduling.cost_model import CostModel, Load
+from service.engine.scheduling.pricing import needs_routing
 from service.engine.scheduling.request_state import ENDS, RequestState
 from simulator.clock import Clock
 from simulator.device import Device

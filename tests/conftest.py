@@ -20,6 +20,13 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: Playwright keeps an event loop running in this thread, under which no other can run."""
+    """Mark what starts whole processes `alone`, and put browser tests last.
+
+    Playwright keeps an event loop running in this thread, under which no other can run.
+    """
+    for item in items:
+        if item.nodeid.startswith("tests/system/"):
+            item.add_marker(pytest.mark.alone)
     items.sort(key=lambda item: "tests/system/browser/" in item.nodeid)

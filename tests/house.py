@@ -30,6 +30,11 @@ from tests.unit.imaging.pictures import file_of, smooth
 
 #: Lines of a function, and of a file, at most.
 FUNCTION_LINES, FILE_LINES = 60, 350
+#: Files on the way of a POST /v1/predict at most: those that hand it on, and all whose code runs (decision 61).
+HANDING_ON, FILES_RUN = 30, 72
+ROOT = Path(__file__).parent.parent
+#: What travels, and does nothing itself.
+VALUES = ("service/core/", "service/engine/scheduling/entry.py", "service/engine/scheduling/request_state.py")
 #: Participles that do not end in -ed or -en, or that do and are the usual offenders.
 IRREGULAR = frozenset(
     re.findall(
@@ -175,20 +180,25 @@ def longer(lines: dict[str, int], limit: int) -> dict[str, int]:
     return {name: count for name, count in sorted(lines.items(), key=lambda item: -item[1]) if count > limit}
 
 
-def files_of_a_prediction() -> list[str]:
+def files_of_a_prediction() -> dict[str, set[str]]:
     """Predict once over ASGI with a tiny network; return the files of service/ and model/ whose functions ran.
 
-    Counts, on any thread, what runs between the request's arrival and its answer, not what ran at start.
+    Each with the other files that it called. Counts, on any thread, what runs between the request's arrival and its
+    answer, not what ran at start.
     """
-    root = str(Path(__file__).parent.parent)
-    files: set[str] = set()
+    calls: dict[str, set[str]] = {}
     recording = threading.Event()
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code.co_name != "<module>" and recording.is_set():
-            path = frame.f_code.co_filename
-            if path.startswith((f"{root}/service/", f"{root}/model/")):
-                files.add(path.removeprefix(f"{root}/"))
+            if (file := _own_file(frame)) is None:
+                return
+            calls.setdefault(file, set())
+            caller = frame.f_back
+            while caller is not None and (calling_file := _own_file(caller)) is None:
+                caller = caller.f_back  # a library's frame, between two of ours
+            if caller is not None and calling_file is not None and calling_file != file:
+                calls.setdefault(calling_file, set()).add(file)
 
     threading.setprofile(profile)  # for threads that start from now on: the device's and the codecs'
     sys.setprofile(profile)
@@ -197,7 +207,26 @@ def files_of_a_prediction() -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return sorted(files)
+    return calls
+
+
+def _own_file(frame: FrameType) -> str | None:
+    path = frame.f_code.co_filename
+    return path.removeprefix(f"{ROOT}/") if path.startswith((f"{ROOT}/service/", f"{ROOT}/model/")) else None
+
+
+def handing_on(calls: dict[str, set[str]]) -> list[str]:
+    """Return the files that call others which do something, in order: these must be opened to follow a request.
+
+    The others are taken by their names: they call nobody, or only values.
+    """
+    return sorted(
+        file for file, others in calls.items() if not _is_value(file) and any(not _is_value(other) for other in others)
+    )
+
+
+def _is_value(file: str) -> bool:
+    return file.startswith(VALUES)
 
 
 async def _predict_once(recording: threading.Event) -> None:

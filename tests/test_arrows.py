@@ -14,6 +14,8 @@ FRONTEND, WORKER = "service.distributed.frontend", "service.distributed.worker"
 #: What a front end over Redis loads, and what it must not: it has no device (docs/redis.md).
 FRONTEND_ROOTS = ("service.app", FRONTEND)
 DEVICE = ("service.engine", "model", "torch", "numba", "cv2")
+#: But how costs are predicted, which needs no device: front ends price what they queue as workers do.
+PRICING = ("service.engine.scheduling",)
 #: What decides, and what it must not reach for.
 PURE = (
     "service.core",
@@ -37,7 +39,7 @@ OWNERS = {
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
-        *("service.telemetry.metrics", "service.telemetry.deferred_counts", "service.telemetry.watched_gauges"),
+        *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
         *("service.rest.routes.operations", "service.app"),
     ),
 }
@@ -98,7 +100,7 @@ def _loads(sources: dict[str, set[str]], roots: tuple[str, ...], *, wanted: tupl
             for parent in {".".join(parts[:count]) for count in range(1, len(parts) + 1)} - names:
                 names.add(parent)
                 unread.append(parent)
-    return {name for name in names if _within(name, wanted)}
+    return {name for name in names if _within(name, wanted) and name != "service.engine" and not _within(name, PRICING)}
 
 
 def _forbidden(module: str, imported: str) -> str | None:
@@ -119,8 +121,10 @@ def _forbidden(module: str, imported: str) -> str | None:
         return "front end and worker meet in the broker only"
     if _within(module, (WORKER,)) and _within(imported, (FRONTEND,)):
         return "front end and worker meet in the broker only"
-    if _within(module, EDGES) and not _within(module, (WORKER,)) and _within(imported, ("service.engine",)):
-        return "edges are handed an engine; only a worker knows the scheduler"
+    if _within(module, EDGES) and _within(imported, ("service.engine",)):
+        is_distributed = _within(module, ("service.distributed",)) and _within(imported, PRICING)
+        if not is_distributed:
+            return "edges are handed an engine; only the way over Redis prices and shares by its pure scheduling"
     if _within(module, ("service.engine",)) and _within(imported, EDGES):
         return "the engine does not know the edges"
     for edge in EDGES:
@@ -152,8 +156,8 @@ def test_what_a_front_end_over_redis_loads_reaches_no_device() -> None:
     assert _loads(sources, FRONTEND_ROOTS, wanted=DEVICE) == set()
     engine_above = sources | {"service.backends": sources["service.backends"] | {"service.engine.batcher.Batcher"}}
     assert "torch" in _loads(engine_above, FRONTEND_ROOTS, wanted=DEVICE)
-    lent = sources | {f"{FRONTEND}.results": {"service.engine.scheduling.entry"}}
-    assert "service.engine.scheduling.entry" in _loads(lent, FRONTEND_ROOTS, wanted=DEVICE)
+    lent = sources | {f"{FRONTEND}.results": {"service.engine.request_queue"}}
+    assert "service.engine.request_queue" in _loads(lent, FRONTEND_ROOTS, wanted=DEVICE)
 
 
 def test_an_import_in_a_function_or_for_type_checkers_is_not_loaded(tmp_path: Path) -> None:
@@ -168,14 +172,16 @@ def test_an_import_in_a_function_or_for_type_checkers_is_not_loaded(tmp_path: Pa
 
 def test_the_check_itself_finds_a_wrong_arrow() -> None:
     assert _forbidden("service.core.types", "service.engine.batcher") == "core knows nothing outside core"
-    assert _forbidden("service.engine.scheduling.batch_queue", "time") is not None
-    assert _forbidden("service.engine.scheduling.batch_queue", "datetime") is None
+    assert _forbidden("service.engine.scheduling.batch_scheduler", "time") is not None
+    assert _forbidden("service.engine.scheduling.batch_scheduler", "datetime") is None
     assert _forbidden("service.serving.streaming.live_stream", "service.engine.batcher") is not None
     assert _forbidden("service.distributed.frontend.engine", "service.distributed.worker.claims") is not None
     assert _forbidden("service.distributed.worker.worker", "service.distributed.frontend.engine") is not None
     assert _forbidden("service.rest.app", "service.rpc.server") == "edges never import one another"
     assert _forbidden("service.rest.app", "torch") is not None
-    assert _forbidden("service.distributed.frontend.engine", "service.engine.scheduling.cost_model") is not None
+    assert _forbidden("service.distributed.frontend.engine", "service.engine.request_queue") is not None
+    assert _forbidden("service.distributed.frontend.engine", "service.engine.scheduling.cost_model") is None
+    assert _forbidden("service.rest.app", "service.engine.scheduling.cost_model") is not None
     assert _forbidden("service.distributed.broker.submission", "service.engine.batcher") is not None
     assert _forbidden("service.distributed.worker.price", "service.engine.scheduling.cold_runs") is None
     assert _forbidden("service.engine.predictor", "torch") is None

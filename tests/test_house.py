@@ -39,6 +39,12 @@ def test_every_file_is_one_idea(sources: list[house.SourceModule]) -> None:
     assert house.longer(house.file_lines(sources), house.FILE_LINES) == {}
 
 
+def test_a_request_is_handed_on_by_few_files() -> None:
+    calls = house.files_of_a_prediction()
+    assert len(house.handing_on(calls)) <= house.HANDING_ON, house.handing_on(calls)
+    assert len(calls) <= house.FILES_RUN, sorted(calls)
+
+
 def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "one.py").write_text("class Same:\n    pass\n\n\ndef f(given):\n    '''What it is.'''\n")
@@ -49,4 +55,6 @@ def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     assert house.docstrings(parsed)[:2] == (2, 1)
     assert house.function_lines(parsed) == {"room/one.py:5 f": 2, "room/two.py:5 g": 2}
     assert house.file_lines(parsed) == {"room/one.py": 6, "room/two.py": 6}
+    way = {"edge.py": {"engine.py", "service/core/types.py"}, "engine.py": {"service/core/types.py"}}
+    assert house.handing_on(way | {"service/core/types.py": {"service/core/bucket.py"}}) == ["edge.py"]
     assert house.longer({"a": 2, "b": 3, "c": 5}, 2) == {"c": 5, "b": 3}

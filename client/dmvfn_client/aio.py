@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 
 from dmvfn_client import rest, video
-from dmvfn_client.client import AT_ONCE, FETCH, POLL, TIMEOUT, unreachable
-from dmvfn_client.deadline import Deadline
-from dmvfn_client.errors import DeadlineExceeded, DmvfnError
+from dmvfn_client.client import AT_ONCE
+from dmvfn_client.deadline import TIMEOUT, Deadline
+from dmvfn_client.options import ClipParams, Encoding, Options, PairOptions, PictureOptions, PredictParams
 from dmvfn_client.pictures import Picture
-from dmvfn_client.rest import Call, Encoding, Options
+from dmvfn_client.polling import JobPolling
+from dmvfn_client.rest import Call
 from dmvfn_client.retry import Retry
+from dmvfn_client.tries import Tries
 from dmvfn_client.values import Job, Prediction
-from dmvfn_client.video import Clip, Container, Output
+from dmvfn_client.video import Clip, Output
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AsyncClient:
@@ -35,8 +39,7 @@ class AsyncClient:
         verify: Any = True,
     ) -> None:
         """`timeout` is for a whole call, tries and waits included; None: no end. `verify` as in httpx (TLS)."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, verify=verify)
+        self._http = httpx.AsyncClient(base_url=url, headers=rest.authorization(api_key), verify=verify)
         self._timeout, self._retry = timeout, retry or Retry()
 
     async def predict(
@@ -44,68 +47,24 @@ class AsyncClient:
         previous: Picture,
         current: Picture,
         *,
-        steps: int = 1,
-        route: str | None = None,
-        seed: int | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        quality: Literal["exact", "adaptive"] | None = None,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
         maps: bool = False,
         encoding: Encoding | None = None,
-        image_quality: int | None = None,
         timeout: float | None = None,
+        **options: Unpack[PictureOptions],
     ) -> Prediction:
-        """The frames that follow two; raises a DmvfnError. `timeout` in place of the client's, seconds.
-
-        Pixels are sent as they are, files as they are. `encoding` is that of the answer on its way; None: exact.
-        """
-        options = Options(steps, route, seed, blocks, scale, quality, image_quality, method)
-        return rest.prediction(
-            await self._send(rest.predict(previous, current, options, maps=maps, encoding=encoding), timeout)
-        )
+        """As `Client.predict`."""
+        call = rest.predict(previous, current, Options(**options), maps=maps, encoding=encoding)
+        return rest.prediction(await self._send(call, timeout))
 
     async def predict_many(
-        self,
-        pairs: Iterable[tuple[Picture, Picture]],
-        *,
-        at_once: int = AT_ONCE,
-        steps: int = 1,
-        route: str | None = None,
-        seed: int | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        quality: Literal["exact", "adaptive"] | None = None,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
-        maps: bool = False,
-        encoding: Encoding | None = None,
-        image_quality: int | None = None,
-        timeout: float | None = None,
+        self, pairs: Iterable[tuple[Picture, Picture]], *, at_once: int = AT_ONCE, **params: Unpack[PredictParams]
     ) -> list[Prediction]:
-        """What follows each of many pairs, in their order; `at_once` are under way, which the service batches.
-
-        Options and `timeout` as `predict`'s, for each pair. The first error is raised; pairs not yet sent are not sent.
-        """
-
+        """As `Client.predict_many`."""
         turns = asyncio.Semaphore(at_once)
 
         async def one(previous: Picture, current: Picture) -> Prediction:
             async with turns:
-                return await self.predict(
-                    previous,
-                    current,
-                    steps=steps,
-                    route=route,
-                    seed=seed,
-                    blocks=blocks,
-                    scale=scale,
-                    quality=quality,
-                    method=method,
-                    maps=maps,
-                    encoding=encoding,
-                    image_quality=image_quality,
-                    timeout=timeout,
-                )
+                return await self.predict(previous, current, **params)
 
         tasks = [asyncio.ensure_future(one(*pair)) for pair in pairs]  # awaited below
         try:
@@ -116,28 +75,10 @@ class AsyncClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def predict_video(
-        self,
-        clip: Clip,
-        output: Output,
-        *,
-        ahead: int | None = None,
-        every: int | None = None,
-        lost: str | Sequence[int] | None = None,
-        compare: bool = False,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
-        route: str | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        container: Container = "mp4",
-        timeout: float | None = None,
+        self, clip: Clip, output: Output, *, timeout: float | None = None, **params: Unpack[ClipParams]
     ) -> None:
-        """Writes the clip with predicted frames to `output`, a path or an open file; docs/api.md says more.
-
-        Say one of `ahead`, `every` and `lost`. `timeout` in seconds; None: no end, as a clip takes as long as it is.
-        An answer that breaks off is a ConnectionFailed, and leaves no file.
-        """
-        options = Options(route=route, blocks=blocks, scale=scale, method=method)
-        call = video.call(ahead, every, lost, options, compare=compare, container=container)
+        """As `Client.predict_video`."""
+        call = video.call(**params)
         try:
             await asyncio.wait_for(self._convert(call, clip, output), timeout)
         except asyncio.TimeoutError as raised:
@@ -152,23 +93,13 @@ class AsyncClient:
         frames: Sequence[Picture],
         *,
         idempotency_key: str | None = None,
-        steps: int = 1,
-        route: str | None = None,
-        seed: int | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        quality: Literal["exact", "adaptive"] | None = None,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
         maps: bool = False,
         webhook: str | None = None,
         timeout: float | None = None,
+        **options: Unpack[PairOptions],
     ) -> Job:
-        """A job that predicts what follows each consecutive pair; options as `predict`'s. `timeout` is the sending's.
-
-        With the same key and frames it is the same job, however often it is sent. `webhook`: a URL called at the end.
-        """
-        options = Options(steps, route, seed, blocks, scale, quality, method=method)
-        call = rest.submit(frames, options, idempotency_key, maps=maps, webhook=webhook)
+        """As `Client.submit`."""
+        call = rest.submit(frames, Options(**options), idempotency_key, maps=maps, webhook=webhook)
         return rest.as_job(await self._send(call, timeout))
 
     async def job(self, id: str, *, timeout: float | None = None) -> Job:
@@ -176,51 +107,40 @@ class AsyncClient:
         return rest.as_job(await self._send(rest.job(id), timeout))
 
     async def wait(self, job: Job | str, timeout: float | None = None) -> Job:
-        """As soon as it is final; DeadlineExceeded after `timeout` seconds (the job goes on)."""
-        id = job.id if isinstance(job, Job) else job
-        deadline = Deadline(timeout)
-        while True:
-            poll = POLL if deadline.left is None else max(0.0, min(POLL, deadline.left))
-            found = rest.as_job(await self._send(rest.job(id, wait=poll), poll + TIMEOUT))
-            if found.final:
-                return found
-            if deadline.passed:
-                raise DeadlineExceeded(f"job {id} is still {found.state}", code="deadline_exceeded")
+        """As `Client.wait`."""
+        return await self._poll(JobPolling(job, timeout))
 
     async def result(self, job: Job | str, timeout: float | None = None, *, maps: bool = False) -> Prediction:
-        """Waits for it, then all its frames in order; the job's own error if it failed. `timeout` is for both.
-
-        `maps` come with the frames if they were asked for in `submit`, too.
-        """
-        deadline = Deadline(timeout)
-        found = await self.wait(job, timeout)
-        left = None if deadline.left is None else max(deadline.left, FETCH)
-        return rest.prediction(await self._send(rest.result(found.id, maps=maps), left))
+        """As `Client.result`."""
+        polling = JobPolling(job, timeout)
+        await self._poll(polling)
+        return rest.prediction(await self._send(rest.result(polling.id, maps=maps), polling.fetch_timeout()))
 
     async def cancel(self, job: Job | str, *, timeout: float | None = None) -> Job:
-        """Withdraws it, if it is not final yet."""
-        return rest.as_job(await self._send(rest.cancel(job.id if isinstance(job, Job) else job), timeout))
+        """Withdraw it, if it is not final yet."""
+        return rest.as_job(await self._send(rest.cancel(rest.job_id(job)), timeout))
+
+    async def _poll(self, polling: JobPolling) -> Job:
+        while True:
+            call, seconds = polling.next_poll()
+            job = rest.as_job(await self._send(call, seconds))
+            if polling.is_over(job):
+                return job
 
     async def _send(self, call: Call, timeout: float | None) -> httpx.Response:
-        deadline = Deadline(self._timeout if timeout is None else timeout)
-        failed = 0
+        tries = Tries(self._retry, self._timeout if timeout is None else timeout)
         while True:
-            left = deadline.check()
-            error: DmvfnError | None = None
+            left = tries.deadline.check()
             try:
                 response = await asyncio.wait_for(self._http.send(call.request(self._http, left)), left)
                 error = rest.failure(response)
-                if error is None:
-                    return response
             except (asyncio.TimeoutError, httpx.TimeoutException) as raised:
-                raise deadline.error() from raised
+                raise tries.deadline.error() from raised
             except httpx.TransportError as raised:
-                error = unreachable(self._http.base_url, raised)
-            failed += 1
-            pause = self._retry.wait(error, failed, deadline.left, random.random())
-            if pause is None:
-                raise error
-            await asyncio.sleep(pause)
+                error = rest.unreachable(self._http.base_url, raised)
+            if error is None:
+                return response
+            await asyncio.sleep(tries.pause(error))
 
     async def _convert(self, call: Call, clip: Clip, output: Output) -> None:
         with video.opened(clip) as content:
@@ -242,7 +162,7 @@ class AsyncClient:
                 finally:
                     await response.aclose()
             except httpx.TransportError as raised:
-                raise unreachable(self._http.base_url, raised) from raised
+                raise rest.unreachable(self._http.base_url, raised) from raised
 
     async def close(self) -> None:
         """Ends its connections."""

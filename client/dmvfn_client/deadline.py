@@ -12,6 +12,9 @@ import httpx
 
 from dmvfn_client.errors import DeadlineExceeded
 
+#: Seconds a call may take, all tries together, where the caller says nothing.
+TIMEOUT = 30.0
+
 
 class Deadline:
     """`seconds` from now; None: no end."""

@@ -7,40 +7,20 @@ import json
 import uuid
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from dmvfn_client import errors
-from dmvfn_client.errors import DmvfnError, ServiceFailed
+from dmvfn_client.errors import ConnectionFailed, DmvfnError, InvalidInput, ServiceFailed
+from dmvfn_client.options import Encoding, Options
 from dmvfn_client.pictures import Picture, raw, to_bytes, to_pixels
 from dmvfn_client.values import Frame, Job, Prediction
 
-#: How frames are sent back; png is exact, and so is what comes back where nothing is said.
-Encoding = Literal["png", "jpeg", "webp"]
 #: Sent with each try: how much of the caller's time is left.
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to predict; None leaves it to the service. See docs/api.md for what each means."""
-
-    steps: int | None = None
-    route: str | None = None
-    seed: int | None = None
-    blocks: int | None = None
-    scale: float | None = None
-    quality: Literal["exact", "adaptive"] | None = None
-    image_quality: int | None = None
-    method: Literal["dmvfn", "flow", "mix"] | None = None
-
-    def fields(self) -> dict[str, str]:
-        """As form fields."""
-        given = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: str(value) for name, value in given if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +94,16 @@ def submit(
 ) -> Call:
     """A job. Without a key of the caller's it gets one, so that a repeated try never makes a second job."""
     if len(frames) < 2:
-        raise errors.InvalidInput("a job needs at least two frames", code="invalid_request", field="frames")
+        raise InvalidInput("a job needs at least two frames", code="invalid_request", field="frames")
     files = [("frames", (f"frame-{k}", to_bytes(frame))) for k, frame in enumerate(frames)]
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     data = options.fields() | ({"maps": "float16"} if maps else {})
     return Call("POST", JOBS, headers, data, files, {} if webhook is None else {"webhook": webhook})
+
+
+def job_id(job: Job | str) -> str:
+    """Return the id of a job that may be named by its value."""
+    return job.id if isinstance(job, Job) else job
 
 
 def job(id: str, wait: float = 0.0) -> Call:
@@ -141,6 +126,20 @@ def result(id: str, *, maps: bool = False) -> Call:
 def model() -> Call:
     """What is served."""
     return Call("GET", MODEL)
+
+
+def authorization(api_key: str | None) -> dict[str, str]:
+    """Return the headers that go with every call."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def unreachable(url: object, raised: Exception) -> DmvfnError:
+    """Return the error of a broken or refused connection; what could never be sent is InvalidInput: no other try."""
+    if isinstance(raised, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return InvalidInput(f"{str(url)!r} cannot be called: {raised}", code="invalid_request", field="url")
+    error = ConnectionFailed(f"cannot reach {url}: {raised or type(raised).__name__}; is the service running?")
+    error.__cause__ = raised
+    return error
 
 
 def failure(response: httpx.Response) -> DmvfnError | None:
@@ -243,5 +242,5 @@ def _array(told: Mapping[str, Any]) -> NDArray[np.float32]:
 
 def _segment(id: str) -> str:
     if not id or any(c in id for c in "/?#%") or id in (".", ".."):
-        raise errors.InvalidInput(f"{id!r} is no job's id", code="invalid_request")
+        raise InvalidInput(f"{id!r} is no job's id", code="invalid_request")
     return id

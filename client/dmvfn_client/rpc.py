@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
 from dmvfn_client import wire
-from dmvfn_client.client import TIMEOUT
+from dmvfn_client.deadline import TIMEOUT
 from dmvfn_client.errors import DmvfnError
+from dmvfn_client.options import Options, PairOptions, StreamOptions
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Shot
-from dmvfn_client.rest import Options
 from dmvfn_client.retry import Retry
+from dmvfn_client.tries import Tries
 from dmvfn_client.values import Prediction
 from dmvfn_client.wire import Answer, Kind
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class GrpcClient:
@@ -35,22 +37,9 @@ class GrpcClient:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """`timeout` is for a whole call, tries and waits included; None: no end. `credentials`: TLS."""
-        self._channel = (
-            grpc.secure_channel(target, credentials, wire.CHANNEL)
-            if credentials
-            else grpc.insecure_channel(target, wire.CHANNEL)
-        )
-        self._predict: Any = self._channel.unary_unary(
-            f"{wire.SERVICE}/Predict",
-            request_serializer=pb.PredictRequest.SerializeToString,
-            response_deserializer=pb.PredictResponse.FromString,
-        )
-        self._stream: Any = self._channel.stream_stream(
-            f"{wire.SERVICE}/StreamPredict",
-            request_serializer=pb.StreamPredictRequest.SerializeToString,
-            response_deserializer=pb.StreamPredictResponse.FromString,
-        )
-        self._metadata = metadata(api_key)
+        self._channel = wire.channel(grpc, target, credentials)
+        self._predict, self._stream = wire.methods(self._channel)
+        self._metadata = wire.metadata(api_key)
         self._timeout, self._retry = timeout, retry or Retry()
 
     def predict(
@@ -58,23 +47,17 @@ class GrpcClient:
         previous: Picture,
         current: Picture,
         *,
-        steps: int = 1,
-        route: str | None = None,
-        seed: int | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        quality: Literal["exact", "adaptive"] | None = None,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
         maps: bool = False,
         timeout: float | None = None,
+        **options: Unpack[PairOptions],
     ) -> Prediction:
-        """The frames that follow two; raises a DmvfnError. `timeout` in place of the client's, seconds."""
-        message = wire.request(
-            previous, current, Options(steps, route, seed, blocks, scale, quality, method=method), maps
-        )
-        message.request_id = str(uuid.uuid4())
-        made = self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
-        return wire.prediction(made.prediction, made.request_id)
+        """Predict the frames that follow two; raises a DmvfnError. Seconds of `timeout` in place of the client's.
+
+        Options: steps, route, seed, blocks, scale, quality, method; docs/api.md says what they mean.
+        """
+        message = wire.request(previous, current, Options(**options), maps)
+        response = self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
+        return wire.prediction(response.prediction, response.request_id)
 
     def stream(
         self,
@@ -85,11 +68,7 @@ class GrpcClient:
         window: int | None = None,
         scene_cuts: bool = True,
         frame_deadline: float | None = None,
-        route: str | None = None,
-        blocks: int | None = None,
-        scale: float | None = None,
-        quality: Literal["exact", "adaptive"] | None = None,
-        method: Literal["dmvfn", "flow", "mix"] | None = None,
+        **options: Unpack[StreamOptions],
     ) -> Iterator[Answer]:
         """One answer for every frame, in order, while frames are still being taken from `frames`.
 
@@ -98,48 +77,41 @@ class GrpcClient:
         an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
         iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
         again: `examples/live.py` shows how to go on after a DRAINING or an error.
+        Options: route, blocks, scale, quality, method.
         """
-        options = Options(route=route, blocks=blocks, scale=scale, quality=quality, method=method)
-        begun = wire.start(horizon, options, policy, window, scene_cuts, frame_deadline)
-        broken: list[Exception] = []
+        start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline)
+        source_errors: list[Exception] = []
 
         def messages() -> Iterator[pb.StreamPredictRequest]:
-            yield begun
+            yield start
             try:
                 for number, frame in enumerate(frames):
                     yield from wire.sent(frame, number)
             except Exception as error:
                 # Left to gRPC, it would be told as a failed call. Ending here gets what was sent its answers first.
-                broken.append(error)
+                source_errors.append(error)
 
         call = self._stream(messages(), metadata=self._metadata)
         try:
-            for made in call:
-                yield wire.answer(made)
-            if broken:
-                raise broken[0]
+            for response in call:
+                yield wire.answer(response)
+            if source_errors:
+                raise source_errors[0]
         except grpc.RpcError as raised:
             raise wire.failure(raised) from raised
         finally:
             call.cancel()
 
     def _send(self, call: Callable[[float | None], Any], timeout: float | None) -> Any:
-        seconds = self._timeout if timeout is None else timeout
-        until = None if seconds is None else time.monotonic() + seconds
-        failed = 0
+        tries = Tries(self._retry, self._timeout if timeout is None else timeout)
         while True:
+            left = tries.deadline.left
             try:
-                return call(None if until is None else max(0.0, until - time.monotonic()))
+                return call(None if left is None else max(0.0, left))
             except grpc.RpcError as raised:
                 error: DmvfnError = wire.failure(raised)
                 error.__cause__ = raised
-            failed += 1
-            pause = self._retry.wait(
-                error, failed, None if until is None else until - time.monotonic(), random.random()
-            )
-            if pause is None:
-                raise error
-            time.sleep(pause)
+            time.sleep(tries.pause(error))
 
     def close(self) -> None:
         """Ends its connection; calls under way are cancelled."""
@@ -152,11 +124,6 @@ class GrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
-    """What goes with every call."""
-    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
 __all__ = ["Answer", "GrpcClient", "Kind"]

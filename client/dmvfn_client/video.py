@@ -6,35 +6,38 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING
 
 from dmvfn_client import errors
-from dmvfn_client.rest import Call, Options
+from dmvfn_client.options import ClipOptions, Container, Options
+from dmvfn_client.rest import Call
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 VIDEO = "/v1/video"
 #: A clip's file, or its bytes.
 Clip = str | os.PathLike[str] | bytes
 #: What the answer is written to: a new file's path, or a file open for writing.
 Output = str | os.PathLike[str] | IO[bytes]
-Container = Literal["mp4", "mkv", "webm", "y4m"]
 _TYPES = {"mp4": "video/mp4", "mkv": "video/x-matroska", "webm": "video/webm", "y4m": "video/x-yuv4mpeg2"}
 
 
 def call(
-    ahead: int | None,
-    every: int | None,
-    lost: str | Sequence[int] | None,
-    options: Options,
+    ahead: int | None = None,
+    every: int | None = None,
+    lost: str | Sequence[int] | None = None,
     *,
-    compare: bool,
-    container: Container,
+    compare: bool = False,
+    container: Container = "mp4",
+    **options: Unpack[ClipOptions],
 ) -> Call:
     """The request without its body. Exactly one of `ahead`, `every` and `lost` is said."""
     if sum(choice is not None for choice in (ahead, every, lost)) != 1:
         raise errors.InvalidInput("say one of ahead, every and lost", code="invalid_request", field="ahead")
     numbers = lost if isinstance(lost, str) or lost is None else ",".join(map(str, lost))
     choices = {"ahead": ahead, "every": every, "lost": numbers}
-    query = {name: str(value) for name, value in choices.items() if value is not None} | options.fields()
+    query = {name: str(value) for name, value in choices.items() if value is not None} | Options(**options).fields()
     if compare:
         query["compare"] = "1"
     return Call("POST", VIDEO, {"Accept": _TYPES[container], "Content-Type": "application/octet-stream"}, params=query)

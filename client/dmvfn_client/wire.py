@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from google.rpc import status_pb2
 
 from dmvfn_client import errors
 from dmvfn_client.errors import ConnectionFailed, DmvfnError
+from dmvfn_client.options import Options
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
-from dmvfn_client.rest import Options
 from dmvfn_client.values import Frame, Prediction
 
 SERVICE = "/dmvfn.v1.PredictionService"
@@ -63,6 +64,33 @@ class Answer:
     time_us: int | None = None
 
 
+def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
+    """Open a channel of `library`, grpc or grpc.aio; with TLS where there are credentials."""
+    if credentials:
+        return library.secure_channel(target, credentials, CHANNEL)
+    return library.insecure_channel(target, CHANNEL)
+
+
+def methods(channel: Any) -> tuple[Any, Any]:
+    """Return the service's methods on a channel: Predict and StreamPredict."""
+    predict = channel.unary_unary(
+        f"{SERVICE}/Predict",
+        request_serializer=pb.PredictRequest.SerializeToString,
+        response_deserializer=pb.PredictResponse.FromString,
+    )
+    stream = channel.stream_stream(
+        f"{SERVICE}/StreamPredict",
+        request_serializer=pb.StreamPredictRequest.SerializeToString,
+        response_deserializer=pb.StreamPredictResponse.FromString,
+    )
+    return predict, stream
+
+
+def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
+    """Return what goes with every call."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
+
+
 def frame(picture: Picture, id: str = "", time_us: int | None = None) -> pb.Frame:
     """Pixels go raw, files as they are."""
     pixels = raw(picture)
@@ -91,8 +119,10 @@ def options(given: Options, maps: bool = False) -> pb.Options:
 
 
 def request(previous: Picture, current: Picture, given: Options, maps: bool) -> pb.PredictRequest:
-    """Two frames to the next ones."""
-    return pb.PredictRequest(previous=frame(previous), current=frame(current), options=options(given, maps))
+    """Two frames to the next ones, under an id that names them in the service's log."""
+    return pb.PredictRequest(
+        previous=frame(previous), current=frame(current), options=options(given, maps), request_id=str(uuid.uuid4())
+    )
 
 
 def start(

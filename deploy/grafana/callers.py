@@ -57,7 +57,7 @@ ROWS = (
             Panel(
                 "Requests by transport",
                 "reqps",
-                "Which door they come through.",
+                "Over HTTP, gRPC or the Open Inference Protocol.",
                 (Query(rate("dmvfn_requests_total", "transport"), "{{transport}}"),),
                 stacked=True,
             ),
@@ -74,7 +74,7 @@ ROWS = (
         "Latency",
         (
             Panel(
-                "From door to answer",
+                "From arrival to answer",
                 "s",
                 "All transports together.",
                 quantiles("dmvfn_request_duration_seconds", 0.5, 0.9, 0.99),
@@ -109,7 +109,7 @@ ROWS = (
         "Refusals and errors",
         (
             Panel(
-                "Refused at the door",
+                "Refused on arrival",
                 "ops",
                 "With the time to wait in the answer.",
                 (Query(rate("dmvfn_rejected_total", "reason"), "{{reason}}"),),

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from model.mixing import weights
-from model.training import clips, gap, mixture_data
+from model.training import clips, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
 from model.training.state import StateError
+from model.training.training_gap import training_gap
 
 RUNS = Path(__file__).parent.parent / "training" / "head_runs"
 
@@ -59,7 +60,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _tell_gap(out: Path, drawn: list[mixture_data.Store], held_back: mixture_data.Store) -> None:
     head, _ = weights.load(out / "head.safetensors")
     try:
-        gains = gap.training_gap(head, drawn, held_back)
+        gains = training_gap(head, drawn, held_back)
     except ValueError as error:
         print(f"no training gap: {error}", flush=True)
         return

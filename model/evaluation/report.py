@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from model.evaluation import compared, published, summary
+from model.evaluation import comparison, published, summary
 from model.evaluation.measure import METRICS, Measurement
 from model.evaluation.summary import SummaryRow
 
@@ -160,7 +160,7 @@ def _comparison(measurement: Measurement, time_plot: str | None) -> list[str]:
         "| method | over DIS dB | ahead on | over the mean dB | worst clip dB | ms |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for line in compared.compare(measurement.scores):
+    for line in comparison.compare(measurement.scores):
         milliseconds = measurement.milliseconds.get(line.method, math.nan)
         rows.append(
             f"| {line.method} | {line.over_dis:+.2f} ({line.error_over_dis:.2f}) | {line.ahead_of_dis} of {line.clips} "

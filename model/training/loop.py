@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model import checkpoint
 from model.dmvfn.network import DMVFN
-from model.training import optimizers, processes, sample_grid, seeding, state, validate
+from model.training import optimizers, processes, reinitialise, sample_grid, state, validate
 from model.training.batches import Batch, Batches
 from model.training.objective import Objective, StepOutcome
 from model.training.plan import Phase, TrainConfig
@@ -132,11 +132,11 @@ class Loop:
             self._network.load_state_dict(self._mean.state_dict())
         if fresh:
             for seed in phase.seeds:
-                seeding.copy_block(self._network, seed)
-                seeding.copy_block(self._mean, seed)
+                reinitialise.copy_block(self._network, seed)
+                reinitialise.copy_block(self._mean, seed)
         if fresh and phase.fresh_router:
-            seeding.fresh_router(self._network)
-            seeding.fresh_router(self._mean)
+            reinitialise.fresh_router(self._network)
+            reinitialise.fresh_router(self._mean)
         self._phase = index
         choosing = bool(phase.router_tolerance)
         learning = set() if choosing else set(phase.train or phase.blocks or range(self._network.config.blocks))

@@ -115,7 +115,7 @@ def build(
         answer = _answer(network, previous, current) if folders[which].network and not draw.scenes else None
         # An absent network's place is filled; `has_network` says that nobody may look at it.
         stack = candidates.build(previous, current, candidates.NAMES, current if answer is None else answer, preset)
-        for part in _parts(stack.flow, draw, rng):
+        for part in _tiles(stack.flow, draw, rng):
             if len(names) == count:
                 break
             row = len(names)
@@ -128,7 +128,7 @@ def build(
     (out / LAST).write_text(json.dumps(names))
 
 
-def _parts(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
+def _tiles(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
     """Draw squares of a frame that move as samples should; more of large frames."""
     height, width = flow.shape[:2]
     most = height * width // (draw.size * draw.size) if draw.scenes else height * width // (3 * draw.size * draw.size)

@@ -70,34 +70,34 @@ class Optimizers:
         kernel_ids = {id(p) for p in kernels}
         rest = [p for p in self.parameters if id(p) not in kernel_ids]
         adam = AdamW(rest, lr=phase.learning_rate, weight_decay=phase.weight_decay)
-        self._parts: list[tuple[Optimizer, float]] = [(adam, phase.learning_rate)]
+        self._optimizers: list[tuple[Optimizer, float]] = [(adam, phase.learning_rate)]
         if kernels:
             kind = torch.bfloat16 if phase.muon_precision == "bf16" else torch.float32
-            self._parts.append((Muon(kernels, lr=phase.muon_rate, kind=kind), phase.muon_rate))
+            self._optimizers.append((Muon(kernels, lr=phase.muon_rate, kind=kind), phase.muon_rate))
         self._clip = phase.clip_norm
 
     def zero(self) -> None:
         """Forget the gradients."""
-        for part, _ in self._parts:
-            part.zero_grad(set_to_none=True)
+        for optimizer, _ in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def step(self, factor: float) -> float:
         """Clip, update at `factor` times the phase's learning rates; return the gradient's norm before clipping."""
         norm = nn.utils.clip_grad_norm_(self.parameters, self._clip)
-        for part, rate in self._parts:
-            for group in part.param_groups:
+        for optimizer, rate in self._optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = rate * factor
-            part.step()
+            optimizer.step()
         return float(norm)
 
     def state(self) -> list[dict[str, Any]]:
         """Return the optimizers' states, for `restore`."""
-        return [part.state_dict() for part, _ in self._parts]
+        return [optimizer.state_dict() for optimizer, _ in self._optimizers]
 
     def restore(self, states: list[dict[str, Any]]) -> None:
         """Continue as the optimizers that gave `states`."""
-        for (part, _), state in zip(self._parts, states, strict=True):
-            part.load_state_dict(state)
+        for (optimizer, _), state in zip(self._optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
 
 
 def curve(step: int, phase: Phase, floor: float = 0.02) -> float:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service.distributed.broker import scripts, serialization
+from service.core.types import Priority
+from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.submission import cancel_of
@@ -19,6 +20,8 @@ from service.settings import Settings
 
 #: Dead letters that `list` names, the newest ones.
 LISTED = 10
+#: The words for priorities that scripts may look for; background work was called batch.
+PRIORITIES = {Priority.LIVE: "live", Priority.BACKGROUND: "batch"}
 #: Why `replay` did not: what REPLAY answers.
 NOT_REPLAYED = {-1: "its frames have expired", -2: "it is no failed job", -3: "it was a waiting call; nobody waits"}
 NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
@@ -63,7 +66,7 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
         info = client.get(keys.info(worker.decode()))
         model = "?"
         with contextlib.suppress(serialization.UnreadableEntry):
-            model = serialization.read_info(info)[0].version if info else "?"
+            model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
@@ -88,7 +91,7 @@ def _inspect(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings
     if b"m" in fields:
         try:
             options, priority, _, trace = serialization.read_task(fields[b"m"])
-            print(f"options   {options}\npriority  {priority.name.lower()}\ntrace     {trace}")
+            print(f"options   {options}\npriority  {PRIORITIES[priority]}\ntrace     {trace}")
         except serialization.UnreadableEntry as error:
             print(f"options   not known to this release: {error}")
     if b"e" in fields:
@@ -129,6 +132,7 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
             clients=keys.clients,
             results=keys.results,
             kept=keys.kept,
+            due=keys.due,
             group=GROUP,
             letter=entry,
             job_id=job,

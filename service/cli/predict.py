@@ -1,6 +1,6 @@
 """`python -m service predict`: two image files in, the next frames as image files, without a server.
 
-Uses the service's own door, queue and device, so that its answers are the service's answers.
+Uses the service's own decoder, queue and device, so that its answers are the service's answers.
 """
 
 from __future__ import annotations

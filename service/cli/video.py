@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 
+from service.cli.video_progress import Progress
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
-from service.serving.video.ask import Predict, predictor
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
-from service.serving.video.convert import VideoParams, frames
 from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
+from service.serving.video.frame_prediction import Predict, frame_predictor
+from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, lost_frames
-from service.serving.video.progress import Progress
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -97,12 +98,8 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
     plan, options = _plan(params), _options(params, settings)
     has_sound = not params.no_audio and params.sound is not SoundMode.NONE
-    with closing(open_source(params.input, max_pixels=settings.max_pixels, sound=has_sound)) as source:
+    with closing(open_source(params.input, limits=FrameLimits.of(settings), sound=has_sound)) as source:
         info = source.info
-        if min(info.width, info.height) < settings.min_side:
-            raise VideoError(
-                f"frames of {info.width}x{info.height} are too small; a side has {settings.min_side} pixels at least"
-            )
         conversion = VideoParams(plan, params.compare, not params.across_cuts)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())
@@ -113,7 +110,7 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
             try:
                 for note in (*info.notes, *sink.notes):
                     print(f"video: {note}", file=sys.stderr)
-                score = await _write(params, source, conversion, predictor(engine, options, settings), sink)
+                score = await _write(params, source, conversion, frame_predictor(engine, options, settings), sink)
                 await asyncio.to_thread(sink.close)
             except BaseException:
                 sink.give_up()
@@ -130,7 +127,7 @@ async def _write(
 ) -> FrameScore:
     score = FrameScore()
     progress = None if params.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
-    async with aclosing(frames(source, conversion, predict, score)) as items:
+    async with aclosing(output_frames(source, conversion, predict, score)) as items:
         async for item, is_prediction in items:
             await asyncio.to_thread(sink.write, item)
             if progress and isinstance(item, Timed):

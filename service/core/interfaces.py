@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,6 +63,59 @@ class Readiness:
     warnings: tuple[str, ...] = ()
 
 
+class VersionState(enum.StrEnum):
+    """What can be done with a version of the weights, in the words of the Open Inference Protocol."""
+
+    READY = "READY"
+    LOADING = "LOADING"
+    UNLOADING = "UNLOADING"  #: it answers what it was asked before, and nothing more
+    UNAVAILABLE = "UNAVAILABLE"  #: its file is there; it can be loaded
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """One version of the weights. `model` is None where it is not loaded.
+
+    `share` is the part, 0 to 1, of the live requests that name no version which it gets beside the default.
+    """
+
+    name: str
+    state: VersionState
+    model: ServedModel | None = None
+    is_default: bool = False
+    share: float = 0.0
+    reason: str = ""  #: why it is not ready, or gets no share any more
+
+
+class ModelRepository(Protocol):
+    """The versions of the weights that can be predicted by, and the way to load others without a restart."""
+
+    @property
+    def is_named(self) -> bool:
+        """Tell whether versions have names of their own, as files of a directory; else there is one, or few know it."""
+        ...
+
+    def loaded(self) -> tuple[VersionStatus, ...]:
+        """List the versions that are loaded, or about to be, the default first. Raises Unavailable before the first."""
+        ...
+
+    async def index(self) -> tuple[VersionStatus, ...]:
+        """List all versions, loaded or not, the oldest first."""
+        ...
+
+    async def load(self, version: str | None = None, share: float | None = None) -> VersionStatus:
+        """Load a version (None: the newest) and return when it predicts.
+
+        Without a `share` it becomes the default, and the one that it replaces is unloaded once it has answered what it
+        was asked; with one it stands beside the default. Raises NotFound, Conflict, Unsupported or Unavailable.
+        """
+        ...
+
+    async def unload(self, version: str) -> None:
+        """Take nothing new for a version, and return when it has answered all and is freed. Not the default."""
+        ...
+
+
 class Engine(Protocol):
     """Predicts. Implemented by `service.engine.batcher` and, over Redis, by `service.jobs`."""
 
@@ -74,5 +128,5 @@ class Engine(Protocol):
         ...
 
     def model(self) -> ServedModel:
-        """Return the description of the served model; constant while ready."""
+        """Return the description of the served model: the default version of the weights."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ BLOCKS = 9
 #: The largest seed a caller may give (what JSON numbers and int64 both carry exactly).
 MAX_SEED = 2**53 - 1
 SCALES = (1.0, 0.5, 0.25)
+#: What a version of the weights may be called: it stands in paths, headers and file names.
+VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Route = tuple[bool, ...]
 
@@ -153,7 +156,7 @@ class Priority(enum.IntEnum):
     """Classes of work; a lower one is served first."""
 
     LIVE = 0
-    BATCH = 1
+    BACKGROUND = 1  #: requests of jobs and clips, whose callers do not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ class Options:
     """How to predict. `scale` 1, 1/2 or 1/4: the size at which the network estimates flow.
 
     `maps`: return flow and mask (of the network) or flow and confidence (of a mixture). `method` None: the served
-    weights' own, but the network's where the other options speak of it.
+    weights' own, but the network's where the other options speak of it. `version` None: of the weights, the default.
     """
 
     route: RouteChoice = field(default_factory=RouteChoice)
@@ -170,12 +173,14 @@ class Options:
     quality: Quality = Quality.EXACT
     maps: bool = False
     method: Method | None = None
+    version: str | None = None
 
     @classmethod
     def parse(
         cls,
         *,
         method: str | None = None,
+        version: str | None = None,
         route: str | None = None,
         seed: int | None = None,
         blocks: int | None = None,
@@ -192,12 +197,17 @@ class Options:
             quality,
             maps,
             Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
+            version,
         )
 
     def check(self, max_steps: int) -> Options:
         """Return these options, or raise InvalidRequest naming the field."""
         if not 1 <= self.steps <= max_steps:
             raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
+        if self.version is not None and not VERSION_NAME.fullmatch(self.version):
+            raise InvalidRequest(
+                "version must be 1 to 64 letters, digits, dots, dashes and underscores", field="version"
+            )
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
         if self.method is not None and self.method is not Method.DMVFN:

@@ -19,6 +19,7 @@ class ResultCounts(NamedTuple):
     """One prediction without its pictures, which must not be kept until they are counted."""
 
     method: Method
+    version: str
     timings: Timings
     flops: int
     is_shortened: bool
@@ -28,7 +29,7 @@ class ResultCounts(NamedTuple):
     def of(cls, result: PredictResult) -> ResultCounts:
         """Take the numbers of a prediction."""
         frames = tuple([(step.method, step.route, step.flops) for step in result.steps])
-        return cls(result.method, result.timings, result.flops, result.shortened, frames)
+        return cls(result.method, result.model_version, result.timings, result.flops, result.shortened, frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class BatchCounts:
             for stage in (Stage.QUEUE, *own):
                 metrics.stage_took(stage, getattr(result.timings, stage))
             metrics.answered(label, result.method, result.flops)
+            metrics.versions.predicted(result.version)
             if result.is_shortened:
                 metrics.route_shortened()
             for method, route, flops in result.frames:

@@ -2,7 +2,7 @@
 
 Implements `service.core.interfaces.Engine`.
 
-Decides nothing itself: who waits, who runs and who is refused is `service.engine.scheduling.batch_queue`'s.
+Decides nothing itself: who waits, who runs and who is refused is `service.engine.scheduling.batch_scheduler`'s.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from service.engine.batch_counts import Answers
 from service.engine.device import Device, bucket_of
 from service.engine.device_thread import DeviceThread, Reports
 from service.engine.request_queue import Pending, RequestQueue
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import WAITING, RequestState
+from service.engine.versions.repository import VersionRepository
+from service.engine.versions.source import VersionSource
+from service.engine.versions.version_table import VersionRow
+from service.engine.watchdog import Watchdog
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, size_class
 
@@ -35,8 +39,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which to try again while the service starts or drains: another replica, or this one, may be ready.
 RETRY_SOON = 1.0
-#: A device is taken for hung only after so many times what its batch was predicted to take.
-HUNG_FACTOR = 10.0
 #: Seconds that the device thread gets to finish what it does when all is over.
 JOIN_S = 5.0
 
@@ -70,10 +72,12 @@ class Batcher:
         *,
         on_fatal: Callable[[BaseException], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        source: VersionSource | None = None,
     ) -> None:
         """Prepare; nothing runs before `start`.
 
         `build` runs on the device thread. `on_fatal` is called on the event loop when only a new process helps.
+        `source`: where further versions of the weights come from; None: there are none.
         """
         self._settings, self._metrics, self._clock = settings, metrics, clock
         self._on_fatal = on_fatal
@@ -95,13 +99,19 @@ class Batcher:
             on_loss=partial(self._call, self._lose_device),
         )
         self._thread = DeviceThread(build, settings.warmup_sizes, self._queue, metrics, reports, clock)
+        self.versions = VersionRepository(source, self._thread, self._call, metrics, settings.max_versions)
+        self._watchdog = Watchdog(
+            settings.watchdog_s,
+            lambda: self._thread.busy,
+            lambda: len(self._queue) > 0,
+            self._lose_device,
+            clock,
+        )
         self._ids = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._startup: asyncio.Future[ServedModel] | None = None
         self._reason: str | None = "starting"
-        self._info: ServedModel | None = None
         self._start_seconds = RETRY_SOON
-        self._watchdog: asyncio.TimerHandle | None = None
         #: When the first and the last request were refused by prediction alone since one was answered; None: none was.
         self._refusal_times: tuple[float, float] | None = None
 
@@ -113,29 +123,40 @@ class Batcher:
             raise self._refusal(request)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PredictResult] = loop.create_future()
-        pending = self._pending(request, future)
+        row = self.versions.table.choose(request)
+        pending = self._pending(request, future, row)
         # First what can be done before the device thread is woken: it needs the interpreter then.
         timer = loop.call_later(max(0.0, pending.entry.deadline - self._clock()), self._expire, pending)
-        self._arm(loop)
+        self._watchdog.arm(loop)
+        row.enter()
         try:
             self._enqueue(pending)
-            return await future
+            result = await future
+            self.versions.record(row, request, result)
+            return result
+        except ServiceError as error:
+            self.versions.record(row, request, error)
+            raise
         except asyncio.CancelledError:
             if (stage := CANCEL_STAGES.get(self._queue.cancel(pending))) is not None:
                 self._metrics.cancelled(stage)
             raise
         finally:
             timer.cancel()
+            row.leave()
 
     def readiness(self) -> Readiness:
         """Tell whether new work is taken, and why not."""
         return Readiness(self._reason is None, self._reason, self._refusing_seconds())
 
     def model(self) -> ServedModel:
-        """Return the description of the served model. Raises Unavailable before `start` is done."""
-        if self._info is None:
-            raise Unavailable(MESSAGES["starting"], reason="starting", retry_after=RETRY_SOON)
-        return self._info
+        """Return the description of the default version. Raises Unavailable before `start` is done."""
+        return self.versions.table.default.served()
+
+    @property
+    def scheduling(self) -> RequestQueue:
+        """Return the device's scheduling, for a worker of a queue that feeds this engine."""
+        return self._queue
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -145,11 +166,9 @@ class Batcher:
         self._startup = self._loop.create_future()
         start_time = self._clock()
         self._thread.start()
-        self._info = await self._startup
+        self.versions.begin(await self._startup)
         self._start_seconds = max(RETRY_SOON, self._clock() - start_time)
         self._reason = None
-        info = self._info
-        self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
         self._metrics.watch(self._gauges)
         self._metrics.ready(True)
 
@@ -159,8 +178,8 @@ class Batcher:
             self._reason = "draining"
         self._metrics.ready(False)
         self._give_up("draining", RETRY_SOON)
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self.versions.close()
+        self._watchdog.stop()
         self._queue.close()
         if self._loop is not None and not await asyncio.to_thread(self._thread.join, JOIN_S):
             log.error("the device thread did not end within %.0f s; it is left behind", JOIN_S)
@@ -201,7 +220,7 @@ class Batcher:
             self._count_refusal(refusal, pending.request)
             raise
 
-    def _pending(self, request: PredictRequest, future: asyncio.Future[PredictResult]) -> Pending:
+    def _pending(self, request: PredictRequest, future: asyncio.Future[PredictResult], row: VersionRow) -> Pending:
         choice = request.options.route
         if choice.policy is RoutePolicy.SAMPLE and choice.seed is None:
             with_seed = dataclasses.replace(choice, seed=secrets.randbelow(MAX_SEED + 1))
@@ -212,7 +231,7 @@ class Batcher:
         entry = Entry(
             # Ours, not the caller's, which need not be unique.
             id=str(next(self._ids)),
-            bucket=bucket_of(request, self.model().method_for(request.options)),
+            bucket=bucket_of(request, row.served().method_for(request.options), row.number),
             deadline=deadline,
             route_options=(),
             client=request.client,
@@ -277,6 +296,7 @@ class Batcher:
         self._reason = "device_lost"
         self._metrics.ready(False)
         self._give_up("device_lost", self._start_seconds)
+        self.versions.close()
         if self._on_fatal is not None:
             self._on_fatal(error)
 
@@ -287,27 +307,6 @@ class Batcher:
     @staticmethod
     def _unavailable(reason: str, retry_after: float) -> Unavailable:
         return Unavailable(MESSAGES[reason], reason=reason, retry_after=retry_after)
-
-    # --- watchdog -------------------------------------------------------------------------------------------------
-
-    def _arm(self, loop: asyncio.AbstractEventLoop, after: float | None = None) -> None:
-        """Start the watchdog's timer unless it runs: one while anything is in flight, none when idle."""
-        if self._settings.watchdog_s and self._watchdog is None:
-            self._watchdog = loop.call_later(after or self._settings.watchdog_s, self._bark, loop)
-
-    def _bark(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watchdog = None
-        busy, now = self._thread.busy, self._clock()
-        after = self._settings.watchdog_s
-        if busy is not None:
-            since, estimate = busy
-            patience = max(self._settings.watchdog_s, HUNG_FACTOR * estimate)
-            if now - since >= patience:
-                self._lose_device(TimeoutError(f"the device has not answered for {now - since:.0f} s"))
-                return
-            after = since + patience - now
-        if len(self._queue):
-            self._arm(loop, max(after, 0.001))
 
     # --- gauges ---------------------------------------------------------------------------------------------------
 

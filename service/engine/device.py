@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,8 +86,8 @@ class Device(Protocol):
         """Return the multiply-adds per pixel of the routing module."""
         ...
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
-        """Run each size (height, width) once for good measure and then timed."""
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> Iterable[MeasuredRun]:
+        """Run each size (height, width) once for good measure and then timed, a row of the table at a time."""
         ...
 
     def flops(self, bucket: Bucket) -> Flops:
@@ -111,9 +111,9 @@ class Device(Protocol):
         ...
 
 
-def bucket_of(request: PredictRequest, method: Method = Method.DMVFN) -> Bucket:
-    """Return the bucket of requests that can share a batch with this one, predicted by `method`."""
-    return Bucket.of(request.current.height, request.current.width, request.options.scale, method)
+def bucket_of(request: PredictRequest, method: Method = Method.DMVFN, weights: int = 0) -> Bucket:
+    """Return the bucket of requests that can share a batch with this one, predicted by `method` and these weights."""
+    return Bucket.of(request.current.height, request.current.width, request.options.scale, method, weights)
 
 
 def batch_timings(bucket: Bucket, runs: Sequence[RunOutput], seconds: float) -> Timings:

@@ -21,10 +21,11 @@ from service.engine.device import Choice, Device, DeviceWork, RunOutput, batch_t
 from service.engine.fault_isolation import isolate
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import CostModel, MeasuredRun
+from service.engine.scheduling.cost_model import CostModel
 from service.engine.scheduling.mixture_costs import MixtureCosts
 from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
+from service.engine.versions.loaded_devices import LoadedDevices
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -87,10 +88,9 @@ class DeviceThread:
         self._queue, self._metrics, self._reports, self._clock = queue, metrics, reports, clock
         # owned: _main reports how it ends, whatever happens, and the process ends with it
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
-        self._device: Device
+        self._devices: LoadedDevices
         self._cost: CostModel
         self._mixtures: MixtureCosts
-        self._cold: ColdRuns
         self._health: DeviceHealth
         self._memory_at = float("-inf")
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
@@ -108,22 +108,24 @@ class DeviceThread:
 
     def _main(self) -> None:
         try:
-            self._device = self._build()
-            self._cost = CostModel(self._device.weights_of_blocks, self._device.weight_of_routing)
-            table = self._device.warm_up(self._sizes)
-            self._mixtures = MixtureCosts.of(self._device.info.methods)
+            device = self._build()
+            self._cost = CostModel(device.weights_of_blocks, device.weight_of_routing)
+            table = list(device.warm_up(self._sizes))
+            self._mixtures = MixtureCosts.of(device.info.methods)
             self._cost.fit([run for run in table if run.bucket.method is Method.DMVFN])
             self._mixtures.fit(table)
-            self._cold = ColdRuns(COLD_RUNS_CPU if self._device.info.device == "cpu" else COLD_RUNS_GPU)
-            self._cold.mark_warm(table)
-            self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
+            cold = ColdRuns(COLD_RUNS_CPU if device.info.device == "cpu" else COLD_RUNS_GPU)
+            cold.mark_warm(table)
+            self._devices = LoadedDevices(device, self._cost, self._mixtures, cold)
+            self._health = DeviceHealth(self._devices, self._sizes[0] if self._sizes else SMALLEST)
             self._queue.cost, self._queue.mixtures = self._cost, self._mixtures
-            self._queue.scheduler.device_rows = self._device.rows
+            self._queue.scheduler.device_rows = device.rows
             self._queue.refresh_costs()
         except BaseException as error:
             self._reports.on_start_failed(error)
             return
-        self._reports.on_start(self._device.info)
+        self._reports.on_start(device.info)
+        del device  # it may be replaced, and must then be let go of
         try:
             self._serve()
         except BaseException as error:
@@ -135,6 +137,7 @@ class DeviceThread:
         try:
             while self._queue.wait():
                 self._turn()
+                self._take_step()
         finally:
             self._metrics.deferred.settle()
 
@@ -151,14 +154,34 @@ class DeviceThread:
         if turn.batch:
             self._run(turn)
 
+    # --- versions -------------------------------------------------------------------------------------------------
+
+    def install(
+        self, number: int, like: int, build: Callable[[], Device], report: Callable[[ServedModel | Exception], None]
+    ) -> None:
+        """Build another device and warm it up between batches, as `LoadedDevices.install`. Callable from any thread."""
+        self._queue.post(self._devices.install(number, like, build, self._sizes, report))
+
+    def remove(self, number: int, report: Callable[[], None]) -> None:
+        """Free a device that nothing is left to do for. Callable from any thread."""
+        self._queue.post(self._devices.remove(number, report))
+
+    def _take_step(self) -> None:
+        if self._queue.has_chores:
+            self.busy = (self._clock(), 0.0)  # a warm-up may hang, too
+            try:
+                self._queue.take_step()
+            finally:
+                self.busy = None
+
     # --- routes ---------------------------------------------------------------------------------------------------
 
     def _route(self, requests: list[Pending]) -> None:
-        start = self._clock()
+        start, device = self._clock(), self._devices.of(requests[0].entry.bucket)
         self.busy = (start, 0.0)
 
         def choose(part: Sequence[Pending]) -> list[Choice | ServiceError]:
-            return list(self._device.routes([pending.request for pending in part]))
+            return list(device.routes([pending.request for pending in part]))
 
         choices = isolate(choose, requests, lambda items: self._shrink(requests[0].entry.bucket, items))
         self.busy = None
@@ -202,7 +225,8 @@ class DeviceThread:
             Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
         )
         empty = sum([output.empty_routes for output, _ in runs])
-        counts = BatchCounts.of(answers, decision.limit, self._device.flops(bucket), seconds, estimate, empty)
+        flops = self._devices.of(bucket).flops(bucket)
+        counts = BatchCounts.of(answers, decision.limit, flops, seconds, estimate, empty)
         # After the batch is on record, so that whoever has an answer can look it up, and before it is counted: the
         # event loop needs the interpreter to hand the answers on.
         self._metrics.deferred.add(partial(counts.count, self._metrics))
@@ -228,31 +252,17 @@ class DeviceThread:
         if len(runs) != 1:
             return None
         (output, seconds) = runs[0]
-        is_live = output.live is not None and not output.load.pixels
-        if self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes)):
+        if self._devices.is_cold(bucket, output):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
-        ratio = self._observe(bucket, output, seconds, trial=trial)
+        ratio = self._devices.observe(bucket, output, seconds, trial=trial)
         if trial:
             self._queue.record_trial(turn.batch, ratio)
         return seconds / ratio
 
-    def _observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
-        """Teach the costs of the batch's method, and apart from it those of the live head; return the former's ratio.
-
-        The live head's ratio where nothing else ran.
-        """
-        if output.live is not None:
-            ratio = self._mixtures.observe(output.live, trial=trial)
-            if not output.load.pixels:
-                return ratio
-            seconds -= output.live.seconds
-        if bucket.method is Method.DMVFN:
-            return self._cost.observe(bucket, output.load, seconds, trial=trial)
-        return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)
-
     def _run_batch(self, turn: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
         start, bucket = self._clock(), turn.batch[0].entry.bucket
+        device = self._devices.of(bucket)
         works = {_work(pending): pending for pending in turn.batch}
 
         def keep(work: DeviceWork) -> bool:
@@ -264,7 +274,7 @@ class DeviceThread:
         def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
             run_start = self._clock()
             self.busy = (run_start, turn.decision.predicted_seconds)
-            output = self._device.run(some, keep)
+            output = device.run(some, keep)
             runs.append((output, self._clock() - run_start))
             return output.outcomes
 
@@ -296,7 +306,7 @@ class DeviceThread:
         return PredictResult(
             id=request.id,
             steps=outcome,
-            model_version=self._device.info.version,
+            model_version=self._devices.of(entry.bucket).info.version,
             timings=dataclasses.replace(
                 times.stages,
                 queue=max(0.0, times.start - entry.enqueued_at - pending.route_seconds),
@@ -316,12 +326,12 @@ class DeviceThread:
     def _measure_memory(self) -> None:
         if self._clock() - self._memory_at >= MEMORY_EVERY:
             self._memory_at = self._clock()
-            for kind, value in zip(("used", "total"), self._device.memory() or (), strict=False):
+            for kind, value in zip(("used", "total"), self._devices.first.memory() or (), strict=False):
                 self._metrics.device_memory(kind, value)
 
     def _shrink(self, bucket: Bucket, items: int) -> None:
         self._metrics.out_of_memory()
-        self._device.free()
+        self._devices.of(bucket).free()
         self._queue.shrink(bucket, items // 2)
 
 

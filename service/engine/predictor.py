@@ -6,7 +6,6 @@ Synchronous, called from one thread. Knows batches of one bucket; nothing of que
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 import time
@@ -33,6 +32,8 @@ from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_o
 from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.engine.scheduling.mixture_costs import mixture_load
+from service.engine.scheduling.pricing import needs_routing
+from service.engine.versions.weight_files import WeightFiles, WeightsRead
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -115,16 +116,19 @@ class Predictor:
     @classmethod
     def of(cls, settings: Settings) -> Predictor:
         """Build a predictor from settings. Raises CheckpointError if the weights cannot be read."""
-        path = Path(settings.weights or checkpoint.DEFAULT)
-        network = checkpoint.load(path)
+        return cls.by(WeightFiles.of(settings).first(settings.versions), settings)
+
+    @classmethod
+    def by(cls, weights: WeightsRead, settings: Settings) -> Predictor:
+        """Build a predictor by weights that were read. Raises CheckpointError if they are of no use here."""
         return cls(
-            network,
+            weights.network,
             device=settings.device,
             dtype=settings.dtype,
             threads=settings.threads,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=weights.sha256,
             largest_batch=settings.max_batch,
-            mixtures=Mixtures.load(network, settings.head),
+            mixtures=Mixtures.load(weights.network, settings.head),
             default_method=None if settings.default_method == "auto" else Method(settings.default_method),
         )
 
@@ -154,8 +158,8 @@ class Predictor:
             self._flops[bucket] = Flops(2 * flops.routing(height, width, config), blocks)
         return self._flops[bucket]
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
-        """Time what each size can be asked for, each after runs that are not timed."""
+    def warm_up(self, sizes: Sequence[tuple[int, int]]) -> Iterator[MeasuredRun]:
+        """Time what each size can be asked for, each after runs that are not timed; one measurement at a time."""
         # The second call on a GPU records what it launches (`model.inference.cuda.graphs`); the third is as fast as
         # all later ones.
         warm_runs = 1 if self._device.type == "cpu" else 2
@@ -299,7 +303,7 @@ class Predictor:
             frame=Frame(picture),
             route=output.route,
             flops=sum(f for f, runs in zip(cost.blocks, output.route, strict=True) if runs)
-            + (cost.routing if rollout.needs_routing(request.options) else 0),
+            + (cost.routing if needs_routing(request.options) else 0),
             flow=output.flow.permute(1, 2, 0).float().contiguous().cpu().numpy() if maps else None,
             mask=output.mask.float().contiguous().cpu().numpy() if maps else None,
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
-from service.core.types import Method, PredictRequest, PredictResult, Quality, RoutePolicy
-from service.engine.rollout import needs_routing
-from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler
+from service.core.types import Method, PredictRequest, PredictResult, Quality
+from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live
+from service.engine.scheduling.pricing import DeviceCosts, needs_routing
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 
@@ -52,6 +54,7 @@ class RequestQueue:
     cost: CostModel | None = None  #: set once, before the first request
     mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
+    _chores: deque[Iterator[None]] = field(default_factory=deque)  #: done step by step between batches
     _lock: threading.RLock = field(default_factory=threading.RLock)
     #: Wakes the device thread. No Condition: that is Python code, some fourteen calls a request; this is C.
     _wakeups: SimpleQueue[None] = field(default_factory=SimpleQueue)
@@ -88,6 +91,12 @@ class RequestQueue:
                     pending.entry.enter(state)
                 self._in_flight.pop(pending.entry.id, None)
 
+    def post(self, chore: Iterator[None]) -> None:
+        """Have the device thread take the steps of `chore`, one after each batch, or at once where nothing waits."""
+        with self._lock:
+            self._chores.append(chore)
+            self._wake()
+
     def close(self) -> None:
         """Wake the device thread for the last time."""
         with self._lock:
@@ -116,13 +125,42 @@ class RequestQueue:
         with self._lock:
             return self.scheduler.sizes()
 
+    # --- called by a worker of the queue that feeds this one -----------------------------------------------------
+
+    @property
+    def device_rows(self) -> int:
+        """Return the most requests that the device runs together, once it has started."""
+        return self.scheduler.device_rows
+
+    def costs(self) -> dict[str, Any] | None:
+        """Return what runs on this device have cost, as `DeviceCosts.read` takes it; None before it has started."""
+        return None if self.cost is None else DeviceCosts(self.cost, self.mixtures).as_dict()
+
+    def set_backlog(self, seconds: float) -> None:
+        """Tell what this device's part of the queue that feeds this one would like, in seconds: it shortens routes."""
+        with self._lock:
+            self.scheduler.backlog = seconds
+
     # --- called by the device thread ---------------------------------------------------------------------------
 
     def wait(self) -> bool:
-        """Sleep until something waits; False when closed."""
+        """Sleep until a request or a chore waits; False when closed."""
         while self._is_idle():
             self._wakeups.get()
         return not self._is_closed
+
+    @property
+    def has_chores(self) -> bool:
+        """Tell whether a chore has steps left."""
+        return bool(self._chores)
+
+    def take_step(self) -> None:
+        """Take one step of the oldest chore, without the lock; it is over when it has no more."""
+        if self._chores:
+            try:
+                next(self._chores[0])
+            except StopIteration:
+                self._chores.popleft()
 
     def pause(self, seconds: float) -> None:
         """Sleep for `seconds`, or less where something waits or comes, or the queue is closed."""
@@ -204,7 +242,7 @@ class RequestQueue:
     def _is_idle(self) -> bool:
         """Tell whether nothing waits; then what comes next wakes the device thread."""
         with self._lock:
-            self._is_asleep = not self._is_closed and not len(self.scheduler)
+            self._is_asleep = not (self._is_closed or len(self.scheduler) or self._chores)
             return self._is_asleep
 
     def _end(self, pending: Pending, state: RequestState) -> RequestState:
@@ -222,27 +260,9 @@ class RequestQueue:
         return self.cost
 
     def _estimate_cost(self, entry: Entry, request: PredictRequest) -> None:
-        cost, options = self._cost(), request.options
-        if entry.bucket.method is not Method.DMVFN:
-            entry.needs_route = False
-            entry.route_options = self.mixtures.options(
-                entry.bucket, options.steps, cost.passes, live=options.allows_live
-            )
-            return
-        choice, adaptive = options.route, options.quality is Quality.ADAPTIVE
-        blocks = len(cost.block_weights)
-        entry.needs_route = needs_routing(options)
-        if not entry.needs_route:
-            route = choice.bits if choice.policy is RoutePolicy.EXPLICIT and choice.bits else (True,) * blocks
-            entry.route_options = cost.route_options(entry.bucket, route, None, options.steps, 0)
-        elif choice.policy is RoutePolicy.BUDGET and choice.blocks is not None and not adaptive:
-            share = [choice.blocks / blocks] * blocks
-            entry.route_options = (RouteOption(cost.cost(entry.bucket, share, options.steps, options.steps)),)
-        else:
-            probabilities = (1.0,) * blocks if adaptive else None
-            entry.route_options = cost.route_options(entry.bucket, None, probabilities, options.steps, options.steps)
-        if options.allows_live:
-            entry.route_options = self.mixtures.with_live(entry.route_options, entry.bucket, options.steps, cost.passes)
+        options = request.options
+        entry.needs_route = entry.bucket.method is Method.DMVFN and needs_routing(options)
+        entry.route_options = DeviceCosts(self._cost(), self.mixtures).route_options(entry.bucket, options)
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):

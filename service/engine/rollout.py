@@ -16,7 +16,8 @@ from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
-from service.core.types import MAX_SEED, Options, Quality, Route, RoutePolicy
+from service.core.types import MAX_SEED, Options, Route, RoutePolicy
+from service.engine.scheduling.pricing import needs_routing
 
 #: Odd constants of splitmix64 (Steele, Lea, Flood 2014), which turns (seed, step) into well separated seeds.
 _GOLDEN, _MIX1, _MIX2, _WORD = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
@@ -65,12 +66,6 @@ def step_seed(seed: int, step: int) -> int:
     x = ((x ^ (x >> 30)) * _MIX1) & _WORD
     x = ((x ^ (x >> 27)) * _MIX2) & _WORD
     return (x ^ (x >> 31)) & MAX_SEED
-
-
-def needs_routing(options: Options) -> bool:
-    """Tell whether the routing module has a say: not where the caller fixed the blocks and wants exactly those."""
-    is_fixed = options.route.policy in (RoutePolicy.FULL, RoutePolicy.EXPLICIT)
-    return not is_fixed or options.quality is Quality.ADAPTIVE
 
 
 def choose(

@@ -12,8 +12,9 @@ import numpy as np
 
 from service.core.errors import Internal, ServiceError
 from service.core.types import Frame, Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy
-from service.engine.device import Device, DeviceWork
+from service.engine.device import DeviceWork
 from service.engine.fault_isolation import DeviceLost, Fault, classify
+from service.engine.versions.loaded_devices import LoadedDevices
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,9 @@ SMALLEST = (64, 64)
 class DeviceHealth:
     """Counts failures in a row; after FAILURES of them the device must predict a frame that it is known to predict."""
 
-    def __init__(self, device: Device, size: tuple[int, int] = SMALLEST) -> None:
+    def __init__(self, devices: LoadedDevices, size: tuple[int, int] = SMALLEST) -> None:
         """Prepare a frame of `size` (height, width): one that was warmed up, so that the test takes no longer."""
-        self._device, self._size = device, size
+        self._devices, self._size = devices, size
         self._failures = 0
 
     def note(self, outcomes: Iterable[PredictResult | ServiceError]) -> None:
@@ -52,10 +53,10 @@ class DeviceHealth:
         frame = Frame(np.ascontiguousarray(picture))
         request = PredictRequest("self-test", frame, frame, Options(route=RouteChoice(RoutePolicy.FULL)))
         try:
-            (outcome,) = self._device.run([DeviceWork(request)], lambda work: True).outcomes
+            (outcome,) = self._devices.first.run([DeviceWork(request)], lambda work: True).outcomes
         except Exception as error:
             if classify(error) is Fault.MEMORY:  # taken by others, it says nothing of the device
-                self._device.free()
+                self._devices.first.free()
                 return
             raise DeviceLost(f"it failed {FAILURES} requests in a row and its own test: {error}") from error
         if isinstance(outcome, ServiceError):

@@ -113,10 +113,13 @@ class FrameLimits:
             max_aspect=settings.max_aspect,
         )
 
-    def check(self, width: int, height: int, field: str) -> None:
-        """Raise TooLarge or InvalidFrame, naming `field`, beyond the limits; the message states the limit."""
+    def check(self, width: int, height: int, field: str, name: str | None = None) -> None:
+        """Raise TooLarge or InvalidFrame for `field` beyond the limits. The message states the limit.
+
+        `name`: what the message calls the picture, where its field is no name for it.
+        """
         short, long = sorted((width, height))
-        size = f"{field} is {width}x{height}"
+        size = f"{name or field} is {width}x{height}"
         if short < self.min_side:
             raise InvalidFrame(f"{size}; the shorter side must be at least {self.min_side} pixels", field=field)
         if long > self.max_side:

@@ -1,4 +1,4 @@
-"""The HTTP application: the door, the routers, the errors. Built from the state of the process, it makes none of it."""
+"""The HTTP application: the middleware, the routers, the errors. Built from the process's state, it makes none."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def build(
     tracer: Tracer | None = None,
     jobs: Jobs | None = None,
 ) -> FastAPI:
-    """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one door."""
+    """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one middleware."""
     predict_router = predict.router(state, jobs)
     middleware = [
         Middleware(RequestMiddleware, state=state, tracer=tracer or Tracer()),
         Middleware(FastPath, router=predict_router),
     ]
     if state.settings.cors_origins:
-        # Outside the door: a preflight carries no key, and a refusal must be readable too.
+        # Outside the middleware: a preflight carries no key, and a refusal must be readable too.
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(state.settings.cors_origins),
@@ -89,10 +89,11 @@ def build(
     return app
 
 
-def operations(state: AppState) -> FastAPI:
-    """Serve health and metrics alone, for a process that answers no callers of its own."""
+def operations(state: AppState, extra: Sequence[APIRouter] = ()) -> FastAPI:
+    """Serve health, metrics and `extra` routers alone, for a process that answers no callers of its own."""
     app = FastAPI(title="DMVFN worker", version=RELEASE, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(RequestMiddleware, state=state, tracer=Tracer())
-    app.include_router(ops.router(state))
+    for router in (ops.router(state), *extra):
+        app.include_router(router)
     errors.install(app)
     return app

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -16,7 +17,7 @@ from service.app_state import AppState
 from service.core import auth, deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.rpc import errors
-from service.rpc.admission import UnparsedMessage, holding_of_call
+from service.rpc.message_reading import UnparsedMessage, holding_of_call
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport
@@ -31,19 +32,19 @@ CLOCKS_DIFFER_S = 0.05
 
 @dataclass(slots=True)
 class CallContext(RequestContext):
-    """The state of one call: `ends` is on the state's clock, seconds; None where a stream's client set no deadline."""
+    """The state of one call: `deadline` is on the state's clock, seconds; None where a stream's client set none."""
 
     grpc_context: Any = None
-    ends: float | None = None
+    deadline: float | None = None
     holding: ByteHolding = field(kw_only=True)  #: what its bytes are counted in
     error: ServiceError | None = None
     left: bool = False  #: cancelled, by the client or by its deadline
 
-    def until(self, state: AppState) -> float:
-        """Return the deadline of a single request, on the clock of `ends`."""
+    def request_deadline(self, state: AppState) -> float:
+        """Return the deadline of a single request, on the state's clock."""
         settings = state.settings
         default = state.clock() + settings.default_deadline_ms / 1000
-        return default if self.ends is None else min(self.ends, state.clock() + settings.max_deadline_ms / 1000)
+        return default if self.deadline is None else min(self.deadline, state.clock() + settings.max_deadline_ms / 1000)
 
 
 def readable(message: Any) -> Any:
@@ -57,15 +58,15 @@ class CallHandler:
     """The handling around every method of the service called `name`."""
 
     def __init__(self, state: AppState, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
-        self._parts, self._transport, self._name = state, transport, name
+        self._state, self._transport, self._name = state, transport, name
         self.tracer = tracer or Tracer()
 
     @asynccontextmanager
     async def call(
         self, context: Any, endpoint: str, message_id: str = "", *, counts: bool = True
     ) -> AsyncIterator[CallContext]:
-        """Run one call from door to answer. `counts`: whether its duration is a request's (a stream's is not)."""
-        state = self._parts
+        """Run one call from arrival to answer. `counts`: whether its duration is a request's (a stream's is not)."""
+        state = self._state
         began = state.clock()
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         call = CallContext(
@@ -73,14 +74,15 @@ class CallHandler:
             began,
             tracing.begin(metadata.get("traceparent")),
             grpc_context=context,
-            ends=_ends(context, began),
+            deadline=_deadline_of(context, began),
             holding=holding_of_call(state),
+            address=_address(context.peer()),
         )
         answered = False
         try:
             try:
                 call.client = auth.identify(state.settings.api_keys, auth.bearer(metadata.get("authorization")))
-                if call.ends is not None and call.ends <= began:
+                if call.deadline is not None and call.deadline <= began:
                     state.metrics.deadline_missed("admit")
                     raise DeadlineExceeded("the deadline has passed", reason="deadline")
                 context.set_trailing_metadata(_trailers(call))
@@ -112,12 +114,12 @@ class CallHandler:
         call.code = call.error.code if call.error else None
         if not call.left:
             outcome = access_log.outcome_of(call.code)
-        elif call.ends is not None and call.ends <= self._parts.clock() + CLOCKS_DIFFER_S:
+        elif call.deadline is not None and call.deadline <= self._state.clock() + CLOCKS_DIFFER_S:
             outcome = Outcome.DEADLINE
         else:
             outcome = Outcome.CANCELLED
         if counts:
-            self._parts.metrics.request_done(self._transport, endpoint, outcome, seconds)
+            self._state.metrics.request_done(self._transport, endpoint, outcome, seconds)
         access_log.write(
             call,
             self.tracer,
@@ -144,7 +146,13 @@ def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
     return ("x-request-id", call.request_id), ("traceparent", call.trace.traceparent)
 
 
-def _ends(context: Any, now: float) -> float | None:
+def _address(peer: object) -> str:
+    """Read the address in gRPC's name for a peer, such as "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; "" in others."""
+    kind, _, rest = str(peer).partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
+
+
+def _deadline_of(context: Any, now: float) -> float | None:
     seconds = context.time_remaining()
     # gRPC shows "no deadline" as a moment in the far future, or not at all.
     return None if seconds is None or seconds > deadline.FOREVER else now + seconds

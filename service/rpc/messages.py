@@ -84,6 +84,7 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
             raise InvalidRequest("a stream's steps are its horizon", field="steps")
         values = Options.parse(
             method=message.method if message.HasField("method") else None,
+            version=message.version if message.HasField("version") else None,
             route=message.route or None,
             seed=message.seed if message.HasField("seed") else None,
             blocks=message.blocks if message.HasField("blocks") else None,

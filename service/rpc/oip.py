@@ -12,17 +12,18 @@ from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
 from service.core.errors import Unsupported
 from service.rpc.call import CallHandler, readable
-from service.rpc.oip_messages import request, response
+from service.rpc.oip_messages import request, response, values
 from service.rpc.oip_stream import InferStream
+from service.serving.oip import control
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
+from service.serving.oip.served_versions import ServedVersions
 from service.serving.prediction import Caller
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Tracer
 from service.version import RELEASE
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-FIXED = "models cannot be loaded or unloaded while the service runs"
 
 Told = TypeVar("Told")
 
@@ -31,8 +32,8 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The methods of the service, one for each call of its contract."""
 
     def __init__(self, state: AppState, tracer: Tracer | None = None) -> None:
-        self._parts = state
-        self._door = CallHandler(state, Transport.V2_GRPC, NAME, tracer)
+        self._state = state
+        self._handler = CallHandler(state, Transport.V2_GRPC, NAME, tracer)
 
     async def ServerLive(self, message: Any, context: Any) -> pb.ServerLiveResponse:
         """Answer that the server lives: whoever answers is alive."""
@@ -40,14 +41,16 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ServerReady(self, message: Any, context: Any) -> pb.ServerReadyResponse:
         """Tell whether new work is taken."""
-        return pb.ServerReadyResponse(ready=self._parts.engine.readiness().ready)
+        return pb.ServerReadyResponse(ready=self._state.engine.readiness().ready)
 
     async def ModelReady(self, message: Any, context: Any) -> pb.ModelReadyResponse:
         """Tell whether new work is taken, of a model that exists."""
 
         def answer(request_message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-            oip_models.known(request_message.name, request_message.version)
-            return pb.ModelReadyResponse(ready=self._parts.engine.readiness().ready)
+            versions = ServedVersions.of(self._state)
+            versions.known(request_message.name, request_message.version)
+            ready = self._state.engine.readiness().ready and versions.is_ready(request_message.version)
+            return pb.ModelReadyResponse(ready=ready)
 
         return await self._told(message, context, "ModelReady", answer)
 
@@ -57,15 +60,20 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             message,
             context,
             "ServerMetadata",
-            lambda _: ParseDict(oip_models.server(RELEASE), pb.ServerMetadataResponse()),
+            lambda _: ParseDict(
+                oip_models.server(RELEASE, can_load=bool(self._state.settings.model_control)),
+                pb.ServerMetadataResponse(),
+            ),
         )
 
     async def ModelMetadata(self, message: Any, context: Any) -> pb.ModelMetadataResponse:
         """Describe a model's tensors."""
 
         def answer(request_message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-            model = oip_models.known(request_message.name, request_message.version)
-            return ParseDict(oip_models.metadata(model, self._parts.engine.model()), pb.ModelMetadataResponse())
+            versions, version = ServedVersions.of(self._state), request_message.version
+            model = versions.known(request_message.name, version)
+            document = oip_models.metadata(model, versions.model(version), versions.names)
+            return ParseDict(document, pb.ModelMetadataResponse())
 
         return await self._told(message, context, "ModelMetadata", answer)
 
@@ -73,10 +81,10 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         """Return a model's configuration."""
 
         def answer(request_message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-            settings = self._parts.settings
+            settings, versions = self._state.settings, ServedVersions.of(self._state)
             config = oip_models.config(
-                oip_models.known(request_message.name, request_message.version),
-                self._parts.engine.model(),
+                versions.known(request_message.name, request_message.version),
+                versions.model(request_message.version),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
                 timeout_ms=settings.default_deadline_ms,
@@ -90,44 +98,47 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
         def answer(request_message: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
             if request_message.name:
-                oip_models.known(request_message.name, request_message.version)
+                ServedVersions.of(self._state).known(request_message.name, request_message.version)
             return ParseDict(
-                {"model_stats": self._parts.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
+                {"model_stats": self._state.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
             )
 
         return await self._told(message, context, "ModelStatistics", answer)
 
     async def RepositoryIndex(self, message: Any, context: Any) -> pb.RepositoryIndexResponse:
-        """List both models and their state."""
-
-        def answer(request_message: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-            readiness = self._parts.engine.readiness()
-            index = oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=request_message.ready)
-            return ParseDict({"models": index}, pb.RepositoryIndexResponse())
-
-        return await self._told(message, context, "RepositoryIndex", answer)
+        """List both models, their versions and state."""
+        async with self._handler.call(context, "RepositoryIndex"):
+            rows = await control.index(self._state, only_ready=readable(message).ready)
+            return ParseDict({"models": rows}, pb.RepositoryIndexResponse())
+        raise AssertionError("the handler lets no error through")
 
     async def ModelInfer(self, message: Any, context: Any) -> pb.ModelInferResponse:
         """Predict one batch."""
-        async with self._door.call(context, "ModelInfer", getattr(message, "id", "")) as call:
-            caller = Caller.of(call, call.ends, call.holding)
-            answer = await oip_infer.infer(self._parts, request(readable(message)), caller)
+        async with self._handler.call(context, "ModelInfer", getattr(message, "id", "")) as call:
+            caller = Caller.of(call, call.deadline, call.holding)
+            answer = await oip_infer.infer(self._state, request(readable(message)), caller)
             answer.slowest.report(call)
             return response(answer)
-        raise AssertionError("the door lets no error through")
+        raise AssertionError("the handler lets no error through")
 
     async def ModelStreamInfer(self, messages: AsyncIterator[Any], context: Any) -> None:
         """Predict batches, answered in their order; an error is an answer, and the stream goes on."""
-        async with self._door.call(context, "ModelStreamInfer", counts=False) as call:
-            await InferStream(self._parts, self._door, call).run(messages)
+        async with self._handler.call(context, "ModelStreamInfer", counts=False) as call:
+            await InferStream(self._state, self._handler, call).run(messages)
 
     async def RepositoryModelLoad(self, message: Any, context: Any) -> Any:
-        """Refuse: models are those the service started with."""
-        return await self._unoffered(context, "RepositoryModelLoad", FIXED)
+        """Load a version of the weights, for who may."""
+        async with self._handler.call(context, "RepositoryModelLoad") as call:
+            body: pb.RepositoryModelLoadRequest = readable(message)
+            await control.load(self._state, call.client, body.model_name, values(body.parameters))
+            return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, message: Any, context: Any) -> Any:
-        """Refuse: this is not offered."""
-        return await self._unoffered(context, "RepositoryModelUnload", FIXED)
+        """Unload a version of the weights, for who may."""
+        async with self._handler.call(context, "RepositoryModelUnload") as call:
+            body: pb.RepositoryModelUnloadRequest = readable(message)
+            await control.unload(self._state, call.client, body.model_name, values(body.parameters))
+            return pb.RepositoryModelUnloadResponse()
 
     async def TraceSetting(self, message: Any, context: Any) -> Any:
         """Refuse: traces are set up by the service's settings."""
@@ -140,10 +151,10 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
     # Shared memory: the generated base class answers UNIMPLEMENTED.
 
     async def _told(self, message: Any, context: Any, endpoint: str, answer: Callable[[Any], Told]) -> Told:
-        async with self._door.call(context, endpoint):
+        async with self._handler.call(context, endpoint):
             return answer(readable(message))
-        raise AssertionError("the door lets no error through")
+        raise AssertionError("the handler lets no error through")
 
     async def _unoffered(self, context: Any, endpoint: str, why: str) -> None:
-        async with self._door.call(context, endpoint):
+        async with self._handler.call(context, endpoint):
             raise Unsupported(why)

@@ -28,7 +28,7 @@ def request(message: pb.ModelInferRequest) -> InferRequest:
         model=message.model_name,
         version=message.model_version,
         id=message.id,
-        parameters=_values(message.parameters),
+        parameters=values(message.parameters),
         inputs=tuple(_tensor(tensor, raw[n] if raw else None) for n, tensor in enumerate(message.inputs)),
         outputs=tuple(_output(output) for output in message.outputs),
     )
@@ -51,7 +51,7 @@ def response(answer: InferResponse) -> pb.ModelInferResponse:
 
 def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
     field = f"inputs.{message.name[:80]}"
-    refuse_shared_memory(_values(message.parameters), field)
+    refuse_shared_memory(values(message.parameters), field)
     shape = tuple(message.shape)
     if raw is not None:
         # Some clients put an empty contents message beside raw data.
@@ -67,13 +67,14 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -
 
 
 def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:
-    parameters = _values(message.parameters)
+    parameters = values(message.parameters)
     refuse_shared_memory(parameters, f"outputs.{message.name[:80]}")
     if parameters.get("classification"):
         raise Unsupported("classification is not offered: no output is a class", field=f"outputs.{message.name[:80]}")
     return message.name
 
 
-def _values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, object]:
+def values(parameters: Mapping[str, pb.InferParameter | pb.ModelRepositoryParameter]) -> dict[str, object]:
+    """Return the parameters that have a value, as Python's own."""
     choices = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
     return {name: getattr(value, kind) for name, value, kind in choices if kind}

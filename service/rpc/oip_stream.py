@@ -14,8 +14,8 @@ from proto.inference import inference_pb2 as pb
 from service.app_state import AppState
 from service.core.errors import ServiceError, Unavailable
 from service.rpc import errors
-from service.rpc.admission import UnparsedMessage
 from service.rpc.call import CallContext, CallHandler, readable
+from service.rpc.message_reading import UnparsedMessage
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer
@@ -34,8 +34,8 @@ Responding = asyncio.Task[pb.ModelStreamInferResponse]
 class InferStream:
     """The requests of one streaming call that are under way."""
 
-    def __init__(self, state: AppState, door: CallHandler, call: CallContext) -> None:
-        self._parts, self._door, self._call = state, door, call
+    def __init__(self, state: AppState, handler: CallHandler, call: CallContext) -> None:
+        self._state, self._handler, self._call = state, handler, call
         self._strict = (STRICT, "true") in {
             (key, value) for key, value in call.grpc_context.invocation_metadata() or ()
         }
@@ -47,7 +47,7 @@ class InferStream:
 
     async def run(self, messages: AsyncIterator[Any]) -> None:
         """Read and answer until the client has sent all and heard all, or the server stops."""
-        settings, streams, metrics = self._parts.settings, self._parts.streams, self._parts.metrics
+        settings, streams, metrics = self._state.settings, self._state.streams, self._state.metrics
         with streams.place(
             self._call.client, self._drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ):
@@ -72,7 +72,7 @@ class InferStream:
     async def _read(self, messages: AsyncIterator[Any]) -> None:
         iterator = aiter(messages)
         while not self._draining:
-            if len(self._under_way) >= WINDOW or self._bytes >= self._parts.settings.max_body_bytes:
+            if len(self._under_way) >= WINDOW or self._bytes >= self._state.settings.max_body_bytes:
                 # Unread messages make HTTP/2 hold the client back; who reads no answers cannot pile them up here.
                 self._room.clear()
                 await self._room.wait()
@@ -86,7 +86,7 @@ class InferStream:
                 return
             nbytes = 0 if isinstance(message, UnparsedMessage) else message.ByteSize()
             self._bytes += nbytes
-            holding = self._parts.budget.open()
+            holding = self._state.budget.open()
             # awaited: by _answer, in turn
             self._under_way.append((asyncio.create_task(self._infer(message, holding, nbytes)), holding, nbytes))
             self._news.set()
@@ -108,18 +108,18 @@ class InferStream:
             await self._news.wait()
 
     async def _infer(self, message: Any, holding: ByteHolding, nbytes: int) -> pb.ModelStreamInferResponse:
-        began, call = self._parts.clock(), self._call
-        caller = Caller.of(call, call.ends, holding)
+        began, call = self._state.clock(), self._call
+        caller = Caller.of(call, call.deadline, holding)
         try:
             infer_request = readable(message)
             holding.grow(nbytes)
-            answer = await oip_infer.infer(self._parts, request(infer_request), caller)
+            answer = await oip_infer.infer(self._state, request(infer_request), caller)
         except ServiceError as error:
-            self._door.tracer.part(call.trace, "infer", self._parts.clock() - began, {}, error=error.code)
+            self._handler.tracer.part(call.trace, "infer", self._state.clock() - began, {}, error=error.code)
             return self._told(error, getattr(message, "id", ""))
         final = FINAL in infer_request.parameters and infer_request.parameters[FINAL].bool_param
-        slowest, seconds = answer.slowest, self._parts.clock() - began
-        self._door.tracer.part(call.trace, "infer", seconds, slowest.facts(), slowest.stages)
+        slowest, seconds = answer.slowest, self._state.clock() - began
+        self._handler.tracer.part(call.trace, "infer", seconds, slowest.facts(), slowest.stages)
         return pb.ModelStreamInferResponse(infer_response=response(oip_infer.ready_parameters(answer, final=final)))
 
     def _told(self, error: ServiceError, id: str) -> pb.ModelStreamInferResponse:

@@ -38,13 +38,13 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
     """The methods of the service, one for each call of its contract."""
 
     def __init__(self, state: AppState, tracer: Tracer | None = None) -> None:
-        self._parts = state
-        self._door = CallHandler(state, Transport.GRPC, NAME, tracer)
+        self._state = state
+        self._handler = CallHandler(state, Transport.GRPC, NAME, tracer)
 
     async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
         """Predict the frames that follow a pair."""
-        state = self._parts
-        async with self._door.call(context, "Predict", getattr(message, "request_id", "")) as call:
+        state = self._state
+        async with self._handler.call(context, "Predict", getattr(message, "request_id", "")) as call:
             prediction.check_ready(state.engine)
             body: pb.PredictRequest = readable(message)
             options, format, quality = convert.options(body.options, state.settings.max_steps)
@@ -54,7 +54,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             pair = PicturePair(convert.picture(body.previous, "previous"), convert.picture(body.current, "current"))
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
             pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
-            caller = Caller.of(call, call.until(state), call.holding)
+            caller = Caller.of(call, call.request_deadline(state), call.holding)
             frame_id = body.current.frame_id
             predicting = prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
             del message, body, frame, pair  # what is decoded lets go of the message
@@ -63,13 +63,13 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             answer = pb.PredictResponse(request_id=call.request_id, frame_id=frame_id)
             convert.fill(answer.prediction, value)
             return answer
-        raise AssertionError("the door lets no error through")
+        raise AssertionError("the handler lets no error through")
 
     async def StreamPredict(self, messages: AsyncIterator[Any], context: Any) -> None:
         """Read frames, each once; write answers, in order."""
-        state = self._parts
+        state = self._state
         # Written, not yielded: a cancelled call then ends this coroutine, and with it everything the stream began.
-        async with self._door.call(context, "StreamPredict", counts=False) as call:
+        async with self._handler.call(context, "StreamPredict", counts=False) as call:
             first = await opening(state, call.client, anext(aiter(messages), None))
             if isinstance(first, Draining):
                 await context.write(convert.answer(first))
@@ -77,7 +77,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             request, first_message = self._opened(first)
             live = LiveStream(
                 state,
-                replace(request, ends=call.ends, traceparent=call.trace.traceparent),
+                replace(request, deadline=call.deadline, traceparent=call.trace.traceparent),
                 Transport.GRPC,
                 client=call.client,
                 identity=call.request_id,
@@ -87,13 +87,13 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                     async for answer in answers:
                         await context.write(convert.answer(answer))
                         if isinstance(answer, Answer):
-                            traced(self._door.tracer, call.trace, answer, state.clock())
+                            traced(self._handler.tracer, call.trace, answer, state.clock())
             finally:
                 call.notes.update(live.counts)
 
     def _opened(self, first: Any) -> tuple[StreamRequest, Incoming | None]:
         """Read what the stream is to be, and the first frame if it came instead of a `start`."""
-        settings = self._parts.settings
+        settings = self._state.settings
         if first is None:
             return StreamRequest(), None
         message: pb.StreamPredictRequest = readable(first)

@@ -17,8 +17,8 @@ from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rpc import oip, predict
-from service.rpc.admission import CallAdmission
 from service.rpc.health import HealthService
+from service.rpc.message_reading import ReadingInterceptor
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.tracing import Tracer
@@ -32,6 +32,8 @@ PING_TIMEOUT_S = 20
 LEAST_PING_S = 5
 #: Before it stops, the server waits until no call has come for QUIET_S, MOST_QUIET_S in all, seconds.
 QUIET_S, MOST_QUIET_S = 0.25, 2.0
+#: How often it looks meanwhile, seconds.
+NAP_S = 0.025
 #: Calls open at once on a connection, and connections.
 MOST_CALLS, MOST_CONNECTIONS = 1000, 4096
 
@@ -43,8 +45,8 @@ class RunningServer:
     port: int
     _server: Any
     _health: HealthService
-    _admission: CallAdmission
-    _parts: AppState
+    _reader: ReadingInterceptor
+    _state: AppState
 
     async def drain(self, grace: float) -> None:
         """Stop serving; streams say goodbye, calls finish; what is left after `grace` seconds is cancelled.
@@ -54,29 +56,33 @@ class RunningServer:
         """
         deadline = asyncio.get_running_loop().time() + grace
         self._health.stop()
-        self._parts.streams.drain()
+        self._state.streams.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await self._parts.streams.ended()
+                await self._state.streams.ended()
         await self._quiet(deadline)
         await self._server.stop(max(0.0, deadline - asyncio.get_running_loop().time()))
 
     async def _quiet(self, deadline: float) -> None:
-        """Wait until no call has come for QUIET_S, until `deadline` (the loop's clock) and MOST_QUIET_S at most."""
+        """Wait until no call has come for QUIET_S, until `deadline` (the loop's clock) and MOST_QUIET_S at most.
+
+        A nap counts for its length however long it lasted: a machine that was busy elsewhere meanwhile has held up
+        calls, too, and they are read in the naps that follow.
+        """
         clock = asyncio.get_running_loop().time
-        begin = clock()
-        end = min(deadline, begin + MOST_QUIET_S)
-        quiet_at = min(end, begin + QUIET_S)
-        while clock() < quiet_at:
-            await asyncio.sleep(quiet_at - clock())
-            quiet_at = min(end, self._admission.last_call + QUIET_S)
+        end = min(deadline, clock() + MOST_QUIET_S)
+        quiet_s = 0.0
+        while quiet_s < QUIET_S and (left_s := end - clock()) > 0:
+            last_call = self._reader.last_call
+            await asyncio.sleep(min(NAP_S, left_s))
+            quiet_s = quiet_s + NAP_S if self._reader.last_call == last_call else 0.0
 
 
 async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     """Listen as the settings say; RuntimeError if the port is taken, ValueError if the certificates are not usable."""
     settings = state.settings
-    admission = CallAdmission(state)
-    server = grpc.aio.server(interceptors=(admission,), options=_options(settings))
+    reader = ReadingInterceptor(state)
+    server = grpc.aio.server(interceptors=(reader,), options=_options(settings))
     health = HealthService(state.engine, (predict.NAME, oip.NAME), Supervisor(state.metrics))
     add: Any = dmvfn_pb2_grpc.add_PredictionServiceServicer_to_server  # generated code has no types
     add(predict.PredictionService(state, tracer), server)
@@ -91,7 +97,7 @@ async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     if not port:
         raise RuntimeError(f"gRPC cannot listen on {address}")
     await server.start()
-    return RunningServer(port, server, health, admission, state)
+    return RunningServer(port, server, health, reader, state)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Counts what the service has accepted and not yet finished, so that a stop can wait for it.
 
-Accepted is what has passed a door: a request until the last byte of its answer is out, a stream, a clip. What it asks
-of the engine is taken even after the doors are shut; the mark travels with the task that does the work.
+Accepted is what an edge has let in: a request until the last byte of its answer is out, a stream, a clip. What it asks
+of the engine is taken even after the edges are closed; the mark travels with the task that does the work.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from service.core.types import (
 from service.imaging.codec import ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.serving.byte_budget import ByteHolding, reserve_answer
-from service.telemetry.request_context import Notes, RequestContext
+from service.telemetry.request_context import Notes, RequestContext, sharer
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Caller:
     @classmethod
     def of(cls, context: RequestContext, deadline: float | None, holding: ByteHolding) -> Caller:
         """Name whom a request's predictions are for."""
-        return cls(context.request_id, context.client, deadline, context.trace.traceparent, holding)
+        return cls(context.request_id, sharer(context), deadline, context.trace.traceparent, holding)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
-from service.telemetry.deferred_counts import DeferredCounts
-from service.telemetry.watched_gauges import WatchedGauges
+from service.telemetry.collectors import DeferredCounts, WatchedGauges
+from service.telemetry.version_counts import VersionCounts
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -24,7 +24,7 @@ LARGEST = "gt_1080p"
 
 
 class Transport(enum.StrEnum):
-    """The door a request came through."""
+    """The protocol that a request came by."""
 
     REST = "rest"
     GRPC = "grpc"
@@ -90,6 +90,7 @@ class Metrics:
         self._define_streams()
         self._define_jobs()
         self._define_state()
+        self.versions = VersionCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)
@@ -105,10 +106,10 @@ class Metrics:
         #: Of each combination that has been counted: looking a series up by its labels costs more than counting.
         self._request_series: dict[tuple[Transport, str, Outcome], tuple[Counter, Histogram]] = {}
         self._request_seconds = self._histogram(
-            "request_duration_seconds", "From door to answer.", LATENCY_BUCKETS, "transport", "endpoint"
+            "request_duration_seconds", "From arrival to answer.", LATENCY_BUCKETS, "transport", "endpoint"
         )
         self._stage_seconds = self._histogram("stage_duration_seconds", "Time by stage.", LATENCY_BUCKETS, "stage")
-        self._rejected = self._counter("rejected", "Requests refused at the door.", "reason", "bucket")
+        self._rejected = self._counter("rejected", "Requests refused on arrival.", "reason", "bucket")
         self._deadline_missed = self._counter("deadline_missed", "Deadlines missed.", "phase")
         self._cancelled = self._counter("cancelled", "Requests whose caller left.", "phase")
         # Looked up once: finding a series by its labels costs more than counting, and every frame counts a dozen.
@@ -197,7 +198,7 @@ class Metrics:
         self._stages[stage].observe(seconds)
 
     def rejected(self, reason: str, bucket: str) -> None:
-        """Count a request refused at the door; `reason` is a ServiceError's reason or code."""
+        """Count a request refused on arrival; `reason` is a ServiceError's reason or code."""
         self._rejected.labels(reason, bucket).inc()
 
     def deadline_missed(self, phase: str) -> None:
@@ -331,6 +332,11 @@ class Metrics:
     def model(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
         """Set the served model's labels."""
         self._model.labels(version, sha256, device, dtype).set(1)
+
+    def model_gone(self, *, version: str, sha256: str, device: str, dtype: str) -> None:
+        """Remove the labels of a version that was unloaded."""
+        self._model.remove(version, sha256, device, dtype)
+        self.versions.gone(version)
 
     def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
         """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""

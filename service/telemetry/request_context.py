@@ -25,6 +25,12 @@ class RequestContext:
     code: str | None = None  #: of the error it ended with
     stages: tuple[tuple[str, float], ...] = ()  #: name, seconds
     notes: Notes = field(default_factory=dict)  #: for log line and span
+    address: str = ""  #: whence it came, without a port; "" where that is not known
+
+
+def sharer(context: RequestContext) -> str:
+    """Return whom a request's predictions take turns as: the key's name, else the address."""
+    return context.client or (f"address {context.address}" if context.address else "")
 
 
 def choose_id(*candidates: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from service.engine.scheduling.batch_queue import QueueLimits
+from service.engine.scheduling.batch_scheduler import QueueLimits
 from simulator.experiments.autoscaling import SIZE, redis_call_cost
 from simulator.experiments.setup import Study, capacity
 from simulator.fleet import Fleet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from service.engine.scheduling.batch_queue import QueueLimits
+from service.engine.scheduling.batch_scheduler import QueueLimits
 from simulator.calibration.table import Table
 from simulator.device import Device
 from simulator.fleet import Fleet

@@ -1,7 +1,7 @@
 """How requests wait for one device: the service's own queue, the same with a window, and a first-in-first-out prefix.
 
-The first is `service.engine.request_queue` with `service.engine.scheduling.batch_queue` in it, as the service runs it.
-The other two are what it is compared with.
+The first is `service.engine.request_queue` with the `batch_scheduler` in it, as the service runs it. The other two are
+what it is compared with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from service.core.bucket import Bucket
 from service.core.errors import QueueFull
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
-from service.engine.scheduling.batch_queue import BatchDecision, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import CostModel, RouteOption
 from service.engine.scheduling.request_state import ENDS, RequestState
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, QueueFull, ServiceError
 from service.engine.request_queue import Pending
-from service.engine.scheduling.batch_queue import QueueLimits
+from service.engine.scheduling.batch_scheduler import QueueLimits
 from simulator.clock import Clock
 from simulator.outcomes import Outcomes
 from simulator.worker import Worker, sent_at

@@ -68,6 +68,7 @@ BAD = [
     ],
     *[("WEBHOOK_PREFIXES", value) for value in (f"https://u:{SECRET}@h/", f"https://{SECRET}", f"{SECRET}")],
     *[("API_KEYS", value) for value in (SECRET, f"{SECRET}:short", f":{SECRET}")],
+    *[(name, f"{SECRET}\udcff") for name in ("REDIS_PASSWORD", "WEBHOOK_SECRET", "REDIS_URL")],
     ("API_KEYS_FILE", f"/nowhere/{'x' * 300}"),
     ("WEIGHTS", "x" * 5000),
 ]

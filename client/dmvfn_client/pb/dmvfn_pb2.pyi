@@ -65,7 +65,7 @@ class RawPicture(_message.Message):
     def __init__(self, pixels: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps", "method")
+    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps", "method", "version")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Options(_message.Message):
     IMAGE_QUALITY_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     route: str
     seed: int
     blocks: int
@@ -86,7 +87,8 @@ class Options(_message.Message):
     image_quality: int
     maps: bool
     method: str
-    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ..., method: _Optional[str] = ...) -> None: ...
+    version: str
+    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ..., method: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("request_id", "previous", "current", "options")

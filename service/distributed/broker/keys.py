@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 #: The consumer group of every work stream.
 GROUP = "workers"
+#: Slots that the clients of one bucket and class are spread over, each with a stream of its own: see `slot_of`.
+SLOTS = 32
 
 
 def whole(value: bytes | None) -> int:
@@ -14,6 +17,11 @@ def whole(value: bytes | None) -> int:
         return int(value or 0)
     except ValueError:
         return 0
+
+
+def slot_of(client: str) -> int | None:
+    """Return the slot of a client; two clients of one slot share its turns. None where nobody is known."""
+    return zlib.crc32(client.encode()) % SLOTS if client else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +33,17 @@ class Keys:
     def _key(self, *parts: str | int) -> str:
         return ":".join((f"{{{self.queue}}}", *map(str, parts)))
 
-    def stream(self, priority: int, bucket: str) -> str:
-        """Name the stream of items of one class and one bucket, oldest first; gone while there are none."""
-        return self._key("s", priority, bucket)
+    @property
+    def streams(self) -> str:
+        """Return what the names of all work streams begin with."""
+        return self._key("s", "")
+
+    def stream(self, priority: int, bucket: str, slot: int | None = None) -> str:
+        """Name the stream of items of one class, bucket and slot of clients, oldest first; gone while there are none.
+
+        Items of nobody's have no slot, and all items of releases that know of none.
+        """
+        return self._key("s", priority, bucket) if slot is None else self._key("s", priority, slot, bucket)
 
     def priority(self, stream: str) -> int | None:
         """Read the class from a stream's name; None where another release names its streams differently."""
@@ -68,6 +84,21 @@ class Keys:
         return self._key("buckets")
 
     @property
+    def due(self) -> str:
+        """Name the sorted set: work stream -> when its next unclaimed item is due, in the server's milliseconds."""
+        return self._key("due")
+
+    @property
+    def idle(self) -> str:
+        """Name the sorted set: worker whose device has nothing to do -> until when that counts, milliseconds."""
+        return self._key("idle")
+
+    @property
+    def turns(self) -> str:
+        """Name the hash: slot of clients -> microseconds where its device time stands; gone when nothing is queued."""
+        return self._key("turns")
+
+    @property
     def load(self) -> str:
         """Name the hash: items, bytes and microseconds of predicted work, queued and running; of jobs alone, too."""
         return self._key("load")
@@ -94,7 +125,7 @@ class Keys:
 
     @property
     def wake(self) -> str:
-        """Name the list that idle workers block on: a token for each submission."""
+        """Name the list that idle workers block on: a token for each item submitted."""
         return self._key("wake")
 
     @property

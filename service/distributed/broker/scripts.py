@@ -136,7 +136,10 @@ RECORD = frozenset({b"s", b"n", b"done", b"c", b"fp", b"f", b"at"})
 
 # What enters the queue, and the way of an item through it.
 SUBMIT = _load("submit.lua")
+LOOK = _load("look.lua")
 CLAIM = _load("claim.lua")
+SWEEP = _load("sweep.lua")
+LAPSED = _load("lapsed.lua")
 BEGIN = _load("begin.lua")
 RENEW = _load("renew.lua")
 HAND_BACK = _load("hand_back.lua")

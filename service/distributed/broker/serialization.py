@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.errors import ServiceError
-from service.core.interfaces import ServedModel
 from service.core.types import (
     Frame,
     Method,
@@ -47,10 +46,8 @@ from service.serving.jobs.job import Failure
 VERSION = 1
 #: What this release knows of a task. A front end that asks for more needs workers that know more.
 TASK_FIELDS = frozenset(
-    {"v", "route", "steps", "scale", "quality", "maps", "method", "priority", "client", "trace", "notes"}
+    {"v", "route", "steps", "scale", "quality", "maps", "method", "version", "priority", "client", "trace", "notes"}
 )
-#: The fields of a model that are text.
-MODEL_TEXTS = ("version", "device", "dtype", "colour_order", "training_data", "sha256")
 #: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
 TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
 
@@ -59,22 +56,23 @@ class UnreadableEntry(ValueError):
     """Bytes that this release cannot read; the message says what it does not know."""
 
 
-def dialect() -> str:
-    """Name what this release can read of a task: two workers of equal dialects read the same tasks."""
+def dialect(versions: Iterable[str] = ()) -> str:
+    """Name what a worker with these versions can do of a task: two of equal dialects can do the same tasks."""
     words = [*sorted(TASK_FIELDS), *RoutePolicy, *Quality, *Method, *(str(int(priority)) for priority in Priority)]
+    words += sorted(versions)
     return f"{VERSION}:{hashlib.sha256(' '.join(words).encode()).hexdigest()[:12]}"
 
 
 def frame_bytes(frame: Frame) -> bytes:
     """Serialise a frame: the file it came as, or its pixels."""
     if frame.source is not None:
-        return _pack({"file": frame.source})
-    return _pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
+        return pack({"file": frame.source})
+    return pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
 
 
 def read_frame(data: bytes) -> Frame:
     """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
-    value = _unpack(data)
+    value = unpack(data)
     with _reading("a frame"):
         if "file" in value:
             return codec.decode(value["file"], TRUSTED, "frame")
@@ -84,7 +82,7 @@ def read_frame(data: bytes) -> Frame:
 def task_bytes(options: Options, priority: Priority, client: str, traceparent: str | None) -> bytes:
     """Serialise a task: the options, priority, client and trace of a prediction."""
     route = options.route
-    return _pack(
+    return pack(
         {
             "route": [route.policy.value, route.seed, route.blocks, _text(route.bits)],
             "steps": options.steps,
@@ -95,6 +93,7 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "client": client,
             "trace": traceparent,
             **_method_fields(options),
+            **({} if options.version is None else {"version": options.version}),
         }
     )
 
@@ -110,7 +109,7 @@ def _method_fields(options: Options) -> dict[str, Any]:
 
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
     """Read options, priority, client and traceparent; UnreadableEntry where any of it is not known here."""
-    v = _unpack(data)
+    v = unpack(data)
     if v["v"] > VERSION:
         raise UnreadableEntry(f"a task of version {v['v']}; this release knows {VERSION}")
     if unknown := sorted(map(str, v.keys() - TASK_FIELDS)):
@@ -127,9 +126,10 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
             quality=Quality(v.get("quality", Quality.EXACT)),
             maps=maps,
             method=_method(v),
+            version=text_or_none(v.get("version")),
         )
         priority = Priority(v.get("priority", Priority.LIVE))
-        return options, priority, _str(v.get("client")), _str_or_none(v.get("trace"))
+        return options, priority, text_or_empty(v.get("client")), text_or_none(v.get("trace"))
 
 
 def _method(task: dict[str, Any]) -> Method | None:
@@ -142,7 +142,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
     """Serialise an answer. `compress` makes PNGs of its frames: right for what is kept, too slow for awaited calls."""
     steps = [
         {
-            "frame": _pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
+            "frame": pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
             "route": _text(s.route),
             "flops": s.flops,
             "flow": _array(s.flow),
@@ -153,7 +153,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
     ]
     t = result.timings
     mixture_times = [t.motion, t.mixing] if t.motion or t.mixing else []
-    return _pack(
+    return pack(
         {
             "id": result.id,
             "steps": steps,
@@ -168,13 +168,13 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
 
 def read_result(data: bytes, request: str) -> PredictResult:
     """Read an answer, under the id that `request` was given here; UnreadableEntry for any other form."""
-    v = _unpack(data)
+    v = unpack(data)
     with _reading("an answer", ServiceError):
-        times = [_number(seconds, 0.0) for seconds in [*v.get("timings", ()), *[0.0] * 5][:5]]
+        times = [number(seconds, 0.0) for seconds in [*v.get("timings", ()), *[0.0] * 5][:5]]
         return PredictResult(
             id=request,
             steps=tuple(_read_step(step) for step in v["steps"]),
-            model_version=_str(v.get("model")),
+            model_version=text_or_empty(v.get("model")),
             timings=Timings(*times),
             batch_size=int(v.get("batch") or 1),
             seed=None if v.get("seed") is None else int(v["seed"]),
@@ -203,78 +203,30 @@ def _read_step(step: dict[str, Any]) -> Step:
 
 def failure_bytes(failure: Failure) -> bytes:
     """Serialise an error."""
-    return _pack(asdict(failure))
+    return pack(asdict(failure))
 
 
 def read_failure(data: bytes) -> Failure:
     """Read an error; UnreadableEntry only where there is none. A code that is not known here means "internal"."""
-    v = _unpack(data)
+    v = unpack(data)
     retry_after = v.get("retry_after")
     return Failure(
-        code=_str(v.get("code")) or "internal",
-        message=_str(v.get("message")) or "the request failed; its worker said nothing more that is known here",
-        field=_str_or_none(v.get("field")),
-        reason=_str_or_none(v.get("reason")),
-        retry_after=None if retry_after is None else _number(retry_after, None),
+        code=text_or_empty(v.get("code")) or "internal",
+        message=text_or_empty(v.get("message"))
+        or "the request failed; its worker said nothing more that is known here",
+        field=text_or_none(v.get("field")),
+        reason=text_or_none(v.get("reason")),
+        retry_after=None if retry_after is None else number(retry_after, None),
     )
 
 
-def info_bytes(model: ServedModel, seconds_per_megapixel: float | None) -> bytes:
-    """Serialise an announcement: a worker's model and methods, seconds of a step on a million padded pixels, dialect.
-
-    Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
-    their front ends then fall silent. They ignore what stands beside it.
-    """
-    described = asdict(model)
-    methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
-    methods["head"] = described.pop("head")
-    return _pack({"model": described, "methods": methods, "cost": seconds_per_megapixel, "dialect": dialect()})
-
-
-def read_info(data: bytes) -> tuple[ServedModel, float | None]:
-    """Read a worker's model and seconds per megapixel; UnreadableEntry where it names no model."""
-    v = _unpack(data)
-    model = v.get("model")
-    if not isinstance(model, dict):
-        raise UnreadableEntry("an announcement without a model")
-    texts: dict[str, Any] = {name: _str(model.get(name)) or "unknown" for name in MODEL_TEXTS}
-    parameters, scores = model.get("parameters"), model.get("scores")
-    info = ServedModel(
-        **texts,
-        parameters=parameters if type(parameters) is int else 0,
-        scores={str(name): float(value) for name, value in scores.items() if _number(value, None) is not None}
-        if isinstance(scores, dict)
-        else {},
-        **_read_methods(v.get("methods")),
-    )
-    return info, _number(v.get("cost"), None)
-
-
-def _read_methods(value: object) -> dict[str, Any]:
-    """Read the fields of `ServedModel` on methods, as far as known here; the network's where a worker says nothing."""
-    if isinstance(value, dict) and isinstance(value.get("all"), list):
-        methods = tuple(Method(name) for name in value["all"] if name in [*Method])
-        if value.get("default") in methods:
-            head = value.get("head")
-            default = Method(value["default"])
-            return {"methods": methods, "default_method": default, "head": head if isinstance(head, str) else ""}
-    return {}
-
-
-def read_dialect(data: bytes) -> str | None:
-    """Read the dialect of a worker's announcement; None where it names none, or cannot be read at all."""
-    try:
-        return _str_or_none(_unpack(data).get("dialect"))
-    except UnreadableEntry:
-        return None
-
-
-def _pack(value: dict[str, Any]) -> bytes:
+def pack(value: dict[str, Any]) -> bytes:
+    """Serialise a map, with the version of its form."""
     data: bytes = msgpack.packb({"v": VERSION, **value}, use_bin_type=True)
     return data
 
 
-def _unpack(data: bytes) -> dict[str, Any]:
+def unpack(data: bytes) -> dict[str, Any]:
     """Read a map with its version; UnreadableEntry for anything else, whatever its bytes."""
     try:
         value = msgpack.unpackb(data, raw=False, max_ext_len=0)
@@ -298,15 +250,17 @@ def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
         raise UnreadableEntry(f"{what} of another form: {type(error).__name__}: {error}"[:200]) from error
 
 
-def _str(value: object) -> str:
+def text_or_empty(value: object) -> str:
+    """Return `value` where it is text, else ""."""
     return value if isinstance(value, str) else ""
 
 
-def _str_or_none(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
+    """Return `value` where it is text, else None."""
     return value if isinstance(value, str) else None
 
 
-def _number(value: object, default: Any) -> Any:
+def number(value: object, default: Any) -> Any:
     """Return `value` as a float where it is a finite number, else `default`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return default

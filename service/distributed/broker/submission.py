@@ -29,6 +29,7 @@ class Submission:
     priority: int
     bucket: str
     work: float  #: predicted seconds of one item
+    saving: float = 0.0  #: seconds of it that an adaptive call's shortest way saves
     deadline: float | None
     order: float
     keep: float
@@ -113,6 +114,7 @@ def cancel_of(keys: Keys, job: str, fields: list[bytes | None], *, keep: float, 
         clients=keys.clients,
         results=keys.results,
         kept=keys.kept,
+        due=keys.due,
         job_id=job,
         keep_ms=max(1, round(1000 * keep)),
         tell=int(tell),

@@ -13,6 +13,7 @@ from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
+from service.distributed.frontend.worker_versions import WorkerVersions
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
 
@@ -27,6 +28,7 @@ class FrontendEngine:
         self._sending: asyncio.Task[None] | None = None
         self._metrics = metrics
         self.jobs = RedisJobs(settings, self._front)
+        self.versions = WorkerVersions(self._front)
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; until then `readiness` says what is missing.

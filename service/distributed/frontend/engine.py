@@ -69,6 +69,7 @@ class QueuedEngine:
         if seconds <= 0:
             self._metrics.deadline_missed("admit")
             raise DeadlineExceeded("the deadline has passed")
+        self._front.announcements.check(request.options.version)
         self._admit(request)
         frame = request.current
         check_answer(frame.width * frame.height, request.options, self._front.capacity.answer_limit(self._settings))
@@ -118,6 +119,7 @@ class QueuedEngine:
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         options, bucket = request.options, _bucket(request)
+        price = self._front.price(bucket, options)
         await self._front.submit(
             Submission(
                 id=call,
@@ -125,7 +127,8 @@ class QueuedEngine:
                 items=1,
                 priority=request.priority,
                 bucket=buckets.name(bucket),
-                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
+                work=price.most,
+                saving=price.most - price.least,
                 deadline=seconds,
                 order=seconds,
                 keep=KEEP_S,

@@ -59,6 +59,7 @@ class RedisJobs:
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options = job.frames[0], job.options
+        self._front.announcements.check(options.version)
         bucket = Bucket.of(first.height, first.width, options.scale)
         limit = self._front.capacity.answer_limit(self._settings)
         answer = check_answer(first.width * first.height, options, limit)
@@ -71,13 +72,13 @@ class RedisJobs:
                 id=job.id,
                 frames=frames,
                 items=job.items,
-                priority=Priority.BATCH,
+                priority=Priority.BACKGROUND,
                 bucket=buckets.name(bucket),
-                work=buckets.work(bucket, options.steps, self._front.snapshot.cost),
+                work=self._front.price(bucket, options).most,
                 deadline=None,
                 order=PATIENCE_S,
                 keep=self._settings.job_ttl_s,
-                task=serialization.task_bytes(options, Priority.BATCH, job.client, job.traceparent),
+                task=serialization.task_bytes(options, Priority.BACKGROUND, job.client, job.traceparent),
                 client=job.client,
                 fingerprint=job.fingerprint,
                 webhook=job.webhook,

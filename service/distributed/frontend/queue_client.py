@@ -19,8 +19,10 @@ from typing import Any
 
 import redis
 
+from service.core.bucket import Bucket
 from service.core.errors import QueueFull, TooLarge, Unavailable
 from service.core.interfaces import Readiness, ServedModel
+from service.core.types import Method, Options
 from service.distributed.broker import scripts
 from service.distributed.broker.capacity import Capacity, capacity
 from service.distributed.broker.client import (
@@ -34,13 +36,14 @@ from service.distributed.broker.client import (
     end,
     pipeline,
 )
-from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.broker.keys import GROUP, Keys, slot_of
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
 from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.listener import listen
 from service.distributed.frontend.queue_stats import QueueStats, look
+from service.engine.scheduling.pricing import PriceRange
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -83,7 +86,7 @@ class QueueClient:
     _away: bool = True
     _is_logged: bool = False  #: the log says already that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
-    _announcements: Announcements = field(default_factory=Announcements)
+    announcements: Announcements = field(default_factory=Announcements)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -133,6 +136,11 @@ class QueueClient:
         if self._model is None:
             raise Unavailable("no worker has ever served this queue", reason="starting", retry_after=5.0)
         return self._model
+
+    def price(self, bucket: Bucket, options: Options) -> PriceRange:
+        """Predict the seconds of one prediction by what workers' runs have cost, also when the last worker is gone."""
+        default = Method.DMVFN if self._model is None else self._model.default_method
+        return self.snapshot.prices.price(bucket, options, default)
 
     def unavailable(self) -> Unavailable:
         """Build the error for callers while Redis is away."""
@@ -191,18 +199,20 @@ class QueueClient:
             job=keys.job(s.id),
             payload=keys.payload(token),
             load=keys.load,
-            stream=keys.stream(s.priority, s.bucket),
+            stream=keys.stream(s.priority, s.bucket, slot_of(s.client)),
             buckets=keys.buckets,
             wake=keys.wake,
             clients=keys.clients,
             results=keys.results,
             kept=keys.kept,
+            due=keys.due,
             group=GROUP,
             most_items=settings.max_queue_items,
             most_bytes=settings.max_queue_bytes,
             items=s.items,
             size=sum(map(len, s.frames.values())),
             item_work_us=round(1e6 * s.work),
+            saving_us=round(1e6 * s.saving),
             deadline_ms=deadline_ms,
             order_ms=round(1000 * s.order),
             job_id=s.id,
@@ -311,7 +321,7 @@ class QueueClient:
         return self.clock() - self._pulsed <= FRONT_MS / 2000
 
     async def _look(self) -> None:
-        self.snapshot, model = await look(self.steady, self.keys, self._announcements, await self.now_ms())
+        self.snapshot, model = await look(self.steady, self.keys, self.announcements, await self.now_ms())
         self._model = model or self._model
 
     async def now_ms(self) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.core.interfaces import ServedModel
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys, whole
 from service.distributed.frontend.announcements import Announcements
+from service.distributed.frontend.prices import QueuePrices
 from service.distributed.frontend.stream_ages import ages
 
 #: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
@@ -16,7 +17,7 @@ LOOK_AT = 100
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """The queue as last read. `work`: seconds of predicted work, queued and running; `cost`: seconds per megapixel."""
+    """The queue as last read. `work`: seconds of predicted work, queued and running; `prices`: of predictions."""
 
     items: int = 0
     bytes: int = 0
@@ -26,7 +27,7 @@ class QueueStats:
     dead: int = 0
     results: int = 0  #: bytes of jobs' results, and of those to come
     workers: int = 0
-    cost: float | None = None
+    prices: QueuePrices = field(default_factory=QueuePrices)
 
     @property
     def wait(self) -> float:
@@ -50,7 +51,7 @@ async def look(
         if isinstance(answer, Exception):
             raise answer
     *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
-    model, cost = announcements.read(names, infos, latest)
+    model, prices = announcements.read(names, infos, latest)
     claims, oldest = await ages(client, list(streams)[:LOOK_AT], now)
     items, size, work = map(whole, sums)
     stats = QueueStats(
@@ -62,6 +63,6 @@ async def look(
         dead=dead,
         results=int(results or 0),
         workers=len(names),
-        cost=cost,
+        prices=prices,
     )
     return stats, model

@@ -1,6 +1,6 @@
-"""Moves a worker's items in Redis: claim a batch, take over a lapsed one, end or hand back each.
+"""Moves a worker's items in Redis: take over a lapsed one, begin, end or hand back each.
 
-Knows nothing of predicting, leases' renewal or of how many at once.
+Knows nothing of predicting, leases' renewal or of what to claim.
 """
 
 from __future__ import annotations
@@ -11,55 +11,44 @@ from typing import Any
 
 import redis
 
-from service.core.types import Priority
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
 from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.worker.due_work import IDLE_MS
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_item, read_work
 from service.distributed.worker.leases import Lease
+from service.serving.jobs.fate import HandBack
 from service.serving.jobs.job import Failure
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: The wake token of work that was handed back; others are of work that was submitted.
+HANDED_BACK = b"back"
+#: Streams that are asked for lapsed leases in one round trip.
+LAPSED_AT_ONCE = 100
+#: Lapsed items of one stream that are looked at with those of others.
+LAPSED_EACH = 8
+#: The return of an item that was not run, or whose worker leaves.
+UNCOUNTED = HandBack(counted=False)
+
 
 class Claims:
-    """Claims, ends and hands back items for one worker, over a client of its own."""
+    """Takes over, ends and hands back items for one worker, over a client of its own."""
 
     def __init__(self, settings: Settings, client: AsyncRedis, worker: str) -> None:
         self._settings = settings
         self._client = client
         self._worker = worker
         self.keys = Keys(settings.redis_queue)
+        #: Counts the items on this worker's device: who ends the last one is idle.
+        self.held: Callable[[], int] = lambda: 1
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait until work is submitted or handed back, at most `seconds`; true if it was handed back."""
-        token = await self._client.blpop([self.keys.wake], timeout=seconds)
-        return token is not None and token[1] == b"back"
-
-    async def claim(self, most: int, *, live_only: bool = False) -> list[LeasedItem]:
-        """Claim up to `most` new items of one bucket, `live_only`: of the live class; [] if there are none."""
-        streams = await self._streams()
-        if live_only:
-            streams = [stream for stream in streams if self.keys.priority(stream) == Priority.LIVE]
-        if not streams:
-            return []
-        bound = scripts.CLAIM.bind(
-            *streams,
-            group=GROUP,
-            worker=self._worker,
-            most_items=most,
-            # As many pixels as two batches may have: one that runs, one that is ready behind it.
-            most_pixels=2 * self._settings.max_batch_pixels,
-        )
-        now, batches = await scripts.call(self._client, bound)
-        items = (
-            read_item(stream.decode(), entry.decode(), fields, now, 1)
-            for stream, entries in batches
-            for entry, fields in entries
-        )
-        return [item for item in items if item is not None]
+    async def wait(self, seconds: float) -> bytes | None:
+        """Wait until work is submitted or handed back (HANDED_BACK), at most `seconds`; return its token, or None."""
+        reply = await self._client.blpop([self.keys.wake], timeout=seconds)
+        return None if reply is None else bytes(reply[1])
 
     async def lapsed(
         self, exclude: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
@@ -69,17 +58,29 @@ class Claims:
         Leave those in `exclude` and those that `skip` names as they are.
         """
         mine = set(exclude)
-        for stream in await self._streams():
-            after = "-"
-            while rows := await self._silent(stream, after):
-                for row in rows:
-                    after = row["message_id"].decode()
-                    if (stream, after) in mine:
-                        continue  # still running here: Redis was away for longer than a lease
-                    item = await self._take_over(stream, after, row["times_delivered"], skip)
-                    if item is not None:
-                        return item
-                after = f"({after}"
+        streams = await self._streams()
+        for start in range(0, len(streams), LAPSED_AT_ONCE):
+            group = streams[start : start + LAPSED_AT_ONCE]
+            bound = scripts.LAPSED.bind(*group, group=GROUP, lease_ms=self._settings.lease_ms, most_items=LAPSED_EACH)
+            rows = [(row[0].decode(), row[1].decode(), row[2]) for row in await scripts.call(self._client, bound)]
+            for stream, entry, deliveries in rows:
+                if (item := await self._unless_mine(stream, entry, deliveries, mine, skip)) is not None:
+                    return item
+            for stream in {stream for stream, _, _ in rows}:
+                last = [entry for name, entry, _ in rows if name == stream][LAPSED_EACH - 1 :]
+                if last and (item := await self._lapsed_after(stream, last[0], mine, skip)) is not None:
+                    return item
+        return None
+
+    async def _lapsed_after(
+        self, stream: str, last: str, mine: set[Lease], skip: Callable[[LeasedItem], bool]
+    ) -> LeasedItem | None:
+        """Take over one lapsed item of a stream behind `last`."""
+        while rows := await self._silent(stream, f"({last}"):
+            for row in rows:
+                last = row["message_id"].decode()
+                if (item := await self._unless_mine(stream, last, row["times_delivered"], mine, skip)) is not None:
+                    return item
         return None
 
     async def _silent(self, stream: str, after: str) -> list[dict[str, Any]]:
@@ -87,6 +88,13 @@ class Claims:
             return list(await self._client.xpending_range(stream, GROUP, after, "+", 8, idle=self._settings.lease_ms))
         except redis.ResponseError:
             return []  # the stream went with its last item
+
+    async def _unless_mine(
+        self, stream: str, entry: str, deliveries: int, mine: set[Lease], skip: Callable[[LeasedItem], bool]
+    ) -> LeasedItem | None:
+        if (stream, entry) in mine:
+            return None  # still running here: Redis was away for longer than a lease
+        return await self._take_over(stream, entry, deliveries, skip)
 
     async def _take_over(
         self, stream: str, entry: str, deliveries: int, skip: Callable[[LeasedItem], bool]
@@ -119,7 +127,7 @@ class Claims:
 
     async def wake_another(self) -> None:
         """Give a token back that was meant for another worker."""
-        await self._client.lpush(self.keys.wake, "back")
+        await self._client.lpush(self.keys.wake, HANDED_BACK)
 
     async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
         """Read the verdict, task and frames of each item, in one round trip."""
@@ -226,20 +234,20 @@ class Claims:
             await self._trim(item, outcome)
         return bool(outcome[0])
 
-    async def hand_back(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> bool:
-        """Release an item at once; `counts`: this run is held against it; `loss`: a lost device, too."""
-        return bool(await scripts.call(self._client, self._hand_back_call(item, counts=counts, loss=loss)))
+    async def hand_back(self, item: LeasedItem, back: HandBack) -> bool:
+        """Release an item at once, with what is held against it."""
+        return bool(await scripts.call(self._client, self._hand_back_call(item, back)))
 
     async def hand_back_all(self, items: list[LeasedItem]) -> None:
         """Release items for others to take at once, in one round trip; no run is held against its item."""
-        commands = [self._hand_back_call(item, counts=False).command for item in items]
+        commands = [self._hand_back_call(item, UNCOUNTED).command for item in items]
         for item, answer in zip(items, await pipeline(self._client, commands), strict=True):
             if isinstance(answer, redis.exceptions.NoScriptError):
-                await self.hand_back(item, counts=False)
+                await self.hand_back(item, UNCOUNTED)
             elif isinstance(answer, Exception):
                 log.warning("job %s, item %d is left to its lease: %s", item.job, item.index, answer)
 
-    def _hand_back_call(self, item: LeasedItem, *, counts: bool, loss: bool = False) -> scripts.ScriptCall:
+    def _hand_back_call(self, item: LeasedItem, back: HandBack) -> scripts.ScriptCall:
         return scripts.HAND_BACK.bind(
             stream=item.stream,
             wake=self.keys.wake,
@@ -248,8 +256,9 @@ class Claims:
             entry=item.entry,
             worker=self._worker,
             lease_ms=self._settings.lease_ms,
-            counts=int(counts),
-            lost_item=item.index if loss else "",
+            counts=int(back.counted),
+            lost_item=item.index if back.suspected else "",
+            proves=int(back.loss),
         )
 
     def _attempt(self, item: LeasedItem) -> str:
@@ -273,6 +282,8 @@ class Claims:
             clients=keys.clients,
             results=keys.results,
             kept=keys.kept,
+            due=keys.due,
+            idle=keys.idle,
             group=GROUP,
             entry=item.entry,
             worker=self._worker,
@@ -283,6 +294,7 @@ class Claims:
             lease_ms=self._settings.lease_ms,
             most_deliveries=self._settings.max_deliveries,
             dead_ms=round(1000 * self._settings.dead_letter_ttl_s),
+            rest_ms=IDLE_MS if self.held() == 0 else 0,
         )
 
     async def _streams(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Items whose task this release cannot read: left to workers of another release, and ended once nobody can do them.
+"""Items that this worker cannot do: left to others, of another release or with other weights, and ended in the end.
 
 While a fleet is updated, a front end of the next release may ask for what only the next release's workers know.
 Knows nothing of how items are read or run.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from service.distributed.broker import serialization
+from service.distributed.broker import announcement, serialization
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.worker.claims import Claims
+from service.distributed.worker.claims import UNCOUNTED, Claims
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease
 from service.serving.jobs.job import Failure
@@ -33,7 +33,10 @@ class _ForeignItem:
 
 
 class ForeignItems:
-    """The items that one worker leaves to others. `clock` is in seconds; `worker` is this worker's own name."""
+    """The items that one worker leaves to others.
+
+    `clock` is in seconds; `worker` is this worker's own name; `versions` are those of the weights that it has.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,9 @@ class ForeignItems:
         claims: Claims,
         worker: str,
         clock: Callable[[], float] = time.monotonic,
+        versions: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        self._versions = versions
         self._client, self._claims, self._worker, self._clock = client, claims, worker, clock
         self._lease_s, self._longest_s = settings.lease_ms / 1000, settings.job_ttl_s
         self._foreign: dict[Lease, _ForeignItem] = {}
@@ -65,10 +70,10 @@ class ForeignItems:
     async def leave(self, item: LeasedItem, why: str) -> None:
         """Hand an item back for another release's worker; this run is not held against it."""
         if item.job not in self._jobs:
-            log.warning("job %s is left to workers of another release: %s", item.job, why)
+            log.warning("job %s is left to other workers: %s", item.job, why)
         self._remember(item, why)
         self._newest = self._clock()
-        await self._claims.hand_back(item, counts=False)
+        await self._claims.hand_back(item, UNCOUNTED)
 
     def passes_wake_on(self) -> bool:
         """Tell whether a wake token that this worker took was probably meant for another release's worker."""
@@ -104,7 +109,7 @@ class ForeignItems:
             return False
         if not is_open:
             return await self._claims.drop(item)
-        message = f"no worker that is alive can read this request, which another release accepted: {entry.why}"
+        message = f"no worker that is alive can do this request, which was accepted for another: {entry.why}"
         return await self._claims.give_up(item, Failure("unavailable", message, reason="release"))
 
     async def _others_live(self) -> bool:
@@ -113,8 +118,8 @@ class ForeignItems:
         if not names:
             return False
         infos = await self._client.mget([self._claims.keys.info(name) for name in names])
-        ours = serialization.dialect()
-        return any(info is not None and serialization.read_dialect(info) != ours for info in infos)
+        ours = serialization.dialect(self._versions())
+        return any(info is not None and announcement.read_dialect(info) != ours for info in infos)
 
     def _remember(self, item: LeasedItem, why: str) -> None:
         patience = self._longest_s if item.left is None else max(0.0, item.left)

@@ -40,7 +40,8 @@ class ClaimedWork:
     task: bytes = b""
     previous: bytes = b""
     current: bytes = b""
-    losses: int = 0  #: devices lost while the item ran alone
+    suspected: bool = False  #: a device was lost while it ran
+    losses: int = 0  #: devices lost in runs of it that prove something
 
 
 def read_work(item: LeasedItem, reply: list[Any], frames: list[bytes | None]) -> ClaimedWork:
@@ -52,8 +53,8 @@ def read_work(item: LeasedItem, reply: list[Any], frames: list[bytes | None]) ->
     if previous is None or current is None:
         return ClaimedWork(item, "lost")
     task = reply[1] if len(reply) > 1 else None  # Lua drops what is nil at the end
-    losses = int(reply[2]) if len(reply) > 2 else 0
-    return ClaimedWork(item, verdict, task or b"", previous, current, losses=losses)
+    losses = int(reply[2]) if len(reply) > 2 else -1
+    return ClaimedWork(item, verdict, task or b"", previous, current, suspected=losses >= 0, losses=max(0, losses))
 
 
 def read_item(stream: str, entry: str, flat: list[bytes], now: int, delivery: int) -> LeasedItem | None:

@@ -81,9 +81,18 @@ class Outcomes:
             self._metrics.lease_lost()
 
     async def failed(
-        self, work: ClaimedWork, error: ServiceError, *, alone: bool = False, end: RunEnd | None = None
+        self,
+        work: ClaimedWork,
+        error: ServiceError,
+        *,
+        alone: bool = False,
+        sound: bool = False,
+        end: RunEnd | None = None,
     ) -> None:
-        """Carry out the fate of a run that raised `error`; `alone`: nothing else ran beside it."""
+        """Carry out the fate of a run that raised `error`.
+
+        `alone`: nothing else ran beside it; `sound`: the device had answered its probe.
+        """
         item = work.item
         if item.left is None and isinstance(error, DeadlineExceeded):
             error = Internal(f"no answer within {self._settings.max_run_s:g} s")
@@ -94,6 +103,7 @@ class Outcomes:
             self._settings.max_deliveries,
             leased=self._leases.holds(item.lease),
             alone=alone,
+            sound=sound,
             losses=work.losses,
             awaited=bool(item.front),
             others=end is not RunEnd.NO_MEMORY or await self._claims.others(),
@@ -112,10 +122,10 @@ class Outcomes:
     async def _hand_back(self, run: Run, item: LeasedItem, back: HandBack) -> None:
         if back.elsewhere:
             self._avoided[item.lease] = time.monotonic() + self._settings.lease_ms / 1000
-        if run.end in (RunEnd.DEVICE_LOST, RunEnd.NO_MEMORY):
-            where = "alone" if run.alone else "in company"
+        if run.end in (RunEnd.DEVICE_LOST, RunEnd.UNTRIED, RunEnd.NO_MEMORY):
+            where = "alone on a sound device" if run.proves else "alone" if run.alone else "in company"
             log.error("job %s, item %d, run %d, %s: %s", item.job, item.index, run.delivery, where, run.end.value)
-        await self.lasting(item, lambda: self._claims.hand_back(item, counts=back.counted, loss=back.loss))
+        await self.lasting(item, lambda: self._claims.hand_back(item, back))
 
     async def lasting(self, item: LeasedItem, verb: Callable[[], Awaitable[T]]) -> T | None:
         """Repeat `verb` until Redis is there: work that is done is not thrown away because Redis restarts.

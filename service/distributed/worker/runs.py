@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Collection, Sequence
 
-from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.errors import DeadlineExceeded, Internal, NotFound, ServiceError
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import serialization
 from service.distributed.worker.claims import Claims
+from service.distributed.worker.device_probe import DeviceProbe
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -48,10 +50,18 @@ class ItemRuns:
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
         self._company: set[Lease] = set()  #: what did not run alone
+        self._predicted: set[Lease] = set()  #: what the device is done with
+        self._probe = DeviceProbe(settings, engine)
         self.price = MeasuredPrice()
+        self.device_seconds = math.inf  #: of a recent batch
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @property
+    def held(self) -> int:
+        """Count the items that the device runs, or that are ready for it: not those whose answers are on the way."""
+        return len(self._running) - len(self._predicted)
 
     @property
     def leases(self) -> list[Lease]:
@@ -79,7 +89,7 @@ class ItemRuns:
             self._company.update(self._running)
 
     def next_end(self) -> Awaitable[object]:
-        """Return what waits until an item ends, from this call on."""
+        """Return what waits until an item ends, or the device is done with one, from this call on."""
         self._ended.clear()
         return self._ended.wait()
 
@@ -109,6 +119,7 @@ class ItemRuns:
         self._withdrawn.discard(lease)
         self._answering.discard(lease)
         self._company.discard(lease)
+        self._predicted.discard(lease)
         self._leases.drop(lease)
         self._ended.set()
 
@@ -120,6 +131,8 @@ class ItemRuns:
             elif work.verdict == "lost":
                 failure = Failure("internal", "the frames expired before they were predicted")
                 await self._outcomes.lasting(item, lambda: self._claims.fail(item, failure))
+            elif work.suspected:
+                await self._predict_suspect(work)
             else:
                 await self._predict(work)
         except asyncio.CancelledError:
@@ -129,22 +142,37 @@ class ItemRuns:
         except Exception:
             log.exception("job %s, item %d: left to its lease", item.job, item.index)
 
-    async def _predict(self, work: ClaimedWork) -> None:
+    async def _predict_suspect(self, work: ClaimedWork) -> None:
+        """Predict what ran when a device was lost, once this device has proved sound: else its loss says nothing."""
+        try:
+            sound = await self._probe.passes()
+        except ServiceError as error:
+            await self._outcomes.failed(work, error, end=RunEnd.UNTRIED)
+        else:
+            await self._predict(work, sound=sound)
+
+    async def _predict(self, work: ClaimedWork, *, sound: bool = False) -> None:
         item = work.item
         try:
             request = await asyncio.to_thread(self._request, work)
             result = await self._patiently(request)
+            self.device_seconds = result.timings.device or math.inf
+            self._predicted.add(item.lease)
+            self._ended.set()
             compress = not item.front
             answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
         except serialization.UnreadableEntry as error:
             why = str(error)
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
+        except NotFound as error:  # a version of the weights that others may have
+            why = error.message
+            await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
         except ServiceError as error:
-            await self._outcomes.failed(work, error, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, error, alone=item.lease not in self._company, sound=sound)
         except Exception:
             log.exception("job %s, item %d failed", item.job, item.index)
             failure = Internal(f"job {item.job} failed")
-            await self._outcomes.failed(work, failure, alone=item.lease not in self._company)
+            await self._outcomes.failed(work, failure, alone=item.lease not in self._company, sound=sound)
         else:
             self.price.observe(request, result)
             self._answering.add(item.lease)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import socket
 import time
 import uuid
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from service.core.interfaces import Engine
-from service.distributed.broker import buckets, serialization
+from service.core.interfaces import Engine, ModelRepository, VersionState
+from service.distributed.broker import announcement, buckets
 from service.distributed.broker.client import (
     BLOCK_S,
     FAILED,
@@ -28,7 +31,8 @@ from service.distributed.broker.client import (
     end,
 )
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import Claims
+from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
+from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.leases import Lease, Leases
@@ -46,24 +50,58 @@ log = logging.getLogger(__name__)
 LEAVE_S = 0.3
 #: Seconds that a claim under way may take once `stop` was called, within the grace: its items can then be handed back.
 LAST_CLAIM_S = 0.5
+#: Seconds after which work that was left to idle workers is looked for again.
+LEFT_S = 0.05
+#: Seconds that what is ready keeps the device busy while more is claimed; a load of it at least, and so many at most.
+READY_S, MOST_READY = 0.03, 4
+#: Items of a worker whose answers are not in, for each that its device runs at once.
+UNANSWERED = 8
 #: Seconds between giving a wake token on and listening for the next one: the worker it is meant for listens meanwhile.
 PASS_ON_S = 0.05
+
+
+class DeviceScheduling(Protocol):
+    """What a worker tells the scheduling of its device, and what it publishes of it: a `RequestQueue`."""
+
+    @property
+    def device_rows(self) -> int:
+        """Return the most requests that the device runs together."""
+        ...
+
+    def costs(self) -> dict[str, Any] | None:
+        """Return what runs have cost, as plain values; None while nothing is known."""
+        ...
+
+    def set_backlog(self, seconds: float) -> None:
+        """Take this device's part of all calls in the queue, in seconds of work."""
+        ...
 
 
 class Worker:
     """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, metrics: Metrics, client: AsyncRedis = None, name: str | None = None
+        self,
+        settings: Settings,
+        engine: Engine,
+        metrics: Metrics,
+        client: AsyncRedis = None,
+        name: str | None = None,
+        device: DeviceScheduling | None = None,
+        repository: ModelRepository | None = None,
     ) -> None:
+        """Prepare; nothing runs before `run`. `device`: the scheduling behind `engine`, where it has one."""
         # Unique for each life: a lease of an earlier life must not count as ours.
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._settings = settings
         self._engine = engine
+        self._repository = repository
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name)
+        self._due_work = DueWork(settings, self._client, self.name)
+        self._device = device
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
         self._supervisor = Supervisor(metrics)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
@@ -81,8 +119,10 @@ class Worker:
         )
         self._outcomes = Outcomes(settings, self._claims, self._leases, metrics)
         self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
+        self._claims.held = lambda: self._runs.held
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
+        self._token: bytes | None = None  #: that the last rest ended with
         self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -157,22 +197,37 @@ class Worker:
                 await self._claims.wake_another()
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
-        # As many as run, again as many ready behind them: the device need not wait for Redis.
-        room = 2 * self._settings.max_batch - len(self._runs)
-        if room <= 0:  # nothing may be awaited in between: what ends meanwhile would not end that wait
+        # As many as run, and so many ready behind them that the device need not wait for Redis.
+        together = self._settings.max_batch
+        if self._device is not None:
+            together = max(1, min(together, self._device.device_rows))
+        held = self._runs.held
+        ready = min(MOST_READY, max(1, math.ceil(READY_S / self._runs.device_seconds)))
+        room = min((1 + ready) * together - held, UNANSWERED * together - len(self._runs))
+        if room <= 0:
+            # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
             return
         # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
         # the calls behind it.
-        items = await self._claims.claim(room, live_only=self._has_lapsed)
-        if items:
-            await self._start(items)
-            return
-        if (rest := self._next_look - time.monotonic()) > 0:
+        token, self._token = self._token, None
+        claim = await self._due_work.claim(
+            room, together=together, held=held, woken=token is not None, live_only=self._has_lapsed
+        )
+        if self._device is not None:
+            self._device.set_backlog(claim.backlog)
+        if claim.items:
+            await self._start(claim.items)
+        elif claim.waiting:
+            # Left to others that have nothing to do, until this device has less; should they not take it, it is seen.
+            if self._runs.held >= held:
+                await self._stopping.unless(within(LEFT_S, self._runs.next_end()))
+        elif (rest := min(self._next_look, self._due_work.next_sweep) - time.monotonic()) > 0:
             await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))
 
     async def _rest(self, seconds: float) -> None:
-        if await self._claims.wait(seconds):
+        self._token = await self._claims.wait(seconds)
+        if self._token == HANDED_BACK:
             self._next_look, self._woken = 0.0, True
 
     async def _alone(self, item: LeasedItem) -> None:
@@ -187,7 +242,7 @@ class Worker:
         await self._stopping.unless(self._runs.all_ended())
         if self._stopping:
             self._leases.drop(item.lease)
-            await self._claims.hand_back(item, counts=False)
+            await self._claims.hand_back(item, UNCOUNTED)
             return
         if self._leases.holds(item.lease):
             await self._start([item])
@@ -235,7 +290,16 @@ class Worker:
     def _about(self) -> bytes | None:
         if not self._engine.readiness().ready:
             return None
-        return serialization.info_bytes(self._engine.model(), self._runs.price.seconds_per_megapixel)
+        model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
+        costs = None if self._device is None else self._device.costs()
+        is_named = repository is not None and repository.is_named
+        return announcement.info_bytes(model, price, costs, versions=self._versions(), is_named=is_named)
+
+    def _versions(self) -> Sequence[str]:
+        """List the versions of the weights that are loaded, the default first."""
+        if self._repository is None:
+            return (self._engine.model().version,)
+        return [status.name for status in self._repository.loaded() if status.state is VersionState.READY]
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

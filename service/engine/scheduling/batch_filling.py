@@ -18,6 +18,7 @@ class BatchBounds(NamedTuple):
     overhead: float  #: seconds of one pass through the network
     margin: float  #: relative, of predictions
     demand: tuple[float, ...]  #: seconds that all waiting requests would like, by deadline class
+    backlog: float = 0.0  #: seconds that those would like which a queue elsewhere holds for this device, these included
 
 
 class FilledBatch(NamedTuple):
@@ -32,7 +33,7 @@ def fill(queues: dict[int, FairQueue], lead: Entry, bounds: BatchBounds, now: fl
     """Pop the members of the next batch from the fair queues of the lead's size; emptied queues are deleted.
 
     The lead's class goes first, then the others of its bucket, shorter budgets first. `limit` is "empty", "max",
-    "vram" or "slack", as in `batch_queue.BatchDecision`.
+    "vram" or "slack", as in `batch_scheduler.BatchDecision`.
     """
     members: list[tuple[Entry, RouteOption]] = []
     total, steps, earliest = 0.0, 0, math.inf
@@ -47,7 +48,7 @@ def fill(queues: dict[int, FairQueue], lead: Entry, bounds: BatchBounds, now: fl
             option = _affordable(entry, now, due, seconds, bounds, is_first=not members)
             if option is None:
                 return FilledBatch(members, "slack", total + steps * bounds.overhead)
-            queue.pop()
+            queue.pop(option.cost + entry.steps * bounds.overhead)
             members.append((entry, option))
             total, steps, earliest = total + option.cost, longest, due
         del queues[group]
@@ -61,8 +62,14 @@ def _affordable(
     # Alone it may use all the time it has: better late by the margin's odds than never tried.
     factor = 1.0 if is_first else 1.0 + bounds.margin
     share = math.inf
-    if len(entry.route_options) > 1 and (demand := sum(bounds.demand[: entry.group + 1])) > entry.most_seconds:
-        share = (entry.deadline - now) * entry.most_seconds / demand
+    if len(entry.route_options) > 1:
+        # What is queued elsewhere has no routes yet, so this request's part of it is what it was predicted without one.
+        for own, demand in (
+            (entry.most_seconds, sum(bounds.demand[: entry.group + 1])),
+            (entry.usual_seconds, bounds.backlog),
+        ):
+            if demand > own:
+                share = min(share, (entry.deadline - now) * own / demand)
     for option in entry.route_options:
         is_in_share = option.cost <= share or option is entry.route_options[-1]
         if is_in_share and now + (batch_seconds + option.cost) * factor <= due:

@@ -130,6 +130,28 @@ class CostModel:
         self._ratios.clear()
         self._margin = 0.0
 
+    def adopt(self, weights: int, like: int) -> None:
+        """Expect of the weights with this number, size by size, what is known of those numbered `like`."""
+        for bucket, factor in list(self.factors.items()):
+            if bucket.weights == like:
+                self._set_factor(bucket._replace(weights=weights), factor)
+
+    def fit_size(self, row: MeasuredRun) -> None:
+        """Correct the factor of a run's own size and weights, and nothing else: others were measured elsewhere.
+
+        Each of a table's rows halves what is left of the error.
+        """
+        own = self._own(row.bucket, row.load)
+        rest = row.seconds - self.passes * row.load.passes
+        if own > 0 and _is_time(rest):
+            factor = self._factor(row.bucket) * math.sqrt(rest / own)
+            self._set_factor(row.bucket, _clamp(factor, 1 / FACTOR_BAND, FACTOR_BAND))
+
+    def forget(self, weights: int) -> None:
+        """Forget the factors of weights that are not loaded any more."""
+        for bucket in [bucket for bucket in self.factors if bucket.weights == weights]:
+            del self.factors[bucket]
+
     def seconds(self, bucket: Bucket, load: Load) -> float:
         """Predict the seconds of a batch, without margin."""
         return self.passes * load.passes + self._own(bucket, load)

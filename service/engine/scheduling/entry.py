@@ -26,6 +26,7 @@ class Entry(RequestLife):
     steps: int = 1
     state: RequestState = field(init=False, default=RequestState.NEW)  #: changed by `enter` only
     enqueued_at: float = 0.0  #: set by `enqueue`
+    usual_seconds: float = 0.0  #: predicted for its dearest way before its route was chosen; set by `enqueue`
     selection: RouteOption | None = None  #: how it is answered; set by `next_batch`
     seq: int = 0
     group: int = 0  #: its deadline class

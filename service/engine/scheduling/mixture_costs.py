@@ -51,6 +51,21 @@ class MixtureCosts:
         if self.live is not None:
             self.live.fit([run for run in table if run.live])
 
+    def adopt(self, weights: int, like: int) -> None:
+        """Expect of the weights with this number, by every method, what is known of those numbered `like`."""
+        for model in self.models.values():
+            model.adopt(weights, like)
+
+    def forget(self, weights: int) -> None:
+        """Forget weights that are not loaded any more."""
+        for model in self.models.values():
+            model.forget(weights)
+
+    def fit_size(self, row: MeasuredRun) -> None:
+        """Correct what is expected of a run's size and weights. The live head runs without them and is left out."""
+        if not row.live:
+            self.models[row.bucket.method].fit_size(row)
+
     def options(self, bucket: Bucket, steps: int, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
         """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""
         own = RouteOption(max(0.0, self.models[bucket.method].cost(bucket, (), steps, 0) - steps * pass_seconds))

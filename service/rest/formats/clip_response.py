@@ -1,4 +1,4 @@
-"""Long answers in pieces, whose end tells whether they are whole: of a clip being made, or of a file."""
+"""A clip as an answer: in pieces, made or read on the way, whose end tells whether they are whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.rest.transport.disconnect import while_connected
 log = logging.getLogger("service.rest")
 
 
-class PiecesResponse(StreamingResponse):
+class ClipResponse(StreamingResponse):
     """Sends `pieces` one after the other; an error among them closes the connection: half is not taken for whole.
 
     The error's code goes to `context`, for log line and metrics: the status went out long before. `nbytes`, where it is
@@ -35,7 +35,7 @@ class PiecesResponse(StreamingResponse):
         length = {} if nbytes is None else {"Content-Length": str(nbytes)}
         super().__init__(pieces, status, {**(headers or {}), **length}, media_type)
         self._pieces = pieces
-        self._came = context
+        self._context = context
         self.complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +46,13 @@ class PiecesResponse(StreamingResponse):
         except ServiceError as error:
             self._break_off(error)
         except Exception:
-            log.exception("an answer failed on its way", extra={"request_id": self._came.request_id})
+            log.exception("an answer failed on its way", extra={"request_id": self._context.request_id})
             self._break_off(Internal("internal error"))
         finally:
             await self._pieces.aclose()
 
     def _break_off(self, error: ServiceError) -> None:
-        self._came.code = error.code
+        self._context.code = error.code
         level = logging.INFO if error.code == "cancelled" else logging.WARNING
-        extra = {"request_id": self._came.request_id, "code": error.code}
+        extra = {"request_id": self._context.request_id, "code": error.code}
         log.log(level, "an answer broke off: %s", error.message, extra=extra)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from service.app_state import AppState
-from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, UnsupportedMedia
+from service.core.errors import InvalidFrame, InvalidRequest, TooLarge
 from service.core.types import Frame
 from service.imaging.codec import FrameLimits
 from service.rest.formats import multipart, predict_body
 from service.rest.formats import params as options
-from service.rest.formats.json_body import FEW, apart, read_object
-from service.rest.formats.predict_body import FRAMES, JSON, LARGE, MULTIPART, RAW, SHAPE_HEADER, Bytes
+from service.rest.formats.json_body import FEW, read_object
+from service.rest.formats.predict_body import FRAMES, JSON, RAW, SHAPE_HEADER, Bytes
 from service.rest.transport.body import read
 from service.serving.byte_budget import ByteHolding
 from service.serving.jobs.job import fingerprint
@@ -75,29 +73,19 @@ class JobBody:
 
 async def receive(request: Request, state: AppState) -> JobBody:
     """Read the body and take it apart."""
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in (MULTIPART, JSON, RAW):
-        raise UnsupportedMedia(
-            f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
-            field="Content-Type",
-        )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
+    kind = predict_body.body_kind(request)
     limit = state.settings.max_job_frames
     shape = _shape(request.headers.get(SHAPE_HEADER), limit, state.codecs.limits) if kind == RAW else None
     body = await read(request)
 
-    def read_parts() -> JobBody:
+    def read_body() -> JobBody:
         if shape is not None:
             return _raw(body, shape)
         if kind == JSON:
             return _sorted(_json(body, limit), limit)
-        return _sorted(multipart.parse(body, content_type, limit + len(options.NAMES)), limit)
+        return _sorted(multipart.parse(body, request.headers["content-type"], limit + len(options.NAMES)), limit)
 
-    if kind == JSON:
-        return await apart(read_parts, len(body))
-    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
+    return await predict_body.run_apart(read_body, kind, len(body))
 
 
 def _shape(header: str | None, limit: int, limits: FrameLimits) -> tuple[int, int, int]:

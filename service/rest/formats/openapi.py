@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.core.types import BLOCKS, MAX_SEED, SCALES, Frame, Method, Quality
+from service.core.types import BLOCKS, MAX_SEED, SCALES, VERSION_NAME, Frame, Method, Quality
 from service.imaging.codec import ImageFormat, encode
 from service.rest.formats.params import Maps
 from service.rest.formats.response import PICTURES
@@ -36,7 +36,7 @@ _BINARY = {"type": "string", "format": "binary"}
 COMMON_ERRORS = ("unauthenticated", "not_found", "internal")
 PREDICT_ERRORS = (
     *("invalid_request", "unauthenticated", "not_acceptable", "too_large", "unsupported_media", "invalid_frame"),
-    *("queue_full", "client_limit", "internal", "unavailable", "deadline_exceeded"),
+    *("not_found", "queue_full", "client_limit", "internal", "unavailable", "deadline_exceeded"),
 )
 
 
@@ -67,6 +67,11 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
     deadline = "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`."
     return {
         "method": method,
+        "version": {
+            "type": "string",
+            "pattern": f"^{VERSION_NAME.pattern}$",
+            "description": "Which of the loaded versions of the weights predicts; without one the default.",
+        },
         "route": route,
         "seed": _whole(0, MAX_SEED, "For route `sample`; without one a seed is drawn and reported."),
         "blocks": _whole(1, BLOCKS, "For route `budget`: the most blocks to run."),

@@ -14,6 +14,7 @@ from service.settings import Settings
 #: Names, and the JSON type each has in a JSON body.
 NAMES: Mapping[str, type] = {
     "method": str,
+    "version": str,
     "route": str,
     "seed": int,
     "blocks": int,
@@ -89,6 +90,7 @@ def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) ->
     maps = Maps(_word(values, "maps", _MAPS, "none"))
     options = Options.parse(
         method=values.get("method"),
+        version=values.get("version"),
         route=values.get("route"),
         seed=_whole(values, "seed"),
         blocks=_whole(values, "blocks"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from starlette.requests import Request
 
@@ -29,6 +29,7 @@ _DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
 LARGE = {MULTIPART: 8 * 2**20}
 
 Bytes = bytes | memoryview
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,21 @@ class PredictBody:
 
 async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     """Read the body and take it apart. The kind and its header are checked before the body is read."""
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = body_kind(request)
+    size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
+    body = await read(request)
+
+    def read_body() -> PredictBody:
+        if size is not None:
+            return _raw(body, size)
+        return _json(body) if kind == JSON else _form(body, request.headers["content-type"])
+
+    return await run_apart(read_body, kind, len(body))
+
+
+def body_kind(request: Request) -> str:
+    """Return the body's media type: MULTIPART, JSON or RAW. Raises UnsupportedMedia for others, or compressed."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON, RAW):
         raise UnsupportedMedia(
             f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
@@ -50,17 +64,14 @@ async def receive(request: Request, limits: FrameLimits) -> PredictBody:
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
-    size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
-    body = await read(request)
+    return kind
 
-    def read_parts() -> PredictBody:
-        if size is not None:
-            return _raw(body, size)
-        return _json(body) if kind == JSON else _form(body, content_type)
 
+async def run_apart(read_body: Callable[[], T], kind: str, nbytes: int) -> T:
+    """Run what takes a body of `nbytes` apart: off the event loop where that takes long."""
     if kind == JSON:
-        return await apart(read_parts, len(body))
-    return await asyncio.to_thread(read_parts) if len(body) >= LARGE.get(kind, sys.maxsize) else read_parts()
+        return await apart(read_body, nbytes)
+    return await asyncio.to_thread(read_body) if nbytes >= LARGE.get(kind, sys.maxsize) else read_body()
 
 
 def _shape(header: str | None, limits: FrameLimits) -> tuple[int, int]:

@@ -44,11 +44,22 @@ class OptionsInfo(BaseModel):
     maps: list[str]
 
 
+class VersionInfo(BaseModel):
+    """A loaded version of the weights."""
+
+    version: str
+    state: str = Field(examples=["READY"])
+    default: bool = Field(description="Whether it answers where no version is named.")
+    share: float = Field(description="Its part of the live requests that name none, 0 to 1, beside the default.")
+    reason: str = Field(description="Why it gets no share any more.")
+
+
 class ModelInfo(BaseModel):
     """What is served and what it is worth."""
 
     name: str = Field(examples=["dmvfn"])
     version: str
+    versions: list[VersionInfo] = Field(description="What is loaded, the default first.")
     device: str
     dtype: str
     parameters: int = Field(examples=[3559930])

@@ -39,6 +39,7 @@ START: dict[str, type] = {
     "format": str,
     "image_quality": int,
     "method": str,
+    "version": str,
     "route": str,
     "seed": int,
     "blocks": int,
@@ -80,6 +81,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
     scale = message_fields.get("scale")
     options = Options.parse(
         method=message_fields.get("method"),
+        version=message_fields.get("version"),
         route=message_fields.get("route"),
         seed=message_fields.get("seed"),
         blocks=message_fields.get("blocks"),
@@ -113,7 +115,7 @@ def incoming(message: str | bytes) -> Incoming:
         if _type(message) == "reset":
             return Reset()
         raise InvalidRequest("the text must be a reset or an end; frames are binary messages", field="type")
-    header, picture = _parts(message)
+    header, picture = _header_and_picture(message)
     frame_id, time_us = header.get("frame_id", ""), header.get("presentation_time_us")
     frame_id = frame_id if isinstance(frame_id, str) else ""
     time_us = time_us if type(time_us) is int and time_us in INT64 else None
@@ -203,7 +205,7 @@ def _told(error: ServiceError) -> dict[str, Any]:
     return {name: value for name, value in details.items() if value is not None}
 
 
-def _parts(message: bytes) -> tuple[dict[str, Any], bytes]:
+def _header_and_picture(message: bytes) -> tuple[dict[str, Any], bytes]:
     if len(message) < 4:
         raise InvalidRequest("a frame begins with the length of its header", field="header")
     (size,) = struct.unpack_from("<I", message)

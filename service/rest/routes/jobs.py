@@ -101,7 +101,7 @@ def asked_for(request: Request) -> bool:
 
 
 async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: bool = False) -> Response:
-    """Check a job at the door and accept it: 202, or 200 for one that was accepted before."""
+    """Check a job and accept it: 202, or 200 for one that was accepted before."""
     check_ready(state.engine, admitting="starting")  # a queue without workers yet keeps what it is given
     request_context = context.of(request)
     query = request.query_params.multi_items()

@@ -8,7 +8,8 @@ from service.app_state import AppState
 from service.core.types import BLOCKS, SCALES, Quality, RoutePolicy
 from service.rest.formats import response
 from service.rest.formats.params import Maps
-from service.rest.formats.schemas import LimitsInfo, ModelInfo, OptionsInfo
+from service.rest.formats.schemas import LimitsInfo, ModelInfo, OptionsInfo, VersionInfo
+from service.serving.oip.served_versions import ServedVersions
 
 NAME = "dmvfn"
 #: What the codec reads.
@@ -31,6 +32,16 @@ def router(state: AppState) -> APIRouter:
         return ModelInfo(
             name=NAME,
             version=info.version,
+            versions=[
+                VersionInfo(
+                    version=status.name,
+                    state=status.state,
+                    default=status.is_default,
+                    share=status.share,
+                    reason=status.reason,
+                )
+                for status in ServedVersions.of(state).statuses
+            ],
             device=info.device,
             dtype=info.dtype,
             parameters=info.parameters,

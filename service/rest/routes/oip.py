@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
-from service.core.errors import Unavailable, Unsupported
+from service.core.errors import InvalidRequest, Unauthenticated, Unavailable, Unsupported
 from service.rest.formats import oip_messages
 from service.rest.formats.json_body import FEW, apart, read_object
 from service.rest.formats.oip_messages import BINARY, JSON, LENGTH
@@ -19,8 +19,10 @@ from service.rest.transport import context
 from service.rest.transport.body import read
 from service.rest.transport.disconnect import while_connected
 from service.serving.byte_budget import ByteHolding
+from service.serving.oip import control
 from service.serving.oip import infer as oip_infer
 from service.serving.oip import models as oip_models
+from service.serving.oip.served_versions import ServedVersions
 from service.serving.prediction import Caller, check_ready
 
 #: Bytes of the index's body, which says one word.
@@ -37,7 +39,16 @@ def router(state: AppState) -> APIRouter:
     _statistics(routes, state)
     _models(routes, state)
     _infer(routes, state)
+    _control(routes, state)
     _unoffered(routes)
+    return routes
+
+
+def repository(state: AppState) -> APIRouter:
+    """Build the routes of the model repository alone, for a worker: index, load and unload."""
+    routes = APIRouter(tags=["open inference protocol"])
+    _index(routes, state)
+    _control(routes, state)
     return routes
 
 
@@ -45,7 +56,8 @@ def _server(routes: APIRouter, state: AppState) -> None:
     @routes.get("/v2", operation_id="v2Server", summary="Name, release, extensions that work")
     async def server(request: Request) -> JSONResponse:
         app = request.app
-        return JSONResponse(oip_models.server(app.version if isinstance(app, FastAPI) else "0"))
+        release = app.version if isinstance(app, FastAPI) else "0"
+        return JSONResponse(oip_models.server(release, can_load=bool(state.settings.model_control)))
 
     @routes.get("/v2/health/live", operation_id="v2Live", summary="Whether the process answers")
     async def live() -> JSONResponse:
@@ -55,13 +67,15 @@ def _server(routes: APIRouter, state: AppState) -> None:
     async def ready() -> JSONResponse:
         return _ready(state, {"ready": True})
 
-    @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models and their state")
+    _index(routes, state)
+
+
+def _index(routes: APIRouter, state: AppState) -> None:
+    @routes.post("/v2/repository/index", operation_id="v2Index", summary="Both models, their versions and state")
     async def index(request: Request) -> JSONResponse:
         body = await read(request)
         document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}
-        readiness = state.engine.readiness()
-        only = document.get("ready") is True
-        return JSONResponse(oip_models.index(ready=readiness.ready, reason=readiness.reason, only_ready=only))
+        return JSONResponse(await control.index(state, only_ready=document.get("ready") is True))
 
 
 def _statistics(routes: APIRouter, state: AppState) -> None:
@@ -70,7 +84,7 @@ def _statistics(routes: APIRouter, state: AppState) -> None:
         return JSONResponse({"model_stats": state.usage.shown()})
 
     async def one(model: str, version: str = "") -> JSONResponse:
-        oip_models.known(model, version)
+        ServedVersions.of(state).known(model, version)
         return JSONResponse({"model_stats": state.usage.shown(model)})
 
     _both(routes, "GET", "/stats", one, "v2Statistics", "What has been asked of a model")
@@ -78,19 +92,23 @@ def _statistics(routes: APIRouter, state: AppState) -> None:
 
 def _models(routes: APIRouter, state: AppState) -> None:
     async def metadata(model: str, version: str = "") -> JSONResponse:
-        return JSONResponse(oip_models.metadata(oip_models.known(model, version), state.engine.model()))
+        versions = ServedVersions.of(state)
+        model_document = versions.known(model, version)
+        return JSONResponse(oip_models.metadata(model_document, versions.model(version), versions.names))
 
     async def ready(model: str, version: str = "") -> JSONResponse:
-        name = oip_models.known(model, version).name
+        versions = ServedVersions.of(state)
+        name = versions.known(model, version).name
+        if versions.statuses and not versions.is_ready(version):
+            raise Unavailable(f"version {version} is being loaded", reason="loading")
         return _ready(state, {"name": name, "ready": True})
 
     async def config(model: str, version: str = "") -> JSONResponse:
-        name = oip_models.known(model, version)
-        settings = state.settings
+        versions, settings = ServedVersions.of(state), state.settings
         return JSONResponse(
             oip_models.config(
-                name,
-                state.engine.model(),
+                versions.known(model, version),
+                versions.model(version),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
                 timeout_ms=settings.default_deadline_ms,
@@ -104,7 +122,7 @@ def _models(routes: APIRouter, state: AppState) -> None:
 
 def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
-        oip_models.known(model, version)
+        ServedVersions.of(state).known(model, version)
         check_ready(state.engine)
         request_context = context.of(request)
         content = await _content(request, state.settings.max_body_bytes, request_context.holding)
@@ -128,6 +146,34 @@ def _infer(routes: APIRouter, state: AppState) -> None:
     _both(routes, "POST", "/infer", infer, "v2Infer", "Predict a batch")
 
 
+def _control(routes: APIRouter, state: AppState) -> None:
+    @routes.post("/v2/repository/models/{model}/load", operation_id="v2Load", summary="Load a version of the weights")
+    async def load(request: Request, model: str) -> Response:
+        await control.load(state, context.of(request).client, model, await _parameters(request, state))
+        return JSONResponse({})
+
+    @routes.post("/v2/repository/models/{model}/unload", operation_id="v2Unload", summary="Unload a version")
+    async def unload(request: Request, model: str) -> Response:
+        await control.unload(state, context.of(request).client, model, await _parameters(request, state))
+        return JSONResponse({})
+
+
+async def _parameters(request: Request, state: AppState) -> dict[str, object]:
+    """Read the parameters of a body, which may be empty. Raises Unauthenticated for a page of another origin.
+
+    A browser sends such a page's request though the page may not read the answer.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and origin not in state.settings.cors_origins:
+        raise Unauthenticated("a page of another origin may not load or unload versions")
+    body = await read(request)
+    document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}
+    parameters = document.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidRequest("parameters must be an object", field="parameters")
+    return parameters
+
+
 def _unoffered(routes: APIRouter) -> None:
     """Refuse paths that clients may try: a plain answer beats an unknown path."""
 
@@ -137,12 +183,9 @@ def _unoffered(routes: APIRouter) -> None:
 
         return refuse
 
-    loading = "models cannot be loaded or unloaded while the service runs"
     settings = "tracing and logging are set up by the service's settings"
     memory = "shared memory is not offered; send the data"
     for path, methods, why in (
-        ("/v2/repository/models/{model}/load", ["POST"], loading),
-        ("/v2/repository/models/{model}/unload", ["POST"], loading),
         ("/v2/trace/setting", ["GET", "POST"], settings),
         ("/v2/models/{model}/trace/setting", ["GET", "POST"], settings),
         ("/v2/logging", ["GET", "POST"], settings),

@@ -65,7 +65,7 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
             await socket.send_text(str(stream_messages.answer(first)))
             await socket.close(NORMAL)
             return
-        is_over = first is None or _ends(first)
+        is_over = first is None or _is_end(first)
         request, first_message = _opened(state, None if is_over else first)
         live = LiveStream(
             state,
@@ -124,12 +124,12 @@ async def _rest(socket: WebSocket, first_message: Incoming | None, *, is_over: b
         if message is None:
             # Nobody is there to read the answers: what is under way is withdrawn.
             raise WebSocketDisconnect
-        if _ends(message):
+        if _is_end(message):
             return
         yield _incoming(message)
 
 
-def _ends(message: str | bytes) -> bool:
+def _is_end(message: str | bytes) -> bool:
     try:
         return stream_messages.is_end(message)
     except ServiceError:

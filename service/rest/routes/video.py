@@ -27,7 +27,7 @@ from service.core.errors import (
 from service.core.types import Options, RoutePolicy
 from service.rest.formats import byte_range, negotiation
 from service.rest.formats.clip_form import FormFile
-from service.rest.formats.clip_response import PiecesResponse
+from service.rest.formats.clip_response import ClipResponse
 from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
 from service.rest.routes import jobs as later
@@ -42,7 +42,7 @@ from service.serving.video.clip_disk import ClipDisk, ClipFile
 from service.serving.video.clip_memory import ClipMemory
 from service.serving.video.clip_places import ClipPlaces
 from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
-from service.serving.video.convert import VideoParams
+from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.
@@ -52,7 +52,7 @@ LARGE_LOST = 256
 #: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
 CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "route", "blocks", "scale")
+QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale")
 #: Says what of a clip is left out or changed.
 NOTE = "X-Dmvfn-Note"
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -99,13 +99,14 @@ def router(state: AppState) -> APIRouter:
             SoundMode, Query(description="What the container holds is copied; or no sound; or the rest encoded anew.")
         ] = SoundMode.COPY,
         method: str | None = None,
+        version: str | None = None,
         route: str | None = None,
         blocks: int | None = None,
         scale: float | None = None,
     ) -> Response:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
-        options = Options.parse(method=method, route=route, blocks=blocks, scale=scale)
+        options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, VideoParams(plan, compare), options, sound)
         check_ready(state.engine, admitting=None)
         file = await clips.receive(request)
@@ -143,7 +144,7 @@ class _Clips:
     """What all clips of a process share: places, disk, memory, jobs."""
 
     def __init__(self, state: AppState) -> None:
-        self._parts = state
+        self._state = state
         self._places = ClipPlaces()
         self._disk = ClipDisk(state.settings.max_video_bytes)
         self._memory = ClipMemory(state.settings.inflight_bytes)
@@ -185,7 +186,7 @@ class _Clips:
 
     def _conversion(self, request: Request, order: ClipOrder, file: ClipFile, *, patient: bool) -> Conversion:
         client, most = context.of(request).client, self._disk.one_clip
-        return Conversion(self._parts, order, client, file, most, self._memory, patient=patient)
+        return Conversion(self._state, order, client, file, most, self._memory, patient=patient)
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""
@@ -194,7 +195,7 @@ class _Clips:
         stack.callback(file.drop)
         try:
             stack.enter_context(self._places.call(_caller(request)))
-            stack.enter_context(self._parts.work.accepted())
+            stack.enter_context(self._state.work.accepted())
             conversion = self._conversion(request, order, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
@@ -206,7 +207,7 @@ class _Clips:
         return _noted(_Made(_after(first, pieces), request_context, order.media_type, stack), conversion.notes)
 
 
-class _Made(PiecesResponse):
+class _Made(ClipResponse):
     """A clip that is being made; `stack` is closed with the answer, however it ends."""
 
     def __init__(
@@ -250,7 +251,7 @@ def _result(request: Request, clip: VideoJob) -> Response:
     start, stop = (0, total) if part is None else (part.start, part.stop)
     pieces = no_body(bytes) if wants_no_body(request) else _fetched(clip, start, stop)
     status = 200 if part is None else 206
-    return PiecesResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
+    return ClipResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
 
 
 async def _fetched(clip: VideoJob, start: int, stop: int) -> AsyncGenerator[bytes, None]:
@@ -322,7 +323,7 @@ def _form(request: Request) -> FormFile | None:
 
 
 async def _receive(request: Request, file: ClipFile, form: FormFile | None) -> None:
-    """Write the body, or the file in its form, into `file`; its size and time are bounded by the door."""
+    """Write the body, or the file in its form, into `file`; its size and time are bounded by the middleware."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":

@@ -1,6 +1,6 @@
 """Bounds what uvicorn leaves open on a connection: the head of a request, silence, and readers that do not read.
 
-Everything behind the head (bodies, deadlines) is bounded by the door. `app.py` hands this class to uvicorn as `http=`.
+`middleware` bounds everything behind the head (bodies, deadlines). `app.py` hands this class to uvicorn as `http=`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count afresh: bodies are bounded by the door."""
+        """Count afresh: bodies are bounded by the middleware."""
         self._unseen = 0
         super().on_body(body)
 

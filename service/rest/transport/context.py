@@ -1,4 +1,4 @@
-"""What the door learns of a request before any route sees it: id, caller, trace, and when it came."""
+"""What the middleware learns of a request before any route sees it: id, caller, trace, and when it came."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def begin(
 ) -> Context:
     """Begin a context. Deadlines count from `now`."""
     trace = tracing.begin(traceparent)
-    # Where a router runs without the door (in tests), nothing bounds its memory.
+    # Where a router runs without the middleware (in tests), nothing bounds its memory.
     holding = ByteBudget(2**62).open() if holding is None else holding
     return Context(choose_id(request_id), now, trace, tracer=tracer or Tracer(), holding=holding)
 
@@ -44,7 +44,7 @@ def put(scope: object, context: Context) -> None:
 
 
 def of(connection: HTTPConnection) -> Context:
-    """Return the context of a request or websocket; a fresh one where a router runs without the door (in tests)."""
+    """Return the context of a request or websocket; a fresh one where a router runs without the middleware."""
     context = connection.scope.get(_KEY)
     if not isinstance(context, Context):
         context = begin(connection.headers.get("x-request-id"), connection.headers.get("traceparent"), time.monotonic())

@@ -25,7 +25,7 @@ class FastPathRoute(APIRoute):
 
 
 class FastPath:
-    """ASGI middleware behind the door: what `router` answers directly, by exact path and method."""
+    """ASGI middleware behind `RequestMiddleware`: what `router` answers directly, by exact path and method."""
 
     def __init__(self, app: ASGIApp, router: APIRouter) -> None:
         self._app = app

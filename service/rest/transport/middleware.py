@@ -49,7 +49,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, state: AppState, tracer: Tracer) -> None:
         self._app = app
-        self._parts = state
+        self._state = state
         self._tracer = tracer
         self._host_names = HostNames.serving(state.settings.allowed_hosts, state.settings.http_host)
         headers = dict(SECURITY_HEADERS)
@@ -63,20 +63,21 @@ class RequestMiddleware:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http":
-            with self._parts.work.accepted():
+            with self._state.work.accepted():
                 await _Exchange(self, scope, receive, send).run()
         else:
             await self._app(scope, receive, send)
 
-    def meet(self, scope: Scope, headers: Headers) -> Context:
+    def begin_context(self, scope: Scope, headers: Headers) -> Context:
         """Begin the request's context and keep it with its scope."""
         request_context = context.begin(
             headers.get("x-request-id"),
             headers.get("traceparent"),
-            self._parts.clock(),
+            self._state.clock(),
             self._tracer,
-            self._parts.budget.open(),
+            self._state.budget.open(),
         )
+        request_context.address = (scope.get("client") or ("",))[0]
         context.put(scope, request_context)
         return request_context
 
@@ -92,16 +93,16 @@ class RequestMiddleware:
 
     def authenticate(self, scope: Scope) -> str:
         """Return the client's name; "" where the path needs no key. Raises Unauthenticated."""
-        if not self._parts.settings.api_keys:
+        if not self._state.settings.api_keys:
             return ""
         path = scope["path"]
         if (path + "/").startswith(OPEN) or not (path + "/").startswith(GUARDED):
             return ""
-        return auth.identify(self._parts.settings.api_keys, _key(scope))
+        return auth.identify(self._state.settings.api_keys, _key(scope))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        request_context = self.meet(scope, headers)
+        request_context = self.begin_context(scope, headers)
         try:
             self.check_host(scope, headers)
             request_context.client = self.authenticate(scope)
@@ -114,7 +115,7 @@ class RequestMiddleware:
             await send({"type": "websocket.close", "code": 1008, "reason": error.code})
             return
         try:
-            with self._parts.work.accepted():
+            with self._state.work.accepted():
                 await self._app(scope, receive, send)
         finally:
             request_context.holding.release()
@@ -130,21 +131,21 @@ class RequestMiddleware:
             span=f"WEBSOCKET {endpoint}",
             endpoint=endpoint,
             outcome=outcome,
-            seconds=self._parts.clock() - request_context.began,
+            seconds=self._state.clock() - request_context.began,
         )
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, door: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
-        self._door = door
-        self._parts = door._parts
+    def __init__(self, middleware: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self._middleware = middleware
+        self._state = middleware._state
         self._scope = as_get(scope)
         self._send = send
         self._headers = Headers(scope=self._scope)
-        settings = self._parts.settings
-        self._context = door.meet(self._scope, self._headers)
+        settings = self._state.settings
+        self._context = middleware.begin_context(self._scope, self._headers)
         self._method = scope["method"]
         self._holding = self._context.holding
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
@@ -153,10 +154,10 @@ class _Exchange:
 
     async def run(self) -> None:
         try:
-            self._door.check_host(self._scope, self._headers)
-            self._context.client = self._door.authenticate(self._scope)
+            self._middleware.check_host(self._scope, self._headers)
+            self._context.client = self._middleware.authenticate(self._scope)
             self._body.announce(self._headers.get("content-length"))
-            await self._door._app(self._scope, self._body, self.send)
+            await self._middleware._app(self._scope, self._body, self.send)
         except ServiceError as error:
             await self._refuse(error)
         except Exception as error:
@@ -186,19 +187,19 @@ class _Exchange:
                 *headers,
                 (b"x-request-id", self._context.request_id.encode()),
                 (b"traceparent", self._context.trace.traceparent.encode()),
-                *[header for header in self._door._headers if header[0] not in names],
+                *[header for header in self._middleware._headers if header[0] not in names],
             ]
-            await self._hear_out(message)
+            await self._read_some_rest(message)
         await self._send(message)
         if message["type"] == "http.response.body" and self._method != "HEAD":
             self._sent += len(message.get("body", b""))
 
-    async def _hear_out(self, start: Message) -> None:
+    async def _read_some_rest(self, start: Message) -> None:
         """Receive some of the rest of the body where the answer comes before its end, else close."""
         has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
         if not has_body or self._body.complete or self._body.left:
             return
-        if self._status == 408:  # heard long enough
+        if self._status == 408:  # waited long enough
             start["headers"].append((b"connection", b"close"))
             return
         # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
@@ -213,7 +214,7 @@ class _Exchange:
             await problem(error, self._context.request_id)(self._scope, self._body, self.send)
 
     def _report(self) -> None:
-        seconds = self._parts.clock() - self._context.began
+        seconds = self._state.clock() - self._context.began
         endpoint = _template(self._scope)
         if endpoint in QUIET:
             return
@@ -221,10 +222,10 @@ class _Exchange:
         outcome = Outcome.ERROR if broke_off else access_log.outcome_of(self._context.code)
         method = self._method[:16]
         v2 = self._scope["path"].startswith("/v2")
-        self._parts.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
+        self._state.metrics.request_done(Transport.V2_REST if v2 else Transport.REST, endpoint, outcome, seconds)
         access_log.write(
             self._context,
-            self._door._tracer,
+            self._middleware._tracer,
             title=f"{method} {endpoint} {self._status}",
             span=f"{method} {endpoint}",
             endpoint=endpoint,

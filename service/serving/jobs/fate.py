@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from service.core.errors import ServiceError
 
-#: Devices that may be lost while an item runs alone: the first may have been about to break, the second convicts it.
+#: Devices lost under an item in runs that prove something (`Run.proves`) before it is taken for their breaker. One may
+#: be chance, however short the run.
 MAX_LOSSES = 2
+#: Devices that the worst item costs: the first says nothing, since any of its company or of the device's past may be
+#: the cause; the others were proven sound just before.
+WORST_LOSSES = 1 + MAX_LOSSES
 
 DEVICE_LOST = "device_lost"
 OUT_OF_MEMORY = "out_of_memory"
@@ -28,6 +32,7 @@ class RunEnd(enum.Enum):
     BUSY = "busy"  #: the engine took nothing: not ready, or no room
     NO_MEMORY = "no memory"  #: it did not fit this device, by itself
     DEVICE_LOST = "device lost"  #: the device broke while it ran
+    UNTRIED = "not run"  #: the device proved broken before it ran
     UNSTORABLE = "unstorable"  #: Redis does not take its answer
     STOPPED = "stopped"  #: its worker leaves in good order
 
@@ -53,9 +58,15 @@ class Run:
     max_deliveries: int
     leased: bool = True  #: the item is still its worker's
     alone: bool = False  #: nothing else ran on this worker meanwhile
-    losses: int = 0  #: devices lost before, while it ran alone
+    sound: bool = False  #: the device answered a frame of the worker's own just before
+    losses: int = 0  #: devices lost before, in runs that prove something
     awaited: bool = False  #: a caller waits for it; else it is a job's
     others: bool = True  #: other workers live, which may do better
+
+    @property
+    def proves(self) -> bool:
+        """Tell whether a device lost in this run is evidence against the item: hardly anything else did it."""
+        return self.alone and self.sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,8 @@ class HandBack:
 
     counted: bool
     elsewhere: bool = False
-    loss: bool = False  #: a device was lost while it ran alone: that is noted with the item
+    suspected: bool = False  #: a device was lost while it ran: its next device is proven sound first
+    loss: bool = False  #: and the run proves something: that is noted with the item
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +100,26 @@ Fate = Respond | HandBack | Bury | Leave
 
 
 def fate(run: Run) -> Fate:
-    """Decide the item's fate. Only a worker that leaves in good order hands back without counting the run.
+    """Decide the item's fate. Only a run that had no chance is not held against it.
 
-    So each item ends after `max_deliveries` runs at the latest, and one that breaks devices after MAX_LOSSES alone.
+    So each item ends after `max_deliveries` runs at the latest, and one that breaks each device after WORST_LOSSES.
     """
     if not run.leased:
         return Leave()
     if run.end in (RunEnd.ANSWERED, RunEnd.REFUSED, RunEnd.UNSTORABLE):
         return Respond()
-    if run.end is RunEnd.STOPPED:
+    if run.end in (RunEnd.STOPPED, RunEnd.UNTRIED):
         return HandBack(counted=False)
-    if run.end is RunEnd.DEVICE_LOST and run.alone and run.losses + 1 >= MAX_LOSSES:
-        return Bury(f"given up: the device was lost each of {run.losses + 1} times that it ran alone")
+    lost = run.end is RunEnd.DEVICE_LOST
+    if lost and run.proves and run.losses + 1 >= MAX_LOSSES:
+        times = run.losses + 1
+        return Bury(f"given up: the device was lost each of the {times} times that it ran alone on one that was sound")
     if run.delivery >= run.max_deliveries:
         return Bury(f"given up after {run.delivery} runs: {_LAST[run.end]}")
     if run.end is RunEnd.NO_MEMORY:
         # A caller is told at once where no other device could do better; a job has time for one to come.
         return Respond() if run.awaited and not run.others else HandBack(counted=True, elsewhere=True)
-    return HandBack(counted=True, loss=run.end is RunEnd.DEVICE_LOST and run.alone)
+    return HandBack(counted=True, suspected=lost, loss=lost and run.proves)
 
 
 _LAST = {

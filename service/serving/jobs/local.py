@@ -13,7 +13,7 @@ from service.core.errors import Conflict, NotFound, ServiceError, Unavailable
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
 from service.serving.answer_size import answer_nbytes
-from service.serving.jobs.fair_turns import FairTurns
+from service.serving.fair_turns import FairTurns
 from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
 from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
 from service.serving.jobs.webhook import Sender
@@ -177,7 +177,7 @@ class LocalJobs:
     async def _item(self, entry: KeptJob, job: NewJob, item: int) -> None:
         # A job has time; without this the engine's default deadline for callers would count.
         deadline = time.monotonic() + self._settings.job_ttl_s
-        caller = Caller(job.id, job.client, deadline, job.traceparent, priority=Priority.BATCH)
+        caller = Caller(job.id, job.client, deadline, job.traceparent, priority=Priority.BACKGROUND)
         request = build_request(caller, job.frames[item], job.frames[item + 1], job.options)
         entry.results[item] = await self._patiently(entry, request)
         # The last one is told together with the end: whoever waits for news should not be woken twice.

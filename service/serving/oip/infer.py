@@ -15,8 +15,8 @@ from service.core import deadline
 from service.core.errors import ServiceError
 from service.serving import prediction
 from service.serving.oip import requests as oip_requests
-from service.serving.oip.models import VERSION
 from service.serving.oip.requests import InferItem, InferRequest, Parsed
+from service.serving.oip.served_versions import ServedVersions
 from service.serving.oip.statistics import InferTimings
 from service.serving.oip.tensors import Tensor
 from service.serving.prediction import Caller, EncodedPrediction, Picture, PicturePair
@@ -43,7 +43,9 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
     use = state.usage.models.get(request.model)
     try:
         prediction.check_ready(state.engine)
-        batch = oip_requests.parse(request, max_batch=state.settings.max_batch, max_steps=state.settings.max_steps)
+        versions, settings = ServedVersions.of(state), state.settings
+        version = versions.option(request.version)
+        batch = oip_requests.parse(request, max_batch=settings.max_batch, max_steps=settings.max_steps, version=version)
         values = await _predict(state, batch, replace(caller, deadline=_deadline(state, batch, caller, began)))
         encode_start = state.clock()
         outputs = oip_requests.tensors(batch, [value.result for value in values], [value.pictures for value in values])
@@ -56,12 +58,16 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
     decode_seconds = max(dict(value.stages)["decode"] for value in values)
     timings = InferTimings(end - began, decode_seconds, end - encode_start)
     use.answered([value.result for value in values], timings, round(time.time() * 1000))
-    parameters: dict[str, str | bool] = {"weights": values[0].result.model_version}
+    weights = [value.result.model_version for value in values]
+    # Of one version but for a moment in which another becomes the default, or where one has a share.
+    parameters: dict[str, str | bool] = {"weights": ",".join(weights if len(set(weights)) > 1 else weights[:1])}
     seeds = [value.result.seed for value in values]
     if seeds[0] is not None:
         parameters["seed"] = ",".join(map(str, seeds))
     slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.stages))
-    return InferResponse(request.model, VERSION, request.id, outputs, parameters, slowest)
+    return InferResponse(
+        request.model, versions.shown(request.version, weights[0]), request.id, outputs, parameters, slowest
+    )
 
 
 def _deadline(state: AppState, batch: Parsed, caller: Caller, began: float) -> float:

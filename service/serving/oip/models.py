@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.core.errors import NotFound
-from service.core.interfaces import ServedModel
+from service.core.interfaces import Readiness, ServedModel, VersionState, VersionStatus
 from service.core.types import BLOCKS
 
 SERVER = "dmvfn"
-#: The version of the contract these models have; which weights answer is in the metadata and in every answer.
+#: The version of weights that are one file; which they are is in the metadata and in every answer.
 VERSION = "1"
 PLATFORM = "dmvfn"
 #: Extensions that work here; clients trust this list.
@@ -58,29 +58,28 @@ IMAGES = Model(
 MODELS = {model.name: model for model in (TENSORS, IMAGES)}
 
 
-def known(name: str, version: str = "") -> Model:
-    """Return the model, or raise NotFound; an empty version is the newest."""
+def known(name: str) -> Model:
+    """Return the model, or raise NotFound."""
     if name not in MODELS:
         raise NotFound(f"no model {name[:80]!r}; there are {', '.join(MODELS)}")
-    if version not in ("", VERSION):
-        raise NotFound(f"{name} has no version {version[:80]!r}, only {VERSION}")
     return MODELS[name]
 
 
-def server(release: str) -> dict[str, object]:
-    """Return the document of `GET /v2`."""
-    return {"name": SERVER, "version": release, "extensions": list(EXTENSIONS)}
+def server(release: str, *, can_load: bool = False) -> dict[str, object]:
+    """Return the document of `GET /v2`. `can_load`: versions can be loaded and unloaded."""
+    extensions = [*EXTENSIONS, "model_repository"] if can_load else EXTENSIONS
+    return {"name": SERVER, "version": release, "extensions": list(extensions)}
 
 
-def metadata(model: Model, info: ServedModel) -> dict[str, object]:
-    """Return the document of `GET /v2/models/NAME`."""
+def metadata(model: Model, info: ServedModel, versions: Sequence[str] = (VERSION,)) -> dict[str, object]:
+    """Return the document of `GET /v2/models/NAME`. `info` describes the version asked for."""
 
     def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
         return [{"name": s.name, "datatype": s.datatype, "shape": [-1, *s.dims]} for s in specs]
 
     return {
         "name": model.name,
-        "versions": [VERSION],
+        "versions": list(versions),
         "platform": PLATFORM,
         "inputs": shown(model.inputs),
         "outputs": shown(model.outputs),
@@ -133,3 +132,17 @@ def index(*, ready: bool, reason: str | None, only_ready: bool) -> list[dict[str
         return []
     state = "READY" if ready else "UNAVAILABLE"
     return [{"name": name, "version": VERSION, "state": state, "reason": reason or ""} for name in MODELS]
+
+
+def version_index(statuses: Sequence[VersionStatus], readiness: Readiness, *, only_ready: bool) -> list[dict[str, str]]:
+    """Return the same document for named versions; none of them is ready where the service is not."""
+    rows = []
+    for status in statuses:
+        state, reason = status.state, status.reason
+        if state is VersionState.READY and not readiness.ready:
+            state, reason = VersionState.UNAVAILABLE, readiness.reason or ""
+        elif state is VersionState.UNAVAILABLE:
+            reason = "not loaded"
+        if state is VersionState.READY or not only_ready:
+            rows.append({"version": status.name, "state": state.value, "reason": reason})
+    return [{"name": name, **row} for name in MODELS for row in rows]

@@ -59,9 +59,12 @@ class Parsed:
     timeout_us: int | None
 
 
-def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
-    """Parse a request's items. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes."""
-    model = known(request.model, request.version)
+def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str | None = None) -> Parsed:
+    """Parse a request's items. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes.
+
+    `version`: of the weights, to predict by; None: the default.
+    """
+    model = known(request.model)
     inputs = _named(request.inputs)
     for name in inputs:
         if name not in {spec.name for spec in model.inputs}:
@@ -85,7 +88,7 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int) -> Parsed:
             raise InvalidRequest("image_quality must be between 1 and 100", field="parameters.image_quality")
     seeds = _seeds(inputs.get("SEED"), len(pairs))
     items = tuple(
-        InferItem(previous, current, shape, parameters.options(seed, max_steps))
+        InferItem(previous, current, shape, parameters.options(seed, max_steps, version))
         for (previous, current), seed in zip(pairs, seeds, strict=True)
     )
     timeout = parameters.whole("timeout")
@@ -183,13 +186,14 @@ class _Parameters:
             raise InvalidRequest("format must be png, jpeg, webp or ppm", field="parameters.format")
         return format
 
-    def options(self, seed: int | None, max_steps: int) -> Options:
+    def options(self, seed: int | None, max_steps: int, version: str | None) -> Options:
         quality = self.text("quality") or Quality.EXACT
         if quality not in (Quality.EXACT, Quality.ADAPTIVE):
             raise InvalidRequest("quality must be exact or adaptive", field="parameters.quality")
         try:
             return Options.parse(
                 method=self.text("method"),
+                version=version,
                 route=self.text("route"),
                 seed=self.whole("seed") if seed is None else seed,
                 blocks=self.whole("blocks"),

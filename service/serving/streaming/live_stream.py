@@ -73,14 +73,14 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the client asked of the whole stream. `ends` is the call's own deadline, on the service's clock, seconds."""
+    """What the client asked of the whole stream. `deadline` is the call's own, on the service's clock, seconds."""
 
     options: Options = field(default_factory=Options)
     plan: StreamConfig = field(default_factory=StreamConfig)
     format: ImageFormat = ImageFormat.RAW
     image_quality: int | None = None
     frame_deadline_s: float | None = None
-    ends: float | None = None
+    deadline: float | None = None
     traceparent: str | None = None
 
 
@@ -95,7 +95,7 @@ def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now:
 
 
 async def opening(state: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
-    """Return a stream's first message, or Goodbye if the server stops before it comes.
+    """Return a stream's first message, or Draining if the server stops before it comes.
 
     Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
     """
@@ -122,7 +122,7 @@ class LiveStream:
     def __init__(
         self, state: AppState, request: StreamRequest, transport: Transport, *, client: str, identity: str
     ) -> None:
-        self._parts, self._request, self._transport = state, request, transport
+        self._state, self._request, self._transport = state, request, transport
         self._client, self._identity = client, identity
         self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
@@ -138,12 +138,12 @@ class LiveStream:
     async def answers(
         self, incoming: AsyncIterable[Incoming]
     ) -> AsyncGenerator[Answer[EncodedPrediction] | Draining, None]:
-        """Yield every frame's answer, in order; Goodbye if the server ends it. Closing the iterator withdraws all."""
-        settings = self._parts.settings
-        with self._parts.streams.place(
+        """Yield every frame's answer, in order; Draining if the server ends it. Closing the iterator withdraws all."""
+        settings = self._state.settings
+        with self._state.streams.place(
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
-            self._parts.metrics.stream_opened(self._transport)
+            self._state.metrics.stream_opened(self._transport)
             # awaited: its end wakes _in_order, which raises what it raised
             self._reader = asyncio.create_task(self._read(incoming, place))
             self._reader.add_done_callback(lambda _: self._news.set())
@@ -155,7 +155,7 @@ class LiveStream:
                     yield Draining()
             finally:
                 await self._stop()
-                self._parts.metrics.stream_closed(self._transport)
+                self._state.metrics.stream_closed(self._transport)
 
     def drain(self) -> None:
         """Take no more frames; what was taken is answered."""
@@ -175,8 +175,8 @@ class LiveStream:
                 self._count(answer)
                 if first and isinstance(answer.outcome, Done):
                     first = False
-                    self._parts.metrics.first_frame(self._parts.clock() - self._opened)
-                place.settle(self._owed.pop(answer.tag.sequence, 0))
+                    self._state.metrics.first_frame(self._state.clock() - self._opened)
+                place.release_answer(self._owed.pop(answer.tag.sequence, 0))
                 self._session.sent()
                 self._advance(place)
             if reader.done():
@@ -189,7 +189,7 @@ class LiveStream:
             await self._news.wait()
 
     async def _read(self, incoming: AsyncIterable[Incoming], place: StreamSlot) -> None:
-        settings = self._parts.settings
+        settings = self._state.settings
         source = aiter(incoming)
         while not self._draining:
             if not self._session.accepting:
@@ -206,7 +206,7 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
-            arrival = self._parts.clock()
+            arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
                 continue
@@ -215,14 +215,14 @@ class LiveStream:
                     raise message.error
                 if len(message.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
-                frame = await prediction.decode(self._parts, message.picture, "frame")
-                place.hold(frame.pixels.nbytes, settings.max_stream_bytes)
+                frame = await prediction.decode(self._state, message.picture, "frame")
+                place.hold_frame(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
                     error, frame_id=message.frame_id[:MAX_ID], time_us=message.time_us, arrived=arrival
                 )
             else:
-                read_time = self._parts.clock()
+                read_time = self._state.clock()
                 self._session.push(
                     frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrival, read=read_time
                 )
@@ -241,18 +241,18 @@ class LiveStream:
     async def _run(self, work: PendingPrediction, place: StreamSlot) -> None:
         outcome: Done[EncodedPrediction] | Failed
         request = self._request
-        began, tag = self._parts.clock(), work.tag
+        began, tag = self._state.clock(), work.tag
         try:
             self._owe(work, place)
             caller = self._caller(work)
             pair_request = prediction.build_request(caller, work.previous, work.current, request.options)
-            prediction.admit(self._parts, pair_request)
-            result = await self._parts.engine.predict(pair_request)
+            prediction.admit(self._state, pair_request)
+            result = await self._state.engine.predict(pair_request)
             self._session.predicted(tag.sequence)
             self._advance(place)  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
                 await prediction.encode(
-                    self._parts,
+                    self._state,
                     result,
                     request.format,
                     request.image_quality,
@@ -273,18 +273,18 @@ class LiveStream:
     def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
         nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
-        place.owe(nbytes, self._parts.settings.max_stream_bytes)
+        place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 
     def _caller(self, work: PendingPrediction) -> Caller:
-        settings, request, tag = self._parts.settings, self._request, work.tag
+        settings, request, tag = self._state.settings, self._request, work.tag
         limit = request.frame_deadline_s
         deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
         return Caller(
             f"{self._identity}.{tag.sequence}",
             # Without keys every stream is a client of its own, so that they take turns.
             self._client or self._identity,
-            deadline if request.ends is None else min(deadline, request.ends),
+            deadline if request.deadline is None else min(deadline, request.deadline),
             request.traceparent,
         )
 
@@ -302,7 +302,7 @@ class LiveStream:
                 outcome = "error"
             case _:
                 outcome = "dropped"
-        self._parts.metrics.stream_frame(outcome)
+        self._state.metrics.stream_frame(outcome)
         self.counts[f"frames_{outcome}"] += 1
 
     async def _stop(self) -> None:

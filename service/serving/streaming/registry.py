@@ -20,7 +20,7 @@ RETRY_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class StreamSlot:
-    """One open stream's share: `hold` what it keeps between frames, `owe` its answers; be told by `on_drain`."""
+    """One open stream's share: the frame that it keeps, and its unread answers; it is told of a drain by `on_drain`."""
 
     _streams: Streams
     client: str
@@ -29,7 +29,7 @@ class StreamSlot:
     held: int = 0
     owed: int = 0
 
-    def hold(self, nbytes: int, limit: int) -> None:
+    def hold_frame(self, nbytes: int, limit: int) -> None:
         """Set this stream's kept frames to `nbytes`. Raises QueueFull if all streams would keep more than `limit`."""
         if self._streams.held - self.held + nbytes > limit:
             raise QueueFull(
@@ -38,7 +38,7 @@ class StreamSlot:
         self._streams.held += nbytes - self.held
         self.held = nbytes
 
-    def owe(self, nbytes: int, limit: int) -> None:
+    def reserve_answer(self, nbytes: int, limit: int) -> None:
         """Reserve `nbytes` for an answer begun. Raises QueueFull if all streams' unread ones would exceed `limit`.
 
         One alone is always allowed: how large it may be is bounded elsewhere.
@@ -50,7 +50,7 @@ class StreamSlot:
         self._streams.owed += nbytes
         self.owed += nbytes
 
-    def settle(self, nbytes: int) -> None:
+    def release_answer(self, nbytes: int) -> None:
         """Release `nbytes` of an answer that has been read, or came to nothing."""
         if self._holding is not None:
             self._holding.shrink(nbytes)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from service.core.types import Frame
+from service.imaging.codec import FrameLimits
 
 
 class VideoError(Exception):
@@ -62,6 +63,11 @@ class Info:
     densest: Fraction | None = None  #: frames per second where they lie closest; None: `rate` everywhere
     traits: PictureTraits = PictureTraits()
     notes: tuple[str, ...] = ()  #: what of the file is not read, in words for users
+
+
+def check_size(limits: FrameLimits, width: int, height: int) -> None:
+    """Raise TooLarge or InvalidFrame where a clip's frames are not what any picture may be."""
+    limits.check(width, height, "body", "a frame of the clip")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

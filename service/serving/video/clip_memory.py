@@ -13,7 +13,7 @@ from service.core.errors import QueueFull
 from service.serving.byte_budget import ByteBudget
 from service.serving.video.clip import ClipSource
 from service.serving.video.clip_places import RETRY_S
-from service.serving.video.convert import VideoParams
+from service.serving.video.output_frames import VideoParams
 from service.serving.video.render import frames_held
 
 #: Frames that a decoder holds, and an encoder: its own, and floats while colours are converted. In frames of RGB.

@@ -14,8 +14,9 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from service.core.types import Frame
+from service.imaging.codec import FrameLimits
 from service.serving.video import pictures
-from service.serving.video.clip import Info, Item, Passed, Timed, VideoError
+from service.serving.video.clip import Info, Item, Passed, Timed, VideoError, check_size
 from service.serving.video.orientation import Orientation
 from service.serving.video.pictures import Deinterlacer
 from service.serving.video.timeline import Timeline
@@ -36,8 +37,8 @@ MAX_DENSEST = 240
 class ContainerSource:
     """Reads a file, or a stream of bytes; the first video stream counts that is no cover picture."""
 
-    def __init__(self, file: Path | BinaryIO, *, max_pixels: int, sound: bool = True) -> None:
-        self._max_pixels = max_pixels
+    def __init__(self, file: Path | BinaryIO, *, limits: FrameLimits, sound: bool = True) -> None:
+        self._limits = limits
         try:
             container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)
@@ -48,7 +49,7 @@ class ContainerSource:
             self._video = _film(container)
             self._video.thread_type = "AUTO"
             # The decoder's own limit: a frame inside may be larger than the header says.
-            self._video.codec_context.options = {"max_pixels": str(max_pixels)}
+            self._video.codec_context.options = {"max_pixels": str(limits.max_pixels)}
             self.sounds = [stream for stream in container.streams.audio if _is_known(stream)] if sound else []
             self._timeline = Timeline(
                 Fraction(container.start_time or 0, av.time_base),
@@ -66,11 +67,8 @@ class ContainerSource:
 
     def _look(self, sound: bool) -> Info:
         stream, context = self._video, self._video.codec_context
-        if context.width * context.height > self._max_pixels:
-            raise VideoError(
-                f"frames of {context.width}x{context.height} are larger than {self._max_pixels} pixels; "
-                "scale it first: ffmpeg -i in.mp4 -vf scale=1280:-2 smaller.mp4"
-            )
+        if context.width and context.height:  # else only its first frame tells
+            check_size(self._limits, context.width, context.height)
         if stream.metadata.get("alpha_mode") == "1":
             raise VideoError(pictures.TRANSPARENT)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -88,6 +86,7 @@ class ContainerSource:
             self._begun.append(item)
             if isinstance(item, Timed):
                 size = item.frame.width, item.frame.height
+                check_size(self._limits, *size)  # it may be another than the header's
                 notes = _not_read(self._container, self._video, sound)
                 counted, densest = bool(stream.frames), _densest(stream)
                 return Info(*size, rate, self._unit, frames, counted, densest, self._traits, notes)

@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from service.app_state import AppState
 from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
 from service.core.types import Options
+from service.imaging.codec import FrameLimits
 from service.serving.video import y4m
-from service.serving.video.ask import predictor
 from service.serving.video.clip import ClipSink, ClipSource, Info, SoundMode, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
-from service.serving.video.convert import VideoParams, frames
 from service.serving.video.files import y4m_sink
+from service.serving.video.frame_prediction import frame_predictor
+from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.y4m import Y4mSource
 
 #: What comes out, ours first, and the container's ending.
@@ -28,6 +29,8 @@ OUTPUTS = {
     "video/webm": ".webm",
     "video/x-matroska": ".mkv",
 }
+#: PyAV is loaded when it is needed: y4m does without.
+WITHOUT_PYAV = "this server reads and writes y4m only; PyAV is not installed"
 #: Frames of one clip at most: two minutes at 30 a second.
 MAX_FRAMES = 3600
 
@@ -36,7 +39,7 @@ MAX_FRAMES = 3600
 class ClipOrder:
     """What is asked for: what is made of the clip, how to predict, and the container that comes out."""
 
-    wish: VideoParams
+    params: VideoParams
     options: Options
     suffix: str
     media_type: str
@@ -79,7 +82,7 @@ class Conversion:
         *,
         patient: bool,
     ) -> None:
-        self._parts, self._order, self._client, self._file, self._most = state, order, client, file, most
+        self._state, self._order, self._client, self._file, self._most = state, order, client, file, most
         self._memory, self._patient = memory, patient
         self.done = 0
         self.notes: tuple[str, ...] = ()  #: what is left out or changed; known with the first piece
@@ -91,13 +94,10 @@ class Conversion:
         return source.info.frames
 
     async def _open(self) -> ClipSource:
-        settings = self._parts.settings
+        limits = FrameLimits.of(self._state.settings)
         has_sound = self._order.sound is not SoundMode.NONE
-        source = await asyncio.to_thread(_open, self._file.file, settings.max_pixels, has_sound)
+        source = await asyncio.to_thread(_open, self._file.file, limits, has_sound)
         info: Info = source.info
-        if min(info.width, info.height) < settings.min_side:
-            source.close()
-            raise InvalidFrame(f"frames of {info.width}x{info.height} are too small", field="body")
         if info.counted and info.frames is not None and info.frames > MAX_FRAMES:
             source.close()
             raise _too_many(f"this one has {info.frames}")
@@ -117,7 +117,7 @@ class Conversion:
         order = self._order
         try:
             async with (
-                self._memory.hold(clip_bytes(source, order.wish, order.options.steps), patient=self._patient),
+                self._memory.hold(clip_bytes(source, order.params, order.options.steps), patient=self._patient),
                 aclosing(self._converted(source)) as pieces,
             ):
                 async for piece in pieces:
@@ -134,8 +134,8 @@ class Conversion:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
         self.notes = (*source.info.notes, *sink.notes)
-        ask = predictor(self._parts.engine, self._order.options, self._parts.settings, self._client)
-        async with aclosing(frames(source, self._order.wish, ask, FrameScore())) as items:
+        predict = frame_predictor(self._state.engine, self._order.options, self._state.settings, self._client)
+        async with aclosing(output_frames(source, self._order.params, predict, FrameScore())) as items:
             async for item, _ in items:
                 await asyncio.to_thread(sink.write, item)
                 if isinstance(item, Timed):
@@ -153,38 +153,34 @@ def _too_many(why: str) -> InvalidRequest:
     return InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames; {why}; send it in parts", field="body")
 
 
-def _open(file: BinaryIO, max_pixels: int, has_sound: bool) -> ClipSource:
+def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
     length = file.seek(0, 2)
     file.seek(0)
     is_y4m = file.read(len(y4m.MAGIC)) == y4m.MAGIC
     file.seek(0)
     try:
         if is_y4m:
-            return Y4mSource(file, max_pixels=max_pixels, length=length)
-        container = _containers()
-        source: ClipSource = container.ContainerSource(file, max_pixels=max_pixels, sound=has_sound)
-        return source
+            return Y4mSource(file, limits=limits, length=length)
+        try:
+            from service.serving.video.container_reader import ContainerSource
+        except ImportError:
+            raise Unsupported(WITHOUT_PYAV) from None
+        return ContainerSource(file, limits=limits, sound=has_sound)
     except VideoError as error:
         raise InvalidFrame(str(error), field="body") from error
 
 
 def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
-    width, height = order.wish.size(source)
+    width, height = order.params.size(source)
+    file = cast(BinaryIO, outlet)  # of which sinks use `write` and `flush` only
     try:
         if order.suffix == ".y4m":
-            return y4m_sink(outlet, source, width, height)  # type: ignore[arg-type]
-        sounds = list(getattr(source, "sounds", ()))
-        sink: ClipSink = _containers().ContainerSink(
-            outlet, width, height, source.info, suffix=order.suffix, sounds=sounds, mode=order.sound
-        )
-        return sink
+            return y4m_sink(file, source, width, height)
+        try:
+            from service.serving.video.container_writer import ContainerSink
+        except ImportError:
+            raise Unsupported(WITHOUT_PYAV) from None
+        sounds, suffix = list(getattr(source, "sounds", ())), order.suffix
+        return ContainerSink(file, width, height, source.info, suffix=suffix, sounds=sounds, mode=order.sound)
     except VideoError as error:
         raise InvalidRequest(str(error), field="Accept") from error
-
-
-def _containers() -> Any:
-    try:
-        from service.serving.video import container
-    except ImportError:
-        raise Unsupported("this server reads and writes y4m only; PyAV is not installed") from None
-    return container

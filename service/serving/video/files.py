@@ -8,6 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from service.imaging.codec import FrameLimits
 from service.serving.video import y4m
 from service.serving.video.clip import ClipSink, ClipSource, Item, SoundMode, VideoError
 from service.serving.video.y4m import Y4mSink, Y4mSource
@@ -32,10 +33,10 @@ class FileSource:
         self._file.close()
 
 
-def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource:
+def open_source(name: str, *, limits: FrameLimits, sound: bool = True) -> ClipSource:
     """Open a clip: `-` is y4m on standard input; a file tells by its first bytes whether it is y4m."""
     if name == PIPE:
-        return Y4mSource(sys.stdin.buffer, max_pixels=max_pixels)
+        return Y4mSource(sys.stdin.buffer, limits=limits)
     path = Path(name)
     try:
         # Opened once: a pipe with a name gives its bytes once.
@@ -43,7 +44,7 @@ def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource
     except OSError as error:
         raise VideoError(f"cannot read {name}: {error.strerror}") from error
     try:
-        return FileSource(file, _source(file, path, max_pixels=max_pixels, sound=sound))
+        return FileSource(file, _source(file, path, limits=limits, sound=sound))
     except OSError as error:
         file.close()
         raise VideoError(f"cannot read {name}: {error.strerror}") from error
@@ -52,12 +53,14 @@ def open_source(name: str, *, max_pixels: int, sound: bool = True) -> ClipSource
         raise
 
 
-def _source(file: BufferedReader, path: Path, *, max_pixels: int, sound: bool) -> ClipSource:
+def _source(file: BufferedReader, path: Path, *, limits: FrameLimits, sound: bool) -> ClipSource:
     if file.peek(len(y4m.MAGIC)).startswith(y4m.MAGIC):
-        return Y4mSource(file, max_pixels=max_pixels, length=path.stat().st_size if path.is_file() else None)
-    from service.serving.video.container import ContainerSource  # PyAV takes a while to load, and y4m does not need it
+        return Y4mSource(file, limits=limits, length=path.stat().st_size if path.is_file() else None)
+    from service.serving.video.container_reader import (
+        ContainerSource,  # PyAV takes a while to load, and y4m does not need it
+    )
 
-    return ContainerSource(path if path.is_file() else file, max_pixels=max_pixels, sound=sound)
+    return ContainerSource(path if path.is_file() else file, limits=limits, sound=sound)
 
 
 class OutFile:
@@ -70,7 +73,7 @@ class OutFile:
             self._file = self._part.open("wb")
             self._sink = y4m_sink(self._file, source, width, height)
         elif path.suffix in CONTAINERS:
-            from service.serving.video.container import ContainerSink
+            from service.serving.video.container_writer import ContainerSink
 
             sounds = list(getattr(source, "sounds", []))
             suffix = path.suffix

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from service.core.types import Frame, PredictResult
 from service.serving.streaming import scene_cut
 from service.serving.video import plan as plans
-from service.serving.video.ask import Predict
 from service.serving.video.clip import Item, Passed, Timed, VideoError
+from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
 
 #: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
@@ -40,7 +40,7 @@ class ShownFrame:
     `result` has its last step only, which is what is shown: the others would be held as long as the place.
     """
 
-    came: Timed
+    original: Timed
     frame: Frame
     result: PredictResult | None = None
     last: Frame | None = None  #: the newer frame it was predicted from
@@ -48,7 +48,7 @@ class ShownFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    came: Frame
+    original: Frame
     shown: asyncio.Future[ShownFrame]
 
 
@@ -89,7 +89,7 @@ class _Run:
     def begin(self, source: Timed) -> asyncio.Future[ShownFrame]:
         """Decide what is shown at this place, and start its prediction."""
         index, self._index = self._index, self._index + 1
-        if self._places and source.frame.pixels.shape != self._places[-1].came.pixels.shape:
+        if self._places and source.frame.pixels.shape != self._places[-1].original.pixels.shape:
             raise VideoError(
                 f"the frame size changes at frame {index}, to {source.frame.width}x{source.frame.height}; "
                 "scale the clip to one size first"
@@ -121,13 +121,13 @@ class _Run:
             return ShownFrame(source, (await asyncio.shield(places[-1].shown)).frame)
         if not isinstance(decision, plans.Predict):
             return ShownFrame(source, source.frame)
-        older, newer = places[-decision.back - 1], places[-decision.back]
+        previous_place, current_place = places[-decision.back - 1], places[-decision.back]
         if decision.repaired:
             # Shielded: this frame's end must not cancel the one it is built on.
-            previous = (await asyncio.shield(older.shown)).frame
-            current = (await asyncio.shield(newer.shown)).frame
+            previous = (await asyncio.shield(previous_place.shown)).frame
+            current = (await asyncio.shield(current_place.shown)).frame
         else:
-            previous, current = older.came, newer.came
+            previous, current = previous_place.original, current_place.original
         result = await self._predict(previous, current, decision.steps)
         result = dataclasses.replace(result, steps=result.steps[-1:])
         return ShownFrame(source, result.steps[-1].frame, result, current)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.types import Frame
-from service.serving.video.clip import HD_LINES, Info, Item, PictureTraits, Timed, VideoError
+from service.imaging.codec import FrameLimits
+from service.serving.video.clip import HD_LINES, Info, Item, PictureTraits, Timed, VideoError, check_size
 
 MAGIC = b"YUV4MPEG2"
 MAX_LINE = 1024
@@ -106,13 +107,12 @@ def _aspect(text: str) -> Fraction:
 class Y4mSource:
     """Reads a stream, a pipe for instance. `length`: bytes of the file, where known."""
 
-    def __init__(self, stream: BinaryIO, *, max_pixels: int, length: int | None = None) -> None:
+    def __init__(self, stream: BinaryIO, *, limits: FrameLimits, length: int | None = None) -> None:
         self._stream = stream
         line = _line(stream)
         self.header = header = Y4mHeader.parse(line)
         # Before a frame is read: the header alone decides how much memory that takes.
-        if header.width * header.height > max_pixels:
-            raise VideoError(f"frames of {header.width}x{header.height} are larger than {max_pixels} pixels")
+        check_size(limits, header.width, header.height)
         frames = None if length is None else (length - len(line) - 1) // (header.frame_bytes + 6)
         traits = PictureTraits(header.pixel_aspect, full_range=header.full_range)
         size = header.width, header.height

@@ -129,6 +129,18 @@ class LostDevice(Fault):
         stage.fleet.order(self.what)
 
 
+class LostDevices(LostDevice):
+    """Every device at once: what one hands back runs alone on the next, which is lost, too. It is no breaker."""
+
+    name = "all devices lost at once"
+    share = 3
+    lasts_s = 1.0
+    workers = 3
+
+    async def inject(self, stage: Stage) -> None:
+        stage.fleet.order(self.what, of_all=True)
+
+
 class ZombieDevice(LostDevice):
     name = "device that fails every run"
     share = 4
@@ -171,4 +183,4 @@ class ColdSize(Fault):
 
 
 PROCESSES: tuple[type[Fault], ...] = (KillWorker, KillFront, StopWorker, Mixed, Poison)
-DEVICES: tuple[type[Fault], ...] = (LostDevice, ZombieDevice, OutOfMemory, Breaker, Glutton, ColdSize)
+DEVICES: tuple[type[Fault], ...] = (LostDevice, LostDevices, ZombieDevice, OutOfMemory, Breaker, Glutton, ColdSize)

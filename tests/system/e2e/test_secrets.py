@@ -64,10 +64,12 @@ def over_websocket(running: Service, key: str) -> None:
     for path, protocols in (("/v1/stream", ["dmvfn", f"bearer.{key}"]), (f"/v1/stream?key={key}", ["dmvfn"])):
         with (
             contextlib.suppress(WebSocketException),
-            connect(f"{address}{path}", subprotocols=[Subprotocol(word) for word in protocols]) as socket,
+            connect(
+                f"{address}{path}", subprotocols=[Subprotocol(word) for word in protocols], open_timeout=60
+            ) as socket,
         ):
             socket.send(key)
-            socket.recv(timeout=10)
+            socket.recv(timeout=60)
 
 
 def over_grpc(running: Service, key: str) -> None:
@@ -76,7 +78,7 @@ def over_grpc(running: Service, key: str) -> None:
     with grpc.insecure_channel(running.grpc) as channel:
         stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
         asks: list[Callable[[], Any]] = [
-            lambda: stub.Predict(pb.PredictRequest(), metadata=metadata, timeout=20),
+            lambda: stub.Predict(pb.PredictRequest(), metadata=metadata, timeout=60),
             lambda: channel.unary_unary("/dmvfn.v1.PredictionService/Predict")(key.encode(), metadata=metadata),
             lambda: channel.unary_unary(f"/{key}/{key}")(b"", metadata=metadata),
         ]

@@ -24,8 +24,8 @@ from service.imaging.codec import FrameLimits
 from service.rest.formats import job_body, multipart, negotiation, oip_messages, params, predict_body, stream_messages
 from service.rpc import messages
 from service.rpc import oip_messages as rpc_v2
-from service.rpc.admission import forgiving
 from service.rpc.call import readable
+from service.rpc.message_reading import lenient_parser
 from service.serving.oip import requests as oip_requests
 from service.serving.prediction import Picture
 from service.serving.streaming.live_stream import FrameMessage, InvalidMessage
@@ -136,7 +136,7 @@ def _told(incoming: object) -> object:
 
 
 def _message(kind: type[Any], data: bytes) -> Any:
-    return readable(forgiving(kind.FromString)(data))
+    return readable(lenient_parser(kind.FromString)(data))
 
 
 def _pair(data: bytes) -> object:
@@ -159,7 +159,7 @@ def _infer(data: bytes) -> object:
 
 def _clip(data: bytes) -> object:
     try:
-        return list(Y4mSource(io.BytesIO(data), max_pixels=2**14))
+        return list(Y4mSource(io.BytesIO(data), limits=LIMITS))
     except VideoError as error:
         raise InvalidFrame(str(error)) from None
 

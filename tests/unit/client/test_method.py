@@ -12,6 +12,7 @@ from dmvfn_client import AsyncClient, Client, GrpcClient, InvalidInput, Predicti
 
 from model.mixing import predictor as mixing
 from model.mixing import weights
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import Timed
 from service.serving.video.y4m import Y4mSource
 from tests.unit.client.serving import Serving
@@ -98,7 +99,11 @@ def test_a_clips_frames_can_be_predicted_by_flow(running: Serving) -> None:
     ]
     assert [clip.status_code for clip in clips] == [200, 200, 400]
     by_flow, by_network = (
-        [item.frame.pixels for item in Y4mSource(io.BytesIO(clip.content), max_pixels=10**6) if isinstance(item, Timed)]
+        [
+            item.frame.pixels
+            for item in Y4mSource(io.BytesIO(clip.content), limits=FrameLimits())
+            if isinstance(item, Timed)
+        ]
         for clip in clips[:2]
     )
     assert len(by_flow) == len(by_network)

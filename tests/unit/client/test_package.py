@@ -6,7 +6,9 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.system.e2e.process import ROOT
@@ -84,6 +86,26 @@ def test_both_clients_offer_the_same() -> None:
     assert methods(Client) == methods(AsyncClient)
     assert methods(GrpcClient) == methods(AsyncGrpcClient)
     assert methods(GrpcClient) == {"predict", "stream", "close"}
+
+
+def test_an_option_that_may_be_said_is_sent_and_no_other_is_taken() -> None:
+    from dmvfn_client import Client, GrpcClient
+    from dmvfn_client.options import Options, PictureOptions
+
+    assert set(PictureOptions.__annotations__) == set(Options.__slots__)
+    frame = np.zeros((32, 32, 3), np.uint8)
+    with Client() as rest, GrpcClient() as grpc:
+        calls: list[Any] = [
+            lambda: rest.predict(frame, frame, step=2),  # type: ignore[call-arg]
+            lambda: rest.predict_many([(frame, frame)], step=2),  # type: ignore[call-arg]
+            lambda: rest.submit([frame, frame], image_quality=90, step=2),  # type: ignore[call-arg]
+            lambda: rest.predict_video(b"", "out.mp4", ahead=1, step=2),  # type: ignore[call-arg]
+            lambda: grpc.predict(frame, frame, step=2),  # type: ignore[call-arg]
+            lambda: next(grpc.stream([frame], step=2)),  # type: ignore[call-arg]
+        ]
+        for call in calls:
+            with pytest.raises(TypeError, match="step"):
+                call()
 
 
 def _copy(tmp_path: Path) -> Path:

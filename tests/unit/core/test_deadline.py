@@ -34,7 +34,7 @@ def test_a_deadline_that_makes_no_sense_is_refused_by_name(asked: float) -> None
 @given(st.floats(0, math.inf), st.floats(0, math.inf))
 def test_live_work_goes_before_batch_work_whatever_their_budgets(live: float, batch: float) -> None:
     first = deadline.deadline_class(Priority.LIVE, live)
-    second = deadline.deadline_class(Priority.BATCH, batch)
+    second = deadline.deadline_class(Priority.BACKGROUND, batch)
     assert 0 <= first < second < deadline.CLASSES
 
 

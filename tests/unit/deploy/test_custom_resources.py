@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import functools
 import hashlib
 import json
@@ -38,15 +39,20 @@ def schemas() -> Path:
     npm = require("npm")
     wanted = (HERE / "package.json").read_bytes()
     folder = ROOT / ".cache" / "deploy-schemas" / hashlib.sha256(wanted).hexdigest()[:12]
-    if not (folder / "installed").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "package.json", folder)
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180, check=False)
-        if run.returncode:
-            missing(f"npm install of the schemas ({run.stderr.strip()[-200:]})")
-        (folder / "installed").touch()
-    shutil.copy(HERE / "validate.mjs", folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of the processes that run tests at once, one installs and the others wait for it.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "installed").exists():
+            shutil.copy(HERE / "package.json", folder)
+            command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
+            run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180, check=False)
+            if run.returncode:
+                missing(f"npm install of the schemas ({run.stderr.strip()[-200:]})")
+            (folder / "installed").touch()
+        program = folder / "validate.mjs"
+        if not program.exists() or program.read_bytes() != (HERE / program.name).read_bytes():
+            shutil.copy(HERE / program.name, program)
     return folder
 
 
@@ -91,16 +97,19 @@ def _unknown_names(schemas: Path, manifests: list[Manifest]) -> str:
         literal: dict[str, Any] = dict(manifest)
         lines.append(f'import type {{ {kind} as T{i} }} from "@kubernetes-models/{module}";')
         lines.append(f"export const r{i}: T{i} = {json.dumps(literal)};")
-    (schemas / "resources.ts").write_text("\n".join(lines))
     options = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--moduleResolution", "nodenext"]
-    run = subprocess.run(
-        [str(schemas / "node_modules" / ".bin" / "tsc"), *options, "resources.ts"],
-        cwd=schemas,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    # Beside node_modules, where its imports are looked for, under a name that no other process has.
+    with tempfile.NamedTemporaryFile("w", suffix=".ts", dir=schemas) as file:
+        file.write("\n".join(lines))
+        file.flush()
+        run = subprocess.run(
+            [str(schemas / "node_modules" / ".bin" / "tsc"), *options, file.name],
+            cwd=schemas,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     return run.stdout
 
 

@@ -52,6 +52,7 @@ async def test_a_dead_letter_is_shown_inspected_and_replayed(bench: Bench, capsy
     shown = capsys.readouterr().out
     assert "state     failed" in shown
     assert "frames    2 kept" in shown
+    assert "priority  batch" in shown
     assert await command(bench, "replay", job) == 0
     assert f"{job}  1 items queued" in capsys.readouterr().out
     async with bench.work(Adder()):

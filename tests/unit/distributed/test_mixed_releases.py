@@ -18,11 +18,14 @@ from service.core.bucket import Bucket
 from service.core.errors import ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Method, Options, Priority
-from service.distributed.broker import buckets, serialization
+from service.distributed.broker import announcement, buckets, serialization
+from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.queue_client import FRONT_MS, QueueClient
 from service.distributed.frontend.webhooks import WebhookSender
 from service.distributed.worker.runs import ItemRuns
 from service.distributed.worker.worker import Worker
+from service.engine.scheduling.cost_model import CostModel
+from service.engine.scheduling.pricing import DeviceCosts
 from service.serving.jobs.job import JobState
 from service.telemetry.metrics import Background
 from tests.unit.distributed.conftest import Bench, metrics, until
@@ -64,7 +67,7 @@ async def next_release(bench: Bench, monkeypatch: pytest.MonkeyPatch, engine: Ad
         )
 
     monkeypatch.setattr(worker._runs, "_request", request_of)
-    info = serialization.info_bytes(MODEL, 0.5)
+    info = announcement.info_bytes(MODEL, 0.5)
     model = {**msgpack.unpackb(info)["model"], "backend": "triton"}
     monkeypatch.setattr(worker, "_about", lambda: changed(info, v=2, model=model, dialect=dialect, precision="fp8"))
     running = asyncio.create_task(worker.run())
@@ -91,10 +94,10 @@ def asks_more(monkeypatch: pytest.MonkeyPatch, **fields: object) -> Callable[[],
 @pytest.mark.parametrize(
     "info",
     [
-        changed(serialization.info_bytes(MODEL, 0.5), v=2),
-        changed(serialization.info_bytes(MODEL, 0.5), model={"version": "n-2", "backend": "triton"}),
-        changed(serialization.info_bytes(MODEL, 0.5), model=["another", "form"]),
-        changed(serialization.info_bytes(MODEL, 0.5), cost={"pass": 0.1}),
+        changed(announcement.info_bytes(MODEL, 0.5), v=2),
+        changed(announcement.info_bytes(MODEL, 0.5), model={"version": "n-2", "backend": "triton"}),
+        changed(announcement.info_bytes(MODEL, 0.5), model=["another", "form"]),
+        changed(announcement.info_bytes(MODEL, 0.5), cost={"pass": 0.1}),
         b"not msgpack at all",
         b"",
     ],
@@ -114,6 +117,24 @@ async def test_a_worker_of_another_release_does_not_silence_a_front_end(bench: B
         assert failures(bench) == {}
 
 
+def test_prices_are_the_mean_of_workers_and_stay_when_the_last_has_gone() -> None:
+    """`redis_work_seconds`, by which fleets are scaled, was 0 for what came while no worker lived."""
+
+    def announced(seconds: float) -> bytes:
+        costs = DeviceCosts(CostModel((0.0,) * 9, 0.0, passes=seconds)).as_dict()
+        return announcement.info_bytes(MODEL, 7.0, costs)
+
+    bucket, read = Bucket.of(64, 64), Announcements().read
+    prices = read([b"a", b"b"], [announced(1.0), announced(3.0)], announced(9.0))[1]
+    assert prices.price(bucket, Options()).most == pytest.approx(2.0)
+    prices = read([], [], announced(9.0))[1]
+    assert prices.price(bucket, Options()).most == pytest.approx(9.0)
+    before = read([b"a"], [announcement.info_bytes(MODEL, 0.5)], None)[1]
+    assert before.price(bucket, Options(steps=2)).most == pytest.approx(0.5 * 2 * 64 * 64 / 1e6)
+    odd = read([b"a"], [changed(announced(1.0), costs={"network": "another form"})], None)[1]
+    assert odd.price(bucket, Options()).most == pytest.approx(7.0 * 64 * 64 / 1e6)
+
+
 async def test_what_cannot_be_read_of_a_worker_is_logged_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     await announce(bench, "next", b"garbage")
     for _ in range(3):
@@ -123,7 +144,7 @@ async def test_what_cannot_be_read_of_a_worker_is_logged_once(bench: Bench, capl
 
 def test_a_model_keeps_all_that_is_text() -> None:
     texts = {field.name for field in dataclasses.fields(MODEL) if isinstance(getattr(MODEL, field.name), str)}
-    assert set(serialization.MODEL_TEXTS) == texts - {"default_method"}  # beside the model: `_read_methods`
+    assert set(announcement.MODEL_TEXTS) == texts - {"default_method"}  # beside the model: `_read_methods`
 
 
 def variants(data: bytes) -> list[bytes]:
@@ -139,8 +160,8 @@ def variants(data: bytes) -> list[bytes]:
 
 RESULT = serialization.result_bytes(answer(request(1)), compress=False)
 READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
-    "info": (serialization.info_bytes(MODEL, 0.5), serialization.read_info),
-    "dialect": (serialization.info_bytes(MODEL, 0.5), serialization.read_dialect),
+    "info": (announcement.info_bytes(MODEL, 0.5), announcement.read_info),
+    "dialect": (announcement.info_bytes(MODEL, 0.5), announcement.read_dialect),
     "task": (serialization.task_bytes(Options(), Priority.LIVE, "ann", None), serialization.read_task),
     "result": (RESULT, lambda data: serialization.read_result(data, "r")),
     "failure": (changed(msgpack.packb({"v": 1, "code": "internal", "message": "m"})), serialization.read_failure),
@@ -241,16 +262,16 @@ async def test_a_worker_whose_claims_fail_in_a_way_nobody_foresaw_goes_on(
 ) -> None:
     jobs, job = jobs_of(bench), a_job(1, 2)
     async with bench.work(Adder()) as worker:
-        claim, told = worker._claims.claim, 0
+        claim, told = worker._due_work.claim, 0
 
-        async def fail(most: int, **how: bool) -> Any:
+        async def fail(most: int, **more: Any) -> Any:
             nonlocal told
             told += 1
             if told < 3:
                 raise KeyError("x")
-            return await claim(most, **how)
+            return await claim(most, **more)
 
-        monkeypatch.setattr(worker._claims, "claim", fail)
+        monkeypatch.setattr(worker._due_work, "claim", fail)
         worker._leases._about = lambda: 1 / 0  # type: ignore[assignment,return-value]
         await jobs.submit(job)
         assert await ended(jobs, job.id) is JobState.DONE
@@ -276,7 +297,7 @@ async def test_a_job_with_an_option_of_the_next_release_waits_for_its_worker(
 ) -> None:
     jobs, today, tomorrow = jobs_of(bench), Adder(), Adder()
     async with bench.work(today):
-        await announce(bench, "next", changed(serialization.info_bytes(MODEL, None), dialect="2:next"), 30)
+        await announce(bench, "next", changed(announcement.info_bytes(MODEL, None), dialect="2:next"), 30)
         as_today = asks_more(monkeypatch)
         job, call = a_job(*range(19)), asyncio.create_task(bench.engine.predict(request(9)))
         await jobs.submit(job)
@@ -322,7 +343,7 @@ async def test_flow_waits_for_a_worker_that_has_methods_and_the_network_for_none
             return read(work)
 
         monkeypatch.setattr(worker._runs, "_request", request_of)
-        await announce(bench, "today", changed(serialization.info_bytes(MODEL, None), dialect="1:today"), 30)
+        await announce(bench, "today", changed(announcement.info_bytes(MODEL, None), dialect="1:today"), 30)
         call = asyncio.create_task(bench.engine.predict(request(9, options=flow)))
         by_network = request(1, options=Options(method=Method.DMVFN))
         assert alike(await bench.engine.predict(by_network), answer(by_network))
@@ -357,7 +378,7 @@ async def test_a_withdrawn_job_that_cannot_be_read_is_cleared_away(
 ) -> None:
     jobs, today = jobs_of(bench), Adder()
     async with bench.work(today) as worker:
-        await announce(bench, "next", changed(serialization.info_bytes(MODEL, None), dialect="2:next"), 30)
+        await announce(bench, "next", changed(announcement.info_bytes(MODEL, None), dialect="2:next"), 30)
         as_today = asks_more(monkeypatch, v=2)
         job = a_job(1, 2, 3)
         await jobs.submit(job)
@@ -371,7 +392,7 @@ async def test_left_items_cost_no_hot_loop(bench: Bench, monkeypatch: pytest.Mon
     jobs = jobs_of(bench)
     settings = dataclasses.replace(bench.settings, lease_ms=2000)
     async with bench.work(Adder(), settings), bench.work(Adder(), settings):
-        await announce(bench, "next", changed(serialization.info_bytes(MODEL, None), dialect="2:next"), 30)
+        await announce(bench, "next", changed(announcement.info_bytes(MODEL, None), dialect="2:next"), 30)
         as_today = asks_more(monkeypatch)
         await jobs.submit(a_job(*range(30)))
         as_today()

@@ -217,7 +217,7 @@ async def test_an_answer_that_is_not_there_in_time_is_given_up_while_it_runs() -
     assert count(metrics, "deadline_missed_total", phase="late") == 1
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 async def refusal(awaiting: asyncio.Task[PredictResult]) -> ServiceError:
@@ -375,7 +375,7 @@ async def test_live_work_overtakes_batch_work() -> None:
     device = Rigged()
     async with batching(device, settings=Settings(max_batch=1, warmup_sizes=((32, 48),))) as batcher:
         first = await held(device, batcher)
-        asked = [request(i, priority=Priority.BATCH) for i in range(3)] + [request(3)]
+        asked = [request(i, priority=Priority.BACKGROUND) for i in range(3)] + [request(3)]
         rest = [asyncio.create_task(batcher.predict(one)) for one in asked]
         await until(lambda: batcher.debug()["queue"]["items"] == 4)
         device.release()
@@ -472,6 +472,6 @@ async def test_decisions_can_be_looked_at() -> None:
         await batcher.predict(request(1))
         seen = batcher.debug()
     assert seen["ready"] is True
-    assert seen["decisions"][-1]["bucket"] == [32, 48, 1.0, "dmvfn"]
+    assert seen["decisions"][-1]["bucket"] == [32, 48, 1.0, "dmvfn", 0]
     assert (seen["decisions"][-1]["size"], seen["decisions"][-1]["limit"]) == (1, "empty")
     assert len(seen["cost"]["block_seconds_per_pixel"]) == 9

@@ -223,7 +223,7 @@ async def test_the_watchdog_leaves_a_working_device_alone_and_sleeps_when_idle()
         began = time.monotonic()
         while time.monotonic() < began + 0.5:
             await batcher.predict(request(1))
-        await until(lambda: batcher._watchdog is None)
+        await until(lambda: not batcher._watchdog.is_armed)
         assert batcher.readiness() == Readiness(True)
     assert fatal_errors == []
 

@@ -165,7 +165,7 @@ def test_what_opencv_cannot_allocate_is_memory() -> None:
 
 
 def test_warm_up_measures_every_method_and_the_live_head() -> None:
-    table = FLOWING.warm_up([(32, 48)])
+    table = list(FLOWING.warm_up([(32, 48)]))
     assert [(row.bucket.method, row.live) for row in table[-2:]] == [(Method.FLOW, False), (Method.FLOW, True)]
     assert all(row.bucket.method is Method.DMVFN for row in table[:-2])
     assert {row.load.pixels for row in table} == {32.0 * 48}

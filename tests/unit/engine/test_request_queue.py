@@ -12,7 +12,7 @@ from service.core.errors import DeadlineExceeded
 from service.core.types import BLOCKS, Options, RouteChoice, RoutePolicy
 from service.engine.device import bucket_of
 from service.engine.request_queue import Pending, RequestQueue
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import RequestState

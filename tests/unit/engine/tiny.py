@@ -126,7 +126,7 @@ class Rigged:
 
     def warm_up(self, sizes: Sequence[tuple[int, int]]) -> list[MeasuredRun]:
         self.before_warm_up()
-        return self.real.warm_up(sizes) if self.table is None else self.table
+        return list(self.real.warm_up(sizes)) if self.table is None else self.table
 
     def flops(self, bucket: Bucket) -> Flops:
         return self.real.flops(bucket)

@@ -34,7 +34,6 @@ async def edge() -> AsyncIterator[Small]:
 
 
 async def _refused(edge: Small, path: str, field: str, **how: Any) -> None:
-    gc.collect()
     gc.disable()  # a collection of what other tests left would count as this request's time
     began = time.thread_time()
     try:

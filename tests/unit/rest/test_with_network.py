@@ -1,4 +1,4 @@
-"""The real thing in small: door, codecs, batcher and a tiny network, over HTTP."""
+"""The real thing in small: middleware, codecs, batcher and a tiny network, over HTTP."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from PIL import Image
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import Unavailable
 from service.core.types import Quality, RoutePolicy
+from service.rpc.call import _address
 from tests.unit.rpc.serving import Served, served
 from tests.unit.rpc.small import SmallEngine, extrapolated, picture
 
@@ -73,6 +74,21 @@ async def test_a_pair_is_answered_with_its_frames_and_what_they_took() -> None:
     assert (first.route, first.flops, first.encoding) == ("111000000", 1000, pb.ENCODING_RAW)
     assert (first.raw.height, first.raw.width, first.raw.stride) == (32, 48, 144)
     assert (answer.prediction.model_version, answer.prediction.timings.route) == ("small-1", 0.002)
+
+
+async def test_without_keys_an_address_takes_turns_as_one_client() -> None:
+    engine = SmallEngine()
+    async with served(engine) as s:
+        await s.ours.Predict(_request())
+    assert engine.asked[0].client == "address 127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [("ipv4:10.0.0.7:5123", "10.0.0.7"), ("ipv6:%5B::1%5D:41", "::1"), ("ipv6:[fe80::1]:41", "fe80::1"), ("unix:", "")],
+)
+def test_an_address_is_read_from_grpcs_name_of_a_peer(peer: str, address: str) -> None:
+    assert _address(peer) == address
 
 
 async def test_images_in_and_out_keep_their_pixels_and_strides_are_read() -> None:

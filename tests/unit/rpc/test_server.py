@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2
 from service.core.errors import Unavailable
 from service.core.interfaces import Readiness
-from service.rpc.server import start
+from service.rpc.server import QUIET_S, start
 from service.telemetry.metrics import Metrics, Outcome, Transport
 from tests.unit.rpc.serving import served
 from tests.unit.rpc.small import SmallEngine, parts, picture
@@ -186,30 +188,43 @@ async def test_a_drained_server_finishes_calls_refuses_new_ones_and_tells_health
 
 async def test_callers_who_keep_calling_are_refused_by_a_drain_and_never_cut_off() -> None:
     """Of calls that reach the socket as gRPC's asyncio server stops, it tells the caller CANCELLED and us nothing."""
-    answered, endings = 0, list[tuple[grpc.StatusCode, str]]()
+    endings = list[tuple[grpc.StatusCode, str]]()
+    answered = Counter[int]()
     engine = SmallEngine()
     async with served(engine) as s:
 
-        async def caller() -> None:
-            nonlocal answered
+        async def caller(number: int) -> None:
             async with grpc.aio.insecure_channel(s.address) as channel:
                 stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
                 while True:
                     try:
                         await stub.Predict(_request(), timeout=20)
-                        answered += 1
+                        answered[number] += 1
                     except grpc.aio.AioRpcError as error:
                         endings.append((error.code(), error.details() or ""))
                         return
 
         async with asyncio.TaskGroup() as callers:
-            for _ in range(8):
-                callers.create_task(caller())
-            while answered < 20:
-                await asyncio.sleep(0)
+            for number in range(8):
+                callers.create_task(caller(number))
+            # Each is connected and at it: who still connects as the server stops is refused by the socket.
+            while not endings and (len(answered) < 8 or min(answered.values()) < 2):
+                await asyncio.sleep(0.001)
             engine.failure = Unavailable("shutting down", reason="draining")
             await s.server.drain(20)
     assert endings == [(grpc.StatusCode.UNAVAILABLE, "shutting down")] * 8
+
+
+async def test_a_machine_that_was_busy_elsewhere_during_a_drain_leaves_calls_time_to_be_read() -> None:
+    """Whoever is held up for half a second has seen no call in it; those that came lie in the socket."""
+    async with served(SmallEngine()) as s:
+        drain = asyncio.create_task(s.server.drain(20))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        time.sleep(2 * QUIET_S)  # noqa: ASYNC251  # as if the machine had stood still
+        held_up_until = time.monotonic()
+        await drain
+        assert time.monotonic() - held_up_until >= QUIET_S / 5  # it stopped at once
 
 
 async def test_two_servers_do_not_share_a_port() -> None:

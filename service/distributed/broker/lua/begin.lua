@@ -5,7 +5,8 @@
 -- ARGV[1] item    its number
 -- ARGV[2] waits   1 for a call, 0 for a job
 -- ARGV[3] token   of the upload that the item belongs to
--- Returns {verdict, task, devices lost while it ran alone}; the verdict is
+-- Returns {verdict, task, losses}; losses: devices lost in runs of it that prove something, -1 where none was lost
+-- while it ran; the verdict is
 --         run
 --         gone    withdrawn, failed elsewhere, expired, or of a record that was lost
 --         done    its answer is there
@@ -22,4 +23,4 @@ if answered then return {'done'} end
 if waits == '1' and redis.call('EXISTS', front) == 0 then return {'orphan'} end
 if not task then return {'lost'} end
 if waits ~= '1' and state == 'queued' then redis.pcall('HSET', job, 's', 'running') end
-return {'run', task, tonumber(losses or 0)}
+return {'run', task, tonumber(losses or -1)}

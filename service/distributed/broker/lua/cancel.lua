@@ -10,6 +10,7 @@
 -- KEYS[8] clients   hash: client -> items of its jobs
 -- KEYS[9] results   hash: job -> bytes of its results, and their sum
 -- KEYS[10] kept     sorted set: job -> until when its results are kept, ms
+-- KEYS[11] due      sorted set: work stream -> when its next unclaimed item is due, ms
 -- ARGV[1] job_id
 -- ARGV[2] keep_ms   its state is kept so long
 -- ARGV[3] tell      1: front ends are told, too
@@ -17,11 +18,12 @@
 -- Returns the state it then has, or nil where it is not known
 -- include entries.lua
 -- include counts.lua
+-- include due_index.lua
 -- include removal.lua
 -- include record_bytes.lua
 
 local job, payload, events, cancels, stream = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local load, buckets, clients, results, kept = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local load, buckets, clients, results, kept, due = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local job_id, keep_ms, tell, group = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local state = redis.call('HGET', job, 's')
 if state ~= 'queued' and state ~= 'running' then return state end
@@ -31,7 +33,7 @@ local values, time = redis.call('HMGET', job, 'st', 'id', 'n', 'f'), now()
 local job_stream, first, items, front = values[1], values[2], values[3], values[4]
 redis.call('HSET', job, 's', 'cancelled', 'end', time)
 redis.call('PEXPIRE', job, keep_ms)
-if job_stream == stream then remove_all(stream, group, first, items, job_id, load, buckets, clients) end
+if job_stream == stream then remove_all(stream, group, first, items, job_id, load, buckets, clients, due) end
 if front == '' then
   hold(results, job_id, RECORD_BYTES)
   redis.call('ZADD', kept, time + tonumber(keep_ms), job_id)

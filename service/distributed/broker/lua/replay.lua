@@ -11,6 +11,7 @@
 -- KEYS[9] clients   hash: client -> items of its jobs
 -- KEYS[10] results  hash: job -> bytes of its results, and their sum
 -- KEYS[11] kept     sorted set: job -> until when its results are kept, ms
+-- KEYS[12] due      sorted set: work stream -> when its next unclaimed item is due, ms
 -- ARGV[1] group     the workers' consumer group
 -- ARGV[2] letter    the dead letter's id
 -- ARGV[3] job_id
@@ -21,10 +22,11 @@
 --         -3 nobody waits for it
 --         -4 part of its record is lost
 -- include entries.lua
+-- include wake.lua
 -- include counts.lua
 
 local job, payload, load, stream, buckets, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local dead, hooks, clients, results, kept = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local dead, hooks, clients, results, kept, due = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
 local group, letter, job_id, order_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 local rows = redis.call('XRANGE', dead, letter, letter)
@@ -60,5 +62,6 @@ redis.call('HINCRBY', clients, client, items)
 redis.call('ZREM', kept, job_id)
 hold(results, job_id, room_bytes)
 redis.call('XDEL', dead, letter)
-redis.call('LPUSH', wake, '1')
+redis.call('ZADD', due, 'NX', time + order_ms, stream)
+wake_workers(wake, items)
 return items

@@ -19,6 +19,8 @@
 -- KEYS[12] clients  hash: client -> items of its jobs
 -- KEYS[13] results  hash: job -> bytes of its results, and their sum
 -- KEYS[14] kept     sorted set: job -> until when its results are kept, ms
+-- KEYS[15] due      sorted set: work stream -> when its next unclaimed item is due, ms
+-- KEYS[16] idle     sorted set: worker that runs nothing -> until when that counts, ms
 -- ARGV[1] group     the workers' consumer group
 -- ARGV[2] entry     the item's id in the stream
 -- ARGV[3] worker    who ends it
@@ -30,19 +32,22 @@
 -- ARGV[8] lease_ms
 -- ARGV[9] most_deliveries
 -- ARGV[10] dead_ms  frames of a dead letter are kept so long
+-- ARGV[11] rest_ms  the worker then counts as idle so long; 0: it has more to do
 -- Returns {1, state, items, ms kept} done
 --         {0} not the caller's to end
 --         {-1} the attempt is gone
 -- include entries.lua
 -- include counts.lua
+-- include due_index.lua
 -- include removal.lua
 -- include record_bytes.lua
 
 local stream, job, payload, load, attempt, out, reply = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local events, buckets, hooks, dead, clients = KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local results, kept = KEYS[13], KEYS[14]
+local results, kept, due, idle = KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 local group, entry, worker, job_id, item, how = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local failure, lease_ms, most_deliveries, dead_ms = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+local rest_ms = tonumber(ARGV[11])
 
 local rows = redis.call('XRANGE', stream, entry, entry)
 if #rows == 0 then
@@ -69,7 +74,10 @@ if owner ~= worker and not may_bury then return {0} end
 if how == 'ok' and redis.call('EXISTS', attempt) == 0 then return {-1} end
 
 -- Last of all: should anything before it ever fail, the item is still there and its lease runs out.
-local function leave() remove(stream, group, entry, e, load, buckets, clients) end
+local function leave()
+  remove(stream, group, entry, e, load, buckets, clients, due)
+  if rest_ms > 0 then redis.call('ZADD', idle, now() + rest_ms, worker) end
+end
 
 local whole_record = record(job)
 local rec = whole_record
@@ -153,6 +161,6 @@ else
 end
 leave()
 if new_state == 'failed' and tonumber(items) > 1 then
-  remove_all(stream, group, first, items, job_id, load, buckets, clients)
+  remove_all(stream, group, first, items, job_id, load, buckets, clients, due)
 end
 return {1, new_state, tonumber(items), tonumber(e['t'])}

@@ -12,6 +12,7 @@
 -- KEYS[7] clients     hash: client -> items of its jobs
 -- KEYS[8] results     hash: job -> bytes of its results, and their sum
 -- KEYS[9] kept        sorted set: job -> until when its results are kept, ms
+-- KEYS[10] due        sorted set: work stream -> when its next unclaimed item is due, ms
 -- ARGV[1] group       the workers' consumer group
 -- ARGV[2] most_items  of calls, and as many of jobs
 -- ARGV[3] most_bytes  of frames, of calls and jobs together
@@ -34,6 +35,7 @@
 -- ARGV[20] room_bytes       that its results may take
 -- ARGV[21] most_result_bytes
 -- ARGV[22] most_client_items  of one client's jobs; 0 for no limit
+-- ARGV[23] saving_us        of its work that a shorter route would save, microseconds of one item
 -- Returns {1, stream id} accepted
 --         {0, client, fingerprint} there already
 --         {-1, work us} full in items, {-2, work us} full in bytes
@@ -42,25 +44,30 @@
 --         {-5} its client has as much as it may
 --         {-6, bytes} so much room for results is missing
 -- include entries.lua
+-- include wake.lua
 -- include counts.lua
 
 local job, payload, load, stream, buckets, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local clients, results, kept = KEYS[7], KEYS[8], KEYS[9]
+local clients, results, kept, due = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local group, most_items, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local items, size, item_work_us = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local deadline_ms, order_ms, job_id, token, front = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], ARGV[10], ARGV[11]
 local keep_ms, fingerprint, client, task, webhook = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local workers, waiting_ms, most_job_bytes = tonumber(ARGV[17]), ARGV[18], tonumber(ARGV[19])
 local room_bytes, most_result_bytes, most_client_items = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
+local saving_us = tonumber(ARGV[23])
 
 local known = record(job)
 if known then return {0, known['c'], known['fp']} end
 
-local totals = redis.call('HMGET', load, 'items', 'bytes', 'work', 'live')
+local totals = redis.call('HMGET', load, 'items', 'bytes', 'work', 'live', 'saving')
 local queued_items, queued_bytes = tonumber(totals[1] or 0), tonumber(totals[2] or 0)
 local queued_work_us = tonumber(totals[3] or 0)
 -- Calls pass jobs, so only the work of calls stands between a call and its deadline.
 local call_work_us = tonumber(totals[4] or 0)
+-- The least that they can be done with: adaptive ones take a shorter route rather than be late. What a release that
+-- counts no savings ended stays counted until no calls are left.
+local least_us = call_work_us - math.max(0, math.min(call_work_us, tonumber(totals[5] or 0)))
 local time, is_call = now(), front ~= ''
 local job_items, job_bytes = clamp(load, queued_items, queued_bytes, clients)
 
@@ -77,7 +84,8 @@ if not is_call then
   if missing > 0 then return {-6, missing} end
 end
 -- By prediction only behind others: where nothing waits, a wrong price would refuse for ever and never be measured.
-if deadline_ms > 0 and call_work_us > 0 and (call_work_us + item_work_us * items) / workers > deadline_ms * 1000 then
+local own_us = (item_work_us - saving_us) * items
+if deadline_ms > 0 and call_work_us > 0 and (least_us + own_us) / workers > deadline_ms * 1000 then
   return {-3, call_work_us}
 end
 if redis.call('EXISTS', payload) == 0 then return {-4} end
@@ -91,7 +99,7 @@ for item = 0, items - 1 do
   local share = math.floor(size / items)
   if item == 0 then share = size - share * (items - 1) end
   local id = redis.call('XADD', stream, '*', 'j', job_id, 'k', item, 'p', token, 'f', front, 'd', time + order_ms,
-    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', client)
+    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', client, 'v', is_call and saving_us or 0)
   first = first or id
 end
 -- What is left of a record that lost fields; whatever of its items still runs is refused by settle.lua.
@@ -109,12 +117,14 @@ redis.call('HINCRBY', load, 'bytes', size)
 redis.call('HINCRBY', load, 'work', item_work_us * items)
 if is_call then
   redis.call('HINCRBY', load, 'live', item_work_us * items)
+  add(load, 'saving', saving_us * items)
 else
   redis.call('HINCRBY', load, 'jobs', items)
   redis.call('HINCRBY', load, 'jobbytes', size)
   redis.call('HINCRBY', clients, client, items)
   hold(results, job_id, tonumber(room_bytes))
 end
-redis.call('LPUSH', wake, '1')
-redis.call('LTRIM', wake, 0, 63)
+-- Where it is there already, an item that came before is the next one.
+redis.call('ZADD', due, 'NX', time + order_ms, stream)
+wake_workers(wake, items)
 return {1, first}

@@ -22,8 +22,8 @@ def test_each_file_is_one_script() -> None:
 
 def test_a_header_names_its_keys_and_arguments_in_order() -> None:
     assert (LOADED["renew.lua"].keys, LOADED["renew.lua"].args) == (("stream",), ("group", "entry", "worker"))
-    assert (LOADED["claim.lua"].keys, LOADED["claim.lua"].is_open) == ((), True)
-    assert len(LOADED["submit.lua"].args) == 22
+    assert (LOADED["sweep.lua"].keys, LOADED["sweep.lua"].is_open) == (("due",), True)
+    assert len(LOADED["submit.lua"].args) == 23
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from service.core.bucket import Bucket
 from service.distributed.broker import scripts
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.scripts import Script, call_sync
+from service.engine.scheduling.cost_model import RouteOption
+from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.fair_shares import FairShares
+from service.engine.scheduling.ready_requests import FairQueue
+from service.engine.scheduling.request_state import RequestState
 from tests.unit.distributed.servers import Server, binaries, running
 
 K = Keys("t")
@@ -30,18 +37,39 @@ class Queue:
         payload = K.payload(f"token-{job}")
         for k in range(items + 1):
             self.client.hset(payload, str(k), b"x" * 10)
-        names = [K.job(job), payload, K.load, stream, K.buckets, K.wake, K.clients, K.results, K.kept]
+        names = [K.job(job), payload, K.load, stream, K.buckets, K.wake, K.clients, K.results, K.kept, K.due]
         args = [GROUP, given["most"], given["bytes"], items, 10 * (items + 1), given["work"], given["deadline"]]
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
+        args += [given.get("saving", 0)]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
     def claim(self, worker: str = "w1", most: int = 8, streams: tuple[str, ...] = (STREAM,)) -> list[tuple[str, str]]:
         """(stream, entry) of what was claimed."""
-        _, taken = self(scripts.CLAIM, list(streams), [GROUP, worker, most, 2**30])
+        taken = self.claim_share(worker, most, streams)[1]
         return [(stream.decode(), entry.decode()) for stream, entries in taken for entry, _ in entries]
+
+    def claim_share(
+        self,
+        worker: str = "w1",
+        most: int = 8,
+        streams: tuple[str, ...] = (STREAM,),
+        *,
+        together: int = 8,
+        held: int = 0,
+    ) -> list[Any]:
+        """What CLAIM answers."""
+        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000]
+        answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
+        return answer
+
+    def look(self, worker: str = "w1", held: int = 0, *, live_only: bool = False) -> tuple[str, ...]:
+        """The streams that LOOK names."""
+        args = [K.streams, 4, worker, held, 5000, int(live_only)]
+        streams, _ = self(scripts.LOOK, [K.due, K.buckets, K.idle, K.turns], args)
+        return tuple(stream.decode() for stream in streams)
 
     def settle(self, entry: str, worker: str = "w1", job: str = "j", k: int = 0, how: str = "ok", **more: Any) -> Any:
         attempt = K.attempt(job, k, worker)
@@ -49,14 +77,15 @@ class Queue:
             self(scripts.KEEP, [attempt], [b"answer of " + worker.encode(), 60_000])
         stream = more.get("stream", STREAM)
         names = [stream, K.job(job), K.payload(f"token-{job}"), K.load, attempt, K.out(job, k), K.reply("f1")]
-        names += [K.events, K.buckets, K.hooks, K.dead, K.clients, K.results, K.kept]
+        names += [K.events, K.buckets, K.hooks, K.dead, K.clients, K.results, K.kept, K.due, K.idle]
         args = [GROUP, entry, worker, job, k, how, b"why", more.get("lease", 1000), more.get("runs", 3), 60_000]
+        args += [more.get("idle", 0)]
         settled: list[Any] = self(scripts.SETTLE, names, args)
         return settled[:2]
 
     def cancel(self, job: str = "j", stream: str = STREAM) -> Any:
         names = [K.job(job), K.payload(f"token-{job}"), K.events, K.cancels, stream, K.load, K.buckets, K.clients]
-        return self(scripts.CANCEL, [*names, K.results, K.kept], [job, 60_000, 1, GROUP])
+        return self(scripts.CANCEL, [*names, K.results, K.kept, K.due], [job, 60_000, 1, GROUP])
 
     def state(self, job: str = "j") -> dict[str, str]:
         return {k.decode(): v.decode() for k, v in self.client.hgetall(K.job(job)).items()}
@@ -110,7 +139,9 @@ def test_an_item_goes_in_once_and_out_once_and_leaves_only_its_answer(queue: Que
     assert queue.load() == [0, 0, 0]
     assert queue.client.get(K.out("j", 0)) == b"answer of w1"
     left = {key.decode() for key in queue.client.keys("*")}
-    assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake, K.results, K.kept}
+    assert left == {K.job("j"), K.out("j", 0), K.events, K.load, K.wake, K.results, K.kept, K.turns}
+    queue.look()
+    assert not queue.client.exists(K.turns, K.due)
 
 
 def test_work_of_unknown_cost_is_counted_as_none(queue: Queue) -> None:
@@ -146,13 +177,121 @@ def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queu
     queue.submit("late", stream=later, order=5000)
     queue.submit("soon", stream=sooner, order=1000)
     queue.submit("batch", stream=batch, order=9000)
-    assert [s for s, _ in queue.claim(streams=(later, sooner, batch))] == [sooner, batch]
-    assert [s for s, _ in queue.claim(streams=(later, sooner, batch))] == [later]
+    assert queue.look() == (sooner, batch)
+    assert queue.look(live_only=True) == (sooner,)
+    assert [s for s, _ in queue.claim(streams=queue.look())] == [sooner, batch]
+    assert [s for s, _ in queue.claim(streams=queue.look())] == [later]
+    assert queue.look() == ()
 
 
 def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:
     queue.submit(items=5)
     assert [len(queue.claim(most=3)), len(queue.claim(most=3)), len(queue.claim(most=3))] == [3, 2, 0]
+
+
+def test_an_adaptive_call_is_admitted_by_the_least_that_it_and_others_need(queue: Queue) -> None:
+    queue.submit("a", work=9000, saving=8000, deadline=60_000, front="f1")
+    assert queue.submit("b", work=9000, saving=8000, deadline=2, front="f1")[0] == 1
+    assert queue.submit("c", work=9000, deadline=10, front="f1") == [-3, 18_000], "2 ms of others and 9 of its own"
+    assert queue.submit("d", work=9000, deadline=11, front="f1")[0] == 1
+    for job, (_, entry) in zip("abd", queue.claim(), strict=True):
+        queue.settle(entry, job=job)
+    assert [int(value) for value in queue.client.hvals(K.load)] == [0] * queue.client.hlen(K.load)
+    assert queue.client.hget(K.load, "saving") is None
+
+
+def commands_of_a_claim(queue: Queue) -> int:
+    """How many commands the server runs for one claim, those inside its scripts counted."""
+    queue.client.config_resetstat()
+    assert len(queue.claim(streams=queue.look())) == 1
+    return sum(row["calls"] for row in queue.client.info("commandstats").values())
+
+
+def test_a_claim_costs_as_much_among_many_sizes_as_among_few(queue: Queue) -> None:
+    for k in range(300):
+        queue.submit(f"j{k}", stream=K.stream(0, f"{16 * k}x48@1"))
+    among_many = commands_of_a_claim(queue)
+    while queue.client.zcard(K.due) > 2:
+        queue.claim(streams=queue.look())
+    assert among_many == commands_of_a_claim(queue) < 40
+
+
+def test_the_index_holds_the_next_unclaimed_item_whatever_becomes_of_others(queue: Queue) -> None:
+    for k, job in enumerate(("a", "b", "c")):
+        queue.submit(job, order=1000 * (k + 1))
+    dues = [int(fields[b"d"]) for _, fields in queue.client.xrange(STREAM)]
+    assert queue.client.zscore(K.due, STREAM) == dues[0]
+    queue.cancel("a")
+    assert queue.client.zscore(K.due, STREAM) == dues[1]
+    ((_, entry),) = queue.claim(most=1)
+    assert queue.client.zscore(K.due, STREAM) == dues[2]
+    queue.settle(entry, job="b")
+    assert queue.client.zscore(K.due, STREAM) == dues[2]
+    queue.cancel("c")
+    assert not queue.client.exists(K.due, STREAM)
+
+
+def test_a_release_without_an_index_hides_nothing_and_misleads_nobody(queue: Queue) -> None:
+    """It adds streams, takes items and removes streams, and tells the index of none of it."""
+    queue.submit("a")
+    queue.client.delete(K.due)
+    assert queue.look() == ()
+    assert queue(scripts.SWEEP, [K.due, STREAM, K.stream(0, "gone")], [GROUP]) == 1
+    assert queue.look() == (STREAM,)
+    queue.client.xreadgroup(GROUP, "old", {STREAM: ">"})
+    assert queue.claim(streams=queue.look()) == []
+    assert queue.look() == ()
+    queue.client.zadd(K.due, {K.stream(0, "gone"): 1})
+    assert queue.claim(streams=queue.look()) == []
+    assert not queue.client.exists(K.due)
+
+
+def test_idle_workers_share_what_waits_and_busy_ones_leave_it_to_them(queue: Queue) -> None:
+    queue.client.zadd(K.workers, {f"w{k}": 2**53 for k in range(4)})
+    for k in range(4):
+        queue.look(f"w{k}")
+    queue.submit(items=16)
+    assert [len(queue.claim(f"w{k}", most=16)) for k in range(3)] == [4, 4, 4], "a quarter, a third, a half"
+    assert queue.claim_share("w0", 16, held=4)[1:3] == [[], 4], "the last idle one has room for all of it"
+    assert len(queue.claim("w3", most=16)) == 4
+    queue.submit("more", items=9)
+    assert len(queue.claim_share("w0", 16, held=4)[1][0][1]) == 2, "nobody is idle: one of four workers' part"
+    queue.submit("last")
+    assert len(queue.claim("w0", most=16)) == 8, "whose device is free takes all when no other is idle"
+
+
+def test_a_worker_is_idle_from_its_last_answer_to_its_next_claim(queue: Queue) -> None:
+    queue.submit(items=2)
+    first, second = queue.claim()
+    assert queue.settle(first[1]) == [1, b"running"]
+    assert not queue.client.exists(K.idle)
+    assert queue.settle(second[1], k=1, idle=5000) == [1, b"done"]
+    assert queue.client.zrange(K.idle, 0, -1) == [b"w1"]
+    queue.submit("next")
+    queue.claim()
+    assert not queue.client.exists(K.idle)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clients_take_the_turns_that_the_engines_own_queue_would_give_them(queue: Queue, seed: int) -> None:
+    rng = random.Random(seed)
+    work = [(slot, rng.randrange(5_000, 90_000)) for slot in (0, 1, 2) for _ in range(8)]
+    here = FairQueue(FairShares())
+    for k, (slot, us) in enumerate(work):
+        queue.submit(f"j{k}", stream=K.stream(0, "32x48@1", slot), work=us, order=1000 * (k + 1))
+        ready = Entry(f"j{k}", Bucket(32, 48, 1.0), 1e6, (RouteOption(us / 1e6),), client=str(slot))
+        ready.enter(RequestState.READY)
+        ready.seq = k
+        here.push(ready, key=k)
+    expected = []
+    while (first := here.peek()) is not None:
+        expected.append(first.id)
+        here.pop(first.most_seconds)
+    order = []
+    while streams := queue.look():
+        for stream, entry in queue.claim(most=rng.randrange(1, 4), streams=streams):
+            order.append(dict(queue.client.xrange(stream, entry, entry)[0][1])[b"j"].decode())
+    assert order == expected
 
 
 def test_only_the_owner_of_a_lease_renews_and_finishes(queue: Queue) -> None:
@@ -173,7 +312,7 @@ def test_a_lease_of_a_stream_that_is_gone_is_nobodys_and_no_error(queue: Queue) 
     queue.settle(entry)
     assert not queue.client.exists(STREAM)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, ""]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, 1, "", 0]) == 0
     queue.submit("j2")
     queue.client.xgroup_destroy(STREAM, GROUP)
     assert queue(scripts.RENEW, [STREAM], [GROUP, entry, "w1"]) == 0
@@ -198,10 +337,10 @@ def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:
     queue.submit()
     ((_, entry),) = queue.claim()
     for counts, deliveries in ((0, 0), (1, 0)):
-        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, ""]) == 1
+        assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w1", 1000, counts, "", 0]) == 1
         (row,) = queue.client.xpending_range(STREAM, GROUP, "-", "+", 1, idle=1000)
         assert row["times_delivered"] == deliveries
-    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, ""]) == 0
+    assert queue(scripts.HAND_BACK, [STREAM, K.wake, K.job("j")], [GROUP, entry, "w2", 1000, 1, "", 0]) == 0
 
 
 def test_a_lost_group_is_made_again_from_the_beginning(queue: Queue) -> None:
@@ -233,7 +372,7 @@ def test_a_replayed_job_runs_again_from_its_first_item(queue: Queue) -> None:
     queue.settle(second[1], k=1, how="bury")
     ((letter, _),) = queue.client.xrange(K.dead)
     names = [K.job("j"), K.payload("token-j"), K.load, STREAM, K.buckets, K.wake, K.dead, K.hooks]
-    names += [K.clients, K.results, K.kept]
+    names += [K.clients, K.results, K.kept, K.due]
     assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == 2
     assert queue(scripts.REPLAY, names, [GROUP, letter, "j", 1000]) == -2
     assert (queue.state()["s"], queue.state()["done"], queue.client.xlen(K.dead)) == ("queued", "0", 0)
@@ -265,7 +404,7 @@ def test_a_call_whose_front_end_died_is_an_orphan(queue: Queue) -> None:
     queue.claim()
     assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"orphan"]
     queue.client.set(K.front("f1"), 1)
-    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("j"), K.front("f1")], [0, 1, "token-j"]) == [b"run", b"task", -1]
 
 
 def test_a_full_server_still_drains(queue: Queue) -> None:
@@ -278,7 +417,7 @@ def test_a_full_server_still_drains(queue: Queue) -> None:
         queue.submit("d")
     claimed = [entry for _, entry in queue.claim()]
     assert len(claimed) == 3
-    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0, "token-a"]) == [b"run", b"task", 0]
+    assert queue(scripts.BEGIN, [K.job("a"), K.front("")], [0, 0, "token-a"]) == [b"run", b"task", -1]
     assert queue(scripts.RENEW, [STREAM], [GROUP, claimed[0], "w1"]) == 1
     assert queue.settle(claimed[0], job="a") == [1, b"done"]
     assert queue.settle(claimed[1], job="b", how="bury") == [1, b"failed"]

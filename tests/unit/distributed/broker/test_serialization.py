@@ -20,7 +20,7 @@ from service.core.types import (
     Step,
     Timings,
 )
-from service.distributed.broker import serialization
+from service.distributed.broker import announcement, serialization
 from service.imaging import codec
 from service.imaging.codec import FrameLimits
 from service.serving.jobs.job import Failure
@@ -29,7 +29,7 @@ from tests.unit.imaging.pictures import file_of, noise
 
 PIXELS = noise(48, 32)
 #: What the last release knew of a task.
-BEFORE_METHODS = serialization.TASK_FIELDS - {"method"}
+BEFORE_METHODS = serialization.TASK_FIELDS - {"method", "version"}
 
 
 def test_pixels_stay_pixels() -> None:
@@ -60,8 +60,8 @@ def test_a_file_stays_the_file_it_came_as() -> None:
     ],
 )
 def test_a_task_comes_back_as_it_went(options: Options) -> None:
-    data = serialization.task_bytes(options, Priority.BATCH, "ann", "00-trace-01")
-    assert serialization.read_task(data) == (options, Priority.BATCH, "ann", "00-trace-01")
+    data = serialization.task_bytes(options, Priority.BACKGROUND, "ann", "00-trace-01")
+    assert serialization.read_task(data) == (options, Priority.BACKGROUND, "ann", "00-trace-01")
 
 
 @pytest.mark.parametrize("route", ["auto", "full"])
@@ -110,12 +110,12 @@ def test_a_mixtures_result_comes_back_with_its_shares_and_confidence() -> None:
 
 def test_a_workers_methods_stand_beside_its_model_where_every_release_ignores_them() -> None:
     model = dataclasses.replace(MODEL, methods=(Method.DMVFN, Method.FLOW), default_method=Method.FLOW, head="2")
-    value = msgpack.unpackb(serialization.info_bytes(model, None))
+    value = msgpack.unpackb(announcement.info_bytes(model, None))
     assert not value["model"].keys() & {"methods", "default_method", "head"}
-    assert serialization.read_info(serialization.info_bytes(model, None))[0] == model
+    assert announcement.read_info(announcement.info_bytes(model, None))[0] == model
     damaged: list[object] = [None, {"all": ["dmvfn", "magic"], "default": "magic"}, {"all": 3}, {"all": [[]]}]
     for methods in damaged:
-        read, _ = serialization.read_info(msgpack.packb({**value, "methods": methods}))
+        read, _ = announcement.read_info(msgpack.packb({**value, "methods": methods}))
         assert (read.methods, read.default_method) == ((Method.DMVFN,), Method.DMVFN)
 
 
@@ -138,7 +138,7 @@ def test_a_result_comes_back_as_it_went_under_the_askers_id(compress: bool) -> N
 def test_failures_and_workers_come_back_as_they_went() -> None:
     failure = Failure("queue_full", "words", "steps", "why", 1.5)
     assert serialization.read_failure(serialization.failure_bytes(failure)) == failure
-    assert serialization.read_info(serialization.info_bytes(MODEL, 0.5)) == (MODEL, 0.5)
+    assert announcement.read_info(announcement.info_bytes(MODEL, 0.5)) == (MODEL, 0.5)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", pickle.dumps({"v": 1}), msgpack.packb([1]), msgpack.packb({"v": 99})])

@@ -10,7 +10,7 @@ from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded
 from service.core.types import Route
 from service.engine.scheduling.admission import BUSY_TRIAL_S
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import FACTOR_BAND, RATE_BAND, CostModel, Load, RouteOption
 from service.engine.scheduling.entry import Entry
 from tests.unit.engine.scheduling.test_cost_bounds import NOISES, SIZES, feed, fitted, route_of, true_seconds

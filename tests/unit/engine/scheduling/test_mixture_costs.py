@@ -6,7 +6,7 @@ import pytest
 
 from service.core.bucket import Bucket
 from service.core.types import Method
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import MeasuredRun, RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live, mixture_load

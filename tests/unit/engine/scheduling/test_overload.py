@@ -9,7 +9,7 @@ import pytest
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 
@@ -80,7 +80,7 @@ def test_at_three_times_its_capacity_it_answers_as_many_in_time_as_it_can(budget
     print(f"goodput {tally.on_time / 60 / CAPACITY:.1%} of capacity: {tally}")
     assert tally.on_time / 60 >= 0.9 * CAPACITY
     assert tally.late <= 0.01 * tally.on_time  # these ran in vain; the batcher does not answer them
-    assert tally.expired <= 0.1 * tally.on_time  # admission learns to refuse at the door what will not be in time
+    assert tally.expired <= 0.1 * tally.on_time  # admission learns to refuse on arrival what will not be in time
     assert tally.without_advice == 0
     assert tally.most_waiting <= QueueLimits().max_items
     assert tally.sent == tally.on_time + tally.late + tally.expired + tally.refused

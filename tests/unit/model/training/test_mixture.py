@@ -12,10 +12,11 @@ import torch
 from model import __main__ as entry
 from model.cli import train_mixture
 from model.mixing import candidates, weights
-from model.training import gap, mixture_data
+from model.training import mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
 from model.training.plan import PlanError
+from model.training.training_gap import training_gap
 from tests.unit.model.training import pictures
 
 RUN = """
@@ -158,7 +159,7 @@ def test_samples_can_be_made_up_scenes(root: Path, tmp_path: Path) -> None:
 def test_the_training_gap_is_nothing_where_both_kinds_are_the_same_and_all_where_one_is_perfect(root: Path) -> None:
     drawn, _ = _stores(root)
     head, _ = weights.load(root / "out" / "head.safetensors")
-    gains = gap.training_gap(head, [drawn], drawn)
+    gains = training_gap(head, [drawn], drawn)
     assert gains.trained == pytest.approx(gains.kept_back, abs=1e-5)
     # Of samples whose target is the head's own answer, it has nothing left to gain.
     frames, _, flow, _ = drawn.batch(np.arange(8))
@@ -166,8 +167,8 @@ def test_the_training_gap_is_nothing_where_both_kinds_are_the_same_and_all_where
     with torch.inference_mode():
         answers = head(frames, flow, torch.tensor([[True] * 4 + [False]] * 8)).frame.clamp(0, 1)
     perfect = dataclasses.replace(drawn, target=(answers * 255).round().byte().permute(0, 2, 3, 1).numpy())
-    other = gap.training_gap(head, [perfect], drawn)
+    other = training_gap(head, [perfect], drawn)
     assert other.trained > other.kept_back + 5
     far = dataclasses.replace(drawn, flow=drawn.flow + np.float16(30))
     with pytest.raises(ValueError, match="no motion in common"):
-        gap.training_gap(head, [far], drawn)
+        training_gap(head, [far], drawn)

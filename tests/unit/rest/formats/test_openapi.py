@@ -64,7 +64,7 @@ def test_predict_lists_every_body_every_answer_every_error(document: dict[str, A
         *("image/png", "image/jpeg", "image/webp", "image/x-portable-pixmap"),
         *("application/octet-stream", "multipart/mixed", "application/json"),
     }
-    statuses = {"200", "400", "401", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
+    statuses = {"200", "400", "401", "404", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(predict["responses"]) == statuses
     for kind in ("multipart/form-data", "application/json"):
         properties = predict["requestBody"]["content"][kind]["schema"]["properties"]

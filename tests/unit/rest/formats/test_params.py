@@ -15,18 +15,23 @@ SETTINGS = Settings(max_steps=5, default_deadline_ms=1000, max_deadline_ms=60_00
 
 
 def test_nothing_given_means_the_defaults() -> None:
-    wish = parse({}, None, SETTINGS)
-    assert (wish.options.route, wish.options.steps, wish.options.scale) == (RouteChoice(), 1, 1.0)
-    assert (wish.options.quality, wish.options.maps) == (Quality.EXACT, False)
-    assert (wish.deadline_ms, wish.image_quality, wish.maps) == (1000, None, Maps.NONE)
+    params = parse({}, None, SETTINGS)
+    assert (params.options.route, params.options.steps, params.options.scale) == (RouteChoice(), 1, 1.0)
+    assert (params.options.quality, params.options.maps) == (Quality.EXACT, False)
+    assert (params.deadline_ms, params.image_quality, params.maps) == (1000, None, Maps.NONE)
 
 
 def test_everything_can_be_given() -> None:
     given_ = {"route": "budget", "blocks": "3", "steps": "5", "scale": "0.25", "quality": "adaptive"}
-    wish = parse({**given_, "deadline_ms": "60000", "image_quality": "80", "maps": "float16"}, None, SETTINGS)
-    assert wish.options.route == RouteChoice(RoutePolicy.BUDGET, blocks=3)
-    assert (wish.options.steps, wish.options.scale, wish.options.quality) == (5, 0.25, Quality.ADAPTIVE)
-    assert (wish.deadline_ms, wish.image_quality, wish.maps, wish.options.maps) == (60_000, 80, Maps.FLOAT16, True)
+    params = parse({**given_, "deadline_ms": "60000", "image_quality": "80", "maps": "float16"}, None, SETTINGS)
+    assert params.options.route == RouteChoice(RoutePolicy.BUDGET, blocks=3)
+    assert (params.options.steps, params.options.scale, params.options.quality) == (5, 0.25, Quality.ADAPTIVE)
+    assert (params.deadline_ms, params.image_quality, params.maps, params.options.maps) == (
+        60_000,
+        80,
+        Maps.FLOAT16,
+        True,
+    )
 
 
 def test_a_header_can_set_the_deadline() -> None:
@@ -101,8 +106,8 @@ def test_a_json_number_of_thousands_of_digits_is_refused() -> None:
 @given(st.dictionaries(st.sampled_from(sorted(NAMES)), st.text(max_size=12)), st.none() | st.text(max_size=6))
 def test_any_text_gives_a_wish_or_a_service_error(given_: dict[str, str], timeout: str | None) -> None:
     try:
-        wish = parse(given_, timeout, SETTINGS)
+        params = parse(given_, timeout, SETTINGS)
     except ServiceError as error:
         assert error.code == "invalid_request"  # noqa: PT017 - both outcomes are right
     else:
-        assert 1 <= wish.options.steps <= SETTINGS.max_steps
+        assert 1 <= params.options.steps <= SETTINGS.max_steps

@@ -236,7 +236,7 @@ async def test_predict_makes_a_job_of_it_if_the_caller_prefers_that(house: House
         (2, {"colour": "red"}, 400, "colour"),
     ],
 )
-async def test_a_wrong_job_is_refused_at_the_door(
+async def test_a_wrong_job_is_refused_on_arrival(
     house: House, frames: int, query: dict[str, str], status: int, field: str
 ) -> None:
     files = [("frames", png(frame)) for frame in pictures(frames)]

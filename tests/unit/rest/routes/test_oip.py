@@ -229,6 +229,7 @@ async def test_tensors_that_do_not_fill_the_body_are_refused(edge: Edge) -> None
         ("gzip", gzip.compress(b"{}") * 2, 400),
         ("br", b"", 415),
     ],
+    ids=["gzip too large", "deflate too large", "no gzip", "gzip cut off", "gzip twice", "unknown coding"],
 )
 async def test_bodies_that_do_not_inflate_within_bounds_are_refused(
     edge: Edge, coding: str, content: bytes, status: int

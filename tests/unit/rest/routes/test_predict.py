@@ -354,7 +354,7 @@ class TestRefusals:
 
 
 class TestTime:
-    async def test_a_deadline_counts_from_the_door(self, previous: Pixels, current: Pixels) -> None:
+    async def test_a_deadline_counts_from_arrival(self, previous: Pixels, current: Pixels) -> None:
         now = iter([10.0, *[10.5] * 100])
         async with running(clock=lambda: next(now)) as small:
             await post(small, previous, current, deadline_ms=700)

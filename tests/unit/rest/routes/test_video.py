@@ -13,6 +13,7 @@ import pytest
 
 from service.core.errors import Internal
 from service.core.interfaces import Readiness
+from service.imaging.codec import FrameLimits
 from service.rest.app import build
 from service.rest.routes import video
 from service.serving.jobs import video as video_jobs
@@ -26,7 +27,7 @@ from tests.unit.serving.video.clips import moving, write_mp4, y4m
 Y4M = {"Accept": "video/x-yuv4mpeg2"}
 
 
-class Door:
+class Server:
     """A client of a small service with the video routes, and its engine."""
 
     def __init__(self, http: httpx.AsyncClient, engine: ShiftEngine) -> None:
@@ -37,23 +38,23 @@ class Door:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def server() -> AsyncIterator[Server]:
     keys = (("ann", "ann-s-key"), ("bob", "bob-s-key"))
     async with running(Settings(api_keys=keys, max_pixels=100_000)) as small:
         transport = httpx.ASGITransport(build(small.parts, (video.router(small.parts),)))
         headers = {"Authorization": "Bearer ann-s-key"}
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http:
-            yield Door(http, small.engine)
+            yield Server(http, small.engine)
 
 
 def _pixels(data: bytes) -> list[np.ndarray[Any, Any]]:
-    source = Y4mSource(io.BytesIO(data), max_pixels=10**6)
+    source = Y4mSource(io.BytesIO(data), limits=FrameLimits())
     return [item.frame.pixels for item in source if isinstance(item, Timed)]
 
 
-async def test_y4m_in_y4m_out_with_every_second_frame_predicted(door: Door) -> None:
+async def test_y4m_in_y4m_out_with_every_second_frame_predicted(server: Server) -> None:
     frames = moving(6)
-    answer = await door.post("every=2", y4m(frames), **Y4M)
+    answer = await server.post("every=2", y4m(frames), **Y4M)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "video/x-yuv4mpeg2"
     shown = _pixels(answer.content)
@@ -61,21 +62,21 @@ async def test_y4m_in_y4m_out_with_every_second_frame_predicted(door: Door) -> N
     wanted = [np.roll(frames[k - 1].pixels, 1, axis=0) if k in (3, 5) else frames[k].pixels for k in range(6)]
     for k in (0, 1, 2, 4):
         assert np.abs(shown[k].astype(int) - wanted[k]).mean() < 12  # 420 blurs colours at edges
-    assert len(door.engine.requests) == 2
-    assert np.abs(door.engine.requests[0].current.pixels.astype(int) - frames[2].pixels).max() <= 2
-    assert {request.client for request in door.engine.requests} == {"ann"}
+    assert len(server.engine.requests) == 2
+    assert np.abs(server.engine.requests[0].current.pixels.astype(int) - frames[2].pixels).max() <= 2
+    assert {request.client for request in server.engine.requests} == {"ann"}
 
 
-async def test_lost_frames_by_number_and_a_comparison_three_wide(door: Door) -> None:
-    answer = await door.post("lost=2-3&compare=1", y4m(moving(5)), **Y4M)
+async def test_lost_frames_by_number_and_a_comparison_three_wide(server: Server) -> None:
+    answer = await server.post("lost=2-3&compare=1", y4m(moving(5)), **Y4M)
     assert [picture.shape for picture in _pixels(answer.content)] == [(56, 152, 3)] * 5
-    assert len(door.engine.requests) == 2
+    assert len(server.engine.requests) == 2
 
 
-async def test_mp4_in_mp4_out_with_sound_and_every_frame(door: Door, tmp_path: Path) -> None:
+async def test_mp4_in_mp4_out_with_sound_and_every_frame(server: Server, tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="PyAV is not installed")
     write_mp4(tmp_path / "in.mp4", moving(10), [100 * k for k in range(10)], Fraction(1, 1000), sound=True)
-    answer = await door.post("ahead=2", (tmp_path / "in.mp4").read_bytes())
+    answer = await server.post("ahead=2", (tmp_path / "in.mp4").read_bytes())
     assert answer.headers["content-type"] == "video/mp4"
     with av.open(io.BytesIO(answer.content)) as container:
         shown = [round(float(frame.time), 2) for frame in container.decode(video=0)]
@@ -96,99 +97,102 @@ async def test_mp4_in_mp4_out_with_sound_and_every_frame(door: Door, tmp_path: P
         ("every=2&scale=3", b"x", 400, "scale"),
         ("every=2", b"", 400, "body"),
         ("every=2", b"this is no video", 422, "body"),
-        ("every=2", b"YUV4MPEG2 W60000 H60000 F25:1\n", 422, "body"),
+        ("every=2", b"YUV4MPEG2 W60000 H60000 F25:1\n", 413, "body"),
+        ("every=2", b"YUV4MPEG2 W3400 H20 F25:1\n", 422, "body"),
         ("every=2", b"YUV4MPEG2 W4 H4 F25:1\n", 422, "body"),
         ("every=2", y4m(moving(3))[:-9], 422, "body"),
     ],
 )
 async def test_what_cannot_be_done_is_told_as_a_problem(
-    door: Door, query: str, body: bytes, status: int, field: str
+    server: Server, query: str, body: bytes, status: int, field: str
 ) -> None:
-    answer = await door.post(query, body, **Y4M)
+    answer = await server.post(query, body, **Y4M)
     # A clip that ends early may be found out after the first frames were sent: then the connection breaks instead.
     assert (answer.status_code, answer.json()["field"]) == (status, field)
 
 
-async def test_other_answers_than_video_are_not_acceptable(door: Door) -> None:
-    assert (await door.post("every=2", y4m(moving(3)), Accept="image/png")).status_code == 406
+async def test_other_answers_than_video_are_not_acceptable(server: Server) -> None:
+    assert (await server.post("every=2", y4m(moving(3)), Accept="image/png")).status_code == 406
 
 
-async def test_not_ready_is_told_before_the_body_is_read(door: Door) -> None:
-    door.engine.state = Readiness(False, "draining")
-    answer = await door.post("every=2", y4m(moving(3)))
+async def test_not_ready_is_told_before_the_body_is_read(server: Server) -> None:
+    server.engine.state = Readiness(False, "draining")
+    answer = await server.post("every=2", y4m(moving(3)))
     assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
 
 
-async def test_only_so_many_clips_are_made_at_once(door: Door) -> None:
-    door.engine.hold = asyncio.Event()
+async def test_only_so_many_clips_are_made_at_once(server: Server) -> None:
+    server.engine.hold = asyncio.Event()
     most = clip_places.CALLS_OF_ONE
-    running_ = [asyncio.ensure_future(door.post("every=1", y4m(moving(9)), **Y4M)) for _ in range(most)]
+    running_ = [asyncio.ensure_future(server.post("every=1", y4m(moving(9)), **Y4M)) for _ in range(most)]
     async with asyncio.timeout(30):
-        while len(door.engine.requests) < most:
+        while len(server.engine.requests) < most:
             await asyncio.sleep(0.01)
-    refused = await door.post("every=1", y4m(moving(9)), **Y4M)
+    refused = await server.post("every=1", y4m(moving(9)), **Y4M)
     assert (refused.status_code, refused.json()["code"]) == (429, "client_limit")
     assert int(refused.headers["retry-after"]) >= 5
-    door.engine.hold.set()
+    server.engine.hold.set()
     assert [answer.status_code for answer in await asyncio.gather(*running_)] == [200, 200]
-    assert (await door.post("every=1", y4m(moving(3)), **Y4M)).status_code == 200
+    assert (await server.post("every=1", y4m(moving(3)), **Y4M)).status_code == 200
 
 
-async def _final(door: Door, path: str) -> dict[str, Any]:
+async def _final(server: Server, path: str) -> dict[str, Any]:
     async with asyncio.timeout(30):
         while True:
-            told: dict[str, Any] = (await door.http.get(path)).json()
+            told: dict[str, Any] = (await server.http.get(path)).json()
             if told["state"] != "running":
                 return told
             await asyncio.sleep(0.01)
 
 
-async def test_as_a_job_it_has_progress_and_a_result_and_an_owner(door: Door) -> None:
+async def test_as_a_job_it_has_progress_and_a_result_and_an_owner(server: Server) -> None:
     body = y4m(moving(6))
-    accepted = await door.post("every=2", body, Prefer="respond-async", **Y4M)
+    accepted = await server.post("every=2", body, Prefer="respond-async", **Y4M)
     assert accepted.status_code == 202
     assert accepted.headers["preference-applied"] == "respond-async"
     path = accepted.headers["location"]
-    done = await _final(door, path)
+    done = await _final(server, path)
     assert (done["state"], done["done"], done["progress"]) == ("done", 6, 1.0)
-    result = await door.http.get(f"{path}/result")
+    result = await server.http.get(f"{path}/result")
     assert result.headers["content-type"] == "video/x-yuv4mpeg2"
-    assert result.content == (await door.post("every=2", body, **Y4M)).content
-    other = await door.http.get(path, headers={"Authorization": "Bearer bob-s-key"})
+    assert result.content == (await server.post("every=2", body, **Y4M)).content
+    other = await server.http.get(path, headers={"Authorization": "Bearer bob-s-key"})
     assert other.status_code == 404
-    await door.http.delete(path)
-    assert (await door.http.get(path)).status_code == 404
+    await server.http.delete(path)
+    assert (await server.http.get(path)).status_code == 404
 
 
-async def test_a_job_that_fails_says_why(door: Door) -> None:
-    door.engine.failure = Internal("the device is on fire")
-    path = (await door.post("every=2", y4m(moving(6)), Prefer="respond-async", **Y4M)).headers["location"]
-    told = await _final(door, path)
+async def test_a_job_that_fails_says_why(server: Server) -> None:
+    server.engine.failure = Internal("the device is on fire")
+    path = (await server.post("every=2", y4m(moving(6)), Prefer="respond-async", **Y4M)).headers["location"]
+    told = await _final(server, path)
     assert (told["state"], told["error"]["code"]) == ("failed", "internal")
-    assert (await door.http.get(f"{path}/result")).status_code == 500
+    assert (await server.http.get(f"{path}/result")).status_code == 500
 
 
-async def test_a_cancelled_job_stops_and_frees_its_place(door: Door) -> None:
-    door.engine.hold = asyncio.Event()
+async def test_a_cancelled_job_stops_and_frees_its_place(server: Server) -> None:
+    server.engine.hold = asyncio.Event()
     for _ in range(4):
-        accepted = await door.post("every=1", y4m(moving(9)), Prefer="respond-async", **Y4M)
+        accepted = await server.post("every=1", y4m(moving(9)), Prefer="respond-async", **Y4M)
         assert accepted.status_code == 202
         path = accepted.headers["location"]
-        waiting = await door.http.get(f"{path}/result")
+        waiting = await server.http.get(f"{path}/result")
         assert (waiting.status_code, waiting.json()["code"]) == (409, "conflict")
-        assert (await door.http.delete(path)).json()["state"] == "cancelled"
-    assert door.engine.ran == []
+        assert (await server.http.delete(path)).json()["state"] == "cancelled"
+    assert server.engine.ran == []
 
 
-async def test_clips_that_were_fetched_make_room_and_others_do_not(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clips_that_were_fetched_make_room_and_others_do_not(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(video_jobs, "MOST", 2)
 
     async def begin() -> httpx.Response:
-        return await door.post("every=2", y4m(moving(3)), Prefer="respond-async", **Y4M)
+        return await server.post("every=2", y4m(moving(3)), Prefer="respond-async", **Y4M)
 
     async def made(job: httpx.Response) -> str:
         path = str(job.headers["location"])
-        while (await door.http.get(path)).json()["state"] != "done":
+        while (await server.http.get(path)).json()["state"] != "done":
             await asyncio.sleep(0.01)
         return path
 
@@ -196,7 +200,7 @@ async def test_clips_that_were_fetched_make_room_and_others_do_not(door: Door, m
     fetched = await made(await begin())
     refused = await begin()
     assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
-    assert (await door.http.get(f"{fetched}/result")).status_code == 200
+    assert (await server.http.get(f"{fetched}/result")).status_code == 200
     assert (await begin()).status_code == 202
-    assert (await door.http.get(fetched)).status_code == 404
-    assert (await door.http.get(f"{kept}/result")).status_code == 200
+    assert (await server.http.get(fetched)).status_code == 404
+    assert (await server.http.get(f"{kept}/result")).status_code == 200

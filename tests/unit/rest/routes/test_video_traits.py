@@ -17,7 +17,7 @@ from service.rest.routes import video  # noqa: E402
 from service.serving.video import conversion  # noqa: E402
 from service.serving.video.clip_disk import ClipDisk  # noqa: E402
 from service.serving.video.clip_memory import ClipMemory  # noqa: E402
-from service.serving.video.convert import VideoParams  # noqa: E402
+from service.serving.video.output_frames import VideoParams  # noqa: E402
 from service.serving.video.plan import Every  # noqa: E402
 from service.settings import Settings  # noqa: E402
 from tests.unit.rest.small import Small, running  # noqa: E402

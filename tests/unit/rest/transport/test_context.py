@@ -1,4 +1,4 @@
-"""What the door knows of a request."""
+"""What the middleware knows of a request."""
 
 from __future__ import annotations
 

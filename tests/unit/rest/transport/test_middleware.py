@@ -79,6 +79,14 @@ class TestKeys:
         assert answer.status_code == 200
         assert guarded.engine.requests[0].client == "bob"
 
+    async def test_without_keys_an_address_takes_turns_as_one_client(
+        self, small: Small, previous: Pixels, current: Pixels
+    ) -> None:
+        """All keyless callers were one, and together had one client's share."""
+        answer = await small.http.post("/v1/predict", files=files(previous, current))
+        assert answer.status_code == 200
+        assert small.engine.requests[0].client == "address 127.0.0.1"
+
     async def test_keys_are_never_logged(self, guarded: Small, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.DEBUG):
             for key in ("alice-key-1", "mistyped-key"):

@@ -253,8 +253,8 @@ async def test_what_is_asked_of_a_full_store_takes_no_longer_than_of_an_empty_on
         copy.view = dataclasses.replace(view, state=JobState.DONE, done=1)
         jobs._kept.moved(copy, view)
         jobs._kept.ended(copy, time.monotonic())
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(1000):
         await jobs.get(one.id, "")
-    assert time.perf_counter() - began < 0.5  # each looked through all: 2 s and more
+    assert time.thread_time() - began < 0.5  # each looked through all: 2 s and more
     await jobs.close()

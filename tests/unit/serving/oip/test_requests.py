@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import InvalidRequest, NotFound, ServiceError, Unsupported
+from service.core.interfaces import VersionState, VersionStatus
 from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePolicy, Step, Timings
 from service.imaging.codec import ImageFormat
 from service.serving.oip import models as oip_models
 from service.serving.oip import requests as oip_requests
 from service.serving.oip.requests import InferRequest
+from service.serving.oip.served_versions import ServedVersions
 from service.serving.oip.statistics import InferTimings, Usage
 from service.serving.oip.tensors import Tensor, elements, packed, refuse_shared_memory
 
@@ -205,10 +207,20 @@ def test_image_outputs_are_files_with_their_lengths() -> None:
 
 
 def test_models_and_versions_that_are_not_there_are_not_found() -> None:
-    assert oip_models.known("dmvfn", "1") is oip_models.known("dmvfn")
+    assert ServedVersions().known("dmvfn", "1") is oip_models.known("dmvfn")
     for name, version in (("other", ""), ("dmvfn", "2")):
         with pytest.raises(NotFound):
-            oip_models.known(name, version)
+            ServedVersions().known(name, version)
+
+
+def test_named_versions_go_by_their_names_and_one_file_by_1() -> None:
+    statuses = tuple(VersionStatus(name, VersionState.READY, is_default=name == "b") for name in ("b", "a"))
+    named, unnamed = ServedVersions(statuses, is_named=True), ServedVersions(statuses)
+    assert (named.names, unnamed.names) == (("b", "a"), ("1", "a"))
+    assert (named.option(""), named.option("a"), unnamed.option("1"), unnamed.option("b")) == (None, "a", None, "b")
+    assert (named.shown("", "b"), unnamed.shown("", "b"), unnamed.shown("b", "b")) == ("b", "1", "b")
+    with pytest.raises(NotFound, match="there is no version '1'; there is b, a"):
+        named.option("1")
 
 
 def test_shared_memory_is_refused() -> None:

@@ -173,7 +173,7 @@ async def test_requests_carry_the_earlier_of_the_frames_and_the_streams_deadline
     now = joined.clock()
     for request in (
         StreamRequest(plan=ALL.plan, frame_deadline_s=5.0),
-        StreamRequest(plan=ALL.plan, frame_deadline_s=500.0, ends=now + 7.0),
+        StreamRequest(plan=ALL.plan, frame_deadline_s=500.0, deadline=now + 7.0),
         ALL,
     ):
         await _all(_stream(joined, request), _messages(_sent(picture(0)), _sent(picture(1))))

@@ -15,12 +15,13 @@ import av
 import numpy as np
 
 from service.core.types import Frame
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed
-from service.serving.video.container import ContainerSink
+from service.serving.video.container_writer import ContainerSink
 from service.serving.video.files import open_sink, open_source, y4m_sink
 from tests.unit.serving.video.clips import moving
 
-LIMIT = 10**6
+LIMITS = FrameLimits(max_pixels=10**6, min_side=2)
 UNITS = Fraction(1, 1000)
 _FORMATS = {".ts": "mpegts", ".mkv": "matroska", ".m4v": "mp4", ".y4m": "yuv4mpegpipe", ".mpg": "mpeg"}
 
@@ -95,7 +96,7 @@ def _tone(container: Any, track: Any, film: Film) -> None:
 
 def copy(source: Path, target: Path, mode: SoundMode = SoundMode.COPY) -> tuple[str, ...]:
     """Read and write as `python -m service video` does, nothing predicted; return what it notes."""
-    reader = open_source(str(source), max_pixels=LIMIT, sound=mode is not SoundMode.NONE)
+    reader = open_source(str(source), limits=LIMITS, sound=mode is not SoundMode.NONE)
     sink = open_sink(str(target), reader, reader.info.width, reader.info.height, mode)
     for item in reader:
         sink.write(item)
@@ -106,7 +107,7 @@ def copy(source: Path, target: Path, mode: SoundMode = SoundMode.COPY) -> tuple[
 
 def stream(source: Path, target: Path, mode: SoundMode = SoundMode.COPY) -> tuple[str, ...]:
     """Do the same as POST /v1/video does: what is written cannot be gone back to."""
-    reader = open_source(str(source), max_pixels=LIMIT)
+    reader = open_source(str(source), limits=LIMITS)
     pieces: list[bytes] = []
 
     class Outlet(io.RawIOBase):
@@ -133,7 +134,7 @@ def stream(source: Path, target: Path, mode: SoundMode = SoundMode.COPY) -> tupl
 
 def pixels(path: Path) -> list[np.ndarray[Any, Any]]:
     """Return the frames as our reader shows them."""
-    reader: ClipSource = open_source(str(path), max_pixels=LIMIT, sound=False)
+    reader: ClipSource = open_source(str(path), limits=LIMITS, sound=False)
     frames = [item.frame.pixels for item in reader if isinstance(item, Timed)]
     reader.close()
     return frames

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.video import main
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import Timed
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings
@@ -30,7 +31,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def _frames(path: Path) -> int:
-    return sum(isinstance(item, Timed) for item in Y4mSource(io.BytesIO(path.read_bytes()), max_pixels=10**6))
+    return sum(isinstance(item, Timed) for item in Y4mSource(io.BytesIO(path.read_bytes()), limits=FrameLimits()))
 
 
 @pytest.mark.parametrize("how", [["--ahead", "2"], ["--every", "2", "--compare"], ["--every", "3", "--blocks", "2"]])

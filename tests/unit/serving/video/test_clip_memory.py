@@ -8,7 +8,7 @@ import pytest
 
 from service.core.errors import QueueFull
 from service.serving.video.clip_memory import DECODING, ENCODING, ClipMemory, clip_bytes
-from service.serving.video.convert import VideoParams
+from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead
 from service.serving.video.render import frames_held
 from tests.unit.serving.video.clips import HEIGHT, WIDTH, Held, moving

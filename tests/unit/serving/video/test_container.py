@@ -9,19 +9,21 @@ from PIL import Image
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
+from service.core.errors import InvalidFrame, TooLarge  # noqa: E402
 from service.core.types import Frame  # noqa: E402
+from service.imaging.codec import FrameLimits  # noqa: E402
 from service.serving.video.clip import Passed, Timed, VideoError  # noqa: E402
-from service.serving.video.container import ContainerSource  # noqa: E402
+from service.serving.video.container_reader import ContainerSource  # noqa: E402
 from service.serving.video.files import open_sink, open_source  # noqa: E402
 from tests.unit.serving.video.clips import moving, write_mp4  # noqa: E402
 
-LIMIT = 10**6
+LIMITS = FrameLimits(max_pixels=10**6, min_side=2)
 #: Uneven on purpose: what a phone or a screen recorder writes.
 TIMES, BASE = [0, 100, 250, 300, 700, 710], Fraction(1, 1000)
 
 
 def _copy(source: Path, target: Path, *, sound: bool = True) -> None:
-    opened = open_source(str(source), max_pixels=LIMIT, sound=sound)
+    opened = open_source(str(source), limits=LIMITS, sound=sound)
     sink = open_sink(str(target), opened, opened.info.width, opened.info.height)
     for item in opened:
         sink.write(item)
@@ -61,7 +63,7 @@ def test_colours_survive_reading_and_writing(tmp_path: Path) -> None:
     plain = Frame(np.full((64, 96, 3), (30, 140, 220), np.uint8))
     write_mp4(tmp_path / "in.mp4", [plain] * 3, [0, 100, 200], BASE)
     _copy(tmp_path / "in.mp4", tmp_path / "out.mp4")
-    source = ContainerSource(tmp_path / "out.mp4", max_pixels=LIMIT)
+    source = ContainerSource(tmp_path / "out.mp4", limits=LIMITS)
     found = [item.frame.pixels for item in source if isinstance(item, Timed)]
     source.close()
     assert len(found) == 3
@@ -70,7 +72,7 @@ def test_colours_survive_reading_and_writing(tmp_path: Path) -> None:
 
 def test_a_stopped_run_leaves_no_file_behind(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
-    source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+    source = open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
     sink = open_sink(str(tmp_path / "out.mp4"), source, 48, 32)
     sink.write(next(iter(source)))
     sink.give_up()
@@ -84,20 +86,35 @@ def test_a_playlist_that_names_other_files_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("ffconcat version 1.0\nfile secret.mp4\n")
     for name in ("list.m3u8", "list.txt"):
         with pytest.raises(VideoError):
-            open_source(str(tmp_path / name), max_pixels=LIMIT)
+            open_source(str(tmp_path / name), limits=LIMITS)
 
 
-def test_frames_too_large_say_how_to_scale_them(tmp_path: Path) -> None:
-    write_mp4(tmp_path / "in.mp4", moving(2), [0, 100], BASE)
-    with pytest.raises(VideoError, match="scale it first"):
-        open_source(str(tmp_path / "in.mp4"), max_pixels=100)
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (FrameLimits(max_pixels=2000), "at most 2000 pixels, such as"),
+        (FrameLimits(min_side=64), "the shorter side must be at least 64 pixels"),
+        (FrameLimits(max_side=40), "the longer side may be at most 40 pixels"),
+        (FrameLimits(max_aspect=1.2), "one side may be at most 1.2 times the other"),
+    ],
+)
+def test_frames_beyond_the_limits_are_refused_before_any_is_decoded(
+    tmp_path: Path, limits: FrameLimits, message: str
+) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(2, 32, 64), [0, 100], BASE)
+    clip = bytearray((tmp_path / "in.mp4").read_bytes())
+    start, end = clip.index(b"mdat") + 4, clip.index(b"moov") - 4
+    clip[start:end] = bytes(end - start)  # no frame of it can be decoded
+    (tmp_path / "in.mp4").write_bytes(clip)
+    with pytest.raises((TooLarge, InvalidFrame), match=message):
+        open_source(str(tmp_path / "in.mp4"), limits=limits)
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "text.mp4"])
 def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")
     with pytest.raises(VideoError, match=r"cannot read|no video"):
-        open_source(str(tmp_path / name), max_pixels=LIMIT)
+        open_source(str(tmp_path / name), limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +123,12 @@ def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: st
 def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "in.mp4", format)
     with pytest.raises(VideoError, match=f"this is {name}"):
-        open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+        open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
 
 
 def test_an_ending_that_cannot_be_written_lists_those_that_can(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(2), [0, 100], BASE)
-    source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+    source = open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
     with pytest.raises(VideoError, match=r"\.y4m, \.mp4"):
         open_sink(str(tmp_path / "out.gif"), source, 48, 32)
     source.close()
@@ -119,7 +136,7 @@ def test_an_ending_that_cannot_be_written_lists_those_that_can(tmp_path: Path) -
 
 def test_only_frames_and_sound_come_out(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(5), [0, 100, 200, 300, 400], BASE, sound=True)
-    source = ContainerSource(tmp_path / "in.mp4", max_pixels=LIMIT)
+    source = ContainerSource(tmp_path / "in.mp4", limits=LIMITS)
     items = list(source)
     source.close()
     assert sum(isinstance(item, Timed) for item in items) == 5

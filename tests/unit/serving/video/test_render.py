@@ -25,7 +25,7 @@ async def _shown(frames: list[Frame], plan: FramePlan, **more: bool) -> list[Sho
 async def test_right_predictions_give_the_clip_itself(plan: FramePlan) -> None:
     frames = moving(12)
     shown = await _shown(frames, plan)
-    assert [item.came.pts for item in shown] == list(range(12))
+    assert [item.original.pts for item in shown] == list(range(12))
     assert all(np.array_equal(item.frame.pixels, frame.pixels) for item, frame in zip(shown, frames, strict=True))
     assert any(item.result for item in shown)
 

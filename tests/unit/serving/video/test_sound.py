@@ -18,7 +18,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 from service.serving.video.clip import SoundMode, VideoError  # noqa: E402
 from service.serving.video.files import open_source  # noqa: E402
 from tests.tools import require  # noqa: E402
-from tests.unit.serving.video.films import LIMIT, Film, copy, probe, stream, write  # noqa: E402
+from tests.unit.serving.video.films import LIMITS, Film, copy, probe, stream, write  # noqa: E402
 
 Way = Callable[..., tuple[str, ...]]
 WAYS: list[Any] = [pytest.param(copy, id="file"), pytest.param(stream, id="stream")]
@@ -133,7 +133,7 @@ def test_a_cover_before_the_film_is_not_the_film(tmp_path: Path) -> None:
 
 def test_a_song_with_a_cover_is_no_film(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="cover picture but no film"):
-        open_source(str(_with_cover(tmp_path / "in.m4a", film=False)), max_pixels=LIMIT)
+        open_source(str(_with_cover(tmp_path / "in.m4a", film=False)), limits=LIMITS)
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".avi"])
@@ -142,7 +142,7 @@ def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path: Path, target: str)
     long = write(tmp_path / "long.mp4", Film(sounds=(("aac", 44100, ""),), options=(("g", "50"),)))
     cut = [ffmpeg, "-v", "error", "-ss", "0.55", "-i", str(long), "-c", "copy", str(tmp_path / "in.mp4")]
     subprocess.run(cut, check=True, timeout=60)
-    source = open_source(str(tmp_path / "in.mp4"), max_pixels=LIMIT)
+    source = open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
     source.close()
     assert (source.info.frames or 0) <= 4  # the header counts 8
     copy(tmp_path / "in.mp4", tmp_path / f"out{target}")

@@ -13,7 +13,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 from service.core.types import Frame  # noqa: E402
 from service.serving.video.clip import VideoError  # noqa: E402
 from service.serving.video.files import open_source  # noqa: E402
-from tests.unit.serving.video.films import LIMIT, Film, copy, pixels, probe, stream, write  # noqa: E402
+from tests.unit.serving.video.films import LIMITS, Film, copy, pixels, probe, stream, write  # noqa: E402
 
 INPUTS = (".mp4", ".mov", ".mkv", ".avi", ".ts")
 OUTPUTS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".y4m")
@@ -184,7 +184,7 @@ def test_transparent_films_are_refused_as_transparent_pictures_are(tmp_path: Pat
                 container.mux(video.encode(av.VideoFrame.from_ndarray(clear, format="rgba").reformat(format=pix_fmt)))
             container.mux(video.encode(None))
         with pytest.raises(VideoError, match="transparent"):
-            open_source(str(tmp_path / name), max_pixels=LIMIT)
+            open_source(str(tmp_path / name), limits=LIMITS)
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".mov", ".avi"])

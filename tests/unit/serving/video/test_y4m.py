@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.core.errors import InvalidFrame, TooLarge
 from service.core.types import Frame
+from service.imaging.codec import FrameLimits
 from service.serving.video.clip import Item, Timed, VideoError
 from service.serving.video.y4m import Y4mHeader, Y4mSource, from_rgb, to_rgb
 from tests.tools import require
 from tests.unit.serving.video.clips import moving, y4m
 
-LIMIT = 10**6
+LIMITS = FrameLimits(max_pixels=10**6, min_side=2)
 
 
 def _pixels(items: list[Item]) -> list[np.ndarray]:
@@ -25,7 +27,7 @@ def _pixels(items: list[Item]) -> list[np.ndarray]:
 
 def test_what_is_written_is_read_again_within_rounding() -> None:
     frames = moving(3)
-    found = _pixels(list(Y4mSource(io.BytesIO(y4m(frames)), max_pixels=LIMIT)))
+    found = _pixels(list(Y4mSource(io.BytesIO(y4m(frames)), limits=LIMITS)))
     assert len(found) == 3
     assert max(int(np.abs(a.astype(int) - b.pixels).max()) for a, b in zip(found, frames, strict=True)) <= 2
 
@@ -93,23 +95,25 @@ def test_a_header_that_cannot_be_used_says_why(line: bytes, why: str) -> None:
 
 
 def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() -> None:
-    source = iter(Y4mSource(io.BytesIO(y4m(moving(2))[:-10]), max_pixels=LIMIT))
+    source = iter(Y4mSource(io.BytesIO(y4m(moving(2))[:-10]), limits=LIMITS))
     assert isinstance(next(source), Timed)
     with pytest.raises(VideoError, match="ends inside frame 1"):
         next(source)
 
 
-def test_frames_too_large_are_refused_before_any_is_read() -> None:
-    stream = io.BytesIO(b"YUV4MPEG2 W60000 H60000 F25:1\nFRAME\n")
-    with pytest.raises(VideoError, match="larger than"):
-        Y4mSource(stream, max_pixels=LIMIT)
-    assert stream.tell() == len(b"YUV4MPEG2 W60000 H60000 F25:1\n")
+@pytest.mark.parametrize("size", [b"W60000 H60000", b"W8 H15", b"W9000 H900", b"W1700 H100"])
+def test_frames_beyond_the_limits_are_refused_before_any_is_read(size: bytes) -> None:
+    header = b"YUV4MPEG2 " + size + b" F25:1\n"
+    stream = io.BytesIO(header + b"FRAME\n")
+    with pytest.raises((TooLarge, InvalidFrame)):
+        Y4mSource(stream, limits=FrameLimits())
+    assert stream.tell() == len(header)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_after_the_magic_raise_nothing_but_a_video_error(tail: bytes) -> None:
     try:
-        items = list(Y4mSource(io.BytesIO(b"YUV4MPEG2 W4 H4 F25:1\n" + tail), max_pixels=LIMIT))
+        items = list(Y4mSource(io.BytesIO(b"YUV4MPEG2 W4 H4 F25:1\n" + tail), limits=LIMITS))
     except VideoError:
         return
     assert all(isinstance(item, Timed) for item in items)
@@ -117,4 +121,4 @@ def test_any_bytes_after_the_magic_raise_nothing_but_a_video_error(tail: bytes) 
 
 def test_the_number_of_frames_follows_from_the_length_of_a_file() -> None:
     data = y4m(moving(7))
-    assert Y4mSource(io.BytesIO(data), max_pixels=LIMIT, length=len(data)).info.frames == 7
+    assert Y4mSource(io.BytesIO(data), limits=LIMITS, length=len(data)).info.frames == 7

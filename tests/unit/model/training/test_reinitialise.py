@@ -7,7 +7,7 @@ import torch
 
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
-from model.training.seeding import copy_block, fresh_router
+from model.training.reinitialise import copy_block, fresh_router
 
 
 @pytest.mark.parametrize("seed", ["0", "0-1", "a>b", ">1"])

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from model.evaluation import compared
+from model.evaluation import comparison
 from model.evaluation.measure import WindowScore
 
 
@@ -25,7 +25,7 @@ SCORES = [
 
 
 def test_gains_their_error_and_the_worst_clip() -> None:
-    by = {line.method: line for line in compared.compare(SCORES)}
+    by = {line.method: line for line in comparison.compare(SCORES)}
     ours = by["ours"]
     assert ours.over_dis == pytest.approx(0.9)
     assert ours.error_over_dis == pytest.approx(0.1)
@@ -35,11 +35,11 @@ def test_gains_their_error_and_the_worst_clip() -> None:
 
 
 def test_what_was_not_measured_on_every_clip_is_left_out() -> None:
-    assert [line.method for line in compared.compare(SCORES)] == ["repeat", "dis", "dis mean", "ours"]
+    assert [line.method for line in comparison.compare(SCORES)] == ["repeat", "dis", "dis mean", "ours"]
 
 
 def test_without_rivals_there_are_no_figures() -> None:
-    alone = compared.compare([_score("ours", "x", 30.0)])
+    alone = comparison.compare([_score("ours", "x", 30.0)])
     assert math.isnan(alone[0].over_dis)
     assert math.isnan(alone[0].over_mean)
     assert alone[0].ahead_of_dis == 0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.serving.jobs.fair_turns import FairTurns
+from service.serving.fair_turns import FairTurns
 
 
 async def test_a_holder_with_one_thing_to_do_waits_for_one_turn_of_a_busy_one() -> None:

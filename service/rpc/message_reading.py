@@ -18,9 +18,10 @@ import grpc
 from service.app_state import AppState
 from service.core import auth
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
+from service.rpc.half_sent import HalfSentMessages
 from service.serving.byte_budget import ByteHolding
-from service.serving.jobs.fair_turns import FairTurns
-from service.settings import MESSAGE_COPIES
+from service.serving.fair_turns import FairTurns
+from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
@@ -45,19 +46,19 @@ class UnparsedMessage:
         self.error = error
 
 
-def forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def lenient_parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
 
-    def lenient(data: bytes) -> Any:
+    def parse_leniently(data: bytes) -> Any:
         try:
             return parse(data)
         except Exception:  # a protobuf runtime may raise what it likes
             return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
 
-    return lenient
+    return parse_leniently
 
 
-class Reading:
+class ReadingPlaces:
     """Places to read so many messages at once, each within `seconds`; half of the places at most for one caller.
 
     A place is kept until the message is parsed and its bytes are let go of: grpcio copies a message twice on its way.
@@ -82,17 +83,21 @@ class Reading:
             return UnparsedMessage(DeadlineExceeded(why, reason="body_timeout"))
 
 
-class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Puts itself between gRPC and every method's handler."""
 
     def __init__(self, state: AppState) -> None:
-        self._parts = state
+        self._state = state
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
-        places = max(1, settings.inflight_bytes // (MESSAGE_COPIES * settings.message_bytes))
-        self._messages = Reading(places, settings.body_timeout_s)
-        self._health = Reading(OPEN_PLACES, OPEN_SECONDS)
-        self._reflection = Reading(OPEN_PLACES // 2, OPEN_SECONDS)
+        size = settings.message_bytes
+        places = max(1, settings.inflight_bytes // (MESSAGE_PARTS * size))
+        # What arrives in places and the copies of one message that has arrived take the rest.
+        rest = settings.inflight_bytes - (places + MESSAGE_COPIES - 1) * size
+        self._half_sent = HalfSentMessages(rest, size)
+        self._messages = ReadingPlaces(places, settings.body_timeout_s)
+        self._health = ReadingPlaces(OPEN_PLACES, OPEN_SECONDS)
+        self._reflection = ReadingPlaces(OPEN_PLACES // 2, OPEN_SECONDS)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Return a handler that reads for itself, in the place of one that is given what was read."""
@@ -100,7 +105,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         handler = await continuation(details)
         if handler is None:
             return None
-        parse = forgiving(handler.request_deserializer or bytes)
+        parse = lenient_parser(handler.request_deserializer or bytes)
         serve = self._many(handler, details) if handler.request_streaming else self._one(handler, details, parse)
         if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
             serve = self._stream(handler.stream_stream, parse)
@@ -114,7 +119,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         behaviour = handler.unary_stream or handler.unary_unary
 
         async def serve(_: Any, context: Any) -> None:
-            with self._parts.budget.open() as holding:
+            with self._state.budget.open() as holding:
                 _holding.set(holding)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
@@ -129,21 +134,27 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         return serve
 
     async def _message(
-        self, reading: Reading, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+        self, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
     ) -> Any:
-        """Read the call's message, or why there is none; unread where the door will refuse the key anyway."""
+        """Read the call's message, or why there is none; unread where the handler will refuse the key anyway."""
         try:
             caller = "" if reading is self._health else self._caller(context)
         except Unauthenticated as error:
             return UnparsedMessage(error)
-        message = await reading.next(context, caller or _host(context), _counted(parse, holding))
+        counted, peer = _counted(parse, holding), context.peer()
+
+        def arrived(data: bytes) -> Any:
+            self._half_sent.whole(peer, len(data))
+            return counted(data)
+
+        message = await reading.next(context, caller or _host(context), arrived)
         if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
 
     def _caller(self, context: Any) -> str:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return auth.identify(self._parts.settings.api_keys, auth.bearer(metadata.get("authorization")))
+        return auth.identify(self._state.settings.api_keys, auth.bearer(metadata.get("authorization")))
 
     def _many(self, handler: Any, details: Any) -> Callable[[Any, Any], Awaitable[None]] | None:
         """Serve reflection: a stream that needs no key, so each of its messages is read in a place of its own."""
@@ -167,16 +178,18 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc h
         """Serve a stream whose last message counts until the next one is asked for."""
 
         async def serve(requests: Any, context: Any) -> None:
-            with self._parts.budget.open() as holding:
-                counted = _counted(parse, holding)
+            with self._state.budget.open() as holding:
+                counted, peer = _counted(parse, holding), context.peer()
 
                 async def messages() -> AsyncIterator[Any]:
-                    async for data in requests:
-                        holding.settle(0)
-                        message = counted(data)
-                        del data  # or it would be there, uncounted, beside what was parsed from it
-                        yield message
-                        del message
+                    with self._half_sent.stream(peer) as arrival:
+                        while (data := await arrival.read(requests)) is not None:
+                            holding.settle(0)
+                            self._half_sent.whole(peer, len(data), arrival)
+                            message = counted(data)
+                            del data  # or it would be there, uncounted, beside what was parsed from it
+                            yield message
+                            del message
 
                 await behaviour(messages(), context)
 

@@ -1,4 +1,4 @@
-"""A video's questions to an engine: one request for each predicted frame, behind live ones."""
+"""Predicts a clip's frames on an engine: one request for each, behind live ones, repeated while the queue is full."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ RETRY_AFTER = 0.5
 Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
 
-def predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
+def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     numbers = itertools.count()
     options = seeded(options)  # once: a clip's frames are drawn with one seed
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
         deadline = time.monotonic() + settings.max_deadline_ms / 1000
-        caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BATCH)
+        caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BACKGROUND)
         request = build_request(caller, previous, current, dataclasses.replace(options, steps=steps))
         while True:
             try:

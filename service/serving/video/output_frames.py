@@ -1,4 +1,4 @@
-"""A whole clip, from its source to what a sink should write: rendered, and compared if asked."""
+"""Lists the frames that a clip comes out with: rendered as its plan says, and compared if asked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from service.core.types import Frame
 from service.serving.video import compare
-from service.serving.video.ask import Predict
 from service.serving.video.clip import ClipSource, Item, Passed, Timed
 from service.serving.video.compare import FrameScore
+from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
 from service.serving.video.render import ShownFrame, render
 
@@ -29,26 +29,26 @@ class VideoParams:
         return compare.size(width, height) if self.compare else (width, height)
 
 
-async def frames(
-    source: ClipSource, wish: VideoParams, predict: Predict, score: FrameScore
+async def output_frames(
+    source: ClipSource, params: VideoParams, predict: Predict, score: FrameScore
 ) -> AsyncGenerator[tuple[Item, bool], None]:
     """Yield what to write, in order, and whether it was predicted. `score` grows with every comparison."""
-    outputs = render(source, wish.plan, predict, scene_cuts=wish.scene_cuts)
+    outputs = render(source, params.plan, predict, scene_cuts=params.scene_cuts)
     try:
         async for item in outputs:
             if isinstance(item, Passed):
                 yield item, False
                 continue
             frame = item.frame
-            if wish.compare:
+            if params.compare:
                 frame = await asyncio.to_thread(_compared, item, score)
-            yield Timed(frame, item.came.pts, item.came.duration), item.result is not None
+            yield Timed(frame, item.original.pts, item.original.duration), item.result is not None
     finally:
         await outputs.aclose()
 
 
 def _compared(item: ShownFrame, score: FrameScore) -> Frame:
-    truth = item.came.frame
+    truth = item.original.frame
     if item.result is None or item.last is None:
         return compare.side_by_side(truth, item.frame, None, None)
     numbers = (compare.psnr(truth, item.frame), compare.psnr(truth, item.last))

@@ -1,4 +1,4 @@
-"""Which waiting requests run together, and when: examples. Invariants are in test_batch_queue_invariants."""
+"""Which waiting requests run together, and when: examples. Invariants are in test_batch_scheduler_invariants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull
 from service.core.types import Priority
 from service.engine.scheduling.admission import BUSY_TRIAL_S, MOST_REFUSED
-from service.engine.scheduling.batch_queue import TOMBSTONES, BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import PATIENCE_S, TOMBSTONES, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.memory_caps import RECOVER_AFTER
@@ -134,6 +134,23 @@ def test_a_batch_passes_through_the_network_as_often_as_its_longest_member() -> 
 # --- who goes first ---------------------------------------------------------------------------------------------------
 
 
+def test_what_a_queue_elsewhere_holds_for_the_device_shortens_routes_as_what_waits_here_does() -> None:
+    def chosen(backlog: float, costs: tuple[float, ...] = (0.9, 0.5, 0.1), usual: float = 0.9) -> float:
+        waiting = BatchScheduler(QueueLimits())
+        waiting.backlog = backlog
+        adaptive = entry(deadline=4.0, costs=(usual, 0.1), routed=False)
+        waiting.enqueue(adaptive, 0.0)
+        waiting.price(adaptive, tuple(RouteOption(cost) for cost in costs))
+        ((taken),) = waiting.next_batch(0.0).batch
+        assert taken.selection is not None
+        return taken.selection.cost
+
+    assert chosen(backlog=0.0) == chosen(backlog=0.5) == 0.9, "no more than itself waits"
+    assert chosen(backlog=6.0) == 0.5, "of 4 s a ninth of 6 is 0.6"
+    assert chosen(backlog=60.0) == 0.1
+    assert chosen(backlog=6.0, usual=0.45) == 0.1, "its part is what it was predicted without a route, as theirs are"
+
+
 def test_the_earliest_deadline_names_the_size_that_runs() -> None:
     waiting = queue(entry("later"), entry("sooner", bucket=LARGE, deadline=50.0))
     assert drain(waiting, 0.0) == [["sooner"], ["later"]]
@@ -141,18 +158,32 @@ def test_the_earliest_deadline_names_the_size_that_runs() -> None:
 
 def test_live_work_goes_before_batch_work_and_batch_work_fills_what_is_left() -> None:
     waiting = queue(
-        entry("b0", priority=Priority.BATCH, deadline=5.0),
-        entry("b1", priority=Priority.BATCH, deadline=5.0),
+        entry("b0", priority=Priority.BACKGROUND, deadline=5.0),
+        entry("b1", priority=Priority.BACKGROUND, deadline=5.0),
         entry("live"),
         max_batch=2,
     )
     assert drain(waiting, 0.0) == [["live", "b0"], ["b1"]]
 
 
+def test_background_work_that_waits_for_long_gets_its_part_beside_live_work_without_end() -> None:
+    """A job's item that a worker had claimed never ran under steady live load, and then counted as failed."""
+    waiting, now, order = queue(max_batch=1), 0.0, list[str]()
+    for k in range(3):
+        waiting.enqueue(entry(f"job-{k}", priority=Priority.BACKGROUND, deadline=300.0, costs=(0.5,)), now)
+    while now < 40.0:
+        waiting.enqueue(entry(f"live-{now}", deadline=now + 10, costs=(0.5,)), now)
+        batch = waiting.next_batch(now).batch
+        order += [f"{taken.id} at {now}" for taken in batch if taken.priority is Priority.BACKGROUND]
+        now += 0.5
+        waiting.finish_batch(batch, now)
+    assert order == [f"job-0 at {PATIENCE_S + 0.5}", "job-1 at 25.5", "job-2 at 30.5"], "a tenth of the device at most"
+
+
 def test_clients_take_turns_however_much_one_of_them_sends() -> None:
-    waiting = queue(*(entry(f"a{i}", client="a") for i in range(4)), max_batch=1)
-    waiting.enqueue(entry("b0", client="b"), 0.5)
-    waiting.enqueue(entry("c0", client="c"), 0.6)
+    waiting = queue(*(entry(f"a{i}", client="a", costs=(0.2,)) for i in range(4)), max_batch=1)
+    waiting.enqueue(entry("b0", client="b", costs=(0.2,)), 0.5)
+    waiting.enqueue(entry("c0", client="c", costs=(0.2,)), 0.6)
     assert drain(waiting, 1.0) == [["a0"], ["b0"], ["c0"], ["a1"], ["a2"], ["a3"]]
 
 
@@ -281,7 +312,7 @@ def test_adaptive_requests_share_the_time_when_many_wait() -> None:
     assert {member.selection for member in take.batch} == {RouteOption(0.2)}
 
 
-# --- at the door ------------------------------------------------------------------------------------------------------
+# --- admission --------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_queue_refuses_and_says_how_long_it_will_take_to_drain() -> None:

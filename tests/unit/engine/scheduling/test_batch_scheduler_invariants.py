@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.types import Priority
-from service.engine.scheduling.batch_queue import BatchScheduler, QueueLimits
+from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.request_state import WAITING, RequestState

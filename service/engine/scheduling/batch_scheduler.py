@@ -8,6 +8,7 @@ timer: `next_batch` answers what is best to run now, and is asked whenever the d
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from service.core.bucket import Bucket
 from service.core.deadline import deadline_class
 from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
+from service.core.types import Priority
 from service.engine.scheduling.admission import Admission, WorkAhead
 from service.engine.scheduling.batch_filling import BatchBounds, fill
 from service.engine.scheduling.cost_model import RouteOption
@@ -27,6 +29,8 @@ from service.engine.scheduling.workload import Workload
 
 #: Withdrawn entries leave tombstones in the heaps; swept when there are this many and more than live ones.
 TOMBSTONES = 256
+#: Seconds after which background work goes before live work, and the share of the device that it may then take.
+PATIENCE_S, PATIENT_SHARE = 20.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class BatchScheduler:
         self.margin = 0.0
         #: Rows that the device runs together. A larger batch would run in parts and only fix their order too early.
         self.device_rows = limits.max_batch
+        #: Seconds that this device's part of a queue elsewhere, which feeds this one, would like; 0: there is none.
+        self.backlog = 0.0
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._to_route: dict[Bucket, deque[Entry]] = {}
@@ -72,6 +78,7 @@ class BatchScheduler:
         self._seq = 0
         self._tombstones = 0
         self._free_at = 0.0
+        self._next_patient = 0.0  #: before, background work that has waited for long does not go before live work
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,7 +114,7 @@ class BatchScheduler:
 
     def enqueue(self, entry: Entry, now: float) -> None:
         """Queue a request, or raise QueueFull, ClientLimit or DeadlineExceeded (what cannot be in time is refused)."""
-        entry.enqueued_at = now
+        entry.enqueued_at, entry.usual_seconds = now, entry.most_seconds
         entry.group = deadline_class(entry.priority, entry.deadline - now)
         try:
             self._admit(entry, now)
@@ -165,7 +172,7 @@ class BatchScheduler:
     def next_batch(self, now: float) -> BatchDecision:
         """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
         late = self._expire(now)
-        lead = self._ready.most_urgent()
+        lead = self._ready.most_urgent(now - PATIENCE_S if now >= self._next_patient else -math.inf)
         if lead is None:
             return BatchDecision(expired=late)
         device_items = self._device_items()
@@ -175,6 +182,7 @@ class BatchScheduler:
             overhead=self.overhead,
             margin=self.margin,
             demand=tuple(self._workload.most),
+            backlog=self.backlog,
         )
         batch = fill(self._ready.queues(lead.bucket), lead, bounds, now)
         self._ready.drop_empty(lead.bucket)
@@ -188,6 +196,8 @@ class BatchScheduler:
                 # What it is predicted to take is in doubt: it must not refuse others for longer than its caller waits.
                 seconds = min(seconds, entry.deadline - now)
         self._free_at = now + seconds
+        if lead.priority is not Priority.LIVE:
+            self._next_patient = now + seconds / PATIENT_SHARE
         self._trim()
         return BatchDecision(tuple(entry for entry, _ in batch.members), late, batch.limit, batch.seconds)
 
@@ -211,6 +221,7 @@ class BatchScheduler:
             self._free_at = now
             if not self._entries:
                 self._admission.record_idle()
+                self._ready.shares.rest()
         if batch:
             self._caps.record_batch(batch[0].bucket, len(batch))
 

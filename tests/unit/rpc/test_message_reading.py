@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import Internal, ServiceError
 from service.rpc import health
-from service.rpc.admission import CallAdmission
+from service.rpc.message_reading import ReadingInterceptor
 from tests.unit.memory import peak_mib
 from tests.unit.rpc.serving import Served, served
 from tests.unit.rpc.small import SmallEngine, parts, picture
@@ -78,9 +78,9 @@ async def test_one_caller_that_sends_nothing_leaves_room_to_read_others() -> Non
 async def test_messages_frames_and_answers_of_all_calls_are_bounded_together() -> None:
     engine = SmallEngine()
     engine.gate.clear()
-    async with served(engine, max_inflight_bytes=300_000, max_body_bytes=100_000) as s:
+    async with served(engine, max_inflight_bytes=400_000, max_body_bytes=100_000) as s:
         other = s.parts.budget.open()
-        other.grow(50_000)
+        other.grow(150_000)
         first = asyncio.ensure_future(s.ours.Predict(request(128)))
         async with asyncio.timeout(5):
             while not engine.running:
@@ -112,7 +112,7 @@ async def process(**settings: Any) -> AsyncIterator[tuple[int, int]]:
             await server.wait()
 
 
-@pytest.mark.parametrize(("size_mib", "status"), [(22, "RESOURCE_EXHAUSTED"), (7, "INVALID_ARGUMENT")])
+@pytest.mark.parametrize(("size_mib", "status"), [(22, "RESOURCE_EXHAUSTED"), (5, "INVALID_ARGUMENT")])
 async def test_messages_on_their_way_in_take_no_more_than_the_budget_again(size_mib: int, status: str) -> None:
     """Without keys anybody may send; grpcio holds a message three times while it reads it."""
     budget_mib = 24
@@ -167,7 +167,7 @@ async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
         assert await anext(messages) == "4 bytes"
         assert (joined.budget.held, watched[1]()) == (4, None)
 
-    await CallAdmission(joined)._stream(behaviour, parse)(requests(), None)
+    await ReadingInterceptor(joined)._stream(behaviour, parse)(requests(), OneCall())
     assert joined.budget.held == 0
     joined.codecs.close()
 
@@ -199,7 +199,7 @@ async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:
 
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
     details = SimpleNamespace(method=PREDICT)
-    await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+    await ReadingInterceptor(joined)._one(handler, details, lambda data: data)(None, OneCall())
     joined.codecs.close()
 
 
@@ -224,7 +224,7 @@ async def test_a_call_that_fails_leaves_another_with_the_same_error_alone() -> N
     handler = grpc.unary_unary_rpc_method_handler(behaviour)
     details = SimpleNamespace(method=PREDICT)
     with pytest.raises(Internal):
-        await CallAdmission(joined)._one(handler, details, lambda data: data)(None, OneCall())
+        await ReadingInterceptor(joined)._one(handler, details, lambda data: data)(None, OneCall())
     may_answer.set()
     async with asyncio.timeout(10):
         assert await waiting == "the device is gone"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from service.serving.video.progress import IN_LOG, ON_TERMINAL, Progress
+from service.cli.video_progress import IN_LOG, ON_TERMINAL, Progress
 
 
 class _Terminal(io.StringIO):

@@ -1,0 +1,76 @@
+"""How to predict: each option once, as what callers may say by name and as what is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+#: How frames are sent back; png is exact, and so is what comes back where nothing is said.
+Encoding = Literal["png", "jpeg", "webp"]
+Container = Literal["mp4", "mkv", "webm", "y4m"]
+
+
+class ClipOptions(TypedDict, total=False):
+    """The options of a prediction inside a clip. docs/api.md says what each means."""
+
+    route: str | None
+    blocks: int | None
+    scale: float | None
+    method: Literal["dmvfn", "flow", "mix"] | None
+
+
+class ClipParams(ClipOptions, total=False):
+    """What is made of a clip: one of `ahead`, `every` and `lost`, and the container that comes back."""
+
+    ahead: int | None
+    every: int | None
+    lost: str | Sequence[int] | None
+    compare: bool
+    container: Container
+
+
+class StreamOptions(ClipOptions, total=False):
+    """The options of a stream's predictions."""
+
+    quality: Literal["exact", "adaptive"] | None
+
+
+class PairOptions(StreamOptions, total=False):
+    """The options of the prediction of a pair."""
+
+    steps: int | None
+    seed: int | None
+
+
+class PictureOptions(PairOptions, total=False):
+    """The options of a pair whose answer comes as pictures."""
+
+    image_quality: int | None
+
+
+class PredictParams(PictureOptions, total=False):
+    """All that may be said of a prediction over REST. `timeout`: seconds, in place of the client's."""
+
+    maps: bool
+    encoding: Encoding | None
+    timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options as they are sent; None leaves one to the service."""
+
+    steps: int | None = None
+    route: str | None = None
+    seed: int | None = None
+    blocks: int | None = None
+    scale: float | None = None
+    quality: Literal["exact", "adaptive"] | None = None
+    image_quality: int | None = None
+    method: Literal["dmvfn", "flow", "mix"] | None = None
+
+    def fields(self) -> dict[str, str]:
+        """Return them as form fields."""
+        options = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: str(value) for name, value in options if value is not None}

@@ -1,0 +1,126 @@
+"""The networks on one device, one for each loaded version, by the number of its weights; and what their runs cost.
+
+Used by the device thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from service.core.bucket import Bucket
+from service.core.interfaces import ServedModel
+from service.core.types import Method
+from service.engine.device import Device, RunOutput
+from service.engine.fault_isolation import DeviceLost, Fault, classify
+from service.engine.scheduling.cold_runs import ColdRuns
+from service.engine.scheduling.cost_model import CostModel, MeasuredRun
+from service.engine.scheduling.mixture_costs import MixtureCosts
+
+log = logging.getLogger(__name__)
+
+
+class LoadedDevices:
+    """Devices that share what they run on. The first has the number 0."""
+
+    def __init__(self, first: Device, cost: CostModel, mixtures: MixtureCosts, cold: ColdRuns) -> None:
+        self.first = first  #: or, once that is gone, the oldest that is left
+        self._devices = {0: first}
+        self._cost, self._mixtures, self._cold = cost, mixtures, cold
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def of(self, bucket: Bucket) -> Device:
+        """Return the device that runs requests of this bucket."""
+        return self._devices[bucket.weights]
+
+    def install(
+        self,
+        number: int,
+        like: int,
+        build: Callable[[], Device],
+        sizes: Sequence[tuple[int, int]],
+        report: Callable[[ServedModel | Exception], None],
+    ) -> Iterator[None]:
+        """Build a device and warm it up, with a pause after each run; then tell `report`, and have it under `number`.
+
+        It is expected to cost what the weights numbered `like` do, and what the warm-up measures. `report` gets the
+        error where this fails, and nothing has changed. Raises DeviceLost where no other device can work either.
+        """
+        device = None
+        try:
+            device = build()
+            self._adopt(number, like)
+            yield
+            for measurement in device.warm_up(sizes):
+                self._learn(measurement, number)
+                yield
+        except Exception as error:
+            self._forget(number)
+            fault = classify(error)
+            if fault is Fault.DEVICE:
+                raise DeviceLost(str(error)) from error
+            if fault is Fault.MEMORY:
+                (device or self.first).free()
+            log.warning("a version of the weights could not be loaded: %s", error)
+            report(error)
+            return
+        self._devices[number] = device
+        report(device.info)
+
+    def remove(self, number: int, report: Callable[[], None]) -> Iterator[None]:
+        """Free a device that nothing is left to do for, and tell `report`."""
+        device = self._devices.pop(number)
+        if device is self.first:
+            self.first = next(iter(self._devices.values()))
+        self._forget(number)
+        device.free()
+        del device
+        _trim_heap()
+        report()
+        yield
+
+    def is_cold(self, bucket: Bucket, output: RunOutput) -> bool:
+        """Count a run; return True where it is a size's first one, whose time is no evidence."""
+        is_live = output.live is not None and not output.load.pixels
+        return self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes))
+
+    def observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
+        """Teach the costs of the batch's method, and apart from it those of the live head; return the former's ratio.
+
+        The live head's ratio where nothing else ran.
+        """
+        if output.live is not None:
+            ratio = self._mixtures.observe(output.live, trial=trial)
+            if not output.load.pixels:
+                return ratio
+            seconds -= output.live.seconds
+        if bucket.method is Method.DMVFN:
+            return self._cost.observe(bucket, output.load, seconds, trial=trial)
+        return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)
+
+    def _adopt(self, number: int, like: int) -> None:
+        self._cost.adopt(number, like)
+        self._mixtures.adopt(number, like)
+
+    def _learn(self, measurement: MeasuredRun, number: int) -> None:
+        measurement = dataclasses.replace(measurement, bucket=measurement.bucket._replace(weights=number))
+        self._cold.mark_warm([measurement])
+        if measurement.bucket.method is Method.DMVFN:
+            self._cost.fit_size(measurement)
+        else:
+            self._mixtures.fit_size(measurement)
+
+    def _forget(self, number: int) -> None:
+        self._cost.forget(number)
+        self._mixtures.forget(number)
+
+
+def _trim_heap() -> None:
+    """Give the system back what was freed, where the C library can (glibc), which keeps it for later by itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
