@@ -83,7 +83,8 @@ async def stream(
     async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
         chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
         quality = pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT
-        options = pb.Options(quality=quality, route="" if blocks is None else "budget", blocks=blocks)
+        method = None if adaptive else "dmvfn"  # who names a method is promised it
+        options = pb.Options(quality=quality, route="" if blocks is None else "budget", blocks=blocks, method=method)
         start = pb.StreamStart(policy=chosen, window=window, options=options, frame_deadline_ms=frame_deadline_ms)
         yield pb.StreamPredictRequest(start=start)
         for n, data in enumerate(frames):

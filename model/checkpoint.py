@@ -53,6 +53,8 @@ class Metadata:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     config: ModelConfig = dataclasses.field(default_factory=ModelConfig.paper)
     method: DefaultMethod = "dmvfn"
+    #: The same on a processor, where that differs: mixtures run there only, and would leave an accelerator idle.
+    method_on_cpu: DefaultMethod | None = None
 
     def to_strings(self) -> dict[str, str]:
         """Serialise for safetensors: strings only, structured values as JSON."""
@@ -64,7 +66,15 @@ class Metadata:
             "scores": json.dumps(self.scores, sort_keys=True),
             "config": json.dumps(dataclasses.asdict(self.config), sort_keys=True),
         }
-        return strings if self.method == "dmvfn" else {**strings, "method": self.method}
+        if self.method != "dmvfn":
+            strings["method"] = self.method
+        if self.method_on_cpu is not None:
+            strings["method_on_cpu"] = self.method_on_cpu
+        return strings
+
+    def default_on(self, device: str) -> DefaultMethod:
+        """Return the method for requests that name none, on a device of type `device` ("cpu", "cuda" ..)."""
+        return self.method_on_cpu if device == "cpu" and self.method_on_cpu is not None else self.method
 
     @classmethod
     def from_strings(cls, strings: dict[str, str]) -> Metadata:
@@ -72,9 +82,10 @@ class Metadata:
         order = strings.get("colour_order", "RGB")
         if order not in ("RGB", "BGR"):
             raise ValueError(f"colour_order must be RGB or BGR, not {order!r}")
-        method = strings.get("method", "dmvfn")
-        if method not in ("dmvfn", "flow", "mix"):
-            raise ValueError(f"method must be dmvfn, flow or mix, not {method!r}")
+        method, on_cpu = strings.get("method", "dmvfn"), strings.get("method_on_cpu")
+        for name in (method, on_cpu or method):
+            if name not in ("dmvfn", "flow", "mix"):
+                raise ValueError(f"method must be dmvfn, flow or mix, not {name!r}")
         config = ModelConfig.paper()
         if "config" in strings:
             raw = json.loads(strings["config"])
@@ -91,6 +102,7 @@ class Metadata:
             scores=json.loads(strings.get("scores", "{}")),
             config=config,
             method=cast(DefaultMethod, method),
+            method_on_cpu=cast("DefaultMethod | None", on_cpu),
         )
 
 

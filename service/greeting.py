@@ -35,6 +35,10 @@ def greeting(settings: Settings, http_port: int, grpc_port: int | None, engine: 
     if {"psnr_t1", "psnr_t1_repeat"} <= model.scores.keys():
         ours, repeat = model.scores["psnr_t1"], model.scores["psnr_t1_repeat"]
         lines[-1] += f": {ours:.2f} dB on held-out video, where repeating the last frame gives {repeat:.2f} dB"
+    lines.append(f"  where a request names no method, {model.default_method} predicts")
+    default = model.scores.get(f"psnr_t1_{model.default_method}")
+    if default is not None:
+        lines[-1] += f": {default:.2f} dB on the same video"
     if model.warning:
         lines.append(f"  note: {model.warning}")
     return "\n".join(lines)

@@ -164,6 +164,11 @@ class Settings:
     head: Path | None = _set(
         None, existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
     )
+    default_method: str = _set(
+        "auto",
+        _one_of("auto", "dmvfn", "flow", "mix"),
+        "What predicts where a request names no method; `auto`: what the weights say for this device.",
+    )
     device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(
         "float32", _one_of("float32", "bfloat16", "float16"), "Precision of the convolutions; flow stays float32."

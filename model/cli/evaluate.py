@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
-from model.evaluation import mixtures, page, plots, protocols, report, rollout, timing
+from model.evaluation import mixtures, page, plots, protocols, report, rollout, timing, unseen
 from model.evaluation.baselines import BASELINES
 from model.evaluation.lpips import LPIPS
 from model.evaluation.measure import Measurement, measure
@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lpips-lines", type=Path, help="the lin layers of the lpips package (alex, v0.1)")
     parser.add_argument("--sharp-head", type=Path, default=heads.SHARP, help="another, for sharper frames")
     parser.add_argument("--times", type=Path, help="take milliseconds from this report.json instead of measuring them")
+    parser.add_argument("--unnamed", action="store_true", help="call clips by numbers in report.json")
+    parser.add_argument("--check", type=Path, help="a report.json of clips that nothing was tuned to, to show beside")
     parser.add_argument("--name", help="how the report calls the weights (default: their version)")
 
 
@@ -81,6 +83,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         command=_command(arguments),
     )
     write(arguments.out, about, measurement)
+    if arguments.unnamed:
+        report_json = arguments.out / "report.json"
+        hidden = unseen.unnamed(json.loads(report_json.read_text()))
+        report_json.write_text(json.dumps(hidden, indent=1) + "\n")
+    if arguments.check:
+        others = json.loads(arguments.check.read_text())
+        with (arguments.out / "report.md").open("a") as file:
+            file.write("\n" + unseen.section(report.figures(about, measurement), others))
     print(report.markdown(about, measurement))
     return 0
 

@@ -41,18 +41,49 @@ class Candidates(NamedTuple):
     flow: Floats  #: HxWx2: the projected flow, to the current frame
 
 
+class Motions(NamedTuple):
+    """What was found between two frames, once for however many frames are predicted from them: flows HxWx2 each."""
+
+    main: Floats  #: from the current frame to the previous
+    fast: Floats | None  #: the same by DIS ultrafast; None where no candidate asks for it, as those below
+    onward: Floats | None  #: from the previous frame to the current
+    farneback: Floats | None  #: as `main`
+
+
+def find(previous: Pixels, current: Pixels, names: Sequence[str], preset: str = "medium") -> Motions:
+    """Find the motions that the candidates of `names` follow. `preset`: DIS's, for the main one."""
+    here, there = grey(current), grey(previous)
+    return Motions(
+        classical.dis(here, there, preset),  # type: ignore[arg-type]  # checked by `dis`' own table
+        classical.dis(here, there, "ultrafast") if "fast" in names else None,
+        classical.dis(there, here, "fast") if "turned" in names else None,
+        classical.farneback(here, there, 2) if "farneback" in names else None,
+    )
+
+
 def build(
-    previous: Pixels, current: Pixels, names: Sequence[str], network: Pixels | None = None, preset: str = "medium"
+    previous: Pixels,
+    current: Pixels,
+    names: Sequence[str],
+    network: Pixels | None = None,
+    preset: str = "medium",
+    ahead: int = 1,
+    motions: Motions | None = None,
 ) -> Candidates:
     """Warp two frames of one size into the candidates of `names`; `network` is the network's own answer.
 
-    `preset`: DIS's, for the two main candidates. ValueError for an unknown name, or for "network" without its frame.
+    `preset`: DIS's, for the two main candidates. `ahead`: how many frames after the current one, at the same motion.
+    `motions`: of these frames, where they were found before. ValueError for an unknown name, or for "network" without
+    its frame.
     """
-    here, there = grey(current), grey(previous)
-    motion = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
+    motions = motions or find(previous, current, names, preset)
+    # One round is enough over one frame.
+    rounds, motion = min(ahead, 2), motions.main * np.float32(ahead)
     carried = places(motion)
     flow = np.asarray(read(motion, carried), np.float32)  # as `project`, in one round
-    projected = places(flow)
+    if rounds > 1:
+        flow = sample(motion, flow)
+    projected, to_previous = places(flow), flow * np.float32((ahead + 1) / ahead)
     main = read(current, projected)
     frames = []
     for name in names:
@@ -62,14 +93,14 @@ def build(
             frames.append(read(current, carried))
         elif name == "crisp":
             frames.append(read(current, projected, cubic=True))
-        elif name == "fast":
-            frames.append(sample(current, project(classical.dis(here, there, "ultrafast"), 1)))
-        elif name == "turned":
-            frames.append(sample(current, classical.turned(classical.dis(there, here, "fast"), flow)))
-        elif name == "farneback":
-            frames.append(sample(current, project(classical.farneback(here, there, 2), 1)))
+        elif name == "fast" and motions.fast is not None:
+            frames.append(sample(current, project(motions.fast * np.float32(ahead), rounds)))
+        elif name == "turned" and motions.onward is not None:
+            frames.append(sample(current, classical.turned(motions.onward, to_previous) * np.float32(ahead)))
+        elif name == "farneback" and motions.farneback is not None:
+            frames.append(sample(current, project(motions.farneback * np.float32(ahead), rounds)))
         elif name == "older":
-            frames.append(sample(previous, flow * np.float32(2)))
+            frames.append(sample(previous, to_previous))
         elif name == "still":
             frames.append(current)
         elif name == "soft":

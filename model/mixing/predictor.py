@@ -25,8 +25,10 @@ from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
 from model.inference.cpu import compiler
+from model.inference.weight_cache import WeightCache
 from model.mixing import candidates, kernels
 from model.mixing.head import ABSENT, MOST_DETAIL, MixingHead
+from model.mixing.prepared import PreparedHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -38,6 +40,7 @@ NETWORK_SCALE = 0.5
 #: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
 _turn = threading.Lock()
 _rooms: dict[str, NDArray[Any]] = {}
+_prepared = WeightCache[PreparedHead]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,23 @@ class Mixed(NamedTuple):
     frame: Floats  #: HxWx3 in 0..1, unrounded
     flow: Floats  #: HxWx2: the main candidate's, to the current frame; `field.steady` gives its confidence
     report: MixReport
+    motions: candidates.Motions  #: between the two frames it was predicted from
 
 
-def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHead, about: HeadMetadata) -> Mixed:
+def mix(
+    previous: Pixels,
+    current: Pixels,
+    network: DMVFN | None,
+    head: MixingHead,
+    about: HeadMetadata,
+    ahead: int = 1,
+    motions: candidates.Motions | None = None,
+) -> Mixed:
     """Predict the frame after two of one size; with `network` its answer is a candidate where the head knows it.
 
-    ValueError where the frames differ in size or are no HxWx3 uint8; FloatingPointError where the network's answer is
-    not finite.
+    `ahead`: the frame so many after the current one, without the network. `motions`: of these frames, as the answer
+    before reported them. ValueError where the frames differ in size or are no HxWx3 uint8; FloatingPointError where
+    the network's answer is not finite.
     """
     check(previous, current)
     began = time.perf_counter()
@@ -82,7 +95,9 @@ def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHe
     answer = answered(network, previous, current) if network is not None and "network" in names else None
     sharpened = about.crispness > 0
     wanted = (*names, "crisp") if sharpened else names
-    stack = candidates.build(previous, current, wanted, None if answer is None else answer.frame, about.preset)
+    motions = motions or candidates.find(previous, current, wanted, about.preset)
+    shown = None if answer is None else answer.frame
+    stack = candidates.build(previous, current, wanted, shown, about.preset, ahead, motions)
     between = time.perf_counter()
     crisp = stack.frames.pop() if sharpened else None
     frame, shares = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness)
@@ -90,17 +105,24 @@ def mix(previous: Pixels, current: Pixels, network: DMVFN | None, head: MixingHe
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
     report = MixReport(shares, between - began, end - between, macs(head, height, width), route)
-    return Mixed(frame, stack.flow, report)
+    return Mixed(frame, stack.flow, report, motions)
 
 
 def rollout(
     previous: Pixels, current: Pixels, steps: int, network: DMVFN | None, head: MixingHead, about: HeadMetadata
 ) -> list[Mixed]:
-    """Predict `steps` frames, at least one, each from the two before it, predicted ones rounded."""
+    """Predict `steps` frames, at least one: all from these two, along the motion between them.
+
+    Where the network's answer is a candidate, which is the next frame only, each from the two before it, predicted ones
+    rounded.
+    """
     answers = [mix(previous, current, network, head, about)]
-    for _ in range(steps - 1):
-        previous, current = current, rounded(answers[-1].frame)
-        answers.append(mix(previous, current, network, head, about))
+    for step in range(2, steps + 1):
+        if answers[-1].report.route:
+            previous, current = current, rounded(answers[-1].frame)
+            answers.append(mix(previous, current, network, head, about))
+        else:
+            answers.append(mix(previous, current, None, head, about, step, answers[0].motions))
     return answers
 
 
@@ -141,8 +163,8 @@ def weigh(
         features = _room("seen", np.float32, tall, wide, len(places) + 4)
         kernels.see(stack[: len(places)], np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            logits = head.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))[0].contiguous().float()
+        prepared = _prepared.of(head, lambda: PreparedHead(head, kind), kind)
+        logits = prepared.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))
         for place, name in enumerate(places):
             if name not in names:
                 logits[place] = ABSENT

@@ -83,9 +83,9 @@ def farneback(here: Pixels, there: Pixels, shrink: int) -> Floats:
     return flow
 
 
-def turned(onward: Floats, flow: Floats) -> Floats:
+def turned(onward: Floats, to_previous: Floats) -> Floats:
     """Answer the same question from a flow measured the other way: `onward` HxWx2, from the previous frame on its grid.
 
-    `flow` says where on the previous frame each pixel of the next one was seen (twice as far back).
+    `to_previous` HxWx2 says where on the previous frame each pixel of the predicted one was seen.
     """
-    return np.asarray(-sample(onward, flow * np.float32(2)), np.float32)
+    return np.asarray(-sample(onward, to_previous), np.float32)

@@ -82,10 +82,13 @@ def project(field: Floats, rounds: int = 2) -> Floats:
     return flow
 
 
-def steady(previous: Pixels, current: Pixels, flow: Floats) -> MotionField:
-    """Complete a flow to the current frame on the next frame's grid: twice as far to the previous, and confidence."""
-    twice = flow * np.float32(2)
-    return MotionField(flow, twice, agreement(sample(previous, twice), sample(current, flow)))
+def steady(previous: Pixels, current: Pixels, flow: Floats, ahead: int = 1) -> MotionField:
+    """Complete a flow to the current frame on the grid of the frame `ahead` of it: the previous, and confidence.
+
+    The next frame's is twice as far to the previous.
+    """
+    to_previous = flow * np.float32((ahead + 1) / ahead)
+    return MotionField(flow, to_previous, agreement(sample(previous, to_previous), sample(current, flow)))
 
 
 def agreement(first: Pixels, second: Pixels) -> Floats:

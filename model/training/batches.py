@@ -103,7 +103,7 @@ class Batches:
         clips = augment(torch.stack([self._triple(phase, rng) for _ in range(count)]), rng)
         previous, current, target = clips.unbind(1)
         if phase.teacher and max(phase.flow) > 0:
-            flow, weight = teacher.flow(previous, current, target)
+            flow, weight = teacher.flow(previous, current, target, phase.teacher_preset)
         else:
             flow, weight = torch.zeros_like(clips[:, 0, :1]).repeat(1, 4, 1, 1), torch.zeros_like(clips[:, 0, :2])
         return Triple(previous, current, target, flow, weight)

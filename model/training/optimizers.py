@@ -23,8 +23,12 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 class Muon(Optimizer):
     """Momentum whose matrix is replaced by its nearest orthogonal one; for convolution kernels."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, kind: torch.dtype = torch.float32
+    ) -> None:
+        """Take kernels to update; matrices are orthogonalised in numbers of `kind`."""
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self._kind = kind
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure: nothing re-evaluates the loss
@@ -39,7 +43,7 @@ class Muon(Optimizer):
                 mean = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 ahead = parameter.grad.lerp(mean, group["momentum"])
                 rows, columns = ahead.shape[0], ahead[0].numel()
-                step = orthogonal(ahead.reshape(rows, columns)).reshape(ahead.shape)
+                step = orthogonal(ahead.reshape(rows, columns).to(self._kind)).to(ahead.dtype).reshape(ahead.shape)
                 parameter.add_(step, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
@@ -68,7 +72,8 @@ class Optimizers:
         adam = AdamW(rest, lr=phase.learning_rate, weight_decay=phase.weight_decay)
         self._optimizers: list[tuple[Optimizer, float]] = [(adam, phase.learning_rate)]
         if kernels:
-            self._optimizers.append((Muon(kernels, lr=phase.muon_rate), phase.muon_rate))
+            kind = torch.bfloat16 if phase.muon_precision == "bf16" else torch.float32
+            self._optimizers.append((Muon(kernels, lr=phase.muon_rate, kind=kind), phase.muon_rate))
         self._clip = phase.clip_norm
 
     def zero(self) -> None:

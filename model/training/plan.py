@@ -51,6 +51,8 @@ class Phase:
     learning_rate: float = 1e-4
     #: Learning rate of the convolution kernels under Muon; the rest stays with AdamW.
     muon_rate: float = 0.015
+    #: Type that Muon's matrices are multiplied in; the weights and their momentum stay float32.
+    muon_precision: Precision = "fp32"
     warm_up: int = 200
     #: After the warm-up: a cosine to almost nothing, or the same rate to the end (a later phase then cools down).
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -70,6 +72,8 @@ class Phase:
     flow: tuple[float, float] = (0.0, 0.0)
     #: Supervise real samples by DIS flow from the true next frame, too.
     teacher: bool = False
+    #: That flow's preset: a quicker one explains less of the next frame.
+    teacher_preset: Literal["ultrafast", "fast", "medium"] = "medium"
     #: "from>to": before the phase, block `to` starts as block `from` with its last layer shrunk to 5 %.
     seeds: tuple[str, ...] = ()
     #: Before the phase, the router forgets what it knew and gives every block the same chance.

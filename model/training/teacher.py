@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dmvfn.warp import warp
+from model.motion import classical
 
 
-def flow(previous: Tensor, current: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def flow(
+    previous: Tensor, current: Tensor, target: Tensor, preset: classical.Preset = "medium"
+) -> tuple[Tensor, Tensor]:
     """Estimate flow Bx4xHxW (target to previous, to current; pixels), trust Bx2xHxW of 0/1 from frames Bx3xHxW in 0..1.
 
     Trust is 1 where following the flow explains the target better than standing still: elsewhere (occlusion,
@@ -24,7 +27,7 @@ def flow(previous: Tensor, current: Tensor, target: Tensor) -> tuple[Tensor, Ten
     """
     flows, trust = [], []
     for source in (previous, current):
-        estimate = _dis(target, source)
+        estimate = _dis(target, source, preset)
         warp_error = (warp(source, estimate) - target).abs().mean(1, keepdim=True)
         still = (source - target).abs().mean(1, keepdim=True)
         flows.append(estimate)
@@ -32,10 +35,8 @@ def flow(previous: Tensor, current: Tensor, target: Tensor) -> tuple[Tensor, Ten
     return torch.cat(flows, 1), torch.cat(trust, 1)
 
 
-def _dis(target: Tensor, source: Tensor) -> Tensor:
-    # The package's stubs lack it.
-    estimator = getattr(cv2, "DISOpticalFlow_create")(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # noqa: B009
-    flows = [estimator.calc(a, b, None) for a, b in zip(_grey(target), _grey(source), strict=True)]
+def _dis(target: Tensor, source: Tensor, preset: classical.Preset) -> Tensor:
+    flows = [classical.dis(a, b, preset) for a, b in zip(_grey(target), _grey(source), strict=True)]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(target)
 
 

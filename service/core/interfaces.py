@@ -25,6 +25,8 @@ class ServedModel:
     #: What it can predict by, and what it does where a request leaves that open.
     methods: tuple[Method, ...] = (Method.DMVFN,)
     default_method: Method = Method.DMVFN
+    #: Version of the mixing head; empty where there is none, or a worker does not say.
+    head: str = ""
 
     def method_for(self, options: Options) -> Method:
         """Return what to predict by with these options. Raises InvalidRequest for a method that is not served here."""

@@ -53,6 +53,9 @@ class Mixtures:
         self, network: DMVFN, head: tuple[MixingHead, HeadMetadata], live: tuple[MixingHead, HeadMetadata]
     ) -> None:
         self._network, self._head, self._live = network, head, live
+        self.version = head[1].version
+        #: What the head's file says of itself on held-out clips, as it is shown beside the network's: "psnr_t1_flow" ..
+        self.scores = {f"{name}_flow": value for name, value in head[1].scores.items() if name.endswith(("_t1", "_t3"))}
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod
@@ -94,24 +97,30 @@ class Mixtures:
         method = Method.MIX if network is not None else Method.FLOW
         request, steps = work.request, list[Step]()
         previous, current = request.previous, request.current
+        motions, ahead = None, 1
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
-                mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
+                mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about, ahead, motions)
             except FloatingPointError as error:
                 return Internal(str(error))
             run.frames += 1
             run.motion_seconds += mixed.report.motion_s
             if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
                 return Internal("the mixture's answer was not finite")
-            steps.append(self._step(previous, current, mixed, method, request))
-            previous, current = current, steps[-1].frame
+            steps.append(self._step(previous, current, mixed, method, request, ahead))
+            if network is None:  # every frame from the two that were sent, along the one motion between them
+                motions, ahead = mixed.motions, ahead + 1
+            else:
+                previous, current = current, steps[-1].frame
         return tuple(steps)
 
-    def _step(self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest) -> Step:
+    def _step(
+        self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest, ahead: int
+    ) -> Step:
         report = mixed.report
         flow = confidence = None
         if request.options.maps:
-            fields = motion.steady(previous.pixels, current.pixels, mixed.flow)
+            fields = motion.steady(previous.pixels, current.pixels, mixed.flow, ahead)
             flow = np.concatenate((fields.previous, fields.current), 2)
             confidence = fields.confidence
         return Step(

@@ -70,11 +70,12 @@ class Predictor:
         largest_batch: int = 8,
         rows_per_call: int = 0,
         mixtures: Mixtures | None = None,
+        default_method: Method | None = None,
     ) -> None:
         """Take a network. `threads` 0: one per core. `largest_batch`: what warm-up tries besides 1.
 
-        `mixtures`: what methods besides the network's run by; None: there are none. CheckpointError where the weights'
-        own method is not among them.
+        `mixtures`: what methods besides the network's run by; None: there are none. `default_method`: what predicts
+        where a request leaves that open; None: the weights' own. CheckpointError where it cannot be done here.
 
         `rows_per_call` is how many samples go through the network together. 0: all of a batch on a GPU; on a CPU
         one, where more are no faster (slower, once they leave the cache) and round differently by their number,
@@ -101,14 +102,15 @@ class Predictor:
             colour_order=self._about.colour_order,
             training_data=self._about.training_data,
             sha256=sha256,
-            scores=dict(self._about.scores),
+            scores={**self._about.scores, **(mixtures.scores if mixtures is not None else {})},
             methods=(Method.DMVFN, *(mixtures.methods if mixtures is not None else ())),
-            default_method=Method(self._about.method),
+            default_method=default_method or self._own_method(mixtures),
+            head=mixtures.version if mixtures is not None else "",
         )
         self._mixtures = mixtures
         if self.info.default_method not in self.info.methods:
             raise checkpoint.CheckpointError(
-                f"the weights' own method is {self._about.method}, which the mixing head cannot do"
+                f"the default method is {self.info.default_method}, which the mixing head cannot do"
             )
 
     @classmethod
@@ -127,7 +129,12 @@ class Predictor:
             sha256=weights.sha256,
             largest_batch=settings.max_batch,
             mixtures=Mixtures.load(weights.network, settings.head),
+            default_method=None if settings.default_method == "auto" else Method(settings.default_method),
         )
+
+    def _own_method(self, mixtures: Mixtures | None) -> Method:
+        """Return the weights' method for this device; without mixtures, by which alone it differs there, the other."""
+        return Method(self._about.method if mixtures is None else self._about.default_on(self._device.type))
 
     @property
     def weights_of_blocks(self) -> tuple[float, ...]:

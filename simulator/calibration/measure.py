@@ -31,7 +31,7 @@ CLIPS = (Path("samples"), Path("service/rest/demo/clips/hills"), Path("service/r
 
 def measure(seconds: float, command: str) -> Table:
     """Measure runs, routing, spread, probabilities and Redis; about `seconds` for each size."""
-    predictor = Predictor.of(Settings())
+    predictor = Predictor.of(Settings(default_method="dmvfn"))
     runs: list[Run] = []
     routing: dict[str, float] = {}
     spread: list[float] = []

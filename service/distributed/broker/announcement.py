@@ -46,6 +46,7 @@ def info_bytes(
     """
     described = asdict(model)
     methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
+    methods["head"] = described.pop("head")
     loaded = {"all": list(versions), "named": is_named}
     return pack(
         {
@@ -67,15 +68,13 @@ def read_info(data: bytes) -> tuple[ServedModel, float | None]:
         raise UnreadableEntry("an announcement without a model")
     texts: dict[str, Any] = {name: text_or_empty(model.get(name)) or "unknown" for name in MODEL_TEXTS}
     parameters, scores = model.get("parameters"), model.get("scores")
-    methods, default = _read_methods(v.get("methods"))
     info = ServedModel(
         **texts,
         parameters=parameters if type(parameters) is int else 0,
         scores={str(name): float(value) for name, value in scores.items() if number(value, None) is not None}
         if isinstance(scores, dict)
         else {},
-        methods=methods,
-        default_method=default,
+        **_read_methods(v.get("methods")),
     )
     return info, number(v.get("cost"), None)
 
@@ -99,13 +98,14 @@ def read_versions(data: bytes) -> tuple[tuple[str, ...], bool]:
     return (read_info(data)[0].version,), False
 
 
-def _read_methods(value: object) -> tuple[tuple[Method, ...], Method]:
-    """Read by what a worker predicts, as far as known here, and its own method; the network where it says nothing."""
+def _read_methods(value: object) -> dict[str, Any]:
+    """Read the fields of `ServedModel` on methods, as far as known here; the network's where a worker says nothing."""
     if isinstance(value, dict) and isinstance(value.get("all"), list):
         methods = tuple(Method(name) for name in value["all"] if name in [*Method])
         if value.get("default") in methods:
-            return methods, Method(value["default"])
-    return (Method.DMVFN,), Method.DMVFN
+            head = text_or_none(value.get("head"))
+            return {"methods": methods, "default_method": Method(value["default"]), "head": head or ""}
+    return {}
 
 
 def read_dialect(data: bytes) -> str | None:

@@ -71,6 +71,7 @@ class ModelInfo(BaseModel):
     inputs: list[str] = Field(description="Media types of frames that are read.")
     outputs: list[str] = Field(description="Media types of answers.")
     default_method: str = Field(description="What predicts where a request names neither a method nor a route.")
+    head: str | None = Field(description="Version of the head by which methods flow and mix weigh.")
     limits: LimitsInfo
     options: OptionsInfo
 

@@ -53,6 +53,7 @@ def router(state: AppState) -> APIRouter:
             inputs=INPUTS,
             outputs=OUTPUTS,
             default_method=info.default_method,
+            head=info.head or None,
             limits=LimitsInfo(
                 max_body_bytes=settings.max_body_bytes,
                 max_pixels=settings.max_pixels,

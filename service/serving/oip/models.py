@@ -88,6 +88,7 @@ def metadata(model: Model, info: ServedModel, versions: Sequence[str] = (VERSION
             "training_data": info.training_data,
             "methods": ",".join(info.methods),
             "default_method": info.default_method,
+            "head": info.head,
         },
     }
 

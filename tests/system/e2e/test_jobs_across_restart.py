@@ -47,7 +47,7 @@ def picture(number: int) -> Frame:
 
 
 def right_answers() -> list[NDArray[np.uint8]]:
-    """What our network alone predicts of each pair, in this process."""
+    """What our weights alone predict of each pair, in this process."""
     return asyncio.run(_right_answers())
 
 

@@ -178,12 +178,33 @@ def test_weights_say_their_own_method_and_a_head_that_cannot_do_it_is_refused(tm
         checkpoint.save(network(), path, checkpoint.Metadata(method=method))
         settings = Settings(weights=path, head=head_file(tmp_path), device="cpu", threads=1)
         assert Predictor.of(settings).info.default_method is Method(method)
-    with pytest.raises(CheckpointError, match="own method is mix, which the mixing head cannot do"):
+    with pytest.raises(CheckpointError, match="default method is mix, which the mixing head cannot do"):
         Predictor.of(Settings(weights=path, device="cpu", threads=1))
     with pytest.raises(CheckpointError, match="not a mixing head"):
         Predictor.of(Settings(head=path, device="cpu", threads=1))
     checkpoint.save(network(), path, checkpoint.Metadata())
     assert Predictor.of(Settings(weights=path, device="cpu", threads=1)).info.default_method is Method.DMVFN
+
+
+def test_on_a_processor_the_shipped_weights_answer_by_flow_unless_an_operator_says_otherwise(tmp_path: Path) -> None:
+    about = checkpoint.metadata(checkpoint.load())
+    assert (about.default_on("cpu"), about.default_on("cuda")) == ("flow", "dmvfn")
+    path = tmp_path / "like-ours.safetensors"
+    checkpoint.save(network(), path, checkpoint.Metadata(method_on_cpu="flow"))
+    settings = Settings(weights=path, device="cpu", threads=1)
+    assert Predictor.of(settings).info.default_method is Method.FLOW
+    assert Predictor.of(settings.replace(default_method="dmvfn")).info.default_method is Method.DMVFN
+    # Without numba there are no mixtures: the weights are served as before there were any.
+    assert Predictor(checkpoint.load(path), device="cpu", threads=1).info.default_method is Method.DMVFN
+    with pytest.raises(CheckpointError, match="default method is mix, which the mixing head cannot do"):
+        Predictor.of(settings.replace(default_method="mix"))
+
+
+def test_a_model_tells_its_head_and_what_that_is_worth() -> None:
+    _, about = weights.load()
+    assert FLOWING.info.head == about.version
+    assert FLOWING.info.scores["psnr_t1_flow"] == about.scores["psnr_t1"] > 29
+    assert device().info.scores.keys() >= {"psnr_t3_flow", "ms_ssim_t1_flow", "ms_ssim_t3_flow"}
 
 
 async def test_where_the_weights_say_flow_only_what_names_the_network_gets_it() -> None:

@@ -20,6 +20,7 @@ from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.mixing import candidates, predictor, weights
 from model.mixing.head import HeadConfig, MixingHead
+from model.mixing.prepared import PreparedHead
 from model.motion import field
 
 NAMES = ("projected", "carried", "turned", "still", "soft", "network")
@@ -65,6 +66,29 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     assert np.allclose(list(shares.values()), plain.weights.mean((0, 2, 3)).numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("path", [weights.DEFAULT, weights.LIVE])
+@pytest.mark.parametrize("size", [(8, 8), (24, 40)])
+def test_the_prepared_convolutions_equal_the_heads_own(path: Path, size: tuple[int, int]) -> None:
+    head, about = weights.load(path)
+    seen = torch.rand(1, *size, len(about.config.candidates) + 4, generator=torch.Generator().manual_seed(4))
+    seen = seen.permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        own, prepared = head.logits(seen)[0], PreparedHead(head, torch.float32).logits(seen)
+    assert torch.allclose(own, prepared, atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_that_learns_on_is_prepared_anew() -> None:
+    head = weights.load(weights.LIVE)[0]
+    names, frame, flow = head.config.candidates, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16, 2), np.float32)
+    frames = [np.full_like(frame, 20 * number) for number in range(len(names))]
+    before, _ = predictor.weigh(head, names, frames, flow)
+    with torch.no_grad():
+        head.leave.weight.zero_()
+    after, shares = predictor.weigh(head, names, frames, flow)
+    assert not np.allclose(before, after)
+    assert len({round(share, 2) for share in shares.values()}) > 1
+
+
 def test_bfloat16_changes_an_answer_by_little() -> None:
     previous, current, _ = _pair()
     head = _head(NAMES[:-1])
@@ -100,6 +124,22 @@ def test_a_fresh_head_answers_mostly_the_projected_flow_and_is_near_the_truth() 
     assert error < 0.4 * np.abs(current.astype(np.float32) - target)[inner].mean() / 255
     assert field.steady(previous, current, answers[0].flow).confidence[inner].mean() > 0.7
     assert max(answers[0].report.shares, key=answers[0].report.shares.__getitem__) == "projected"
+
+
+def test_frames_further_on_are_taken_from_the_sent_ones_along_the_motion_found_once() -> None:
+    """A pattern that moves by whole pixels: after three steps it is as sharp as after one, and where it must be."""
+    pattern = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (64, 96, 3)).astype(np.uint8), (0, 0), 2)
+    previous, current, *targets = (np.array(np.roll(pattern, 2 * k, 1), np.uint8) for k in range(5))
+    head, about = weights.load()
+    answers = predictor.rollout(previous, current, 3, None, head, about)
+    inner = np.s_[12:-12, 24:-16]
+    for ahead, (answer, target) in enumerate(zip(answers, targets, strict=True), 1):
+        assert answer.motions.main is answers[0].motions.main
+        error = np.abs(answer.frame - target / 255.0)[inner].mean()
+        assert error < 0.01, (ahead, error)
+        field_of = field.steady(previous, current, answer.flow, ahead)
+        assert np.median(field_of.current[inner][..., 0]) == pytest.approx(-2 * ahead, abs=0.1)
+        assert np.median(field_of.previous[inner][..., 0]) == pytest.approx(-2 * (ahead + 1), abs=0.1)
 
 
 def test_the_mean_lies_between_its_two_warps() -> None:

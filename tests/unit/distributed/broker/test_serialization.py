@@ -109,9 +109,9 @@ def test_a_mixtures_result_comes_back_with_its_shares_and_confidence() -> None:
 
 
 def test_a_workers_methods_stand_beside_its_model_where_every_release_ignores_them() -> None:
-    model = dataclasses.replace(MODEL, methods=(Method.DMVFN, Method.FLOW), default_method=Method.FLOW)
+    model = dataclasses.replace(MODEL, methods=(Method.DMVFN, Method.FLOW), default_method=Method.FLOW, head="2")
     value = msgpack.unpackb(announcement.info_bytes(model, None))
-    assert not value["model"].keys() & {"methods", "default_method"}
+    assert not value["model"].keys() & {"methods", "default_method", "head"}
     assert announcement.read_info(announcement.info_bytes(model, None))[0] == model
     damaged: list[object] = [None, {"all": ["dmvfn", "magic"], "default": "magic"}, {"all": 3}, {"all": [[]]}]
     for methods in damaged:

@@ -24,7 +24,7 @@ from tests.unit.model.training import pictures
 CPU = torch.device("cpu")
 FIXED = Phase(
     "fixed", 3, size=64, batch=2, blocks=(0, 3, 6), optimizer="muon", learning_rate=1e-3, warm_up=2, synthetic=0.5,
-    shift=4.0, charbonnier=1.0, flow=(0.1, 0.0),
+    shift=4.0, charbonnier=1.0, flow=(0.1, 0.0), muon_precision="bf16", teacher=True, teacher_preset="fast",
 )  # fmt: skip
 ROUTED = Phase("routed", 3, size=64, batch=2, routed=True, learning_rate=1e-3, warm_up=2, synthetic=0.5, shift=4.0)
 PLAN = TrainConfig("short", (FIXED, ROUTED), sources=(DataSource("clips"),), network="tiny")

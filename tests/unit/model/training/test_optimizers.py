@@ -18,12 +18,32 @@ from model.training.plan import Phase
 PHASE = Phase("a", steps=100, warm_up=10, synthetic=1.0, learning_rate=1e-3)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8)])
-def test_singular_values_end_near_one(shape: tuple[int, int]) -> None:
+def test_singular_values_end_near_one(shape: tuple[int, int], kind: torch.dtype) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(optimizers.orthogonal(matrix))
+    values = torch.linalg.svdvals(optimizers.orthogonal(matrix.to(kind)).float())
     assert float(values.min()) > 0.6
     assert float(values.max()) < 1.3
+
+
+def test_bfloat16_turns_a_step_by_little_and_keeps_the_momentum_exact() -> None:
+    steps, momenta = [], []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        network = DMVFN(ModelConfig.tiny())
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        phase = dataclasses.replace(PHASE, optimizer="muon", muon_precision=precision)
+        optimizer = Optimizers(network, phase)
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+        optimizer.step(1.0)
+        changes = [now.detach() - old for now, old in zip(network.parameters(), before, strict=True)]
+        steps.append(torch.cat([change.flatten() for change in changes if change.dim() == 4]))
+        momenta.append([entry["momentum"] for entry in optimizer.state()[1]["state"].values()])
+    exact, quick = steps
+    assert float(torch.nn.functional.cosine_similarity(exact, quick, dim=0)) > 0.99
+    assert all(torch.equal(one, other) for one, other in zip(*momenta, strict=True))
 
 
 def test_the_rate_warms_up_and_falls() -> None:
