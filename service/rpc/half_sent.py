@@ -79,10 +79,10 @@ class Connection:
         Headers and frames' heads come, too, and are in no message; so `held` is cut down to what can be there at most:
         of each stream a message, and no more than has come since its last one was whole.
         """
-        received = self.received()
-        self.held += received - self._seen
-        self._seen = received
-        most = sum(min(self.message_bytes, received - arrival.mark) for arrival in self.arrivals)
+        total = self.received()
+        self.held += total - self._seen
+        self._seen = total
+        most = sum(min(self.message_bytes, total - arrival.mark) for arrival in self.arrivals)
         self.held = max(0, min(self.held, most))
         self.cost = self.cost + self.held * seconds if self.held > WINDOW * len(self.arrivals) else 0.0
 
@@ -152,9 +152,9 @@ class HalfSentMessages:
         self._timer = None
         self._watch()
         growth = self._resident() - self._resident_then
-        elapsed = asyncio.get_running_loop().time() - self._look_time
-        if elapsed >= LOOK_S or self._held + growth > self._limit:
-            self.end_excess(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        if now - self._look_time >= LOOK_S or self._held + growth > self._limit:
+            self.end_excess(now)
 
     def end_excess(self, now: float) -> None:
         """End the streams of connections until the rest hold `limit` bytes at most; `now` in seconds, on any one clock.
@@ -164,14 +164,14 @@ class HalfSentMessages:
         for connection in self._connections.values():
             connection.look(min(LOOK_S, now - self._look_time))
         connections = sorted(self._connections.values(), key=lambda connection: connection.cost)
-        held = sum(connection.held for connection in connections)
-        ended: list[Arrival] = []
-        while held > self._limit:
-            held -= connections[-1].held
-            ended += connections.pop().arrivals
-        if ended:
-            log.warning("messages that were not whole held too much; %d streams of those who sent them end", len(ended))
-        for arrival in ended:
+        nbytes = sum(connection.held for connection in connections)
+        excess: list[Arrival] = []
+        while nbytes > self._limit:
+            nbytes -= connections[-1].held
+            excess += connections.pop().arrivals
+        if excess:
+            log.warning("messages that are not whole held too much; %d streams of their senders end", len(excess))
+        for arrival in excess:
             why = f"messages that are not whole hold more than {self._limit} bytes, most of them this connection's"
             arrival.end(QueueFull(why, retry_after=RETRY_S))
-        self._look_time, self._held, self._resident_then = now, held, self._resident()
+        self._look_time, self._held, self._resident_then = now, nbytes, self._resident()

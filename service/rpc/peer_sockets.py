@@ -96,11 +96,11 @@ def _connected_sockets() -> dict[Address, int]:
     with contextlib.suppress(OSError):
         for number in [int(file.name) for file in OPEN_FILES.iterdir()]:
             with contextlib.suppress(OSError, IndexError):  # no socket, or it leads nowhere, or not over IP
-                borrowed = socket.socket(fileno=number)
+                connection = socket.socket(fileno=number)
                 try:
-                    address = _address(borrowed.getpeername())
+                    address = _address(connection.getpeername())
                 finally:
-                    borrowed.detach()
+                    connection.detach()
                 if address is not None:
                     sockets[address] = number
     return sockets
@@ -112,5 +112,5 @@ def _address(name: tuple[object, ...]) -> Address | None:
         host = ipaddress.ip_address(str(name[0]).partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(host, "ipv4_mapped", None)
-    return str(mapped or host), int(str(name[1]))
+    ipv4 = getattr(host, "ipv4_mapped", None)
+    return str(ipv4 or host), int(str(name[1]))

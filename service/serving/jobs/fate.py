@@ -110,8 +110,8 @@ def fate(run: Run) -> Fate:
         return Respond()
     if run.end in (RunEnd.STOPPED, RunEnd.UNTRIED):
         return HandBack(counted=False)
-    lost = run.end is RunEnd.DEVICE_LOST
-    if lost and run.proves and run.losses + 1 >= MAX_LOSSES:
+    is_loss = run.end is RunEnd.DEVICE_LOST
+    if is_loss and run.proves and run.losses + 1 >= MAX_LOSSES:
         times = run.losses + 1
         return Bury(f"given up: the device was lost each of the {times} times that it ran alone on one that was sound")
     if run.delivery >= run.max_deliveries:
@@ -119,7 +119,7 @@ def fate(run: Run) -> Fate:
     if run.end is RunEnd.NO_MEMORY:
         # A caller is told at once where no other device could do better; a job has time for one to come.
         return Respond() if run.awaited and not run.others else HandBack(counted=True, elsewhere=True)
-    return HandBack(counted=True, suspected=lost, loss=lost and run.proves)
+    return HandBack(counted=True, suspected=is_loss, loss=is_loss and run.proves)
 
 
 _LAST = {
