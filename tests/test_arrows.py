@@ -153,7 +153,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 
 def test_what_a_front_end_over_redis_loads_reaches_no_device() -> None:
     sources = {_module(path): _imports_on_load(path) for path in _sources("model", "service")}
-    assert _loads(sources, FRONTEND_ROOTS, wanted=DEVICE) == set()
+    # The package itself says how long OpenMP's threads may spin, and imports nothing but os.
+    assert sources["model"] == {"os"}
+    assert _loads(sources, FRONTEND_ROOTS, wanted=DEVICE) <= {"model"}
     engine_above = sources | {"service.backends": sources["service.backends"] | {"service.engine.batcher.Batcher"}}
     assert "torch" in _loads(engine_above, FRONTEND_ROOTS, wanted=DEVICE)
     lent = sources | {f"{FRONTEND}.results": {"service.engine.request_queue"}}
