@@ -276,6 +276,7 @@ async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
 async def _keys(state: AppState, gate: DrainingEngine) -> AsyncIterator[None]:
     """Use the keys of the settings' file during the block, if there is one, and follow its changes."""
     if (path := state.settings.api_keys_file) is None:
+        state.metrics.watch(lambda: key_file.gauges(None))
         yield
         return
     try:
@@ -285,7 +286,7 @@ async def _keys(state: AppState, gate: DrainingEngine) -> AsyncIterator[None]:
     state.access.use(file.keys)
     others = gate.warnings
     gate.warnings = lambda: (*others(), *file.warnings())
-    state.metrics.keys_file_bad_while(lambda: bool(file.problem))
+    state.metrics.watch(lambda: key_file.gauges(file))
     following = Supervisor(state.metrics).loop(
         Background.API_KEYS, lambda: file.keep(state.access.use, key_file.CHECK_S)
     )

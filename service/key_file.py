@@ -80,3 +80,9 @@ class KeyFile:
     def warnings(self) -> tuple[str, ...]:
         """Return what an operator should mend."""
         return (self.problem,) if self.problem else ()
+
+
+def gauges(file: KeyFile | None) -> list[tuple[str, str, dict[str, str], float]]:
+    """Return the series of a file of keys, or of none, for `Metrics.watch`."""
+    is_bad = file is not None and bool(file.problem)
+    return [("api_keys_file_bad", "1 while the file of API keys cannot be used; the keys before stay.", {}, is_bad)]

@@ -15,6 +15,10 @@ from urllib.parse import unquote, urlsplit
 from service import addresses, weights_reference
 from service.core.api_keys import pairs_of
 from service.key_file import usable_key_file
+from service.setting_values import flag as _flag
+from service.setting_values import number as _number
+from service.setting_values import one_of as _one_of
+from service.setting_values import whole as _whole
 from service.weights_reference import RemoteWeights, existing
 
 PREFIX = "DMVFN_"
@@ -27,42 +31,6 @@ MESSAGE_PARTS = MESSAGE_COPIES + 1
 
 class SettingsError(ValueError):
     """A variable has a value that cannot be used; the message names the variable."""
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError(f"must be between {low} and {high}")
-        return value
-
-    return parse
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:  # also refuses nan
-            raise ValueError(f"must be between {low:g} and {high:g}")
-        return value
-
-    return parse
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return text
-
-    return parse
-
-
-def _flag(text: str) -> bool:
-    try:
-        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
-    except KeyError:
-        raise ValueError("must be 1 or 0") from None
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:

@@ -174,9 +174,6 @@ class Metrics:
         self._draining = self._gauge("draining", "1 from SIGTERM on.")
         self._build = self._gauge("build_info", "Constant 1.", "version", "python", "torch")
         self._model = self._gauge("model_info", "Constant 1.", "version", "sha256", "device", "dtype")
-        self._keys_file_bad = self._gauge(
-            "api_keys_file_bad", "1 while the file of API keys cannot be used; the keys before stay."
-        )
         self._background = self._counter("background_failures", "Failures of background work, restarted since.", "task")
         for task in Background:  # at 0 from the start, or the first failure would be no increase
             self._background.labels(task)
@@ -328,10 +325,6 @@ class Metrics:
     def ready_while(self, ask: Callable[[], bool]) -> None:
         """Call `ask` at every scrape from here on: a drain, or a Redis that went away, shows at once."""
         self._ready.set_function(lambda: float(ask()))
-
-    def keys_file_bad_while(self, ask: Callable[[], bool]) -> None:
-        """Call `ask` at every scrape: whether the file of API keys holds what cannot be used."""
-        self._keys_file_bad.set_function(lambda: float(ask()))
 
     def draining(self) -> None:
         """Note that SIGTERM was received."""
