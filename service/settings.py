@@ -167,7 +167,7 @@ class Settings:
     default_method: str = _set(
         "auto",
         _one_of("auto", "dmvfn", "flow", "mix"),
-        "What predicts where a request names no method; `auto`: what the weights say for this device.",
+        "What predicts where no method is named; `auto`: as weights say.",
     )
     device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(
