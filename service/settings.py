@@ -133,9 +133,7 @@ class Settings:
         None, existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
     )
     default_method: str = _set(
-        "auto",
-        _one_of("auto", "dmvfn", "flow", "mix"),
-        "What predicts where a request names no method; `auto`: what the weights say for this device.",
+        "auto", _one_of("auto", "dmvfn", "flow", "mix"), "What predicts where no method is named; `auto`: the weights'."
     )
     device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(

@@ -32,8 +32,8 @@ class Gains(NamedTuple):
 def unnamed(figures: dict[str, Any]) -> dict[str, Any]:
     """Return a report's values with its clips called by numbers: for clips of which nothing may be passed on."""
     clips = figures["psnr_t1_by_clip"].values()
-    numbered = {f"clip {number:02}": row for number, row in enumerate(clips, 1)}
-    return {**figures, "psnr_t1_by_clip": numbered, "command": "python -m model evaluate FOLDER --unnamed"}
+    by_number = {f"clip {number:02}": row for number, row in enumerate(clips, 1)}
+    return {**figures, "psnr_t1_by_clip": by_number, "command": "python -m model evaluate FOLDER --unnamed"}
 
 
 def gains(figures: dict[str, Any], method: str) -> Gains:
@@ -56,7 +56,7 @@ def gains(figures: dict[str, Any], method: str) -> Gains:
     )
 
 
-def section(chosen: dict[str, Any], others: dict[str, Any]) -> str:
+def section(tuned: dict[str, Any], others: dict[str, Any]) -> str:
     """Write Markdown that compares two reports' values; `others` are of clips that nothing was tuned to."""
     count = len(others["psnr_t1_by_clip"])
     lines = [
@@ -70,16 +70,16 @@ def section(chosen: dict[str, Any], others: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for method in COMPARED:
-        if not _has(chosen, others, method):
+        if not _has(tuned, others, method):
             continue
-        here, there = gains(chosen, method), gains(others, method)
+        here, there = gains(tuned, method), gains(others, method)
         lines.append(
             f"| {method} | {here.next_frame:+.2f} ({here.error:.2f}) | {there.next_frame:+.2f} ({there.error:.2f}) "
             f"| {there.next_frame - here.next_frame:+.2f} | {there.ahead} of {there.clips} "
             f"| {here.three_frames:+.2f} | {there.three_frames:+.2f} | {here.ms_ssim:+.2f} | {there.ms_ssim:+.2f} "
             f"| {here.worst:+.2f} | {there.worst:+.2f} | {there.sharpness:.2f} |"
         )
-    rows = [(method, gains(chosen, method), gains(others, method)) for method in JUDGED if _has(chosen, others, method)]
+    rows = [(method, gains(tuned, method), gains(others, method)) for method in JUDGED if _has(tuned, others, method)]
     for method, here, there in rows:
         for horizon, apart in (
             ("t+1", there.next_frame - here.next_frame),
@@ -90,5 +90,5 @@ def section(chosen: dict[str, Any], others: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _has(chosen: dict[str, Any], others: dict[str, Any], method: str) -> bool:
-    return all(method in row for figures in (chosen, others) for row in figures["psnr_t1_by_clip"].values())
+def _has(tuned: dict[str, Any], others: dict[str, Any], method: str) -> bool:
+    return all(method in row for figures in (tuned, others) for row in figures["psnr_t1_by_clip"].values())

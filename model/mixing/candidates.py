@@ -79,20 +79,20 @@ def build(
     motions = motions or find(previous, current, names, preset)
     # One round is enough over one frame.
     rounds, motion = min(ahead, 2), motions.main * np.float32(ahead)
-    carried = places(motion)
-    flow = np.asarray(read(motion, carried), np.float32)  # as `project`, in one round
+    carried_places = places(motion)
+    flow = np.asarray(read(motion, carried_places), np.float32)  # as `project`, in one round
     if rounds > 1:
         flow = sample(motion, flow)
-    projected, to_previous = places(flow), flow * np.float32((ahead + 1) / ahead)
-    main = read(current, projected)
+    projected_places, to_previous = places(flow), flow * np.float32((ahead + 1) / ahead)
+    main = read(current, projected_places)
     frames = []
     for name in names:
         if name == "projected":
             frames.append(main)
         elif name == "carried":
-            frames.append(read(current, carried))
+            frames.append(read(current, carried_places))
         elif name == "crisp":
-            frames.append(read(current, projected, cubic=True))
+            frames.append(read(current, projected_places, cubic=True))
         elif name == "fast" and motions.fast is not None:
             frames.append(sample(current, project(motions.fast * np.float32(ahead), rounds)))
         elif name == "turned" and motions.onward is not None:

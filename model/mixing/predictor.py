@@ -93,13 +93,13 @@ def mix(
     began = time.perf_counter()
     names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
     answer = answered(network, previous, current) if network is not None and "network" in names else None
-    sharpened = about.crispness > 0
-    wanted = (*names, "crisp") if sharpened else names
-    motions = motions or candidates.find(previous, current, wanted, about.preset)
-    shown = None if answer is None else answer.frame
-    stack = candidates.build(previous, current, wanted, shown, about.preset, ahead, motions)
+    is_crisp = about.crispness > 0
+    names_needed = (*names, "crisp") if is_crisp else names
+    motions = motions or candidates.find(previous, current, names_needed, about.preset)
+    network_frame = None if answer is None else answer.frame
+    stack = candidates.build(previous, current, names_needed, network_frame, about.preset, ahead, motions)
     between = time.perf_counter()
-    crisp = stack.frames.pop() if sharpened else None
+    crisp = stack.frames.pop() if is_crisp else None
     frame, shares = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
@@ -163,8 +163,8 @@ def weigh(
         features = _room("seen", np.float32, tall, wide, len(places) + 4)
         kernels.see(stack[: len(places)], np.ascontiguousarray(flow), features)
         kind = kind or fastest_kind()
-        prepared = _prepared.of(head, lambda: PreparedHead(head, kind), kind)
-        logits = prepared.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))
+        convolutions = _prepared.of(head, lambda: PreparedHead(head, kind), kind)
+        logits = convolutions.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))
         for place, name in enumerate(places):
             if name not in names:
                 logits[place] = ABSENT
@@ -172,10 +172,10 @@ def weigh(
         means = shares.mean((1, 2)).tolist()
         if crisp is not None:
             stack[-1] = crisp
-            moved = [place for place, name in enumerate(places) if name in candidates.MOVED]
-            added = shares[moved].sum(0, keepdim=True) * crispness
-            shares[0] -= added[0]
-            shares = torch.cat((shares, added))
+            moving = [place for place, name in enumerate(places) if name in candidates.MOVED]
+            crisp_share = shares[moving].sum(0, keepdim=True) * crispness
+            shares[0] -= crisp_share[0]
+            shares = torch.cat((shares, crisp_share))
         kernels.mix(stack, places.index("soft"), torch.cat((shares, detail)).numpy(), frame)
     return frame, {name: means[places.index(name)] for name in names}
 

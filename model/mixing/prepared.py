@@ -64,13 +64,13 @@ class PreparedHead:
         assert layer.bias is not None
         return _Layer(self._own(layer.weight), layer.bias.detach().to(self._kind), layer.stride[0])
 
-    def _joining(self, convolution: nn.Module, enlarged: int) -> _Joining:
-        """Part a layer's weights into those of the `enlarged` first channels, summed up, and the others'."""
+    def _joining(self, convolution: nn.Module, large_inputs: int) -> _Joining:
+        """Part a layer's weights into those of the `large_inputs` first channels, summed up, and the others'."""
         layer = cast(nn.Conv2d, convolution)
         assert layer.bias is not None
         weight = layer.weight.detach()
-        even, odd = (self._own(part) for part in _summed(weight[:, :enlarged]))
-        return _Joining((even, odd), self._own(weight[:, enlarged:]), layer.bias.detach().to(self._kind))
+        even, odd = (self._own(part) for part in _summed(weight[:, :large_inputs]))
+        return _Joining((even, odd), self._own(weight[:, large_inputs:]), layer.bias.detach().to(self._kind))
 
     def _own(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self._kind, memory_format=torch.channels_last, copy=True)
