@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest
 
 #: Blocks of the network; a route has one bit for each.
 BLOCKS = 9
-#: The largest seed a caller may give (what JSON numbers and int64 both carry exactly).
-MAX_SEED = 2**53 - 1
+MAX_SEED = 2**53 - 1  #: the largest a caller may give: what JSON numbers and int64 both carry exactly
 SCALES = (1.0, 0.5, 0.25)
 
 Route = tuple[bool, ...]
@@ -102,9 +102,9 @@ class RouteChoice:
 
 
 def _refuse(*, seed: int | None, blocks: int | None, why: str) -> None:
-    for name, value in (("seed", seed), ("blocks", blocks)):
-        if value is not None:
-            raise InvalidRequest(f"{name} means nothing with {why}", field=name)
+    if seed is not None or blocks is not None:
+        name = "blocks" if seed is None else "seed"
+        raise InvalidRequest(f"{name} means nothing with {why}", field=name)
 
 
 class Method(enum.StrEnum):
@@ -161,7 +161,8 @@ class Options:
     """How to predict. `scale` 1, 1/2 or 1/4: the size at which the network estimates flow.
 
     `maps`: return flow and mask (of the network) or flow and confidence (of a mixture). `method` None: the served
-    weights' own, but the network's where the other options speak of it.
+    weights' own, but the network's where the other options speak of it. `times`: moments, in frame intervals after the
+    current frame, to which one prediction's motion is carried; without any, `steps` frames, each from the one before.
     """
 
     route: RouteChoice = field(default_factory=RouteChoice)
@@ -170,6 +171,7 @@ class Options:
     quality: Quality = Quality.EXACT
     maps: bool = False
     method: Method | None = None
+    times: tuple[float, ...] = ()
 
     @classmethod
     def parse(
@@ -183,8 +185,11 @@ class Options:
         steps: int | None = None,
         quality: Quality = Quality.EXACT,
         maps: bool = False,
+        times: tuple[float, ...] = (),
     ) -> Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
+        if times and steps is not None:
+            raise InvalidRequest("steps means nothing with t", field="steps")
         return cls(
             RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
             1 if steps is None else steps,
@@ -192,18 +197,30 @@ class Options:
             quality,
             maps,
             Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
+            times,
         )
 
     def check(self, max_steps: int) -> Options:
         """Return these options, or raise InvalidRequest naming the field."""
         if not 1 <= self.steps <= max_steps:
             raise InvalidRequest(f"steps must be between 1 and {max_steps}", field="steps")
+        moments.check(self.times, max_steps)
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
         if self.method is not None and self.method is not Method.DMVFN:
             route = None if self.route == RouteChoice() else self.route
             Method.parse(self.method, route=route, scale=None if self.scale == 1.0 else self.scale)
         return self
+
+    @property
+    def frames(self) -> int:
+        """Count the frames that are wanted."""
+        return len(self.times) or self.steps
+
+    @property
+    def work(self) -> float:
+        """Return what the frames take, in passes that predict one each: carried frames take little."""
+        return 1 + moments.CARRIED * (len(self.times) - 1) if self.times else self.steps
 
     @property
     def names_network(self) -> bool:
@@ -254,7 +271,7 @@ class PredictRequest:
 class Step:
     """One predicted frame and what it took. `flops` counts 2 per multiply-add: routing, chosen blocks, a head.
 
-    `route` has no block where the network did not run.
+    `route` has no block where the network did not run. Frames with a `t` share one prediction: the first has its FLOPs.
     """
 
     frame: Frame
@@ -265,6 +282,8 @@ class Step:
     method: Method = Method.DMVFN
     shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture's candidates by name, on average; sum 1
     confidence: NDArray[np.float32] | None = None  #: HxW in 0..1, trust in a mixture's flow, if asked for
+    t: float | None = None  #: its moment, in frame intervals after the current frame; None: a rollout's step
+    is_cut: bool = False  #: the pair shows two scenes, so that no motion leads on: this is the current frame again
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +308,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictResult:
-    """The answer to one request; `steps[k]` shows time t+1+k. `seed` is set where the route was sampled."""
+    """The answer to one request. `seed` is set where the route was sampled."""
 
     id: str
     steps: tuple[Step, ...]
@@ -298,6 +317,16 @@ class PredictResult:
     batch_size: int = 1
     seed: int | None = None
     shortened: bool = False  #: an adaptive request got less than its route or method, to meet the deadline
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Return when each frame is shown, in frame intervals after the current one."""
+        return tuple(number if step.t is None else step.t for number, step in enumerate(self.steps, 1))
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether frames repeat the current one, because the pair shows two scenes."""
+        return any(step.is_cut for step in self.steps)
 
     @property
     def method(self) -> Method:

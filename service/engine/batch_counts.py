@@ -22,13 +22,16 @@ class ResultCounts(NamedTuple):
     timings: Timings
     flops: int
     is_shortened: bool
-    frames: tuple[tuple[Method, Route, int], ...]  #: each step's method, route and FLOPs
+    frames: tuple[tuple[Method, Route, int], ...]  #: method, route and FLOPs of each that was predicted
+    carried: int  #: frames to which the motion of another was carried
 
     @classmethod
     def of(cls, result: PredictResult) -> ResultCounts:
         """Take the numbers of a prediction."""
-        frames = tuple([(step.method, step.route, step.flops) for step in result.steps])
-        return cls(result.method, result.timings, result.flops, result.shortened, frames)
+        run = [step for step in result.steps if step.t is None or step.flops]
+        frames = tuple([(step.method, step.route, step.flops) for step in run])
+        rest = len(result.steps) - len(run)
+        return cls(result.method, result.timings, result.flops, result.shortened, frames, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class BatchCounts:
             metrics.answered(label, result.method, result.flops)
             if result.is_shortened:
                 metrics.route_shortened()
+            for _ in range(result.carried):
+                metrics.frame_carried(label)
             for method, route, flops in result.frames:
                 if method is not Method.DMVFN:
                     metrics.frame_mixed(label, flops)

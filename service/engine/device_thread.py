@@ -175,11 +175,11 @@ class DeviceThread:
             self._record_route(pending, choice.route)
             adaptive = options.quality is Quality.ADAPTIVE
             ladder = choice.probabilities if adaptive else None
-            later = options.steps - 1
+            later = options.work - 1
             bucket = pending.entry.bucket
-            ways = self._cost.route_options(bucket, choice.route, ladder, options.steps, later)
+            ways = self._cost.route_options(bucket, choice.route, ladder, options.work, later)
             if options.allows_live:
-                ways = self._mixtures.with_live(ways, bucket, options.steps, self._cost.passes)
+                ways = self._mixtures.with_live(ways, bucket, options.work, self._cost.passes)
             prices.append((pending, ways))
         self._queue.price(prices)
         if failures:
@@ -288,9 +288,10 @@ class DeviceThread:
         if isinstance(outcome, ServiceError):
             return outcome
         request, entry = pending.request, pending.entry
-        if len(outcome) < request.options.steps:
+        if len(outcome) < request.options.frames:
             return DeadlineExceeded("the deadline passed between two steps")
-        if entry.selection is not None and entry.selection.route is None and outcome[0].method is Method.DMVFN:
+        was_open = entry.selection is not None and entry.selection.route is None
+        if was_open and outcome[0].method is Method.DMVFN and not outcome[0].is_cut:
             self._record_route(pending, outcome[0].route)
         choice = request.options.route
         return PredictResult(

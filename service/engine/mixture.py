@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from model.mixing.weights import HeadMetadata
 from model.motion import field as motion
 from service.core.errors import Internal, ServiceError
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
+from service.engine import carried
 from service.engine.device import DeviceWork
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class MixtureRun:
     """What a run of several works did: their outcomes, the frames predicted, and how long it took."""
 
     outcomes: dict[DeviceWork, Outcome] = field(default_factory=dict)
-    frames: int = 0
+    frames: float = 0  #: those carried on from another count as the part that they take
     seconds: float = 0.0
     motion_seconds: float = 0.0  #: of them, for the candidates
 
@@ -93,17 +94,22 @@ class Mixtures:
         network = self._network if method is Method.MIX and not work.live else None
         method = Method.MIX if network is not None else Method.FLOW
         request, steps = work.request, list[Step]()
+        if cut := carried.repeats(request, method):
+            return cut
         previous, current = request.previous, request.current
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
                 mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
             except FloatingPointError as error:
                 return Internal(str(error))
-            run.frames += 1
+            run.frames += request.options.work if request.options.times else 1
             run.motion_seconds += mixed.report.motion_s
             if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
                 return Internal("the mixture's answer was not finite")
             steps.append(self._step(previous, current, mixed, method, request))
+            if request.options.times:
+                carry_to = partial(carried.by_mixture, request, steps[0], mixed.frame, mixed.flow)
+                return carried.collect(steps[0], request, carry_to, lambda: keep(work))
             previous, current = current, steps[-1].frame
         return tuple(steps)
 

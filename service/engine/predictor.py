@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Method, PredictRequest, Route, Step
-from service.engine import rollout, warm_up
+from service.engine import carried, rollout, warm_up
 from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
@@ -46,6 +47,7 @@ class _Tally:
     """What a run has done so far; `passes` is the longest member's."""
 
     routes: list[Route] = field(default_factory=list)
+    carried: list[Route] = field(default_factory=list)  #: of frames carried on from another
     passes: int = 0
     routings: int = 0
     empties: int = 0
@@ -181,7 +183,7 @@ class Predictor:
             own = self._run_mixture(by_method, method, keep)
             live = self._run_mixture([work for work in works if work.live], method, keep)
         outcomes.update({**own.outcomes, **live.outcomes})
-        by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings)
+        by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings, tally.carried)
         live_run = MeasuredRun(bucket, mixture_load(bucket, live.frames), live.seconds, live=True)
         return RunOutput(
             outcomes=tuple(outcomes.get(work, ()) for work in works),
@@ -197,7 +199,10 @@ class Predictor:
         self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
     ) -> dict[DeviceWork, tuple[Step, ...] | ServiceError]:
         outcomes: dict[DeviceWork, tuple[Step, ...] | ServiceError] = {}
-        for number, call in enumerate(self._calls(works)):
+        for work in works:
+            if cut := carried.repeats(work.request, Method.DMVFN):
+                outcomes[work] = cut
+        for number, call in enumerate(self._calls([work for work in works if work not in outcomes])):
             active = [work for work in call if number == 0 or keep(work)]
             if active:
                 outcomes.update(zip(active, self._run_call(active, keep, tally), strict=True))
@@ -230,7 +235,24 @@ class Predictor:
             pictures = self._pictures([output.frame for output in finite])
             for output, picture in zip(finite, pictures, strict=True):
                 steps[output.member].append(self._step(output, picture, requests[output.member], cost))
+                if requests[output.member].options.times:
+                    pair = previous[output.member], current[output.member]
+                    steps[output.member] = self._carry(
+                        steps[output.member][0], output, works[output.member], pair, keep
+                    )
+                    tally.carried += [output.route] * (len(steps[output.member]) - 1)
         return [errors.get(i) or tuple(frames) for i, frames in enumerate(steps)]
+
+    def _carry(
+        self,
+        first: Step,
+        output: rollout.StepOutput,
+        work: DeviceWork,
+        pair: tuple[Tensor, Tensor],
+        keep: Callable[[DeviceWork], bool],
+    ) -> list[Step]:
+        carry_to = partial(carried.by_network, work.request, output, pair, bgr=self._bgr)
+        return list(carried.collect(first, work.request, carry_to, lambda: keep(work)))
 
     def free(self) -> None:
         """Give cached memory back."""

@@ -144,6 +144,7 @@ class Metrics:
         self._route_blocks = self._histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
         self._blocks = self._counter("block_executions", "Samples each block ran on.", "block")
         self._empty = self._counter("empty_routes", "Routes that were empty and got their most probable block.")
+        self._carried = self._counter("frames_carried", "Frames of a moment t, carried on from another's motion.")
         self._shortened = self._counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
         self._routing_flops = self._flops.labels("routing")
         predictions = self._counter("predictions", "Predictions answered, by what made them.", "method")
@@ -235,6 +236,11 @@ class Metrics:
         """Count one frame of a mixture; `flops`: its head's, and those of the network among its candidates."""
         self._frames.labels(bucket).inc()
         self._mixture_flops.inc(flops)
+
+    def frame_carried(self, bucket: str) -> None:
+        """Count one frame of a moment `t`, to which the motion of another was carried."""
+        self._frames.labels(bucket).inc()
+        self._carried.inc()
 
     def answered(self, bucket: str, method: Method, flops: int) -> None:
         """Count one answered prediction and its FLOPs."""

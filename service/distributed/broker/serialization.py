@@ -48,7 +48,7 @@ from service.serving.jobs.job import Failure
 VERSION = 1
 #: What this release knows of a task. A front end that asks for more needs workers that know more.
 TASK_FIELDS = frozenset(
-    {"v", "route", "steps", "scale", "quality", "maps", "method", "priority", "client", "trace", "notes"}
+    {"v", "route", "steps", "scale", "quality", "maps", "method", "t", "priority", "client", "trace", "notes"}
 )
 #: The fields of a model that are text.
 MODEL_TEXTS = ("version", "device", "dtype", "colour_order", "training_data", "sha256")
@@ -96,6 +96,8 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "client": client,
             "trace": traceparent,
             **_method_fields(options),
+            # Absent where it is not asked for, so that the last release reads all that it knows.
+            **({"t": list(options.times)} if options.times else {}),
         }
     )
 
@@ -128,6 +130,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
             quality=Quality(v.get("quality", Quality.EXACT)),
             maps=maps,
             method=_method(v),
+            times=_times(v.get("t")),
         )
         priority = Priority(v.get("priority", Priority.LIVE))
         return options, priority, _str(v.get("client")), _str_or_none(v.get("trace"))
@@ -137,6 +140,14 @@ def _method(task: dict[str, Any]) -> Method | None:
     notes = task.get("notes")
     name = task.get("method", notes.get("method") if isinstance(notes, dict) else None)
     return None if name is None else Method(name)
+
+
+def _times(values: object) -> tuple[float, ...]:
+    if values is None:
+        return ()
+    if not isinstance(values, list) or not all(type(t) in (int, float) and 0 < t < math.inf for t in values):
+        raise ValueError("moments that are no positive numbers")
+    return tuple(map(float, values))
 
 
 def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
@@ -149,6 +160,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
             "flow": _array(s.flow),
             "mask": _array(s.mask),
             **_mixture_fields(s),
+            **({} if s.t is None else {"t": s.t, "cut": s.is_cut}),
         }
         for s in result.steps
     ]
@@ -199,6 +211,8 @@ def _read_step(step: dict[str, Any]) -> Step:
         method=Method(step.get("method", Method.DMVFN)),
         shares={str(name): float(share) for name, share in (step.get("shares") or {}).items()},
         confidence=_read_array(step.get("confidence")),
+        t=None if step.get("t") is None else float(step["t"]),
+        is_cut=bool(step.get("cut", False)),
     )
 
 

@@ -16,7 +16,7 @@ from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun, R
 FIRST_MIXTURE, FIRST_LIVE = 5e-7, 2e-7
 
 
-def mixture_load(bucket: Bucket, frames: int) -> Load:
+def mixture_load(bucket: Bucket, frames: float) -> Load:
     """Return the load of so many frames predicted one after the other."""
     return Load(passes=0, pixels=float(bucket.pixels * frames), routing_pixels=0.0, blocks=())
 
@@ -51,13 +51,13 @@ class MixtureCosts:
         if self.live is not None:
             self.live.fit([run for run in table if run.live])
 
-    def options(self, bucket: Bucket, steps: int, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
+    def options(self, bucket: Bucket, steps: float, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
         """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""
         own = RouteOption(max(0.0, self.models[bucket.method].cost(bucket, (), steps, 0) - steps * pass_seconds))
         return self.with_live((own,), bucket, steps, pass_seconds) if live else (own,)
 
     def with_live(
-        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: int, pass_seconds: float
+        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: float, pass_seconds: float
     ) -> tuple[RouteOption, ...]:
         """Append the live head where it is cheaper than the cheapest of `options`: it answers where that is late."""
         if self.live is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -17,11 +19,19 @@ INSIDE = (slice(20, -20), slice(24, -24))
 MOMENTS = (0.25, 0.5, 1.0, 2.7, 5.0)
 
 
+Floats = NDArray[np.float32]
+
+
+def floats(values: Any) -> Floats:
+    return np.ascontiguousarray(values, np.float32)
+
+
 def scene(x_shift: float, y_shift: float = 0.0) -> NDArray[np.uint8]:
     """A linear ramp, moved: bilinear sampling of it is exact, so its position can be read off its levels."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(float)
     x, y = x - x_shift, y - y_shift
-    return np.clip(np.stack((60 + 2 * x, 60 + 2 * y, 120 + x - y), 2), 0, 255).round().astype(np.uint8)
+    levels = np.stack((60 + 2 * x, 60 + 2 * y, 120 + x - y), 2)
+    return np.asarray(np.clip(levels, 0, 255).round(), np.uint8)
 
 
 def shown(
@@ -33,7 +43,7 @@ def shown(
 
 
 def field(x: float, y: float) -> NDArray[np.float32]:
-    return np.broadcast_to(np.float32([x, y]), (HEIGHT, WIDTH, 2)).copy()
+    return np.broadcast_to(floats([x, y]), (HEIGHT, WIDTH, 2)).copy()
 
 
 @pytest.mark.parametrize("t", MOMENTS)
@@ -41,13 +51,13 @@ def test_a_known_translation_is_where_it_is_at_any_moment(t: float) -> None:
     vx, vy = 1.5, -0.5
     current, flow = scene(vx, vy), field(-vx, -vy)
     (_, offset), *_ = carry.landings(flow, (t,))
-    assert np.allclose(offset[INSIDE], np.float32([-vx * (t - 1), -vy * (t - 1)]), atol=1e-5)
+    assert np.allclose(offset[INSIDE], floats([-vx * (t - 1), -vy * (t - 1)]), atol=1e-5)
     truth = scene(vx * (1 + t), vy * (1 + t)).astype(int)
     assert np.abs(shown(scene(0), current, flow, 0.0, t).astype(int) - truth)[INSIDE].max() <= 1
     (motion,) = carry.maps(2 * flow, flow, flow[..., 0] * 0 + 0.25, (t,))
     assert np.allclose(motion.values, 0.25)
-    assert np.allclose(motion.flow[INSIDE], np.float32([-vx * (t + 1), -vy * (t + 1), -vx * t, -vy * t]), atol=1e-4)
-    ((_, frame),) = carry.corrected(current, flow, sample(current, flow) / np.float32(255), (t,))
+    assert np.allclose(motion.flow[INSIDE], floats([-vx * (t + 1), -vy * (t + 1), -vx * t, -vy * t]), atol=1e-4)
+    ((_, frame),) = carry.corrected(current, flow, floats(sample(current, flow) / 255), (t,))
     assert np.abs(frame.astype(int) - truth)[INSIDE].max() <= 1
 
 
@@ -87,9 +97,9 @@ def test_an_acceleration_is_not_seen_and_costs_what_is_stated(t: float) -> None:
 def test_a_moment_just_after_the_current_frame_shows_that_frame() -> None:
     rng = np.random.default_rng(1)
     previous, current = rng.integers(0, 256, (2, HEIGHT, WIDTH, 3), dtype=np.uint8)
-    flow = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH, 2)).astype(np.float32) * 9, (0, 0), 8)
+    flow = floats(cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH, 2)) * 9, (0, 0), 8))
     assert np.array_equal(shown(previous, current, flow, 0.5, 1e-6), current)
-    ((_, frame),) = carry.corrected(current, flow, rng.random((HEIGHT, WIDTH, 3), np.float32), (1e-6,))
+    ((_, frame),) = carry.corrected(current, flow, floats(rng.random((HEIGHT, WIDTH, 3))), (1e-6,))
     assert np.array_equal(frame, current)
 
 
@@ -97,7 +107,7 @@ def test_the_correction_of_a_mixture_is_carried_with_the_motion() -> None:
     current, flow = scene(2), field(-2, 0)
     mixed = sample(current, flow).astype(np.float32)
     mixed[:, 30:34] += 20  # what a mixture knew better, at t = 1
-    ((_, frame),) = carry.corrected(current, flow, mixed / np.float32(255), (3.0,))
+    ((_, frame),) = carry.corrected(current, flow, floats(mixed / 255), (3.0,))
     difference = frame.astype(int) - sample(current, 3 * flow)
     assert (difference[:, 34:38] == 20).all()
     assert not difference[:, 40:60].any()
@@ -106,8 +116,8 @@ def test_the_correction_of_a_mixture_is_carried_with_the_motion() -> None:
 def test_tensors_are_carried_as_pixels_are() -> None:
     rng = np.random.default_rng(2)
     smooth = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH, 5)).astype(np.float32) * 30, (0, 0), 6)
-    flow, weight = np.ascontiguousarray(smooth[..., :4]), np.clip(smooth[..., 4] / 4 + 0.4, 0, 1)
-    first, second = np.ascontiguousarray(flow[..., :2]), np.ascontiguousarray(flow[..., 2:])
+    flow, weight = floats(smooth[..., :4]), floats(np.clip(smooth[..., 4] / 4 + 0.4, 0, 1))
+    first, second = floats(flow[..., :2]), floats(flow[..., 2:])
     times = (2.7, 0.25, 1.0)
     images = [torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 for picture in (scene(0), scene(2))]
     tensors = torch.from_numpy(flow).permute(2, 0, 1)[None], torch.from_numpy(weight)[None, None]
