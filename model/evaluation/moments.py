@@ -60,10 +60,9 @@ def ways(network: DMVFN, head: Path) -> dict[str, tuple[Way, Way]]:
 
     def carried_mixture(previous: Frame, current: Frame, times: Sequence[float]) -> list[Frame]:
         mixed = predictor.mix(previous, current, None, mixing, about)
-        if tuple(times) == (1,):
-            return [predictor.rounded(mixed.frame)]
-        frames = dict(carry.corrected(current, mixed.flow, mixed.frame, times))
-        return [frames[place] for place in range(len(times))]
+        others = [t for t in times if t != 1]
+        frames = {others[place]: frame for place, frame in carry.corrected(current, mixed.flow, mixed.frame, others)}
+        return [frames[t] if t in frames else predictor.rounded(mixed.frame) for t in times]
 
     return {
         "dmvfn": (_rolled_network(network), _carried_network(network)),
@@ -88,14 +87,13 @@ def _carried_network(network: DMVFN) -> Way:
         first, second = _tensors(network, previous, current)
         routes = routing.auto(inference.probabilities(network, first, second))
         answer = inference.predict(network, first, second, routes)
-        if tuple(times) == (1,):
-            return [_picture(network, answer.frame)]
+        others = [t for t in times if t != 1]
         flow = answer.flow[0].permute(1, 2, 0).contiguous().numpy()
         to_previous, to_current = (np.ascontiguousarray(flow[..., side : side + 2]) for side in (0, 2))
         weight = answer.mask[0, 0].sigmoid().contiguous().numpy()
-        motions = carry.maps(to_previous, to_current, weight, times)
-        frames = {m.place: carry.blended(previous, current, m, times[m.place]) for m in motions}
-        return [frames[place] for place in range(len(times))]
+        motions = carry.maps(to_previous, to_current, weight, others)
+        frames = {others[m.place]: carry.blended(previous, current, m, others[m.place]) for m in motions}
+        return [frames[t] if t in frames else _picture(network, answer.frame) for t in times]
 
     return predict
 
