@@ -20,7 +20,7 @@ SCALES = (1.0, 0.5, 0.25)
 Route = tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Frame:
     """One picture: `pixels` is HxWx3 uint8, RGB, C-contiguous, and made read-only here.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
+from service.core.substitute import Substitute
 from service.core.types import Method, PredictResult, Route, Timings
 from service.engine.device import Flops
 from service.engine.request_queue import Pending
@@ -21,7 +22,7 @@ class ResultCounts(NamedTuple):
     method: Method
     timings: Timings
     flops: int
-    is_shortened: bool
+    substitute: Substitute | None  #: of an adaptive request that got less than it asked for
     frames: tuple[tuple[Method, Route, int], ...]  #: method, route and FLOPs of each that was predicted
     carried: int  #: frames to which the motion of another was carried
 
@@ -31,7 +32,7 @@ class ResultCounts(NamedTuple):
         run = [step for step in result.steps if step.t is None or step.flops]
         frames = tuple([(step.method, step.route, step.flops) for step in run])
         rest = len(result.steps) - len(run)
-        return cls(result.method, result.timings, result.flops, result.shortened, frames, rest)
+        return cls(result.method, result.timings, result.flops, Substitute.of(result), frames, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class BatchCounts:
             for stage in (Stage.QUEUE, *own):
                 metrics.stage_took(stage, getattr(result.timings, stage))
             metrics.answered(label, result.method, result.flops)
-            if result.is_shortened:
-                metrics.route_shortened()
+            if result.substitute is not None:
+                metrics.route_shortened(result.substitute)
             for _ in range(result.carried):
                 metrics.frame_carried(label)
             for method, route, flops in result.frames:

@@ -118,6 +118,7 @@ class DeviceThread:
             self._cold.mark_warm(table)
             self._health = DeviceHealth(self._device, self._sizes[0] if self._sizes else SMALLEST)
             self._queue.cost, self._queue.mixtures = self._cost, self._mixtures
+            self._queue.knows_motion = self._device.knows_motion
             self._queue.scheduler.device_rows = self._device.rows
             self._queue.refresh_costs()
         except BaseException as error:
@@ -180,6 +181,8 @@ class DeviceThread:
             ways = self._cost.route_options(bucket, choice.route, ladder, options.work, later)
             if options.allows_live:
                 ways = self._mixtures.with_live(ways, bucket, options.work, self._cost.passes)
+            if pending.entry.route_options[-1].shifted:
+                ways = self._mixtures.with_shifted(ways, bucket, options.work, self._cost.passes)
             prices.append((pending, ways))
         self._queue.price(prices)
         if failures:
@@ -228,7 +231,7 @@ class DeviceThread:
         if len(runs) != 1:
             return None
         (output, seconds) = runs[0]
-        is_live = output.live is not None and not output.load.pixels
+        is_live = (output.live or output.shifted) is not None and not output.load.pixels
         if self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes)):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
@@ -242,11 +245,13 @@ class DeviceThread:
 
         The live head's ratio where nothing else ran.
         """
-        if output.live is not None:
-            ratio = self._mixtures.observe(output.live, trial=trial)
-            if not output.load.pixels:
-                return ratio
-            seconds -= output.live.seconds
+        ratio = 1.0
+        for run in (output.live, output.shifted):
+            if run is not None:
+                ratio = self._mixtures.observe(run, trial=trial)
+                seconds -= run.seconds
+        if (output.live or output.shifted) is not None and not output.load.pixels:
+            return ratio
         if bucket.method is Method.DMVFN:
             return self._cost.observe(bucket, output.load, seconds, trial=trial)
         return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)
@@ -328,8 +333,8 @@ class DeviceThread:
 
 def _work(pending: Pending) -> DeviceWork:
     selection = pending.entry.selection
-    if selection is not None and selection.live:
-        return DeviceWork(pending.request, live=True)
+    if selection is not None and (selection.live or selection.shifted):
+        return DeviceWork(pending.request, live=selection.live, shifted=selection.shifted)
     if selection is None or selection.route is None:
         return DeviceWork(pending.request)
     is_shortened = selection is not pending.entry.route_options[0]

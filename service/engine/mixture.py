@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from model import flops
 from model.dmvfn.network import DMVFN
 from model.mixing import weights
 from model.mixing.head import MixingHead
 from model.mixing.weights import HeadMetadata
+from model.motion import carry
 from model.motion import field as motion
 from service.core.errors import Internal, ServiceError
+from service.core.substitute import BEFORE
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
 from service.engine import carried
 from service.engine.device import DeviceWork
+from service.engine.known_motions import KnownMotions
 
 if TYPE_CHECKING:
     from model.mixing.predictor import Mixed
@@ -54,6 +58,7 @@ class Mixtures:
         self, network: DMVFN, head: tuple[MixingHead, HeadMetadata], live: tuple[MixingHead, HeadMetadata]
     ) -> None:
         self._network, self._head, self._live = network, head, live
+        self.known = KnownMotions()
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod
@@ -90,12 +95,14 @@ class Mixtures:
     def _predict(
         self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], run: MixtureRun
     ) -> Outcome:
-        head, about = self._live if work.live else self._head
-        network = self._network if method is Method.MIX and not work.live else None
+        request, steps, is_less = work.request, list[Step](), work.live or work.shifted
+        network = self._network if method is Method.MIX and not is_less else None
         method = Method.MIX if network is not None else Method.FLOW
-        request, steps = work.request, list[Step]()
-        if cut := carried.repeats(request, method):
-            return cut
+        if frames := carried.repeats(request, method):
+            return frames
+        if work.shifted and (frames := self._shift(request, run)):
+            return frames
+        head, about = self._live if is_less else self._head
         previous, current = request.previous, request.current
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
@@ -106,12 +113,34 @@ class Mixtures:
             run.motion_seconds += mixed.report.motion_s
             if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
                 return Internal("the mixture's answer was not finite")
+            if request.options.allows_live and not steps:
+                self.known.remember(current, mixed.flow)
             steps.append(self._step(previous, current, mixed, method, request))
             if request.options.times:
                 carry_to = partial(carried.by_mixture, request, steps[0], mixed.frame, mixed.flow)
                 return carried.collect(steps[0], request, carry_to, lambda: keep(work))
             previous, current = current, steps[-1].frame
         return tuple(steps)
+
+    def _shift(self, request: PredictRequest, run: MixtureRun) -> tuple[Step, ...]:
+        """Follow the motion before from the current frame on; nothing where it is not known any more."""
+        start, options, current = time.perf_counter(), request.options, request.current
+        flow = self.known.follow(request.previous, current)
+        if flow is None:
+            return ()
+        times = options.times or tuple(float(step) for step in range(1, options.steps + 1))
+        frame = np.asarray(motion.sample(current.pixels, flow), np.float32) / np.float32(255)
+        frames = dict(carry.corrected(current.pixels, flow, frame, times))
+        step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={BEFORE: 1.0})
+        run.frames += options.work
+        run.motion_seconds += time.perf_counter() - start
+        return tuple(
+            replace(step, frame=Frame(frames[place]), t=t if options.times else None) for place, t in enumerate(times)
+        )
+
+    def remember(self, request: PredictRequest, flow: Tensor) -> None:
+        """Remember the motion 2xHxW in pixels that the network found to lead on from a request's current frame."""
+        self.known.remember(request.current, flow.permute(1, 2, 0).float().contiguous().cpu().numpy())
 
     def _step(self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest) -> Step:
         report = mixed.report

@@ -175,24 +175,27 @@ class Predictor:
         """
         method = self.info.method_for(works[0].request.options)
         bucket = bucket_of(works[0].request, method)
-        by_network = [work for work in works if method is Method.DMVFN and not work.live]
-        by_method = [work for work in works if method is not Method.DMVFN and not work.live]
+        own_works = [work for work in works if not (work.live or work.shifted)]
+        by_network, by_method = (own_works, []) if method is Method.DMVFN else ([], own_works)
         self._routing_seconds, tally = 0.0, _Tally()
         with self._running():
             outcomes = self._run_network(by_network, keep, tally)
             own = self._run_mixture(by_method, method, keep)
             live = self._run_mixture([work for work in works if work.live], method, keep)
-        outcomes.update({**own.outcomes, **live.outcomes})
+            shifted = self._run_mixture([work for work in works if work.shifted], method, keep)
+        outcomes.update({**own.outcomes, **live.outcomes, **shifted.outcomes})
         by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings, tally.carried)
         live_run = MeasuredRun(bucket, mixture_load(bucket, live.frames), live.seconds, live=True)
+        shifted_run = MeasuredRun(bucket, mixture_load(bucket, shifted.frames), shifted.seconds, shifted=True)
         return RunOutput(
             outcomes=tuple(outcomes.get(work, ()) for work in works),
             load=by_blocks if method is Method.DMVFN else mixture_load(bucket, own.frames),
             route_seconds=self._routing_seconds,
             empty_routes=tally.empties,
-            motion_seconds=own.motion_seconds + live.motion_seconds,
-            mixing_seconds=own.mixing_seconds + live.mixing_seconds,
+            motion_seconds=sum(run.motion_seconds for run in (own, live, shifted)),
+            mixing_seconds=sum(run.mixing_seconds for run in (own, live, shifted)),
             live=live_run if live.frames else None,
+            shifted=shifted_run if shifted.frames else None,
         )
 
     def _run_network(
@@ -235,6 +238,8 @@ class Predictor:
             pictures = self._pictures([output.frame for output in finite])
             for output, picture in zip(finite, pictures, strict=True):
                 steps[output.member].append(self._step(output, picture, requests[output.member], cost))
+                if requests[output.member].options.allows_live and self._mixtures is not None:
+                    self._mixtures.remember(requests[output.member], output.flow[2:])
                 if requests[output.member].options.times:
                     pair = previous[output.member], current[output.member]
                     steps[output.member] = self._carry(
@@ -253,6 +258,10 @@ class Predictor:
     ) -> list[Step]:
         carry_to = partial(carried.by_network, work.request, output, pair, bgr=self._bgr)
         return list(carried.collect(first, work.request, carry_to, lambda: keep(work)))
+
+    def knows_motion(self, request: PredictRequest) -> bool:
+        """Tell whether the motion before a request's pair is known."""
+        return self._mixtures is not None and self._mixtures.known.knows(request.previous)
 
     def free(self) -> None:
         """Give cached memory back."""

@@ -36,12 +36,14 @@ RATE_BAND, FACTOR_BAND = 3.0, 100.0
 class RouteOption:
     """One way to answer a request, for about so many seconds.
 
-    By the network along `route` (None: not chosen yet), or as the bucket's method says, or by the `live` head.
+    By the network along `route` (None: not chosen yet), or as the bucket's method says, or by the `live` head, or by
+    the motion before, `shifted`.
     """
 
     cost: float
     route: Route | None = None
     live: bool = False
+    shifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class MeasuredRun:
     load: Load
     seconds: float
     live: bool = False  #: by the live head
+    shifted: bool = False  #: by the motion before
 
 
 @dataclass(slots=True)
