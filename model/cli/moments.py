@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     methods = moments.ways(checkpoint.load(arguments.weights), arguments.head)
     times = moments.horizons(methods, (windows[0].previous, windows[0].current), arguments.tries)
-    scores = moments.measure(methods, windows, lambda done: None)
+    scores = moments.measure(methods, windows, lambda count: None)
     print("\n".join([*_table(scores), "", *_times(times)]))
     return 0
 

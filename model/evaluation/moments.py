@@ -59,10 +59,12 @@ def ways(network: DMVFN, head: Path) -> dict[str, tuple[Way, Way]]:
         return [predictor.rounded(answer.frame) for answer in answers]
 
     def carried_mixture(previous: Frame, current: Frame, times: Sequence[float]) -> list[Frame]:
-        mixed = predictor.mix(previous, current, None, mixing, about)
+        mixture = predictor.mix(previous, current, None, mixing, about)
         others = [t for t in times if t != 1]
-        frames = {others[place]: frame for place, frame in carry.corrected(current, mixed.flow, mixed.frame, others)}
-        return [frames[t] if t in frames else predictor.rounded(mixed.frame) for t in times]
+        frames = {
+            others[place]: frame for place, frame in carry.corrected(current, mixture.flow, mixture.frame, others)
+        }
+        return [frames[t] if t in frames else predictor.rounded(mixture.frame) for t in times]
 
     return {
         "dmvfn": (_rolled_network(network), _carried_network(network)),

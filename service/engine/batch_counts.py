@@ -29,9 +29,9 @@ class ResultCounts(NamedTuple):
     @classmethod
     def of(cls, result: PredictResult) -> ResultCounts:
         """Take the numbers of a prediction."""
-        run = [step for step in result.steps if step.t is None or step.flops]
-        frames = tuple([(step.method, step.route, step.flops) for step in run])
-        rest = len(result.steps) - len(run)
+        predicted_steps = [step for step in result.steps if step.t is None or step.flops]
+        frames = tuple([(step.method, step.route, step.flops) for step in predicted_steps])
+        rest = len(result.steps) - len(predicted_steps)
         return cls(result.method, result.timings, result.flops, Substitute.of(result), frames, rest)
 
 

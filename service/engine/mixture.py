@@ -86,43 +86,43 @@ class Mixtures:
 
         `keep` is asked before every step but the very first; a work that is not kept comes back with its steps so far.
         """
-        run, start = MixtureRun(), time.perf_counter()
+        record, start = MixtureRun(), time.perf_counter()
         for number, work in enumerate(works):
-            run.outcomes[work] = self._predict(work, method, keep, run) if number == 0 or keep(work) else ()
-        run.seconds = time.perf_counter() - start
-        return run
+            record.outcomes[work] = self._predict(work, method, keep, record) if number == 0 or keep(work) else ()
+        record.seconds = time.perf_counter() - start
+        return record
 
     def _predict(
-        self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], run: MixtureRun
+        self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], record: MixtureRun
     ) -> Outcome:
         request, steps, is_less = work.request, list[Step](), work.live or work.shifted
         network = self._network if method is Method.MIX and not is_less else None
         method = Method.MIX if network is not None else Method.FLOW
         if frames := carried.repeats(request, method):
             return frames
-        if work.shifted and (frames := self._shift(request, run)):
+        if work.shifted and (frames := self._shift(request, record)):
             return frames
         head, about = self._live if is_less else self._head
         previous, current = request.previous, request.current
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
-                mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
+                mixture: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about)
             except FloatingPointError as error:
                 return Internal(str(error))
-            run.frames += request.options.work if request.options.times else 1
-            run.motion_seconds += mixed.report.motion_s
-            if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
+            record.frames += request.options.work if request.options.times else 1
+            record.motion_seconds += mixture.report.motion_s
+            if not np.isfinite(mixture.frame.sum() + mixture.flow.sum() + sum(mixture.report.shares.values())):
                 return Internal("the mixture's answer was not finite")
             if request.options.allows_live and not steps:
-                self.known.remember(current, mixed.flow)
-            steps.append(self._step(previous, current, mixed, method, request))
+                self.known.remember(current, mixture.flow)
+            steps.append(self._step(previous, current, mixture, method, request))
             if request.options.times:
-                carry_to = partial(carried.by_mixture, request, steps[0], mixed.frame, mixed.flow)
+                carry_to = partial(carried.by_mixture, request, steps[0], mixture.frame, mixture.flow)
                 return carried.collect(steps[0], request, carry_to, lambda: keep(work))
             previous, current = current, steps[-1].frame
         return tuple(steps)
 
-    def _shift(self, request: PredictRequest, run: MixtureRun) -> tuple[Step, ...]:
+    def _shift(self, request: PredictRequest, record: MixtureRun) -> tuple[Step, ...]:
         """Follow the motion before from the current frame on; nothing where it is not known any more."""
         start, options, current = time.perf_counter(), request.options, request.current
         flow = self.known.follow(request.previous, current)
@@ -132,8 +132,8 @@ class Mixtures:
         frame = np.asarray(motion.sample(current.pixels, flow), np.float32) / np.float32(255)
         frames = dict(carry.corrected(current.pixels, flow, frame, times))
         step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={BEFORE: 1.0})
-        run.frames += options.work
-        run.motion_seconds += time.perf_counter() - start
+        record.frames += options.work
+        record.motion_seconds += time.perf_counter() - start
         return tuple(
             replace(step, frame=Frame(frames[place]), t=t if options.times else None) for place, t in enumerate(times)
         )
@@ -142,15 +142,15 @@ class Mixtures:
         """Remember the motion 2xHxW in pixels that the network found to lead on from a request's current frame."""
         self.known.remember(request.current, flow.permute(1, 2, 0).float().contiguous().cpu().numpy())
 
-    def _step(self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest) -> Step:
-        report = mixed.report
+    def _step(self, previous: Frame, current: Frame, mixture: Mixed, method: Method, request: PredictRequest) -> Step:
+        report = mixture.report
         flow = confidence = None
         if request.options.maps:
-            fields = motion.steady(previous.pixels, current.pixels, mixed.flow)
+            fields = motion.steady(previous.pixels, current.pixels, mixture.flow)
             flow = np.concatenate((fields.previous, fields.current), 2)
             confidence = fields.confidence
         return Step(
-            frame=Frame(self._mixing.rounded(mixed.frame)),
+            frame=Frame(self._mixing.rounded(mixture.frame)),
             route=report.route or (False,) * BLOCKS,
             flops=2 * (report.macs + self._network_macs(current, report.route)),
             flow=flow,

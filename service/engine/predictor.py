@@ -182,20 +182,20 @@ class Predictor:
             outcomes = self._run_network(by_network, keep, tally)
             own = self._run_mixture(by_method, method, keep)
             live = self._run_mixture([work for work in works if work.live], method, keep)
-            shifted = self._run_mixture([work for work in works if work.shifted], method, keep)
-        outcomes.update({**own.outcomes, **live.outcomes, **shifted.outcomes})
+            by_before = self._run_mixture([work for work in works if work.shifted], method, keep)
+        outcomes.update({**own.outcomes, **live.outcomes, **by_before.outcomes})
         by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings, tally.carried)
         live_run = MeasuredRun(bucket, mixture_load(bucket, live.frames), live.seconds, live=True)
-        shifted_run = MeasuredRun(bucket, mixture_load(bucket, shifted.frames), shifted.seconds, shifted=True)
+        shifted_run = MeasuredRun(bucket, mixture_load(bucket, by_before.frames), by_before.seconds, shifted=True)
         return RunOutput(
             outcomes=tuple(outcomes.get(work, ()) for work in works),
             load=by_blocks if method is Method.DMVFN else mixture_load(bucket, own.frames),
             route_seconds=self._routing_seconds,
             empty_routes=tally.empties,
-            motion_seconds=sum(run.motion_seconds for run in (own, live, shifted)),
-            mixing_seconds=sum(run.mixing_seconds for run in (own, live, shifted)),
+            motion_seconds=sum(record.motion_seconds for record in (own, live, by_before)),
+            mixing_seconds=sum(record.mixing_seconds for record in (own, live, by_before)),
             live=live_run if live.frames else None,
-            shifted=shifted_run if shifted.frames else None,
+            shifted=shifted_run if by_before.frames else None,
         )
 
     def _run_network(

@@ -20,8 +20,6 @@ from dataclasses import asdict
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
-import numpy as np
-from numpy.typing import NDArray
 
 from service.core.errors import ServiceError
 from service.core.interfaces import ServedModel
@@ -39,6 +37,7 @@ from service.core.types import (
     Timings,
     route_text,
 )
+from service.distributed.broker import field_values
 from service.engine.scheduling.pricing import DeviceCosts
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
@@ -130,7 +129,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
             quality=Quality(v.get("quality", Quality.EXACT)),
             maps=maps,
             method=_method(v),
-            times=_times(v.get("t")),
+            times=field_values.times(v.get("t")),
         )
         priority = Priority(v.get("priority", Priority.LIVE))
         return options, priority, _str(v.get("client")), _str_or_none(v.get("trace"))
@@ -142,14 +141,6 @@ def _method(task: dict[str, Any]) -> Method | None:
     return None if name is None else Method(name)
 
 
-def _times(values: object) -> tuple[float, ...]:
-    if values is None:
-        return ()
-    if not isinstance(values, list) or not all(type(t) in (int, float) and 0 < t < math.inf for t in values):
-        raise ValueError("moments that are no positive numbers")
-    return tuple(map(float, values))
-
-
 def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
     """Serialise an answer. `compress` makes PNGs of its frames: right for what is kept, too slow for awaited calls."""
     steps = [
@@ -157,8 +148,8 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
             "frame": _pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
             "route": _text(s.route),
             "flops": s.flops,
-            "flow": _array(s.flow),
-            "mask": _array(s.mask),
+            "flow": field_values.array(s.flow),
+            "mask": field_values.array(s.mask),
             **_mixture_fields(s),
             **({} if s.t is None else {"t": s.t, "cut": s.is_cut}),
         }
@@ -198,7 +189,7 @@ def read_result(data: bytes, request: str) -> PredictResult:
 def _mixture_fields(step: Step) -> dict[str, Any]:
     if step.method is Method.DMVFN:
         return {}
-    return {"method": step.method.value, "shares": dict(step.shares), "confidence": _array(step.confidence)}
+    return {"method": step.method.value, "shares": dict(step.shares), "confidence": field_values.array(step.confidence)}
 
 
 def _read_step(step: dict[str, Any]) -> Step:
@@ -206,11 +197,11 @@ def _read_step(step: dict[str, Any]) -> Step:
         frame=read_frame(step["frame"]),
         route=_route(step.get("route")) or (),
         flops=int(step.get("flops") or 0),
-        flow=_read_array(step.get("flow")),
-        mask=_read_array(step.get("mask")),
+        flow=field_values.read_array(step.get("flow")),
+        mask=field_values.read_array(step.get("mask")),
         method=Method(step.get("method", Method.DMVFN)),
         shares={str(name): float(share) for name, share in (step.get("shares") or {}).items()},
-        confidence=_read_array(step.get("confidence")),
+        confidence=field_values.read_array(step.get("confidence")),
         t=None if step.get("t") is None else float(step["t"]),
         is_cut=bool(step.get("cut", False)),
     )
@@ -349,16 +340,3 @@ def _text(bits: Route | None) -> str | None:
 
 def _route(text: str | None) -> Route | None:
     return None if text is None else tuple(bit == "1" for bit in text)
-
-
-def _array(array: NDArray[np.float32] | None) -> dict[str, Any] | None:
-    if array is None:
-        return None
-    return {"shape": list(array.shape), "f4": np.ascontiguousarray(array, "<f4").tobytes()}
-
-
-def _read_array(value: dict[str, Any] | None) -> NDArray[np.float32] | None:
-    if value is None:
-        return None
-    array: NDArray[np.float32] = np.frombuffer(value["f4"], "<f4").reshape(value["shape"])
-    return array
