@@ -85,6 +85,10 @@ class SleepingDevice:
     def free(self) -> None:
         """Have nothing to free."""
 
+    def knows_motion(self, request: PredictRequest) -> bool:
+        """Tell that no motion is known."""
+        return False
+
     def memory(self) -> None:
         """Know nothing of memory."""
 

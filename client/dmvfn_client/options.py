@@ -34,6 +34,7 @@ class StreamOptions(ClipOptions, total=False):
     """The options of a stream's predictions."""
 
     quality: Literal["exact", "adaptive"] | None
+    t: float | Sequence[float] | None
 
 
 class PairOptions(StreamOptions, total=False):
@@ -69,8 +70,23 @@ class Options:
     quality: Literal["exact", "adaptive"] | None = None
     image_quality: int | None = None
     method: Literal["dmvfn", "flow", "mix"] | None = None
+    #: In place of steps: when frames are shown, in frame intervals after the newer frame.
+    t: float | Sequence[float] | None = None
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Return all moments `t`; none where frames are counted by steps."""
+        if self.t is None:
+            return ()
+        return tuple(self.t) if isinstance(self.t, Sequence) else (self.t,)
+
+    @property
+    def frames(self) -> int:
+        """Count the frames that come back."""
+        return len(self.times) or self.steps or 1
 
     def fields(self) -> dict[str, str]:
         """Return them as form fields."""
-        options = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: str(value) for name, value in options if value is not None}
+        options = ((name, getattr(self, name)) for name in self.__slots__ if name != "t")
+        fields = {name: str(value) for name, value in options if value is not None}
+        return fields | ({"t": ",".join(f"{t:.9f}" for t in self.times)} if self.times else {})

@@ -71,7 +71,7 @@ def predict(previous: Picture, current: Picture, options: Options, *, maps: bool
     """
     pixels = (raw(previous), raw(current))
     if pixels[0] is not None and pixels[1] is not None and pixels[0].shape == pixels[1].shape:
-        is_raw = encoding is None and not maps and options.steps in (None, 1)
+        is_raw = encoding is None and not maps and options.frames == 1
         accept = RAW if is_raw else f"application/json, image/{encoding or 'png'};q=0.5"
         shape = ",".join(map(str, (2, *pixels[0].shape)))
         headers = {"Accept": accept, "Content-Type": RAW, "X-Frame-Shape": shape}
@@ -184,6 +184,7 @@ def prediction(response: httpx.Response) -> Prediction:
         timings_ms=told.get("timings_ms", {}),
         method=told.get("method", "dmvfn"),
         shares=_shares(told["frames"]),
+        cut=bool(told.get("cut")),
     )
 
 
@@ -193,7 +194,8 @@ def _raw_prediction(response: httpx.Response) -> Prediction:
     try:
         shape = [int(side) for side in headers["x-frame-shape"].split(",")]
         pixels = np.frombuffer(response.content, np.uint8).reshape(shape).copy()
-        frame = Frame(pixels, headers["x-dmvfn-route"], int(headers["x-dmvfn-flops"]))
+        moment = float(headers["x-dmvfn-t"]) if "x-dmvfn-t" in headers else None
+        frame = Frame(pixels, headers["x-dmvfn-route"], int(headers["x-dmvfn-flops"]), t=moment)
         stages = (stage.strip().partition(";dur=") for stage in headers.get("server-timing", "").split(",") if stage)
         return Prediction(
             frames=(frame,),
@@ -205,6 +207,7 @@ def _raw_prediction(response: httpx.Response) -> Prediction:
             timings_ms={name: float(milliseconds) for name, _, milliseconds in stages},
             method=headers.get("x-dmvfn-method", "dmvfn"),
             shares=_header_shares(headers.get("x-dmvfn-shares", "")),
+            cut="x-dmvfn-cut" in headers,
         )
     except (KeyError, ValueError) as error:
         raise ServiceFailed(
@@ -232,7 +235,7 @@ def _shares(frames: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _frame(told: Mapping[str, Any]) -> Frame:
     flow, mask, trust = (_array(told[name]) if name in told else None for name in ("flow", "mask", "confidence"))
     pixels = to_pixels(base64.b64decode(told["data"]))
-    return Frame(pixels, told["route"], told["flops"], flow, mask, confidence=trust)
+    return Frame(pixels, told["route"], told["flops"], flow, mask, confidence=trust, t=told.get("t"))
 
 
 def _array(told: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -60,7 +60,7 @@ class AsyncGrpcClient:
         self,
         frames: Iterable[Picture | Shot] | AsyncIterable[Picture | Shot],
         *,
-        horizon: int = 1,
+        horizon: int | None = None,
         policy: Literal["latest", "all"] = "all",
         window: int | None = None,
         scene_cuts: bool = True,

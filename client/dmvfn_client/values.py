@@ -26,6 +26,7 @@ class Frame:
     mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for
     time_us: int | None = None  #: in a stream: when it would be shown, on the sender's clock
     confidence: NDArray[np.float32] | None = None
+    t: float | None = None  #: its moment, where `t` was asked for; such frames share one prediction's route and FLOPs
 
     @property
     def image(self) -> Image.Image:
@@ -46,6 +47,7 @@ class Prediction:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     method: str = "dmvfn"  #: what predicted: dmvfn, flow or mix
     shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture: each candidate's, on average; 1 in all
+    cut: bool = False  #: asked for `t`, but the pair shows two scenes: the newer frame is repeated
 
     @property
     def pixels(self) -> Pixels:

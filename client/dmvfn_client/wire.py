@@ -115,6 +115,7 @@ def options(given: Options, maps: bool = False) -> pb.Options:
         quality=_QUALITY[given.quality],
         maps=maps,
         method=given.method,
+        t=given.times,
     )
 
 
@@ -126,7 +127,7 @@ def request(previous: Picture, current: Picture, given: Options, maps: bool) -> 
 
 
 def start(
-    horizon: int,
+    horizon: int | None,
     given: Options,
     policy: str,
     window: int | None,
@@ -166,6 +167,7 @@ def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
         timings_ms={name: getattr(made.timings, name) * 1000 for name in _stages(made)},
         method=made.method or "dmvfn",
         shares=dict(made.shares),
+        cut=made.cut,
     )
 
 
@@ -239,7 +241,8 @@ def _predicted(made: pb.PredictedFrame) -> Frame:
             for values in (made.maps.mask, made.maps.confidence)
         )
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
-    return Frame(_pixels(made), made.route, made.flops, flow, mask, shown, trust)
+    moment = made.t if made.HasField("t") else None
+    return Frame(_pixels(made), made.route, made.flops, flow, mask, shown, trust, moment)
 
 
 def _pixels(made: pb.PredictedFrame) -> Pixels:

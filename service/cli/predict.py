@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.app_state import AppState
+from service.core import moments
 from service.core.errors import ServiceError
 from service.core.types import Method, Options, route_text
 from service.imaging.codec import FrameLimits, ImageFormat
@@ -41,7 +42,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("previous", type=Path, help="the older frame")
     arguments.add_argument("current", type=Path, help="the newer frame, of the same size")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
-    arguments.add_argument("--steps", type=int, default=1, help="how many future frames; several get -1, -2, ... added")
+    arguments.add_argument(
+        "--steps", type=int, help="how many future frames (default: 1); several get -1, -2, ... added"
+    )
+    arguments.add_argument("--t", help="in place of steps: when frames are shown, e.g. 0.5,1,2.7 intervals from now")
     arguments.add_argument("--method", choices=[*Method], help="what predicts (default: as the weights say)")
     arguments.add_argument("--route", help="of the network: auto, full, sample, budget, or nine digits 0 and 1")
     arguments.add_argument("--seed", type=int, help="of route sample")
@@ -64,7 +68,16 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
     image_format = FORMATS.get(params.output.suffix.lower())
     if image_format is None:
         raise ValueError(f"{params.output}: the ending must be one of {', '.join(FORMATS)}")
-    targets = _targets(params.output, params.steps)
+    options = Options.parse(
+        method=params.method,
+        route=params.route,
+        seed=params.seed,
+        blocks=params.blocks,
+        scale=params.scale,
+        steps=params.steps,
+        times=() if params.t is None else moments.read(params.t),
+    ).check(settings.max_steps)
+    targets = _targets(params.output, options.frames)
     present = [path for path in targets if path.exists()]
     if present and not params.force:
         raise ValueError(f"{present[0]} exists already; --force overwrites it")
@@ -73,20 +86,15 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
         Picture(params.current.read_bytes()),
         (str(params.previous), str(params.current)),
     )
-    options = Options.parse(
-        method=params.method,
-        route=params.route,
-        seed=params.seed,
-        blocks=params.blocks,
-        scale=params.scale,
-        steps=params.steps,
-    ).check(settings.max_steps)
     started_at = time.perf_counter()
     value = asyncio.run(_predict(settings, pair, options, image_format))
     for path, step, file in zip(targets, value.result.steps, value.pictures, strict=True):
         path.write_bytes(file)
         ran = f"route {route_text(step.route)}" if step.method is Method.DMVFN else f"method {step.method}"
-        print(f"{path}  {ran}  {step.flops / 1e9:.1f} GFLOP")
+        moment = "" if step.t is None else f"  t {moments.text(step.t)}"
+        print(f"{path}  {ran}  {step.flops / 1e9:.1f} GFLOP{moment}")
+    if value.result.is_cut:
+        print("the two frames show different scenes: the newer one is repeated", file=sys.stderr)
     if value.result.shares:
         print(f"shares {prediction.shares_text(value.result)}")
     if value.result.seed is not None:

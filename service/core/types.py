@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest
 
 #: Blocks of the network; a route has one bit for each.
 BLOCKS = 9
-#: The largest seed a caller may give (what JSON numbers and int64 both carry exactly).
-MAX_SEED = 2**53 - 1
+MAX_SEED = 2**53 - 1  #: the largest a caller may give: what JSON numbers and int64 both carry exactly
 SCALES = (1.0, 0.5, 0.25)
 #: What a version of the weights may be called: it stands in paths, headers and file names.
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -23,7 +23,7 @@ VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Route = tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Frame:
     """One picture: `pixels` is HxWx3 uint8, RGB, C-contiguous, and made read-only here.
 
@@ -105,9 +105,9 @@ class RouteChoice:
 
 
 def _refuse(*, seed: int | None, blocks: int | None, why: str) -> None:
-    for name, value in (("seed", seed), ("blocks", blocks)):
-        if value is not None:
-            raise InvalidRequest(f"{name} means nothing with {why}", field=name)
+    if seed is not None or blocks is not None:
+        name = "blocks" if seed is None else "seed"
+        raise InvalidRequest(f"{name} means nothing with {why}", field=name)
 
 
 class Method(enum.StrEnum):
@@ -165,6 +165,8 @@ class Options:
 
     `maps`: return flow and mask (of the network) or flow and confidence (of a mixture). `method` None: the served
     weights' own, but the network's where the other options speak of it. `version` None: of the weights, the default.
+    `times`: moments, in frame intervals after the current frame, to which one prediction's motion is carried; without
+    any, `steps` frames.
     """
 
     route: RouteChoice = field(default_factory=RouteChoice)
@@ -174,6 +176,7 @@ class Options:
     maps: bool = False
     method: Method | None = None
     version: str | None = None
+    times: tuple[float, ...] = ()
 
     @classmethod
     def parse(
@@ -188,8 +191,11 @@ class Options:
         steps: int | None = None,
         quality: Quality = Quality.EXACT,
         maps: bool = False,
+        times: tuple[float, ...] = (),
     ) -> Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
+        if times and steps is not None:
+            raise InvalidRequest("steps means nothing with t", field="steps")
         return cls(
             RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
             1 if steps is None else steps,
@@ -198,6 +204,7 @@ class Options:
             maps,
             Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
             version,
+            times,
         )
 
     def check(self, max_steps: int) -> Options:
@@ -208,12 +215,23 @@ class Options:
             raise InvalidRequest(
                 "version must be 1 to 64 letters, digits, dots, dashes and underscores", field="version"
             )
+        moments.check(self.times, max_steps)
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
         if self.method is not None and self.method is not Method.DMVFN:
             route = None if self.route == RouteChoice() else self.route
             Method.parse(self.method, route=route, scale=None if self.scale == 1.0 else self.scale)
         return self
+
+    @property
+    def frames(self) -> int:
+        """Count the frames that are wanted."""
+        return len(self.times) or self.steps
+
+    @property
+    def work(self) -> float:
+        """Return what the frames take, in passes that predict one each: carried frames take little."""
+        return 1 + moments.CARRIED * (len(self.times) - 1) if self.times else self.steps
 
     @property
     def names_network(self) -> bool:
@@ -264,7 +282,7 @@ class PredictRequest:
 class Step:
     """One predicted frame and what it took. `flops` counts 2 per multiply-add: routing, chosen blocks, a head.
 
-    `route` has no block where the network did not run.
+    `route` has no block where the network did not run. Frames with a `t` share one prediction: the first has its FLOPs.
     """
 
     frame: Frame
@@ -275,6 +293,8 @@ class Step:
     method: Method = Method.DMVFN
     shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture's candidates by name, on average; sum 1
     confidence: NDArray[np.float32] | None = None  #: HxW in 0..1, trust in a mixture's flow, if asked for
+    t: float | None = None  #: its moment, in frame intervals after the current frame; None: a rollout's step
+    is_cut: bool = False  #: the pair shows two scenes, so that no motion leads on: this is the current frame again
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +319,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictResult:
-    """The answer to one request; `steps[k]` shows time t+1+k. `seed` is set where the route was sampled."""
+    """The answer to one request. `seed` is set where the route was sampled."""
 
     id: str
     steps: tuple[Step, ...]
@@ -308,6 +328,16 @@ class PredictResult:
     batch_size: int = 1
     seed: int | None = None
     shortened: bool = False  #: an adaptive request got less than its route or method, to meet the deadline
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Return when each frame is shown, in frame intervals after the current one."""
+        return tuple(number if step.t is None else step.t for number, step in enumerate(self.steps, 1))
+
+    @property
+    def is_cut(self) -> bool:
+        """Tell whether frames repeat the current one, because the pair shows two scenes."""
+        return any(step.is_cut for step in self.steps)
 
     @property
     def method(self) -> Method:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
+from service.core.substitute import Substitute
 from service.core.types import Method, PredictResult, Route, Timings
 from service.engine.device import Flops
 from service.engine.request_queue import Pending
@@ -22,14 +23,18 @@ class ResultCounts(NamedTuple):
     version: str
     timings: Timings
     flops: int
-    is_shortened: bool
-    frames: tuple[tuple[Method, Route, int], ...]  #: each step's method, route and FLOPs
+    substitute: Substitute | None  #: of an adaptive request that got less than it asked for
+    frames: tuple[tuple[Method, Route, int], ...]  #: method, route and FLOPs of each that was predicted
+    carried: int  #: frames to which the motion of another was carried
 
     @classmethod
     def of(cls, result: PredictResult) -> ResultCounts:
         """Take the numbers of a prediction."""
-        frames = tuple([(step.method, step.route, step.flops) for step in result.steps])
-        return cls(result.method, result.model_version, result.timings, result.flops, result.shortened, frames)
+        predicted_steps = [step for step in result.steps if step.t is None or step.flops]
+        frames = tuple([(step.method, step.route, step.flops) for step in predicted_steps])
+        rest = len(result.steps) - len(predicted_steps)
+        own, substitute = (result.method, result.model_version), Substitute.of(result)
+        return cls(*own, result.timings, result.flops, substitute, frames, rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,10 @@ class BatchCounts:
                 metrics.stage_took(stage, getattr(result.timings, stage))
             metrics.answered(label, result.method, result.flops)
             metrics.versions.predicted(result.version)
-            if result.is_shortened:
-                metrics.route_shortened()
+            if result.substitute is not None:
+                metrics.route_shortened(result.substitute)
+            for _ in range(result.carried):
+                metrics.frame_carried(label)
             for method, route, flops in result.frames:
                 if method is not Method.DMVFN:
                     metrics.frame_mixed(label, flops)

@@ -237,7 +237,7 @@ class Batcher:
             client=request.client,
             priority=request.priority,
             nbytes=request.nbytes,
-            steps=request.options.steps,
+            steps=request.options.work,
         )
         return Pending(request, entry, partial(_resolve, future))
 

@@ -37,13 +37,14 @@ class Choice:
 class DeviceWork:
     """A request to run: its first `route` (None: choose it), and the most blocks any step may take.
 
-    `live`: by the live head's mixture of motions instead, whatever its method.
+    `live`: by the live head's mixture of motions instead, whatever its method. `shifted`: by the motion before.
     """
 
     request: PredictRequest
     route: Route | None = None
     most_blocks: int | None = None
     live: bool = False
+    shifted: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +52,7 @@ class RunOutput:
     """What `run` did: one outcome per work, in order; the load that was really run; seconds spent on routes.
 
     `motion_seconds` and `mixing_seconds`: of mixtures, finding and warping motions, and weighing. `live`: what the live
-    head did beside that load, in place of the batch's method.
+    head did beside that load, in place of the batch's method; `shifted`: the same of motions before.
     """
 
     outcomes: tuple[tuple[Step, ...] | ServiceError, ...]
@@ -61,6 +62,7 @@ class RunOutput:
     motion_seconds: float = 0.0
     mixing_seconds: float = 0.0
     live: MeasuredRun | None = None
+    shifted: MeasuredRun | None = None
 
 
 class Device(Protocol):
@@ -100,6 +102,10 @@ class Device(Protocol):
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Predict works of one bucket; `keep` is asked between steps whether a work is still wanted."""
+        ...
+
+    def knows_motion(self, request: PredictRequest) -> bool:
+        """Tell whether the motion before a request's pair is known. Called from any thread."""
         ...
 
     def free(self) -> None:

@@ -119,6 +119,7 @@ class DeviceThread:
             self._devices = LoadedDevices(device, self._cost, self._mixtures, cold)
             self._health = DeviceHealth(self._devices, self._sizes[0] if self._sizes else SMALLEST)
             self._queue.cost, self._queue.mixtures = self._cost, self._mixtures
+            self._queue.knows_motion = self._devices.knows_motion
             self._queue.scheduler.device_rows = device.rows
             self._queue.refresh_costs()
         except BaseException as error:
@@ -198,11 +199,13 @@ class DeviceThread:
             self._record_route(pending, choice.route)
             adaptive = options.quality is Quality.ADAPTIVE
             ladder = choice.probabilities if adaptive else None
-            later = options.steps - 1
+            later = options.work - 1
             bucket = pending.entry.bucket
-            ways = self._cost.route_options(bucket, choice.route, ladder, options.steps, later)
+            ways = self._cost.route_options(bucket, choice.route, ladder, options.work, later)
             if options.allows_live:
-                ways = self._mixtures.with_live(ways, bucket, options.steps, self._cost.passes)
+                ways = self._mixtures.with_live(ways, bucket, options.work, self._cost.passes)
+            if pending.entry.route_options[-1].shifted:
+                ways = self._mixtures.with_shifted(ways, bucket, options.work, self._cost.passes)
             prices.append((pending, ways))
         self._queue.price(prices)
         if failures:
@@ -298,9 +301,10 @@ class DeviceThread:
         if isinstance(outcome, ServiceError):
             return outcome
         request, entry = pending.request, pending.entry
-        if len(outcome) < request.options.steps:
+        if len(outcome) < request.options.frames:
             return DeadlineExceeded("the deadline passed between two steps")
-        if entry.selection is not None and entry.selection.route is None and outcome[0].method is Method.DMVFN:
+        was_open = entry.selection is not None and entry.selection.route is None
+        if was_open and outcome[0].method is Method.DMVFN and not outcome[0].is_cut:
             self._record_route(pending, outcome[0].route)
         choice = request.options.route
         return PredictResult(
@@ -337,8 +341,8 @@ class DeviceThread:
 
 def _work(pending: Pending) -> DeviceWork:
     selection = pending.entry.selection
-    if selection is not None and selection.live:
-        return DeviceWork(pending.request, live=True)
+    if selection is not None and (selection.live or selection.shifted):
+        return DeviceWork(pending.request, live=selection.live, shifted=selection.shifted)
     if selection is None or selection.route is None:
         return DeviceWork(pending.request)
     is_shortened = selection is not pending.entry.route_options[0]

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from model import flops
 from model.dmvfn.network import DMVFN
 from model.mixing import weights
 from model.mixing.head import MixingHead
 from model.mixing.weights import HeadMetadata
+from model.motion import carry
 from model.motion import field as motion
 from service.core.errors import Internal, ServiceError
+from service.core.substitute import BEFORE
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
+from service.engine import carried
 from service.engine.device import DeviceWork
+from service.engine.known_motions import KnownMotions
 
 if TYPE_CHECKING:
     from model.mixing.predictor import Mixed
@@ -36,7 +41,7 @@ class MixtureRun:
     """What a run of several works did: their outcomes, the frames predicted, and how long it took."""
 
     outcomes: dict[DeviceWork, Outcome] = field(default_factory=dict)
-    frames: int = 0
+    frames: float = 0  #: those carried on from another count as the part that they take
     seconds: float = 0.0
     motion_seconds: float = 0.0  #: of them, for the candidates
 
@@ -56,6 +61,7 @@ class Mixtures:
         self.version = head[1].version
         #: What the head's file says of itself on held-out clips, as it is shown beside the network's: "psnr_t1_flow" ..
         self.scores = {f"{name}_flow": value for name, value in head[1].scores.items() if name.endswith(("_t1", "_t3"))}
+        self.known = KnownMotions()
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod
@@ -83,48 +89,77 @@ class Mixtures:
 
         `keep` is asked before every step but the very first; a work that is not kept comes back with its steps so far.
         """
-        run, start = MixtureRun(), time.perf_counter()
+        record, start = MixtureRun(), time.perf_counter()
         for number, work in enumerate(works):
-            run.outcomes[work] = self._predict(work, method, keep, run) if number == 0 or keep(work) else ()
-        run.seconds = time.perf_counter() - start
-        return run
+            record.outcomes[work] = self._predict(work, method, keep, record) if number == 0 or keep(work) else ()
+        record.seconds = time.perf_counter() - start
+        return record
 
     def _predict(
-        self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], run: MixtureRun
+        self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], record: MixtureRun
     ) -> Outcome:
-        head, about = self._live if work.live else self._head
-        network = self._network if method is Method.MIX and not work.live else None
+        request, steps, is_less = work.request, list[Step](), work.live or work.shifted
+        network = self._network if method is Method.MIX and not is_less else None
         method = Method.MIX if network is not None else Method.FLOW
-        request, steps = work.request, list[Step]()
+        if frames := carried.repeats(request, method):
+            return frames
+        if work.shifted and (frames := self._shift(request, record)):
+            return frames
+        head, about = self._live if is_less else self._head
         previous, current = request.previous, request.current
         motions, ahead = None, 1
         while len(steps) < request.options.steps and (not steps or keep(work)):
             try:
-                mixed: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about, ahead, motions)
+                mixture: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about, ahead, motions)
             except FloatingPointError as error:
                 return Internal(str(error))
-            run.frames += 1
-            run.motion_seconds += mixed.report.motion_s
-            if not np.isfinite(mixed.frame.sum() + mixed.flow.sum() + sum(mixed.report.shares.values())):
+            record.frames += request.options.work if request.options.times else 1
+            record.motion_seconds += mixture.report.motion_s
+            if not np.isfinite(mixture.frame.sum() + mixture.flow.sum() + sum(mixture.report.shares.values())):
                 return Internal("the mixture's answer was not finite")
-            steps.append(self._step(previous, current, mixed, method, request, ahead))
+            if request.options.allows_live and not steps:
+                self.known.remember(current, mixture.flow)
+            steps.append(self._step(previous, current, mixture, method, request, ahead))
+            if request.options.times:
+                carry_to = partial(carried.by_mixture, request, steps[0], mixture.frame, mixture.flow)
+                return carried.collect(steps[0], request, carry_to, lambda: keep(work))
             if network is None:  # every frame from the two that were sent, along the one motion between them
-                motions, ahead = mixed.motions, ahead + 1
+                motions, ahead = mixture.motions, ahead + 1
             else:
                 previous, current = current, steps[-1].frame
         return tuple(steps)
 
+    def _shift(self, request: PredictRequest, record: MixtureRun) -> tuple[Step, ...]:
+        """Follow the motion before from the current frame on; nothing where it is not known any more."""
+        start, options, current = time.perf_counter(), request.options, request.current
+        flow = self.known.follow(request.previous, current)
+        if flow is None:
+            return ()
+        times = options.times or tuple(float(step) for step in range(1, options.steps + 1))
+        frame = np.asarray(motion.sample(current.pixels, flow), np.float32) / np.float32(255)
+        frames = dict(carry.corrected(current.pixels, flow, frame, times))
+        step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={BEFORE: 1.0})
+        record.frames += options.work
+        record.motion_seconds += time.perf_counter() - start
+        return tuple(
+            replace(step, frame=Frame(frames[place]), t=t if options.times else None) for place, t in enumerate(times)
+        )
+
+    def remember(self, request: PredictRequest, flow: Tensor) -> None:
+        """Remember the motion 2xHxW in pixels that the network found to lead on from a request's current frame."""
+        self.known.remember(request.current, flow.permute(1, 2, 0).float().contiguous().cpu().numpy())
+
     def _step(
-        self, previous: Frame, current: Frame, mixed: Mixed, method: Method, request: PredictRequest, ahead: int
+        self, previous: Frame, current: Frame, mixture: Mixed, method: Method, request: PredictRequest, ahead: int
     ) -> Step:
-        report = mixed.report
+        report = mixture.report
         flow = confidence = None
         if request.options.maps:
-            fields = motion.steady(previous.pixels, current.pixels, mixed.flow, ahead)
+            fields = motion.steady(previous.pixels, current.pixels, mixture.flow, ahead)
             flow = np.concatenate((fields.previous, fields.current), 2)
             confidence = fields.confidence
         return Step(
-            frame=Frame(self._mixing.rounded(mixed.frame)),
+            frame=Frame(self._mixing.rounded(mixture.frame)),
             route=report.route or (False,) * BLOCKS,
             flops=2 * (report.macs + self._network_macs(current, report.route)),
             flow=flow,

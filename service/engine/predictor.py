@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Method, PredictRequest, Route, Step
-from service.engine import rollout, warm_up
+from service.engine import carried, rollout, warm_up
 from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
@@ -46,6 +47,7 @@ class _Tally:
     """What a run has done so far; `passes` is the longest member's."""
 
     routes: list[Route] = field(default_factory=list)
+    carried: list[Route] = field(default_factory=list)  #: of frames carried on from another
     passes: int = 0
     routings: int = 0
     empties: int = 0
@@ -183,31 +185,37 @@ class Predictor:
         """
         method = self.info.method_for(works[0].request.options)
         bucket = bucket_of(works[0].request, method)
-        by_network = [work for work in works if method is Method.DMVFN and not work.live]
-        by_method = [work for work in works if method is not Method.DMVFN and not work.live]
+        own_works = [work for work in works if not (work.live or work.shifted)]
+        by_network, by_method = (own_works, []) if method is Method.DMVFN else ([], own_works)
         self._routing_seconds, tally = 0.0, _Tally()
         with self._running():
             outcomes = self._run_network(by_network, keep, tally)
             own = self._run_mixture(by_method, method, keep)
             live = self._run_mixture([work for work in works if work.live], method, keep)
-        outcomes.update({**own.outcomes, **live.outcomes})
-        by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings)
+            by_before = self._run_mixture([work for work in works if work.shifted], method, keep)
+        outcomes.update({**own.outcomes, **live.outcomes, **by_before.outcomes})
+        by_blocks = Load.of(bucket, tally.routes, tally.passes, tally.routings, tally.carried)
         live_run = MeasuredRun(bucket, mixture_load(bucket, live.frames), live.seconds, live=True)
+        shifted_run = MeasuredRun(bucket, mixture_load(bucket, by_before.frames), by_before.seconds, shifted=True)
         return RunOutput(
             outcomes=tuple(outcomes.get(work, ()) for work in works),
             load=by_blocks if method is Method.DMVFN else mixture_load(bucket, own.frames),
             route_seconds=self._routing_seconds,
             empty_routes=tally.empties,
-            motion_seconds=own.motion_seconds + live.motion_seconds,
-            mixing_seconds=own.mixing_seconds + live.mixing_seconds,
+            motion_seconds=sum(record.motion_seconds for record in (own, live, by_before)),
+            mixing_seconds=sum(record.mixing_seconds for record in (own, live, by_before)),
             live=live_run if live.frames else None,
+            shifted=shifted_run if by_before.frames else None,
         )
 
     def _run_network(
         self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
     ) -> dict[DeviceWork, tuple[Step, ...] | ServiceError]:
         outcomes: dict[DeviceWork, tuple[Step, ...] | ServiceError] = {}
-        for number, call in enumerate(self._calls(works)):
+        for work in works:
+            if cut := carried.repeats(work.request, Method.DMVFN):
+                outcomes[work] = cut
+        for number, call in enumerate(self._calls([work for work in works if work not in outcomes])):
             active = [work for work in call if number == 0 or keep(work)]
             if active:
                 outcomes.update(zip(active, self._run_call(active, keep, tally), strict=True))
@@ -240,7 +248,30 @@ class Predictor:
             pictures = self._pictures([output.frame for output in finite])
             for output, picture in zip(finite, pictures, strict=True):
                 steps[output.member].append(self._step(output, picture, requests[output.member], cost))
+                if requests[output.member].options.allows_live and self._mixtures is not None:
+                    self._mixtures.remember(requests[output.member], output.flow[2:])
+                if requests[output.member].options.times:
+                    pair = previous[output.member], current[output.member]
+                    steps[output.member] = self._carry(
+                        steps[output.member][0], output, works[output.member], pair, keep
+                    )
+                    tally.carried += [output.route] * (len(steps[output.member]) - 1)
         return [errors.get(i) or tuple(frames) for i, frames in enumerate(steps)]
+
+    def _carry(
+        self,
+        first: Step,
+        output: rollout.StepOutput,
+        work: DeviceWork,
+        pair: tuple[Tensor, Tensor],
+        keep: Callable[[DeviceWork], bool],
+    ) -> list[Step]:
+        carry_to = partial(carried.by_network, work.request, output, pair, bgr=self._bgr)
+        return list(carried.collect(first, work.request, carry_to, lambda: keep(work)))
+
+    def knows_motion(self, request: PredictRequest) -> bool:
+        """Tell whether the motion before a request's pair is known."""
+        return self._mixtures is not None and self._mixtures.known.knows(request.previous)
 
     def free(self) -> None:
         """Give cached memory back."""

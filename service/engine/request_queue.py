@@ -53,6 +53,7 @@ class RequestQueue:
     scheduler: BatchScheduler
     cost: CostModel | None = None  #: set once, before the first request
     mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
+    knows_motion: Callable[[Bucket, PredictRequest], bool] = lambda bucket, request: False  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
     _chores: deque[Iterator[None]] = field(default_factory=deque)  #: done step by step between batches
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -179,7 +180,8 @@ class RequestQueue:
             while entries := self.scheduler.next_to_route(now):
                 for entry in entries:
                     if is_left_to_live(entry.route_options, entry.deadline - now - entry.steps * self._cost().passes):
-                        self.scheduler.price(entry, (entry.route_options[0], entry.route_options[-1]))
+                        behind = [option for option in entry.route_options if option.live or option.shifted]
+                        self.scheduler.price(entry, (entry.route_options[0], *behind))
                 requests = [self._in_flight[e.id] for e in entries if e.state is RequestState.ROUTING]
                 if requests and not self._surely_in_time(requests, now):
                     return requests
@@ -262,7 +264,12 @@ class RequestQueue:
     def _estimate_cost(self, entry: Entry, request: PredictRequest) -> None:
         options = request.options
         entry.needs_route = entry.bucket.method is Method.DMVFN and needs_routing(options)
-        entry.route_options = DeviceCosts(self._cost(), self.mixtures).route_options(entry.bucket, options)
+        cost = self._cost()
+        entry.route_options = DeviceCosts(cost, self.mixtures).route_options(entry.bucket, options)
+        if options.allows_live and self.knows_motion(entry.bucket, request):
+            ways, work = entry.route_options, options.work
+            entry.route_options = self.mixtures.with_shifted(ways, entry.bucket, work, cost.passes)
+            entry.steps = 0
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
+from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
@@ -70,7 +71,9 @@ def within(path: str) -> Iterator[None]:
         raise
 
 
-def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> tuple[Options, ImageFormat, int | None]:
+def options(
+    message: pb.Options, max_steps: int, horizon: int | None = None, *, is_stream: bool = False
+) -> tuple[Options, ImageFormat, int | None]:
     """Read how to predict, and what to answer as. `horizon`: a stream's, said outside the options."""
     with within("options"):
         if message.encoding not in FORMATS:
@@ -80,8 +83,11 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
         image_quality = message.image_quality if message.HasField("image_quality") else None
         if image_quality is not None and not 1 <= image_quality <= 100:
             raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
-        if horizon is not None and message.HasField("steps"):
+        if is_stream and message.HasField("steps"):
             raise InvalidRequest("a stream's steps are its horizon", field="steps")
+        times = moments.of_numbers(message.t)
+        if horizon is None and message.HasField("steps"):
+            horizon = message.steps
         values = Options.parse(
             method=message.method if message.HasField("method") else None,
             version=message.version if message.HasField("version") else None,
@@ -89,9 +95,10 @@ def options(message: pb.Options, max_steps: int, horizon: int | None = None) -> 
             seed=message.seed if message.HasField("seed") else None,
             blocks=message.blocks if message.HasField("blocks") else None,
             scale=message.scale if message.HasField("scale") else None,
-            steps=horizon if horizon is not None else message.steps if message.HasField("steps") else None,
+            steps=horizon,
             quality=QUALITIES[message.quality],
             maps=message.maps,
+            times=times,
         )
         return values.check(max_steps), FORMATS[message.encoding], image_quality
 
@@ -111,10 +118,12 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
         scene_cuts=start.scene_cuts if start.HasField("scene_cuts") else True,
     )
     try:
-        values, format, quality = options(start.options, max_steps, start.horizon if start.HasField("horizon") else 1)
+        horizon = start.horizon if start.HasField("horizon") else None
+        values, format, quality = options(start.options, max_steps, horizon, is_stream=True)
     except InvalidRequest as error:
         if error.field == "options.steps" and not start.options.HasField("steps"):
-            error.field = "horizon"  # where the client said it
+            # Where, and as what, the client said it.
+            error.field, error.message = "horizon", error.message.replace("steps", "horizon")
         raise
     return StreamRequest(values, plan.check(), format, quality, None if deadline_ms is None else deadline_ms / 1000)
 
@@ -163,6 +172,7 @@ def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
         setattr(message.timings, name, seconds)
     message.method = result.method
     message.shares.update(result.shares)
+    message.cut = result.is_cut
     if result.seed is not None:
         message.seed = result.seed
     for step, data, presentation_time_us in zip(result.steps, value.pictures, value.times_us, strict=True):
@@ -176,6 +186,8 @@ def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
         # Times are the client's numbers; two of them can add up to more than the field holds.
         if presentation_time_us is not None and presentation_time_us in INT64:
             frame.presentation_time_us = presentation_time_us
+        if step.t is not None:
+            frame.t = step.t
         if step.flow is not None:
             maps = frame.maps
             maps.height, maps.width = step.frame.height, step.frame.width

@@ -10,8 +10,8 @@ FRAME, MAPS = 3, 20
 
 
 def answer_nbytes(pixels: int, options: Options) -> int:
-    """Count the bytes of the frames and maps of one prediction, all steps of it, before any compression."""
-    return pixels * options.steps * (FRAME + (MAPS if options.maps else 0))
+    """Count the bytes of the frames and maps of one prediction, all of them, before any compression."""
+    return pixels * options.frames * (FRAME + (MAPS if options.maps else 0))
 
 
 def check_answer(pixels: int, options: Options, limit: int) -> int:
@@ -19,14 +19,14 @@ def check_answer(pixels: int, options: Options, limit: int) -> int:
     nbytes = answer_nbytes(pixels, options)
     if nbytes <= limit:
         return nbytes
-    if options.maps and pixels * options.steps * FRAME <= limit:
+    if options.maps and pixels * options.frames * FRAME <= limit:
         field = "maps"
-    elif options.steps > 1:
-        field = "steps"
+    elif options.frames > 1:
+        field = "t" if options.times else "steps"
     else:
         field = "maps" if options.maps else "frames"
     raise TooLarge(
-        f"{options.steps} steps of {pixels} pixels{' with maps' if options.maps else ''} would be {nbytes} bytes; "
+        f"{options.frames} frames of {pixels} pixels{' with maps' if options.maps else ''} would be {nbytes} bytes; "
         f"an answer may have {limit} here",
         field=field,
     )

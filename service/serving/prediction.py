@@ -232,7 +232,7 @@ async def encode(
         ("encode", end - start),
     )
     spare = None if deadline is None else deadline - end
-    return EncodedPrediction(result, format, pictures, _show_times(times, len(pictures)), stages, spare)
+    return EncodedPrediction(result, format, pictures, _show_times(times, result), stages, spare)
 
 
 async def encode_steps(
@@ -268,8 +268,9 @@ def shares_text(result: PredictResult) -> str:
     return ",".join([f"{name}={share:.3f}" for name, share in result.shares.items()])
 
 
-def _show_times(times: tuple[int | None, int | None], steps: int) -> tuple[int | None, ...]:
+def _show_times(times: tuple[int | None, int | None], result: PredictResult) -> tuple[int | None, ...]:
     shown, pace = times
     if shown is None or pace is None:
-        return (None,) * steps
-    return tuple(shown + pace * step for step in range(1, steps + 1))
+        return (None,) * len(result.steps)
+    # Whole moments stay exact: a client's times may need more digits than a float has.
+    return tuple(shown + (pace * int(t) if t == int(t) else round(pace * t)) for t in result.times)

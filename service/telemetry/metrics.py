@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.core.substitute import Substitute
 from service.core.types import BLOCKS, Method
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.version_counts import VersionCounts
@@ -147,7 +148,10 @@ class Metrics:
         self._route_blocks = self._histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
         self._blocks = self._counter("block_executions", "Samples each block ran on.", "block")
         self._empty = self._counter("empty_routes", "Routes that were empty and got their most probable block.")
+        self._carried = self._counter("frames_carried", "Frames of a moment t, carried on from another's motion.")
         self._shortened = self._counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
+        substitutes = self._counter("adaptive_substitutes", "What adaptive requests got in place of more.", "kind")
+        self._substitutes = {kind: substitutes.labels(kind) for kind in Substitute}
         self._routing_flops = self._flops.labels("routing")
         predictions = self._counter("predictions", "Predictions answered, by what made them.", "method")
         self._predictions = {method: predictions.labels(method) for method in Method}
@@ -243,6 +247,11 @@ class Metrics:
         self._frames.labels(bucket).inc()
         self._mixture_flops.inc(flops)
 
+    def frame_carried(self, bucket: str) -> None:
+        """Count one frame of a moment `t`, to which the motion of another was carried."""
+        self._frames.labels(bucket).inc()
+        self._carried.inc()
+
     def answered(self, bucket: str, method: Method, flops: int) -> None:
         """Count one answered prediction and its FLOPs."""
         self._predictions[method].inc()
@@ -252,9 +261,10 @@ class Metrics:
         """Count a sampled or thresholded route that was empty."""
         self._empty.inc()
 
-    def route_shortened(self) -> None:
-        """Count an adaptive request that got fewer blocks than it would have had."""
+    def route_shortened(self, substitute: Substitute) -> None:
+        """Count an adaptive request that got less than it would have had, and what it got."""
         self._shortened.inc()
+        self._substitutes[substitute].inc()
 
     def item_isolated(self) -> None:
         """Count one item that failed after its batch was split down to it."""

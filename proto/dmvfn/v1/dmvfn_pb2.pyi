@@ -65,7 +65,7 @@ class RawPicture(_message.Message):
     def __init__(self, pixels: _Optional[bytes] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., stride: _Optional[int] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps", "method", "version")
+    __slots__ = ("route", "seed", "blocks", "steps", "scale", "quality", "encoding", "image_quality", "maps", "method", "t", "version")
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Options(_message.Message):
     IMAGE_QUALITY_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
+    T_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     route: str
     seed: int
@@ -87,8 +88,9 @@ class Options(_message.Message):
     image_quality: int
     maps: bool
     method: str
+    t: _containers.RepeatedScalarFieldContainer[float]
     version: str
-    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ..., method: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    def __init__(self, route: _Optional[str] = ..., seed: _Optional[int] = ..., blocks: _Optional[int] = ..., steps: _Optional[int] = ..., scale: _Optional[float] = ..., quality: _Optional[_Union[Quality, str]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., image_quality: _Optional[int] = ..., maps: _Optional[bool] = ..., method: _Optional[str] = ..., t: _Optional[_Iterable[float]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("request_id", "previous", "current", "options")
@@ -113,7 +115,7 @@ class PredictResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("frames", "model_version", "seed", "shortened", "batch_size", "timings", "method", "shares")
+    __slots__ = ("frames", "model_version", "seed", "shortened", "batch_size", "timings", "method", "shares", "cut")
     class SharesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +131,7 @@ class Prediction(_message.Message):
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.RepeatedCompositeFieldContainer[PredictedFrame]
     model_version: str
     seed: int
@@ -137,10 +140,11 @@ class Prediction(_message.Message):
     timings: Timings
     method: str
     shares: _containers.ScalarMap[str, float]
-    def __init__(self, frames: _Optional[_Iterable[_Union[PredictedFrame, _Mapping]]] = ..., model_version: _Optional[str] = ..., seed: _Optional[int] = ..., shortened: _Optional[bool] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., method: _Optional[str] = ..., shares: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    cut: bool
+    def __init__(self, frames: _Optional[_Iterable[_Union[PredictedFrame, _Mapping]]] = ..., model_version: _Optional[str] = ..., seed: _Optional[int] = ..., shortened: _Optional[bool] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., method: _Optional[str] = ..., shares: _Optional[_Mapping[str, float]] = ..., cut: _Optional[bool] = ...) -> None: ...
 
 class PredictedFrame(_message.Message):
-    __slots__ = ("encoded", "raw", "encoding", "route", "flops", "presentation_time_us", "maps")
+    __slots__ = ("encoded", "raw", "encoding", "route", "flops", "presentation_time_us", "maps", "t")
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +152,7 @@ class PredictedFrame(_message.Message):
     FLOPS_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     MAPS_FIELD_NUMBER: _ClassVar[int]
+    T_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawPicture
     encoding: Encoding
@@ -155,7 +160,8 @@ class PredictedFrame(_message.Message):
     flops: int
     presentation_time_us: int
     maps: Maps
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., route: _Optional[str] = ..., flops: _Optional[int] = ..., presentation_time_us: _Optional[int] = ..., maps: _Optional[_Union[Maps, _Mapping]] = ...) -> None: ...
+    t: float
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., route: _Optional[str] = ..., flops: _Optional[int] = ..., presentation_time_us: _Optional[int] = ..., maps: _Optional[_Union[Maps, _Mapping]] = ..., t: _Optional[float] = ...) -> None: ...
 
 class Maps(_message.Message):
     __slots__ = ("height", "width", "flow", "mask", "confidence")

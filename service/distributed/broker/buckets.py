@@ -27,6 +27,6 @@ def label_of(stream: str) -> str:
     return size_class(int(rows), int(columns))
 
 
-def work(bucket: Bucket, steps: int, cost: float | None) -> float:
+def work(bucket: Bucket, steps: float, cost: float | None) -> float:
     """Predict seconds of work from seconds per megapixel; 0 while no worker has measured any: nothing is refused."""
     return (cost or 0.0) * steps * bucket.pixels / 1e6

@@ -20,8 +20,6 @@ from dataclasses import asdict
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
-import numpy as np
-from numpy.typing import NDArray
 
 from service.core.errors import ServiceError
 from service.core.types import (
@@ -38,6 +36,7 @@ from service.core.types import (
     Timings,
     route_text,
 )
+from service.distributed.broker import field_values
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.serving.jobs.job import Failure
@@ -46,7 +45,21 @@ from service.serving.jobs.job import Failure
 VERSION = 1
 #: What this release knows of a task. A front end that asks for more needs workers that know more.
 TASK_FIELDS = frozenset(
-    {"v", "route", "steps", "scale", "quality", "maps", "method", "version", "priority", "client", "trace", "notes"}
+    {
+        "v",
+        "route",
+        "steps",
+        "scale",
+        "quality",
+        "maps",
+        "method",
+        "version",
+        "t",
+        "priority",
+        "client",
+        "trace",
+        "notes",
+    }
 )
 #: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
 TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
@@ -94,6 +107,8 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "trace": traceparent,
             **_method_fields(options),
             **({} if options.version is None else {"version": options.version}),
+            # Absent where it is not asked for, so that the last release reads all that it knows.
+            **({"t": list(options.times)} if options.times else {}),
         }
     )
 
@@ -127,6 +142,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
             maps=maps,
             method=_method(v),
             version=text_or_none(v.get("version")),
+            times=field_values.times(v.get("t")),
         )
         priority = Priority(v.get("priority", Priority.LIVE))
         return options, priority, text_or_empty(v.get("client")), text_or_none(v.get("trace"))
@@ -145,9 +161,10 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
             "frame": pack({"file": codec.encode(s.frame, ImageFormat.PNG)}) if compress else frame_bytes(s.frame),
             "route": _text(s.route),
             "flops": s.flops,
-            "flow": _array(s.flow),
-            "mask": _array(s.mask),
+            "flow": field_values.array(s.flow),
+            "mask": field_values.array(s.mask),
             **_mixture_fields(s),
+            **({} if s.t is None else {"t": s.t, "cut": s.is_cut}),
         }
         for s in result.steps
     ]
@@ -185,7 +202,7 @@ def read_result(data: bytes, request: str) -> PredictResult:
 def _mixture_fields(step: Step) -> dict[str, Any]:
     if step.method is Method.DMVFN:
         return {}
-    return {"method": step.method.value, "shares": dict(step.shares), "confidence": _array(step.confidence)}
+    return {"method": step.method.value, "shares": dict(step.shares), "confidence": field_values.array(step.confidence)}
 
 
 def _read_step(step: dict[str, Any]) -> Step:
@@ -193,11 +210,13 @@ def _read_step(step: dict[str, Any]) -> Step:
         frame=read_frame(step["frame"]),
         route=_route(step.get("route")) or (),
         flops=int(step.get("flops") or 0),
-        flow=_read_array(step.get("flow")),
-        mask=_read_array(step.get("mask")),
+        flow=field_values.read_array(step.get("flow")),
+        mask=field_values.read_array(step.get("mask")),
         method=Method(step.get("method", Method.DMVFN)),
         shares={str(name): float(share) for name, share in (step.get("shares") or {}).items()},
-        confidence=_read_array(step.get("confidence")),
+        confidence=field_values.read_array(step.get("confidence")),
+        t=None if step.get("t") is None else float(step["t"]),
+        is_cut=bool(step.get("cut", False)),
     )
 
 
@@ -276,16 +295,3 @@ def _text(bits: Route | None) -> str | None:
 
 def _route(text: str | None) -> Route | None:
     return None if text is None else tuple(bit == "1" for bit in text)
-
-
-def _array(array: NDArray[np.float32] | None) -> dict[str, Any] | None:
-    if array is None:
-        return None
-    return {"shape": list(array.shape), "f4": np.ascontiguousarray(array, "<f4").tobytes()}
-
-
-def _read_array(value: dict[str, Any] | None) -> NDArray[np.float32] | None:
-    if value is None:
-        return None
-    array: NDArray[np.float32] = np.frombuffer(value["f4"], "<f4").reshape(value["shape"])
-    return array

@@ -28,5 +28,5 @@ class QueuePrices:
         if devices:
             prices = [costs.price(bucket, options) for costs in devices]
             return PriceRange(*(sum(seconds) / len(prices) for seconds in zip(*prices, strict=True)))
-        seconds = buckets.work(bucket, options.steps, self.per_megapixel)
+        seconds = buckets.work(bucket, options.work, self.per_megapixel)
         return PriceRange(seconds, seconds)

@@ -39,7 +39,7 @@ class MeasuredPrice:
         cold = self._cold.is_cold(bucket, result.batch_size)
         if cold or not 0.0 < seconds < float("inf"):
             return
-        price = seconds / buckets.work(bucket, options.steps, 1.0)
+        price = seconds / buckets.work(bucket, options.work, 1.0)
         mean = self.seconds_per_megapixel
         if mean is not None:
             price = mean + FRESH * (min(max(price, mean / LARGEST_RATIO), mean * LARGEST_RATIO) - mean)

@@ -36,7 +36,7 @@ def fill(queues: dict[int, FairQueue], lead: Entry, bounds: BatchBounds, now: fl
     "vram" or "slack", as in `batch_scheduler.BatchDecision`.
     """
     members: list[tuple[Entry, RouteOption]] = []
-    total, steps, earliest = 0.0, 0, math.inf
+    total, steps, earliest = 0.0, 0.0, math.inf
     for group in sorted(queues, key=lambda group: (group != lead.group, group)):
         queue = queues[group]
         while (entry := queue.peek()) is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.core.bucket import Bucket
+from service.core.moments import CARRIED
 from service.core.types import BLOCKS, Route
 
 #: Where learning starts when nothing was measured: seconds per multiply-add of one slow core.
@@ -35,32 +36,44 @@ RATE_BAND, FACTOR_BAND = 3.0, 100.0
 class RouteOption:
     """One way to answer a request, for about so many seconds.
 
-    By the network along `route` (None: not chosen yet), or as the bucket's method says, or by the `live` head.
+    By the network along `route` (None: not chosen yet), or as the bucket's method says, or by the `live` head, or by
+    the motion before, `shifted`.
     """
 
     cost: float
     route: Route | None = None
     live: bool = False
+    shifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a batch asked of the device, in padded pixels; `passes` is its longest member's steps."""
+    """What a batch asked of the device, in padded pixels; `passes` is its longest member's steps.
 
-    passes: int
+    Frames that were carried on from another count as the part of one that they take (`Options.work`).
+    """
+
+    passes: float
     pixels: float
     routing_pixels: float
     blocks: tuple[float, ...]
 
     @classmethod
-    def of(cls, bucket: Bucket, routes: Iterable[Route], passes: int, routings: int) -> Load:
-        """Add up the load of predicted frames with these routes and `routings` runs of the routing module."""
-        routes = list(routes)
-        counts = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
+    def of(
+        cls, bucket: Bucket, routes: Iterable[Route], passes: float, routings: int, further: Iterable[Route] = ()
+    ) -> Load:
+        """Add up the load of predicted frames with these routes and `routings` runs of the routing module.
+
+        `further`: the route of each frame that was carried on from another.
+        """
+        routes, rest = list(routes), list(further)
+        counts: list[float] = [sum(column) for column in zip(*routes, strict=True)] or [0] * BLOCKS
+        for route in rest:
+            counts = [count + CARRIED * runs for count, runs in zip(counts, route, strict=True)]
         network_pixels = bucket.network_pixels
         return cls(
             passes=passes,
-            pixels=float(bucket.pixels * len(routes)),
+            pixels=bucket.pixels * (len(routes) + CARRIED * len(rest)),
             routing_pixels=network_pixels * routings,
             blocks=tuple([network_pixels * count for count in counts]),
         )
@@ -74,6 +87,7 @@ class MeasuredRun:
     load: Load
     seconds: float
     live: bool = False  #: by the live head
+    shifted: bool = False  #: by the motion before
 
 
 @dataclass(slots=True)
@@ -156,7 +170,7 @@ class CostModel:
         """Predict the seconds of a batch, without margin."""
         return self.passes * load.passes + self._own(bucket, load)
 
-    def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: int, routings: int) -> float:
+    def cost(self, bucket: Bucket, route: Sequence[float] | None, steps: float, routings: float) -> float:
         """Predict the seconds one request adds to its batch: `route` for each of `steps`; None: a usual one."""
         usage = self.usage if route is None else route
         network_pixels = bucket.network_pixels
@@ -165,7 +179,7 @@ class CostModel:
         return own * self._factor(bucket)
 
     def route_options(
-        self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: int, routings: int
+        self, bucket: Bucket, route: Route | None, probabilities: Sequence[float] | None, steps: float, routings: float
     ) -> tuple[RouteOption, ...]:
         """List ways to answer, the dearest first: `route` alone, or with probabilities shortened block by block.
 
@@ -253,7 +267,7 @@ class CostModel:
     def _multiply_adds(self, load: Load) -> float:
         return _products(self.block_weights, load.blocks)
 
-    def _least(self, bucket: Bucket, steps: int, routings: int) -> float:
+    def _least(self, bucket: Bucket, steps: float, routings: float) -> float:
         cheapest = self.blocks.index(min(self.blocks))
         return self.cost(bucket, [i == cheapest for i in range(len(self.blocks))], steps, routings)
 

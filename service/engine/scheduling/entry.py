@@ -23,7 +23,7 @@ class Entry(RequestLife):
     client: str = ""
     priority: Priority = Priority.LIVE
     nbytes: int = 0
-    steps: int = 1
+    steps: float = 1  #: passes to count beside the costs of its options; 0 where these are whole
     state: RequestState = field(init=False, default=RequestState.NEW)  #: changed by `enter` only
     enqueued_at: float = 0.0  #: set by `enqueue`
     usual_seconds: float = 0.0  #: predicted for its dearest way before its route was chosen; set by `enqueue`

@@ -5,6 +5,7 @@ Pure. One cost model a method, since none shares anything with the network's blo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,18 +13,20 @@ from service.core.bucket import Bucket
 from service.core.types import Method
 from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun, RouteOption
 
-#: Where learning starts when nothing was measured: seconds a pixel on one slow core, by a head and by the live head.
-FIRST_MIXTURE, FIRST_LIVE = 5e-7, 2e-7
+#: Where learning starts when nothing was measured: seconds a pixel on one slow core, by a head, by the live head, and
+#: by the motion before.
+FIRST_MIXTURE, FIRST_LIVE, FIRST_SHIFTED = 5e-7, 2e-7, 1e-8
 
 
-def mixture_load(bucket: Bucket, frames: int) -> Load:
+def mixture_load(bucket: Bucket, frames: float) -> Load:
     """Return the load of so many frames predicted one after the other."""
     return Load(passes=0, pixels=float(bucket.pixels * frames), routing_pixels=0.0, blocks=())
 
 
 def is_left_to_live(options: Sequence[RouteOption], seconds: float) -> bool:
-    """Tell whether only the live head, the last of `options`, can answer within `seconds`: no route needs choosing."""
-    return len(options) > 1 and options[-1].live and options[-2].cost > seconds
+    """Tell whether only what stands behind the routes can answer within `seconds`, so that none needs choosing."""
+    routes = [option for option in options if not (option.live or option.shifted)]
+    return 0 < len(routes) < len(options) and routes[-1].cost > seconds
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class MixtureCosts:
 
     models: dict[Method, CostModel] = field(default_factory=dict)
     live: CostModel | None = None  #: None where there is no live head
+    shifted: CostModel = field(default_factory=lambda: _blank(FIRST_SHIFTED))  #: of the motion before
 
     @classmethod
     def of(cls, methods: Sequence[Method]) -> MixtureCosts:
@@ -62,17 +66,17 @@ class MixtureCosts:
             model.forget(weights)
 
     def fit_size(self, row: MeasuredRun) -> None:
-        """Correct what is expected of a run's size and weights. The live head runs without them and is left out."""
-        if not row.live:
+        """Correct what is expected of a run's size and weights. What runs without them (live, shifted) is left out."""
+        if not (row.live or row.shifted):
             self.models[row.bucket.method].fit_size(row)
 
-    def options(self, bucket: Bucket, steps: int, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
+    def options(self, bucket: Bucket, steps: float, pass_seconds: float, *, live: bool) -> tuple[RouteOption, ...]:
         """List ways to answer by the bucket's method, the dearest first; `live`: by the live head, too."""
         own = RouteOption(max(0.0, self.models[bucket.method].cost(bucket, (), steps, 0) - steps * pass_seconds))
         return self.with_live((own,), bucket, steps, pass_seconds) if live else (own,)
 
     def with_live(
-        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: int, pass_seconds: float
+        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: float, pass_seconds: float
     ) -> tuple[RouteOption, ...]:
         """Append the live head where it is cheaper than the cheapest of `options`: it answers where that is late."""
         if self.live is None:
@@ -80,8 +84,21 @@ class MixtureCosts:
         cost = max(0.0, self.live.cost(_live(bucket), (), steps, 0) - steps * pass_seconds)
         return (*options, RouteOption(cost, live=True)) if cost < options[-1].cost else options
 
+    def with_shifted(
+        self, options: tuple[RouteOption, ...], bucket: Bucket, steps: float, pass_seconds: float
+    ) -> tuple[RouteOption, ...]:
+        """Append the motion before, for who has one, as the last way.
+
+        It makes no pass, and may be quicker than one: the costs of all ways are then whole, `pass_seconds` for each of
+        `steps` within them, and the entry's own steps must count none (`Entry.steps` 0).
+        """
+        whole = [dataclasses.replace(option, cost=option.cost + steps * pass_seconds) for option in options]
+        return (*whole, RouteOption(self.shifted.cost(_live(bucket), (), steps, 0), shifted=True))
+
     def observe(self, run: MeasuredRun, *, trial: bool = False) -> float:
         """Learn from a batch as `CostModel.observe`; return the ratio of measured to predicted time."""
+        if run.shifted:
+            return self.shifted.observe(_live(run.bucket), run.load, run.seconds, trial=trial)
         if run.live and self.live is not None:
             return self.live.observe(_live(run.bucket), run.load, run.seconds, trial=trial)
         return self.models[run.bucket.method].observe(run.bucket, run.load, run.seconds, trial=trial)

@@ -45,7 +45,7 @@ class DeviceCosts:
 
         Seconds are without those of the passes through the network, which the members of a batch share.
         """
-        cost, steps = self.network, options.steps
+        cost, steps = self.network, options.work
         if bucket.method is not Method.DMVFN:
             return self.mixtures.options(bucket, steps, cost.passes, live=options.allows_live)
         choice, is_adaptive = options.route, options.quality is Quality.ADAPTIVE
@@ -62,7 +62,7 @@ class DeviceCosts:
 
     def price(self, bucket: Bucket, options: Options) -> PriceRange:
         """Predict the seconds that a request takes by itself."""
-        ways, passes = self.route_options(bucket, options), self.network.passes * options.steps
+        ways, passes = self.route_options(bucket, options), self.network.passes * options.work
         return PriceRange(ways[0].cost + passes, ways[-1].cost + passes)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The networks on one device, one for each loaded version, by the number of its weights; and what their runs cost.
 
-Used by the device thread only.
+Used by the device thread only, except where it says otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from service.core.bucket import Bucket
 from service.core.interfaces import ServedModel
-from service.core.types import Method
+from service.core.types import Method, PredictRequest
 from service.engine.device import Device, RunOutput
 from service.engine.fault_isolation import DeviceLost, Fault, classify
 from service.engine.scheduling.cold_runs import ColdRuns
@@ -36,6 +36,11 @@ class LoadedDevices:
     def of(self, bucket: Bucket) -> Device:
         """Return the device that runs requests of this bucket."""
         return self._devices[bucket.weights]
+
+    def knows_motion(self, bucket: Bucket, request: PredictRequest) -> bool:
+        """Tell whether the weights of `bucket` found the motion before a request's pair. Called from any thread."""
+        device = self._devices.get(bucket.weights)
+        return device is not None and device.knows_motion(request)
 
     def install(
         self,
@@ -85,19 +90,21 @@ class LoadedDevices:
 
     def is_cold(self, bucket: Bucket, output: RunOutput) -> bool:
         """Count a run; return True where it is a size's first one, whose time is no evidence."""
-        is_live = output.live is not None and not output.load.pixels
+        is_live = (output.live or output.shifted) is not None and not output.load.pixels
         return self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes))
 
     def observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
-        """Teach the costs of the batch's method, and apart from it those of the live head; return the former's ratio.
+        """Teach the costs of the batch's method, and apart from it those of what stood in; return the former's ratio.
 
-        The live head's ratio where nothing else ran.
+        The ratio of the live head, or of the motion before, where nothing else ran.
         """
-        if output.live is not None:
-            ratio = self._mixtures.observe(output.live, trial=trial)
-            if not output.load.pixels:
-                return ratio
-            seconds -= output.live.seconds
+        ratio = 1.0
+        for run in (output.live, output.shifted):
+            if run is not None:
+                ratio = self._mixtures.observe(run, trial=trial)
+                seconds -= run.seconds
+        if (output.live or output.shifted) is not None and not output.load.pixels:
+            return ratio
         if bucket.method is Method.DMVFN:
             return self._cost.observe(bucket, output.load, seconds, trial=trial)
         return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)

@@ -79,15 +79,16 @@ export async function ready() {
 }
 
 /**
- * Predicts from two canvases. `choice`: {method}, {route} or {blocks}; `steps` frames ahead.
+ * Predicts from two canvases. `choice`: {method}, {route} or {blocks}; `steps` frames ahead, or one at each of `times`.
  * Returns {frames: [{canvas, route, shares, flops, flow, mask, confidence}], times: [[name, ms]], model, flops, roundTrip}.
  */
-export async function predict(previous, current, { choice = {}, steps = 1, signal = undefined } = {}) {
+export async function predict(previous, current, { choice = {}, steps = 1, times = [], signal = undefined } = {}) {
   const form = new FormData();
   form.append("previous", await file(previous), "previous.png");
   form.append("current", await file(current), "current.png");
   for (const [name, value] of Object.entries(choice)) form.append(name, String(value));
-  form.append("steps", String(steps));
+  if (times.length) form.append("t", times.join(","));
+  else form.append("steps", String(steps));
   form.append("maps", "float16");
   const began = performance.now();
   const answer = await ask("/v1/predict", {
@@ -111,6 +112,7 @@ async function frame(told) {
   bitmap.close();
   return {
     canvas,
+    t: told.t ?? null,
     route: told.route,
     flops: told.flops,
     flow: told.flow ? array(told.flow) : null,

@@ -49,6 +49,13 @@ function choice() {
   return [/^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value }, words];
 }
 
+/** The times that frames are wanted at, in intervals after the current frame; empty where steps count. */
+function times() {
+  const words = $("t").value.split(/[,;\s]+/).filter(Boolean).map(Number);
+  if (words.some((t) => !(t > 0))) throw new Error("Times are numbers above 0, such as 0.5, 1, 2.7.");
+  return words;
+}
+
 // --- tabs -----------------------------------------------------------------------------------------------------------
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -107,6 +114,7 @@ function newClip() {
 CLIPS.forEach((each, i) => $("sample-clip").append(new Option(each.title, String(i))));
 $("sample-clip").addEventListener("change", newClip);
 $("sample-time").addEventListener("input", () => { strip(); results.newPair(); });
+$("t").addEventListener("input", () => { $("steps").disabled = $("t").value.trim() !== ""; });
 $("steps").addEventListener("change", () => { strip(); results.newPair(); });
 
 /** Makes a label with a file input take dropped files too. */
@@ -166,12 +174,13 @@ async function pair(steps) {
 async function predict() {
   asked?.abort();
   asked = new AbortController();
-  const steps = Number($("steps").value);
+  const at = times(), steps = at.length ? Math.ceil(Math.max(...at)) : Number($("steps").value);
   const [chosen, words] = choice();
   busy(true);
   try {
     const frames = await pair(steps);
-    const answer = await api.predict(frames.previous, frames.current, { choice: chosen, steps, signal: asked.signal });
+    const answer = await api.predict(frames.previous, frames.current, { choice: chosen, steps, times: at, signal: asked.signal });
+    if (at.length) frames.truths = at.map((t) => (Number.isInteger(t) ? frames.truths[t - 1] : undefined));
     say(results.present(frames, answer, words));
     $("results-title").focus({ preventScroll: true });
     const calmly = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -196,7 +205,7 @@ $("method").addEventListener("change", () => {
 });
 
 $("live-start").addEventListener("click", () => attempt(async () => {
-  await live.start({ width: Number($("live-width").value), choice: choice()[0], steps: Number($("steps").value) });
+  await live.start({ width: Number($("live-width").value), choice: choice()[0], steps: Number($("steps").value), times: times() });
 }));
 $("live-stop").addEventListener("click", () => live.stop());
 

@@ -38,7 +38,7 @@ export class Live {
     return this.#stream !== null;
   }
 
-  /** `options`: {width, choice, steps}. Throws a Problem where there is no camera or no stream. */
+  /** `options`: {width, choice, steps, times}. Throws a Problem where there is no camera or no stream. */
   async start(options) {
     this.stop();
     this.#options = options;
@@ -54,7 +54,8 @@ export class Live {
     }
     $("live").hidden = false;
     $("live-stop").disabled = false;
-    $("live-note").textContent = options.steps === 1 ? "the next frame" : `${options.steps} frames ahead`;
+    if (options.times.length) $("live-note").textContent = `${Math.max(...options.times)} intervals ahead`;
+    else $("live-note").textContent = options.steps === 1 ? "the next frame" : `${options.steps} frames ahead`;
     for (const plot of Object.values(this.#plots)) plot.clear();
     this.#sequence = 0;
     this.#sentAt.clear();
@@ -91,8 +92,9 @@ export class Live {
       socket.onerror = fail;
       socket.onclose = fail;
       socket.onopen = () => {
-        const { choice, steps } = this.#options;
-        socket.send(JSON.stringify({ type: "start", horizon: steps, format: "jpeg", image_quality: 85, scene_cuts: false, ...choice }));
+        const { choice, steps, times } = this.#options;
+        const when = times.length ? { t: times } : { horizon: steps };
+        socket.send(JSON.stringify({ type: "start", ...when, format: "jpeg", image_quality: 85, scene_cuts: false, ...choice }));
         socket.onclose = (event) => this.#closed(socket, event);
         socket.onmessage = (event) => this.#answer(event.data);
         resolve();

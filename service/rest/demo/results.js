@@ -63,7 +63,7 @@ export class Results {
     const index = this.#step;
     const frame = this.#answer.frames[index];
     const truth = this.#pair.truths[index] ?? null;
-    const ahead = index + 1;
+    const ahead = frame.t ?? index + 1;
     $("step-at").textContent = String(ahead);
     show($("c-predicted"), frame.canvas);
     $("predicted-note").textContent = ahead === 1 ? "the next frame" : `${ahead} frames ahead`;
@@ -83,6 +83,7 @@ export class Results {
   #sentence(frame, score, ahead) {
     const what = ahead === 1 ? "The next frame is predicted" : `Frame ${ahead} ahead is predicted`;
     const close = score ? `: ${db(score.ours)} from the true one; repeating the last frame gives ${db(score.repeat)}` : "";
+    if (frame.t && !frame.flops) return `${what}${close}. The motion of one prediction is carried on to it.`;
     const made = frame.shares ? `Made of ${parts(frame.shares)}.` : `${count(frame.route)} of ${BLOCKS} blocks ran.`;
     return `${what}${close}. ${made}`;
   }

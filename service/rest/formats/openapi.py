@@ -62,6 +62,14 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         "default": 1.0,
         "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
     }
+    moments = {
+        "type": "string",
+        "pattern": r"^\s*[0-9]{1,6}(\.[0-9]{1,9})?\s*(,\s*[0-9]{1,6}(\.[0-9]{1,9})?\s*)*$",
+        "example": "0.5,1,2.7",
+        "description": f"In place of `steps`: when frames are shown, in frame intervals after the current one, above 0 "
+        f"and at most {settings.max_steps}; several separated by commas (in JSON also a number, or a list of them). "
+        "The motion of one prediction is carried on to each: many frames take little longer than one.",
+    }
     quality = _word(Quality, "exact", "`adaptive`: blocks, or the network, may be left out to meet the deadline.")
     maps = _word(Maps, "none", "Flow (HxWx4, pixels) and mask (a mixture's: confidence; HxW), as these floats.")
     deadline = "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`."
@@ -76,6 +84,7 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         "seed": _whole(0, MAX_SEED, "For route `sample`; without one a seed is drawn and reported."),
         "blocks": _whole(1, BLOCKS, "For route `budget`: the most blocks to run."),
         "steps": _whole(1, settings.max_steps, "How many future frames.", default=1),
+        "t": moments,
         "scale": scale,
         "quality": quality,
         "deadline_ms": _whole(1, settings.max_deadline_ms, deadline, default=settings.default_deadline_ms),
@@ -184,6 +193,8 @@ def predict_answers() -> dict[int | str, dict[str, Any]]:
         "X-Dmvfn-Shares": "Of a mixture: the mean share of each candidate, such as projected=0.412,carried=0.201.",
         "X-Dmvfn-Route": "Blocks that ran, nine digits (all 0: without the network); one word a step, with commas.",
         "X-Dmvfn-Flops": "Floating-point operations of all steps.",
+        "X-Dmvfn-T": "With `t`: the moment of each frame, in frame intervals after the current one.",
+        "X-Dmvfn-Cut": "With `t`: 1 where the pair shows two scenes; the current frame is then repeated.",
         "X-Dmvfn-Model": "Version of the weights.",
         "X-Dmvfn-Batch-Size": "Requests that ran together.",
         "X-Dmvfn-Seed": "Where the route was sampled.",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.core import moments
 from service.core.errors import InvalidRequest
 from service.core.types import Options, Quality
 from service.settings import Settings
@@ -19,6 +20,7 @@ NAMES: Mapping[str, type] = {
     "seed": int,
     "blocks": int,
     "steps": int,
+    "t": list,
     "scale": float,
     "quality": str,
     "deadline_ms": int,
@@ -71,6 +73,8 @@ def merge(sources: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
 def of_json(name: str, value: object) -> str:
     """Return an option's value in a JSON body as the text a query would hold. Refuses a value of another type."""
     kind = NAMES[name]
+    if kind is list:
+        return ",".join(map(moments.text, moments.of_json(value)))
     # bool is an int in Python, never in JSON; a whole number is a number.
     fits = type(value) is kind or (kind is float and type(value) is int)
     if not fits:
@@ -98,6 +102,7 @@ def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) ->
         steps=_whole(values, "steps"),
         quality=Quality(_word(values, "quality", _QUALITIES, "exact")),
         maps=maps is not Maps.NONE,
+        times=moments.read(values["t"]) if "t" in values else (),
     )
     return PredictParams(options.check(settings.max_steps), _deadline(values, timeout, settings), image_quality, maps)
 

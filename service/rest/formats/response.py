@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core import moments
 from service.core.errors import InvalidRequest, NotAcceptable
 from service.core.types import PredictResult, Step, route_text
 from service.imaging.codec import ImageFormat
@@ -46,7 +47,7 @@ def choose(header: str | None, params: PredictParams) -> ResponseFormat:
     """
     if params.maps is not Maps.NONE:
         offers: tuple[str, ...] = (MIXED, JSON)
-    elif params.options.steps > 1:
+    elif params.options.frames > 1:
         offers = (MIXED, JSON, ImageFormat.RAW.media_type)
     else:
         offers = (*_PICTURE_TYPES, ImageFormat.RAW.media_type, JSON, MIXED)
@@ -80,6 +81,10 @@ def facts(result: PredictResult) -> dict[str, str]:
     headers = {"X-Dmvfn-Method": result.method, "X-Dmvfn-Route": routes_text(result)}
     if result.shares:
         headers["X-Dmvfn-Shares"] = shares_text(result)
+    if result.steps[0].t is not None:
+        headers["X-Dmvfn-T"] = ",".join(map(moments.text, result.times))
+    if result.is_cut:
+        headers["X-Dmvfn-Cut"] = "1"
     return {**headers, "X-Dmvfn-Flops": str(result.flops), **weights(result)}
 
 
@@ -135,6 +140,7 @@ def parts(
             "X-Dmvfn-Step": str(number),
             "X-Dmvfn-Route": route_text(step.route),
             "X-Dmvfn-Flops": str(step.flops),
+            **({} if step.t is None else {"X-Dmvfn-T": moments.text(step.t)}),
         }
         yield about, file
         for name, values in _maps(step, form.maps).items():
@@ -158,6 +164,7 @@ def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> byt
     """Return a member of `frames`, as JSON."""
     about = {
         "step": number,
+        **({} if step.t is None else {"t": step.t}),
         "media_type": form.format.media_type,
         "data": base64.b64encode(file).decode("ascii"),
         "route": route_text(step.route),
@@ -183,6 +190,7 @@ def head(result: PredictResult) -> dict[str, Any]:
         "flops": result.flops,
         "seed": result.seed,
         "shortened": result.shortened,
+        **({"cut": True} if result.is_cut else {}),
         "batch_size": result.batch_size,
         "timings_ms": {name: round(seconds * 1000, 3) for name, seconds in stages.items()},
     }

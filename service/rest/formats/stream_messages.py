@@ -7,6 +7,7 @@ import math
 import struct
 from typing import Any
 
+from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
@@ -32,6 +33,7 @@ MAX_VALUES = FEW + MAX_ID
 START: dict[str, type] = {
     "type": str,
     "horizon": int,
+    "t": object,  # a number, a list of them, or these as text
     "window": int,
     "policy": str,
     "scene_cuts": bool,
@@ -78,30 +80,34 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         policy=_word(message_fields, "policy", DropPolicy, DropPolicy.LATEST),
         scene_cuts=message_fields.get("scene_cuts", True),
     )
-    scale = message_fields.get("scale")
-    options = Options.parse(
-        method=message_fields.get("method"),
-        version=message_fields.get("version"),
-        route=message_fields.get("route"),
-        seed=message_fields.get("seed"),
-        blocks=message_fields.get("blocks"),
-        scale=None if scale is None else float(scale),
-        steps=message_fields.get("horizon"),
-        quality=_word(message_fields, "quality", Quality, Quality.EXACT),
-    )
-    try:
-        options.check(max_steps)
-    except InvalidRequest as error:
-        error.field = "horizon" if error.field == "steps" else error.field
-        raise
     return StreamRequest(
-        options,
+        _options(message_fields, max_steps),
         plan.check(),
         # What browsers draw fastest, and a tenth of a PNG.
         _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
     )
+
+
+def _options(message_fields: dict[str, Any], max_steps: int) -> Options:
+    scale, t = message_fields.get("scale"), message_fields.get("t")
+    try:
+        return Options.parse(
+            method=message_fields.get("method"),
+            version=message_fields.get("version"),
+            route=message_fields.get("route"),
+            seed=message_fields.get("seed"),
+            blocks=message_fields.get("blocks"),
+            scale=None if scale is None else float(scale),
+            steps=message_fields.get("horizon"),
+            quality=_word(message_fields, "quality", Quality, Quality.EXACT),
+            times=() if t is None else moments.of_json(t),
+        ).check(max_steps)
+    except InvalidRequest as error:
+        if error.field == "steps":
+            error.field, error.message = "horizon", error.message.replace("steps", "horizon")
+        raise
 
 
 def is_end(message: str | bytes) -> bool:
@@ -175,6 +181,8 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
         }
         if time_us is not None:
             frame["presentation_time_us"] = time_us
+        if step.t is not None:
+            frame["t"] = step.t
         frames.append(frame)
     head |= {
         "type": "prediction",
@@ -238,7 +246,8 @@ def _check(members: dict[str, Any], types: dict[str, type]) -> None:
         kind = types.get(name)
         if kind is None:
             raise InvalidRequest(f"{name[:40]!r} is not known; there are {', '.join(types)}", field=name[:40])
-        if type(value) is not kind and not (kind is float and type(value) is int and abs(value) < 2**53):
+        is_number = kind is float and type(value) is int and abs(value) < 2**53
+        if kind is not object and type(value) is not kind and not is_number:
             raise InvalidRequest(f"{name} has the wrong type", field=name)
 
 

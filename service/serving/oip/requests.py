@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
 from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality
 from service.imaging.codec import ImageFormat
@@ -118,7 +119,10 @@ def tensors(plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[S
 
 
 #: Parameters of a request that mean something here, in the order in which errors list them.
-PARAMETERS = ("method", "route", "seed", "blocks", "steps", "scale", "quality", "timeout", "format", "image_quality")
+PARAMETERS = (
+    *("method", "route", "seed", "blocks", "steps", "t", "scale", "quality"),
+    *("timeout", "format", "image_quality"),
+)
 #: Those of the protocol's extensions, which stock clients send whether or not they mean something here.
 EXTENSION_PARAMETERS = frozenset(
     {"binary_data_output", "content_type", "headers", "priority", "sequence_id", "sequence_start", "sequence_end"}
@@ -176,6 +180,11 @@ class _Parameters:
             return value
         raise InvalidRequest(f"{name} must be a string", field=f"parameters.{name}")
 
+    def times(self) -> tuple[float, ...]:
+        """Return the moments `t`: a number, or several in a string, separated by commas."""
+        value = self._values.get("t")
+        return () if value is None else moments.of_json(value)
+
     def format(self) -> ImageFormat:
         name = self.text("format")
         try:
@@ -200,6 +209,7 @@ class _Parameters:
                 scale=self.number("scale"),
                 steps=self.whole("steps"),
                 quality=Quality(quality),
+                times=self.times(),
             ).check(max_steps)
         except ServiceError as error:
             if error.field and "." not in error.field:

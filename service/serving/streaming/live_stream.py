@@ -280,7 +280,7 @@ class LiveStream:
 
     def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
-        nbytes = 2 * work.current.pixels.nbytes * self._request.options.steps
+        nbytes = 2 * work.current.pixels.nbytes * self._request.options.frames
         place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 

@@ -14,9 +14,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from service.core import scene_cut
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import Frame
-from service.serving.streaming import scene_cut
 
 #: What a prediction's outcome is, is the driver's business.
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
+from service.core import scene_cut
 from service.core.types import Frame, PredictResult
-from service.serving.streaming import scene_cut
 from service.serving.video import plan as plans
 from service.serving.video.clip import Item, Passed, Timed, VideoError
 from service.serving.video.frame_prediction import Predict

@@ -75,6 +75,20 @@ def test_several_frames_ahead_can_be_played_and_stepped(demo: Demo) -> None:
     assert demo.text("#predicted-note") == "2 frames ahead"
 
 
+def test_frames_at_times_between_and_beyond_come_of_one_prediction(demo: Demo) -> None:
+    demo.page.fill("#t", "0.5, 3")
+    assert demo.page.is_disabled("#steps")
+    assert demo.predict().startswith("Frame 0.5 ahead is predicted. ")
+    assert demo.page.is_hidden("#f-true")
+    demo.page.focus("#step")
+    demo.page.keyboard.press("End")
+    assert demo.text("#step-at") == "3"
+    assert demo.page.is_visible("#f-true")
+    demo.page.fill("#t", "")
+    assert demo.page.is_enabled("#steps")
+    assert demo.predict().startswith("The next frame is predicted: ")
+
+
 def test_two_pictures_of_ones_own_with_and_without_the_true_next(demo: Demo) -> None:
     demo.page.click("#tab-pictures")
     for k in range(2):

@@ -144,6 +144,9 @@ class Rigged:
         self.before_run(works)
         return self.real.run(works, keep)
 
+    def knows_motion(self, request: PredictRequest) -> bool:
+        return self.real.knows_motion(request)
+
     def free(self) -> None:
         self.freed += 1
 

@@ -111,6 +111,7 @@ class Edges:
     previous: bytes
     current: bytes
     method: str | None = None  #: asked for in place of a route and a seed
+    t: float | None = None  #: the moment asked for, if any
 
     async def ask(self, edge: str, route: str = "sample", seed: int | None = 7) -> Reply:
         method: Callable[[str, int | None], Awaitable[Reply]] = getattr(self, f"_{edge}")
@@ -122,9 +123,10 @@ class Edges:
         return self.state.metrics.registry.get_sample_value(name, {"phase": phase}) or 0.0
 
     def _params(self, route: str, seed: int | None) -> dict[str, str]:
+        moment = {} if self.t is None else {"t": str(self.t)}
         if self.method is not None:
-            return {"method": self.method}
-        return {"route": route} | ({} if seed is None else {"seed": str(seed)})
+            return {"method": self.method} | moment
+        return moment | {"route": route} | ({} if seed is None else {"seed": str(seed)})
 
     async def _rest(self, route: str, seed: int | None) -> Reply:
         files = {"previous": self.previous, "current": self.current}
@@ -152,9 +154,10 @@ class Edges:
         return Reply(answer.content, headers["x-dmvfn-route"], drawn, model, method=headers["x-dmvfn-method"])
 
     def _options(self, route: str, seed: int | None) -> pb.Options:
+        moments = [] if self.t is None else [self.t]
         if self.method is not None:
-            return pb.Options(method=self.method, encoding=pb.ENCODING_PNG)
-        options = pb.Options(route=route, encoding=pb.ENCODING_PNG)
+            return pb.Options(method=self.method, encoding=pb.ENCODING_PNG, t=moments)
+        options = pb.Options(route=route, encoding=pb.ENCODING_PNG, t=moments)
         if seed is not None:
             options.seed = seed
         return options

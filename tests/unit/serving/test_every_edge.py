@@ -48,6 +48,25 @@ async def test_every_edge_predicts_by_flow(edges: Edges) -> None:
         assert reply.method == (None if edge.startswith("oip") else "flow"), edge
 
 
+async def test_every_edge_carries_the_motion_to_the_same_moment(edges: Edges) -> None:
+    first = await edges.ask("rest")
+    edges.t = 2.7
+    replies = {edge: await edges.ask(edge) for edge in EDGES}
+    assert replies == dict.fromkeys(EDGES, replies["rest"])
+    assert (replies["rest"].route, replies["rest"].seed) == (first.route, first.seed)
+    assert replies["rest"].picture != first.picture
+    edges.t = 1.0
+    assert await edges.ask("rest") == first, "the next frame is the moment 1"
+
+
+async def test_every_edge_refuses_a_moment_that_is_none(edges: Edges) -> None:
+    for edges.t in (0.0, -1.0, 16.5, float("nan"), float("inf")):
+        for edge in EDGES[:-1]:
+            assert (await edges.ask(edge)).error in ("invalid_request", "invalid_argument"), (edge, edges.t)
+        assert "t must be" in (await edges.ask("cli")).error
+    assert edges.engine.requests == []
+
+
 @pytest.mark.parametrize(("method", "words"), [("mix", "is not served here"), ("magic", "must be dmvfn or flow")])
 async def test_every_edge_refuses_a_method_that_is_none_here(edges: Edges, method: str, words: str) -> None:
     edges.method = method

@@ -29,7 +29,8 @@ from tests.unit.imaging.pictures import file_of, noise
 
 PIXELS = noise(48, 32)
 #: What the last release knew of a task.
-BEFORE_METHODS = serialization.TASK_FIELDS - {"method", "version"}
+BEFORE_MOMENTS = serialization.TASK_FIELDS - {"t", "version"}
+BEFORE_METHODS = BEFORE_MOMENTS - {"method"}
 
 
 def test_pixels_stay_pixels() -> None:
@@ -55,6 +56,7 @@ def test_a_file_stays_the_file_it_came_as() -> None:
         Options(RouteChoice(RoutePolicy.BUDGET, blocks=4)),
         Options(RouteChoice.parse("010010001")),
         Options(method=Method.DMVFN),
+        Options(times=(0.25, 2.7)),
         Options(method=Method.FLOW, maps=True),
         Options(method=Method.MIX, quality=Quality.ADAPTIVE),
     ],
@@ -90,6 +92,30 @@ def test_a_release_without_a_method_leaves_its_task_to_others(monkeypatch: pytes
     assert serialization.dialect() != dialect
     with pytest.raises(serialization.UnreadableEntry, match="does not know: method"):
         serialization.read_task(data)
+
+
+def test_a_release_without_moments_leaves_their_tasks_to_others_and_reads_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = serialization.task_bytes(Options(times=(0.5, 2)), Priority.LIVE, "ann", None)
+    plain = serialization.task_bytes(Options(steps=2), Priority.LIVE, "ann", None)
+    assert "t" not in msgpack.unpackb(plain)
+    for wrong in ("0.5", [0], [-1.0], [float("inf")], [float("nan")], [True], {"t": 1}):
+        with pytest.raises(serialization.UnreadableEntry, match="no positive numbers"):
+            serialization.read_task(msgpack.packb({**msgpack.unpackb(data), "t": wrong}))
+    dialect = serialization.dialect()
+    monkeypatch.setattr(serialization, "TASK_FIELDS", BEFORE_MOMENTS)
+    assert serialization.dialect() != dialect
+    with pytest.raises(serialization.UnreadableEntry, match="does not know: t"):
+        serialization.read_task(data)
+    assert serialization.read_task(plain)[0] == Options(steps=2)
+
+
+def test_moments_and_a_cut_come_back_with_their_frames() -> None:
+    steps = (Step(Frame(PIXELS), (True,) * 9, 7, t=0.5), Step(Frame(PIXELS), (False,) * 9, 0, t=2.0, is_cut=True))
+    sent = PredictResult("there", steps, "m1", Timings())
+    got = serialization.read_result(serialization.result_bytes(sent, compress=False), "here")
+    assert [(step.t, step.is_cut) for step in got.steps] == [(0.5, False), (2.0, True)]
 
 
 def test_a_mixtures_result_comes_back_with_its_shares_and_confidence() -> None:

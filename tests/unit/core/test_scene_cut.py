@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.core.scene_cut import is_cut, thumbnail
 from service.core.types import Frame
-from service.serving.streaming.scene_cut import is_cut, thumbnail
 
 
 def _picture(seed: int, height: int = 128, width: int = 224) -> np.ndarray:

@@ -1,0 +1,27 @@
+"""Names what an adaptive request got in place of what it asked for."""
+
+from __future__ import annotations
+
+import enum
+
+from service.core.types import Method, PredictResult
+
+#: The share that the motion before has in a frame that it alone made.
+BEFORE = "before"
+
+
+class Substitute(enum.StrEnum):
+    """Kinds of less, each quicker than the one before it."""
+
+    BLOCKS = "blocks"  #: fewer blocks
+    LIVE = "live"  #: the live head's mixture of motions
+    SHIFTED = "shifted"  #: the motion before, followed on
+
+    @classmethod
+    def of(cls, result: PredictResult) -> Substitute | None:
+        """Tell what a result stands in with; None where it is what was asked for."""
+        if not result.shortened:
+            return None
+        if result.method is Method.DMVFN:
+            return cls.BLOCKS
+        return cls.SHIFTED if BEFORE in result.shares else cls.LIVE
