@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest
+from service.core.timings import Timings
 
 #: Blocks of the network; a route has one bit for each.
 BLOCKS = 9
@@ -295,26 +296,6 @@ class Step:
     confidence: NDArray[np.float32] | None = None  #: HxW in 0..1, trust in a mixture's flow, if asked for
     t: float | None = None  #: its moment, in frame intervals after the current frame; None: a rollout's step
     is_cut: bool = False  #: the pair shows two scenes, so that no motion leads on: this is the current frame again
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds one request was queued, routed and run.
-
-    `blocks` (the network), `motion` (a mixture's candidates) and `mixing` (weighing them) are the whole batch's run
-    time, not this request's share.
-    """
-
-    queue: float = 0.0
-    route: float = 0.0
-    blocks: float = 0.0
-    motion: float = 0.0
-    mixing: float = 0.0
-
-    @property
-    def device(self) -> float:
-        """Return the seconds that the batch had the device, choosing its routes included."""
-        return self.route + self.blocks + self.motion + self.mixing
 
 
 @dataclass(frozen=True, slots=True, eq=False)

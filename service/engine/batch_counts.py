@@ -8,7 +8,8 @@ from typing import NamedTuple
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.substitute import Substitute
-from service.core.types import Method, PredictResult, Route, Timings
+from service.core.timings import Timings
+from service.core.types import Method, PredictResult, Route
 from service.engine.device import Flops
 from service.engine.request_queue import Pending
 from service.telemetry.metrics import Metrics, Stage, size_class
@@ -73,7 +74,7 @@ class BatchCounts:
         label = size_class(self.bucket.height, self.bucket.width)
         metrics.batch_ran(label, self.size, self.limit, self.seconds, self.estimate)
         for _ in range(self.empty_routes):
-            metrics.empty_route()
+            metrics.routes.was_empty()
         count_isolated(metrics, self.size, self.failures)
         for result in self.results:
             own = (Stage.ROUTE, Stage.BLOCKS) if result.method is Method.DMVFN else (Stage.MOTION, Stage.MIXING)
@@ -82,7 +83,7 @@ class BatchCounts:
             metrics.answered(label, result.method, result.flops)
             metrics.versions.predicted(result.version)
             if result.substitute is not None:
-                metrics.route_shortened(result.substitute)
+                metrics.routes.shortened(result.substitute)
             for _ in range(result.carried):
                 metrics.frame_carried(label)
             for method, route, flops in result.frames:

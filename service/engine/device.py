@@ -12,7 +12,8 @@ from typing import Protocol
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import Method, PredictRequest, Route, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Method, PredictRequest, Route, Step
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import Method, PredictResult, Quality, Route, RoutePolicy, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Method, PredictResult, Quality, Route, RoutePolicy, Step
 from service.engine.batch_counts import Answers, BatchCounts, count_isolated
 from service.engine.device import Choice, Device, DeviceWork, RunOutput, batch_timings
 from service.engine.fault_isolation import isolate

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +26,7 @@ from model.inference import predict as inference
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
-from service.core.types import Frame, Method, PredictRequest, Route, Step
+from service.core.types import Frame, Method, PredictRequest, Step
 from service.engine import carried, rollout, warm_up
 from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.mixture import MixtureRun, Mixtures
@@ -40,22 +39,6 @@ from service.settings import Settings
 T = TypeVar("T")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What a run has done so far; `passes` is the longest member's."""
-
-    routes: list[Route] = field(default_factory=list)
-    carried: list[Route] = field(default_factory=list)  #: of frames carried on from another
-    passes: int = 0
-    routings: int = 0
-    empties: int = 0
-
-    def add(self, output: rollout.StepOutput) -> None:
-        self.routes.append(output.route)
-        self.routings += output.used_routing
-        self.empties += output.was_empty
 
 
 class Predictor:
@@ -187,7 +170,7 @@ class Predictor:
         bucket = bucket_of(works[0].request, method)
         own_works = [work for work in works if not (work.live or work.shifted)]
         by_network, by_method = (own_works, []) if method is Method.DMVFN else ([], own_works)
-        self._routing_seconds, tally = 0.0, _Tally()
+        self._routing_seconds, tally = 0.0, rollout.Tally()
         with self._running():
             outcomes = self._run_network(by_network, keep, tally)
             own = self._run_mixture(by_method, method, keep)
@@ -209,7 +192,7 @@ class Predictor:
         )
 
     def _run_network(
-        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
+        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: rollout.Tally
     ) -> dict[DeviceWork, tuple[Step, ...] | ServiceError]:
         outcomes: dict[DeviceWork, tuple[Step, ...] | ServiceError] = {}
         for work in works:
@@ -229,7 +212,7 @@ class Predictor:
         return self._mixtures.run(works, method, keep)
 
     def _run_call(
-        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: _Tally
+        self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool], tally: rollout.Tally
     ) -> list[tuple[Step, ...] | ServiceError]:
         requests = [work.request for work in works]
         cost = self.flops(bucket_of(requests[0]))

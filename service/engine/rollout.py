@@ -6,7 +6,7 @@ Takes and gives tensors of one padded size whose members may be smaller; knows n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,23 @@ class StepOutput:
     frame: Tensor
     flow: Tensor
     mask: Tensor
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far; `passes` is the longest member's."""
+
+    routes: list[Route] = field(default_factory=list)
+    carried: list[Route] = field(default_factory=list)  #: of frames carried on from another
+    passes: int = 0
+    routings: int = 0
+    empties: int = 0
+
+    def add(self, output: StepOutput) -> None:
+        """Count one frame that was predicted."""
+        self.routes.append(output.route)
+        self.routings += output.used_routing
+        self.empties += output.was_empty
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.core.substitute import Substitute
 from service.core.types import BLOCKS, Method
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
+from service.telemetry.route_counts import RouteCounts
 from service.telemetry.version_counts import VersionCounts
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
@@ -92,6 +92,7 @@ class Metrics:
         self._define_streams()
         self._define_jobs()
         self._define_state()
+        self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -147,11 +148,7 @@ class Metrics:
         )
         self._route_blocks = self._histogram("route_blocks", "Blocks in a route.", tuple(range(1, 10)))
         self._blocks = self._counter("block_executions", "Samples each block ran on.", "block")
-        self._empty = self._counter("empty_routes", "Routes that were empty and got their most probable block.")
         self._carried = self._counter("frames_carried", "Frames of a moment t, carried on from another's motion.")
-        self._shortened = self._counter("routes_shortened", "Adaptive routes cut to meet a deadline.")
-        substitutes = self._counter("adaptive_substitutes", "What adaptive requests got in place of more.", "kind")
-        self._substitutes = {kind: substitutes.labels(kind) for kind in Substitute}
         self._routing_flops = self._flops.labels("routing")
         predictions = self._counter("predictions", "Predictions answered, by what made them.", "method")
         self._predictions = {method: predictions.labels(method) for method in Method}
@@ -256,15 +253,6 @@ class Metrics:
         """Count one answered prediction and its FLOPs."""
         self._predictions[method].inc()
         self._request_flops.labels(bucket).observe(flops)
-
-    def empty_route(self) -> None:
-        """Count a sampled or thresholded route that was empty."""
-        self._empty.inc()
-
-    def route_shortened(self, substitute: Substitute) -> None:
-        """Count an adaptive request that got less than it would have had, and what it got."""
-        self._shortened.inc()
-        self._substitutes[substitute].inc()
 
     def item_isolated(self) -> None:
         """Count one item that failed after its batch was split down to it."""

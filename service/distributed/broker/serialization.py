@@ -22,6 +22,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]  # it has no annotations and no stubs
 
 from service.core.errors import ServiceError
+from service.core.timings import Timings
 from service.core.types import (
     Frame,
     Method,
@@ -33,7 +34,6 @@ from service.core.types import (
     RouteChoice,
     RoutePolicy,
     Step,
-    Timings,
     route_text,
 )
 from service.distributed.broker import field_values

@@ -10,7 +10,8 @@ import pytest
 
 from service.core import moments
 from service.core.errors import InvalidRequest
-from service.core.types import Frame, Options, PredictResult, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Frame, Options, PredictResult, Step
 
 
 @pytest.mark.parametrize(

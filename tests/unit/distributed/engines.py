@@ -10,7 +10,8 @@ import numpy as np
 
 from service.core.errors import ServiceError
 from service.core.interfaces import Readiness, ServedModel
-from service.core.types import Frame, PredictRequest, PredictResult, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Frame, PredictRequest, PredictResult, Step
 
 MODEL = ServedModel("tiny-1", "cpu", "float32", 1, "rgb", "none", "0" * 64)
 

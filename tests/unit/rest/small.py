@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from service.app_state import AppState
 from service.core.errors import ServiceError
 from service.core.interfaces import Readiness, ServedModel
-from service.core.types import BLOCKS, Frame, PredictRequest, PredictResult, Route, RoutePolicy, Step, Timings
+from service.core.timings import Timings
+from service.core.types import BLOCKS, Frame, PredictRequest, PredictResult, Route, RoutePolicy, Step
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build

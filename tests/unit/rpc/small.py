@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from service.app_state import AppState
 from service.core.errors import ServiceError
 from service.core.interfaces import Readiness, ServedModel
-from service.core.types import Frame, PredictRequest, PredictResult, RoutePolicy, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Frame, PredictRequest, PredictResult, RoutePolicy, Step
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.settings import Settings

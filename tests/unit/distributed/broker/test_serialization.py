@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import InvalidFrame
+from service.core.timings import Timings
 from service.core.types import (
     Frame,
     Method,
@@ -18,7 +19,6 @@ from service.core.types import (
     RouteChoice,
     RoutePolicy,
     Step,
-    Timings,
 )
 from service.distributed.broker import announcement, serialization
 from service.imaging import codec

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from service.core.bucket import Bucket
-from service.core.types import Method, Options, PredictRequest, PredictResult, Timings
+from service.core.timings import Timings
+from service.core.types import Method, Options, PredictRequest, PredictResult
 from service.distributed.broker import buckets
 from service.distributed.worker.price import LARGEST_RATIO, MeasuredPrice
 from tests.unit.distributed.engines import answer, frame

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from service.core.errors import InvalidRequest, NotFound, ServiceError, Unsupported
 from service.core.interfaces import VersionState, VersionStatus
-from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePolicy, Step, Timings
+from service.core.timings import Timings
+from service.core.types import MAX_SEED, Frame, PredictResult, Quality, RoutePolicy, Step
 from service.imaging.codec import ImageFormat
 from service.serving.oip import models as oip_models
 from service.serving.oip import requests as oip_requests

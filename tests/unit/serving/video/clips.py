@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from service.core.types import Frame, Options, PredictRequest, PredictResult, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Frame, Options, PredictRequest, PredictResult, Step
 from service.serving.video.clip import Info, Item, Timed
 from service.serving.video.y4m import Y4mSink
 

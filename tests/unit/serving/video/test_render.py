@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from service.core.errors import Internal
-from service.core.types import Frame, PredictResult, Step, Timings
+from service.core.timings import Timings
+from service.core.types import Frame, PredictResult, Step
 from service.serving.video.clip import Item, Passed, Timed, VideoError
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan
 from service.serving.video.render import UNDER_WAY, WAITING, ShownFrame, frames_held, render
