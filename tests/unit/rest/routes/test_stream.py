@@ -336,6 +336,13 @@ def test_a_start_carries_every_option() -> None:
     assert (request.format, request.image_quality, request.frame_deadline_s) == ("webp", 70, 0.25)
 
 
+def test_a_start_carries_its_version_beside_its_moments() -> None:
+    text = json.dumps({"type": "start", "version": "2026.11.6", "t": [0.5, 2]})
+    request = stream_messages.start(text, max_steps=4, max_deadline_ms=1000)
+    assert request is not None
+    assert (request.options.version, request.options.times) == ("2026.11.6", (0.5, 2.0))
+
+
 @given(
     st.text(max_size=80)
     | st.binary(max_size=80)
