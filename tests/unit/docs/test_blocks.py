@@ -17,6 +17,8 @@ from tests.unit.serving.video.clips import moving, write_mp4
 FILES = [ROOT / "README.md", ROOT / "client" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for path in FILES for block in blocks(path)]
 #: Blocks that no test can run, by their first line, and why.
+LOADS = """\
+curl -sS -X POST localhost:8000/v2/repository/models/dmvfn/load -d '{"parameters": {"version": "v2", "share": "5%"}}'"""
 NOT_RUN = {
     "make serve    # installs into .venv, starts the service with our weights: HTTP on 8000, gRPC on 8001": (
         "starts what the others talk to, and runs this test; tests/system/e2e starts the service as a process"
@@ -25,6 +27,7 @@ NOT_RUN = {
     "pip install ./client              # from the repository; REST. './client[grpc]' adds gRPC and live streams": (
         "asks a package index; tests/unit/client/test_package.py builds and imports the wheel"
     ),
+    LOADS: "wants a directory with two versions; tests/unit/serving/test_versions.py loads and unloads by HTTP",
 }
 #: What the answers to `docs/api.md` that are told as errors begin with.
 ERRORS = "curl -sS -F previous=@samples/frame00.png localhost:8000/v1/predict   # current is missing"
