@@ -52,9 +52,9 @@ def test_a_front_end_over_redis_loads_neither_torch_nor_the_engine() -> None:
     assert process.returncode == 0, process.stderr
     modules = json.loads(process.stdout.splitlines()[-1])
     assert {"service.distributed.frontend.backend", "numpy", "PIL.Image", "redis", "grpc"} <= set(modules)
-    assert [
-        name for name in modules if name.startswith(tuple(f"{room}." for room in FORBIDDEN)) or name in FORBIDDEN
-    ] == []
+    # The package `model` itself says how long OpenMP's threads may spin, and imports nothing but os.
+    may_not = {name for name in modules if f"{name}.".startswith(tuple(f"{room}." for room in FORBIDDEN))}
+    assert may_not <= {"model"}
     # Costs are predicted as a worker predicts them, by code that needs no device.
     engine = {name for name in modules if name.startswith("service.engine.")}
     assert {name for name in engine if not f"{name}.".startswith("service.engine.scheduling.")} == set()
