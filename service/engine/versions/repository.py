@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from model.checkpoint import CheckpointError
 from service.core.errors import Conflict, Internal, InvalidRequest, NotFound, ServiceError, Unavailable, Unsupported
 from service.core.interfaces import ServedModel, VersionState, VersionStatus
+from service.core.substitute import Substitute
 from service.core.types import PredictRequest, PredictResult
 from service.engine.device import Device
 from service.engine.versions.source import PreparedVersion, VersionSource
@@ -102,8 +103,10 @@ class VersionRepository:
             return  # a deadline, a full queue: no version's fault
         seconds = None
         if isinstance(outcome, PredictResult):
+            if outcome.is_cut or Substitute.of(outcome) is Substitute.SHIFTED:
+                return  # nothing was predicted
             frame = request.current
-            pixels = frame.height * frame.width * len(outcome.steps) * outcome.batch_size
+            pixels = frame.height * frame.width * request.options.work * outcome.batch_size
             seconds = outcome.timings.device / pixels
         if trial.record(row.name, seconds):
             log.error("version %s gets no share any more: %s", trial.name, trial.reason)

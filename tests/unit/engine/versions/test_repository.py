@@ -9,6 +9,7 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,9 @@ from prometheus_client import CollectorRegistry
 from service.core.bucket import Bucket
 from service.core.errors import Conflict, InvalidRequest, NotFound, Unavailable, Unsupported
 from service.core.interfaces import VersionState
-from service.core.types import Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy
+from service.core.substitute import BEFORE
+from service.core.timings import Timings
+from service.core.types import Method, Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy, Step
 from service.engine.batcher import Batcher
 from service.engine.device import DeviceWork, RunOutput
 from service.engine.fault_isolation import DeviceLost
@@ -276,3 +279,30 @@ async def test_a_share_of_live_requests_goes_to_the_new_version_and_comes_back_w
         assert (status.share, status.state) == (0.0, VersionState.READY)
         assert "of its requests failed" in status.reason
     assert count(metrics, "version_shares_returned_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        (Options(times=(1, 2, 3, 4)), {}),
+        (Options(), {"method": Method.FLOW, "shares": {BEFORE: 1.0}}),
+        (Options(times=(1,)), {"is_cut": True}),
+    ],
+)
+async def test_a_version_is_not_slower_for_predicting_what_the_default_only_carried_on(
+    options: Options, changes: dict[str, Any]
+) -> None:
+    """The default is asked for four carried frames, or for what takes no prediction and a fifth of the time."""
+    async with swapping(MemorySource(v0=0, v1=1)) as batcher:
+        await batcher.versions.load("v1", share=0.5)
+        table = batcher.versions.table
+        new, one = table.get("v1"), request(0)
+        assert new is not None
+        step = Step(one.current, (True,) * 9, 7)
+        steps = (replace(step, **changes),) * options.frames
+        quick = PredictResult("0", steps, "v0", Timings(blocks=0.2 if changes else 1.0), shortened=True)
+        for _ in range(30):
+            batcher.versions.record(table.default, replace(one, options=options), quick)
+            batcher.versions.record(new, one, PredictResult("1", (step,), "v1", Timings(blocks=1.0)))
+        assert table.trial is not None
+        assert (table.trial.share, table.trial.reason) == (0.5, "")
