@@ -28,10 +28,14 @@ BEAT_MS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job as promised by a 200 or 202. `at`: monotonic seconds; `guilty`: it is to fail, as a dead letter."""
+    """A job as promised by a 200 or 202, which was asked for at `sent` and had come by `at`, monotonic seconds.
+
+    `guilty`: it is to fail, as a dead letter.
+    """
 
     number: int
     items: int
+    sent: float
     at: float
     guilty: bool = False
 
@@ -157,10 +161,11 @@ class History:
         return any(0 <= cut - at <= self.unsynced_s for cut in self.cuts)
 
     def _lost(self, verdict: Verdict, promise: Accepted, state: str) -> None:
-        if state == "missing" and self._undone(promise.at):
+        # Somewhere between question and answer it was written. The answer may have come after the cut.
+        ages = [max(0.0, cut - promise.at) for cut in self.cuts if promise.sent <= cut]
+        if state == "missing" and self.unsynced_s and ages and min(ages) <= self.unsynced_s:
             verdict.unsynced += 1
-            age = min(cut - promise.at for cut in self.cuts if cut >= promise.at)
-            verdict.oldest_s = max(verdict.oldest_s, age)
+            verdict.oldest_s = max(verdict.oldest_s, min(ages))
             return
         verdict.lost += 1
         verdict.notes.append(f"job {promise.number} is {state}")

@@ -189,8 +189,8 @@ class PowerCut(Fault):
         return "" if shutil.which("cc") else "there is no C compiler to record what is synced"
 
     async def inject(self, stage: Stage) -> None:
-        stage.history.cuts.append(time.monotonic())
         self._dropped += await asyncio.to_thread(places.cut_power, stage.server)
+        stage.history.cuts.append(time.monotonic())
         self.note = f"{self._dropped} bytes were not yet synced"
 
     async def heal(self, stage: Stage) -> None:

@@ -136,10 +136,12 @@ class Stage:
         end, reason = time.monotonic() + SUBMIT_S, ""
         while time.monotonic() < end:
             with contextlib.suppress(httpx.TransportError):
+                sent = time.monotonic()
                 answer = await self.front().post("/v1/jobs", files=files, headers={"Idempotency-Key": str(number)})
                 if answer.status_code in (200, 202):
                     job: str = answer.json()["id"]
-                    self.history.accepted[job] = Accepted(number, len(frames) - 1, time.monotonic(), mark is not None)
+                    times = (sent, time.monotonic())
+                    self.history.accepted[job] = Accepted(number, len(frames) - 1, *times, guilty=mark is not None)
                     return job
                 reason = answer.text
             await asyncio.sleep(0.2 * self.rng.random())
