@@ -14,6 +14,7 @@ import httpx
 import redis.asyncio
 
 from service.core.types import Frame, PredictRequest
+from service.distributed.broker.client import end
 from service.distributed.broker.keys import Keys
 from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor
@@ -100,8 +101,7 @@ class Stage:
     async def close(self) -> None:
         """Ends every process and removes their folder."""
         if self._watcher:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            await end(self._watcher)  # one cancellation may be lost in redis-py
         if hasattr(self, "fleet"):
             await asyncio.to_thread(self.fleet.end)
         for client in self.clients:
