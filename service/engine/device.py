@@ -65,6 +65,11 @@ class RunOutput:
     live: MeasuredRun | None = None
     shifted: MeasuredRun | None = None
 
+    @property
+    def only_stood_in(self) -> bool:
+        """Tell whether nothing ran by the batch's own method: the live head or motions before answered all."""
+        return (self.live or self.shifted) is not None and not self.load.pixels
+
 
 class Device(Protocol):
     """One device. Synchronous; every method is called from one thread."""

@@ -90,8 +90,8 @@ class LoadedDevices:
 
     def is_cold(self, bucket: Bucket, output: RunOutput) -> bool:
         """Count a run; return True where it is a size's first one, whose time is no evidence."""
-        is_live = (output.live or output.shifted) is not None and not output.load.pixels
-        return self._cold.is_cold(bucket._replace(method=Method.FLOW) if is_live else bucket, len(output.outcomes))
+        ran = bucket._replace(method=Method.FLOW) if output.only_stood_in else bucket
+        return self._cold.is_cold(ran, len(output.outcomes))
 
     def observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
         """Teach the costs of the batch's method, and apart from it those of what stood in; return the former's ratio.
@@ -103,7 +103,7 @@ class LoadedDevices:
             if run is not None:
                 ratio = self._mixtures.observe(run, trial=trial)
                 seconds -= run.seconds
-        if (output.live or output.shifted) is not None and not output.load.pixels:
+        if output.only_stood_in:
             return ratio
         if bucket.method is Method.DMVFN:
             return self._cost.observe(bucket, output.load, seconds, trial=trial)
