@@ -150,8 +150,9 @@ class QueuedEngine:
 
     async def _collect(self, calls: list[str]) -> None:
         keys = self._front.keys
-        places = [place for call in calls for place in (keys.job(call), keys.out(call, 0))]
-        commands = [("HGET", place, "e") if k % 2 == 0 else ("GET", place) for k, place in enumerate(places)]
+        commands: list[tuple[str, ...]] = []
+        for call in calls:
+            commands += [("HGET", keys.job(call), "e"), ("GET", keys.out(call, 0))]
         try:
             answers = await self._fetch(commands)
         except LOST:
@@ -163,7 +164,7 @@ class QueuedEngine:
                 self._settle(call, self._read(call, failure, result))
         # Only now: an answer whose way here broke is asked for again. Should this fail, their time runs out.
         with contextlib.suppress(*FAILED):
-            await self._front.client.unlink(*places)
+            await self._front.client.unlink(*(place for _, place, *_ in commands))
 
     async def _fetch(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         for tries_left in reversed(range(FETCH_TRIES)):

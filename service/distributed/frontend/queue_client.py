@@ -160,25 +160,21 @@ class QueueClient:
         """
         arrival = self.clock()
         async with self._uploads.place(sum(map(len, s.frames.values()))):
-            if s.deadline is not None:  # it runs while others upload
-                s = replace(s, deadline=s.deadline - (self.clock() - arrival))
-            return await self._submit(s)
+            return await self._submit(s, arrival)
 
-    async def _submit(self, s: Submission) -> tuple[bytes, bytes] | None:
+    async def _submit(self, s: Submission, arrival: float) -> tuple[bytes, bytes] | None:
         if s.items > self.settings.max_queue_items:
             raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
         if self._away:
             raise self.unavailable()
         check_size(s, self.settings, self.capacity)
-        start = self.clock()
         for tries_left in reversed(range(UPLOAD_TRIES)):
             token = uuid.uuid4().hex
             payload = self.keys.payload(token)
-            if s.deadline is not None:
-                s = replace(s, deadline=s.deadline - (self.clock() - start))
-                start = self.clock()
+            # The deadline runs while others upload, and while a try times out.
+            left = s if s.deadline is None else replace(s, deadline=s.deadline - (self.clock() - arrival))
             try:
-                code, *rest = await self._upload(payload, s.frames, self._submit_call(s, token))
+                code, *rest = await self._upload(payload, s.frames, self._submit_call(left, token))
                 break
             except redis.exceptions.OutOfMemoryError:
                 wait = retry_after(self.snapshot.wait, self._rng)

@@ -190,7 +190,7 @@ class Worker:
                 self._next_look = 0.0
                 self._lapsed_turn = False
                 self._metrics.redelivered()
-                await self._alone(item)
+                await self._run_lapsed(item)
                 return
             await self._foreign.settle()
             if self._woken and self._foreign.passes_wake_on():
@@ -230,8 +230,8 @@ class Worker:
         if self._token == HANDED_BACK:
             self._next_look, self._woken = 0.0, True
 
-    async def _alone(self, item: LeasedItem) -> None:
-        """Run an item that may have killed its worker, with no neighbours to take along.
+    async def _run_lapsed(self, item: LeasedItem) -> None:
+        """Run an item that may have killed its worker alone, with no neighbours to take along.
 
         One that a worker gave up in good order, its first delivery not held against it, needs no more than room.
         """

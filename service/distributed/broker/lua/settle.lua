@@ -73,6 +73,12 @@ local may_bury = how == 'bury' and idle_ms >= lease_ms and deliveries >= most_de
 if owner ~= worker and not may_bury then return {0} end
 if how == 'ok' and redis.call('EXISTS', attempt) == 0 then return {-1} end
 
+-- The front end looks the call up then, whatever became of it.
+local function tell_front()
+  redis.call('XADD', reply, '*', 'j', job_id)
+  redis.call('PEXPIRE', reply, 600000)
+end
+
 -- Last of all: should anything before it ever fail, the item is still there and its lease runs out.
 local function leave()
   remove(stream, group, entry, e, load, buckets, clients, due)
@@ -102,10 +108,7 @@ if how == 'drop' and is_open and not answered then
   redis.call('UNLINK', job, payload)
   hold(results, job_id, 0)
   -- Should its front end live after all, only slow to say so, it must not wait for an answer.
-  if e['f'] ~= '' then
-    redis.call('XADD', reply, '*', 'j', job_id)
-    redis.call('PEXPIRE', reply, 600000)
-  end
+  if e['f'] ~= '' then tell_front() end
   leave()
   return {1, 'dropped', 0, 0}
 end
@@ -154,8 +157,7 @@ if new_state ~= 'running' then
   end
 end
 if e['f'] ~= '' then
-  redis.call('XADD', reply, '*', 'j', job_id)
-  redis.call('PEXPIRE', reply, 600000)
+  tell_front()
 else
   redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'j', job_id)
 end
