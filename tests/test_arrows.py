@@ -40,7 +40,8 @@ OWNERS = {
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
         *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
-        *("service.telemetry.route_counts", "service.rest.routes.operations", "service.app"),
+        *("service.telemetry.route_counts", "service.telemetry.clip_counts"),
+        *("service.rest.routes.operations", "service.app"),
     ),
 }
 

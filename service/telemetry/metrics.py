@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
+from service.telemetry.clip_counts import ClipCounts
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.route_counts import RouteCounts
 from service.telemetry.version_counts import VersionCounts
@@ -94,6 +95,7 @@ class Metrics:
         self._define_state()
         self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
+        self.clips = ClipCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)

@@ -6,13 +6,15 @@ import asyncio
 import http.client
 import json
 import logging
+import random
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from service.serving.jobs.job import JobView, webhook_signature
+from service.serving.jobs.job import JobView, webhook_signature, webhook_wait
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,19 @@ class Sender:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+async def deliver(sender: Sender, url: str, view: JobView, metrics: Metrics, rng: random.Random) -> None:
+    """Post until it is taken or given up, and count that; `rng` spreads the waits. For jobs that end with us."""
+    tries = 0
+    while not await sender.send(url, view):
+        tries += 1
+        wait = webhook_wait(tries, rng.random())
+        if wait is None:
+            metrics.webhook("failed")
+            return
+        await asyncio.sleep(wait)
+    metrics.webhook("delivered")
+
+
 def send(url: str, secret: str, view: JobView) -> bool:
     """Post to `url`; return True for any 2xx answer. Blocks up to TIMEOUT_S."""
     payload = body(view)
@@ -74,4 +89,4 @@ def send(url: str, secret: str, view: JobView) -> bool:
         return False
 
 
-__all__ = ["AT_ONCE", "HEADER", "Sender", "body", "send"]
+__all__ = ["AT_ONCE", "HEADER", "Sender", "body", "deliver", "send"]
