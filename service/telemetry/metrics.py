@@ -69,6 +69,7 @@ class Background(enum.StrEnum):
     REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
     WEBHOOKS = "webhooks"  #: looking for due ones
     WEBHOOK = "webhook"  #: one delivery
+    CLIP_MAKERS = "clip_makers"  #: taking clips of a queue, and making them
     API_KEYS = "api_keys"  #: following the file of API keys
     WORKER_CLAIMS = "worker_claims"
     WORKER_BEAT = "worker_beat"

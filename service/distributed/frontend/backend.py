@@ -9,6 +9,9 @@ from collections.abc import Callable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker.client import end
+from service.distributed.broker.clip_objects import RedisClipObjects
+from service.distributed.frontend.clip_queue import RedisClipQueue
+from service.distributed.frontend.clip_store import RedisClips
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.frontend.limiter import RedisLimiter
@@ -29,6 +32,9 @@ class FrontendEngine:
         self._sending: asyncio.Task[None] | None = None
         self._metrics = metrics
         self.jobs = RedisJobs(settings, self._front)
+        objects, watchers = RedisClipObjects(self._front.client, self._front.keys), self.jobs.watchers
+        self.clips = RedisClips(settings, self._front, objects, watchers, metrics)
+        self.clip_queue = RedisClipQueue(settings, self._front, objects, watchers)
         self.versions = WorkerVersions(self._front)
         self.limiter = RedisLimiter(self._front)
 

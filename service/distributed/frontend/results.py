@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.broker.keys import Keys
+from service.distributed.broker.clip_objects import PIECE
+from service.distributed.broker.clip_record import MARK
+from service.distributed.broker.keys import Keys, whole
 
 #: Jobs looked at in one round trip.
 AT_ONCE = 100
@@ -44,8 +46,13 @@ class ResultStore:
             if not oldest:
                 return False
             job = oldest[0].decode()
-            await self.forget(job, int(await self._client.hget(self._keys.job(job), "n") or 0))
+            await self.forget(job, await self._outs(job))
         return True
+
+    async def _outs(self, job: str) -> int:
+        """Count the values that hold a job's results, or the pieces of a clip's."""
+        kind, items, size = await self._client.hmget(self._keys.job(job), "f", "n", "size")
+        return -(-whole(size) // PIECE) if kind == MARK else whole(items)
 
     async def _sum(self) -> int:
         return int(await self._client.hget(self._keys.results, "sum") or 0)

@@ -10,14 +10,15 @@ from python_multipart.multipart import parse_options_header
 #: Characters of a name at most; file systems take 255 bytes.
 MOST = 60
 DEFAULT = "clip"
+_EXTENDED = re.compile(r"filename\*\s*=\s*UTF-8''([^;\s]+)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\w.\- ]+")
 
 
 def stem(disposition: str) -> str:
     """Return the file's name of a Content-Disposition, without its folders and ending; "clip" where it tells none."""
     _, parameters = parse_options_header(disposition)
-    extended = parameters.get(b"filename*", b"").decode("latin-1")
-    name = unquote(extended.partition("''")[2]) or parameters.get(b"filename", b"").decode(errors="replace")
+    extended = _EXTENDED.search(disposition)
+    name = unquote(extended[1]) if extended else parameters.get(b"filename", b"").decode(errors="replace")
     name = re.split(r"[/\\]", name)[-1]
     base = name.rpartition(".")[0] or name
     return _UNSAFE.sub("_", base).strip(" ._")[:MOST].strip(" ._") or DEFAULT
