@@ -113,7 +113,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = announce) 
     with stop.listening(), closing(listen(settings)) as listener:  # a taken port is told before weights are loaded
         metrics = make_metrics()
         remote = settings.engine == "redis"
-        host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
+        try:
+            host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
+        except ImportError as error:  # a package that only a setting needs
+            raise StartFailed(str(error)) from None
         try:
             await _serve(settings, stop, listener, host, metrics, announce)
         finally:

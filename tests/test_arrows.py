@@ -35,6 +35,7 @@ IMPURE = ("asyncio", "random", "socket", "threading", "time")
 OWNERS = {
     "torch": ("model", "service.engine"),
     "redis": ("service.distributed",),
+    "obstore": ("service.distributed.broker.blob_store",),
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
