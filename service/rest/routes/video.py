@@ -110,6 +110,8 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, VideoParams(plan, compare), options, sound)
         is_later = later.asked_for(request)
+        if webhook is not None and not is_later:
+            raise InvalidRequest("a webhook tells of a job; ask for one with Prefer: respond-async", field=WEBHOOK)
         # A queue without workers yet keeps what it is given.
         check_ready(state.engine, admitting="starting" if is_later and jobs.durable else None)
         file, body = await accepting.receive(request)

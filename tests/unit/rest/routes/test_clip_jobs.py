@@ -20,9 +20,10 @@ from service.settings import Settings
 from tests.unit.distributed.clip_house import ANN, BOB, KEYS, LATER, clip_house
 from tests.unit.distributed.conftest import metrics, until
 from tests.unit.distributed.engines import Adder
-from tests.unit.distributed.frontend.test_webhooks import receiving
+from tests.unit.distributed.frontend.test_webhooks import Receiver, receiving
 from tests.unit.distributed.servers import running, shipped_acl
 from tests.unit.distributed.workers import working
+from tests.unit.rest.small import running as small_service
 from tests.unit.serving.video.clips import moving, y4m
 
 BODY = y4m(moving(5))
@@ -35,6 +36,7 @@ class House:
     http: httpx.AsyncClient
     engine: Adder
     durable: bool
+    receiver: Receiver
 
     async def post(self, body: bytes = BODY, query: str = "every=2", **more: str) -> httpx.Response:
         headers = {**LATER, **ANN, **{name.replace("_", "-"): value for name, value in more.items()}}
@@ -61,7 +63,7 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
                 settings = Settings(engine="redis", redis_url=server.url, api_keys=KEYS, **hooks)  # type: ignore[arg-type]
                 async with clip_house(settings) as here, working(settings, adder, here.front._front):
                     here.make()
-                    yield House(here.http, adder, True)
+                    yield House(here.http, adder, True, receiver)
             return
         settings = Settings(api_keys=KEYS, **hooks)  # type: ignore[arg-type]
         instruments = metrics()
@@ -69,7 +71,7 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
         state = AppState(settings, adder, codecs, instruments)
         transport = httpx.ASGITransport(build(state, (video.router(state),)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            yield House(http, adder, False)
+            yield House(http, adder, False, receiver)
         codecs.close()
 
 
@@ -127,6 +129,26 @@ async def test_a_caller_lists_its_own_clips_newest_first(house: House) -> None:
     shown = (await house.get("/v1/video")).json()["clips"]
     assert [clip["links"]["self"] for clip in shown] == [paths[2], paths[0]]
     assert (await house.get("/v1/video", BOB)).json() == {"clips": []}
+
+
+async def test_without_keys_nobody_lists_the_clips_of_others() -> None:
+    async with small_service() as small:
+        transport = httpx.ASGITransport(build(small.parts, (video.router(small.parts),)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            answer = await http.get("/v1/video")
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+async def test_the_end_of_a_clip_is_told_to_its_webhook(house: House) -> None:
+    refused = await house.post(query="every=2&webhook=http://elsewhere.example/")
+    assert (refused.status_code, refused.json()["field"]) == (400, "webhook")
+    url = f"/v1/video?every=2&webhook={house.receiver.url}/clips"
+    assert (await house.http.post(url, content=BODY, headers=ANN)).json()["field"] == "webhook"
+    posted = await house.post(query=f"every=2&webhook={house.receiver.url}/clips")
+    await until(lambda: len(house.receiver.told) == 1, 60)
+    path, signature, body = house.receiver.told[0]
+    assert (path, signature[:2]) == ("/hook/clips", "t=")
+    assert json.loads(body) == {"id": posted.json()["id"], "state": "done", "items": 5, "done": 5}
 
 
 async def test_what_another_caller_sent_is_not_there(house: House) -> None:
