@@ -70,8 +70,8 @@ class Keys:
         """Name a piece of a clip: of its body (`b`), a range of predicted frames (`k`), or of its result (``)."""
         return self._key("o", clip, f"{name}{number}")
 
-    def clips_of(self, client: str) -> str:
-        """Name the sorted set: clip of this client -> when it was accepted, ms."""
+    def owned(self, client: str) -> str:
+        """Name the sorted set: job or clip of this client -> when it was accepted, ms."""
         return self._key("c", client)
 
     def reply(self, front: str) -> str:

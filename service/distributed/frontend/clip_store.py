@@ -14,10 +14,11 @@ import redis
 
 from service.core.errors import ClientLimit, Conflict, NotFound, QueueFull, Unavailable
 from service.distributed.broker import clip_record, scripts
-from service.distributed.broker.client import LOST, pipeline
+from service.distributed.broker.client import LOST
 from service.distributed.broker.clip_objects import BODY, RESULT, ClipObjects
 from service.distributed.broker.keys import whole
 from service.distributed.frontend.asking import ask
+from service.distributed.frontend.owned import owned_records
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
 from service.distributed.frontend.watchers import JobWatchers, hinted
@@ -37,8 +38,6 @@ SHARE = 0.75
 ROOM_TRIES = 3
 #: Seconds after which a refused caller may ask again: a short clip's time.
 RETRY_S = 5.0
-#: Clips that a list names at most, the newest ones.
-LISTED = 1000
 
 
 class RedisClips:
@@ -89,7 +88,9 @@ class RedisClips:
         for _ in range(ROOM_TRIES):
             bound = self._accept_call(clip, nbytes, is_question=is_question)
             code, *rest = answer = await self._ask(scripts.call(self._front.client, bound))
-            if code != -6 or not await self._ask(self._results.make_room(int(rest[0]))):
+            if code == -6 and await self._ask(self._results.make_room(int(rest[0]))):
+                continue
+            if code not in (-3, -4) or not await self._ask(self._drop_fetched(clip.holder if code == -3 else None)):
                 break
         refusals = {
             -1: QueueFull("as many videos wait to be made as may", retry_after=RETRY_S),
@@ -103,6 +104,18 @@ class RedisClips:
             raise refusals[code]
         return list(answer)
 
+    async def _drop_fetched(self, holder: str | None) -> bool:
+        """Forget fetched clips: all of this holder's, or the oldest of any; False if there are none."""
+        keys, client = self._front.keys, self._front.client
+        holders = await client.hgetall(keys.clips)
+        names = [name for name in await client.zrange(keys.fetched, 0, -1) if name in holders]
+        if holder is not None:
+            names = [name for name in names if holders[name].decode() == holder]
+        for name in names if holder is not None else names[:1]:
+            await self._results.forget_fetched(name.decode())
+            await self._objects.remove(name.decode())
+        return bool(names)
+
     def _accept_call(self, clip: NewClip, nbytes: int, *, is_question: bool) -> scripts.ScriptCall:
         keys, most_bytes = self._front.keys, self._front.capacity.result_limit(self._settings)
         pieces = [] if is_question else self._objects.pieces_of(clip.id, BODY, nbytes)
@@ -114,7 +127,7 @@ class RedisClips:
             results=keys.results,
             kept=keys.kept,
             events=keys.events,
-            own=keys.clips_of(clip.client),
+            own=keys.owned(clip.client),
             job_id=clip.id,
             client=clip.client,
             holder=clip.holder,
@@ -158,16 +171,9 @@ class RedisClips:
                 await hinted(hint, seconds_left)
 
     async def of_client(self, client: str) -> list[ClipView]:
-        """List as `ClipJobs.of_client`; ids of clips that are gone leave the list."""
-        keys, client_of_queue = self._front.keys, self._front.client
-        own = keys.clips_of(client)
-        ids = [name.decode() for name in await self._ask(client_of_queue.zrange(own, 0, LISTED - 1, desc=True))]
-        records = (
-            await self._ask(pipeline(client_of_queue, [("HGETALL", keys.job(clip)) for clip in ids])) if ids else []
-        )
-        views = [clip_record.clip_view(clip, _fields(record)) for clip, record in zip(ids, records, strict=True)]
-        if gone := [clip for clip, view in zip(ids, views, strict=True) if view is None]:
-            await self._ask(client_of_queue.zrem(own, *gone))
+        """List as `ClipJobs.of_client`."""
+        records = await owned_records(self._front, client)
+        views = [clip_record.clip_view(clip, fields) for clip, fields in records]
         return [view for view in views if view is not None]
 
     async def pieces(self, view: ClipView, start: int, stop: int) -> AsyncGenerator[bytes, None]:
@@ -221,12 +227,3 @@ class RedisClips:
 
     async def _ask(self, question: Awaitable[T]) -> T:
         return await ask(self._front, question)
-
-
-def _fields(record: Any) -> dict[bytes, bytes]:
-    """Return an HGETALL of a pipeline as a map: redis-py gives pairs in a row, some of its clients a map."""
-    if isinstance(record, dict):
-        return record
-    if not isinstance(record, list):
-        return {}
-    return dict(zip(record[::2], record[1::2], strict=True))

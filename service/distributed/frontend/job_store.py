@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from service.core.bucket import Bucket
-from service.core.errors import Conflict, Internal, NotFound
+from service.core.errors import Conflict, Internal, NotFound, ServiceError
 from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
 from service.distributed.broker.client import FAILED, pipeline
 from service.distributed.broker.keys import GROUP, whole
 from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
 from service.distributed.frontend.asking import ask
+from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
 from service.distributed.frontend.watchers import JobWatchers, hinted
@@ -81,6 +82,8 @@ class RedisJobs:
             )
         )
         if duplicate is None:
+            with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
+                await own(self._front, job.client, job.id)
             view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
             return view, True
         client, fingerprint = duplicate
@@ -113,6 +116,13 @@ class RedisJobs:
         bound = scripts.AHEAD.bind(stream=stream, load=self._front.keys.load, group=GROUP, entry=entry, most_items=FAR)
         ahead, _ = await self._ask(scripts.call(self._front.client, bound))
         return replace(view, position=ahead, wait=self._front.snapshot.wait)
+
+    async def of_client(self, client: str) -> list[JobView]:
+        """List as `Jobs.of_client`."""
+        views = [
+            job_view(job, fields) for job, fields in await owned_records(self._front, client) if not fields.get(b"f")
+        ]
+        return [view for view in views if view is not None]
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait for a change, as `Jobs.changed`."""

@@ -37,6 +37,10 @@ class ResultStore:
         )
         return bool(await scripts.call(self._client, bound))
 
+    async def forget_fetched(self, job: str) -> None:
+        """Remove a job, or a clip, that was fetched whole."""
+        await self.forget(job, await self._outs(job))
+
     async def make_room(self, nbytes: int) -> bool:
         """Remove jobs whose results were fetched, oldest first, until `nbytes` more fit; False if they do not."""
         before = await self._sum()
@@ -45,8 +49,7 @@ class ResultStore:
             oldest = await self._client.zrange(self._keys.fetched, 0, 0)
             if not oldest:
                 return False
-            job = oldest[0].decode()
-            await self.forget(job, await self._outs(job))
+            await self.forget_fetched(oldest[0].decode())
         return True
 
     async def _outs(self, job: str) -> int:

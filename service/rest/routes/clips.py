@@ -15,11 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
-from service.core.errors import InvalidRequest
 from service.rest.formats import byte_range, negotiation, response
 from service.rest.formats.clip_response import ClipResponse
 from service.rest.routes.job_events import EVENTS, event_stream, newer
-from service.rest.routes.jobs import LONGEST_WAIT
+from service.rest.routes.jobs import LONGEST_WAIT, named_client
 from service.rest.transport import context
 from service.rest.transport.disconnect import while_connected
 from service.rest.transport.errors import problem
@@ -35,10 +34,7 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
 
     @routes.get("/v1/video", operation_id="listVideoJobs", summary="The caller's clips, newest first")
     async def of_client(request: Request) -> Response:
-        client = context.of(request).client
-        if not client:
-            raise InvalidRequest("a list needs an API key: without keys an id is all that opens a clip")
-        views = await jobs.of_client(client)
+        views = await jobs.of_client(named_client(request))
         return JSONResponse({"clips": [document(view, jobs) for view in views]})
 
     @routes.get(

@@ -86,7 +86,23 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
     async def cancel(request: Request, job: str) -> Response:
         return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))
 
+    _add_list(routes, jobs)
     return routes
+
+
+def _add_list(routes: APIRouter, jobs: Jobs) -> None:
+    @routes.get("/v1/jobs", operation_id="listJobs", summary="The caller's jobs, newest first")
+    async def of_client(request: Request) -> Response:
+        views = await jobs.of_client(named_client(request))
+        return JSONResponse({"jobs": [document(view, jobs) for view in views]})
+
+
+def named_client(request: Request) -> str:
+    """Return the caller's name, for a list of what is its own. Raises InvalidRequest where there are no keys."""
+    client = context.of(request).client
+    if not client:
+        raise InvalidRequest("a list needs an API key: without keys an id is all that opens a job")
+    return client
 
 
 def asked_for(request: Request) -> bool:

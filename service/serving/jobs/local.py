@@ -81,6 +81,11 @@ class LocalJobs:
             return entry.view
         return replace(entry.view, position=self._kept.position(entry))
 
+    async def of_client(self, client: str) -> list[JobView]:
+        """List as `Jobs.of_client`."""
+        self._kept.forget(time.monotonic())
+        return [entry.view for entry in self._kept.of_client(client)]
+
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait as `Jobs.changed`."""
         entry = self._find(seen.id, client)

@@ -80,7 +80,7 @@ def hit(fronts: list[Member], workers: list[Member], client: redis.Redis, bodies
     for body in bodies:
         path = post(fronts[0], body, Prefer="respond-async").headers["location"]
         record = Keys(Settings().redis_queue).job(path.rpartition("/")[2])
-        while not int(client.hget(record, "ranges") or 0):  # type: ignore[arg-type]
+        while not int(client.hget(record, "ranges") or 0):
             assert client.hget(record, "s") in (b"queued", b"running")
             time.sleep(0.002)
         with paused(workers):

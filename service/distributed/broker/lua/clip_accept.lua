@@ -9,7 +9,7 @@
 -- KEYS[4] results    hash: job -> bytes that it holds here, and their sum
 -- KEYS[5] kept       sorted set: job -> until when its results are kept, ms
 -- KEYS[6] events     stream: jobs that moved
--- KEYS[7] own        sorted set: the client's clips -> when each was accepted, ms
+-- KEYS[7] own        sorted set: the client's jobs and clips -> when each was accepted, ms
 -- KEYS[8...] pieces  of its body, where that is here
 -- ARGV[1] job_id
 -- ARGV[2] client     '' where nobody is known

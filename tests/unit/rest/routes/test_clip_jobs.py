@@ -38,15 +38,18 @@ class House:
     durable: bool
     receiver: Receiver
 
-    async def post(self, body: bytes = BODY, query: str = "every=2", **more: str) -> httpx.Response:
-        headers = {**LATER, **ANN, **{name.replace("_", "-"): value for name, value in more.items()}}
-        return await self.http.post(f"/v1/video?{query}", content=body, headers=headers)
+    async def post(
+        self, body: bytes = BODY, query: str = "every=2", headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        return await self.http.post(f"/v1/video?{query}", content=body, headers={**LATER, **ANN, **(headers or {})})
 
-    async def get(self, path: str, who: dict[str, str] = ANN, **more: str) -> httpx.Response:
-        return await self.http.get(path, headers={**who, **more})
+    async def get(self, path: str, *headers: dict[str, str]) -> httpx.Response:
+        return await self.http.get(
+            path, headers={name: value for part in (ANN, *headers) for name, value in part.items()}
+        )
 
-    async def done(self, **more: str) -> str:
-        path = str((await self.post(**more)).headers["location"])
+    async def done(self, headers: dict[str, str]) -> str:
+        path = str((await self.post(headers=headers)).headers["location"])
         async with asyncio.timeout(60):
             while (await self.get(f"{path}?wait=5")).json()["state"] != "done":
                 pass
@@ -76,29 +79,29 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
 
 
 async def test_a_result_is_read_in_ranges_under_its_own_tag_and_name(house: House) -> None:
-    path = await house.done(Content_Disposition='attachment; filename="films/last summer.mov"')
+    path = await house.done({"Content-Disposition": 'attachment; filename="films/last summer.mov"'})
     whole = await house.get(f"{path}/result")
     assert whole.headers["content-disposition"] == 'inline; filename="last summer.y4m"'
     tag, data = whole.headers["etag"], whole.content
-    part = await house.get(f"{path}/result", Range="bytes=10-19")
+    part = await house.get(f"{path}/result", {"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, data[10:20])
     assert part.headers["content-range"] == f"bytes 10-19/{len(data)}"
-    same = await house.get(f"{path}/result", **{"Range": "bytes=-7", "If-Range": tag})
-    other = await house.get(f"{path}/result", **{"Range": "bytes=-7", "If-Range": '"another"'})
+    same = await house.get(f"{path}/result", {"Range": "bytes=-7", "If-Range": tag})
+    other = await house.get(f"{path}/result", {"Range": "bytes=-7", "If-Range": '"another"'})
     assert (same.content, other.content) == (data[-7:], data)
-    behind = await house.get(f"{path}/result", Range=f"bytes={len(data)}-")
+    behind = await house.get(f"{path}/result", {"Range": f"bytes={len(data)}-"})
     assert (behind.status_code, behind.headers["content-range"]) == (416, f"bytes */{len(data)}")
     assert (await house.http.head(f"{path}/result", headers=ANN)).headers["content-length"] == str(len(data))
 
 
 async def test_the_same_key_and_clip_is_the_same_job_and_another_clip_a_conflict(house: House) -> None:
-    first = await house.post(Idempotency_Key="clip-17")
-    again = await house.post(Idempotency_Key="clip-17")
+    first = await house.post(headers={"Idempotency-Key": "clip-17"})
+    again = await house.post(headers={"Idempotency-Key": "clip-17"})
     assert (first.status_code, again.status_code) == (202, 200)
     assert again.headers["location"] == first.headers["location"]
     for different in (
-        house.post(BODY + b"x", Idempotency_Key="clip-17"),
-        house.post(BODY, "every=3", Idempotency_Key="clip-17"),
+        house.post(BODY + b"x", headers={"Idempotency-Key": "clip-17"}),
+        house.post(BODY, "every=3", headers={"Idempotency-Key": "clip-17"}),
     ):
         answer = await different
         assert answer.status_code in (409, 422), answer.text
@@ -111,7 +114,7 @@ async def test_the_same_key_and_clip_is_the_same_job_and_another_clip_a_conflict
 async def test_events_tell_each_state_and_end_with_the_last(house: House) -> None:
     house.engine.gate = asyncio.Event()
     path = (await house.post()).headers["location"]
-    reading = asyncio.ensure_future(house.get(path, Accept="text/event-stream"))
+    reading = asyncio.ensure_future(house.get(path, {"Accept": "text/event-stream"}))
     await until(lambda: bool(house.engine.seen), 60)
     house.engine.gate.set()
     answer = await asyncio.wait_for(reading, 60)
