@@ -11,7 +11,7 @@ import logging
 from contextlib import aclosing
 from dataclasses import replace
 
-from service.core.errors import Internal, ServiceError, Unavailable
+from service.core.errors import Internal, ServiceError
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.clip_queue import ClipLease, ClipQueue
 from service.serving.jobs.job import PASSING, Failure
@@ -64,7 +64,7 @@ class ClipMakers:
     async def _take(self) -> ClipLease | None:
         try:
             return await self._queue.take(set(self._making.values()))
-        except Unavailable:
+        except ServiceError:  # Redis is away, or full
             return None
 
     async def _idle(self) -> None:

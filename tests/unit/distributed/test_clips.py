@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from service.cli.jobs import main as jobs_cli
 from service.core.types import PredictResult
-from service.distributed.broker import clip_record
+from service.distributed.broker import clip_record, scripts
 from service.distributed.broker.keys import Keys
 from service.distributed.broker.serialization import UnreadableEntry, pack, unpack
+from service.distributed.frontend.results import ResultStore
 from service.serving.jobs import clip_makers, kept_predictions
 from service.serving.jobs.clip_jobs import NewClip
 from service.serving.jobs.job import Failure
@@ -260,3 +262,56 @@ async def test_a_caller_s_own_fetched_clips_make_way_for_its_next(settings: Sett
             refused = await house.post(body)
             assert (refused.status_code, refused.json()["code"]) == (429, "queue_full"), "nobody has fetched it"
             assert (await house.get(f"{path}/result")).status_code == 200
+
+
+async def test_a_full_redis_takes_no_clip_and_ends_those_it_has(settings: Settings, server: Server) -> None:
+    """A maker keeps its lease, ranges find no room, and what ends a clip is granted."""
+    async with clip_house(settings) as house, working(settings, Adder(), house.front._front):
+        path = (await house.post(y4m(moving(3)))).headers["location"]
+        lease = await house.front.clip_queue.take(set())
+        assert lease is not None
+        client = server.client()
+        client.config_set("maxmemory", 1)
+        assert (await house.post(y4m(moving(3)))).status_code == 429
+        front = house.front._front
+        assert await scripts.call(front.steady, lease._renew_call()) == 1
+        assert await lease.keep_range([]) is False
+        await lease.give_back(is_counted=False, delay_s=0.0)
+        lease = await house.front.clip_queue.take(set())
+        assert lease is not None
+        await lease.fail(Failure("internal", "as a test wants it"))
+        assert (await house.get(path)).json()["state"] == "failed"
+        assert (await house.http.delete(path, headers=ANN)).status_code == 200
+        assert left(server, path) == []
+        client.config_set("maxmemory", 0)
+        client.close()
+
+
+async def test_an_operator_sees_clips_and_withdraws_none_by_half(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with clip_house(settings) as house, working(settings, Adder(), house.front._front):
+        clip = (await house.post(y4m(moving(3)))).headers["location"].rpartition("/")[2]
+        for words, status in ((["list"], 0), (["inspect", clip], 0), (["cancel", clip], 1)):
+            assert await asyncio.to_thread(jobs_cli, words, settings) == status
+    told = capsys.readouterr()
+    assert "clips  waiting 1  being made 0  kept 1" in told.out
+    assert "kind      clip" in told.out
+    assert f"DELETE /v1/video/{clip}" in told.err
+
+
+async def test_the_release_before_takes_a_clip_s_record_for_an_ended_job(settings: Settings, server: Server) -> None:
+    """It counts the room, and removes the clip to make room, with the jobs' own scripts; nothing is left behind."""
+    async with clip_house(settings) as house, working(settings, Adder(), house.front._front):
+        house.make()
+        path = (await house.post(y4m(moving(3)))).headers["location"]
+        await house.comes_to(path, "done")
+        results = ResultStore(house.front._front.client, house.front._front.keys)
+        await results._reckon()
+        assert left(server, path) != []
+        assert await results.forget(path.rpartition("/")[2], 3)
+        assert (await house.get(path)).status_code == 404
+        assert (await house.get("/v1/video")).json() == {"clips": []}
+        other = (await house.post(y4m(moving(3)))).headers["location"]
+        await house.comes_to(other, "done")
+        assert left(server, path) == left(server, "nothing")

@@ -42,6 +42,8 @@
 
 -- A client's list is forgotten so long after its last clip; the clips themselves are long gone.
 local OWN_MS = 2592000000
+-- A body stays so long at most: longer than any clip waits, and not for ever should its record be lost.
+local BODY_MS = 604800000
 
 local job, line, clips, results, kept, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local own = KEYS[7]
@@ -79,7 +81,7 @@ if missing > 0 then return {-6, missing} end
 if is_question then return {1} end
 
 for i = 8, #KEYS do
-  if redis.call('PERSIST', KEYS[i]) == 0 and redis.call('EXISTS', KEYS[i]) == 0 then return {-5} end
+  if redis.call('PEXPIRE', KEYS[i], BODY_MS) == 0 then return {-5} end
 end
 redis.call('UNLINK', job)
 redis.call('HSET', job, 's', 'queued', 'n', frames, 'done', 0, 'c', client, 'fp', fingerprint, 'f', 'clip', 'at', time,

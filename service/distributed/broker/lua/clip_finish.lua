@@ -30,6 +30,8 @@ local job_id, holder, token, state, failure, done, notes = ARGV[1], ARGV[2], ARG
 local result_bytes, held_bytes, count, object, keep_ms = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11], ARGV[12]
 local values = redis.call('HMGET', job, 's', 'tok')
 if values[1] ~= 'running' or values[2] ~= token then return 0 end
+-- A write that a full server grants, so that it grants those that follow.
+redis.call('PERSIST', job)
 for i = 7, 6 + count do
   if redis.call('PEXPIRE', KEYS[i], keep_ms) == 0 then return -1 end
 end

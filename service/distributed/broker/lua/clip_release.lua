@@ -15,6 +15,8 @@ local job, leases, events = KEYS[1], KEYS[2], KEYS[3]
 local job_id, holder, token, delay_ms, is_counted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local values = redis.call('HMGET', job, 's', 'tok')
 if values[1] ~= 'running' or values[2] ~= token then return 0 end
+-- A write that a full server grants, so that it grants those that follow.
+redis.call('PERSIST', job)
 redis.call('HSET', job, 'tok', '')
 if is_counted ~= '1' then redis.call('HINCRBY', job, 'runs', -1) end
 redis.call('ZADD', leases, now() + delay_ms, job_id .. ' ' .. holder)

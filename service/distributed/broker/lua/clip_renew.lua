@@ -16,6 +16,8 @@ local job, leases, events = KEYS[1], KEYS[2], KEYS[3]
 local job_id, holder, token, lease_ms, done, notes = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local values = redis.call('HMGET', job, 's', 'tok', 'done', 'notes')
 if values[1] ~= 'running' or values[2] ~= token then return 0 end
+-- A write that a full server grants, so that it grants those that follow.
+redis.call('PERSIST', job)
 redis.call('ZADD', leases, now() + lease_ms, job_id .. ' ' .. holder)
 if values[3] ~= done or values[4] ~= notes then
   redis.call('HSET', job, 'done', done, 'notes', notes)

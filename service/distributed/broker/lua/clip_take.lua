@@ -36,6 +36,8 @@ end
 local lease = redis.call('ZSCORE', leases, member)
 if lease and tonumber(lease) > time then return {0} end
 if not lease and redis.call('ZREM', line, member) == 0 then return {0} end
+-- A write that a full server grants, so that it grants those that follow.
+redis.call('PERSIST', job)
 if redis.call('HINCRBY', job, 'runs', 1) > most_runs then
   redis.call('ZREM', leases, member)
   redis.call('HSET', job, 'e', failure)
