@@ -27,6 +27,7 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
+GONE = "the clip is no longer this process's to end"
 #: Seconds after which a clip is offered again that this release cannot read.
 UNREADABLE_S = 10.0
 #: Seconds in which a clip is given back as its process stops; what takes longer lapses.
@@ -187,8 +188,9 @@ class RedisClipLease:
             code = await self._ask(self._objects.put_result(self._claim, result))
         if code == NO_ROOM:
             raise TooLarge("there is no room for the result; fetch or delete others", field="body")
-        if code != NOT_OURS:
-            await self._end("done", b"", result.nbytes)
+        if code == NOT_OURS:
+            raise Conflict(GONE)
+        await self._end("done", b"", result.nbytes)
 
     async def fail(self, failure: Failure) -> None:
         """End as `ClipLease.fail`."""
@@ -223,7 +225,7 @@ class RedisClipLease:
             keep_ms=round(1000 * self._settings.job_ttl_s),
         )
         if await self._ask(scripts.call(self._front.client, bound)) != 1:
-            raise Conflict("the clip is no longer this process's to end")
+            raise Conflict(GONE)
         await objects.trim(clip, name)
 
     async def give_back(self, *, is_counted: bool, delay_s: float) -> None:

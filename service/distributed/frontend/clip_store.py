@@ -23,7 +23,6 @@ from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
 from service.distributed.frontend.watchers import JobWatchers, hinted
 from service.serving.jobs.clip_jobs import ClipView, NewClip
-from service.serving.jobs.job import JobState
 from service.serving.video.clip_disk import ClipFile
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -71,9 +70,7 @@ class RedisClips:
             body.drop()
             return await self.get(clip.id, clip.client), False
         body.drop()
-        order = clip.order
-        name = clip.file_name
-        return ClipView(clip.id, JobState.QUEUED, clip.frames, 0, time.time(), order.media_type, name), True
+        return await self.get(clip.id, clip.client), True
 
     async def _upload(self, clip: NewClip, body: ClipFile) -> None:
         try:

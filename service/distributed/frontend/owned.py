@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from service.distributed.broker.client import pipeline
@@ -31,7 +32,8 @@ async def owned_records(front: QueueClient, client: str) -> list[tuple[str, dict
 async def own(front: QueueClient, client: str, job: str) -> None:
     """Note that a client has this job, accepted just now."""
     key = front.keys.owned(client)
-    commands = [("ZADD", key, await front.now_ms(), job), ("PEXPIRE", key, OWN_MS)]
+    # This process's clock: it orders a list, nothing more.
+    commands = [("ZADD", key, round(1000 * time.time()), job), ("PEXPIRE", key, OWN_MS)]
     await ask(front, pipeline(front.client, commands))
 
 

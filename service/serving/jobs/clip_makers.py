@@ -109,8 +109,8 @@ class ClipMakers:
             elif error.code == "deadline_exceeded":
                 await lease.give_back(is_counted=True, delay_s=AGAIN_S)
             else:
-                self._metrics.clips.ended("failed")
                 await lease.fail(Failure.of(error))
+                self._metrics.clips.ended("failed")
         except ServiceError as gone:
             log.info("a clip's end is not told: %s", gone, extra={"job": lease.clip.id})
 

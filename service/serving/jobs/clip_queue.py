@@ -43,11 +43,11 @@ class ClipLease(Protocol):
         ...
 
     async def finish(self, result: ClipFile) -> None:
-        """End it with this result. Raises TooLarge where there is no room for that."""
+        """End it with this result. Raises TooLarge where there is no room for that, Conflict if it is another's."""
         ...
 
     async def fail(self, failure: Failure) -> None:
-        """End it with an error."""
+        """End it with an error. Raises Conflict if it is another's."""
         ...
 
     async def give_back(self, *, is_counted: bool, delay_s: float) -> None:
