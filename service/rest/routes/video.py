@@ -114,9 +114,10 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
             raise InvalidRequest("a webhook tells of a job; ask for one with Prefer: respond-async", field=WEBHOOK)
         # A queue without workers yet keeps what it is given.
         check_ready(state.engine, admitting="starting" if is_later and jobs.durable else None)
+        name = accepting.job_name(request) if is_later else None
         file, body = await accepting.receive(request)
-        if is_later:
-            return await accepting.later(request, order, file, body)
+        if name is not None:
+            return await accepting.later(request, order, file, body, name)
         return await accepting.now(request, order, file)
 
     clips.add(routes, state, jobs)
@@ -142,13 +143,18 @@ class _Clips:
         file.give_up = None
         return file, body
 
-    async def later(self, request: Request, order: ClipOrder, file: ClipFile, body: _Body) -> Response:
+    def job_name(self, request: Request) -> tuple[str, str | None]:
+        """Return the id and webhook of a clip that is made later; InvalidRequest before its body is read."""
+        hook = Hooks(self._state.settings.webhook_prefixes).check(request.query_params.get(WEBHOOK))
+        return job_id(context.of(request).client, request.headers.get("idempotency-key")), hook
+
+    async def later(
+        self, request: Request, order: ClipOrder, file: ClipFile, body: _Body, name: tuple[str, str | None]
+    ) -> Response:
         """Accept a clip as a job, once its beginning has been looked into: 202, or 200 for one accepted before."""
-        client = context.of(request).client
+        client, (ident, hook) = context.of(request).client, name
         with ExitStack() as stack:
             stack.callback(file.drop)
-            hook = Hooks(self._state.settings.webhook_prefixes).check(request.query_params.get(WEBHOOK))
-            ident = job_id(client, request.headers.get("idempotency-key"))
             frames = await self._resources.check(order, client, file)
             fingerprint = body.fingerprint(request, order)
             clip = NewClip(ident, client, _caller(request), order, fingerprint, frames, hook, body.name)
