@@ -23,7 +23,7 @@ from service.serving.jobs.clip_makers import ClipMakers
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.unit.distributed.conftest import metrics
+from tests.unit.distributed.conftest import metrics, until
 
 ANN, BOB = {"Authorization": "Bearer ann-s-key-1"}, {"Authorization": "Bearer bob-s-key-1"}
 KEYS = (("ann", "ann-s-key-1"), ("bob", "bob-s-key-1"))
@@ -42,8 +42,12 @@ class ClipHouse:
     making: asyncio.Task[None] | None = None
 
     def make(self) -> None:
-        """Begin to make clips."""
-        self.making = asyncio.create_task(self.makers.run())
+        """Begin to make clips, once a worker has been seen."""
+        self.making = asyncio.create_task(self._make())
+
+    async def _make(self) -> None:
+        await until(lambda: self.front.readiness().ready, 60)
+        await self.makers.run()
 
     async def die(self, monkeypatch: Any) -> None:
         """Make no more, and tell nobody: as a process that is killed."""

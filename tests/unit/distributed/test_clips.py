@@ -39,10 +39,8 @@ def settings(server: Server) -> Settings:
 def lapse(server: Server, settings: Settings) -> None:
     """End all leases of clips, as time does."""
     client, leases = server.client(), Keys(settings.redis_queue).clip_leases
-    members = client.zrange(leases, 0, -1)
-    assert isinstance(members, list)
-    for member in members:
-        client.zadd(leases, {bytes(member).decode(): 0})
+    for member, _ in client.zscan_iter(leases):
+        client.zadd(leases, {member: 0})
     client.close()
 
 
@@ -103,10 +101,10 @@ async def test_another_process_goes_on_where_one_that_died_was(
             monkeypatch.setattr(first, "predict", at_first)
             house.make()
 
-            async def two_ranges() -> bool:
+            async def has_range() -> bool:
                 return int(await house.front._front.client.hget(record, "ranges") or 0) >= 1
 
-            await until(two_ranges, 60)
+            await until(has_range, 60)
             await house.die(monkeypatch)
             lapse(server, settings)
             slow.set()
