@@ -164,7 +164,9 @@ class Metrics:
         )
 
     def _define_jobs(self) -> None:
-        self._redelivered = self._counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
+        self._redelivered = self._counter("redis_redeliveries", "Items claimed again, by why.", "why")
+        for why in ("lapsed", "handed_back"):
+            self._redelivered.labels(why)
         self._lease_lost = self._counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
         self._dead = self._counter("redis_dead_letters", "Jobs given up after too many deliveries.")
         self._claimed = self._histogram("redis_claim_size", "Items in a claim.", BATCH_SIZES, "bucket")
@@ -294,9 +296,9 @@ class Metrics:
         """Record that a worker claimed this many items of one bucket at once."""
         self._claimed.labels(bucket).observe(items)
 
-    def redelivered(self) -> None:
-        """Count a job claimed again after its lease ran out."""
-        self._redelivered.inc()
+    def redelivered(self, *, handed_back: bool) -> None:
+        """Count an item that was claimed again: its worker gave it up, or fell silent."""
+        self._redelivered.labels("handed_back" if handed_back else "lapsed").inc()
 
     def lease_lost(self) -> None:
         """Count a finished job that was refused because another worker owns it now."""

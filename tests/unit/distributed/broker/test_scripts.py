@@ -333,6 +333,20 @@ def test_an_entry_that_bears_anothers_id_is_not_finished_for_it(queue: Queue) ->
     assert queue.load() == [1, 20, 1000]
 
 
+def test_the_queues_clock_is_the_one_that_scripts_decide_by(queue: Queue) -> None:
+    seconds, micros = queue.client.time()
+    before = int(seconds) * 1000 + int(micros) // 1000
+    assert 0 <= queue(scripts.CLOCK, [K.load], []) - before < 60_000
+
+
+def test_ages_count_what_is_claimed_and_find_the_oldest_and_pass_over_what_is_gone(queue: Queue) -> None:
+    assert queue(scripts.AGES, ["gone"], [GROUP]) == [0, 0]
+    queue.submit("j", items=3)
+    ((_, entry),) = queue.claim(most=1)
+    claimed, oldest = queue(scripts.AGES, ["gone", STREAM], [GROUP])
+    assert (claimed, oldest) == (1, int(entry.split("-")[0]))
+
+
 def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:
     queue.submit()
     ((_, entry),) = queue.claim()

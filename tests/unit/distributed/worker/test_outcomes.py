@@ -315,7 +315,7 @@ async def test_what_a_workers_own_queue_has_no_room_for_waits_and_is_not_handed_
         await jobs.submit(job)
     async with bench.work(Full()):
         assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
-    assert bench.count("dmvfn_redis_redeliveries_total") == 0
+    assert bench.count("dmvfn_redis_redeliveries_total", why="handed_back") == 0
 
 
 async def test_dead_letters_name_their_reason(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
