@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 import redis
@@ -25,6 +25,7 @@ from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.submission import Submission
 from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.queue_client import QueueClient
+from service.engine.scheduling.admission import Trials
 from service.serving.answer_size import check_answer
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
@@ -62,6 +63,7 @@ class QueuedEngine:
         self._clock = clock
         self._calls: dict[str, _Call] = {}
         self._downloads = Transfers()
+        self._trials = Trials()
         self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
         front.beat = self._withdraw_unwanted
         front.replies = self._answered
@@ -135,27 +137,38 @@ class QueuedEngine:
                 task.exception()  # seen: raised above, unless the caller left in the same moment
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
-        arrival, options, bucket = self._clock(), request.options, _bucket(request)
+        options, bucket = request.options, _bucket(request)
+        deadline = self._clock() + seconds
         frames = await _off_the_loop(_sent_bytes(request), _packed, request)
-        seconds -= self._clock() - arrival
         price = self._front.price(bucket, options)
-        await self._front.submit(
-            Submission(
-                id=call,
-                frames=frames,
-                items=1,
-                priority=request.priority,
-                bucket=buckets.name(bucket),
-                work=price.most,
-                saving=price.most - price.least,
-                deadline=seconds,
-                order=seconds,
-                keep=KEEP_S,
-                task=serialization.task_bytes(options, request.priority, request.client, request.traceparent),
-                client=request.client,
-                waits=True,
-            )
+        origin = (request.priority, request.client, request.traceparent)
+        submission = Submission(
+            id=call,
+            frames=frames,
+            items=1,
+            priority=request.priority,
+            bucket=buckets.name(bucket),
+            work=price.most,
+            saving=price.most - price.least,
+            deadline=deadline - self._clock(),
+            order=deadline - self._clock(),
+            keep=KEEP_S,
+            task=serialization.task_bytes(options, *origin),
+            client=request.client,
+            waits=True,
         )
+        try:
+            await self._front.submit(submission)
+        except DeadlineExceeded as refusal:
+            now = self._clock()
+            is_tried = refusal.reason == "unmeetable" and self._trials.due_behind_others(price.least, deadline, now)
+            if not is_tried:
+                raise
+            task = serialization.task_bytes(options, *origin, is_trial=True)
+            left = deadline - now
+            # What it is predicted to cost is in doubt: it must not refuse others for longer than its caller waits.
+            trial = replace(submission, work=min(price.most, left), saving=0.0, deadline=left, task=task, is_trial=True)
+            await self._front.submit(trial)
 
     def _answered(self, calls: list[str]) -> None:
         self._later(self._collect(calls))

@@ -231,6 +231,7 @@ class QueueClient:
             room_bytes=s.room,
             most_result_bytes=self.capacity.result_limit(settings),
             most_client_items=settings.max_client_items,
+            is_trial=int(s.is_trial),
         )
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:

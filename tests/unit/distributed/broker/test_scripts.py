@@ -42,7 +42,7 @@ class Queue:
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
-        args += [given.get("saving", 0)]
+        args += [given.get("saving", 0), given.get("is_trial", 0)]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
@@ -170,6 +170,12 @@ def test_a_hopeless_deadline_is_refused_only_behind_other_calls(queue: Queue) ->
     assert queue.submit(deadline=1, work=5000) == [-3, 5000]
     queue.client.hset(K.load, "live", 0)
     assert queue.submit(deadline=1, work=5000)[0] == 1
+
+
+def test_a_trial_is_taken_whatever_is_predicted_of_it(queue: Queue) -> None:
+    queue.submit("first", front="f")
+    assert queue.submit("second", front="f", deadline=1, work=10**9)[0] == -3
+    assert queue.submit("second", front="f", deadline=1, work=10**9, is_trial=1)[0] == 1
 
 
 def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queue: Queue) -> None:

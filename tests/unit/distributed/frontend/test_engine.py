@@ -5,20 +5,23 @@ import contextlib
 import dataclasses
 import threading
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio.connection import AbstractConnection
 
+from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.core.interfaces import Readiness
-from service.core.types import Options, PredictRequest
+from service.core.types import Options, PredictRequest, PredictResult
 from service.distributed.broker import announcement, serialization
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import PULSE_S, QueueClient
+from service.engine.scheduling.admission import BUSY_TRIAL_S
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import MODEL, Adder, alike, answer, frame
@@ -270,6 +273,40 @@ async def test_a_deadline_that_the_queue_cannot_meet_is_refused_before_any_work(
         assert (caught.value.reason, adder.seen) == ("unmeetable", [])
         assert (caught.value.retry_after or 0) >= 1, "a refusal says how long to wait"
         await bench.front.client.hset(bench.keys.load, "live", 0)
+
+
+async def test_what_only_its_price_refuses_is_tried_now_and_then_as_one_process_does(bench: Bench) -> None:
+    """Else a wrong price would refuse it for ever on a fleet that is never idle: what never runs is never measured."""
+    later = 0.0
+    engine = QueuedEngine(bench.settings, bench.front, bench.metrics, lambda: time.monotonic() + later)
+    adder = Adder()
+    adder.gate = asyncio.Event()
+    async with bench.work(adder) as worker:
+        worker._runs.price.seconds_per_megapixel = 86_400.0
+
+        async def is_dear() -> bool:
+            await bench.front._look()
+            return bench.front.price(Bucket.of(32, 48), Options()).least > 60
+
+        await until(is_dear)
+
+        def call(value: int) -> Awaitable[PredictResult]:
+            return engine.predict(request(value, deadline=time.monotonic() + later + 30))
+
+        first = asyncio.create_task(call(1))  # finds nobody
+        await until(lambda: adder.running == 1)
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded, match="more than the deadline allows"):
+                await call(2)
+        later = BUSY_TRIAL_S + 1
+        tried = asyncio.create_task(call(3))
+        await until(lambda: adder.running == 2)
+        assert [seen.is_trial for seen in adder.seen] == [False, True]
+        with pytest.raises(DeadlineExceeded, match="more than the deadline allows"):
+            await call(4)
+        adder.gate.set()
+        await asyncio.gather(first, tried)
+    await engine.close()
 
 
 async def test_a_dead_front_ends_calls_are_never_run(bench: Bench, settings: Settings) -> None:
