@@ -5,6 +5,7 @@ Knows nothing of predicting, leases' renewal or of what to claim.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
+from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.worker.due_work import IDLE_MS
@@ -137,15 +138,19 @@ class Claims:
         return any(name != self._worker for name in await self.live_workers())
 
     async def _trim(self, item: LeasedItem, outcome: list[Any]) -> None:
-        """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed."""
+        """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed.
+
+        Should Redis go away now they expire by themselves, later: the item has ended, and to end it again is refused.
+        """
         _, state, items, kept_ms = outcome
         if items < 2 or item.front or state == b"running":
             return
         outs = [self.keys.out(item.job, k) for k in range(items)]
-        if state == b"done":
-            await pipeline(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
-        else:
-            await self._client.unlink(*outs)
+        with contextlib.suppress(*LOST):
+            if state == b"done":
+                await pipeline(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+            else:
+                await self._client.unlink(*outs)
 
     async def drop(self, item: LeasedItem) -> bool:
         """End an item that nobody waits for."""

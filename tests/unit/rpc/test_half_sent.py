@@ -170,10 +170,12 @@ async def test_its_thread_ends_when_nobody_can_send_too_much() -> None:
     peers = Peers()
     halves = guard(peers)
     with halves.stream("one"), halves.stream("two"):
-        assert halves._thread is None, "two messages are within the bound"
+        threads = [halves._thread]  # two messages are within the bound
         with halves.stream("three"):
-            thread = halves._thread
-            assert thread is not None
+            threads.append(halves._thread)
+    none, thread = threads
+    assert none is None
+    assert thread is not None
     await asyncio.to_thread(thread.join, 60)
     assert not thread.is_alive()
 

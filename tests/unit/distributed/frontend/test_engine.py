@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +290,7 @@ async def test_what_only_its_price_refuses_is_tried_now_and_then_as_one_process_
 
         await until(is_dear)
 
-        def call(value: int) -> Awaitable[PredictResult]:
+        def call(value: int) -> Coroutine[Any, Any, PredictResult]:
             return engine.predict(request(value, deadline=time.monotonic() + later + 30))
 
         first = asyncio.create_task(call(1))  # finds nobody

@@ -285,7 +285,7 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
     jobs, engine, full = jobs_of(bench), Adder(), 2 * bench.settings.max_batch
     engine.gate = gate = asyncio.Event()
     async with bench.work(engine) as worker:
-        lapsed = worker._claims.lapsed
+        lapsed = worker._lapsed.take
 
         async def slow_look(*arguments: Any) -> Any:
             worker._next_look = 0.0  # another look in each turn, the one after the last claim too
@@ -294,7 +294,7 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
                 await worker._runs.all_ended()
             return await lapsed(*arguments)
 
-        monkeypatch.setattr(worker._claims, "lapsed", slow_look)
+        monkeypatch.setattr(worker._lapsed, "take", slow_look)
         worker._next_look = 0.0
         work = [a_job(k, 1) for k in range(full + 1)]
         for job in work:
