@@ -130,7 +130,7 @@ class Metrics:
             (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 4),
             "bucket",
         )
-        self._busy = self._counter("device_busy_seconds", "Time the device thread spent on batches.")
+        self._busy = self._counter("device_busy_seconds", "Time the device thread spent on routes and batches.")
         self._memory = self._gauge("device_memory_bytes", "Memory of the device.", "kind")
         self._peak = self._gauge("device_peak_flops", "FLOPs a second the device can do, as set.", "dtype")
 
@@ -219,12 +219,14 @@ class Metrics:
 
     # --- batches --------------------------------------------------------------------------------------------------
 
-    def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
+    def batch_ran(
+        self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None, busy_seconds: float
+    ) -> None:
         """Count one batch of one bucket; `limit` says why it was not larger: empty, max, slack or vram."""
         self._batches.labels(bucket).inc()
         self._batch_size.labels(bucket).observe(size)
         self._batch_limit.labels(limit).inc()
-        self._busy.inc(seconds)
+        self._busy.inc(busy_seconds)
         if predicted_seconds:
             self._cost_error.labels(bucket).observe(seconds / predicted_seconds)
 
