@@ -132,7 +132,7 @@ class HalfSentMessages:
         self._connections: dict[str, Connection] = {}
         self._streams = self._unread = 0
         self._look_time = 0.0  #: of the last look
-        self._lock = threading.RLock()  #: over all of the above
+        self._lock = threading.RLock()  #: over the connections and what is known of them
         self._thread: threading.Thread | None = None
         self._is_look_due = False  #: the event loop has been asked to look
 
@@ -160,14 +160,15 @@ class HalfSentMessages:
 
     @contextmanager
     def _arrival(self, peer: str, most: int) -> Iterator[Arrival]:
-        with self._lock:
-            if (connection := self._connections.get(peer)) is None and (socket := self._socket_of(peer)) is not None:
-                connection = self._connections[peer] = Connection(socket)
+        connection = self._connections.get(peer)
+        if connection is None and (socket := self._socket_of(peer)) is not None:
+            connection = Connection(socket)
         if connection is None:  # not TCP, or gone already: nothing is known of it
             yield Arrival()
             return
         arrival = Arrival(most, max(0, connection.socket.received() - WINDOW))
         with self._lock:
+            self._connections[peer] = connection
             connection.arrivals.add(arrival)
             self._watch()
         try:
