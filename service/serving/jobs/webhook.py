@@ -37,7 +37,7 @@ def body(view: JobView) -> bytes:
 class Delivery:
     """One try. It blocks in `send`, which `cut` ends from any thread: a socket's own time-out is of each read."""
 
-    def __init__(self, url: str, secret: str, view: JobView, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, secret: str, view: JobView, timeout_s: float) -> None:
         self._url, self._secret, self._view, self._timeout_s = url, secret, view, timeout_s
         self._socket: socket.socket | None = None
         self._is_cut = False
@@ -101,8 +101,8 @@ class _WatchedHTTPS(http.client.HTTPSConnection, _Watched):
 class Sender:
     """Sends from threads of its own: receivers that are slow or gone hold up nothing else of the process."""
 
-    def __init__(self, secret: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._secret, self._timeout_s = secret, timeout_s
+    def __init__(self, secret: str, timeout_s: float | None = None) -> None:
+        self._secret, self._timeout_s = secret, TIMEOUT_S if timeout_s is None else timeout_s
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
 
     async def send(self, url: str, view: JobView) -> bool:

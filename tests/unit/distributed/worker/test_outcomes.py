@@ -17,8 +17,8 @@ from service.core.errors import Internal, ServiceError, TooLarge, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, PredictResult
 from service.distributed.broker.capacity import Capacity, capacity
+from service.distributed.broker.client import pipeline
 from service.distributed.frontend.job_store import RedisJobs
-from service.distributed.worker import claims
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.fate import WORST_LOSSES
 from service.serving.jobs.job import JobState
@@ -45,8 +45,8 @@ class Breaking(Adder):
             self.ready = Readiness(False, "device_lost")
             self.broken.set()
             raise Unavailable(LOST, reason="device_lost")
-        done, _ = await asyncio.wait([asyncio.ensure_future(self.broken.wait())], timeout=0.05)
-        if done:
+        await asyncio.wait([asyncio.ensure_future(self.broken.wait())], timeout=0.05)
+        if self.broken.is_set():
             raise Unavailable(LOST, reason="device_lost")
         return answer(request)
 
@@ -194,7 +194,7 @@ async def test_what_did_not_fit_waits_for_redis_and_is_not_left_to_its_lease(
 async def test_a_cut_after_the_last_answer_does_not_make_it_another_workers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = claims.pipeline
+    move = pipeline
     cuts: list[object] = []
 
     async def cut_at_the_end(client: Any, commands: Any, **more: Any) -> Any:
@@ -203,7 +203,7 @@ async def test_a_cut_after_the_last_answer_does_not_make_it_another_workers(
             raise redis.ConnectionError("cut")
         return await move(client, commands, **more)
 
-    monkeypatch.setattr(claims, "pipeline", cut_at_the_end)
+    monkeypatch.setattr("service.distributed.worker.claims.pipeline", cut_at_the_end)
     jobs, job = jobs_of(bench), a_job(1, 2, 3)
     async with bench.work(Adder()):
         await jobs.submit(job)
@@ -213,10 +213,11 @@ async def test_a_cut_after_the_last_answer_does_not_make_it_another_workers(
 
 
 async def test_a_caller_is_told_at_once_where_no_other_device_could_do_better(bench: Bench) -> None:
-    async with bench.work(Small()):
+    small = Small()
+    async with bench.work(small):
         with pytest.raises(Unavailable) as caught:
-            await asyncio.wait_for(bench.engine.predict(PredictRequest("r", frame(1, 64), frame(2, 64))), 5)
-    assert caught.value.reason == "out_of_memory"
+            await asyncio.wait_for(bench.engine.predict(PredictRequest("r", frame(1, 64), frame(2, 64))), 60)
+    assert (caught.value.reason, len(small.seen)) == ("out_of_memory", 1)
 
 
 class Mapping(Adder):
