@@ -113,6 +113,7 @@ class ReadingPlaces:
         self._turns = FairTurns(places, max(1, places // 2))
         self._seconds = seconds
         self._half_sent = half_sent
+        self._waiting = 0
 
     async def next(self, context: Any, caller: str, parse: Callable[[bytes], Any], call: ExitStack) -> Any:
         """Read the next message, parsed; UnparsedMessage says why there is none, None that no more come.
@@ -140,7 +141,13 @@ class ReadingPlaces:
             await place.enter_async_context(turn)
             return
         arrival = call.enter_context(self._half_sent.unread(context.peer()))
-        await arrival.wait(lambda: place.enter_async_context(turn))
+        if self._waiting >= self._half_sent.most_unread:
+            raise QueueFull("too many messages wait to be read", retry_after=1.0)
+        self._waiting += 1
+        try:
+            await arrival.wait(lambda: place.enter_async_context(turn))
+        finally:
+            self._waiting -= 1
         call.close()
 
 

@@ -177,19 +177,6 @@ async def test_its_thread_ends_when_nobody_can_send_too_much() -> None:
     assert not thread.is_alive()
 
 
-async def test_one_call_too_many_that_waits_to_be_read_is_told_so() -> None:
-    peers = Peers()
-    halves = guard(peers, limit=2 * WINDOW)
-    with halves.unread("one"), halves.unread("two") as second:
-        with halves.unread("three") as third, pytest.raises(QueueFull, match="wait to be read"):
-            await third.wait(asyncio.Event().wait)
-        assert ended(second) == [False]
-        with halves.unread("four") as fourth:
-            assert ended(fourth) == [True]
-    with halves.unread("five") as fifth:
-        assert ended(fifth) == [False]
-
-
 async def test_who_waits_for_a_message_that_is_given_up_is_told_why() -> None:
     arrival, error = Arrival(), QueueFull("too much", retry_after=1.0)
     reading = asyncio.create_task(arrival.wait(asyncio.Event().wait))
