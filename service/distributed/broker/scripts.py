@@ -165,6 +165,9 @@ CLIP_FINISH = _load("clip_finish.lua")
 CLIP_RELEASE = _load("clip_release.lua")
 CLIP_SENT = _load("clip_sent.lua")
 CLIP_FORGET = _load("clip_forget.lua")
+# What is looked at only.
+CLOCK = _load("clock.lua")
+AGES = _load("ages.lua")
 # Callers' budgets.
 TAKE_ALLOWANCE = _load("take_allowance.lua")
 CHARGE_ALLOWANCE = _load("charge_allowance.lua")

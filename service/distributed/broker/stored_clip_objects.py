@@ -11,6 +11,7 @@ from service.core.errors import NotFound
 from service.distributed.broker.blob_store import BlobStore
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.clip_objects import BODY, PIECE, RANGE, ClipClaim, note_piece
+from service.distributed.broker.clock import now_ms
 from service.distributed.broker.keys import Keys
 from service.serving.video.clip_disk import ClipFile
 
@@ -38,8 +39,7 @@ class StoredClipObjects:
 
     async def put_body(self, clip: str, body: ClipFile) -> None:
         """Keep as `ClipObjects.put_body`. Its clip is noted first, so that nothing stays of one never accepted."""
-        seconds, micros = await self._client.time()
-        await self._client.zadd(self._keys.clip_objects, {clip: 1000 * int(seconds) + int(micros) // 1000})
+        await self._client.zadd(self._keys.clip_objects, {clip: await now_ms(self._client, self._keys)})
         await self._blobs.put(f"{clip}/{BODY}", _pieces(body))
 
     async def put_result(self, claim: ClipClaim, result: ClipFile) -> int:
@@ -87,10 +87,8 @@ class StoredClipObjects:
 
     async def sweep(self) -> None:
         """Remove what belongs to no record: uploads never accepted, clips whose time is over."""
-        seconds, _ = await self._client.time()
-        names = await self._client.zrangebyscore(
-            self._keys.clip_objects, "-inf", 1000 * int(seconds) - LEFT_OVER_MS, start=0, num=1000
-        )
+        latest = await now_ms(self._client, self._keys) - LEFT_OVER_MS
+        names = await self._client.zrangebyscore(self._keys.clip_objects, "-inf", latest, start=0, num=1000)
         clips = [name.decode() for name in names]
         records = await pipeline(self._client, [("EXISTS", self._keys.job(clip)) for clip in clips]) if clips else []
         for clip, exists in zip(clips, records, strict=True):
