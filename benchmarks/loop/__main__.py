@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -80,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     began = time.perf_counter()
     runs = [(way, delay, seed) for way in options.ways for delay in options.delays for seed in range(options.seeds)]
-    with ProcessPoolExecutor(options.processes) as pool:
+    # Not forked: OpenMP has threads in this process.
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         futures = [pool.submit(run, *each, options.seconds) for each in runs]
         drives = [future.result() for future in futures]
     outcomes = [report.Outcome(way, delay, each) for (way, delay, _), each in zip(runs, drives, strict=True)]
