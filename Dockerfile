@@ -90,7 +90,7 @@ USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=180s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
 ENTRYPOINT ["/opt/dmvfn/bin/dmvfn"]
 CMD ["serve"]
 

@@ -85,17 +85,18 @@ class Service:
 
 @contextlib.contextmanager
 def service(
-    verb: str = "serve", *arguments: str, wait: bool = True, forked: bool = False, **settings: str
+    verb: str = "serve", *arguments: str, wait: bool = True, forked: bool = False, root: Path = ROOT, **settings: str
 ) -> Iterator[Service]:
     """`python -m service VERB` while this lasts, ready unless `wait` is false; killed at the end if it still runs.
 
     `forked` saves the imports (2.7 s of a processor): for tests that are not about a new interpreter or its memory.
+    `root`: the files that run, another release's perhaps; not with `forked`.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = environment(folder, **settings)
         log = folder / "log"
-        process = _forked(env, log, verb, *arguments) if forked else _started(env, log, verb, *arguments)
+        process = _forked(env, log, verb, *arguments) if forked else _started(env, log, root, verb, *arguments)
         found = Service(
             process, f"http://127.0.0.1:{env['DMVFN_HTTP_PORT']}", f"127.0.0.1:{env['DMVFN_GRPC_PORT']}", log
         )
@@ -109,10 +110,10 @@ def service(
             process.wait()
 
 
-def _started(env: dict[str, str], log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _started(env: dict[str, str], log: Path, root: Path, *arguments: str) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         command = [sys.executable, "-m", "service", *arguments]
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
+        return subprocess.Popen(command, cwd=root, env={**env, "PYTHONPATH": str(root)}, stdout=file, stderr=file)
 
 
 def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
@@ -120,13 +121,13 @@ def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
     return ForkedService(arguments, env, ROOT, log)
 
 
-def until_ready(found: Service) -> None:
+def until_ready(found: Service, seconds: float = PATIENCE) -> None:
     """Returns when readiness answers 200; AssertionError with the log when the process ends or takes too long."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert found.process.poll() is None, found.output()
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{found.http}/healthz/ready", timeout=5).status_code == 200:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"not ready within {PATIENCE:.0f} s:\n{found.output()}")
+    raise AssertionError(f"not ready within {seconds:.0f} s:\n{found.output()}")
