@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,18 +85,40 @@ class Service:
 
 @contextlib.contextmanager
 def service(
-    verb: str = "serve", *arguments: str, wait: bool = True, forked: bool = False, root: Path = ROOT, **settings: str
+    verb: str = "serve", *arguments: str, wait: bool = True, forked: bool = False, **settings: str
 ) -> Iterator[Service]:
     """`python -m service VERB` while this lasts, ready unless `wait` is false; killed at the end if it still runs.
 
     `forked` saves the imports (2.7 s of a processor): for tests that are not about a new interpreter or its memory.
-    `root`: the files that run, another release's perhaps; not with `forked`.
     """
+    start = _forked if forked else _started
+    with _running(lambda env, log: start(env, log, verb, *arguments), settings, wait=wait) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def service_of(root: Path, verb: str, **settings: str) -> Iterator[Service]:
+    """`python -m service VERB` of the files in `root`, another release's perhaps; not waited for."""
+
+    def start(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        return _started({**env, "PYTHONPATH": str(root)}, log, verb, root=root)
+
+    with _running(start, settings, wait=False) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _running(
+    start: Callable[[dict[str, str], Path], subprocess.Popen[bytes] | ForkedService],
+    settings: dict[str, str],
+    *,
+    wait: bool,
+) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = environment(folder, **settings)
         log = folder / "log"
-        process = _forked(env, log, verb, *arguments) if forked else _started(env, log, root, verb, *arguments)
+        process = start(env, log)
         found = Service(
             process, f"http://127.0.0.1:{env['DMVFN_HTTP_PORT']}", f"127.0.0.1:{env['DMVFN_GRPC_PORT']}", log
         )
@@ -110,10 +132,10 @@ def service(
             process.wait()
 
 
-def _started(env: dict[str, str], log: Path, root: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _started(env: dict[str, str], log: Path, *arguments: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         command = [sys.executable, "-m", "service", *arguments]
-        return subprocess.Popen(command, cwd=root, env={**env, "PYTHONPATH": str(root)}, stdout=file, stderr=file)
+        return subprocess.Popen(command, cwd=root, env=env, stdout=file, stderr=file)
 
 
 def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
