@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 #: Deadline of the conditions tests wait for, seconds: far beyond what a loaded machine needs.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def network(seed: int = 0) -> DMVFN:

@@ -165,9 +165,9 @@ class TestFlooding:
 
 
 async def flooding(wire: Wire) -> bool:
-    """Send without end; whether the server ended it (within 5 seconds)."""
+    """Send without end; whether the server ended it (within a minute)."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 await wire.send(b"400\r\n" + b"a" * 1024 + b"\r\n")
                 await asyncio.sleep(0)

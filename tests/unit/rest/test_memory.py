@@ -31,7 +31,7 @@ def ask(side: int = SIDE, steps: int = STEPS) -> bytes:
 class PatientProtocol(BoundedProtocol):
     """Readers may be slow."""
 
-    stall_seconds = 20.0
+    stall_seconds = 120.0
 
 
 async def whole(wire: Wire) -> int:

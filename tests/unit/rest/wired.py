@@ -55,9 +55,9 @@ class Wire:
         return Answer(int(head[0].split()[1]), headers, body)
 
     async def closed(self) -> bool:
-        """Whether the server ends the connection (within 5 seconds)."""
+        """Whether the server ends the connection (within a minute)."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while await self.reader.read(65536):
                     pass
         except TimeoutError:
@@ -107,7 +107,7 @@ async def wired(
             await serving
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     """Wait for a condition; TimeoutError where it does not come."""
     async with asyncio.timeout(seconds):
         while True:
