@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("pytest_rerunfailures")
+from tests.tools import missing
 
 ROOT = Path(__file__).parent.parent
 #: Each test fails as often as its name says, and writes down that it ran.
@@ -48,22 +47,14 @@ def test_slow():
 
 
 def test_only_what_is_measured_or_runs_whole_processes_may_fail_at_first(tmp_path: Path) -> None:
+    if find_spec("pytest_rerunfailures") is None:
+        missing("pytest-rerunfailures")
     for folder, text in (("tests/unit", TESTS), ("tests/system", SYSTEM_TESTS)):
         (tmp_path / folder / "runs").mkdir(parents=True)
         (tmp_path / folder / f"test_{folder[6:]}.py").write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    measured: is\n    slow: is\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "rerunfailures",
-        "-p",
-        "tests.reruns",
-        "-q",
-        "--strict-markers",
-        "--tb=short",
-    ]
+    plugins = ["-p", "rerunfailures", "-p", "tests.reruns"]
+    command = [sys.executable, "-m", "pytest", *plugins, "-q", "--strict-markers", "--tb=short"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 

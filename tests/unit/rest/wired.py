@@ -17,10 +17,17 @@ from service.settings import Settings
 from tests.unit.rest.small import Small, running
 
 
-class QuickProtocol(BoundedProtocol):
-    """The same bounds, soon enough for a test."""
+class PatientProtocol(BoundedProtocol):
+    """The same bounds, late enough for a client of a busy machine."""
 
     max_head = 8192
+    head_seconds = 60.0
+    stall_seconds = 120.0
+
+
+class QuickProtocol(PatientProtocol):
+    """The same bounds, soon enough for a test of them."""
+
     head_seconds = 0.2
     stall_seconds = 0.2
 
@@ -90,7 +97,7 @@ class Wired:
 
 @asynccontextmanager
 async def wired(
-    settings: Settings | None = None, protocol: type[BoundedProtocol] = QuickProtocol
+    settings: Settings | None = None, protocol: type[BoundedProtocol] = PatientProtocol
 ) -> AsyncIterator[Wired]:
     """A small service on a free port for the length of a test."""
     async with running(settings) as small:
