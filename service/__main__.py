@@ -92,6 +92,7 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
         from service.cli.settings import log_in_force
 
         log_in_force(settings, os.environ)
+        startup.collect_seldom()
         startup.begin("loading the service")
         from service.http_server import StartFailed
 

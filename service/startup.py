@@ -23,9 +23,13 @@ def elapsed() -> float:
     return time.monotonic() - _BEGAN
 
 
-def begin(what: str) -> None:
-    """Log that the start does `what` now, and look for garbage seldom until `finish`."""
+def collect_seldom() -> None:
+    """Look for garbage seldom until `finish`: for a process that only serves."""
     gc.set_threshold(*_SELDOM)
+
+
+def begin(what: str) -> None:
+    """Log that the start does `what` now."""
     log.info("starting: %s (after %.1f s)", what, elapsed())
 
 

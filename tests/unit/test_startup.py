@@ -93,7 +93,7 @@ def test_the_log_says_what_a_start_does_and_how_long_it_took(start: subprocess.C
 @pytest.fixture
 def thresholds() -> Iterator[tuple[int, int, int]]:
     before = gc.get_threshold()
-    yield before
+    yield startup._USUAL
     gc.set_threshold(*before)
     gc.unfreeze()
 
@@ -102,7 +102,10 @@ def test_garbage_is_looked_for_seldom_while_it_lasts_and_as_usual_then(
     thresholds: tuple[int, int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "service")
+    before = gc.get_threshold()
     startup.begin("a test")
+    assert gc.get_threshold() == before
+    startup.collect_seldom()
     assert gc.get_threshold()[0] > 100 * thresholds[0]
     startup.finish()
     assert gc.get_threshold() == thresholds
