@@ -20,7 +20,8 @@ class CommandEngine:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.store = Store(clock)
         self.scripts = LuaScripts(self._execute)
-        self._commands = {**values.COMMANDS, **stream_commands.COMMANDS}
+        self._commands = {**values.COMMANDS, **stream_commands.COMMANDS, b"RENAME": self._rename}
+        self.on_rename: Callable[[bytes, bytes], None] = lambda key, name: None  #: before a key gets another name
 
     def execute(self, args: Sequence[Any]) -> Any:
         """Run a command as redis-py sends it; return its RESP2 answer. Raises RedisRefusal for an error reply."""
@@ -34,6 +35,11 @@ class CommandEngine:
         token = tokens.popleft()
         self.store.drop_empty(key)
         return [key, token]
+
+    def _rename(self, store: Store, args: list[bytes]) -> bytes:
+        if store.exists(args[0]):
+            self.on_rename(args[0], args[1])
+        return values.rename(store, args)
 
     def _execute(self, args: list[bytes]) -> Any:
         command = self._commands.get(args[0]) or self._commands.get(args[0].upper())
