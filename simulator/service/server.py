@@ -55,7 +55,7 @@ class SimulatedServer:
 
     def now_ms(self) -> int:
         """Return its wall clock in milliseconds."""
-        return int(self._loop.time() * 1000) + EPOCH_MS + self.offset_ms
+        return int(self._loop.now * 1000) + EPOCH_MS + self.offset_ms
 
     def receive(self, exchange: Exchange, count: int | None = None) -> None:
         """Execute an exchange, or its first `count` commands where its connection broke in between."""
@@ -146,6 +146,9 @@ class SimulatedServer:
             self._tell(read.exchange, read.exchange.commands[0], None)
 
     def _wake_blocked(self) -> None:
+        if not self.engine.has_news:
+            return
+        self.engine.has_news = False
         for read in list(self._blocked):
             answer = read.look()
             if answer is not None:

@@ -107,17 +107,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self, start: float = 1000.0) -> None:
         super().__init__()
-        self._now = start
+        self.now = start
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timer_count = 0
         self._at_once = 0
         self._ready: Any
-        self._scheduled: Any
         self.steps = 0  #: callbacks run
         self.run_in_thread: Callable[..., asyncio.Future[Any]] | None = None  #: what `run_in_executor` does
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         """Return the virtual time."""
-        return self._now
+        return self.now
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call at a virtual time; what was asked for first comes first among equal times."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, timer))
+        return timer
 
     def create_future(self) -> asyncio.Future[Any]:
         """Return a future that is ordered by its age."""
@@ -147,21 +158,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if not ready:
-            while scheduled and scheduled[0]._cancelled:
-                heapq.heappop(scheduled)._scheduled = False
-            if not scheduled and not self._stopping:  # type: ignore[attr-defined]
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
+            if not timers and not self._stopping:  # type: ignore[attr-defined]
                 raise EndlessLoop("nothing will ever happen again")
-            if scheduled and scheduled[0]._when > self._now:
-                self._now, self._at_once = scheduled[0]._when, 0
-        while scheduled and scheduled[0]._when <= self._now:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
-            ready.append(handle)
+            if timers and timers[0][0] > self.now:
+                self.now, self._at_once = timers[0][0], 0
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
         self._at_once += len(ready)
         if self._at_once > MOST_AT_ONCE:
-            raise EndlessLoop(f"{self._at_once} callbacks at one instant, {self._now:.6f}; the next is {ready[0]!r}")
+            raise EndlessLoop(f"{self._at_once} callbacks at one instant, {self.now:.6f}; the next is {ready[0]!r}")
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:

@@ -11,6 +11,8 @@ from simulator.service.redis_model.store import RedisRefusal, Store, ValueList
 
 #: What a server with an append-only file says of itself; nothing here is asked for more.
 INFO = b"redis_version:7.0.15\r\naof_enabled:1\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"
+#: Commands after which a blocked read may have something to read.
+NEWS = frozenset({b"XADD", b"LPUSH"})
 CONFIG = {b"appendfsync": b"everysec", b"proto-max-bulk-len": b"536870912"}
 
 
@@ -21,6 +23,7 @@ class CommandEngine:
         self.store = Store(clock)
         self.scripts = LuaScripts(self._execute)
         self._commands = {**values.COMMANDS, **stream_commands.COMMANDS, b"RENAME": self._rename}
+        self.has_news = False  #: something was added that a blocked read may wait for; who looks sets it back
         self.on_rename: Callable[[bytes, bytes], None] = lambda key, name: None  #: before a key gets another name
 
     def execute(self, args: Sequence[Any]) -> Any:
@@ -42,10 +45,12 @@ class CommandEngine:
         return values.rename(store, args)
 
     def _execute(self, args: list[bytes]) -> Any:
-        command = self._commands.get(args[0]) or self._commands.get(args[0].upper())
+        name = args[0]
+        command = self._commands.get(name)
         if command is not None:
+            if name in NEWS:
+                self.has_news = True
             return command(self.store, args[1:])
-        name = args[0].upper()
         if name in (b"EVALSHA", b"EVAL"):
             count = int(args[2])
             keys, rest = args[3 : 3 + count], args[3 + count :]
@@ -66,10 +71,9 @@ class CommandEngine:
 
 
 def _encode(word: Any) -> bytes:
-    if isinstance(word, bytes):
-        return word
-    if isinstance(word, str):
-        return word.encode()
-    if isinstance(word, float):
+    kind = type(word)
+    if kind is bytes:
+        return bytes(word)
+    if kind is float:
         return repr(word).encode()
-    return b"%d" % word
+    return str(word).encode()

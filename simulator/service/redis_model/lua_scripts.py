@@ -61,7 +61,7 @@ class LuaScripts:
     def _value(self, answer: Any) -> Any:
         if answer is None:
             return False
-        if isinstance(answer, list):
+        if type(answer) is list:
             return self._lua.table_from([self._value(item) for item in answer])
         return answer
 
@@ -85,10 +85,11 @@ class LuaScripts:
 
 def _word(value: Any) -> bytes:
     """Write an argument of redis.call as servers do."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**17:
+    kind = type(value)
+    if kind is bytes:
+        return bytes(value)
+    if kind is int and -(10**17) < value < 10**17:
         return b"%d" % value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if kind is int or kind is float:
         return b"%.17g" % value
     raise RedisRefusal("ERR Lua redis lib command arguments must be strings or integers")
