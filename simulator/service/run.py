@@ -95,7 +95,7 @@ class Outcome:
 class Simulation:
     """One seed's world, from the first process to the verdict."""
 
-    def __init__(self, plan: Plan, trace: Trace | None = None) -> None:
+    def __init__(self, plan: Plan, trace: Trace | None = None, lease_ms: int = LEASE_MS) -> None:
         self._plan, self._trace = plan, trace
         self._loop = VirtualLoop()
         self._threads = Threads(self._loop)
@@ -106,7 +106,7 @@ class Simulation:
         self._settings = Settings(
             engine="redis",
             redis_url="redis://simulated",
-            lease_ms=LEASE_MS,
+            lease_ms=lease_ms,
             warmup_sizes=WARM_SIZES,
             shutdown_grace_s=5.0,
             job_ttl_s=86_400.0,
@@ -119,6 +119,15 @@ class Simulation:
         self._verdict = Verdict()
         self._server.trace = self._note
         self._server.engine.on_rename = self._publish
+
+    def now_ms(self) -> int:
+        """Return the server's wall clock, milliseconds."""
+        return self._server.now_ms()
+
+    def record(self) -> list[tuple[Sequence[object], object]]:
+        """Return a list that all commands and their answers will be appended to."""
+        recording = self._server.recording = []
+        return recording
 
     def run(self) -> Outcome:
         """Play the seed and judge it."""

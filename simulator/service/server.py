@@ -51,7 +51,7 @@ class SimulatedServer:
         self._held: list[Exchange] = []
         self._blocked: dict[_BlockedRead, None] = {}
         self.trace: Callable[[str], None] | None = None
-        self.exchanges = 0
+        self.recording: list[tuple[Words, Any]] | None = None  #: commands with their answers, if it is a list
 
     def now_ms(self) -> int:
         """Return its wall clock in milliseconds."""
@@ -62,7 +62,6 @@ class SimulatedServer:
         if self.is_hung:
             self._held.append(exchange)
             return
-        self.exchanges += 1
         exchange.has_arrived = True
         commands = exchange.commands
         if len(commands) == 1 and (look := self._blocking_look(commands[0])) is not None:
@@ -109,8 +108,7 @@ class SimulatedServer:
             answer = self.engine.execute(words)
         except RedisRefusal as refusal:
             answer = refusal
-        if self.trace is not None:
-            self.trace(f"{words!r:.400} -> {answer!r:.200}")
+        self._note(words, answer, "->")
         return answer
 
     # --- blocking reads -------------------------------------------------------------------------------------------
@@ -157,6 +155,11 @@ class SimulatedServer:
                 self._tell(read.exchange, read.exchange.commands[0], answer)
 
     def _tell(self, exchange: Exchange, words: Words, answer: Any) -> None:
-        if self.trace is not None:
-            self.trace(f"{words!r:.400} => {answer!r:.200}")
+        self._note(words, answer, "=>")
         exchange.reply([answer])
+
+    def _note(self, words: Words, answer: Any, arrow: str) -> None:
+        if self.recording is not None:
+            self.recording.append((words, answer))
+        if self.trace is not None:
+            self.trace(f"{words!r:.400} {arrow} {answer!r:.200}")
