@@ -28,6 +28,7 @@ class Promise(enum.StrEnum):
     SILENT = "silent"  #: front ends are ready, and say that they live, soon after all faults are over
     STARVED = "starved"  #: nobody waits for ever behind others
     DISORDERED = "disordered"  #: a stream's answers come in its order
+    ABANDONED = "abandoned"  #: the device does not run what nobody waits for any more
     FAILED = "failed"  #: no call ends with an internal error
 
 

@@ -29,6 +29,8 @@ class Harm:
     cold_s: float = 0.0
     out_of_memory_runs: int = 0
     is_broken: bool = False
+    slowness: float = 1.0  #: times as long as PASS_S and FRAME_S say
+    slow_s: float = 0.0  #: seconds more of each run
 
 
 def answer_of(previous: Frame, current: Frame) -> Frame:
@@ -37,13 +39,15 @@ def answer_of(previous: Frame, current: Frame) -> Frame:
 
 
 class MadeUpDevice:
-    """Implements `service.engine.device.Device`. `sleep` lets virtual seconds pass in the thread that calls."""
+    """Implements `service.engine.device.Device`. `sleep` lets seconds of `clock` pass in the thread that calls."""
 
-    def __init__(self, sleep: Callable[[float], None], rng: random.Random, rows: int = 4) -> None:
-        self._sleep, self._rng = sleep, rng
+    def __init__(
+        self, sleep: Callable[[float], None], clock: Callable[[], float], rng: random.Random, rows: int = 4
+    ) -> None:
+        self._sleep, self._clock, self._rng = sleep, clock, rng
         self.rows = rows
         self.harm = Harm()
-        self.runs: list[tuple[str, ...]] = []  #: ids of the requests of each run
+        self.runs: list[tuple[float, tuple[str, ...]]] = []  #: when each began, and the ids of its requests
         self._sizes: set[Bucket] = set()
 
     info = MODEL
@@ -56,7 +60,7 @@ class MadeUpDevice:
             bucket = Bucket.of(height, width)
             self._sizes.add(bucket)
             for rows in (1, 4):
-                yield MeasuredRun(bucket, Load.of(bucket, [ALL] * rows, 1, 0), PASS_S + FRAME_S * rows)
+                yield MeasuredRun(bucket, Load.of(bucket, [ALL] * rows, 1, 0), self.harm.slowness * (PASS_S + FRAME_S * rows))
 
     def flops(self, bucket: Bucket) -> Flops:
         """Return round numbers."""
@@ -72,8 +76,9 @@ class MadeUpDevice:
         """Let the time of a batch pass, and add each pair up."""
         self._obey()
         bucket = bucket_of(works[0].request)
-        self.runs.append(tuple(work.request.id for work in works))
-        seconds = (PASS_S + FRAME_S * len(works)) * self._rng.uniform(0.9, 1.1)
+        self.runs.append((self._clock(), tuple(work.request.id for work in works)))
+        seconds = self.harm.slowness * (PASS_S + FRAME_S * len(works)) * self._rng.uniform(0.9, 1.1)
+        seconds += self.harm.slow_s
         if bucket not in self._sizes:
             self._sizes.add(bucket)
             seconds += self.harm.cold_s

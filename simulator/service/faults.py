@@ -157,6 +157,15 @@ async def chill_devices(stage: Stage) -> None:
         life.device.harm.cold_s = stage.rng.uniform(0.2, 1.0)
 
 
+async def slow_devices(stage: Stage) -> None:
+    """Every run takes longer than a lease, for some seconds: leases are to be renewed meanwhile."""
+    for life in stage.fleet.workers:
+        life.device.harm.slow_s = 1.5
+    await stage.last(12.0, 15.0)
+    for life in stage.fleet.workers:
+        life.device.harm.slow_s = 0.0
+
+
 async def speak_of_tomorrow(stage: Stage) -> None:
     """The next release is on the queue, too: it writes fields and entries that this one does not know."""
     keys, run = Keys(stage.fleet.settings.redis_queue), stage.server.engine.execute
@@ -185,6 +194,7 @@ KINDS: dict[str, Fault] = {
     "device breaks": break_device,
     "device full": fill_device,
     "first runs slow": chill_devices,
+    "devices slow": slow_devices,
     "next release": speak_of_tomorrow,
 }
 

@@ -45,7 +45,11 @@ class FrontProcess:
             raise ConnectionResetError
         task = self.process.run(work)
         waits: set[asyncio.Future[Any]] = {task, self.death}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():  # its caller leaves
+                task.cancel()
         if self.process.is_dead or task.cancelled():
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             raise ConnectionResetError
@@ -77,6 +81,7 @@ class Fleet:
     workers: list[WorkerProcess] = field(default_factory=list)
     lives: int = 0
     device_rows: int = 4
+    slowness: float = 1.0
 
     def start_front(self) -> FrontProcess:
         """Start one more front end; it is ready a little later."""
@@ -93,7 +98,9 @@ class Fleet:
     def start_worker(self) -> WorkerProcess:
         """Start one more worker; it announces itself a little later."""
         process, link = self._process("worker")
-        device = MadeUpDevice(self.threads.sleep, random.Random(self.rng.getrandbits(64)), self.device_rows)
+        chance = random.Random(self.rng.getrandbits(64))
+        device = MadeUpDevice(self.threads.sleep, self.loop.time, chance, self.device_rows)
+        device.harm.slowness = self.slowness
         life = WorkerProcess(process, link, device, None)  # type: ignore[arg-type]  # set in the next line
         life.ended = process.run(self._work(life))
         self.workers.append(life)

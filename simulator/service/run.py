@@ -42,6 +42,10 @@ PASSING = ("s:", "p:", "a:", "dead", "buckets", "due")
 #: Seconds within which an upload that was cut off expires, and more.
 LEFTOVER_S = 15.0
 LEASE_MS = 800
+#: Seconds within which an idle fleet answers a size that it knows: far below the rest of an idle worker.
+PROMPT_S = 0.4
+#: Calls whose callers leave, and the seconds after which all know it.
+ABANDONED, KNOWN_S = 40, 0.03
 #: Calls of one caller at once; larger bursts cost more time than they show.
 LARGEST_BURST = 60
 Trace = Callable[[str], None]
@@ -61,6 +65,7 @@ class Plan:
     streams: int
     max_batch: int
     device_rows: int
+    slowness: float = 1.0  #: of the device: a slow one has more in its hands when harm comes
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -78,6 +83,7 @@ class Plan:
             streams=rng.randint(0, 2),
             max_batch=rng.choice((1, 4, 8)),
             device_rows=rng.choice((1, 4, 8)),
+            slowness=rng.choice((1.0, 5.0, 20.0)),
         )
 
 
@@ -155,6 +161,7 @@ class Simulation:
             random.Random(self._rng.getrandbits(64)),
             self._links,  # type: ignore[arg-type]
             device_rows=self._plan.device_rows,
+            slowness=self._plan.slowness,
         )
         for _ in range(self._plan.fronts):
             fleet.start_front()
@@ -230,6 +237,7 @@ class Simulation:
         await self._until(lambda: self._is_settled(fleet), RECOVERY_S)
         await self._probe(fleet, callers)
         await self._burst(fleet, callers)
+        await self._abandon(fleet, callers)
         states = self._states()
         for job in judge_jobs(verdict, record.accepted, states, stage.cuts):
             if not await callers.right_results(job):
@@ -247,8 +255,9 @@ class Simulation:
             if not front.engine.readiness().ready:
                 self._verdict.broke(Promise.SILENT, f"a front end is not ready: {front.engine.readiness().reason}")
                 continue
-            for size in (*SIZES, SIZES[0]):
-                call = await callers.call(5.0, "prober", size, front)
+            # A cold size takes its time; then the answer comes at once.
+            for size, deadline_s in (*((size, 5.0) for size in SIZES), *[(SIZES[0], PROMPT_S)] * 3):
+                call = await callers.call(deadline_s, "prober", size, front)
                 if call is None or call.outcome != "ok":
                     self._verdict.broke(Promise.REFUSED, f"an idle fleet: {call.outcome if call else 'nobody there'}")
 
@@ -271,6 +280,21 @@ class Simulation:
             self._verdict.broke(Promise.REFUSED, "a burst on an idle fleet was not answered")
         elif not left:
             self._verdict.broke(Promise.STARVED, f"one call waited for all {size} of another caller")
+
+    async def _abandon(self, fleet: Fleet, callers: Callers) -> None:
+        """Many callers leave before their turn: the device runs none of them once that is known."""
+        if not fleet.fronts:
+            return
+        front = fleet.fronts[0]
+        tasks = [asyncio.ensure_future(callers.call(20.0, front=front)) for _ in range(ABANDONED)]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        known = self._loop.time() + KNOWN_S
+        await asyncio.sleep(1.0)
+        late = sum(len(names) for life in fleet.workers for at, names in life.device.runs if at > known)
+        if late:
+            self._verdict.broke(Promise.ABANDONED, f"{late} calls ran whose callers had left")
 
     def _is_settled(self, fleet: Fleet) -> bool:
         live = len(fleet.fronts) == self._plan.fronts and len(fleet.workers) >= self._plan.workers
