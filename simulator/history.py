@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 ON_THE_WAY = 0.05
 
 
-class Promise(enum.StrEnum):
+class Guarantee(enum.StrEnum):
     """What is promised; the name of a breach says what happened."""
 
     LOST = "lost"  #: an accepted job ends as it should
@@ -36,7 +36,7 @@ class Promise(enum.StrEnum):
 class Breach:
     """One broken promise, told in a sentence."""
 
-    promise: Promise
+    promise: Guarantee
     text: str
 
     def __str__(self) -> str:
@@ -69,6 +69,7 @@ class Ended:
     outcome: str
     is_right: bool = True
     spared_s: float = 0.0
+    why: str = ""  #: in the error's own words
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,11 @@ class Verdict:
         """Tell whether every promise was kept."""
         return not self.breaches
 
-    def broke(self, promise: Promise, text: str) -> None:
+    def broke(self, promise: Guarantee, text: str) -> None:
         """Add a breach."""
         self.breaches.append(Breach(promise, text))
 
-    def count(self, promise: Promise) -> int:
+    def count(self, promise: Guarantee) -> int:
         """Count the breaches of one promise."""
         return sum(breach.promise is promise for breach in self.breaches)
 
@@ -132,7 +133,7 @@ def judge_jobs(
     verdict.jobs += len(accepted)
     for job, promise in accepted.items():
         state = states.get(job, "missing")
-        if state == "done":
+        if state == "done" and not promise.guilty:
             done.append(job)
         if promise.withdrawn and state in ("done", "cancelled", "missing"):
             continue
@@ -140,7 +141,7 @@ def judge_jobs(
             continue
         age = cuts.excuse(promise) if state == "missing" else None
         if age is None:
-            verdict.broke(Promise.LOST, f"job {promise.number} is {state}")
+            verdict.broke(Guarantee.LOST, f"job {promise.number} is {state}")
         else:
             verdict.unsynced += 1
             verdict.oldest_s = max(verdict.oldest_s, age)
@@ -152,11 +153,23 @@ def judge_answers(verdict: Verdict, publications: Iterable[Publication], cuts: C
     counts = Counter((p.job, p.item) for p in publications if not cuts.undid(p.at))
     for (job, item), count in counts.items():
         if count > 1:
-            verdict.broke(Promise.DOUBLE, f"item {item} of job {job} was answered {count} times")
+            verdict.broke(Guarantee.DOUBLE, f"item {item} of job {job} was answered {count} times")
     for p in publications:
         if p.owner != p.worker:
             holder = p.owner or "nobody"
-            verdict.broke(Promise.UNFENCED, f"item {p.item} of job {p.job} was answered by {p.worker}, held by {holder}")
+            verdict.broke(Guarantee.UNFENCED, f"item {p.item} of job {p.job} was answered by {p.worker}, held by {holder}")
+
+
+def judge_counts(
+    verdict: Verdict, accepted: Mapping[str, Accepted], answers: Mapping[str, Sequence[float]], cuts: Cuts
+) -> None:
+    """Find jobs that have more answers than items, where only the times of a job's answers are known."""
+    for job, promise in accepted.items():
+        count = sum(not cuts.undid(at) for at in answers.get(job, ()))
+        if count > promise.items:
+            verdict.broke(
+                Guarantee.DOUBLE, f"job {promise.number} of {promise.items} items was answered {count} times"
+            )
 
 
 def judge_calls(verdict: Verdict, calls: Iterable[Ended], *, may_fail: bool = False) -> None:
@@ -164,23 +177,23 @@ def judge_calls(verdict: Verdict, calls: Iterable[Ended], *, may_fail: bool = Fa
     for call in calls:
         late = call.ended - call.deadline - call.spared_s
         if late > ON_THE_WAY:
-            verdict.broke(Promise.LATE, f"call {call.name} ended {late:.3f} s after its deadline ({call.outcome})")
+            verdict.broke(Guarantee.LATE, f"call {call.name} ended {late:.3f} s after its deadline ({call.outcome})")
         if not call.is_right:
-            verdict.broke(Promise.WRONG, f"call {call.name} has a wrong answer")
+            verdict.broke(Guarantee.WRONG, f"call {call.name} has a wrong answer")
         if call.outcome == "internal" and not may_fail:
-            verdict.broke(Promise.FAILED, f"call {call.name} ended with an internal error")
+            verdict.broke(Guarantee.FAILED, f"call {call.name} ended with an internal error")
 
 
 def judge_order(verdict: Verdict, stream: str, numbers: Sequence[int]) -> None:
     """Compare the numbers of a stream's answers, in the order in which they came, with their own order."""
     if list(numbers) != sorted(numbers):
-        verdict.broke(Promise.DISORDERED, f"{stream} was answered in the order {list(numbers)}")
+        verdict.broke(Guarantee.DISORDERED, f"{stream} was answered in the order {list(numbers)}")
 
 
 def judge_leftovers(verdict: Verdict, names: Iterable[str], counters: Mapping[str, int]) -> None:
     """Report keys of items that are still there though all is done, and counters that are not zero."""
     for name in names:
-        verdict.broke(Promise.LEFT, f"left behind: {name}")
+        verdict.broke(Guarantee.LEFT, f"left behind: {name}")
     for name, value in counters.items():
         if value:
-            verdict.broke(Promise.LEFT, f"counter {name} is {value}")
+            verdict.broke(Guarantee.LEFT, f"counter {name} is {value}")

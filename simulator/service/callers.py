@@ -70,16 +70,16 @@ class Callers:
         request = PredictRequest(
             str(number), previous, current, Options(quality=quality), deadline=asked + deadline_s, client=client
         )
-        outcome, is_right = "ok", True
+        outcome, why, is_right = "ok", "", True
         try:
             result = await front.ask(front.engine.predict(request))
             is_right = bool((result.steps[0].frame.pixels == answer_of(previous, current).pixels).all())
         except ServiceError as error:
-            outcome = error.code
+            outcome, why = error.code, f"{error.reason or ''} {error.message}"
         except ConnectionResetError:
             outcome = "connection lost"
         now = self.loop.time()
-        ended = Ended(str(number), asked, asked + deadline_s, now, outcome, is_right, self.pauses(front, asked))
+        ended = Ended(str(number), asked, asked + deadline_s, now, outcome, is_right, self.pauses(front, asked), why)
         self.record.calls.append(ended)
         return ended
 

@@ -252,10 +252,12 @@ class Worker:
     async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
             self._leases.hold(item.lease)
+        self._runs.expect(items)
         try:
             works = await self._claims.begin(items)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
+            self._runs.give_up(items)
             for item in items:
                 self._leases.drop(item.lease)
             raise
