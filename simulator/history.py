@@ -125,9 +125,7 @@ class Verdict:
         return sum(breach.promise is promise for breach in self.breaches)
 
 
-def judge_jobs(
-    verdict: Verdict, accepted: Mapping[str, Accepted], states: Mapping[str, str], cuts: Cuts
-) -> list[str]:
+def judge_jobs(verdict: Verdict, accepted: Mapping[str, Accepted], states: Mapping[str, str], cuts: Cuts) -> list[str]:
     """Compare each job's last state with what it is to be; return those that are done, whose results are to be read."""
     done = []
     verdict.jobs += len(accepted)
@@ -157,7 +155,9 @@ def judge_answers(verdict: Verdict, publications: Iterable[Publication], cuts: C
     for p in publications:
         if p.owner != p.worker:
             holder = p.owner or "nobody"
-            verdict.broke(Guarantee.UNFENCED, f"item {p.item} of job {p.job} was answered by {p.worker}, held by {holder}")
+            verdict.broke(
+                Guarantee.UNFENCED, f"item {p.item} of job {p.job} was answered by {p.worker}, held by {holder}"
+            )
 
 
 def judge_counts(
@@ -167,9 +167,7 @@ def judge_counts(
     for job, promise in accepted.items():
         count = sum(not cuts.undid(at) for at in answers.get(job, ()))
         if count > promise.items:
-            verdict.broke(
-                Guarantee.DOUBLE, f"job {promise.number} of {promise.items} items was answered {count} times"
-            )
+            verdict.broke(Guarantee.DOUBLE, f"job {promise.number} of {promise.items} items was answered {count} times")
 
 
 def judge_calls(verdict: Verdict, calls: Iterable[Ended], *, may_fail: bool = False) -> None:

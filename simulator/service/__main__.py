@@ -36,8 +36,8 @@ def seeds(first: int, count: int) -> int:
             print(_text(outcome), flush=True)
     seconds = time.process_time() - start
     print(
-        f"{count} seeds from {first}: {broken} broke a promise; {virtual_s:.0f} simulated seconds in {seconds:.0f} s of "
-        f"one core, {virtual_s / max(seconds, 1e-9):.0f} a second"
+        f"{count} seeds from {first}: {broken} broke a promise; {virtual_s:.0f} simulated seconds in {seconds:.0f} s "
+        f"of one core, {virtual_s / max(seconds, 1e-9):.0f} a second"
     )
     return 1 if broken else 0
 

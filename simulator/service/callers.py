@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -110,10 +111,8 @@ class Callers:
         if job and front is not None:
             before = self.record.accepted[job]
             self.record.accepted[job] = Accepted(before.number, before.items, before.sent, before.at, withdrawn=True)
-            try:
+            with contextlib.suppress(ServiceError, ConnectionResetError):
                 await front.ask(front.engine.jobs.cancel(job, self.record.owners[job]))
-            except (ServiceError, ConnectionResetError):
-                pass
 
     async def right_results(self, job: str) -> bool | None:
         """Tell whether all results of a job are right; None where they cannot be read."""
@@ -133,7 +132,6 @@ class Callers:
             if not (result.steps[0].frame.pixels == answer_of(*pair).pixels).all():
                 return False
         return True
-
 
     async def stream(self, frames: int, pace_s: float, name: str) -> None:
         """Send frames at a pace, and note the numbers of their answers as they are handed over."""

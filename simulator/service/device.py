@@ -60,7 +60,9 @@ class MadeUpDevice:
             bucket = Bucket.of(height, width)
             self._sizes.add(bucket)
             for rows in (1, 4):
-                yield MeasuredRun(bucket, Load.of(bucket, [ALL] * rows, 1, 0), self.harm.slowness * (PASS_S + FRAME_S * rows))
+                yield MeasuredRun(
+                    bucket, Load.of(bucket, [ALL] * rows, 1, 0), self.harm.slowness * (PASS_S + FRAME_S * rows)
+                )
 
     def flops(self, bucket: Bucket) -> Flops:
         """Return round numbers."""

@@ -13,6 +13,7 @@ import msgpack  # type: ignore[import-untyped]  # it has no annotations and no s
 from service.distributed.broker.keys import Keys
 from simulator.history import Cuts
 from simulator.service.fleet import Fleet, FrontProcess
+from simulator.service.link import QUICK_S
 from simulator.service.server import SimulatedServer
 from simulator.service.virtual_loop import SimulatedProcess, VirtualLoop
 
@@ -32,7 +33,9 @@ class Stage:
     def paused_since(self, front: FrontProcess, since: float) -> float:
         """Return for how many seconds a front end stood still since a time."""
         now = self.loop.time()
-        return sum(max(0.0, min(now, until) - since) for start, until in self.pauses.get(front.process, ()) if until > since)
+        return sum(
+            max(0.0, min(now, until) - since) for start, until in self.pauses.get(front.process, ()) if until > since
+        )
 
     async def last(self, low: float, high: float) -> None:
         """Let a drawn time pass."""
@@ -97,9 +100,9 @@ async def slow_link(stage: Stage) -> None:
     lives: list[Any] = [*stage.fleet.workers, *stage.fleet.fronts]
     if lives:
         link = stage.rng.choice(lives).link
-        usual, link.delay_s = link.delay_s, (0.001, stage.rng.uniform(0.01, 0.3))
+        link.delay_s = (0.001, stage.rng.uniform(0.01, 0.3))
         await stage.last(0.5, 4.0)
-        link.delay_s = usual
+        link.delay_s = QUICK_S
 
 
 async def hang_server(stage: Stage) -> None:

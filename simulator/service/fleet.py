@@ -1,4 +1,4 @@
-"""The simulated processes of a fleet: front ends and workers made of the service's own parts, to be killed and stopped."""
+"""The simulated processes of a fleet: front ends and workers of the service's own parts, to be killed and stopped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FrontProcess:
     death: asyncio.Future[None]
 
     async def ask(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do `work` in this process, as a request over HTTP does. Raises ConnectionResetError where the process dies."""
+        """Do `work` in this process, as for a request. Raises ConnectionResetError where the process dies."""
         if self.process.is_dead:
             work.close()
             raise ConnectionResetError
@@ -142,9 +142,7 @@ class Fleet:
         engine.scheduling._wakeups = self.threads.queue()  # type: ignore[assignment]  # what it needs of a SimpleQueue
         await engine.start()
         name = life.process.name
-        life.worker = Worker(
-            self.settings, engine, metrics, name=name, device=engine.scheduling, clock=self.loop.time
-        )
+        life.worker = Worker(self.settings, engine, metrics, name=name, device=engine.scheduling, clock=self.loop.time)
         await life.worker.run()
         await engine.close()
 

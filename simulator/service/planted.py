@@ -6,7 +6,6 @@ Nothing on disk changes: a script or a function is replaced for the length of a 
 """
 
 from __future__ import annotations
-
 import __future__
 
 import contextlib
@@ -86,18 +85,33 @@ FAULTS = (
     ),
     PlantedFault("settle: items are not counted down", (LuaEdit("SETTLE", DECREMENT.format("items", -1)),)),
     PlantedFault(
-        "settle: bytes are not counted down", (LuaEdit("SETTLE", DECREMENT.format("bytes", "0 - tonumber(entry['b'])")),)
+        "settle: bytes are not counted down",
+        (LuaEdit("SETTLE", DECREMENT.format("bytes", "0 - tonumber(entry['b'])")),),
     ),
-    PlantedFault("settle: a job ends one item too late", (LuaEdit("SETTLE", "== tonumber(items) then", "> tonumber(items) then"),)),
-    PlantedFault("settle: the front end is not told", (LuaEdit("SETTLE", "redis.call('XADD', reply, '*', 'j', job_id)"),)),
+    PlantedFault(
+        "settle: a job ends one item too late",
+        (LuaEdit("SETTLE", "== tonumber(items) then", "> tonumber(items) then"),),
+    ),
+    PlantedFault(
+        "settle: the front end is not told", (LuaEdit("SETTLE", "redis.call('XADD', reply, '*', 'j', job_id)"),)
+    ),
     PlantedFault(
         "settle: frames of what is done stay",
         (LuaEdit("SETTLE", "  else\n    redis.call('UNLINK', payload)\n  end", "  end"),),
     ),
-    PlantedFault("cancel: frames of what is withdrawn stay", (LuaEdit("CANCEL", "redis.call('UNLINK', payload)"),), KILLS),
-    PlantedFault("submit: no worker is woken", (LuaEdit("SUBMIT", "redis.call('LPUSH', wake, unpack(tokens))"),)),
-    PlantedFault("claim: turns do not move on", (LuaEdit("CLAIM", "math.max(least_us, tonumber(fields(entry[2])['w']) or 0)", "0"),)),
-    PlantedFault("lapsed: a dead worker's items are not seen", (LuaEdit("LAPSED", "rows.err and {} or rows", "{}"),), KILLS, 2),
+    PlantedFault(
+        "cancel: frames of what is withdrawn stay", (LuaEdit("CANCEL", "redis.call('UNLINK', payload)"),), KILLS
+    ),
+    PlantedFault(
+        "submit: no worker is woken", (LuaEdit("SUBMIT", "redis.call('LPUSH', wake, unpack(tokens))"),), seed=1
+    ),
+    PlantedFault(
+        "claim: turns do not move on",
+        (LuaEdit("CLAIM", "math.max(least_us, tonumber(fields(entry[2])['w']) or 0)", "0"),),
+    ),
+    PlantedFault(
+        "lapsed: a dead worker's items are not seen", (LuaEdit("LAPSED", "rows.err and {} or rows", "{}"),), KILLS, 2
+    ),
     PlantedFault(
         "leases: renewals are forgotten",
         (PythonEdit(Leases, "renew", "leases = dict(self._held)", "leases = {}"),),
@@ -195,7 +209,7 @@ def _edited_function(edit: PythonEdit) -> Any:
     text = _replaced(textwrap.dedent(inspect.getsource(function)), edit)
     names: dict[str, Any] = {}
     code = compile(text, f"<planted in {edit.function}>", "exec", flags=__future__.annotations.compiler_flag)
-    exec(code, function.__globals__, names)  # noqa: S102 - our own source, with a fault put in
+    exec(code, function.__globals__, names)
     return names[edit.function]
 
 

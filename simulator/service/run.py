@@ -6,13 +6,11 @@ import asyncio
 import gc
 import hashlib
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.core.types import Quality
 from service.distributed.broker.keys import GROUP, Keys
-from service.distributed.worker.worker import MOST_READY
 from service.settings import Settings
 from simulator.history import (
     Cuts,
@@ -29,6 +27,7 @@ from simulator.service import stand_ins
 from simulator.service.callers import SIZES, Callers, Record
 from simulator.service.faults import KINDS, Stage
 from simulator.service.fleet import WARM_SIZES, Fleet
+from simulator.service.idle_fleet import IdleFleet
 from simulator.service.redis_model.streams import Stream
 from simulator.service.server import SimulatedServer
 from simulator.service.virtual_loop import VirtualLoop
@@ -43,14 +42,6 @@ PASSING = ("s:", "p:", "a:", "dead", "buckets", "due")
 #: Seconds within which an upload that was cut off expires, and more.
 LEFTOVER_S = 15.0
 LEASE_MS = 800
-#: Seconds within which an idle fleet answers a size that it knows: far below the rest of an idle worker.
-PROMPT_S = 0.4
-#: Calls whose callers leave, and the seconds after which all know it.
-ABANDONED, KNOWN_S = 40, 0.03
-#: Calls of one caller at once; larger bursts cost more time than they show.
-LARGEST_BURST = 60
-#: How an engine words a refusal by prediction alone.
-PREDICTED = re.compile("unmeetable|could no longer be met")
 Trace = Callable[[str], None]
 
 
@@ -171,9 +162,7 @@ class Simulation:
         for _ in range(self._plan.workers):
             fleet.start_worker()
         stage = Stage(self._loop, self._server, fleet, random.Random(self._rng.getrandbits(64)), Cuts(unsynced_s=1.0))
-        callers = Callers(
-            self._loop, fleet, random.Random(self._rng.getrandbits(64)), self._record, stage.paused_since
-        )
+        callers = Callers(self._loop, fleet, random.Random(self._rng.getrandbits(64)), self._record, stage.paused_since)
         await self._until(lambda: all(front.engine.readiness().ready for front in fleet.fronts), RECOVERY_S)
         tending = asyncio.ensure_future(self._tend(fleet))
         await asyncio.gather(self._harm(stage), self._ask(callers))
@@ -218,7 +207,13 @@ class Simulation:
         rng = callers.rng
         quality = rng.choice((Quality.EXACT, Quality.ADAPTIVE))
         work = asyncio.ensure_future(
-            callers.call(rng.choice((0.03, 0.3, 2.0, 5.0)), rng.choice(("", "ann", "ben", "cid")), rng.choice(SIZES), None, quality)
+            callers.call(
+                rng.choice((0.03, 0.3, 2.0, 5.0)),
+                rng.choice(("", "ann", "ben", "cid")),
+                rng.choice(SIZES),
+                None,
+                quality,
+            )
         )
         if rng.random() < 0.15:  # leaves without waiting
             await asyncio.sleep(rng.uniform(0, 0.1))
@@ -238,9 +233,10 @@ class Simulation:
             verdict.broke(Guarantee.REFUSED, text)
         await self._until(lambda: self._states_are_final(), PATIENCE_S)
         await self._until(lambda: self._is_settled(fleet), RECOVERY_S)
-        await self._probe(fleet, callers)
-        await self._burst(fleet, callers)
-        await self._abandon(fleet, callers)
+        idle = IdleFleet(fleet, callers, verdict, min(self._plan.max_batch, self._plan.device_rows))
+        await idle.probe()
+        await idle.burst()
+        await idle.abandon()
         states = self._states()
         for job in judge_jobs(verdict, record.accepted, states, stage.cuts):
             if not await callers.right_results(job):
@@ -252,58 +248,13 @@ class Simulation:
         await self._until(lambda: not self._leftovers(), LEFTOVER_S)
         judge_leftovers(verdict, self._leftovers(), self._counters())
 
-    async def _probe(self, fleet: Fleet, callers: Callers) -> None:
-        """An idle fleet whose faults are over refuses nobody, whatever size."""
-        for front in list(fleet.fronts):
-            if not front.engine.readiness().ready:
-                self._verdict.broke(Guarantee.SILENT, f"a front end is not ready: {front.engine.readiness().reason}")
-                continue
-            # A cold size takes its time; then the answer comes at once.
-            for size, deadline_s in (*((size, 5.0) for size in SIZES), *[(SIZES[0], PROMPT_S)] * 3):
-                call = await callers.call(deadline_s, "prober", size, front)
-                # By prediction it may refuse what was slow until now; what is due later is tried, and teaches it.
-                is_predicted = call is not None and deadline_s == PROMPT_S and PREDICTED.search(call.why) is not None
-                if call is None or (call.outcome != "ok" and not is_predicted):
-                    self._verdict.broke(Guarantee.REFUSED, f"an idle fleet: {f'{call.outcome}, {call.why}, due in {deadline_s:g} s' if call else 'nobody there'}")
-
-    async def _burst(self, fleet: Fleet, callers: Callers) -> None:
-        """One caller asks for much at once, another for little, a moment later: it does not wait for all of the first."""
-        if not fleet.fronts:
-            return
-        together = min(self._plan.max_batch, self._plan.device_rows)
-        # More than all workers have ready at once, so that some of it waits in the queue when the other comes.
-        size = len(fleet.workers) * (1 + MOST_READY) * together + 12
-        if size > LARGEST_BURST:
-            return
-        front = fleet.fronts[0]
-        many = [asyncio.ensure_future(callers.call(20.0, "greedy", front=front)) for _ in range(size)]
-        await asyncio.sleep(0.01)
-        few = await callers.call(20.0, "modest", front=front)
-        left = sum(not call.done() for call in many)
-        outcomes = await asyncio.gather(*many)
-        if few is None or few.outcome != "ok" or any(call is None or call.outcome != "ok" for call in outcomes):
-            self._verdict.broke(Guarantee.REFUSED, "a burst on an idle fleet was not answered")
-        elif not left:
-            self._verdict.broke(Guarantee.STARVED, f"one call waited for all {size} of another caller")
-
-    async def _abandon(self, fleet: Fleet, callers: Callers) -> None:
-        """Many callers leave before their turn: the device runs none of them once that is known."""
-        if not fleet.fronts:
-            return
-        front = fleet.fronts[0]
-        tasks = [asyncio.ensure_future(callers.call(20.0, front=front)) for _ in range(ABANDONED)]
-        await asyncio.sleep(0.02)
-        for task in tasks:
-            task.cancel()
-        known = self._loop.time() + KNOWN_S
-        await asyncio.sleep(1.0)
-        late = [name for life in fleet.workers for at, names in life.device.runs if at > known for name in names]
-        if late:
-            self._verdict.broke(Guarantee.ABANDONED, f"calls ran whose callers had left: {', '.join(late)}")
-
     def _is_settled(self, fleet: Fleet) -> bool:
         live = len(fleet.fronts) == self._plan.fronts and len(fleet.workers) >= self._plan.workers
-        return live and all(front.engine.readiness().ready for front in fleet.fronts) and self._live_workers() >= len(fleet.workers)
+        return (
+            live
+            and all(front.engine.readiness().ready for front in fleet.fronts)
+            and self._live_workers() >= len(fleet.workers)
+        )
 
     def _live_workers(self) -> int:
         return int(self._server.engine.execute(("ZCOUNT", self._keys.workers, self._server.now_ms(), "+inf")))

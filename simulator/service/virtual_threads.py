@@ -166,13 +166,11 @@ class Threads:
         self._loop = loop
         loop.run_in_thread = self.run
 
-    def Thread(  # noqa: N802 - the name of what it stands for
-        self, *, target: Callable[[], object], name: str = "", daemon: bool = True
-    ) -> VirtualThread:
+    def Thread(self, *, target: Callable[[], object], name: str = "", daemon: bool = True) -> VirtualThread:
         """Make a thread."""
         return VirtualThread(self._loop, target, name)
 
-    def Event(self) -> VirtualEvent:  # noqa: N802 - the name of what it stands for
+    def Event(self) -> VirtualEvent:
         """Make an event."""
         return VirtualEvent(self._loop)
 

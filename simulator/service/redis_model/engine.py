@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from simulator.service.redis_model import stream_commands, values
+from simulator.service.redis_model import member_commands, stream_commands, values
 from simulator.service.redis_model.lua_scripts import LuaScripts
 from simulator.service.redis_model.store import RedisRefusal, Store, ValueList
 
@@ -22,7 +22,12 @@ class CommandEngine:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.store = Store(clock)
         self.scripts = LuaScripts(self._execute)
-        self._commands = {**values.COMMANDS, **stream_commands.COMMANDS, b"RENAME": self._rename}
+        self._commands = {
+            **values.COMMANDS,
+            **member_commands.COMMANDS,
+            **stream_commands.COMMANDS,
+            b"RENAME": self._rename,
+        }
         self.has_news = False  #: something was added that a blocked read may wait for; who looks sets it back
         self.on_rename: Callable[[bytes, bytes], None] = lambda key, name: None  #: before a key gets another name
 

@@ -27,7 +27,7 @@ SYNTAX = RedisRefusal("ERR syntax error")
 def _group(store: Store, key: bytes, name: bytes, verb: str = "") -> tuple[Stream, ConsumerGroup]:
     stream = store.get(key, Stream)
     if stream is None or name not in stream.groups:
-        tail = f" in XREADGROUP with GROUP option" if verb == "XREADGROUP" else ""
+        tail = " in XREADGROUP with GROUP option" if verb == "XREADGROUP" else ""
         raise RedisRefusal(f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}'{tail}")
     return stream, stream.groups[name]
 
@@ -101,8 +101,10 @@ def xinfo(store: Store, args: list[bytes]) -> list[list[Any]]:
     if stream is None:
         raise RedisRefusal("ERR no such key")
     return [
-        [b"name", name, b"consumers", len(group.consumers), b"pending", len(group.pending)]
-        + [b"last-delivered-id", write_id(group.last)]
+        [
+            *(b"name", name, b"consumers", len(group.consumers), b"pending", len(group.pending)),
+            *(b"last-delivered-id", write_id(group.last)),
+        ]
         for name, group in stream.groups.items()
     ]
 
@@ -201,8 +203,17 @@ def xread(store: Store, args: list[bytes]) -> list[list[Any]] | None:
 COMMANDS: dict[bytes, Command] = {
     name.encode(): command
     for name, command in {
-        **{"XADD": xadd, "XLEN": xlen, "XDEL": xdel, "XRANGE": xrange, "XREVRANGE": xrevrange, "XGROUP": xgroup},
-        **{"XINFO": xinfo, "XREADGROUP": xreadgroup, "XACK": xack, "XPENDING": xpending, "XCLAIM": xclaim},
+        "XADD": xadd,
+        "XLEN": xlen,
+        "XDEL": xdel,
+        "XRANGE": xrange,
+        "XREVRANGE": xrevrange,
+        "XGROUP": xgroup,
+        "XINFO": xinfo,
+        "XREADGROUP": xreadgroup,
+        "XACK": xack,
+        "XPENDING": xpending,
+        "XCLAIM": xclaim,
         "XREAD": xread,
     }.items()
 }

@@ -26,7 +26,9 @@ def _row(kind: str, outcomes: Iterable[Outcome]) -> tuple[object, ...]:
     sums = Counter[str]()
     for o in outcomes:
         sums.update(count=o.faults, jobs=o.verdict.jobs, silent=o.silent, refused=len(o.refused))
-        sums.update({p.value: o.verdict.count(p) for p in (Guarantee.LOST, Guarantee.DOUBLE, Guarantee.WRONG, Guarantee.LEFT)})
+        sums.update(
+            {p.value: o.verdict.count(p) for p in (Guarantee.LOST, Guarantee.DOUBLE, Guarantee.WRONG, Guarantee.LEFT)}
+        )
     return (kind, *(sums[name] for name in HEAD[1:]))
 
 

@@ -25,6 +25,7 @@ class Promise:
 
 def of_overload(plan: Plan, capacity: float, full: Tally, adaptive: Tally, grew: float, more: float) -> list[Promise]:
     """What the two overloads showed: `grew` over all, `more` from the first half of the time to the second."""
+    latest_ms = plan.deadline_ms + 1000 * ON_THE_WAY
     goodput = full.answered / full.seconds / capacity
     ratio = adaptive.answered / max(1, full.answered)
     found = [
@@ -38,7 +39,10 @@ def of_overload(plan: Plan, capacity: float, full: Tally, adaptive: Tally, grew:
         refused = sum(tally.statuses[status] for status in (429, 503, 504))
         accounted = tally.answered + refused == sum(tally.statuses.values()) == tally.asked
         found += [
-            Promise(late == 0, f"{name}: {late} of {tally.answered} answers came later than {plan.deadline_ms + 1000 * ON_THE_WAY:.0f} ms"),
+            Promise(
+                late == 0,
+                f"{name}: {late} of {tally.answered} answers came later than {latest_ms:.0f} ms",
+            ),
             Promise(without == 0, f"{name}: {without} of {refused} refusals did not say how long to wait"),
             Promise(accounted, f"{name}: {tally.asked} asked, replies {dict(tally.statuses)}"),
         ]

@@ -1,4 +1,4 @@
-"""A real server and the model give the same answers: to drawn commands, and to all that a simulated fleet once asked."""
+"""A real server and the model give the same answers: to drawn commands, and to all that a simulated fleet asked."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def drawn_commands(seed: int, count: int) -> Iterator[tuple[str, ...]]:
         lambda k: ("ZADD", k, number(), field(), "2.5", field()), lambda k: ("ZADD", k, "NX", number(), field()),
         lambda k: ("ZREM", k, field()), lambda k: ("ZSCORE", k, field()), lambda k: ("ZMSCORE", k, "x", "q"),
         lambda k: ("ZCARD", k), lambda k: ("ZCOUNT", k, "(0", "+inf"), lambda k: ("ZRANGE", k, number(), number()),
-        lambda k: ("ZRANGEBYSCORE", k, "-inf", number(), "LIMIT", "0", "2"), lambda k: ("ZRANGEBYSCORE", k, "-inf", "(2"),
+        lambda k: ("ZRANGEBYSCORE", k, "-inf", number(), "LIMIT", "0", "2"),
+        lambda k: ("ZRANGEBYSCORE", k, "-inf", "(2"),
         lambda k: ("ZREMRANGEBYSCORE", k, "-inf", number()), lambda k: ("LPUSH", k, field(), field()),
         lambda k: ("LTRIM", k, number(), number()), lambda k: ("LLEN", k), lambda k: ("XLEN", k),
         lambda k: ("XADD", k, "*", "j", field()), lambda k: ("XGROUP", "CREATE", k, "g", "0", "MKSTREAM"),

@@ -15,7 +15,11 @@ from simulator.service.virtual_threads import Threads
 #: Seeds of the default run; `make sim` plays many more.
 SEEDS = range(1, 7)
 #: Faults that the default run plants; `make planted` plants all.
-DEFAULT = ("settle: anyone may end an item", "settle: items are not counted down", "engine: a caller who leaves is not withdrawn")
+DEFAULT = (
+    "settle: anyone may end an item",
+    "settle: items are not counted down",
+    "engine: a caller who leaves is not withdrawn",
+)
 
 
 def played(seed: int) -> tuple[Outcome, list[str]]:
