@@ -17,8 +17,8 @@ PROMPT_S = 0.4
 PREDICTED = re.compile("unmeetable|could no longer be met")
 #: Calls of one caller at once; larger bursts cost more time than they show.
 LARGEST_BURST = 60
-#: Calls whose callers leave, and the seconds after which all know it.
-ABANDONED, KNOWN_S = 40, 0.03
+#: Calls whose callers leave at once, how often, and the seconds after which all know it.
+ABANDONED, ROUNDS, KNOWN_S = 12, 3, 0.03
 
 
 @dataclass
@@ -64,14 +64,16 @@ class IdleFleet:
         """Have many callers leave before their turn: the device runs none of them once that is known."""
         if not self.fleet.fronts:
             return
-        front = self.fleet.fronts[0]
-        tasks = [asyncio.ensure_future(self.callers.call(20.0, front=front)) for _ in range(ABANDONED)]
-        await asyncio.sleep(0.02)
-        for task in tasks:
-            task.cancel()
-        known = self.fleet.loop.time() + KNOWN_S
-        await asyncio.sleep(1.0)
-        late = [name for life in self.fleet.workers for at, names in life.device.runs if at > known for name in names]
+        front, late = self.fleet.fronts[0], []
+        for _ in range(ROUNDS):
+            tasks = [asyncio.ensure_future(self.callers.call(20.0, front=front)) for _ in range(ABANDONED)]
+            await asyncio.sleep(self.callers.rng.uniform(0.001, 0.02))
+            for task in tasks:
+                task.cancel()
+            known = self.fleet.loop.time() + KNOWN_S
+            await asyncio.sleep(0.5)
+            runs = [run for life in self.fleet.workers for run in life.device.runs]
+            late += [name for at, names in runs if at > known for name in names]
         if late:
             self.verdict.broke(Guarantee.ABANDONED, f"calls ran whose callers had left: {', '.join(late)}")
 

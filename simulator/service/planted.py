@@ -113,6 +113,17 @@ FAULTS = (
         "lapsed: a dead worker's items are not seen", (LuaEdit("LAPSED", "rows.err and {} or rows", "{}"),), KILLS, 2
     ),
     PlantedFault(
+        "settle: frames of a call withdrawn before it came stay",
+        (
+            LuaEdit(
+                "SETTLE",
+                "if state == 'cancelled' then\n  redis.call('UNLINK', payload)",
+                "if state == 'cancelled' then",
+            ),
+        ),
+        ("link cut", "link slow"),
+    ),
+    PlantedFault(
         "leases: renewals are forgotten",
         (PythonEdit(Leases, "renew", "leases = dict(self._held)", "leases = {}"),),
         ("devices slow",),

@@ -120,7 +120,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual time."""
         return self.now
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typeshed binds the arguments to the callback's
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """Call at a virtual time; what was asked for first comes first among equal times."""
@@ -134,12 +134,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return a future that is ordered by its age."""
         return OrderedFuture(loop=self)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override]  # as above
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """Run a function as a thread would, which may wait on virtual time."""
         assert self.run_in_thread is not None
         return self.run_in_thread(func, *args)
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]  # as above
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Call soon: all threads of a simulation are one."""

@@ -100,7 +100,7 @@ def zrem(store: Store, args: list[bytes]) -> int:
 
 def zscore(store: Store, args: list[bytes]) -> bytes | None:
     """ZSCORE key member"""
-    score = (store.get(args[0], ScoredMembers) or {}).get(args[1])
+    score = (store.get(args[0], ScoredMembers) or ScoredMembers()).get(args[1])
     return None if score is None else write_real(score)
 
 

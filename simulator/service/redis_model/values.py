@@ -113,7 +113,7 @@ def strlen(store: Store, args: list[bytes]) -> int:
 
 def hget(store: Store, args: list[bytes]) -> bytes | None:
     """HGET key field"""
-    return (store.get(args[0], Hash) or {}).get(args[1])
+    return (store.get(args[0], Hash) or Hash()).get(args[1])
 
 
 def hmget(store: Store, args: list[bytes]) -> list[bytes | None]:
