@@ -22,7 +22,6 @@ from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.worker import outcomes
 from service.distributed.worker.claims import Claims
-from service.distributed.worker.leases import Leases
 from service.distributed.worker.runs import ItemRuns
 from service.engine.device_thread import DeviceThread
 from service.serving.streaming.session import Session
@@ -122,12 +121,6 @@ FAULTS = (
             ),
         ),
         ("link cut", "link slow"),
-    ),
-    PlantedFault(
-        "leases: renewals are forgotten",
-        (PythonEdit(Leases, "renew", "leases = dict(self._held)", "leases = {}"),),
-        ("devices slow",),
-        6,
     ),
     PlantedFault(
         "engine: a caller who leaves is not withdrawn",
