@@ -3,9 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
+# The order of sets is part of a trace; small matrices are slower on several threads.
+SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check clean
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +49,10 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m simulator run --write
+sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000, or SEED=7 for one, with its trace
+	@$(SIMULATED) $(if $(SEED),seed $(SEED) --trace $(or $(TRACE),seed-$(SEED).trace),seeds $(or $(SEEDS),100) $(ARGS))
+planted: install-dev    ## faults put into the service on purpose, each of which the simulation must catch
+	@$(SIMULATED) planted
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
