@@ -80,6 +80,7 @@ def _error(found: MotionField, motion: NDArray[np.float64]) -> float:
 ESTIMATORS: list[tuple[MotionEstimator, float]] = [
     (DenseInverseSearch("medium"), 0.15),
     (DenseInverseSearch("lean"), 0.15),
+    (DenseInverseSearch("sparse"), 0.15),
     (DenseInverseSearch("fast"), 0.2),
     (DenseInverseSearch("ultrafast"), 0.3),
     (DenseInverseSearch("medium", rounds=0), 0.15),
