@@ -123,8 +123,8 @@ def build(
         if triple is None:
             continue
         previous, current, last = triple
-        answers = network is not None and folders[which].network and not draw.scenes
-        answer = _answer(network, previous, current) if network is not None and answers else None
+        may_answer = folders[which].network and not draw.scenes
+        answer = _answer(network, previous, current) if network is not None and may_answer else None
         # An absent network's place is filled; `has_network` says that nobody may look at it.
         stack = candidates.build(previous, current, names, current if answer is None else answer, preset)
         for part in _tiles(stack.flow, draw, rng):
