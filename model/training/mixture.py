@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.evaluation.scores import sharpness
 from model.mixing import candidates, weights
-from model.mixing.head import HeadConfig, MixingHead, sharpened
+from model.mixing.head import HeadConfig, MixingHead, Mixture, sharpened
 from model.training import state
 from model.training.losses import log_mse
 from model.training.mixture_data import Draw, Folder, Store
@@ -121,7 +121,7 @@ class HeadLoop:
     def _mixed(self, head: MixingHead, frames: Tensor, flow: Tensor, present: Tensor) -> Tensor:
         """Mix frames BxKx3xHxW, those of `HeadPlan.drawn`, into Bx3xHxW."""
         names = self._plan.candidates
-        mixture = head(frames[:, : len(names)], flow, present)
+        mixture: Mixture = head(frames[:, : len(names)], flow, present)
         if not self._plan.trained_crisp:
             return mixture.frame
         moving = [place for place, name in enumerate(names) if name in candidates.MOVED]

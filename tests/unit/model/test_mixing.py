@@ -312,7 +312,7 @@ def test_noise_is_no_detail_and_what_half_a_pixel_blurs_is() -> None:
     wide = cv2.GaussianBlur(rng.integers(0, 256, (96, 300, 3), np.uint8), (0, 0), 1.6)
     # Frames at half the width, one pixel of the wide one apart: half a pixel each.
     previous, current = (_resized(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), 96, 144) for step in (0, 1))
-    motion = np.tile(np.float32([-0.5, 0]), (96, 144, 1))
+    motion = np.tile(np.array([-0.5, 0], np.float32), (96, 144, 1))
     assert candidates.true_detail(previous, current, motion) > 0.2
     noisy, other = (rng.integers(0, 256, (96, 144, 3), np.uint8) for _ in range(2))
     assert candidates.true_detail(noisy, other, motion) == 0
