@@ -28,6 +28,7 @@ PURE = (
     "service.serving.oip.requests",
     "service.serving.oip.statistics",
     "service.serving.oip.tensors",
+    "service.serving.streaming.online_score",
     "service.serving.streaming.session",
 )
 IMPURE = ("asyncio", "random", "socket", "threading", "time")
@@ -40,7 +41,8 @@ OWNERS = {
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
         *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
-        *("service.telemetry.route_counts", "service.rest.routes.operations", "service.app"),
+        *("service.telemetry.route_counts", "service.telemetry.stream_quality"),
+        *("service.rest.routes.operations", "service.app"),
     ),
 }
 

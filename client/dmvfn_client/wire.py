@@ -13,11 +13,12 @@ import numpy as np
 from google.rpc import error_details_pb2 as details_pb2
 from google.rpc import status_pb2
 
-from dmvfn_client import errors
+from dmvfn_client import errors, stream_values
 from dmvfn_client.errors import ConnectionFailed, DmvfnError
 from dmvfn_client.options import Options
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
+from dmvfn_client.stream_values import Score, StreamParams, Summary
 from dmvfn_client.values import Frame, Prediction
 
 SERVICE = "/dmvfn.v1.PredictionService"
@@ -45,6 +46,7 @@ class Kind(enum.Enum):
     FIRST = "first"  #: it begins a new pair: there is nothing to predict from yet
     DROPPED = "dropped"  #: a newer frame came before its turn
     ERROR = "error"  #: only this frame failed
+    SUMMARY = "summary"  #: the last message of a stream that asked for one: it answers no frame
     DRAINING = "draining"  #: the last message: the service stops
 
 
@@ -62,6 +64,8 @@ class Answer:
     error: DmvfnError | None = None
     why: str | None = None  #: of FIRST: start, size, scene_cut, reset or gap
     time_us: int | None = None
+    score: Score | None = None  #: how good predictions have been, where the stream asked for it
+    summary: Summary | None = None  #: of SUMMARY
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -133,6 +137,7 @@ def start(
     window: int | None,
     scene_cuts: bool,
     frame_deadline: float | None,
+    params: StreamParams,
 ) -> pb.StreamPredictRequest:
     """A stream's first message; `frame_deadline` in seconds."""
     begun = pb.StreamStart(
@@ -143,6 +148,7 @@ def start(
         scene_cuts=scene_cuts,
         frame_deadline_ms=None if frame_deadline is None else max(1, round(frame_deadline * 1000)),
     )
+    stream_values.fill(begun, params)
     return pb.StreamPredictRequest(start=begun)
 
 
@@ -186,7 +192,9 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
     elif kind is Kind.FIRST:
         why = pb.First.Reason.Name(made.first.reason).removeprefix("REASON_").lower()
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
-    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown)
+    score = stream_values.score(made.score) if made.HasField("score") else None
+    summary = stream_values.summary(made.summary) if kind is Kind.SUMMARY else None
+    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary)
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

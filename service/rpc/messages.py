@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core import moments
@@ -13,14 +14,16 @@ from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
 from service.rpc import errors
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
     Reset,
     StreamRequest,
+    Summary,
 )
+from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import (
     Answer,
     Done,
@@ -125,7 +128,8 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
             # Where, and as what, the client said it.
             error.field, error.message = "horizon", error.message.replace("steps", "horizon")
         raise
-    return StreamRequest(values, plan.check(), format, quality, None if deadline_ms is None else deadline_ms / 1000)
+    deadline_s = None if deadline_ms is None else deadline_ms / 1000
+    return StreamRequest(values, plan.check(), format, quality, deadline_s, score=start.score)
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
@@ -211,14 +215,18 @@ def error(failure: ServiceError) -> pb.Error:
     return message
 
 
-def answer(reply: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictResponse:
-    """Write one frame's answer, or the goodbye."""
+def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> pb.StreamPredictResponse:
+    """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
+    if isinstance(reply, Summary):
+        return pb.StreamPredictResponse(summary=pb.Summary(frames=reply.frames, score=_score(reply.score)))
     tag = reply.tag
     message = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
     if tag.time_us is not None:
         message.presentation_time_us = tag.time_us
+    if reply.score is not None:
+        message.score.CopyFrom(_score(reply.score))
     match reply.outcome:
         case Done(value=value):
             fill(message.prediction, value)
@@ -229,3 +237,7 @@ def answer(reply: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictRespo
         case Failed(error=failure):
             message.error.CopyFrom(error(failure))
     return message
+
+
+def _score(report: ScoreReport | None) -> pb.Score | None:
+    return None if report is None else pb.Score(**asdict(report))

@@ -18,15 +18,9 @@ from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
 from service.serving import prediction
 from service.serving.prediction import Caller, PicturePair
-from service.serving.streaming.live_stream import (
-    Draining,
-    Incoming,
-    InvalidMessage,
-    LiveStream,
-    StreamRequest,
-    opening,
-    traced,
-)
+from service.serving.streaming.live_stream import LiveStream
+from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
+from service.serving.streaming.opening import opening, traced
 from service.serving.streaming.session import MAX_ID, Answer
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Tracer

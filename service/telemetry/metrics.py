@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from service.core.types import BLOCKS, Method
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.route_counts import RouteCounts
+from service.telemetry.stream_quality import StreamQuality
 from service.telemetry.version_counts import VersionCounts
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
@@ -94,6 +95,7 @@ class Metrics:
         self._define_state()
         self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
+        self.stream_quality = StreamQuality(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)
@@ -340,6 +342,7 @@ class Metrics:
         """Remove the labels of a version that was unloaded."""
         self._model.remove(version, sha256, device, dtype)
         self.versions.gone(version)
+        self.stream_quality.gone(version)
 
     def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
         """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""

@@ -196,20 +196,22 @@ class Timings(_message.Message):
     def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
-    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms")
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score")
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     SCENE_CUTS_FIELD_NUMBER: _ClassVar[int]
     FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     horizon: int
     options: Options
     window: int
     policy: Policy
     scene_cuts: bool
     frame_deadline_ms: int
-    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
+    score: bool
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ...) -> None: ...
 
 class Reset(_message.Message):
     __slots__ = ()
@@ -226,7 +228,7 @@ class StreamPredictRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
 
 class StreamPredictResponse(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining")
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "score")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +237,8 @@ class StreamPredictResponse(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     sequence: int
@@ -243,7 +247,38 @@ class StreamPredictResponse(_message.Message):
     dropped: Dropped
     error: Error
     draining: Draining
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+    summary: Summary
+    score: Score
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
+
+class Score(_message.Message):
+    __slots__ = ("frames", "psnr_db", "gain_db", "mean_psnr_db", "mean_gain_db")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    GAIN_DB_FIELD_NUMBER: _ClassVar[int]
+    MEAN_PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    MEAN_GAIN_DB_FIELD_NUMBER: _ClassVar[int]
+    frames: int
+    psnr_db: float
+    gain_db: float
+    mean_psnr_db: float
+    mean_gain_db: float
+    def __init__(self, frames: _Optional[int] = ..., psnr_db: _Optional[float] = ..., gain_db: _Optional[float] = ..., mean_psnr_db: _Optional[float] = ..., mean_gain_db: _Optional[float] = ...) -> None: ...
+
+class Summary(_message.Message):
+    __slots__ = ("frames", "score")
+    class FramesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.ScalarMap[str, int]
+    score: Score
+    def __init__(self, frames: _Optional[_Mapping[str, int]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
 
 class First(_message.Message):
     __slots__ = ("reason",)

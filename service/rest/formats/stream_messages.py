@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from dataclasses import asdict
 from typing import Any
 
 from service.core import moments
@@ -13,14 +14,16 @@ from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
 from service.rest.formats.json_body import FEW, read_object
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
     Reset,
     StreamRequest,
+    Summary,
 )
+from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
 
 #: The subprotocol; browsers that offer any must be answered with one they offered.
@@ -47,6 +50,7 @@ START: dict[str, type] = {
     "blocks": int,
     "scale": float,
     "quality": str,
+    "score": bool,
 }
 #: The same of a frame's header; with height and width the picture is raw RGB.
 FRAME: dict[str, type] = {
@@ -87,6 +91,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
+        score=message_fields.get("score", False),
     )
 
 
@@ -136,14 +141,17 @@ def incoming(message: str | bytes) -> Incoming:
         return InvalidMessage(error, frame_id, time_us)
 
 
-def answer(reply: Answer[EncodedPrediction] | Draining) -> str | bytes:
-    """Write one frame's answer, or the goodbye."""
+def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> str | bytes:
+    """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return json.dumps({"type": "draining"})
+    if isinstance(reply, Summary):
+        return json.dumps({"type": "summary", "frames": reply.frames} | _score(reply.score))
     tag = reply.tag
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
     if tag.time_us is not None:
         head["presentation_time_us"] = tag.time_us
+    head |= _score(reply.score)
     match reply.outcome:
         case Done(value=value):
             return _prediction(head, value)
@@ -154,6 +162,12 @@ def answer(reply: Answer[EncodedPrediction] | Draining) -> str | bytes:
         case Failed(error=error):
             head |= {"type": "error", **_told(error)}
     return json.dumps(head)
+
+
+def _score(report: ScoreReport | None) -> dict[str, Any]:
+    if report is None:
+        return {}
+    return {"score": {name: round(value, 3) for name, value in asdict(report).items()}}
 
 
 def refusal(error: ServiceError) -> str:

@@ -22,15 +22,9 @@ from service.core.errors import Cancelled, Internal, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
-from service.serving.streaming.live_stream import (
-    Draining,
-    Incoming,
-    InvalidMessage,
-    LiveStream,
-    StreamRequest,
-    opening,
-    traced,
-)
+from service.serving.streaming.live_stream import LiveStream
+from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
+from service.serving.streaming.opening import opening, traced
 from service.serving.streaming.session import Answer
 from service.telemetry.metrics import Transport
 

@@ -52,6 +52,17 @@ def test_a_stream_answers_every_frame_in_order_as_single_calls_would(running: Se
         assert np.array_equal(last.pixels, rpc.predict(CLIP[3], CLIP[4]).pixels)
 
 
+def test_a_stream_sums_up_how_good_its_predictions_were(running: Serving) -> None:
+    with GrpcClient(running.grpc) as rpc:
+        *answers, last = list(rpc.stream(CLIP, scene_cuts=False, params={"score": True}))
+    assert [answer.kind for answer in answers] == [Kind.FIRST, *[Kind.PREDICTION] * 4]
+    assert last.kind is Kind.SUMMARY
+    assert last.summary is not None
+    assert last.summary.frames == {"first": 1, "predicted": 4}
+    assert last.summary.score is not None
+    assert last.summary.score.frames == 3
+
+
 def test_one_bad_frame_is_told_and_the_stream_goes_on(running: Serving) -> None:
     with GrpcClient(running.grpc) as rpc:
         answers = list(rpc.stream([CLIP[0], b"no picture", CLIP[1], CLIP[2]], scene_cuts=False))

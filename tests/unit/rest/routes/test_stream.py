@@ -30,7 +30,7 @@ from service.core.types import Quality
 from service.rest.app import build
 from service.rest.formats import stream_messages
 from service.rest.routes import stream
-from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Reset
+from service.serving.streaming.messages import FrameMessage, InvalidMessage, Reset
 from service.serving.streaming.session import DropPolicy
 from service.telemetry.tracing import Tracer
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
@@ -369,3 +369,24 @@ def test_any_message_means_something_or_is_the_clients_fault(message: str | byte
             fault = found.error.code if isinstance(found, InvalidMessage) else "none"
             assert isinstance(found, FrameMessage | Reset | InvalidMessage | bool) or found is None
         assert fault in ("none", "invalid_request")
+
+
+async def test_who_asks_for_a_score_has_it_in_answers_and_in_a_last_message() -> None:
+    clip = [np.full((32, 48, 3), 10 * n, np.uint8) for n in range(5)]
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({**json.loads(START), "horizon": 1, "score": True}))
+        for pixels in clip:
+            await socket.send(_frame(pixels))
+        await socket.send(json.dumps({"type": "end"}))
+        (*answers, last), code = await _everything(socket)
+    assert [answer["type"] for answer in answers] == ["first"] + ["prediction"] * 4
+    assert last["type"] == "summary"
+    assert last["frames"] == {"first": 1, "predicted": 4}
+    assert last["score"] == {
+        "frames": 3,
+        "psnr_db": 60.0,
+        "gain_db": 31.869,
+        "mean_psnr_db": 60.0,
+        "mean_gain_db": 31.869,
+    }
+    assert code == 1000

@@ -13,16 +13,17 @@ from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.types import Options
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.live_stream import LiveStream
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
-    LiveStream,
     Reset,
     StreamRequest,
-    opening,
+    Summary,
 )
+from service.serving.streaming.opening import opening
 from service.serving.streaming.session import (
     Answer,
     Done,
@@ -36,6 +37,7 @@ from service.serving.streaming.session import (
 from service.telemetry.metrics import Transport
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
+Reply = Answer[EncodedPrediction] | Summary | Draining
 ALL = StreamRequest(plan=StreamConfig(policy=DropPolicy.ALL, scene_cuts=False))
 
 
@@ -74,12 +76,12 @@ def _stream(joined: AppState, request: StreamRequest = ALL, client: str = "") ->
     return LiveStream(joined, request, Transport.GRPC, client=client, identity="s")
 
 
-async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Answer[EncodedPrediction] | Draining]:
+async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Reply]:
     async with aclosing(stream.answers(incoming)) as answers:
         return [answer async for answer in answers]
 
 
-def _kinds(answers: list[Answer[EncodedPrediction] | Draining]) -> list[tuple[str, type]]:
+def _kinds(answers: list[Reply]) -> list[tuple[str, type]]:
     return [(a.tag.frame_id, type(a.outcome)) if isinstance(a, Answer) else ("", type(a)) for a in answers]
 
 
@@ -328,3 +330,31 @@ async def test_frames_are_counted_by_outcome_and_streams_while_open() -> None:
     assert counts == [1.0, 1.0, 1.0]
     assert _value(joined, "dmvfn_first_frame_seconds_count") == 1.0
     assert _value(joined, "dmvfn_streams_active", transport="grpc") == 0.0
+
+
+async def test_a_stream_is_told_how_good_its_predictions_were() -> None:
+    """SmallEngine goes on linearly, and so do the frames: every prediction but that of the last frame is exact."""
+    frames = [np.full((32, 48, 3), 10 * n, np.uint8) for n in range(6)]
+    state = parts(SmallEngine())
+    request = StreamRequest(plan=ALL.plan, score=True)
+    *answers, last = await _all(_stream(state, request), _messages(*(_sent(pixels) for pixels in frames)))
+    assert isinstance(last, Summary)
+    assert last.frames == {"first": 1, "predicted": 5}
+    assert last.score is not None
+    assert (last.score.frames, last.score.mean_psnr_db) == (4, 60.0)
+    repeated = 10 * np.log10(255**2 / 100)
+    assert last.score.mean_gain_db == pytest.approx(60 - repeated)
+    assert all(isinstance(answer, Answer) for answer in answers)
+    labels = {"method": "dmvfn", "version": "small-1", "ahead": "1"}
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_psnr_db_count", labels) == 4
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_repeated_psnr_db_sum", labels) == pytest.approx(
+        4 * repeated
+    )
+    state.metrics.stream_quality.gone("small-1")
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_psnr_db_count", labels) is None
+
+
+async def test_who_asks_for_no_score_gets_no_last_message() -> None:
+    answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
+    assert _kinds(answers) == [("", First), ("", Done)]
+    assert [answer.score for answer in answers if isinstance(answer, Answer)] == [None, None]
