@@ -28,6 +28,8 @@ PURE = (
     "service.serving.oip.requests",
     "service.serving.oip.statistics",
     "service.serving.oip.tensors",
+    "service.serving.streaming.concealment",
+    "service.serving.streaming.freezes",
     "service.serving.streaming.online_score",
     "service.serving.streaming.session",
 )

@@ -40,6 +40,7 @@ class Shot:
     id: str | None = None
     time_us: int | None = None
     jump: bool = False
+    number: int | None = None  #: in a concealed stream: its place in the sequence, with gaps where frames were lost
 
 
 def to_bytes(picture: Picture) -> bytes:

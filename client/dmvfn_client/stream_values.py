@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from dmvfn_client.pb import dmvfn_pb2 as pb
+from dmvfn_client.pictures import Pixels
+
+
+class Conceal(TypedDict, total=False):
+    """A steady clock over a stream with losses: `fps` must be said."""
+
+    fps: float
+    most: int
+    blend: int
+    delay_ms: int
 
 
 class StreamParams(TypedDict, total=False):
     """What a stream as a whole may ask for. docs/api.md says what each means."""
 
     score: bool
+    conceal: Conceal
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +37,50 @@ class Score:
     mean_gain_db: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One tick of a concealed stream. `source`: real, blended, predicted or repeated.
+
+    `pixels` HxWx3 where it is blended or predicted; a real one is the frame that was sent under this number.
+    """
+
+    number: int
+    source: str
+    pixels: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Freezes:
+    """As WebRTC's statistics count them: how many, their seconds, and the seconds watched."""
+
+    count: int
+    total_s: float
+    watched_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Concealed:
+    """What the ticks of a concealed stream showed; its freezes, and those that it would have had by repeating."""
+
+    ticks: Mapping[str, int]
+    freezes: Freezes
+    freezes_repeating: Freezes
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A stream's last words, where it asked for them. `frames`: what became of them, by outcome."""
 
     frames: Mapping[str, int] = field(default_factory=dict)
     score: Score | None = None
+    concealed: Concealed | None = None
 
 
 def fill(start: pb.StreamStart, params: StreamParams) -> None:
     """Write what is asked of the whole stream into its first message."""
     start.score = params.get("score", False)
+    if "conceal" in params:
+        start.conceal.CopyFrom(pb.Concealment(**params["conceal"]))
 
 
 def score(message: pb.Score) -> Score:
@@ -46,4 +90,18 @@ def score(message: pb.Score) -> Score:
 
 def summary(message: pb.Summary) -> Summary:
     """Return a message as a value."""
-    return Summary(dict(message.frames), score(message.score) if message.HasField("score") else None)
+    concealed = None
+    if message.HasField("concealed"):
+        report = message.concealed
+        concealed = Concealed(dict(report.ticks), _freezes(report.freezes), _freezes(report.freezes_repeating))
+    return Summary(dict(message.frames), score(message.score) if message.HasField("score") else None, concealed)
+
+
+def shown(message: pb.Shown, pixels: Pixels | None) -> Shown:
+    """Return a message as a value; `pixels` of its picture."""
+    source = pb.Shown.Source.Name(message.source).removeprefix("SOURCE_").lower()
+    return Shown(message.number, source, pixels)
+
+
+def _freezes(message: pb.Freezes) -> Freezes:
+    return Freezes(message.count, message.total_s, message.watched_s)

@@ -18,7 +18,7 @@ from dmvfn_client.errors import ConnectionFailed, DmvfnError
 from dmvfn_client.options import Options
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
-from dmvfn_client.stream_values import Score, StreamParams, Summary
+from dmvfn_client.stream_values import Score, Shown, StreamParams, Summary
 from dmvfn_client.values import Frame, Prediction
 
 SERVICE = "/dmvfn.v1.PredictionService"
@@ -46,6 +46,7 @@ class Kind(enum.Enum):
     FIRST = "first"  #: it begins a new pair: there is nothing to predict from yet
     DROPPED = "dropped"  #: a newer frame came before its turn
     ERROR = "error"  #: only this frame failed
+    SHOWN = "shown"  #: one tick of a concealed stream
     SUMMARY = "summary"  #: the last message of a stream that asked for one: it answers no frame
     DRAINING = "draining"  #: the last message: the service stops
 
@@ -66,6 +67,7 @@ class Answer:
     time_us: int | None = None
     score: Score | None = None  #: how good predictions have been, where the stream asked for it
     summary: Summary | None = None  #: of SUMMARY
+    shown: Shown | None = None  #: of SHOWN
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -95,10 +97,10 @@ def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
-def frame(picture: Picture, id: str = "", time_us: int | None = None) -> pb.Frame:
+def frame(picture: Picture, id: str = "", time_us: int | None = None, number: int | None = None) -> pb.Frame:
     """Pixels go raw, files as they are."""
     pixels = raw(picture)
-    made = pb.Frame(frame_id=id)
+    made = pb.Frame(frame_id=id, number=number)
     if time_us is not None:
         made.presentation_time_us = time_us
     if pixels is None:
@@ -158,7 +160,7 @@ def sent(given: Picture | Shot, number: int) -> Iterator[pb.StreamPredictRequest
     if shot.jump:
         yield pb.StreamPredictRequest(reset=pb.Reset())
     id = str(number) if shot.id is None else shot.id
-    yield pb.StreamPredictRequest(frame=frame(shot.picture, id, shot.time_us))
+    yield pb.StreamPredictRequest(frame=frame(shot.picture, id, shot.time_us, shot.number))
 
 
 def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
@@ -194,7 +196,11 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
     score = stream_values.score(made.score) if made.HasField("score") else None
     summary = stream_values.summary(made.summary) if kind is Kind.SUMMARY else None
-    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary)
+    tick = None
+    if kind is Kind.SHOWN:
+        has_picture = made.shown.HasField("frame")
+        tick = stream_values.shown(made.shown, _pixels(made.shown.frame) if has_picture else None)
+    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick)
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

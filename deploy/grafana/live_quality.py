@@ -29,6 +29,19 @@ ROWS = (
                 "A step down alone is a worse version; with all others, other scenes. Below 0 predictions do harm.",
                 (Query(f"({_mean('dmvfn_stream_psnr_db')}) - ({_mean('dmvfn_stream_repeated_psnr_db')})", LEGEND),),
             ),
+            Panel(
+                "Freezes of streams with losses",
+                "ops",
+                "A second, as WebRTC counts them: shown, and as repeating frames would have had them.",
+                (Query(rate("dmvfn_stream_freezes_total", "kind"), "{{kind}}"),),
+            ),
+            Panel(
+                "What their ticks showed",
+                "ops",
+                "predicted and repeated: the frame was not there.",
+                (Query(rate("dmvfn_stream_ticks_total", "source"), "{{source}}"),),
+                stacked=True,
+            ),
         ),
     ),
 )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
-from service.rpc import errors
+from service.rpc import errors, stream_messages
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.messages import (
     Draining,
@@ -20,10 +19,10 @@ from service.serving.streaming.messages import (
     Incoming,
     InvalidMessage,
     Reset,
+    ShownTick,
     StreamRequest,
     Summary,
 )
-from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import (
     Answer,
     Done,
@@ -129,7 +128,8 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
             error.field, error.message = "horizon", error.message.replace("steps", "horizon")
         raise
     deadline_s = None if deadline_ms is None else deadline_ms / 1000
-    return StreamRequest(values, plan.check(), format, quality, deadline_s, score=start.score)
+    conceal = stream_messages.concealment(start)
+    return StreamRequest(values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal).check()
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
@@ -154,7 +154,8 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     if kind == "frame":
         frame = message.frame
         try:
-            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame))
+            number = stream_messages.number(frame)
+            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame), number)
         except ServiceError as error:
             return InvalidMessage(error, frame.frame_id, time_us(frame))
     if kind == "reset":
@@ -215,18 +216,20 @@ def error(failure: ServiceError) -> pb.Error:
     return message
 
 
-def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> pb.StreamPredictResponse:
+def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) -> pb.StreamPredictResponse:
     """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
     if isinstance(reply, Summary):
-        return pb.StreamPredictResponse(summary=pb.Summary(frames=reply.frames, score=_score(reply.score)))
+        return stream_messages.summary(reply)
+    if isinstance(reply, ShownTick):
+        return stream_messages.shown(reply, ENCODINGS[reply.format])
     tag = reply.tag
     message = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
     if tag.time_us is not None:
         message.presentation_time_us = tag.time_us
     if reply.score is not None:
-        message.score.CopyFrom(_score(reply.score))
+        message.score.CopyFrom(stream_messages.score(reply.score))
     match reply.outcome:
         case Done(value=value):
             fill(message.prediction, value)
@@ -237,7 +240,3 @@ def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> pb.StreamPr
         case Failed(error=failure):
             message.error.CopyFrom(error(failure))
     return message
-
-
-def _score(report: ScoreReport | None) -> pb.Score | None:
-    return None if report is None else pb.Score(**asdict(report))

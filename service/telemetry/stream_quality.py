@@ -1,10 +1,13 @@
-"""What the metrics tell of live streams' pictures: how good predictions were, judged by the frames that came later."""
+"""What the metrics tell of live streams' pictures.
+
+How good predictions were, judged by the frames that came later, and what concealed streams showed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.core.types import Method
 
@@ -34,6 +37,27 @@ class StreamQuality:
             registry=registry,
             buckets=PSNR_BUCKETS,
         )
+
+        self._ticks = Counter(
+            "dmvfn_stream_ticks", "Ticks of concealed streams, by what they showed.", ["source"], registry=registry
+        )
+        self._freezes = Counter(
+            "dmvfn_stream_freezes",
+            "Freezes of concealed streams as WebRTC counts them: as shown, and as repeating would have had them.",
+            ["kind"],
+            registry=registry,
+        )
+        self._frozen = Counter("dmvfn_stream_frozen_seconds", "Seconds of those freezes.", ["kind"], registry=registry)
+
+    def ticked(self, source: str) -> None:
+        """Count a tick: `source` is real, blended, predicted or repeated."""
+        self._ticks.labels(source).inc()
+
+    def froze(self, kind: str, seconds: float) -> None:
+        """Count a freeze of `seconds`, if any: `kind` is shown, or repeating (without predictions)."""
+        if seconds > 0:
+            self._freezes.labels(kind).inc()
+            self._frozen.labels(kind).inc(seconds)
 
     def scored(self, method: Method, version: str, *, is_next: bool, psnr_db: float, repeated_db: float) -> None:
         """Record one prediction's score; `is_next`: it foresaw the next frame, and none further ahead."""

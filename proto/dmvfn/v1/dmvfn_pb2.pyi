@@ -41,16 +41,18 @@ POLICY_LATEST: Policy
 POLICY_ALL: Policy
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw")
+    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw", "number")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     encoded: bytes
     raw: RawPicture
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ...) -> None: ...
+    number: int
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., number: _Optional[int] = ...) -> None: ...
 
 class RawPicture(_message.Message):
     __slots__ = ("pixels", "height", "width", "stride")
@@ -196,7 +198,7 @@ class Timings(_message.Message):
     def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
-    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score")
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal")
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +206,7 @@ class StreamStart(_message.Message):
     SCENE_CUTS_FIELD_NUMBER: _ClassVar[int]
     FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    CONCEAL_FIELD_NUMBER: _ClassVar[int]
     horizon: int
     options: Options
     window: int
@@ -211,7 +214,69 @@ class StreamStart(_message.Message):
     scene_cuts: bool
     frame_deadline_ms: int
     score: bool
-    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ...) -> None: ...
+    conceal: Concealment
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ...) -> None: ...
+
+class Concealment(_message.Message):
+    __slots__ = ("fps", "most", "blend", "delay_ms")
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    BLEND_FIELD_NUMBER: _ClassVar[int]
+    DELAY_MS_FIELD_NUMBER: _ClassVar[int]
+    fps: float
+    most: int
+    blend: int
+    delay_ms: int
+    def __init__(self, fps: _Optional[float] = ..., most: _Optional[int] = ..., blend: _Optional[int] = ..., delay_ms: _Optional[int] = ...) -> None: ...
+
+class Shown(_message.Message):
+    __slots__ = ("number", "source", "frame")
+    class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SOURCE_UNSPECIFIED: _ClassVar[Shown.Source]
+        SOURCE_REAL: _ClassVar[Shown.Source]
+        SOURCE_BLENDED: _ClassVar[Shown.Source]
+        SOURCE_PREDICTED: _ClassVar[Shown.Source]
+        SOURCE_REPEATED: _ClassVar[Shown.Source]
+    SOURCE_UNSPECIFIED: Shown.Source
+    SOURCE_REAL: Shown.Source
+    SOURCE_BLENDED: Shown.Source
+    SOURCE_PREDICTED: Shown.Source
+    SOURCE_REPEATED: Shown.Source
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    source: Shown.Source
+    frame: PredictedFrame
+    def __init__(self, number: _Optional[int] = ..., source: _Optional[_Union[Shown.Source, str]] = ..., frame: _Optional[_Union[PredictedFrame, _Mapping]] = ...) -> None: ...
+
+class Freezes(_message.Message):
+    __slots__ = ("count", "total_s", "watched_s")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_S_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    total_s: float
+    watched_s: float
+    def __init__(self, count: _Optional[int] = ..., total_s: _Optional[float] = ..., watched_s: _Optional[float] = ...) -> None: ...
+
+class ConcealmentReport(_message.Message):
+    __slots__ = ("ticks", "freezes", "freezes_repeating")
+    class TicksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TICKS_FIELD_NUMBER: _ClassVar[int]
+    FREEZES_FIELD_NUMBER: _ClassVar[int]
+    FREEZES_REPEATING_FIELD_NUMBER: _ClassVar[int]
+    ticks: _containers.ScalarMap[str, int]
+    freezes: Freezes
+    freezes_repeating: Freezes
+    def __init__(self, ticks: _Optional[_Mapping[str, int]] = ..., freezes: _Optional[_Union[Freezes, _Mapping]] = ..., freezes_repeating: _Optional[_Union[Freezes, _Mapping]] = ...) -> None: ...
 
 class Reset(_message.Message):
     __slots__ = ()
@@ -228,7 +293,7 @@ class StreamPredictRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
 
 class StreamPredictResponse(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "score")
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +303,7 @@ class StreamPredictResponse(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
@@ -248,8 +314,9 @@ class StreamPredictResponse(_message.Message):
     error: Error
     draining: Draining
     summary: Summary
+    shown: Shown
     score: Score
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("frames", "psnr_db", "gain_db", "mean_psnr_db", "mean_gain_db")
@@ -266,7 +333,7 @@ class Score(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., psnr_db: _Optional[float] = ..., gain_db: _Optional[float] = ..., mean_psnr_db: _Optional[float] = ..., mean_gain_db: _Optional[float] = ...) -> None: ...
 
 class Summary(_message.Message):
-    __slots__ = ("frames", "score")
+    __slots__ = ("frames", "score", "concealed")
     class FramesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -276,9 +343,11 @@ class Summary(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    CONCEALED_FIELD_NUMBER: _ClassVar[int]
     frames: _containers.ScalarMap[str, int]
     score: Score
-    def __init__(self, frames: _Optional[_Mapping[str, int]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
+    concealed: ConcealmentReport
+    def __init__(self, frames: _Optional[_Mapping[str, int]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., concealed: _Optional[_Union[ConcealmentReport, _Mapping]] = ...) -> None: ...
 
 class First(_message.Message):
     __slots__ = ("reason",)

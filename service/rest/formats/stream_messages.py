@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import asdict
 from typing import Any
 
 from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
+from service.rest.formats import concealed_messages
 from service.rest.formats.json_body import FEW, read_object
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.messages import (
@@ -20,10 +20,10 @@ from service.serving.streaming.messages import (
     Incoming,
     InvalidMessage,
     Reset,
+    ShownTick,
     StreamRequest,
     Summary,
 )
-from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
 
 #: The subprotocol; browsers that offer any must be answered with one they offered.
@@ -51,6 +51,7 @@ START: dict[str, type] = {
     "scale": float,
     "quality": str,
     "score": bool,
+    "conceal": dict,
 }
 #: The same of a frame's header; with height and width the picture is raw RGB.
 FRAME: dict[str, type] = {
@@ -60,6 +61,7 @@ FRAME: dict[str, type] = {
     "height": int,
     "width": int,
     "stride": int,
+    "number": int,
 }
 INT64 = range(-(2**63), 2**63)
 
@@ -91,8 +93,9 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
+        conceal=concealed_messages.concealment(message_fields.get("conceal")),
         score=message_fields.get("score", False),
-    )
+    ).check()
 
 
 def _options(message_fields: dict[str, Any], max_steps: int) -> Options:
@@ -136,22 +139,26 @@ def incoming(message: str | bytes) -> Incoming:
             raise InvalidRequest("a binary message is a frame", field="type")
         if "presentation_time_us" in header and time_us is None:
             raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
-        return FrameMessage(_picture(header, picture), frame_id, time_us)
+        number = concealed_messages.number(header.get("number"))
+        return FrameMessage(_picture(header, picture), frame_id, time_us, number)
     except ServiceError as error:
         return InvalidMessage(error, frame_id, time_us)
 
 
-def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> str | bytes:
+def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) -> str | bytes:
     """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return json.dumps({"type": "draining"})
     if isinstance(reply, Summary):
-        return json.dumps({"type": "summary", "frames": reply.frames} | _score(reply.score))
+        return json.dumps(concealed_messages.summary(reply))
+    if isinstance(reply, ShownTick):
+        header = concealed_messages.shown(reply)
+        return json.dumps(header) if reply.picture is None else packed(header, reply.picture)
     tag = reply.tag
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
     if tag.time_us is not None:
         head["presentation_time_us"] = tag.time_us
-    head |= _score(reply.score)
+    head |= concealed_messages.score(reply.score)
     match reply.outcome:
         case Done(value=value):
             return _prediction(head, value)
@@ -162,12 +169,6 @@ def answer(reply: Answer[EncodedPrediction] | Summary | Draining) -> str | bytes
         case Failed(error=error):
             head |= {"type": "error", **_told(error)}
     return json.dumps(head)
-
-
-def _score(report: ScoreReport | None) -> dict[str, Any]:
-    if report is None:
-        return {}
-    return {"score": {name: round(value, 3) for name, value in asdict(report).items()}}
 
 
 def refusal(error: ServiceError) -> str:

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 from service.app_state import AppState
 from service.core.api_keys import Scope
-from service.core.errors import Internal, InvalidRequest, ServiceError
+from service.core.errors import Internal, ServiceError
 from service.serving import prediction
 from service.serving.prediction import Caller, EncodedPrediction
-from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, Reset, StreamRequest, Summary
-from service.serving.streaming.opening import idle
+from service.serving.streaming.messages import Draining, Incoming, Reset, StreamRequest, Summary
+from service.serving.streaming.opening import decoded, next_message
 from service.serving.streaming.registry import StreamSlot
 from service.serving.streaming.score_keeper import ScoreKeeper
 from service.serving.streaming.session import (
@@ -133,10 +133,7 @@ class LiveStream:
                 continue
             try:
                 self._reading = True
-                async with asyncio.timeout(settings.stream_idle_s or None):
-                    message = await anext(source, None)
-            except TimeoutError:
-                raise idle(settings.stream_idle_s) from None
+                message = await next_message(source, settings.stream_idle_s)
             finally:
                 self._reading = False
             if message is None:
@@ -147,11 +144,7 @@ class LiveStream:
                 self._session.reset()
                 continue
             try:
-                if isinstance(message, InvalidMessage):
-                    raise message.error
-                if len(message.frame_id) > MAX_ID:
-                    raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
-                frame = await prediction.decode(self._state, message.picture, "frame")
+                frame = await decoded(self._state, message)
                 place.hold_frame(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(

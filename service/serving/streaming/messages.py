@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from service.core.errors import ServiceError
+from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import Options
 from service.imaging.codec import ImageFormat
 from service.serving.prediction import Picture
+from service.serving.streaming.concealment import Concealment, TickSource
+from service.serving.streaming.freezes import FreezeReport
 from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import StreamConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameMessage:
-    """A client's frame."""
+    """A client's frame. `number`: its place in the sequence that the client made, gaps and all."""
 
     picture: Picture
     frame_id: str = ""
     time_us: int | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,36 @@ class Draining:
     """The last message of a stream that the server ends."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownTick:
+    """One tick of a concealed stream. `picture` is set where it is not a frame that the client has."""
+
+    number: int
+    source: TickSource
+    frame_id: str = ""
+    time_us: int | None = None
+    picture: bytes | None = None
+    format: ImageFormat = ImageFormat.RAW
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConcealmentReport:
+    """Ticks by what they showed; freezes as they were, and as they would have been without predictions."""
+
+    ticks: Mapping[str, int]
+    freezes: FreezeReport
+    freezes_repeating: FreezeReport
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The last message of a stream that asked for it, before Draining. `frames`: what became of them, by outcome."""
 
     frames: Mapping[str, int]
     score: ScoreReport | None = None
+    concealed: ConcealmentReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +90,19 @@ class StreamRequest:
     frame_deadline_s: float | None = None
     deadline: float | None = None
     traceparent: str | None = None
+    conceal: Concealment | None = None  #: a steady clock out, lost frames predicted
     score: bool = False  #: each answer tells how good predictions were, and a last message
 
     @property
     def has_summary(self) -> bool:
         """Tell whether a last message sums the stream up."""
-        return self.score
+        return self.score or self.conceal is not None
+
+    def check(self) -> StreamRequest:
+        """Return this request, or raise InvalidRequest naming what does not go together."""
+        if self.conceal is not None and (self.options.times or self.options.steps != 1):
+            field = "t" if self.options.times else "horizon"
+            raise InvalidRequest(
+                f"{field} means nothing with conceal, whose clock says when frames are shown", field=field
+            )
+        return self

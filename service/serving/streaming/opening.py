@@ -1,16 +1,18 @@
-"""What every stream has around its frames: its first message, and a span for each answer."""
+"""What every stream has around its frames: its first message, the next ones in time, decoding, spans."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import TypeVar
 
 from service.app_state import AppState
-from service.core.errors import DeadlineExceeded
+from service.core.errors import DeadlineExceeded, InvalidRequest
+from service.core.types import Frame
+from service.serving import prediction
 from service.serving.prediction import EncodedPrediction
-from service.serving.streaming.messages import Draining
-from service.serving.streaming.session import Answer, Done, Failed
+from service.serving.streaming.messages import Draining, FrameMessage, Incoming, InvalidMessage
+from service.serving.streaming.session import MAX_ID, Answer, Done, Failed
 from service.telemetry.tracing import Trace, Tracer
 
 Message = TypeVar("Message")
@@ -47,3 +49,21 @@ async def opening(state: AppState, client: str, first: Awaitable[Message]) -> Me
 def idle(seconds: float) -> DeadlineExceeded:
     """Return the error of a stream in which nothing came for so long."""
     return DeadlineExceeded(f"no frame came for {seconds:g} seconds", reason="idle")
+
+
+async def next_message(source: AsyncIterator[Incoming], idle_s: float) -> Incoming | None:
+    """Return the client's next message; None at the end. DeadlineExceeded if none comes for `idle_s` (0: no limit)."""
+    try:
+        async with asyncio.timeout(idle_s or None):
+            return await anext(source, None)
+    except TimeoutError:
+        raise idle(idle_s) from None
+
+
+async def decoded(state: AppState, message: FrameMessage | InvalidMessage) -> Frame:
+    """Return the frame of a message. Raises the ServiceError that is to be its answer."""
+    if isinstance(message, InvalidMessage):
+        raise message.error
+    if len(message.frame_id) > MAX_ID:
+        raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
+    return await prediction.decode(state, message.picture, "frame")

@@ -63,6 +63,19 @@ def test_a_stream_sums_up_how_good_its_predictions_were(running: Serving) -> Non
     assert last.summary.score.frames == 3
 
 
+def test_a_concealed_stream_plays_on_through_lost_frames(running: Serving) -> None:
+    frames = [Shot(CLIP[number], number=number) for number in (0, 1, 2, 4)]
+    with GrpcClient(running.grpc) as rpc:
+        *ticks, last = list(rpc.stream(frames, params={"conceal": {"fps": 20, "delay_ms": 1000}}))
+    shown = [answer.shown for answer in ticks if answer.shown is not None]
+    # What is in time on this machine is not said here: each number has its tick, and a picture where it is ours.
+    assert [tick.number for tick in shown] == list(range(max(5, len(shown))))
+    assert all((tick.pixels is not None) == (tick.source in ("predicted", "blended")) for tick in shown)
+    assert last.summary is not None
+    assert last.summary.concealed is not None
+    assert sum(last.summary.concealed.ticks.values()) == len(shown)
+
+
 def test_one_bad_frame_is_told_and_the_stream_goes_on(running: Serving) -> None:
     with GrpcClient(running.grpc) as rpc:
         answers = list(rpc.stream([CLIP[0], b"no picture", CLIP[1], CLIP[2]], scene_cuts=False))
