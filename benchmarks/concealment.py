@@ -16,6 +16,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -32,19 +33,20 @@ from service.imaging.codec import FrameLimits
 from service.serving.streaming.concealment import Concealer, Concealment, NumberedFrame, TickSource
 from service.serving.streaming.freezes import FreezeCounter
 from service.serving.video.clip import Timed
-from service.serving.video.compare import psnr
 from service.serving.video.files import open_source
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 FPS, LOSS, MOST_BURST = 30.0, 0.1, 5
+#: Of equal pictures, dB.
+MOST_DB = 60.0
 #: Frames of a stream: a short clip is played to and fro.
 LENGTH = 300
 
 
 @dataclasses.dataclass(slots=True)
 class LossResult:
-    """One clip. dB are means over lost frames; by place in the burst in `gains_db`."""
+    """One clip. dB are of the mean squared error over lost frames; by place in the burst in `gains_db`."""
 
     name: str
     lost: int = 0
@@ -99,8 +101,8 @@ async def conceal(engine: Engine, frames: Sequence[Frame], lost: set[int], name:
     """Run one stream, tick by tick."""
     result, interval = LossResult(name), 1 / FPS
     concealer, shown, repeating = Concealer(Concealment(FPS)), FreezeCounter(), FreezeCounter()
-    gains: dict[int, list[float]] = {}
-    scores: dict[str, list[float]] = {"concealed": [], "repeated": [], "blended": []}
+    by_place: dict[int, list[tuple[float, float]]] = {}
+    errors: dict[str, list[float]] = {"concealed": [], "repeated": [], "blended": []}
     last_real, last_new = frames[0], 0
     for number, frame in enumerate(frames):
         if number not in lost:
@@ -113,21 +115,33 @@ async def conceal(engine: Engine, frames: Sequence[Frame], lost: set[int], name:
             result.freezes_s += shown.shown(now)
         if number in lost:
             place = number - max(other for other in range(number) if other not in lost)
-            scores["repeated"].append(psnr(frame, last_real))
-            scores["concealed"].append(psnr(frame, last_real if picture is None else picture))
-            gains.setdefault(place, []).append(scores["concealed"][-1] - scores["repeated"][-1])
+            errors["repeated"].append(_squared_error(frame, last_real))
+            errors["concealed"].append(_squared_error(frame, last_real if picture is None else picture))
+            by_place.setdefault(place, []).append((errors["repeated"][-1], errors["concealed"][-1]))
             continue
         last_real = frame
         result.freezes_repeating_s += repeating.shown(now)
         result.frozen_repeating_s += (number - last_new - 1) * interval if number else 0.0
         last_new = number
         if tick.source is TickSource.BLENDED and picture is not None:
-            scores["blended"].append(psnr(frame, picture))
+            errors["blended"].append(_squared_error(frame, picture))
     result.lost, result.freezes, result.freezes_repeating = len(lost), shown.report().count, repeating.report().count
     for kind in ("concealed", "repeated", "blended"):
-        setattr(result, f"{kind}_db", float(np.mean(scores[kind])) if scores[kind] else 0.0)
-    result.gains_db = {place: round(float(np.mean(values)), 2) for place, values in sorted(gains.items())}
+        setattr(result, f"{kind}_db", _db(errors[kind]))
+    for place, pairs in sorted(by_place.items()):
+        repeated, concealed = zip(*pairs, strict=True)
+        result.gains_db[place] = round(_db(concealed) - _db(repeated), 2)
     return result
+
+
+def _squared_error(truth: Frame, picture: Frame) -> float:
+    return float(np.mean(np.square(truth.pixels.astype(np.int16) - picture.pixels, dtype=np.int32)))
+
+
+def _db(errors: Sequence[float]) -> float:
+    """Return the PSNR of a mean squared error: clips repeat frames, whose own would be infinite."""
+    mean = float(np.mean(errors)) if errors else 0.0
+    return MOST_DB if mean <= 0 else min(MOST_DB, 10 * math.log10(255**2 / mean))
 
 
 async def _arrive(engine: Engine, concealer: Concealer, frame: NumberedFrame, now: float, options: Options) -> None:

@@ -30,7 +30,9 @@ PURE = (
     "service.serving.oip.tensors",
     "service.serving.streaming.concealment",
     "service.serving.streaming.freezes",
+    "service.serving.streaming.link_clock",
     "service.serving.streaming.online_score",
+    "service.serving.streaming.show_at",
     "service.serving.streaming.session",
 )
 IMPURE = ("asyncio", "random", "socket", "threading", "time")

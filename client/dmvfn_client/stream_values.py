@@ -24,6 +24,9 @@ class StreamParams(TypedDict, total=False):
 
     score: bool
     conceal: Conceal
+    show_at: str
+    display_fps: float
+    display_phase_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,14 @@ class Score:
     gain_db: float
     mean_psnr_db: float
     mean_gain_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What an answer aimed at, microseconds on the sender's clock; `miss_us`: how late it is thought to be, if known."""
+
+    aimed_us: tuple[int, ...]
+    miss_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +90,9 @@ class Summary:
 def fill(start: pb.StreamStart, params: StreamParams) -> None:
     """Write what is asked of the whole stream into its first message."""
     start.score = params.get("score", False)
+    for name in ("show_at", "display_fps", "display_phase_us"):
+        if name in params:
+            setattr(start, name, params[name])  # type: ignore[literal-required]
     if "conceal" in params:
         start.conceal.CopyFrom(pb.Concealment(**params["conceal"]))
 
@@ -95,6 +109,11 @@ def summary(message: pb.Summary) -> Summary:
         report = message.concealed
         concealed = Concealed(dict(report.ticks), _freezes(report.freezes), _freezes(report.freezes_repeating))
     return Summary(dict(message.frames), score(message.score) if message.HasField("score") else None, concealed)
+
+
+def show(message: pb.Show) -> Show:
+    """Return a message as a value."""
+    return Show(tuple(message.aimed_us), message.miss_us if message.HasField("miss_us") else None)
 
 
 def shown(message: pb.Shown, pixels: Pixels | None) -> Shown:

@@ -18,7 +18,7 @@ from dmvfn_client.errors import ConnectionFailed, DmvfnError
 from dmvfn_client.options import Options
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
-from dmvfn_client.stream_values import Score, Shown, StreamParams, Summary
+from dmvfn_client.stream_values import Score, Show, Shown, StreamParams, Summary
 from dmvfn_client.values import Frame, Prediction
 
 SERVICE = "/dmvfn.v1.PredictionService"
@@ -68,6 +68,7 @@ class Answer:
     score: Score | None = None  #: how good predictions have been, where the stream asked for it
     summary: Summary | None = None  #: of SUMMARY
     shown: Shown | None = None  #: of SHOWN
+    show: Show | None = None  #: what it was aimed at, where the stream says when frames are seen
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -160,7 +161,12 @@ def sent(given: Picture | Shot, number: int) -> Iterator[pb.StreamPredictRequest
     if shot.jump:
         yield pb.StreamPredictRequest(reset=pb.Reset())
     id = str(number) if shot.id is None else shot.id
-    yield pb.StreamPredictRequest(frame=frame(shot.picture, id, shot.time_us, shot.number))
+    message = frame(shot.picture, id, shot.time_us, shot.number)
+    if shot.sent_us is not None:
+        message.sent_us = shot.sent_us
+    if shot.receipt is not None:
+        message.receipt.sequence, message.receipt.received_us = shot.receipt
+    yield pb.StreamPredictRequest(frame=message)
 
 
 def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
@@ -196,11 +202,12 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
     score = stream_values.score(made.score) if made.HasField("score") else None
     summary = stream_values.summary(made.summary) if kind is Kind.SUMMARY else None
+    aim = stream_values.show(made.show) if made.HasField("show") else None
     tick = None
     if kind is Kind.SHOWN:
         has_picture = made.shown.HasField("frame")
         tick = stream_values.shown(made.shown, _pixels(made.shown.frame) if has_picture else None)
-    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick)
+    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick, aim)
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

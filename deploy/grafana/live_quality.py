@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana.query import Panel, Query, Row, rate
+from deploy.grafana.query import Panel, Query, Row, quantiles, rate
 
 LABELS = "method, version"
 NEXT = ',ahead="1"'
@@ -28,6 +28,12 @@ ROWS = (
                 "dB",
                 "A step down alone is a worse version; with all others, other scenes. Below 0 predictions do harm.",
                 (Query(f"({_mean('dmvfn_stream_psnr_db')}) - ({_mean('dmvfn_stream_repeated_psnr_db')})", LEGEND),),
+            ),
+            Panel(
+                "Frames after they were to be seen",
+                "s",
+                "Of streams that say when (show_at, display_fps), by their clients' receipts. Below 0: in time.",
+                quantiles("dmvfn_stream_show_miss_seconds", 0.5, 0.99),
             ),
             Panel(
                 "Freezes of streams with losses",

@@ -128,8 +128,10 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
             error.field, error.message = "horizon", error.message.replace("steps", "horizon")
         raise
     deadline_s = None if deadline_ms is None else deadline_ms / 1000
-    conceal = stream_messages.concealment(start)
-    return StreamRequest(values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal).check()
+    conceal, show = stream_messages.concealment(start), stream_messages.show_wish(start)
+    return StreamRequest(
+        values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal, show=show
+    ).check()
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
@@ -154,8 +156,8 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     if kind == "frame":
         frame = message.frame
         try:
-            number = stream_messages.number(frame)
-            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame), number)
+            number, stamps = stream_messages.number(frame), stream_messages.stamps(frame)
+            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame), number, *stamps)
         except ServiceError as error:
             return InvalidMessage(error, frame.frame_id, time_us(frame))
     if kind == "reset":
@@ -228,6 +230,8 @@ def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) ->
     message = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
     if tag.time_us is not None:
         message.presentation_time_us = tag.time_us
+    if reply.show is not None:
+        message.show.CopyFrom(stream_messages.show(reply.show))
     if reply.score is not None:
         message.score.CopyFrom(stream_messages.score(reply.score))
     match reply.outcome:

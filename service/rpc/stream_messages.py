@@ -1,4 +1,4 @@
-"""Between messages of concealed streams and their summaries, and our own values."""
+"""Between what streams say beside predictions (scores, aims, concealment, summaries) and our own values."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from service.imaging.codec import ImageFormat
 from service.serving.streaming.concealment import Concealment, TickSource
 from service.serving.streaming.messages import ConcealmentReport, ShownTick, Summary
 from service.serving.streaming.online_score import ScoreReport
+from service.serving.streaming.show_at import AnswerReceipt, ShowAt, ShowReport
 
 #: The largest number of a frame: what JSON carries exactly.
 MOST_NUMBER = 2**53
@@ -41,6 +42,28 @@ def number(frame: pb.Frame) -> int | None:
     if frame.number > MOST_NUMBER:
         raise InvalidRequest(f"number may be at most {MOST_NUMBER}", field="frame.number")
     return int(frame.number)
+
+
+def stamps(frame: pb.Frame) -> tuple[int | None, AnswerReceipt | None]:
+    """Read when a frame was sent, and when the client had an earlier answer."""
+    receipt = AnswerReceipt(frame.receipt.sequence, frame.receipt.received_us) if frame.HasField("receipt") else None
+    return (int(frame.sent_us) if frame.HasField("sent_us") else None), receipt
+
+
+def show_wish(start: pb.StreamStart) -> ShowAt | None:
+    """Read when frames are seen. Raises InvalidRequest naming the field."""
+    return ShowAt.parse(
+        start.show_at if start.HasField("show_at") else None,
+        start.display_fps if start.HasField("display_fps") else None,
+        start.display_phase_us if start.HasField("display_phase_us") else None,
+    )
+
+
+def show(report: ShowReport) -> pb.Show:
+    """Write what an answer aimed at; what no field holds is left out."""
+    aimed = [aimed_us for aimed_us in report.aimed_us if abs(aimed_us) < 2**63]
+    miss_us = report.miss_us if report.miss_us is not None and abs(report.miss_us) < 2**63 else None
+    return pb.Show(aimed_us=aimed, received_us=report.received_us, replied_us=report.replied_us, miss_us=miss_us)
 
 
 def score(report: ScoreReport | None) -> pb.Score | None:

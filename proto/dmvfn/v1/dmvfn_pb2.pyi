@@ -41,18 +41,22 @@ POLICY_LATEST: Policy
 POLICY_ALL: Policy
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw", "number")
+    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw", "number", "sent_us", "receipt")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     encoded: bytes
     raw: RawPicture
     number: int
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., number: _Optional[int] = ...) -> None: ...
+    sent_us: int
+    receipt: Receipt
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., number: _Optional[int] = ..., sent_us: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
 class RawPicture(_message.Message):
     __slots__ = ("pixels", "height", "width", "stride")
@@ -198,7 +202,7 @@ class Timings(_message.Message):
     def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
-    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal")
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal", "show_at", "display_fps", "display_phase_us")
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +211,9 @@ class StreamStart(_message.Message):
     FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     CONCEAL_FIELD_NUMBER: _ClassVar[int]
+    SHOW_AT_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_FPS_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_PHASE_US_FIELD_NUMBER: _ClassVar[int]
     horizon: int
     options: Options
     window: int
@@ -215,7 +222,30 @@ class StreamStart(_message.Message):
     frame_deadline_ms: int
     score: bool
     conceal: Concealment
-    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ...) -> None: ...
+    show_at: str
+    display_fps: float
+    display_phase_us: int
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ..., show_at: _Optional[str] = ..., display_fps: _Optional[float] = ..., display_phase_us: _Optional[int] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("sequence", "received_us")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_US_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    received_us: int
+    def __init__(self, sequence: _Optional[int] = ..., received_us: _Optional[int] = ...) -> None: ...
+
+class Show(_message.Message):
+    __slots__ = ("aimed_us", "received_us", "replied_us", "miss_us")
+    AIMED_US_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_US_FIELD_NUMBER: _ClassVar[int]
+    REPLIED_US_FIELD_NUMBER: _ClassVar[int]
+    MISS_US_FIELD_NUMBER: _ClassVar[int]
+    aimed_us: _containers.RepeatedScalarFieldContainer[int]
+    received_us: int
+    replied_us: int
+    miss_us: int
+    def __init__(self, aimed_us: _Optional[_Iterable[int]] = ..., received_us: _Optional[int] = ..., replied_us: _Optional[int] = ..., miss_us: _Optional[int] = ...) -> None: ...
 
 class Concealment(_message.Message):
     __slots__ = ("fps", "most", "blend", "delay_ms")
@@ -293,7 +323,7 @@ class StreamPredictRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
 
 class StreamPredictResponse(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score")
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score", "show")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +335,7 @@ class StreamPredictResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     SHOWN_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    SHOW_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     sequence: int
@@ -316,7 +347,8 @@ class StreamPredictResponse(_message.Message):
     summary: Summary
     shown: Shown
     score: Score
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
+    show: Show
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., show: _Optional[_Union[Show, _Mapping]] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("frames", "psnr_db", "gain_db", "mean_psnr_db", "mean_gain_db")

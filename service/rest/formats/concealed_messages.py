@@ -1,4 +1,4 @@
-"""Members of `/v1/stream`'s messages that concealed streams and summaries have. Knows no socket."""
+"""Members of `/v1/stream`'s messages beside predictions: scores, aims, concealment, summaries. Knows no socket."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from service.core.errors import InvalidRequest
 from service.serving.streaming.concealment import Concealment
 from service.serving.streaming.messages import ShownTick, Summary
 from service.serving.streaming.online_score import ScoreReport
+from service.serving.streaming.show_at import AnswerReceipt, ShowReport
 
 #: The largest number of a frame: what JSON carries exactly.
 MOST_NUMBER = 2**53
@@ -41,6 +42,26 @@ def number(value: int | None) -> int | None:
     if value is not None and not 0 <= value <= MOST_NUMBER:
         raise InvalidRequest(f"number must be between 0 and {MOST_NUMBER}", field="number")
     return value
+
+
+def stamps(header: dict[str, Any]) -> tuple[int | None, AnswerReceipt | None]:
+    """Read when a frame was sent, and when the client had an earlier answer. Raises InvalidRequest."""
+    sent_us, members = header.get("sent_us"), header.get("receipt")
+    if sent_us is not None and abs(sent_us) > MOST_NUMBER:
+        raise InvalidRequest(f"sent_us must be within {MOST_NUMBER}", field="sent_us")
+    if members is None:
+        return sent_us, None
+    sequence, received_us = members.get("sequence"), members.get("received_us")
+    if set(members) != {"sequence", "received_us"} or type(sequence) is not int or type(received_us) is not int:
+        raise InvalidRequest("receipt has a sequence and received_us, both whole numbers", field="receipt")
+    if not (abs(sequence) <= MOST_NUMBER and abs(received_us) <= MOST_NUMBER):
+        raise InvalidRequest(f"receipt's numbers must be within {MOST_NUMBER}", field="receipt")
+    return sent_us, AnswerReceipt(sequence, received_us)
+
+
+def show(report: ShowReport | None) -> dict[str, Any]:
+    """Write what an answer aimed at as a member; none where there is none."""
+    return {} if report is None else {"show": asdict(report)}
 
 
 def score(report: ScoreReport | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from service.serving.streaming.messages import (
     Summary,
 )
 from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
+from service.serving.streaming.show_at import ShowAt
 
 #: The subprotocol; browsers that offer any must be answered with one they offered.
 SUBPROTOCOL = "dmvfn.v1"
@@ -52,6 +53,9 @@ START: dict[str, type] = {
     "quality": str,
     "score": bool,
     "conceal": dict,
+    "show_at": str,
+    "display_fps": float,
+    "display_phase_us": int,
 }
 #: The same of a frame's header; with height and width the picture is raw RGB.
 FRAME: dict[str, type] = {
@@ -62,6 +66,8 @@ FRAME: dict[str, type] = {
     "width": int,
     "stride": int,
     "number": int,
+    "sent_us": int,
+    "receipt": dict,
 }
 INT64 = range(-(2**63), 2**63)
 
@@ -93,6 +99,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
+        show=ShowAt.parse(*(message_fields.get(name) for name in ("show_at", "display_fps", "display_phase_us"))),
         conceal=concealed_messages.concealment(message_fields.get("conceal")),
         score=message_fields.get("score", False),
     ).check()
@@ -140,7 +147,8 @@ def incoming(message: str | bytes) -> Incoming:
         if "presentation_time_us" in header and time_us is None:
             raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
         number = concealed_messages.number(header.get("number"))
-        return FrameMessage(_picture(header, picture), frame_id, time_us, number)
+        stamps = concealed_messages.stamps(header)
+        return FrameMessage(_picture(header, picture), frame_id, time_us, number, *stamps)
     except ServiceError as error:
         return InvalidMessage(error, frame_id, time_us)
 
@@ -158,7 +166,7 @@ def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) ->
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
     if tag.time_us is not None:
         head["presentation_time_us"] = tag.time_us
-    head |= concealed_messages.score(reply.score)
+    head |= concealed_messages.score(reply.score) | concealed_messages.show(reply.show)
     match reply.outcome:
         case Done(value=value):
             return _prediction(head, value)

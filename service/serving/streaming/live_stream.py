@@ -18,7 +18,15 @@ from service.core.api_keys import Scope
 from service.core.errors import Internal, ServiceError
 from service.serving import prediction
 from service.serving.prediction import Caller, EncodedPrediction
-from service.serving.streaming.messages import Draining, Incoming, Reset, StreamRequest, Summary
+from service.serving.streaming.messages import (
+    Draining,
+    FrameMessage,
+    Incoming,
+    InvalidMessage,
+    Reset,
+    StreamRequest,
+    Summary,
+)
 from service.serving.streaming.opening import decoded, next_message
 from service.serving.streaming.registry import StreamSlot
 from service.serving.streaming.score_keeper import ScoreKeeper
@@ -31,7 +39,9 @@ from service.serving.streaming.session import (
     FirstReason,
     PendingPrediction,
     Session,
+    Tag,
 )
+from service.serving.streaming.show_at import MOST_MOMENTS, ShowTimes
 from service.telemetry.metrics import Transport
 
 log = logging.getLogger("service.stream")
@@ -55,6 +65,7 @@ class LiveStream:
         self._draining = False
         self._opened = state.clock()
         self._scores = ScoreKeeper(state.metrics.stream_quality)
+        self._shows = None if request.show is None else ShowTimes(request.show)
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
     async def answers(
@@ -104,6 +115,8 @@ class LiveStream:
         while True:
             self._news.clear()
             while (answer := self._session.ready()) is not None:
+                if self._shows is not None:
+                    answer = replace(answer, show=self._shows.replying(answer.tag.sequence, 1e6 * self._state.clock()))
                 if self._request.score:
                     answer = replace(answer, score=self._scores.report())
                 yield answer  # back here when it has been written: only then is its place free
@@ -155,6 +168,7 @@ class LiveStream:
                 tag = self._session.push(
                     frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrival, read=read_time
                 )
+                self._take_stamps(tag, message)
                 self._scores.arrived(tag, frame, begins_pair=self._session.begins_pair)
             self._advance(place)
 
@@ -175,8 +189,10 @@ class LiveStream:
         try:
             await self._state.access.admit_next(self._client, Scope.STREAMS)
             self._owe(work, place)
-            caller = self._caller(work)
-            pair_request = prediction.build_request(caller, work.previous, work.current, request.options)
+            caller, options = self._caller(work), request.options
+            if self._shows is not None:
+                options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
+            pair_request = prediction.build_request(caller, work.previous, work.current, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
             self._session.predicted(tag.sequence)
@@ -202,9 +218,18 @@ class LiveStream:
         self._session.finish(tag.sequence, outcome)
         self._advance(place)
 
+    def _take_stamps(self, tag: Tag, message: FrameMessage | InvalidMessage) -> None:
+        """Learn of the link, where the stream says when its frames are seen."""
+        if self._shows is None or isinstance(message, InvalidMessage):
+            return
+        self._shows.arrived(tag.sequence, message.sent_us, 1e6 * tag.arrived)
+        if message.receipt is not None and (miss_us := self._shows.receipt(message.receipt)) is not None:
+            self._state.metrics.stream_quality.missed(miss_us / 1e6)
+
     def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
-        nbytes = 2 * work.current.pixels.nbytes * self._request.options.frames
+        most = MOST_MOMENTS if self._shows is not None else self._request.options.frames
+        nbytes = 2 * work.current.pixels.nbytes * most
         place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 

@@ -13,6 +13,7 @@ from service.serving.streaming.concealment import Concealment, TickSource
 from service.serving.streaming.freezes import FreezeReport
 from service.serving.streaming.online_score import ScoreReport
 from service.serving.streaming.session import StreamConfig
+from service.serving.streaming.show_at import AnswerReceipt, ShowAt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,8 @@ class FrameMessage:
     frame_id: str = ""
     time_us: int | None = None
     number: int | None = None
+    sent_us: int | None = None  #: when the client sent it, on its clock
+    receipt: AnswerReceipt | None = None  #: when it had an earlier answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class StreamRequest:
     deadline: float | None = None
     traceparent: str | None = None
     conceal: Concealment | None = None  #: a steady clock out, lost frames predicted
+    show: ShowAt | None = None  #: frames for when they are seen
     score: bool = False  #: each answer tells how good predictions were, and a last message
 
     @property
@@ -105,4 +109,7 @@ class StreamRequest:
             raise InvalidRequest(
                 f"{field} means nothing with conceal, whose clock says when frames are shown", field=field
             )
+        if self.show is not None and (self.options.times or self.options.steps != 1 or self.conceal is not None):
+            field = "conceal" if self.conceal is not None else "t" if self.options.times else "horizon"
+            raise InvalidRequest(f"{field} means nothing where show_at or display_fps says when", field=field)
         return self

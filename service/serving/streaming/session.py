@@ -18,6 +18,7 @@ from service.core import scene_cut
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import Frame
 from service.serving.streaming.online_score import ScoreReport
+from service.serving.streaming.show_at import ShowReport
 
 #: What a prediction's outcome is, is the driver's business.
 T = TypeVar("T")
@@ -122,6 +123,7 @@ class Answer(Generic[T]):
     tag: Tag
     outcome: First | Dropped | Failed | Done[T]
     score: ScoreReport | None = None
+    show: ShowReport | None = None  #: what it was aimed at, where the stream says when frames are seen
 
 
 @dataclass(slots=True, eq=False)

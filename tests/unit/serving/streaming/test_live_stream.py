@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -34,6 +35,7 @@ from service.serving.streaming.session import (
     FirstReason,
     StreamConfig,
 )
+from service.serving.streaming.show_at import AnswerReceipt, ShowAt
 from service.telemetry.metrics import Transport
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
@@ -358,3 +360,44 @@ async def test_who_asks_for_no_score_gets_no_last_message() -> None:
     answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
     assert _kinds(answers) == [("", First), ("", Done)]
     assert [answer.score for answer in answers if isinstance(answer, Answer)] == [None, None]
+
+
+async def test_a_stream_predicts_for_when_its_frames_are_seen() -> None:
+    """Frames 40 ms apart that are to be seen 60 ms after they are sent, 2 ms after their capture: t = 1.55."""
+    state = parts(SmallEngine())
+    request = StreamRequest(plan=ALL.plan, show=ShowAt("now", 60_000))
+    line = _Line()
+    async with aclosing(_stream(state, request).answers(line)) as answers:
+        replies = []
+        for n in range(3):
+            pixels = np.full((32, 48, 3), 20 * n, np.uint8)
+            receipt = None
+            if n == 2:  # the clocks agree, and nothing takes time on the way
+                show = replies[1].show
+                assert show is not None
+                assert (show.aimed_us, show.miss_us) == ((102_000,), None)
+                receipt = AnswerReceipt(1, show.replied_us - show.received_us + 42_000)
+            sent = _sent(pixels, str(n), 40_000 * n)
+            line.queue.put_nowait(dataclasses.replace(sent, sent_us=40_000 * n + 2_000, receipt=receipt))
+            reply = await anext(answers)
+            assert isinstance(reply, Answer)
+            replies.append(reply)
+    last = replies[-1]
+    assert isinstance(last.outcome, Done)
+    assert last.outcome.value.result.times == (1.55,)
+    assert last.outcome.value.times_us == (142_000,)
+    assert last.outcome.value.pictures[0][0] == 40 + round(20 * 1.55)
+    assert last.show is not None
+    assert last.show.aimed_us == (142_000,)
+    assert last.show.miss_us is not None  # the link is known; what it is depends on this machine
+    count = state.metrics.registry.get_sample_value("dmvfn_stream_show_miss_seconds_count")
+    assert count == 1
+
+
+async def test_a_frame_without_the_times_that_its_aim_needs_fails_alone() -> None:
+    request = StreamRequest(plan=ALL.plan, show=ShowAt("now"))
+    frames = (_sent(picture(0), "a", 0), _sent(picture(1), "b", 40_000), _sent(picture(2), "c"))
+    answers = await _all(_stream(parts(SmallEngine()), request), _messages(*frames))
+    outcomes = [answer.outcome for answer in answers if isinstance(answer, Answer)]
+    fields = [outcome.error.field for outcome in outcomes if isinstance(outcome, Failed)]
+    assert fields == ["sent_us", "presentation_time_us"]
