@@ -42,7 +42,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """What an answer aimed at, microseconds on the sender's clock; `miss_us`: how late it is thought to be, if known."""
+    """What an answer aimed at, microseconds on the sender's clock; `miss_us`: how late it may be, if known."""
 
     aimed_us: tuple[int, ...]
     miss_us: int | None = None
