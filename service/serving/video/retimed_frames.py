@@ -13,7 +13,7 @@ import numpy as np
 from service.core import scene_cut
 from service.core.types import Frame, PredictResult, Step
 from service.serving.video.clip import ClipSource, Info, Item, Passed, Timed, VideoError
-from service.serving.video.retiming import Places, Retimer
+from service.serving.video.retiming import OutputPlaces, Retimer
 
 #: Intervals whose places are predicted at once.
 UNDER_WAY = 4
@@ -95,7 +95,7 @@ async def _outputs(entry: Passed | asyncio.Future[list[Output]]) -> list[Output]
 class _Interval:
     """The places of one frame, what it follows, and the frame after."""
 
-    places: Places
+    places: OutputPlaces
     previous: Frame | None
     current: Frame
     following: Frame | None

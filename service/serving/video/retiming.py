@@ -38,7 +38,7 @@ def rate(text: str) -> Fraction:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputPlaces:
     """The places from one frame to the next: their numbers, and the moment of each in intervals after the frame.
 
     Where `times` is 0 the frame itself is shown. `next_t`: the next frame's own moment, where places stand for frames
@@ -65,25 +65,25 @@ class Retimer:
         self._first = self._number = 0
         self._last: _Shown | None = None
 
-    def push(self, moment: Fraction, *, is_cut: bool) -> Places:
+    def push(self, moment: Fraction, *, is_cut: bool) -> OutputPlaces:
         """Take the next frame; return the places that the one before has until then."""
         last = self._last
         if last is None:
             self._start = moment
             self._number = self._first = round(moment * self._fps)
             self._last = _Shown(moment, None)
-            return Places((), ())
+            return OutputPlaces((), ())
         places = self._places(last, moment, is_cut=is_cut)
         self._last = _Shown(moment, None if is_cut or moment <= last.moment else moment - last.moment)
         return places
 
-    def end(self, duration: Fraction) -> Places:
+    def end(self, duration: Fraction) -> OutputPlaces:
         """Return the places of the last frame, which is shown for `duration`."""
         if self._last is None:
-            return Places((), ())
+            return OutputPlaces((), ())
         return self._places(self._last, self._last.moment + duration, is_cut=True)
 
-    def _places(self, last: _Shown, until: Fraction, *, is_cut: bool) -> Places:
+    def _places(self, last: _Shown, until: Fraction, *, is_cut: bool) -> OutputPlaces:
         numbers = []
         while self._at(self._number) < until:
             numbers.append(self._number)
@@ -92,9 +92,9 @@ class Retimer:
         pace = last.pace
         is_lost = self._conceal and not is_cut and gap > LOSS * self._interval
         if pace is None or not self._moves(gap, pace, is_cut=is_cut, is_lost=is_lost):
-            return Places(tuple(numbers), (Fraction(0),) * len(numbers))
+            return OutputPlaces(tuple(numbers), (Fraction(0),) * len(numbers))
         times = tuple(max(Fraction(0), (self._at(number) - last.moment) / pace) for number in numbers)
-        return Places(tuple(numbers), times, gap / pace if is_lost else None)
+        return OutputPlaces(tuple(numbers), times, gap / pace if is_lost else None)
 
     def _moves(self, gap: Fraction, pace: Fraction, *, is_cut: bool, is_lost: bool) -> bool:
         """Tell whether the motion goes on through a gap."""

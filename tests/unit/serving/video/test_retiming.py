@@ -13,13 +13,13 @@ from service.core.types import Frame, PredictResult, Step
 from service.serving.video.clip import Info, Item, Timed, VideoError
 from service.serving.video.duplicates import DuplicateFinder
 from service.serving.video.retimed_frames import RetimedSource, RetimingParams, retimed_frames
-from service.serving.video.retiming import Places, Retimer, rate
+from service.serving.video.retiming import OutputPlaces, Retimer, rate
 from tests.unit.rpc.small import carried
 
 MS = Fraction(1, 1000)
 
 
-def places(retimer: Retimer, moments: Sequence[Fraction], cuts: Sequence[int] = ()) -> list[Places]:
+def places(retimer: Retimer, moments: Sequence[Fraction], cuts: Sequence[int] = ()) -> list[OutputPlaces]:
     pushed = [retimer.push(moment, is_cut=place in cuts) for place, moment in enumerate(moments)]
     return pushed[1:]
 
@@ -30,7 +30,7 @@ def test_24_frames_a_second_to_60_are_two_fifths_apart() -> None:
     assert [place.numbers for place in moved] == [(0, 1, 2), (3, 4), (5, 6, 7)]
     fifth = Fraction(1, 5)
     assert [place.times for place in moved] == [(0, 0, 0), (fifth, 3 * fifth), (0, 2 * fifth, 4 * fifth)]
-    assert retimer.end(Fraction(1, 24)) == Places((8, 9), (fifth, 3 * fifth))
+    assert retimer.end(Fraction(1, 24)) == OutputPlaces((8, 9), (fifth, 3 * fifth))
 
 
 def test_a_rate_of_60000_over_1001_keeps_its_grid_exactly() -> None:
@@ -55,7 +55,7 @@ def test_a_pause_stays_one_and_uneven_frames_come_out_even() -> None:
 def test_lost_frames_are_to_be_predicted_and_judged_by_what_came() -> None:
     retimer = Retimer(Fraction(10), Fraction(10), conceal=True)
     moved = places(retimer, [Fraction(number, 10) for number in (0, 1, 4, 5, 30)])
-    assert moved[1] == Places((1, 2, 3), (0, 1, 2), Fraction(3))
+    assert moved[1] == OutputPlaces((1, 2, 3), (0, 1, 2), Fraction(3))
     assert moved[3].next_t is None  # 24 in a row are no loss
     assert set(moved[3].times) == {0}
 
