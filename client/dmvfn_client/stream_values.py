@@ -92,7 +92,7 @@ def fill(start: pb.StreamStart, params: StreamParams) -> None:
     start.score = params.get("score", False)
     for name in ("show_at", "display_fps", "display_phase_us"):
         if name in params:
-            setattr(start, name, params[name])  # type: ignore[literal-required]
+            setattr(start, name, params[name])
     if "conceal" in params:
         start.conceal.CopyFrom(pb.Concealment(**params["conceal"]))
 

@@ -81,7 +81,7 @@ def shown(tick: ShownTick, encoding: pb.Encoding) -> pb.StreamPredictResponse:
     """Write one tick; `encoding` of its picture."""
     message = pb.StreamPredictResponse(frame_id=tick.frame_id)
     message.shown.number, message.shown.source = tick.number, SOURCES[tick.source]
-    if tick.time_us is not None:
+    if tick.time_us is not None and abs(tick.time_us) < 2**63:
         message.presentation_time_us = tick.time_us
     if tick.picture is not None:
         frame = message.shown.frame

@@ -40,6 +40,8 @@ log = logging.getLogger("service.stream")
 
 #: Pairs that wait for their prediction: a newer one is of more use.
 MOST_PAIRS = 4
+#: Seconds by which a tick may be early.
+EARLY_S = 0.001
 #: Messages that could not be used and have not been answered yet.
 MOST_FAILURES = 256
 
@@ -119,17 +121,21 @@ class ConcealedStream:
             while self._failures:
                 yield self._failures.popleft()
             due = self._concealer.due()
-            if reader.done() and self._concealer.is_over:
-                if not reader.cancelled() and (error := reader.exception()) is not None:
+            if reader.done():
+                error = None if reader.cancelled() else reader.exception()
+                # What we ended is shown to its end; a client that is gone sees nothing more.
+                if error is not None and (self._concealer.is_over or not isinstance(error, ServiceError)):
                     raise error
-                return
+                if self._concealer.is_over:
+                    return
             if due is None:
                 self._news.clear()
                 if not reader.done():
                     await self._news.wait()
                 continue
             await self._sleep(max(0.0, due - self._state.clock()))
-            if self._concealer.due() is not None:  # a reset came meanwhile
+            due = self._concealer.due()  # anew: the clock follows the sender's, and a reset may have come
+            if due is not None and due - self._state.clock() <= EARLY_S:
                 yield await self._shown(self._concealer.tick())
 
     async def _shown(self, tick: Tick) -> ShownTick:
@@ -187,7 +193,8 @@ class ConcealedStream:
             return message.number
         if message.time_us is None:
             return sequence
-        if self._first_us is None:
+        if self._first_us is None or message.time_us < self._first_us:
+            self._concealer.reset()  # the sender's clock went back to before its first frame
             self._first_us = message.time_us
         return round((message.time_us - self._first_us) * self._config.fps / 1e6)
 

@@ -41,7 +41,7 @@ from service.serving.streaming.session import (
     Session,
     Tag,
 )
-from service.serving.streaming.show_at import MOST_MOMENTS, ShowTimes
+from service.serving.streaming.show_at import ShowTimes
 from service.telemetry.metrics import Transport
 
 log = logging.getLogger("service.stream")
@@ -188,10 +188,10 @@ class LiveStream:
         began, tag = self._state.clock(), work.tag
         try:
             await self._state.access.admit_next(self._client, Scope.STREAMS)
-            self._owe(work, place)
             caller, options = self._caller(work), request.options
             if self._shows is not None:
                 options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
+            self._owe(work, place, options.frames)
             pair_request = prediction.build_request(caller, work.previous, work.current, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
@@ -226,10 +226,9 @@ class LiveStream:
         if message.receipt is not None and (miss_us := self._shows.receipt(message.receipt)) is not None:
             self._state.metrics.stream_quality.missed(miss_us / 1e6)
 
-    def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
+    def _owe(self, work: PendingPrediction, place: StreamSlot, frames: int) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
-        most = MOST_MOMENTS if self._shows is not None else self._request.options.frames
-        nbytes = 2 * work.current.pixels.nbytes * most
+        nbytes = 2 * work.current.pixels.nbytes * frames
         place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 

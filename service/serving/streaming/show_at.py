@@ -22,8 +22,8 @@ MOST_MS = 2000
 LEAST_T, MOST_T, MOST_MOMENTS = 0.001, 16.0, 16
 #: Answers whose median is what the service is expected to take, the most it is taken for, and before the first.
 LATENCIES, MOST_LATENCY_US, FIRST_LATENCY_US = 9, 1_000_000.0, 30_000.0
-#: Answers whose receipt may still come.
-MOST_OPEN = 256
+#: Answers whose receipt may still come: more than a stream's unread ones, whose aims are still to be taken.
+MOST_OPEN = 1024
 
 _NOW = re.compile(r"(now|arrival)(?:\+([0-9]{1,4})ms)?")
 
@@ -125,9 +125,10 @@ class ShowTimes:
 
     def receipt(self, receipt: AnswerReceipt) -> float | None:
         """Learn from a receipt; return by how many microseconds the answer really missed its aim, if it had one."""
-        entry = self._open.pop(receipt.sequence, None)
+        entry = self._open.get(receipt.sequence)
         if entry is None or entry.replied_us is None:
-            return None
+            return None  # of no answer that has left
+        del self._open[receipt.sequence]
         if entry.sent_us is not None:
             self._link.add(entry.sent_us, entry.received_us, entry.replied_us, receipt.received_us)
         return receipt.received_us - entry.aimed_us[0] if entry.aimed_us else None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import numpy as np
+import pytest
 
 from service.imaging.codec import ImageFormat
 from service.serving.prediction import Picture
@@ -34,7 +35,10 @@ INTERVAL = 0.1
 class _Sender:
     """Frames that come at their times on a clock which goes on only when the stream sleeps."""
 
-    def __init__(self, frames: dict[int, FrameMessage | InvalidMessage], engine: SmallEngine) -> None:
+    def __init__(
+        self, frames: dict[int, FrameMessage | InvalidMessage], engine: SmallEngine, unpaired: int = 1
+    ) -> None:
+        self._unpaired = unpaired  #: frames that have no predecessor
         self.now, self._frames, self._engine = 0.0, sorted(frames.items()), engine
         self._queue: asyncio.Queue[Incoming | None] = asyncio.Queue()
         self._readable = 0
@@ -52,9 +56,17 @@ class _Sender:
 
     async def _idle(self) -> None:
         async with asyncio.timeout(60):
-            while len(self._engine.asked) < self._readable - 1 or self._engine.running or not self._queue.empty():
+            while (
+                len(self._engine.asked) < self._readable - self._unpaired
+                or self._engine.running
+                or not self._queue.empty()
+            ):
                 await asyncio.sleep(0.001)
             await asyncio.sleep(0.001)
+
+    def _is_busy(self) -> bool:
+        engine = self._engine
+        return len(engine.asked) < self._readable - self._unpaired or bool(engine.running) or not self._queue.empty()
 
     def _release(self) -> None:
         message = self._frames.pop(0)[1]
@@ -74,10 +86,10 @@ def _frame(number: int, value: int) -> FrameMessage:
 
 
 async def _played(
-    frames: dict[int, FrameMessage | InvalidMessage],
+    frames: dict[int, FrameMessage | InvalidMessage], unpaired: int = 1
 ) -> tuple[list[Reply], SmallEngine, dict[str, float]]:
     engine = SmallEngine()
-    sender = _Sender(frames, engine)
+    sender = _Sender(frames, engine, unpaired)
     state = dataclasses.replace(parts(engine), clock=lambda: sender.now)
     request = StreamRequest(conceal=Concealment(1 / INTERVAL, most=4, blend=1, delay_s=INTERVAL / 2))
     stream = ConcealedStream(state, request, Transport.GRPC, client="", identity="s", sleep=sender.sleep)
@@ -135,6 +147,31 @@ async def test_times_stand_for_numbers() -> None:
     replies, _, _ = await _played(frames)
     times = [(reply.number, reply.time_us) for reply in replies if isinstance(reply, ShownTick)]
     assert times == [(0, 7_000_000), (1, 7_100_000), (2, 7_200_000), (3, 7_300_000)]
+
+
+async def test_a_clock_that_goes_back_before_its_first_frame_begins_anew() -> None:
+    frames = {
+        number: dataclasses.replace(_frame(number, number), number=None, time_us=time_us)
+        for number, time_us in ((0, 7_000_000), (1, 7_100_000), (2, 100_000), (3, 200_000))
+    }
+    replies, _, _ = await _played(frames, unpaired=2)
+    times = [reply.time_us for reply in replies if isinstance(reply, ShownTick)]
+    assert times == [7_000_000, 7_100_000, 100_000, 200_000]
+    assert min(reply.number for reply in replies if isinstance(reply, ShownTick)) == 0
+
+
+async def test_a_client_that_is_gone_is_told_nothing_more() -> None:
+    engine = SmallEngine()
+    stream = ConcealedStream(
+        parts(engine), StreamRequest(conceal=Concealment(1)), Transport.GRPC, client="", identity="s"
+    )
+
+    async def breaking() -> AsyncIterator[Incoming]:
+        yield _frame(0, 0)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        _ = [reply async for reply in stream.answers(breaking())]
 
 
 def test_a_request_to_conceal_opens_this_kind_of_stream() -> None:

@@ -49,7 +49,7 @@ def test_now_and_80_ms_is_counted_from_when_the_frame_was_sent() -> None:
     wish = ShowAt.parse("now+80ms", None, None)
     assert wish is not None
     times = ShowTimes(wish)
-    assert exchange(times, 0, 0, 40_000) == (pytest.approx(2.05),)
+    assert exchange(times, 0, 0, 40_000) == pytest.approx((2.05,))
 
 
 def test_at_arrival_the_link_and_the_services_own_time_are_learnt() -> None:
@@ -58,9 +58,9 @@ def test_at_arrival_the_link_and_the_services_own_time_are_learnt() -> None:
     assert wish is not None
     times = ShowTimes(wish)
     exchange(times, 0, 0, 40_000)
-    assert exchange(times, 1, 40_000, 40_000) == (pytest.approx(52 / 40),)
+    assert exchange(times, 1, 40_000, 40_000) == pytest.approx((52 / 40,))
     times.arrived(2, 82_000, 82_000 + ONE_WAY + OFFSET)
-    assert times.aim(2, 80_000, 40_000) == (pytest.approx(52 / 40),)
+    assert times.aim(2, 80_000, 40_000) == pytest.approx((52 / 40,))
     report = times.replying(2, 82_000 + ONE_WAY + OFFSET + 13_000)
     assert report == ShowReport((132_000,), 102_000 + OFFSET, 115_000 + OFFSET, 3_000)
     assert times.receipt(AnswerReceipt(2, 136_000)) == 4_000
@@ -109,7 +109,14 @@ def test_a_wish_that_means_nothing_is_refused_by_name(text: str | None, fps: flo
 
 def test_answers_without_receipts_cost_bounded_memory() -> None:
     times = ShowTimes(ShowAt())
-    for sequence in range(1000):
+    for sequence in range(2000):
         times.arrived(sequence, sequence, sequence)
-    assert len(times._open) == 256
+    assert len(times._open) == 1024
     assert times.replying(0, 0) is None
+
+
+def test_a_receipt_of_an_answer_that_has_not_left_changes_nothing() -> None:
+    times = ShowTimes(ShowAt("now", 80_000))
+    times.arrived(0, 2_000, 0)
+    assert times.receipt(AnswerReceipt(0, 5)) is None
+    assert times.aim(0, 0, 40_000) == pytest.approx((2.05,))
