@@ -66,14 +66,18 @@ def show(report: ShowReport) -> pb.Show:
     return pb.Show(aimed_us=aimed, received_us=report.received_us, replied_us=report.replied_us, miss_us=miss_us)
 
 
-def score(report: ScoreReport | None) -> pb.Score | None:
+def score(report: ScoreReport) -> pb.Score:
     """Write a score."""
-    return None if report is None else pb.Score(**asdict(report))
+    return pb.Score(**asdict(report))
 
 
 def summary(reply: Summary) -> pb.StreamPredictResponse:
     """Write a stream's last words."""
-    message = pb.Summary(frames=reply.frames, score=score(reply.score), concealed=_concealed(reply.concealed))
+    message = pb.Summary(
+        frames=reply.frames,
+        score=None if reply.score is None else score(reply.score),
+        concealed=_concealed(reply.concealed),
+    )
     return pb.StreamPredictResponse(summary=message)
 
 

@@ -5,6 +5,7 @@ Its `mpdecimate`, made for this, is not among the filters that PyAV ships.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -44,7 +45,7 @@ class DuplicateFinder:
     def _started(self, picture: av.VideoFrame) -> Any:
         graph = av.filter.Graph()
         nodes = [
-            graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=1),
+            graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1)),
             graph.add("format", "yuv420p"),
             graph.add("freezedetect", THRESHOLDS),
             graph.add("buffersink"),

@@ -72,8 +72,9 @@ async def _aimed_stream(address: str) -> None:
         receipt = None
         for seed in range(4):
             raw = pb.RawPicture(pixels=_pixels(7), height=HEIGHT, width=WIDTH)
-            times = {"presentation_time_us": 40_000 * seed, "sent_us": 40_000 * seed + 1_000}
-            await call.write(pb.StreamPredictRequest(frame=pb.Frame(raw=raw, receipt=receipt, **times)))
+            taken_us = 40_000 * seed
+            frame = pb.Frame(raw=raw, receipt=receipt, presentation_time_us=taken_us, sent_us=taken_us + 1_000)
+            await call.write(pb.StreamPredictRequest(frame=frame))
             reply = await call.read()
-            receipt = pb.Receipt(sequence=reply.sequence, received_us=times["sent_us"] + 30_000)
+            receipt = pb.Receipt(sequence=reply.sequence, received_us=taken_us + 31_000)
         await call.done_writing()

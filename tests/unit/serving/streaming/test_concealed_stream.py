@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
 import numpy as np
@@ -36,7 +36,7 @@ class _Sender:
     """Frames that come at their times on a clock which goes on only when the stream sleeps."""
 
     def __init__(
-        self, frames: dict[int, FrameMessage | InvalidMessage], engine: SmallEngine, unpaired: int = 1
+        self, frames: Mapping[int, FrameMessage | InvalidMessage], engine: SmallEngine, unpaired: int = 1
     ) -> None:
         self._unpaired = unpaired  #: frames that have no predecessor
         self.now, self._frames, self._engine = 0.0, sorted(frames.items()), engine
@@ -86,7 +86,7 @@ def _frame(number: int, value: int) -> FrameMessage:
 
 
 async def _played(
-    frames: dict[int, FrameMessage | InvalidMessage], unpaired: int = 1
+    frames: Mapping[int, FrameMessage | InvalidMessage], unpaired: int = 1
 ) -> tuple[list[Reply], SmallEngine, dict[str, float]]:
     engine = SmallEngine()
     sender = _Sender(frames, engine, unpaired)

@@ -368,7 +368,7 @@ async def test_a_stream_predicts_for_when_its_frames_are_seen() -> None:
     request = StreamRequest(plan=ALL.plan, show=ShowAt("now", 60_000))
     line = _Line()
     async with aclosing(_stream(state, request).answers(line)) as answers:
-        replies = []
+        replies: list[Answer[EncodedPrediction]] = []
         for n in range(3):
             pixels = np.full((32, 48, 3), 20 * n, np.uint8)
             receipt = None

@@ -29,14 +29,14 @@ def test_24_frames_a_second_to_60_are_two_fifths_apart() -> None:
     moved = places(retimer, [Fraction(number, 24) for number in range(4)])
     assert [place.numbers for place in moved] == [(0, 1, 2), (3, 4), (5, 6, 7)]
     fifth = Fraction(1, 5)
-    assert [place.times for place in moved] == [(0, 0, 0), (fifth, 3 * fifth), (0, 2 * fifth, 4 * fifth)]
+    assert [place.times for place in moved] == [(0 * fifth,) * 3, (fifth, 3 * fifth), (0 * fifth, 2 * fifth, 4 * fifth)]
     assert retimer.end(Fraction(1, 24)) == OutputPlaces((8, 9), (fifth, 3 * fifth))
 
 
 def test_a_rate_of_60000_over_1001_keeps_its_grid_exactly() -> None:
     retimer = Retimer(rate("60000/1001"), Fraction(30000, 1001), conceal=False)
     moved = places(retimer, [Fraction(1001 * number, 30000) for number in range(1, 5)])
-    assert [place.times for place in moved[1:]] == [(0, Fraction(1, 2)), (0, Fraction(1, 2))]
+    assert [place.times for place in moved[1:]] == [(Fraction(0), Fraction(1, 2))] * 2
     assert [place.numbers for place in moved] == [(2, 3), (4, 5), (6, 7)]
 
 
@@ -55,7 +55,7 @@ def test_a_pause_stays_one_and_uneven_frames_come_out_even() -> None:
 def test_lost_frames_are_to_be_predicted_and_judged_by_what_came() -> None:
     retimer = Retimer(Fraction(10), Fraction(10), conceal=True)
     moved = places(retimer, [Fraction(number, 10) for number in (0, 1, 4, 5, 30)])
-    assert moved[1] == OutputPlaces((1, 2, 3), (0, 1, 2), Fraction(3))
+    assert moved[1] == OutputPlaces((1, 2, 3), (Fraction(0), Fraction(1), Fraction(2)), Fraction(3))
     assert moved[3].next_t is None  # 24 in a row are no loss
     assert set(moved[3].times) == {0}
 
@@ -103,7 +103,8 @@ async def test_a_clip_at_twice_its_rate_has_what_lies_between() -> None:
         *((4, 20, False), (5, 25, True), (6, 30, False), (7, 35, True)),
     ]
     source = RetimedSource(_Clip([0] * 4, range(4)), RetimingParams(Fraction(20)))  # type: ignore[arg-type]
-    assert (source.info.rate, source.info.time_base, source.info.frames) == (20, Fraction(1, 20), 8)
+    assert (source.info.rate, source.info.time_base) == (Fraction(20), Fraction(1, 20))
+    assert source.info.frames == 8
 
 
 async def test_repeated_and_dropped_frames_are_found_and_replaced() -> None:
