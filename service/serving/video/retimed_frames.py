@@ -67,11 +67,9 @@ async def retimed_frames(
     count = 0
     try:
         while (entry := await asyncio.to_thread(retiming.read)) is not None:
-            future = (
-                entry if isinstance(entry, Passed) else asyncio.ensure_future(retiming.shown(entry))
-            )  # awaited below
-            waiting.append(future)
-            count += not isinstance(future, Passed)
+            # awaited: below, in order
+            waiting.append(entry if isinstance(entry, Passed) else asyncio.ensure_future(retiming.shown(entry)))
+            count += not isinstance(entry, Passed)
             while count > UNDER_WAY or len(waiting) > WAITING:
                 first = waiting.popleft()
                 count -= not isinstance(first, Passed)
