@@ -103,8 +103,9 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
-    retiming, options = _retiming(params), _options(params, settings)
+    retiming = _retiming(params)
     plan = None if retiming is not None else _plan(params)
+    options = _options(params, settings)
     has_sound = not params.no_audio and params.sound is not SoundMode.NONE
     with closing(open_source(params.input, limits=FrameLimits.of(settings), sound=has_sound)) as source:
         info = source.info
