@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 export VENV PYTHON
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts swaps soak fuzz fuzz-guided v2-clients deploy-check clean
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +55,10 @@ chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Red
 	@$(PY) -m tests.system.chaos.run $(ARGS)
 restarts: install-dev ## twenty accepted jobs across a restart of every Redis and Valkey we claim, as shipped, real processes
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
+clips: install-dev  ## a clip of 600 frames that three workers predict, one killed with the clip's maker: as one makes it, to the byte
+	@$(PY) -m pytest -q -m "" tests/system/e2e/test_clip_fleet.py
+object-store: install-dev ## clips whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
+	@VENV=$(VENV) scripts/object-store
 swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batch mixed, every answer its version's
 	@SWAPS=1000 $(PY) -m pytest -q -s tests/unit/engine/versions/test_repository.py -k swaps
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]

@@ -14,6 +14,8 @@ from service.core.interfaces import Engine, ModelRepository, Readiness, ServedMo
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.access import ChargingEngine, Limiter, LocalLimiter
+from service.serving.jobs.clip_jobs import ClipJobs
+from service.serving.jobs.clip_queue import ClipQueue
 from service.serving.jobs.job import Jobs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -37,6 +39,16 @@ class Backend(Protocol):
     @property
     def limiter(self) -> Limiter: ...
 
+    @property
+    def clips(self) -> ClipJobs | None:
+        """Return what keeps clips as jobs; None: the edge's process."""
+        ...
+
+    @property
+    def clip_queue(self) -> ClipQueue | None:
+        """Return the clips that this process may make; None where nothing shares them."""
+        ...
+
     async def start(self) -> None:
         """Return when it can predict, or (over Redis) has begun to look for workers."""
         ...
@@ -58,6 +70,8 @@ class LocalBackend:
 
         source = CheckpointSource(settings)
         self._batcher = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self.clips: ClipJobs | None = None
+        self.clip_queue: ClipQueue | None = None
         self.limiter = LocalLimiter(time.monotonic)
         self.engine = ChargingEngine(self._batcher, self.limiter.charge)
         self.repository: ModelRepository | None = self._batcher.versions
@@ -93,6 +107,8 @@ class RedisBackend:
         self.jobs = self.engine.jobs
         self.repository: ModelRepository | None = self.engine.versions
         self.limiter = self.engine.limiter
+        self.clips: ClipJobs | None = self.engine.clips
+        self.clip_queue: ClipQueue | None = self.engine.clip_queue
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

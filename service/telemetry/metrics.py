@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
+from service.telemetry.background import Background as Background
+from service.telemetry.clip_counts import ClipCounts
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.route_counts import RouteCounts
 from service.telemetry.stream_quality import StreamQuality
@@ -59,23 +61,6 @@ class Stage(enum.StrEnum):
     ENCODE = "encode"
 
 
-class Background(enum.StrEnum):
-    """Work of ours that nobody awaits; `service.supervision` runs it."""
-
-    HEALTH_WATCH = "health_watch"  #: telling watchers of gRPC health
-    REDIS_PULSE = "redis_pulse"  #: saying that a front end lives
-    REDIS_LOOK = "redis_look"  #: looking at the queue and its workers
-    REDIS_LISTENER = "redis_listener"
-    REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
-    WEBHOOKS = "webhooks"  #: looking for due ones
-    WEBHOOK = "webhook"  #: one delivery
-    API_KEYS = "api_keys"  #: following the file of API keys
-    WORKER_CLAIMS = "worker_claims"
-    WORKER_BEAT = "worker_beat"
-    WORKER_WITHDRAWALS = "worker_withdrawals"
-    WORKER_LEASES = "worker_leases"
-
-
 def size_class(height: int, width: int) -> str:
     """Return the bounded label of a padded size."""
     return next((name for pixels, name in SIZE_CLASSES if height * width <= pixels), LARGEST)
@@ -96,6 +81,7 @@ class Metrics:
         self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
         self.stream_quality = StreamQuality(registry)
+        self.clips = ClipCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)

@@ -86,7 +86,7 @@ def frame_bytes(frame: Frame) -> bytes:
 def read_frame(data: bytes) -> Frame:
     """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
     value = unpack(data)
-    with _reading("a frame"):
+    with reading("a frame"):
         if "file" in value:
             return codec.decode(value["file"], TRUSTED, "frame")
         return codec.from_raw(value["rgb"], value["h"], value["w"], TRUSTED, "frame")
@@ -140,7 +140,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
         raise UnreadableEntry(f"a task of version {v['v']}; this release knows {VERSION}")
     if unknown := sorted(map(str, v.keys() - TASK_FIELDS)):
         raise UnreadableEntry(f"a task with an option that this release does not know: {', '.join(unknown)[:100]}")
-    with _reading("a task"):
+    with reading("a task"):
         policy, seed, blocks, bits = v.get("route", (RoutePolicy.AUTO.value, None, None, None))
         steps, scale, maps = v.get("steps", 1), v.get("scale", 1.0), v.get("maps", False)
         if type(steps) is not int or type(scale) not in (int, float) or type(maps) is not bool:
@@ -197,7 +197,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
 def read_result(data: bytes, request: str) -> PredictResult:
     """Read an answer, under the id that `request` was given here; UnreadableEntry for any other form."""
     v = unpack(data)
-    with _reading("an answer", ServiceError):
+    with reading("an answer", ServiceError):
         times = [number(seconds, 0.0) for seconds in [*v.get("timings", ()), *[0.0] * 5][:5]]
         return PredictResult(
             id=request,
@@ -268,7 +268,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
+def reading(what: str, *also: type[Exception]) -> Iterator[None]:
     """Raise UnreadableEntry for whatever a value of another form makes its reader raise, and for `also`."""
     forms = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
     kinds: tuple[type[Exception], ...] = (*forms, *also)

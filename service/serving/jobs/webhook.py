@@ -8,6 +8,7 @@ import http.client
 import json
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -15,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.serving.jobs.job import JobView, webhook_signature
+from service.serving.jobs.job import JobView, webhook_signature, webhook_wait
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -121,4 +123,17 @@ class Sender:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-__all__ = ["AT_ONCE", "HEADER", "Delivery", "Sender", "body"]
+async def deliver(sender: Sender, url: str, view: JobView, metrics: Metrics, rng: random.Random) -> None:
+    """Post until it is taken or given up, and count that; `rng` spreads the waits. For jobs that end with us."""
+    tries = 0
+    while not await sender.send(url, view):
+        tries += 1
+        wait = webhook_wait(tries, rng.random())
+        if wait is None:
+            metrics.webhook("failed")
+            return
+        await asyncio.sleep(wait)
+    metrics.webhook("delivered")
+
+
+__all__ = ["AT_ONCE", "HEADER", "Delivery", "Sender", "body", "deliver"]
