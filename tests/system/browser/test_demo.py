@@ -128,6 +128,24 @@ def test_live_from_a_camera_until_it_is_stopped(demo: Demo) -> None:
     assert demo.page.is_enabled("#live-start")
 
 
+def test_the_delayed_view_stands_beside_what_was_predicted_for_its_instant(demo: Demo) -> None:
+    demo.page.click("#tab-live")
+    demo.page.select_option("#live-width", "160")
+    demo.page.evaluate("document.getElementById('live-delay').value = 200")
+    demo.page.dispatch_event("#live-delay", "input")
+    assert demo.text("#live-delay-at") == "200 ms"
+    demo.page.click("#live-start")
+    demo.until("document.getElementById('live-delayed').width === 160")
+    demo.until("document.getElementById('live-gain').textContent.endsWith('dB')")
+    assert "200 ms" in demo.text("#live-note")
+    assert demo.differs("#live-delayed", "#live-predicted") >= 0
+    demo.page.evaluate("document.getElementById('live-delay').value = 0")
+    demo.page.dispatch_event("#live-delay", "input")
+    demo.page.dispatch_event("#live-delay", "change")
+    demo.until("document.getElementById('live-delayed-view').hidden && !document.getElementById('live-stop').disabled")
+    demo.page.click("#live-stop")
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [

@@ -46,6 +46,14 @@ def test_every_frame_comes_out_again(
     assert ("PSNR over" in told) == ("--compare" in how)
 
 
+def test_a_clip_comes_out_at_another_rate(clip: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    out, before = clip.with_name("out.y4m"), Y4mSource(io.BytesIO(clip.read_bytes()), limits=FrameLimits()).info.rate
+    assert main([str(clip), "-o", str(out), "--fps", f"{2 * before}", "--conceal"], settings) == 0
+    assert _frames(out) == 18
+    assert Y4mSource(io.BytesIO(out.read_bytes()), limits=FrameLimits()).info.rate == 2 * before
+    assert "18/18 frames" in capsys.readouterr().err
+
+
 def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "lost.txt").write_text("3\n5-6\n")
     out = tmp_path / "out.y4m"
@@ -60,6 +68,10 @@ def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, 
         (["--ahead", "0"], "at least 1"),
         (["--every", "2", "--route", "sample"], "sample"),
         (["--fill-lost", "nowhere.txt"], "nowhere.txt"),
+        (["--fps", "1/0"], "--fps"),
+        (["--fps", "60", "--ahead", "2"], "not with --ahead"),
+        (["--conceal", "--compare"], "--compare"),
+        ([], "say one of --ahead"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(
