@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 export VENV PYTHON
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts swaps soak fuzz fuzz-guided clients deploy-check clean
+	simulate chaos restarts swaps soak fuzz fuzz-guided clients inputs deploy-check clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -65,6 +65,8 @@ fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (ins
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)
 clients: install-dev ## six stock clients of the Open Inference Protocol against a started service: docs/clients.md (fetches 600 MB)
 	@$(PY) -m tests.system.clients
+inputs: install-dev ## clips and pictures by many tools (installs them), each sent and judged by ffprobe and pixels: docs/inputs.md
+	@scripts/install-system requirements/apt-inputs.txt && $(PY) -m tests.system.inputs $(ARGS)
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
 	@scripts/deploy-check
 clean:           ## remove what the other verbs made
