@@ -64,7 +64,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             context,
             "ServerMetadata",
             lambda _: ParseDict(
-                oip_models.server(RELEASE, can_load=bool(self._state.settings.model_control)),
+                oip_models.server(RELEASE, can_load=control.is_offered(self._state)),
                 pb.ServerMetadataResponse(),
             ),
         )
