@@ -20,7 +20,7 @@ from service.engine.predictor import Predictor
 from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
-from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
+from service.serving.video.files import CONTAINERS, PIPE, OutFile, OutPipe, open_sink, open_source
 from service.serving.video.frame_prediction import Predict, frame_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, lost_frames
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy what the output can hold, transcode the rest too, or none (default: copy)",
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out, as --sound none")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
@@ -83,6 +84,8 @@ def main(argv: Sequence[str], settings: Settings) -> int:
 def run(params: argparse.Namespace, settings: Settings) -> int:
     """Convert the clip; return 0, or 1 with one line on standard error (130 when interrupted)."""
     try:
+        if params.output != PIPE and Path(params.output).is_file() and not params.force:
+            raise VideoError(f"{params.output} exists already; --force overwrites it")
         return asyncio.run(_run(params, settings))
     except (VideoError, ServiceError) as error:
         print(f"video: {error}", file=sys.stderr)

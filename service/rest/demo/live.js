@@ -1,6 +1,7 @@
 // Live mode: camera frames over a WebSocket, each sent once; predictions, latency, drops and blocks as they come.
 
 import { currentKey, Problem } from "./api.js";
+import { Fates } from "./fates.js";
 import { draw, file } from "./pictures.js";
 import { Plot } from "./plots.js";
 import { count } from "./results.js";
@@ -21,7 +22,7 @@ export class Live {
   #tick = null;
   #sentAt = new Map();
   #sequence = 0;
-  #second = null;
+  #fates = new Fates();
   #options = null;
   #plots = {};
   #tell;
@@ -59,7 +60,7 @@ export class Live {
     for (const plot of Object.values(this.#plots)) plot.clear();
     this.#sequence = 0;
     this.#sentAt.clear();
-    this.#second = fresh();
+    this.#fates.take();
     this.#timer = setInterval(() => this.#send(), 1000 / RATE);
     this.#tick = setInterval(() => this.#report(), 1000);
     this.#tell.said("Live prediction is running.");
@@ -112,13 +113,11 @@ export class Live {
     const socket = this.#socket;
     if (!socket || !this.#video.videoWidth) return;
     if (socket.bufferedAmount > BACKLOG || this.#sentAt.size >= UNANSWERED) {
-      this.#second.dropped += 1;
-      this.#second.frames += 1;
+      this.#fates.dropped();
       return;
     }
     const sequence = this.#sequence++;
     this.#sentAt.set(sequence, performance.now());
-    this.#second.frames += 1;
     const frame = draw(this.#video, this.#video.videoWidth, this.#video.videoHeight, this.#options.width);
     paint($("live-camera"), frame);
     const picture = await (await file(frame, "image/jpeg", 0.85)).arrayBuffer();
@@ -140,11 +139,11 @@ export class Live {
     }
     const sent = this.#sentAt.get(Number(told.frame_id));
     this.#sentAt.delete(Number(told.frame_id));
-    const second = this.#second;
-    if (told.type === "dropped") second.dropped += 1;
+    if (told.type === "dropped") this.#fates.dropped();
+    if (told.type === "first" || told.type === "error") this.#fates.answered();
     if (told.type === "error") this.#tell.failed(new Problem(told.code, "One frame failed; the stream goes on.", told.message));
     if (told.type !== "prediction") return;
-    second.blocks += told.frames.reduce((sum, frame) => sum + count(frame.route), 0);
+    this.#fates.answered(told.frames.reduce((sum, frame) => sum + count(frame.route), 0));
     if (sent !== undefined) {
       const latency = performance.now() - sent;
       this.#plots.latency.push(latency);
@@ -157,18 +156,12 @@ export class Live {
   }
 
   #report() {
-    const { frames, dropped, blocks } = this.#second;
-    this.#second = fresh();
-    const share = frames ? (100 * dropped) / frames : 0;
+    const { frames, share, blocks } = this.#fates.take();
     $("live-dropped").textContent = `${share.toFixed(0)} % of ${frames}`;
     $("live-blocks").textContent = String(blocks);
     this.#plots.dropped.push(share);
     this.#plots.blocks.push(blocks);
   }
-}
-
-function fresh() {
-  return { frames: 0, dropped: 0, blocks: 0 };
 }
 
 async function camera(width) {
