@@ -74,6 +74,7 @@ async def stream(
     frame_deadline_ms: int | None = None,
     adaptive: bool = False,
     blocks: int | None = None,
+    fast: bool = False,
 ) -> tuple[Outcome, dict[str, bytes]]:
     """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
@@ -82,9 +83,13 @@ async def stream(
 
     async def paced() -> AsyncIterator[pb.StreamPredictRequest]:
         chosen = pb.POLICY_ALL if policy == "all" else pb.POLICY_LATEST
-        quality = pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT
-        method = None if adaptive else "dmvfn"  # who names a method is promised it
-        options = pb.Options(quality=quality, route="" if blocks is None else "budget", blocks=blocks, method=method)
+        if fast:
+            options = pb.Options(quality=pb.QUALITY_FAST)
+        else:
+            quality = pb.QUALITY_ADAPTIVE if adaptive else pb.QUALITY_EXACT
+            method = None if adaptive else "dmvfn"  # who names a method is promised it
+            route = "" if blocks is None else "budget"
+            options = pb.Options(quality=quality, route=route, blocks=blocks, method=method)
         start = pb.StreamStart(policy=chosen, window=window, options=options, frame_deadline_ms=frame_deadline_ms)
         yield pb.StreamPredictRequest(start=start)
         for n, data in enumerate(frames):
@@ -165,6 +170,7 @@ async def main(arguments: argparse.Namespace) -> int:
             frame_deadline_ms=arguments.frame_deadline_ms,
             adaptive=arguments.adaptive,
             blocks=arguments.blocks,
+            fast=arguments.fast,
         )
     print(json.dumps(dataclasses.asdict(outcome)))
     return 0 if outcome.in_order and sum(outcome.outcomes.values()) == outcome.frames else 1
@@ -185,6 +191,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frame-deadline-ms", type=int, help="a later prediction is an error; none: the server's")
     parser.add_argument("--adaptive", action="store_true", help="fewer blocks rather than a missed deadline")
     parser.add_argument("--blocks", type=int, help="the most probable so many (route=budget); none: route=auto")
+    parser.add_argument("--fast", action="store_true", help="the live head in place of the network (quality=fast)")
     return parser.parse_args()
 
 

@@ -37,7 +37,7 @@ class ClipParams(ClipOptions, total=False):
 class StreamOptions(ClipOptions, total=False):
     """The options of a stream's predictions."""
 
-    quality: Literal["exact", "adaptive"] | None
+    quality: Literal["exact", "adaptive", "fast"] | None
     t: float | Sequence[float] | None
 
 
@@ -71,7 +71,7 @@ class Options:
     seed: int | None = None
     blocks: int | None = None
     scale: float | None = None
-    quality: Literal["exact", "adaptive"] | None = None
+    quality: Literal["exact", "adaptive", "fast"] | None = None
     image_quality: int | None = None
     method: Literal["dmvfn", "flow", "mix"] | None = None
     #: Of the weights; None: the service's default.

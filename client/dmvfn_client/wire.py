@@ -23,7 +23,12 @@ from dmvfn_client.values import Frame, Prediction
 SERVICE = "/dmvfn.v1.PredictionService"
 #: A 4K frame raw is 25 MB, and an answer may have several; the service bounds what it takes itself.
 CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-_QUALITY = {None: pb.QUALITY_UNSPECIFIED, "exact": pb.QUALITY_EXACT, "adaptive": pb.QUALITY_ADAPTIVE}
+_QUALITY = {
+    None: pb.QUALITY_UNSPECIFIED,
+    "exact": pb.QUALITY_EXACT,
+    "adaptive": pb.QUALITY_ADAPTIVE,
+    "fast": pb.QUALITY_FAST,
+}
 _POLICY = {"latest": pb.POLICY_LATEST, "all": pb.POLICY_ALL}
 _STAGES = ("decode", "queue", "route", "blocks", "encode")
 _MIXTURE_STAGES = ("motion", "mixing")

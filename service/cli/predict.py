@@ -16,7 +16,7 @@ from pathlib import Path
 from service.app_state import AppState
 from service.core import moments
 from service.core.errors import ServiceError
-from service.core.types import Method, Options, route_text
+from service.core.types import Method, Options, Quality, route_text
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.imaging.codec_pool import Codecs
 from service.serving import prediction
@@ -47,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     )
     arguments.add_argument("--t", help="in place of steps: when frames are shown, e.g. 0.5,1,2.7 intervals from now")
     arguments.add_argument("--method", choices=[*Method], help="what predicts (default: as the weights say)")
+    arguments.add_argument(
+        "--quality",
+        choices=[Quality.EXACT, Quality.FAST],
+        default=Quality.EXACT,
+        help="fast: flow by its quickest head",
+    )
     arguments.add_argument("--route", help="of the network: auto, full, sample, budget, or nine digits 0 and 1")
     arguments.add_argument("--seed", type=int, help="of route sample")
     arguments.add_argument("--blocks", type=int, help="of route budget: 1 to 9")
@@ -75,6 +81,7 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
         blocks=params.blocks,
         scale=params.scale,
         steps=params.steps,
+        quality=Quality(params.quality),
         times=() if params.t is None else moments.read(params.t),
     ).check(settings.max_steps)
     targets = _targets(params.output, options.frames)

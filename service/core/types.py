@@ -147,10 +147,11 @@ class Method(enum.StrEnum):
 
 
 class Quality(enum.StrEnum):
-    """Whether the route may be shortened to meet the deadline."""
+    """Whether less than the method's best may be answered."""
 
     EXACT = "exact"
-    ADAPTIVE = "adaptive"
+    ADAPTIVE = "adaptive"  #: where the best would miss the deadline
+    FAST = "fast"  #: always: method flow by the live head
 
 
 class Priority(enum.IntEnum):
@@ -197,6 +198,10 @@ class Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
         if times and steps is not None:
             raise InvalidRequest("steps means nothing with t", field="steps")
+        if quality is Quality.FAST:
+            if method not in (None, Method.FLOW):
+                raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
+            method = Method.FLOW
         return cls(
             RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
             1 if steps is None else steps,

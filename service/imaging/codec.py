@@ -21,12 +21,12 @@ import enum
 import io
 import math
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
@@ -42,6 +42,8 @@ Image.MAX_IMAGE_PIXELS = None
 
 Pixels = NDArray[np.uint8]
 
+#: ISA-L has levels 0 to 3; 2 is as quick as 1 and a little smaller.
+DEFLATE_LEVEL = 2
 #: JPEG quality where the caller gives none: hard to tell from the original.
 JPEG_QUALITY = 95
 #: The longest side a format can hold.
@@ -211,7 +213,10 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
 
 
 def _png(pixels: Pixels) -> bytes:
-    """Write a PNG of level 1, every row as its difference to the left: much faster than choosing a filter each."""
+    """Write a PNG, every row as its difference to the left: much faster than choosing a filter each.
+
+    Deflated by ISA-L, in a fifth of zlib's time for a twentieth more bytes. Which bytes depends on the processor.
+    """
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + 3 * width), np.uint8)
     rows[:, 0] = 1  # filter type "Sub"
@@ -220,12 +225,13 @@ def _png(pixels: Pixels) -> bytes:
     np.subtract(flat[:, 3:], flat[:, :-3], out=rows[:, 4:])
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows.data, 1)),
+        (b"IDAT", isal_zlib.compress(rows.data, DEFLATE_LEVEL)),
         (b"IEND", b""),
     )
     parts = [b"\x89PNG\r\n\x1a\n"]
     for name, body in chunks:
-        parts += [struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))]
+        checksum = isal_zlib.crc32(body, isal_zlib.crc32(name))
+        parts += [struct.pack(">I", len(body)), name, body, struct.pack(">I", checksum)]
     return b"".join(parts)
 
 

@@ -21,6 +21,7 @@ class Quality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUALITY_UNSPECIFIED: _ClassVar[Quality]
     QUALITY_EXACT: _ClassVar[Quality]
     QUALITY_ADAPTIVE: _ClassVar[Quality]
+    QUALITY_FAST: _ClassVar[Quality]
 
 class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,6 +37,7 @@ ENCODING_PPM: Encoding
 QUALITY_UNSPECIFIED: Quality
 QUALITY_EXACT: Quality
 QUALITY_ADAPTIVE: Quality
+QUALITY_FAST: Quality
 POLICY_UNSPECIFIED: Policy
 POLICY_LATEST: Policy
 POLICY_ALL: Policy

@@ -7,7 +7,7 @@ it to one that does (`UnreadableEntry`). What may be ignored even in a task goes
 the network, by which releases that know no methods predict anyway.
 
 A frame stays the file it came as (`Frame.source`); what came as pixels travels as pixels. Encoding pixels afresh would
-cost the front end more time than Redis saves: 180 ms for a PNG of 720p against 3 ms for its raw bytes.
+cost more time than Redis saves: a PNG of 720p takes 4 ms to write and 9 to read, its raw bytes 3 ms to carry.
 """
 
 from __future__ import annotations

@@ -81,8 +81,14 @@ class MixtureCosts:
         """Append the live head where it is cheaper than the cheapest of `options`: it answers where that is late."""
         if self.live is None:
             return options
-        cost = max(0.0, self.live.cost(_live(bucket), (), steps, 0) - steps * pass_seconds)
-        return (*options, RouteOption(cost, live=True)) if cost < options[-1].cost else options
+        (live,) = self.live_alone(bucket, steps, pass_seconds)
+        return (*options, live) if live.cost < options[-1].cost else options
+
+    def live_alone(self, bucket: Bucket, steps: float, pass_seconds: float) -> tuple[RouteOption, ...]:
+        """List the live head as the only way to answer; the bucket's own method where there is no live head."""
+        if self.live is None:
+            return self.options(bucket, steps, pass_seconds, live=False)
+        return (RouteOption(max(0.0, self.live.cost(_live(bucket), (), steps, 0) - steps * pass_seconds), live=True),)
 
     def with_shifted(
         self, options: tuple[RouteOption, ...], bucket: Bucket, steps: float, pass_seconds: float

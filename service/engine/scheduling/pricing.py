@@ -46,6 +46,8 @@ class DeviceCosts:
         Seconds are without those of the passes through the network, which the members of a batch share.
         """
         cost, steps = self.network, options.work
+        if options.quality is Quality.FAST:
+            return self.mixtures.live_alone(bucket, steps, cost.passes)
         if bucket.method is not Method.DMVFN:
             return self.mixtures.options(bucket, steps, cost.passes, live=options.allows_live)
         choice, is_adaptive = options.route, options.quality is Quality.ADAPTIVE

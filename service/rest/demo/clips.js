@@ -56,7 +56,7 @@ export class WholeClip {
   /** Takes a file, or null for none. */
   put(file) {
     this.#file = file;
-    byId("clip-name").textContent = file ? `${file.name}, ${(file.size / 2 ** 20).toFixed(1)} MB` : "";
+    byId("clip-name").textContent = file ? `${file.name}, ${Math.ceil(file.size / 1000).toLocaleString("en")} kB` : "";
   }
 
   async run(choice, signal) {

@@ -92,7 +92,7 @@ function inside(api, path, method, operation) {
 function row(api, path, method, operation) {
   const details = el("details", { className: "operation", id: operation.operationId },
     el("summary", {}, el("span", { className: `method ${method}`, textContent: method.toUpperCase() }),
-      el("code", { textContent: path }), el("span", { className: "soft", textContent: operation.summary })));
+      el("code", { textContent: path }), el("span", { className: "soft" }, ...words(operation.summary))));
   details.addEventListener("toggle", () => {
     if (details.open && details.children.length === 1) details.append(inside(api, path, method, operation));
   });

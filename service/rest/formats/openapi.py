@@ -70,7 +70,11 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         f"and at most {settings.max_steps}; several separated by commas (in JSON also a number, or a list of them). "
         "The motion of one prediction is carried on to each: many frames take little longer than one.",
     }
-    quality = _word(Quality, "exact", "`adaptive`: blocks, or the network, may be left out to meet the deadline.")
+    quality = _word(
+        Quality,
+        "exact",
+        "`adaptive`: blocks, or the network, may be left out to be in time. `fast`: `flow` by its quickest head.",
+    )
     maps = _word(Maps, "none", "Flow (HxWx4, pixels) and mask (a mixture's: confidence; HxW), as these floats.")
     deadline = "Milliseconds from arrival to answer; also as header `X-Request-Timeout-Ms`."
     return {

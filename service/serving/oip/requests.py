@@ -197,8 +197,8 @@ class _Parameters:
 
     def options(self, seed: int | None, max_steps: int, version: str | None) -> Options:
         quality = self.text("quality") or Quality.EXACT
-        if quality not in (Quality.EXACT, Quality.ADAPTIVE):
-            raise InvalidRequest("quality must be exact or adaptive", field="parameters.quality")
+        if quality not in [*Quality]:
+            raise InvalidRequest(f"quality must be {' or '.join(Quality)}", field="parameters.quality")
         try:
             return Options.parse(
                 method=self.text("method"),

@@ -33,6 +33,6 @@ def test_more_idle_connections_than_a_process_usually_has_files_lock_nobody_out(
             running = stack.enter_context(service(wait=True))
         url = urlsplit(running.http)
         for _ in range(SOFT + 50):
-            stack.enter_context(socket.create_connection((url.hostname, url.port or 80), timeout=20))
-        assert httpx.get(f"{running.http}/healthz/ready", timeout=20).status_code == 200
+            stack.enter_context(socket.create_connection((url.hostname, url.port or 80), timeout=60))
+        assert httpx.get(f"{running.http}/healthz/ready", timeout=60).status_code == 200
         assert "out of system resource" not in running.output()

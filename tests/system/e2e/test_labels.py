@@ -46,7 +46,7 @@ async def invent(service: Joined, http: httpx.AsyncClient, seed: int) -> None:
     async with grpc.aio.insecure_channel(service.grpc) as channel:
         for method in (f"/{word}/{word}", "/dmvfn.v1.PredictionService/Predict"):
             with contextlib.suppress(grpc.aio.AioRpcError):
-                await channel.unary_unary(method)(word.encode(), metadata=(("x-request-id", word),), timeout=20)
+                await channel.unary_unary(method)(word.encode(), metadata=(("x-request-id", word),), timeout=60)
 
 
 async def test_callers_cannot_make_time_series() -> None:

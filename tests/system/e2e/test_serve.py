@@ -23,6 +23,7 @@ from PIL import Image
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from service.rpc.errors import DETAILS_KEY
+from tests.measured import UpperBounds
 from tests.system.e2e.forks import ForkedService
 from tests.system.e2e.process import ROOT, SAMPLES, Service, environment, service
 
@@ -71,19 +72,18 @@ async def test_two_hundred_requests_of_mixed_sizes_at_once_are_all_answered(runn
 
 def test_an_idle_service_uses_almost_no_processor_time(running: Service) -> None:
     httpx.get(f"{running.http}/healthz/live")
-    before, begun = running.cpu_seconds(), time.monotonic()
-    while time.monotonic() - begun < 3:
-        time.sleep(0.5)
-    used = (running.cpu_seconds() - before) / (time.monotonic() - begun)
-    print(f"idle: {used:.2%} of one core")
-    assert used < 0.02
+    bounds = UpperBounds(cores=0.02)
+    while bounds.unmet():
+        before, begun = running.cpu_seconds(), time.monotonic()
+        time.sleep(2)
+        bounds.measured(cores=(running.cpu_seconds() - before) / (time.monotonic() - begun))
 
 
 def test_every_line_of_the_log_is_json_and_the_request_can_be_found_by_its_id(running: Service) -> None:
     answer = httpx.post(f"{running.http}/v1/predict", files=_files(32, 48, 5), headers={"X-Request-Id": "find-me-7"})
     assert answer.headers["x-request-id"] == "find-me-7"
     # The line is written when the last byte has left, so the client may be here first.
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while "find-me-7" not in running.output() and time.monotonic() < end:
         time.sleep(0.01)
     lines = [json.loads(line) for line in running.output().splitlines() if line.startswith("{")]
@@ -164,7 +164,7 @@ def test_a_second_sigterm_leaves_at_once_with_status_1() -> None:
     """The drain of the first would last a minute."""
     with service(forked=True, DRAIN_DELAY_S="60") as running:
         running.terminate()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while httpx.get(f"{running.http}/healthz/ready").status_code == 200 and time.monotonic() < end:
             time.sleep(0.01)
         assert running.process.poll() is None, "the first signal ended it"

@@ -83,7 +83,7 @@ class Supervised:
         return [int(path.suffix[1:]) for path in self.notes.glob(f"{device}.*")]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not condition():
                 assert not self.task.done()
                 await asyncio.sleep(0.005)

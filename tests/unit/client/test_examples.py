@@ -9,7 +9,7 @@ import pytest
 
 from service.settings import Settings
 from tests.system.e2e.process import ROOT, SAMPLES
-from tests.unit.client.serving import Serving, serving
+from tests.unit.client.serving import PATIENCE, Serving, serving
 
 
 def test_quality_against_work_has_a_line_for_each_budget(
@@ -62,7 +62,7 @@ def test_live_video_outlives_a_service_that_stops(tmp_path: Path, capsys: pytest
             playing.join(0.05)
             assert playing.is_alive()
     with serving(Settings(grpc_port=port)):
-        playing.join(60)
+        playing.join(PATIENCE)
     told = capsys.readouterr().out
     assert int(re.findall(r"first (\d+)", told)[0]) == 2
     assert "draining 1" in told

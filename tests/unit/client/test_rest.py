@@ -125,7 +125,7 @@ async def test_the_async_client_has_jobs_too(running: Serving) -> None:
 def test_a_full_queue_is_tried_again_not_sooner_than_asked_and_told_what_time_is_left() -> None:
     with scripted(Reply(429, FULL), Reply(503, {}, {"Retry-After": "0"}), Reply(200, ANSWER)) as server:
         begun = time.monotonic()
-        with Client(server.url, retry=QUICK, timeout=20) as dmvfn, pytest.raises(Exception, match="image"):
+        with Client(server.url, retry=QUICK, timeout=60) as dmvfn, pytest.raises(Exception, match="image"):
             dmvfn.predict(SMALL[0], SMALL[1])  # the scripted answer holds no picture: it got that far
         assert time.monotonic() - begun >= 0.15
     left = [int(asked["x-request-timeout-ms"]) for asked in server.asked]
@@ -170,9 +170,9 @@ def test_what_goes_on_failing_is_raised_as_what_it_is(reply: Reply, kind: type[E
 def test_a_wait_longer_than_the_callers_time_ends_the_call_at_once() -> None:
     with scripted(Reply(429, {**FULL, "retry_after_ms": 60_000})) as server:
         begun = time.monotonic()
-        with Client(server.url, timeout=5) as dmvfn, pytest.raises(Busy) as caught:
+        with Client(server.url, timeout=30) as dmvfn, pytest.raises(Busy) as caught:
             dmvfn.predict(SMALL[0], SMALL[1])
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert caught.value.retry_after == 60
 
 

@@ -50,11 +50,11 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(60)
 
 
 #: Seconds that a server goes on unless its client leaves; a call that lasts until then has no timeout.
-ENDLESS = 30.0
+ENDLESS = 120.0
 
 
 def trickle(connection: socket.socket) -> None:

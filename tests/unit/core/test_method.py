@@ -73,6 +73,20 @@ def test_a_method_that_is_not_served_is_refused_with_those_that_are() -> None:
     assert refused.value.field == "method"
 
 
+def test_fast_is_flow_and_refuses_what_only_others_can_mean() -> None:
+    fast = Options.parse(quality=Quality.FAST, maps=True, steps=2)
+    assert (fast.method, fast.quality, fast.allows_live) == (Method.FLOW, Quality.FAST, False)
+    assert Options.parse(quality=Quality.FAST, method="flow", times=(0.5,)).method is Method.FLOW
+    for method in ("dmvfn", "mix", "other"):
+        with pytest.raises(InvalidRequest, match=f"quality fast is of method flow, not '{method}'") as refused:
+            Options.parse(quality=Quality.FAST, method=method)
+        assert refused.value.field == "quality"
+    for named in ({"route": "full"}, {"route": "auto"}, {"seed": 1}, {"blocks": 2}, {"scale": 1.0}):
+        with pytest.raises(InvalidRequest, match="means nothing with method flow") as refused:
+            Options.parse(quality=Quality.FAST, **named)
+        assert refused.value.field == next(iter(named))
+
+
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [

@@ -35,7 +35,7 @@ class Live:
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """An instant query's samples; AssertionError with Prometheus' words when it refuses the expression."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=30).json()
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}, timeout=60).json()
         assert answer["status"] == "success", f"{expr}: {answer.get('error')}"
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
@@ -43,7 +43,7 @@ class Live:
     def query_range(self, expr: str, begin: float, end: float, step: float) -> list[dict[str, Any]]:
         """A range query's series."""
         wanted: dict[str, str | float] = {"query": expr, "start": begin, "end": end, "step": step}
-        answer = httpx.get(f"{self.prometheus}/api/v1/query_range", params=wanted, timeout=30).json()
+        answer = httpx.get(f"{self.prometheus}/api/v1/query_range", params=wanted, timeout=60).json()
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
@@ -104,7 +104,7 @@ def prometheus(targets: dict[str, tuple[Service, ...]]) -> Iterator[str]:
             yield f"http://{address}"
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def _configure(folder: Path, targets: dict[str, tuple[Service, ...]]) -> None:

@@ -141,7 +141,7 @@ def _redis_as_composed(folder: Path, port: int, password: str, queue: str) -> An
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_its_commands_together_answer_the_readmes_request(tmp_path: Path) -> None:

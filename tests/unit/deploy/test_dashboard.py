@@ -22,7 +22,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 #: What Grafana puts in for its variables here.
 CHOSEN = {"$__rate_interval": "30s", "$namespace": ".*", "$role": ".*", "$instance": ".*"}
 #: How long traffic may be repeated until every graph has a line, seconds.
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 
 def _filled(expr: str) -> str:

@@ -96,6 +96,6 @@ def test_a_verb_that_needs_the_model_says_so(tmp_path: Path) -> None:
     (tmp_path / "python").chmod(0o755)
     command = [str(ROOT / "deploy" / "image" / "dmvfn"), "work"]
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 2
     assert "front end" in run.stderr

@@ -23,7 +23,7 @@ from tests.unit.distributed.servers import NEVER, Server, binary
 
 def _made(*arguments: str) -> dict[str, dict[str, Any]]:
     command = [sys.executable, str(ROOT / "scripts" / "deploy-secrets"), *arguments]
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     return {item["metadata"]["name"]: item for item in json.loads(printed)["items"]}
 
 
@@ -65,7 +65,7 @@ def _stored(*clients: str) -> dict[str, Any]:
 
 def _change(secret: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "deploy-secrets"), *arguments]
-    return subprocess.run(command, input=json.dumps(secret), capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, input=json.dumps(secret), capture_output=True, text=True, timeout=60, check=False)
 
 
 def _keys(secret: dict[str, Any]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     """Polls; fails the test if it never holds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -71,7 +71,7 @@ class Bench:
             yield worker
         finally:
             worker.stop()
-            assert await asyncio.wait_for(running, 20) is engine.ready.ready
+            assert await asyncio.wait_for(running, 60) is engine.ready.ready
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

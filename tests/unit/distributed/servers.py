@@ -93,7 +93,7 @@ class Server:
         files = 1 if self.options and not self.options[0].startswith("--") else 0
         command = [str(self.program), *self.options[:files], *base, *self.options[files:]]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         client = self.client()
         while True:
             try:
@@ -101,7 +101,7 @@ class Server:
                 break
             except redis.ConnectionError:
                 assert self.process.poll() is None, f"{self.program} ended with {self.process.returncode}"
-                assert time.monotonic() < deadline, "the server did not answer within 20 s"
+                assert time.monotonic() < deadline, "the server did not answer within 60 s"
                 time.sleep(0.005)
         client.close()
         return self

@@ -76,7 +76,7 @@ async def next_release(bench: Bench, monkeypatch: pytest.MonkeyPatch, engine: Ad
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 def asks_more(monkeypatch: pytest.MonkeyPatch, **fields: object) -> Callable[[], None]:
@@ -315,6 +315,7 @@ async def test_a_job_with_an_option_of_the_next_release_waits_for_its_worker(
     await until(bench.empty)
 
 
+@pytest.mark.measured
 async def test_a_call_with_an_option_of_the_next_release_is_answered_within_its_deadline_by_its_worker(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

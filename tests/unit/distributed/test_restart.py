@@ -71,7 +71,7 @@ async def _front_end(server: Server) -> AsyncIterator[tuple[QueueClient, RedisJo
 def _written(server: Server) -> None:
     """Waits until the operating system has all that was appended."""
     client = server.client()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while client.info("persistence")["aof_buffer_length"]:
         assert time.monotonic() < end
         time.sleep(0.01)

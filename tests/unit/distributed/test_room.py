@@ -174,7 +174,7 @@ async def test_results_are_kept_for_their_time_and_not_for_twice_of_it(bench: Be
 
 
 async def test_results_whose_time_is_over_are_counted_no_more(bench: Bench) -> None:
-    jobs = with_settings(bench, job_ttl_s=1.0)
+    jobs = with_settings(bench, job_ttl_s=60.0)
     async with bench.work(Adder()):
         await finished(jobs, 1, 2, 3)
         await bench.front.client.zadd(bench.keys.kept, {k: 1 for k, _ in await _kept(bench)})

@@ -62,7 +62,7 @@ async def workers(bench: Bench, *engines: VersionedAdder) -> AsyncIterator[None]
     finally:
         for worker in working:
             worker.stop()
-        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
 
 
 def asked(version: str | None, number: int = 0) -> PredictRequest:

@@ -23,4 +23,4 @@ async def working(settings: Settings, engine: Adder, front: QueueClient) -> Asyn
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)

@@ -30,7 +30,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Complete:
             '_dmvfn; printf "%s\\n" "${COMPREPLY[@]}"'
         )
         told = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", code], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+            ["bash", "-euo", "pipefail", "-c", code], cwd=folder, capture_output=True, text=True, check=True, timeout=60
         )
         return told.stdout.split()
 

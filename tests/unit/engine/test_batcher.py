@@ -88,7 +88,7 @@ async def test_a_short_deadline_passes_what_came_before_it_where_rows_run_one_by
         loop, came = asyncio.get_running_loop(), threading.Event()
 
         def ask() -> None:
-            hurry = request(id="urgent", deadline=time.monotonic() + 5.0)
+            hurry = request(id="urgent", deadline=time.monotonic() + 10.0)
             urgent.append(asyncio.create_task(batcher.predict(hurry)))
             loop.call_soon(came.set)
 
@@ -193,27 +193,34 @@ async def test_a_client_that_leaves_during_a_rollout_ends_it_at_the_next_step() 
 
 
 async def test_nothing_is_answered_after_its_deadline_and_the_expired_never_run() -> None:
-    metrics, device = Metrics(CollectorRegistry()), Rigged()
-    async with batching(device, metrics=metrics) as batcher:
-        first = await held(device, batcher)
-        with pytest.raises(DeadlineExceeded) as missed:
-            await batcher.predict(request(1, deadline=time.monotonic() + 1.0))
-        device.release()
-        await first
-        await batcher.predict(request(2))
+    for seconds in (0.3, 3.0, 30.0):  # a busy machine may not have it in the queue sooner
+        metrics, device = Metrics(CollectorRegistry()), Rigged()
+        async with batching(device, metrics=metrics) as batcher:
+            first = await held(device, batcher)
+            with pytest.raises(DeadlineExceeded) as missed:
+                await batcher.predict(request(1, deadline=time.monotonic() + seconds))
+            device.release()
+            await first
+            await batcher.predict(request(2))
+        if not count(metrics, "deadline_missed_total", phase="admit"):
+            break
     assert (missed.value.retry_after or 0) > 0
     assert device.ran == ["first", "2"]
     assert count(metrics, "deadline_missed_total", phase="queue") == 1
 
 
 async def test_an_answer_that_is_not_there_in_time_is_given_up_while_it_runs() -> None:
-    metrics, device = Metrics(CollectorRegistry()), Rigged()
-    async with batching(device, metrics=metrics) as batcher:
-        device.hold()
-        with pytest.raises(DeadlineExceeded):
-            await batcher.predict(request(1, deadline=time.monotonic() + 1.0))
-        device.release()
-        await batcher.predict(request(2))
+    for seconds in (0.3, 3.0, 30.0):  # a busy machine may not have it on the device sooner
+        metrics, device = Metrics(CollectorRegistry()), Rigged()
+        async with batching(device, metrics=metrics) as batcher:
+            device.hold()
+            with pytest.raises(DeadlineExceeded):
+                await batcher.predict(request(1, deadline=time.monotonic() + seconds))
+            on_device = device.entered.is_set()
+            device.release()
+            await batcher.predict(request(2))
+        if on_device:
+            break
     assert count(metrics, "deadline_missed_total", phase="late") == 1
 
 
@@ -309,7 +316,7 @@ async def test_a_wrong_prediction_does_not_refuse_for_ever_and_the_impossible_sp
         believed = copy.deepcopy(cost)
         assert not await ask(1e-5)
         assert cost == believed, "who asked for less time than it takes spoiled it for others"
-        assert all([await ask(1) for _ in range(20)]), "what is proved wrong refuses no more"
+        assert all([await ask(20) for _ in range(20)]), "what is proved wrong refuses no more"
 
 
 async def test_the_first_run_of_a_size_teaches_nothing_and_the_second_does() -> None:

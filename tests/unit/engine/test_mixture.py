@@ -29,6 +29,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.engine.tiny import Rigged, batching, count, network, predictor, request, same
 
+FAST = Options.parse(quality=Quality.FAST)
 FLOW, MIX, LIVE = Options(method=Method.FLOW), Options(method=Method.MIX), Options(quality=Quality.ADAPTIVE)
 NAMES = ("projected", "carried", "still", "soft", "network")
 
@@ -288,6 +289,20 @@ async def test_an_adaptive_request_with_time_gets_the_network_as_ever() -> None:
         answer = await batcher.predict(request(6, options=LIVE, deadline=batcher._clock() + 60))
     assert (answer.shortened, answer.method) == (False, Method.DMVFN)
     assert same(answer, dataclasses.replace(answer, steps=steps_of(run(predictor(), request(6)))))
+
+
+async def test_fast_is_the_live_head_whatever_the_deadline_and_is_priced_as_such() -> None:
+    metrics, slow = Metrics(CollectorRegistry()), priced(0.01, 0.01)
+    one, fast = request(6, options=FAST), dataclasses.replace(FAST, steps=2)
+    async with batching(slow, metrics=metrics) as batcher:
+        # Flow takes a second here by the warm-up's word, the live head a hundredth.
+        pair = await batcher.predict(request(6, options=fast, deadline=batcher._clock() + 0.9))
+        answer = await batcher.predict(one)
+    head, about = weights.load(weights.LIVE)
+    expected = mixing.mix(one.previous.pixels, one.current.pixels, None, head, about)
+    assert (answer.shortened, answer.method, len(pair.steps)) == (False, Method.FLOW, 2)
+    assert answer.steps[0].frame.pixels.tobytes() == mixing.rounded(expected.frame).tobytes()
+    assert count(metrics, "routes_shortened_total") == 0
 
 
 async def test_flow_itself_may_be_shortened_to_the_live_head() -> None:

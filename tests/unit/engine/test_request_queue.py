@@ -53,11 +53,11 @@ def test_the_device_thread_sleeps_until_something_comes_or_the_queue_is_closed()
     thread.start()
     for _ in range(3):
         queued(queue)
-        assert looks.get(timeout=30)
+        assert looks.get(timeout=60)
         with pytest.raises(Empty):
             looks.get(timeout=0.02)
     queue.close()
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
 
 

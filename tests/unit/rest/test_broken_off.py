@@ -20,7 +20,7 @@ from service.serving.jobs.local import LocalJobs
 from tests.unit.imaging.pictures import Pixels
 from tests.unit.rest.routes.test_stream import START, _frame, live
 from tests.unit.rest.small import Small, running
-from tests.unit.rest.wired import Wire, Wired, until, wired
+from tests.unit.rest.wired import QuickProtocol, Wire, Wired, until, wired
 from tests.unit.rpc.small import picture
 from tests.unit.serving.video.clips import moving, y4m
 
@@ -73,7 +73,7 @@ async def test_a_client_that_leaves_within_a_large_answer_was_not_answered(caplo
 
 
 async def test_a_client_that_is_dropped_for_not_reading_was_not_answered() -> None:
-    async with wired() as service, service.connect() as wire:
+    async with wired(protocol=QuickProtocol) as service, service.connect() as wire:
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await wire.send(REQUEST)
         await until(lambda: outcomes(service.small, "/v1/predict") != {})

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from service.rest.transport.bounded_protocol import BoundedProtocol
 from service.settings import Settings
 from tests.unit.imaging.pictures import Pixels, file_of
 from tests.unit.rest.small import Small
@@ -107,14 +108,14 @@ class TestDawdling:
             await still_serves(service)
 
     async def test_a_head_that_never_ends_is_refused_in_time(self) -> None:
-        async with wired() as service, service.connect() as wire:
+        async with wired(protocol=QuickProtocol) as service, service.connect() as wire:
             await wire.send(b"GET /v1/model HTTP/1.1\r\nX-Slow: ")
             assert (await wire.answer()).status == 408
             assert await wire.closed()
             await still_serves(service)
 
     async def test_a_client_that_does_not_read_is_dropped(self, current: Pixels) -> None:
-        async with wired() as service:
+        async with wired(protocol=QuickProtocol) as service:
             large = bytes(3 * 1024 * 1024 * 2)
             head = b"POST /v1/predict?steps=16 HTTP/1.1\r\n" + HOST + b"Accept: application/octet-stream\r\n"
             head += b"X-Frame-Shape: 1024,1024\r\nContent-Type: application/octet-stream\r\n"
@@ -165,9 +166,9 @@ class TestFlooding:
 
 
 async def flooding(wire: Wire) -> bool:
-    """Send without end; whether the server ended it (within 5 seconds)."""
+    """Send without end; whether the server ended it (within a minute)."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 await wire.send(b"400\r\n" + b"a" * 1024 + b"\r\n")
                 await asyncio.sleep(0)
@@ -218,8 +219,6 @@ class TestLying:
 
 
 def test_the_bounds_of_the_real_protocol_are_wide_enough_for_honest_clients() -> None:
-    bounds = QuickProtocol.__base__
-    assert bounds is not None
-    assert vars(bounds)["max_head"] >= 16_384  # what common proxies let through
-    assert vars(bounds)["head_seconds"] >= 5
-    assert vars(bounds)["stall_seconds"] >= 10
+    assert BoundedProtocol.max_head >= 16_384  # what common proxies let through
+    assert BoundedProtocol.head_seconds >= 5
+    assert BoundedProtocol.stall_seconds >= 10

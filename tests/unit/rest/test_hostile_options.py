@@ -15,6 +15,7 @@ from service.core.errors import InvalidRequest
 from service.rest.formats import stream_messages
 from service.rest.routes import oip, video
 from service.settings import Settings
+from tests.measured import UpperBounds
 from tests.unit.imaging.pictures import noise
 from tests.unit.rest.small import Small, running
 
@@ -34,16 +35,17 @@ async def edge() -> AsyncIterator[Small]:
 
 
 async def _refused(edge: Small, path: str, field: str, **how: Any) -> None:
-    gc.disable()  # a collection of what other tests left would count as this request's time
-    began = time.thread_time()
-    try:
-        answer = await edge.http.post(path, **how)
-        seconds = time.thread_time() - began
-    finally:
-        gc.enable()
-    assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text[:300]
-    assert len(answer.content) < 2000
-    assert seconds < AT_ONCE
+    bounds = UpperBounds(thread_s=AT_ONCE)
+    while bounds.unmet():
+        gc.disable()  # a collection of what other tests left would count as this request's time
+        began = time.thread_time()
+        try:
+            answer = await edge.http.post(path, **how)
+            bounds.measured(thread_s=time.thread_time() - began)
+        finally:
+            gc.enable()
+        assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text[:300]
+        assert len(answer.content) < 2000
 
 
 @pytest.mark.parametrize("name", ["ahead", "every", "blocks", "scale"])
@@ -115,6 +117,8 @@ def test_options_of_the_command_line(option: tuple[str, str], capsys: pytest.Cap
 
 
 async def test_all_at_once_leave_time_for_others(edge: Small) -> None:
-    began = time.thread_time()
-    await asyncio.gather(*(edge.http.post("/v1/video", params={"lost": RANGES}) for _ in range(20)))
-    assert time.thread_time() - began < 20 * AT_ONCE
+    bounds = UpperBounds(thread_s=20 * AT_ONCE)
+    while bounds.unmet():
+        began = time.thread_time()
+        await asyncio.gather(*(edge.http.post("/v1/video", params={"lost": RANGES}) for _ in range(20)))
+        bounds.measured(thread_s=time.thread_time() - began)

@@ -11,7 +11,6 @@ from PIL import Image
 
 from service.core.errors import QueueFull
 from service.rest.transport import pieces
-from service.rest.transport.bounded_protocol import BoundedProtocol
 from service.rest.transport.pieces import PiecedResponse
 from service.serving.byte_budget import ByteBudget
 from service.settings import Settings
@@ -28,19 +27,13 @@ def ask(side: int = SIDE, steps: int = STEPS) -> bytes:
     return f"{head}Content-Length: {2 * side * side * 3}\r\n\r\n".encode() + bytes(2 * side * side * 3)
 
 
-class PatientProtocol(BoundedProtocol):
-    """Readers may be slow."""
-
-    stall_seconds = 20.0
-
-
 async def whole(wire: Wire) -> int:
     return len((await wire.answer()).body)
 
 
 async def test_an_answer_that_is_not_read_counts_and_the_next_one_is_refused() -> None:
     settings = Settings(max_inflight_bytes=2 * ANSWER + 2**20)
-    async with wired(settings, PatientProtocol) as house, house.connect() as slow, house.connect() as other:
+    async with wired(settings) as house, house.connect() as slow, house.connect() as other:
         budget, work = house.small.parts.budget, house.small.parts.work
         await slow.send(ask())
         await until(lambda: len(house.small.engine.ran) == 1 and 0 < budget.held < 1.1 * ANSWER)
@@ -59,7 +52,7 @@ async def test_an_answer_that_is_not_read_counts_and_the_next_one_is_refused() -
 
 
 async def test_a_reader_that_leaves_gives_its_bytes_back() -> None:
-    async with wired(protocol=PatientProtocol) as house:
+    async with wired() as house:
         budget = house.small.parts.budget
         async with house.connect() as slow:
             await slow.send(ask())

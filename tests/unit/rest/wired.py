@@ -17,10 +17,17 @@ from service.settings import Settings
 from tests.unit.rest.small import Small, running
 
 
-class QuickProtocol(BoundedProtocol):
-    """The same bounds, soon enough for a test."""
+class PatientProtocol(BoundedProtocol):
+    """The same bounds, late enough for a client of a busy machine."""
 
     max_head = 8192
+    head_seconds = 60.0
+    stall_seconds = 120.0
+
+
+class QuickProtocol(PatientProtocol):
+    """The same bounds, soon enough for a test of them."""
+
     head_seconds = 0.2
     stall_seconds = 0.2
 
@@ -55,9 +62,9 @@ class Wire:
         return Answer(int(head[0].split()[1]), headers, body)
 
     async def closed(self) -> bool:
-        """Whether the server ends the connection (within 5 seconds)."""
+        """Whether the server ends the connection (within a minute)."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while await self.reader.read(65536):
                     pass
         except TimeoutError:
@@ -90,7 +97,7 @@ class Wired:
 
 @asynccontextmanager
 async def wired(
-    settings: Settings | None = None, protocol: type[BoundedProtocol] = QuickProtocol
+    settings: Settings | None = None, protocol: type[BoundedProtocol] = PatientProtocol
 ) -> AsyncIterator[Wired]:
     """A small service on a free port for the length of a test."""
     async with running(settings) as small:
@@ -107,7 +114,7 @@ async def wired(
             await serving
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     """Wait for a condition; TimeoutError where it does not come."""
     async with asyncio.timeout(seconds):
         while True:

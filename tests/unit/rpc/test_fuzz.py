@@ -177,7 +177,7 @@ def _status(call: Callable[[], Any]) -> grpc.StatusCode:
 @given(message=_spoiled(_pair))
 def test_hostile_pairs(message: pb.PredictRequest, channel: Any, canary: _Canary) -> None:
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
-    assert _status(lambda: stub.Predict(message, timeout=20)) in FAULTS | {grpc.StatusCode.OK}
+    assert _status(lambda: stub.Predict(message, timeout=60)) in FAULTS | {grpc.StatusCode.OK}
     assert canary.sings()
 
 
@@ -185,8 +185,8 @@ def test_hostile_pairs(message: pb.PredictRequest, channel: Any, canary: _Canary
 @given(message=_spoiled(_infer))
 def test_hostile_inference_requests(message: v2_pb.ModelInferRequest, channel: Any, canary: _Canary) -> None:
     stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
-    assert _status(lambda: stub.ModelInfer(message, timeout=20)) in FAULTS | {grpc.StatusCode.OK}
-    [answer] = stub.ModelStreamInfer(iter([message]), timeout=20)
+    assert _status(lambda: stub.ModelInfer(message, timeout=60)) in FAULTS | {grpc.StatusCode.OK}
+    [answer] = stub.ModelStreamInfer(iter([message]), timeout=60)
     assert not answer.error_message.startswith("internal")
     assert canary.sings()
 
@@ -201,7 +201,7 @@ def test_hostile_inference_requests(message: v2_pb.ModelInferRequest, channel: A
 def test_hostile_streams(messages: list[pb.StreamPredictRequest], channel: Any, canary: _Canary) -> None:
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
     answers: list[pb.StreamPredictResponse] = []
-    status = _status(lambda: answers.extend(stub.StreamPredict(iter(messages), timeout=20)))
+    status = _status(lambda: answers.extend(stub.StreamPredict(iter(messages), timeout=60)))
     assert status in FAULTS | {grpc.StatusCode.OK}
     assert grpc.StatusCode.INTERNAL.value[0] not in {answer.error.status for answer in answers}
     if status is grpc.StatusCode.OK:
@@ -220,5 +220,5 @@ def test_hostile_streams(messages: list[pb.StreamPredictRequest], channel: Any, 
     ),
 )
 def test_bytes_of_any_kind(data: bytes, method: str, channel: Any, canary: _Canary) -> None:
-    assert _status(lambda: channel.unary_unary(f"/{method}")(data, timeout=20)) in FAULTS | {grpc.StatusCode.OK}
+    assert _status(lambda: channel.unary_unary(f"/{method}")(data, timeout=60)) in FAULTS | {grpc.StatusCode.OK}
     assert canary.sings()

@@ -11,6 +11,7 @@ import pytest
 from service.core.errors import QueueFull
 from service.rpc.half_sent import WINDOW, Arrival, HalfSentMessages
 from service.rpc.peer_sockets import PeerSockets, parse_peer, resident_bytes
+from tests.measured import UpperBounds
 from tests.unit.memory import peak_mib
 from tests.unit.rpc.half_sent import half_sender
 from tests.unit.rpc.test_message_reading import process
@@ -19,22 +20,24 @@ MIB = 2**20
 STREAMS = ("/dmvfn.v1.PredictionService/StreamPredict", "/inference.GRPCInferenceService/ModelStreamInfer")
 
 
+@pytest.mark.measured
 async def test_many_streams_without_their_last_byte_take_no_more_than_the_budget_again() -> None:
     """Twelve times a quarter of the budget is sent; grpcio holds all of it and says nothing."""
     budget = 64 * MIB
     limits = {"max_inflight_bytes": budget, "max_body_bytes": budget, "max_queue_bytes": budget}
     message = budget // 4
-    async with process(**limits, max_stream_bytes=budget) as (pid, port):
-        idle = peak_mib(pid, reset=True)
-        for connections in (1, 12):
-            async with AsyncExitStack() as stack, asyncio.timeout(60):
-                senders = [await stack.enter_async_context(half_sender(port)) for _ in range(connections)]
-                for k in range(12):
-                    senders[k % connections].begin(STREAMS[k % 2], message, message - 1)
-                while not all(one.settled for one in senders) or sum(one.held for one in senders) > message:
-                    await asyncio.sleep(0.02)
-        held = peak_mib(pid) - idle
-    assert held * MIB < 2 * budget, f"{held:.0f} MiB"
+    bounds = UpperBounds(held_mib=2 * budget / MIB)
+    while bounds.unmet():  # each time in a process that has given nothing back yet
+        async with process(**limits, max_stream_bytes=budget) as (pid, port):
+            idle = peak_mib(pid, reset=True)
+            for connections in (1, 12):
+                async with AsyncExitStack() as stack, asyncio.timeout(60):
+                    senders = [await stack.enter_async_context(half_sender(port)) for _ in range(connections)]
+                    for k in range(12):
+                        senders[k % connections].begin(STREAMS[k % 2], message, message - 1)
+                    while not all(one.settled for one in senders) or sum(one.held for one in senders) > message:
+                        await asyncio.sleep(0.02)
+            bounds.measured(held_mib=peak_mib(pid) - idle)
 
 
 class Peers:
@@ -157,7 +160,7 @@ async def test_bytes_are_told_by_the_clients_address_and_of_nobody_else() -> Non
     assert sockets.receiver(f"ipv4:{host}:{port}") is None, "nothing has come yet: no byte can be told"
     writer.write(bytes(1000))
     connection = await accepted
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (received := sockets.receiver(f"ipv4:{host}:{port}")) is None or received() < 1000:
             await asyncio.sleep(0.001)
     assert received() == 1000

@@ -50,7 +50,7 @@ def _outcomes(answers: Iterable[pb.StreamPredictResponse]) -> list[tuple[str, st
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -107,7 +107,7 @@ async def test_every_option_reaches_the_engine() -> None:
     engine = SmallEngine()
     async with served(engine) as s:
         answer = await s.ours.Predict(
-            _request(route="sample", seed=7, scale=0.5, quality=pb.QUALITY_ADAPTIVE, maps=True), timeout=5
+            _request(route="sample", seed=7, scale=0.5, quality=pb.QUALITY_ADAPTIVE, maps=True), timeout=60
         )
         await s.ours.Predict(_request(route="sample"))
     options = engine.asked[0].options
@@ -141,10 +141,13 @@ async def test_a_cancelled_call_and_a_passed_deadline_leave_the_queue() -> None:
         await _until(lambda: engine.running == 1)
         call.cancel()
         await _until(lambda: engine.running == 0)
-        with pytest.raises(grpc.aio.AioRpcError) as late:
-            await s.ours.Predict(_request(), timeout=0.3)
-        assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await _until(lambda: engine.running == 0)
+        for seconds in (0.3, 3.0, 30.0):  # a busy machine may not bring it to the engine sooner
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await s.ours.Predict(_request(), timeout=seconds)
+            assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            await _until(lambda: engine.running == 0)
+            if len(engine.asked) > 1:
+                break
         registry = s.parts.metrics.registry
         for outcome in ("cancelled", "deadline"):
             labels = {"transport": "grpc", "endpoint": "Predict", "outcome": outcome}
@@ -310,7 +313,7 @@ async def test_sixty_four_idle_streams_lock_nobody_out() -> None:
     async with served(SmallEngine()) as s:
         idle = await _open(s, 64)
         assert len(s.parts.streams) == 64
-        await s.ours.Predict(_request(), timeout=20)
+        await s.ours.Predict(_request(), timeout=60)
         other = await _open(s, 1)
         for stream in idle + other:
             stream.cancel()

@@ -142,7 +142,7 @@ async def test_requests_are_counted_by_outcome() -> None:
             return registry.get_sample_value("dmvfn_requests_total", labels)
 
         # A refusal reaches the client before the server's own handler has ended and counted it.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while counted("invalid") is None:
                 await asyncio.sleep(0)
         assert (counted("ok"), counted("invalid")) == (1.0, 1.0)
@@ -173,7 +173,7 @@ async def test_a_drained_server_finishes_calls_refuses_new_ones_and_tells_health
         call = s.ours.Predict(_request())
         watch = health_pb2_grpc.HealthStub(s.channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while engine.running == 0:
                 await asyncio.sleep(0)
         draining = asyncio.create_task(s.server.drain(30))
@@ -198,7 +198,7 @@ async def test_callers_who_keep_calling_are_refused_by_a_drain_and_never_cut_off
                 stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
                 while True:
                     try:
-                        await stub.Predict(_request(), timeout=20)
+                        await stub.Predict(_request(), timeout=60)
                         answered[number] += 1
                     except grpc.aio.AioRpcError as error:
                         endings.append((error.code(), error.details() or ""))
@@ -239,7 +239,7 @@ async def test_an_idle_connection_is_pinged_so_that_a_dead_client_is_noticed() -
     async with served(SmallEngine(), grpc_keepalive_s=1.0) as s:
         reader, writer = await asyncio.open_connection("127.0.0.1", s.server.port)
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + nothing_to_say)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 head = await reader.readexactly(9)
                 kind, flags = head[3], head[4]
@@ -294,7 +294,7 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
         credentials = grpc.ssl_channel_credentials(root, *identity)
         async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as channel:
             try:
-                await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request(), timeout=20)  # type: ignore[no-untyped-call]
+                await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request(), timeout=60)  # type: ignore[no-untyped-call]
             except grpc.aio.AioRpcError as error:
                 return error.code()
         return grpc.StatusCode.OK
@@ -322,7 +322,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
         options = (("grpc.use_local_subchannel_pool", 1),)
         async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials, options) as channel:
             try:
-                await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request(), timeout=20)  # type: ignore[no-untyped-call]
+                await dmvfn_pb2_grpc.PredictionServiceStub(channel).Predict(_request(), timeout=60)  # type: ignore[no-untyped-call]
             except grpc.aio.AioRpcError:
                 return False
         return True

@@ -112,6 +112,7 @@ class Edges:
     current: bytes
     method: str | None = None  #: asked for in place of a route and a seed
     t: float | None = None  #: the moment asked for, if any
+    quality: str | None = None  #: asked for in place of a method, a route and a seed
 
     async def ask(self, edge: str, route: str = "sample", seed: int | None = 7) -> Reply:
         method: Callable[[str, int | None], Awaitable[Reply]] = getattr(self, f"_{edge}")
@@ -122,8 +123,14 @@ class Edges:
         name = "dmvfn_deadline_missed_total"
         return self.state.metrics.registry.get_sample_value(name, {"phase": phase}) or 0.0
 
+    @property
+    def _takes_seed(self) -> bool:
+        return self.method is None and self.quality is None
+
     def _params(self, route: str, seed: int | None) -> dict[str, str]:
         moment = {} if self.t is None else {"t": str(self.t)}
+        if self.quality is not None:
+            return {"quality": self.quality} | moment
         if self.method is not None:
             return {"method": self.method} | moment
         return moment | {"route": route} | ({} if seed is None else {"seed": str(seed)})
@@ -155,6 +162,8 @@ class Edges:
 
     def _options(self, route: str, seed: int | None) -> pb.Options:
         moments = [] if self.t is None else [self.t]
+        if self.quality is not None:
+            return pb.Options(quality=f"QUALITY_{self.quality.upper()}", encoding=pb.ENCODING_PNG, t=moments)
         if self.method is not None:
             return pb.Options(method=self.method, encoding=pb.ENCODING_PNG, t=moments)
         options = pb.Options(route=route, encoding=pb.ENCODING_PNG, t=moments)
@@ -193,7 +202,7 @@ class Edges:
 
     async def _websocket(self, route: str, seed: int | None) -> Reply:
         start: dict[str, Any] = {"type": "start", "format": "png", "scene_cuts": False, **self._params(route, None)}
-        if seed is not None and self.method is None:
+        if seed is not None and self._takes_seed:
             start["seed"] = seed
         async with connect(self.url, max_size=None, compression=None) as websocket:
             await websocket.send(json.dumps(start))
@@ -218,7 +227,7 @@ class Edges:
             {"name": f"FRAME{n}", **tensor, "parameters": {"binary_data_size": 4 + len(file)}}
             for n, file in enumerate((self.previous, self.current))
         ]
-        if seed is not None and self.method is None:
+        if seed is not None and self._takes_seed:
             inputs.append({"name": "SEED", "datatype": "UINT64", "shape": [1, 1], "data": [seed]})
         head = json.dumps(
             {
@@ -249,7 +258,7 @@ class Edges:
         for n, file in enumerate((self.previous, self.current)):
             request.inputs.add(name=f"FRAME{n}", datatype="BYTES", shape=[1, 1])
             request.raw_input_contents.append(packed([file]))
-        if seed is not None and self.method is None:
+        if seed is not None and self._takes_seed:
             request.inputs.add(name="SEED", datatype="UINT64", shape=[1, 1])
             request.raw_input_contents.append(seed.to_bytes(8, "little"))
         try:

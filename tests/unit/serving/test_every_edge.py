@@ -48,6 +48,16 @@ async def test_every_edge_predicts_by_flow(edges: Edges) -> None:
         assert reply.method == (None if edge.startswith("oip") else "flow"), edge
 
 
+async def test_every_edge_is_fast_by_the_live_head(edges: Edges) -> None:
+    edges.quality = "fast"
+    previous, current = tiny.frames(3, 32, 48)
+    mixed = mixing.mix(previous.pixels, current.pixels, None, *weights.load(weights.LIVE))
+    picture = codec.encode(Frame(mixing.rounded(mixed.frame)), ImageFormat.PNG)
+    for edge in EDGES[:-1]:
+        assert await edges.ask(edge) == Reply(picture, "000000000", None, VERSION), edge
+    assert (await edges.ask("cli")).picture == picture
+
+
 async def test_every_edge_carries_the_motion_to_the_same_moment(edges: Edges) -> None:
     first = await edges.ask("rest")
     edges.t = 2.7

@@ -24,7 +24,7 @@ class MeetingHolding(ByteHolding):
 
     def __init__(self) -> None:
         super().__init__(ByteBudget(2**30))
-        self.barrier = threading.Barrier(2, timeout=5)
+        self.barrier = threading.Barrier(2, timeout=60)
 
     def grow(self, count: int) -> None:
         self.barrier.wait()

@@ -32,13 +32,13 @@ def test_a_scrape_waits_for_counting_that_has_begun() -> None:
 
     def count() -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         metrics.out_of_memory()
 
     metrics.deferred.add(count)
     settling = threading.Thread(target=metrics.deferred.settle)
     settling.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     threading.Timer(0.05, go_on.set).start()
     assert metrics.registry.get_sample_value("dmvfn_oom_total") == 1
     settling.join()

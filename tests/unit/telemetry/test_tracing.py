@@ -64,7 +64,7 @@ def test_a_request_and_its_stages_arrive_as_linked_spans(receiver: tuple[_Receiv
     tracer.finished(trace, "POST /v1/predict", 0.5, {"dmvfn.route": "100000001"}, [("queue", 0.1), ("blocks", 0.3)])
     tracer.finished(begin(PARENT[:-1] + "0"), "not sampled", 0.1, {})
     tracer.close()
-    assert servicer.came.wait(10)
+    assert servicer.came.wait(60)
     request, queue, blocks = servicer.spans
     assert [span.name for span in servicer.spans] == ["POST /v1/predict", "queue", "blocks"]  # type: ignore[attr-defined]
     assert request.trace_id.hex() == trace.trace_id  # type: ignore[attr-defined]

@@ -109,7 +109,7 @@ async def test_a_worker_checks_too_and_works_on(sound: Server) -> None:
     task = asyncio.create_task(worker.run())
     await until(lambda: bool(worker.server.warnings))
     worker.stop()
-    assert await asyncio.wait_for(task, 20)
+    assert await asyncio.wait_for(task, 60)
     assert [text.partition(":")[0] for text in worker.server.warnings] == ["eviction"]
 
 

@@ -52,11 +52,14 @@ async def test_the_deadline_is_carried_and_work_past_it_is_not_run(bench: Bench)
     adder = Adder()
     adder.gate = asyncio.Event()
     async with bench.work(adder):
-        before = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
-            await bench.engine.predict(request(1, deadline=before + 0.4))
+        for seconds in (0.4, 4.0, 40.0):  # a busy machine may not bring it to the worker sooner
+            deadline = time.monotonic() + seconds
+            with pytest.raises(DeadlineExceeded):
+                await bench.engine.predict(request(1, deadline=deadline))
+            if adder.seen:
+                break
         assert adder.seen[0].deadline is not None
-        assert abs(adder.seen[0].deadline - (before + 0.4)) < 0.2
+        assert abs(adder.seen[0].deadline - deadline) < seconds / 2
         # Its caller is gone, so it is withdrawn from the device too.
         await until(lambda: adder.running == 0)
         await until(bench.empty)

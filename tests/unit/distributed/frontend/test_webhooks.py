@@ -14,12 +14,16 @@ import pytest
 
 from service.distributed.broker.client import end
 from service.distributed.frontend.webhooks import WebhookSender
+from service.serving.jobs import webhook
 from service.serving.jobs.job import webhook_signature
 from service.serving.jobs.local import LocalJobs
-from service.serving.jobs.webhook import HEADER, TIMEOUT_S
+from service.serving.jobs.webhook import HEADER
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
+
+#: Seconds after which what does not come never will.
+PATIENCE_S = 60.0
 
 
 class Receiver:
@@ -35,7 +39,7 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.gate.wait(TIMEOUT_S / 2)
+                outer.gate.wait(2 * PATIENCE_S)
                 outer.told.append((self.path, self.headers[HEADER], body))
                 self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -90,7 +94,10 @@ async def test_the_end_of_a_job_is_told_signed_and_again_after_a_failure(bench: 
     sender.close()
 
 
-async def test_a_receiver_that_is_slow_holds_up_its_own_webhooks_only(bench: Bench, receiver: Receiver) -> None:
+async def test_a_receiver_that_is_slow_holds_up_its_own_webhooks_only(
+    bench: Bench, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 2 * PATIENCE_S)  # a slow one is not given up meanwhile
     sender = WebhookSender(dataclasses.replace(bench.settings, webhook_secret="s3cret"), bench.front, bench.metrics)
     with receiving() as slow:
         slow.gate.clear()
@@ -100,7 +107,7 @@ async def test_a_receiver_that_is_slow_holds_up_its_own_webhooks_only(bench: Ben
                 await jobs_of(bench).submit(job)
                 await ended(jobs_of(bench), job.id)
         running = asyncio.create_task(sender.run())
-        await until(lambda: len(receiver.told) == 1, seconds=TIMEOUT_S / 2)
+        await until(lambda: len(receiver.told) == 1, seconds=PATIENCE_S)
         assert slow.told == []
         slow.gate.set()
         await until(lambda: bench.count("dmvfn_webhooks_total", outcome="delivered") == len(jobs))

@@ -17,7 +17,7 @@ from service.engine.predictor import Predictor
 from service.engine.versions.source import PreparedVersion
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.unit.engine.tiny import PATIENCE, network
+from tests.unit.engine.tiny import PATIENCE, PATIENT_MS, network
 
 
 def versioned(name: str, seed: int) -> Predictor:
@@ -62,7 +62,7 @@ async def swapping(
     devices: list[Device] = [first or versioned("v0", source.seeds["v0"])]
     batcher = Batcher(
         devices.pop,  # lets go of it
-        Settings(**{"warmup_sizes": (), **settings}),  # type: ignore[arg-type]
+        Settings(**{"warmup_sizes": (), "default_deadline_ms": PATIENT_MS, **settings}),  # type: ignore[arg-type]
         metrics or Metrics(CollectorRegistry()),
         source=source,
     )

@@ -54,7 +54,7 @@ class House:
         return path
 
     async def comes_to(self, path: str, who: dict[str, str], state: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (shown := (await self.http.get(path, headers=who)).json()).get("state") != state:
                 await asyncio.sleep(0.005)
         return dict(shown)
@@ -72,7 +72,7 @@ async def house(**settings: Any) -> AsyncIterator[House]:
 
 
 async def _until(met: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not met():
             await asyncio.sleep(0.005)
 

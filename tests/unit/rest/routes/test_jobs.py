@@ -202,7 +202,7 @@ async def test_a_waiting_get_answers_when_the_job_moves(house: House) -> None:
     assert (await house.client.get(path)).json()["state"] == "running"
     waiting = asyncio.create_task(house.client.get(path, params={"wait": 30}))
     house.engine.gate.set()
-    assert (await asyncio.wait_for(waiting, 10)).json()["state"] == "done"
+    assert (await asyncio.wait_for(waiting, 60)).json()["state"] == "done"
 
 
 async def test_events_tell_every_step_to_the_end(house: House) -> None:

@@ -71,7 +71,7 @@ async def live(*, tracer: Tracer | None = None, **settings: Any) -> AsyncIterato
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 

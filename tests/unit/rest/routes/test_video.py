@@ -125,7 +125,7 @@ async def test_only_so_many_clips_are_made_at_once(server: Server) -> None:
     server.engine.hold = asyncio.Event()
     most = clip_places.CALLS_OF_ONE
     running_ = [asyncio.ensure_future(server.post("every=1", y4m(moving(9)), **Y4M)) for _ in range(most)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while len(server.engine.requests) < most:
             await asyncio.sleep(0.01)
     refused = await server.post("every=1", y4m(moving(9)), **Y4M)
@@ -137,7 +137,7 @@ async def test_only_so_many_clips_are_made_at_once(server: Server) -> None:
 
 
 async def _final(server: Server, path: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             told: dict[str, Any] = (await server.http.get(path)).json()
             if told["state"] != "running":

@@ -65,7 +65,7 @@ class _Line:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -210,7 +210,7 @@ async def test_a_draining_stream_answers_what_it_took_and_says_goodbye() -> None
         await _all(_stream(joined), _messages())
     engine.gate.set()
     assert _kinds(await everything) == [("0", First), ("1", Done), ("", Draining)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await joined.streams.ended()
 
 

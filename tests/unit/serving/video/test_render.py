@@ -112,7 +112,7 @@ async def test_a_clip_whose_size_changes_says_where() -> None:
 
 
 async def _until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not met():
             await asyncio.sleep(0.005)
 

@@ -163,5 +163,5 @@ def test_a_pipe_with_a_name_is_read_like_a_file(tmp_path: Path, suffix: str) -> 
     writer = threading.Thread(target=pipe.write_bytes, args=(film.read_bytes(),))
     writer.start()
     copy(pipe, tmp_path / "out.mp4")
-    writer.join(20)
+    writer.join(60)
     assert len(probe(tmp_path / "out.mp4").times) == 8
