@@ -48,7 +48,10 @@ function fit() {
   const isNetwork = $("method").value === "dmvfn", isClip = source === "clip";
   for (const id of ["route", "scale", "digits"]) $(id).disabled = !isNetwork;
   $("digits-field").hidden = $("route").value !== "digits";
-  $("quality").disabled = isClip;
+  const quality = $("quality"), fast = quality.querySelector('[value="fast"]');
+  quality.disabled = isClip;
+  fast.disabled = $("method").value !== "flow";
+  if (fast.disabled && quality.value === "fast") quality.value = "exact";
   for (const id of ["steps", "t"]) $(id).disabled = isClip || (id === "steps" && $("t").value.trim() !== "");
 }
 

@@ -47,7 +47,7 @@ class Session:
 
     def over_rest(self, request: InferenceRequest, model: str = "dmvfn", **how: bool) -> InferenceResponse:
         """The answer over REST; `how` goes to pydantic."""
-        body = request.model_dump_json(**how)  # type: ignore[arg-type]
+        body = request.model_dump_json(**how)
         url = f"{self.http}/v2/models/{model}/infer"
         asked = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
         try:
@@ -64,7 +64,7 @@ class Session:
 
 def pred(answer: InferenceResponse) -> np.ndarray:
     """PRED as NumpyCodec reads it."""
-    return NumpyCodec.decode_output(answer.outputs[0])
+    return np.asarray(NumpyCodec.decode_output(answer.outputs[0]))
 
 
 def one_input(session: Session) -> InferenceRequest:
@@ -102,7 +102,7 @@ def main(http: str, address: str, folder: str) -> None:
 
 def picture(answer: InferenceResponse) -> bool:
     """Tell whether the first output is a PNG, as Base64Codec reads it."""
-    return Base64Codec.decode_output(answer.outputs[0])[0].startswith(b"\x89PNG")
+    return bool(Base64Codec.decode_output(answer.outputs[0])[0].startswith(b"\x89PNG"))
 
 
 if __name__ == "__main__":

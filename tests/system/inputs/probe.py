@@ -35,7 +35,7 @@ class Film:
 
 
 def _json(path: Path, *options: str) -> Any:
-    command = ["ffprobe", "-v", "error", "-of", "json", *options, path]
+    command = ["ffprobe", "-v", "error", "-of", "json", *options, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     return json.loads(done.stdout)
 
