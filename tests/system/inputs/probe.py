@@ -108,7 +108,7 @@ def pixels(path: Path, shown: Film, *, deinterlace: bool = False, is_untagged_hd
         "-flags",
         "unaligned",
         "-i",
-        path,
+        str(path),
         "-map",
         f"0:{shown.index}",
         "-vsync",
