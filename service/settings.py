@@ -160,7 +160,7 @@ class Settings:
         0,
         _whole(0, 2**42),
         "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`. "
-        "gRPC messages on their way in may take as much again, one of them a quarter.",
+        "gRPC messages on their way in may take as much again, one of them a quarter; half a message is reserve.",
     )
     max_client_items: int = _set(
         0,

@@ -12,6 +12,7 @@ from typing import Any
 from service.core.types import Priority
 from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
+from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.submission import cancel_of
 from service.distributed.frontend.job_store import PATIENCE_S
@@ -61,7 +62,7 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
     for stream in sorted(client.smembers(keys.buckets)):
         pending = client.xpending(stream, GROUP)["pending"] if client.exists(stream) else 0
         print(f"stream {stream.decode()}  items {client.xlen(stream)}  claimed {pending}")
-    now = _now(client)
+    now = now_ms_sync(client, keys)
     for worker, until in client.zrange(keys.workers, 0, -1, withscores=True):
         info = client.get(keys.info(worker.decode()))
         model = "?"
@@ -195,11 +196,6 @@ def _exit_status(count: int, failures: int, params: argparse.Namespace) -> int:
         print("there is no dead letter of this job", file=sys.stderr)
         return 1
     return 1 if failures else 0
-
-
-def _now(client: SyncRedis) -> int:
-    seconds, micros = client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _time(milliseconds: int) -> str:

@@ -238,6 +238,7 @@ class Batcher:
             priority=request.priority,
             nbytes=request.nbytes,
             steps=request.options.work,
+            is_trial=request.is_trial,
         )
         return Pending(request, entry, partial(_resolve, future))
 

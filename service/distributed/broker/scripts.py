@@ -155,6 +155,9 @@ FORGET = _load("forget.lua")
 RECKON = _load("reckon.lua")
 TAKE_WEBHOOK = _load("take_webhook.lua")
 COUNT_WEBHOOK_TRY = _load("count_webhook_try.lua")
+# What is looked at only.
+CLOCK = _load("clock.lua")
+AGES = _load("ages.lua")
 # Callers' budgets.
 TAKE_ALLOWANCE = _load("take_allowance.lua")
 CHARGE_ALLOWANCE = _load("charge_allowance.lua")

@@ -92,9 +92,14 @@ def read_frame(data: bytes) -> Frame:
         return codec.from_raw(value["rgb"], value["h"], value["w"], TRUSTED, "frame")
 
 
-def task_bytes(options: Options, priority: Priority, client: str, traceparent: str | None) -> bytes:
-    """Serialise a task: the options, priority, client and trace of a prediction."""
+def task_bytes(
+    options: Options, priority: Priority, client: str, traceparent: str | None, *, is_trial: bool = False
+) -> bytes:
+    """Serialise a task: the options, priority, client and trace of a prediction, and whether it is a trial."""
     route = options.route
+    fields = _method_fields(options)
+    if is_trial:  # a worker that does not know of it decides by itself
+        fields["notes"] = {**fields.get("notes", {}), "trial": True}
     return pack(
         {
             "route": [route.policy.value, route.seed, route.blocks, _text(route.bits)],
@@ -105,7 +110,7 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "priority": int(priority),
             "client": client,
             "trace": traceparent,
-            **_method_fields(options),
+            **fields,
             **({} if options.version is None else {"version": options.version}),
             # Absent where it is not asked for, so that the last release reads all that it knows.
             **({"t": list(options.times)} if options.times else {}),
@@ -120,6 +125,12 @@ def _method_fields(options: Options) -> dict[str, Any]:
     if options.method is Method.DMVFN:
         return {"notes": {"method": options.method.value}}
     return {"method": options.method.value}
+
+
+def is_trial(task: bytes) -> bool:
+    """Tell whether a task is run though it is predicted to be late."""
+    notes = unpack(task).get("notes")
+    return isinstance(notes, dict) and notes.get("trial") is True
 
 
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:

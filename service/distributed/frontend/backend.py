@@ -42,8 +42,6 @@ class FrontendEngine:
         self._metrics.watch(self._front.gauges)
         self._metrics.watch(self._front.server.gauges)
         await self._front.seen.wait()
-        info = self.model()
-        self._metrics.model(version=info.version, sha256=info.sha256, device=info.device, dtype=info.dtype)
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """Predict as `Engine.predict` does."""

@@ -108,6 +108,8 @@ class Outcomes:
         if item.left is None and isinstance(error, DeadlineExceeded):
             error = Internal(f"no answer within {self._settings.max_run_s:g} s")
         end = end or RunEnd.of(error)
+        # While Redis is away nobody can say who else lives, and the item is still this worker's to hand back.
+        others = end is not RunEnd.NO_MEMORY or bool(await self.lasting(item, self._claims.others))
         run = Run(
             end,
             item.delivery,
@@ -117,7 +119,7 @@ class Outcomes:
             sound=sound,
             losses=work.losses,
             awaited=bool(item.front),
-            others=end is not RunEnd.NO_MEMORY or await self._claims.others(),
+            others=others,
         )
         match fate(run):
             case Leave():

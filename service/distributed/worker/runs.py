@@ -205,4 +205,5 @@ class ItemRuns:
             client=client,
             priority=priority,
             traceparent=traceparent,
+            is_trial=serialization.is_trial(work.task),
         )

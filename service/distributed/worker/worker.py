@@ -35,6 +35,7 @@ from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
+from service.distributed.worker.lapsed_items import LapsedItems
 from service.distributed.worker.leases import Lease, Leases
 from service.distributed.worker.outcomes import Outcomes
 from service.distributed.worker.runs import ItemRuns
@@ -100,6 +101,7 @@ class Worker:
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
         self._due_work = DueWork(settings, self._client, self.name)
+        self._lapsed = LapsedItems(settings, self._client, self._claims)
         self._device = device
         self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
         self._supervisor = Supervisor(metrics)
@@ -184,12 +186,12 @@ class Worker:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
             skip = [*self._runs.leases, *self._foreign.leases, *self._outcomes.avoided()]
-            item = await self._claims.lapsed(skip, self._foreign.covers)
+            item = await self._lapsed.take(skip, self._foreign.covers)
             self._has_lapsed = item is not None
             if item is not None:
                 self._next_look = 0.0
                 self._lapsed_turn = False
-                self._metrics.redelivered()
+                self._metrics.redelivered(handed_back=item.was_handed_back)
                 await self._run_lapsed(item)
                 return
             await self._foreign.settle()
@@ -293,7 +295,10 @@ class Worker:
         model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
         costs = None if self._device is None else self._device.costs()
         is_named = repository is not None and repository.is_named
-        return announcement.info_bytes(model, price, costs, versions=self._versions(), is_named=is_named)
+        lease_ms = self._settings.lease_ms
+        return announcement.info_bytes(
+            model, price, costs, versions=self._versions(), is_named=is_named, lease_ms=lease_ms
+        )
 
     def _versions(self) -> Sequence[str]:
         """List the versions of the weights that are loaded, the default first."""

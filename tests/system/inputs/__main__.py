@@ -98,7 +98,7 @@ def _rgb(path: Path) -> np.ndarray:
     """A picture as ImageMagick shows it, upright."""
     command = [
         "convert-im6.q16",
-        path,
+        str(path),
         "-auto-orient",
         "-strip",
         "+set",
@@ -117,14 +117,14 @@ def _rgb(path: Path) -> np.ndarray:
 
 def main(names: list[str]) -> int:
     """Make, send, judge; print and write the table."""
-    clips, pictures = (*films.CLIPS, *tools.CLIPS), stills.PICTURES
+    recipes: tuple[Clip | Picture, ...] = (*films.CLIPS, *tools.CLIPS, *stills.PICTURES)
     results: list[Result] = []
     with service() as running, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         failure = make(BASE, folder, "")
         assert not failure, failure
         with httpx.Client(base_url=running.http, timeout=300) as http:
-            for recipe in (*clips, *pictures):
+            for recipe in recipes:
                 if names and not recipe.name.startswith(tuple(names)):
                     continue
                 failure = make(recipe.commands, folder, recipe.name)
