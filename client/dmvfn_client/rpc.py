@@ -54,7 +54,7 @@ class GrpcClient:
     ) -> Prediction:
         """Predict the frames that follow two; raises a DmvfnError. Seconds of `timeout` in place of the client's.
 
-        Options: steps or t, route, seed, blocks, scale, quality, method; docs/api.md says what they mean.
+        Options: steps or t, version, route, seed, blocks, scale, quality, method; docs/api.md says what they mean.
         """
         message = wire.request(previous, current, Options(**options), maps)
         response = self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
@@ -80,7 +80,7 @@ class GrpcClient:
         iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
         again: `examples/live.py` shows how to go on after a DRAINING or an error. `params`: what the stream as a whole
         is asked for, e.g. {"score": True}, after which the last answer is a SUMMARY.
-        Options: t in place of `horizon`, route, blocks, scale, quality, method.
+        Options: t in place of `horizon`, version, route, blocks, scale, quality, method.
         """
         start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline, params or {})
         source_errors: list[Exception] = []

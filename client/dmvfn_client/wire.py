@@ -127,6 +127,7 @@ def options(given: Options, maps: bool = False) -> pb.Options:
         quality=_QUALITY[given.quality],
         maps=maps,
         method=given.method,
+        version=given.version,
         t=given.times,
     )
 

@@ -21,7 +21,7 @@ from service.engine.predictor import Predictor
 from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
-from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
+from service.serving.video.files import CONTAINERS, PIPE, OutFile, OutPipe, open_sink, open_source
 from service.serving.video.frame_prediction import frame_predictor, moment_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, FrameRanges, lost_frames
@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="let this service's workers predict; input may be a folder")
     parser.add_argument("--key-file", metavar="FILE", help="of --server: a file with the API key")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="of --server: clips under way (default: 4)")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
@@ -98,6 +99,8 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
     try:
         if params.server:
             return _run_remotely(params, settings)
+        if params.output != PIPE and Path(params.output).is_file() and not params.force:
+            raise VideoError(f"{params.output} exists already; --force overwrites it")
         return asyncio.run(_run(params, settings))
     except (VideoError, ServiceError) as error:
         print(f"video: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import { currentKey, Problem } from "./api.js";
 import { Delayed } from "./delayed.js";
+import { Fates } from "./fates.js";
 import { draw, file } from "./pictures.js";
 import { Plot } from "./plots.js";
 import { count } from "./results.js";
@@ -22,7 +23,7 @@ export class Live {
   #tick = null;
   #sentAt = new Map();
   #sequence = 0;
-  #second = null;
+  #fates = new Fates();
   #options = null;
   #plots = {};
   #delayed = new Delayed();
@@ -70,7 +71,7 @@ export class Live {
     this.#sequence = 0;
     this.#sentAt.clear();
     this.#receipt = null;
-    this.#second = fresh();
+    this.#fates.take();
     this.#timer = setInterval(() => this.#send(), 1000 / RATE);
     this.#tick = setInterval(() => this.#report(), 1000);
     this.#tell.said("Live prediction is running.");
@@ -124,13 +125,11 @@ export class Live {
     const socket = this.#socket;
     if (!socket || !this.#video.videoWidth) return;
     if (socket.bufferedAmount > BACKLOG || this.#sentAt.size >= UNANSWERED) {
-      this.#second.dropped += 1;
-      this.#second.frames += 1;
+      this.#fates.dropped();
       return;
     }
     const sequence = this.#sequence++;
     this.#sentAt.set(sequence, performance.now());
-    this.#second.frames += 1;
     const frame = draw(this.#video, this.#video.videoWidth, this.#video.videoHeight, this.#options.width);
     paint($("live-camera"), frame);
     const taken = Math.round(1000 * performance.now());
@@ -156,11 +155,11 @@ export class Live {
     if (told.score) $("live-gain").textContent = `${told.score.mean_gain_db.toFixed(1)} dB`;
     const sent = this.#sentAt.get(Number(told.frame_id));
     this.#sentAt.delete(Number(told.frame_id));
-    const second = this.#second;
-    if (told.type === "dropped") second.dropped += 1;
+    if (told.type === "dropped") this.#fates.dropped();
+    if (told.type === "first" || told.type === "error") this.#fates.answered();
     if (told.type === "error") this.#tell.failed(new Problem(told.code, "One frame failed; the stream goes on.", told.message));
     if (told.type !== "prediction") return;
-    second.blocks += told.frames.reduce((sum, frame) => sum + count(frame.route), 0);
+    this.#fates.answered(told.frames.reduce((sum, frame) => sum + count(frame.route), 0));
     if (sent !== undefined) {
       const latency = performance.now() - sent;
       this.#plots.latency.push(latency);
@@ -178,18 +177,12 @@ export class Live {
   }
 
   #report() {
-    const { frames, dropped, blocks } = this.#second;
-    this.#second = fresh();
-    const share = frames ? (100 * dropped) / frames : 0;
+    const { frames, share, blocks } = this.#fates.take();
     $("live-dropped").textContent = `${share.toFixed(0)} % of ${frames}`;
     $("live-blocks").textContent = String(blocks);
     this.#plots.dropped.push(share);
     this.#plots.blocks.push(blocks);
   }
-}
-
-function fresh() {
-  return { frames: 0, dropped: 0, blocks: 0 };
 }
 
 async function camera(width) {

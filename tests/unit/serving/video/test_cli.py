@@ -102,3 +102,17 @@ def test_as_a_pipe_it_reads_and_writes_y4m(clip: Path, tmp_path: Path) -> None:
     assert re.match(rb"YUV4MPEG2 W152 H56 F10:1", ran.stdout)
     assert ran.stdout.count(b"FRAME\n") == 9
     assert b"PSNR over" in ran.stderr
+
+
+def test_a_file_that_is_there_is_overwritten_only_by_force(
+    clip: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the rule of `predict`; it once overwrote without a word."""
+    out = tmp_path / "out.y4m"
+    out.write_text("mine")
+    words = [str(clip), "-o", str(out), "--every", "2", "-q"]
+    assert main(words, settings) == 1
+    assert capsys.readouterr().err == f"video: {out} exists already; --force overwrites it\n"
+    assert out.read_text() == "mine"
+    assert main([*words, "--force"], settings) == 0
+    assert _frames(out) == 9
