@@ -3,9 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
+# The order of sets is part of a trace; small matrices are slower on several threads.
+SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts swaps soak fuzz fuzz-guided v2-clients deploy-check clean
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +49,10 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m simulator run --write
+sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000, or SEED=7 for one, with its trace
+	@$(SIMULATED) $(if $(SEED),seed $(SEED) --trace $(or $(TRACE),seed-$(SEED).trace),seeds $(or $(SEEDS),100) $(ARGS))
+planted: install-dev    ## faults put into the service on purpose, each of which the simulation must catch
+	@$(SIMULATED) planted
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
@@ -55,6 +61,14 @@ chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Red
 	@$(PY) -m tests.system.chaos.run $(ARGS)
 restarts: install-dev ## twenty accepted jobs across a restart of every Redis and Valkey we claim, as shipped, real processes
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
+clips: install-dev  ## a clip of 600 frames that three workers predict, one killed with the clip's maker: as one makes it, to the byte
+	@$(PY) -m pytest -q -m "" tests/system/e2e/test_clip_fleet.py
+object-store: install-dev ## clips whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
+	@VENV=$(VENV) scripts/object-store
+upgrade: install-dev ## an upgrade from the release before (UPGRADE_FROM) with twenty jobs and calls in flight: none lost
+	@$(PY) -m pytest -q -s -m "" tests/system/e2e/test_upgrade.py
+compose-check: install-dev ## twenty jobs across `down` and `up` of docker-compose.yml, by a real engine
+	@docker info > /dev/null 2>&1 && $(PY) scripts/compose-check || BUILD=1 scripts/docker-engine $(PY) scripts/compose-check
 swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batch mixed, every answer its version's
 	@SWAPS=1000 $(PY) -m pytest -q -s tests/unit/engine/versions/test_repository.py -k swaps
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]

@@ -94,3 +94,13 @@ def host_names(text: str) -> tuple[str, ...]:
 def _has_port(name: str) -> bool:
     """Tell a name with a port from an IPv6 address, which has two colons at least."""
     return name.count(":") == 1
+
+
+def object_store(text: str) -> str:
+    """Parse `s3://BUCKET/PREFIX` or `file:///FOLDER`."""
+    address = urlsplit(text)
+    is_bucket = address.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", address.netloc)
+    is_folder = address.scheme == "file" and not address.netloc and address.path.strip("/")
+    if not (is_bucket or is_folder) or address.query or address.fragment:
+        raise ValueError("must be s3://BUCKET/PREFIX or file:///FOLDER")
+    return text.rstrip("/")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import platform
@@ -22,7 +21,7 @@ from importlib import metadata
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from service import key_file
+from service import key_file, startup
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
 from service.greeting import announce, greeting
@@ -33,6 +32,8 @@ from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
 from service.serving.accepted_work import AcceptedWork
+from service.serving.jobs.clip_makers import ClipMakers
+from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
@@ -111,7 +112,10 @@ async def serve(settings: Settings, announce: Callable[[str], None] = announce) 
     with stop.listening(), closing(listen(settings)) as listener:  # a taken port is told before weights are loaded
         metrics = make_metrics()
         remote = settings.engine == "redis"
-        host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
+        try:
+            host: Backend = RedisBackend(settings, metrics) if remote else LocalBackend(settings, metrics, stop.fatal)
+        except ImportError as error:  # a package that only a setting needs
+            raise StartFailed(str(error)) from None
         try:
             await _serve(settings, stop, listener, host, metrics, announce)
         finally:
@@ -176,13 +180,15 @@ async def _serve(
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
     state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository, limiter=host.limiter)
-    extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state))
+    resources = ClipResources(state)
+    extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state, resources, host.clips))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
     async with (
         _keys(state, gate),
         serving(settings, web, listener, stop.failed) as http,
         _grpc(state, tracer) as calls,
         plain_ports(state, stop.failed),
+        _clips(state, resources, host),
     ):
         port = listener.getsockname()[1]
         if await _started(host, stop):
@@ -217,9 +223,7 @@ async def _started(host: Backend, stop: Stop) -> bool:
     if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
-    # What is here now stays: to look through all of it again for garbage would stop every request for 0.14 s.
-    gc.collect()
-    gc.freeze()
+    startup.finish()
     return True
 
 
@@ -270,6 +274,21 @@ async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
         yield server
     finally:
         await server.drain(0.0)
+
+
+@asynccontextmanager
+async def _clips(state: AppState, resources: ClipResources, host: Backend) -> AsyncIterator[None]:
+    """Make clips of the queue during the block, where there is one; what is under way at its end is given back."""
+    if host.clip_queue is None:
+        yield
+        return
+    makers = ClipMakers(host.clip_queue, resources, state.work, state.metrics)
+    making = Supervisor(state.metrics).loop(Background.CLIP_MAKERS, makers.run)
+    try:
+        yield
+    finally:
+        making.cancel()
+        await asyncio.wait((making,))
 
 
 @asynccontextmanager

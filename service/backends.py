@@ -9,11 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from service import startup
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.access import ChargingEngine, Limiter, LocalLimiter
+from service.serving.jobs.clip_jobs import ClipJobs
+from service.serving.jobs.clip_queue import ClipQueue
 from service.serving.jobs.job import Jobs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -37,6 +40,16 @@ class Backend(Protocol):
     @property
     def limiter(self) -> Limiter: ...
 
+    @property
+    def clips(self) -> ClipJobs | None:
+        """Return what keeps clips as jobs; None: the edge's process."""
+        ...
+
+    @property
+    def clip_queue(self) -> ClipQueue | None:
+        """Return the clips that this process may make; None where nothing shares them."""
+        ...
+
     async def start(self) -> None:
         """Return when it can predict, or (over Redis) has begun to look for workers."""
         ...
@@ -50,6 +63,7 @@ class LocalBackend:
     """A device in this process; jobs end with it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
+        startup.begin("loading torch and the engine")
         # Here, not above: a front end over Redis never loads torch (tests/test_arrows.py).
         from service.engine.batcher import Batcher
         from service.engine.predictor import Predictor
@@ -58,6 +72,8 @@ class LocalBackend:
 
         source = CheckpointSource(settings)
         self._batcher = Batcher(lambda: Predictor.of(settings), settings, metrics, on_fatal=on_fatal, source=source)
+        self.clips: ClipJobs | None = None
+        self.clip_queue: ClipQueue | None = None
         self.limiter = LocalLimiter(time.monotonic)
         self.engine = ChargingEngine(self._batcher, self.limiter.charge)
         self.repository: ModelRepository | None = self._batcher.versions
@@ -73,6 +89,7 @@ class LocalBackend:
 
     async def start(self) -> None:
         """Load the weights and warm up: the default version, then those that stand beside it."""
+        startup.begin("reading the weights, then warming up")
         await self._batcher.start()
         for version in self._others:
             await self._batcher.versions.load(version, share=0.0)
@@ -87,12 +104,15 @@ class RedisBackend:
     """Workers elsewhere, found through Redis; jobs outlive this process."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        startup.begin("looking for Redis and a worker")
         from service.distributed.frontend import backend
 
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
         self.repository: ModelRepository | None = self.engine.versions
         self.limiter = self.engine.limiter
+        self.clips: ClipJobs | None = self.engine.clips
+        self.clip_queue: ClipQueue | None = self.engine.clip_queue
 
     async def start(self) -> None:
         """Return when Redis is there and a worker has been seen; readiness tells meanwhile."""

@@ -157,7 +157,7 @@ class Settings:
         0,
         _whole(0, 2**42),
         "Most bytes that requests in flight hold together: bodies, frames, unread answers; 0: as `max_queue_bytes`. "
-        "gRPC messages on their way in may take as much again, one of them a quarter.",
+        "gRPC messages on their way in may take as much again, one of them a quarter; half a message is reserve.",
     )
     max_client_items: int = _set(
         0,
@@ -230,6 +230,16 @@ class Settings:
         (), addresses.prefixes, "URL prefixes that webhooks may go to; empty: no webhooks.", hidden=True
     )
     webhook_secret: str = _set("", str, "Key of the webhooks' HMAC-SHA256 signature.", secret=True)
+    object_store: str = _set(
+        "",
+        addresses.object_store,
+        "Where clips that are made as jobs over Redis have their bytes: `s3://BUCKET/PREFIX` (needs obstore), or "
+        "`file:///FOLDER` that all front ends share; empty: in Redis.",
+    )
+    object_store_endpoint: str = _set("", str, "URL of an S3-compatible service; empty: Amazon's.", hidden=True)
+    object_store_region: str = _set("", str, "Region of the bucket; empty: as the environment or the service say.")
+    object_store_key_id: str = _set("", str, "Access key of the bucket; empty: as the environment or the host say.")
+    object_store_secret: str = _set("", str, "Its secret.", secret=True)
 
     # Running
     log_level: str = _set("info", _one_of("debug", "info", "warning", "error"), "Least severe level logged.")

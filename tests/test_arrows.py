@@ -35,12 +35,14 @@ IMPURE = ("asyncio", "random", "socket", "threading", "time")
 OWNERS = {
     "torch": ("model", "service.engine"),
     "redis": ("service.distributed",),
+    "obstore": ("service.distributed.broker.blob_store",),
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
         *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
-        *("service.telemetry.route_counts", "service.rest.routes.operations", "service.app"),
+        *("service.telemetry.route_counts", "service.telemetry.clip_counts"),
+        *("service.rest.routes.operations", "service.app"),
     ),
 }
 

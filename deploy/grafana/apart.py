@@ -95,9 +95,9 @@ ROWS = (
             Panel(
                 "Claimed again, refused, given up",
                 "ops",
-                "redelivered: a worker died; lease lost: one stood still; dead letters: see `python -m service jobs`.",
+                "lapsed: a worker died; handed_back: one left; lease lost: one stood still; dead letters: see `jobs`.",
                 (
-                    Query(rate("dmvfn_redis_redeliveries_total"), "redelivered"),
+                    Query(rate("dmvfn_redis_redeliveries_total", "why"), "{{why}}"),
                     Query(rate("dmvfn_redis_lease_lost_total"), "lease lost"),
                     Query(rate("dmvfn_redis_dead_letters_total"), "dead letters"),
                 ),

@@ -12,6 +12,8 @@ from typing import Any
 from service.core.types import Priority
 from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
+from service.distributed.broker.clip_record import MARK
+from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.submission import cancel_of
 from service.distributed.frontend.job_store import PATIENCE_S
@@ -61,13 +63,15 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
     for stream in sorted(client.smembers(keys.buckets)):
         pending = client.xpending(stream, GROUP)["pending"] if client.exists(stream) else 0
         print(f"stream {stream.decode()}  items {client.xlen(stream)}  claimed {pending}")
-    now = _now(client)
+    now = now_ms_sync(client, keys)
     for worker, until in client.zrange(keys.workers, 0, -1, withscores=True):
         info = client.get(keys.info(worker.decode()))
         model = "?"
         with contextlib.suppress(serialization.UnreadableEntry):
             model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
+    waiting, made = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
+    print(f"clips  waiting {waiting}  being made {made}  kept {client.hlen(keys.clips)}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
     for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):
@@ -81,6 +85,8 @@ def _inspect(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings
     if not fields:
         print("there is no such job", file=sys.stderr)
         return 1
+    if fields.get(b"f") == MARK:
+        return _inspect_clip(fields)
     about = {"s": "state", "n": "items", "done": "done", "c": "client", "at": "created", "end": "finished"}
     for field, name in about.items():
         if (value := fields.get(field.encode())) is not None:
@@ -99,6 +105,26 @@ def _inspect(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings
     payload = keys.payload(fields.get(b"p", b"").decode())
     sizes = [client.hstrlen(payload, name) for name in sorted(client.hkeys(payload), key=int)]
     print(f"frames    {len(sizes)} kept, {sum(sizes)} bytes")
+    return 0
+
+
+def _inspect_clip(fields: dict[bytes, bytes]) -> int:
+    about = {
+        "s": "state",
+        "n": "frames",
+        "done": "done",
+        "c": "client",
+        "name": "file",
+        "body": "bytes",
+        "size": "result",
+    }
+    about |= {"runs": "runs", "ranges": "ranges", "at": "created", "end": "finished"}
+    print("kind      clip")
+    for field, name in about.items():
+        if (value := fields.get(field.encode())) is not None:
+            print(f"{name:9} {_time(whole(value)) if field in ('at', 'end') else value.decode(errors='replace')}")
+    if b"e" in fields:
+        print(f"failure   {_failure(fields[b'e'])}")
     return 0
 
 
@@ -159,6 +185,9 @@ def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: 
 
 
 def _cancel(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
+    if client.hget(keys.job(params.job), "f") == MARK:
+        print(f"this is a clip: DELETE /v1/video/{params.job} stops it and removes what it holds", file=sys.stderr)
+        return 1
     fields = client.hmget(keys.job(params.job), "p", "st")
     bound = cancel_of(keys, params.job, fields, keep=settings.job_ttl_s, tell=True)
     state = scripts.call_sync(client, bound)
@@ -195,11 +224,6 @@ def _exit_status(count: int, failures: int, params: argparse.Namespace) -> int:
         print("there is no dead letter of this job", file=sys.stderr)
         return 1
     return 1 if failures else 0
-
-
-def _now(client: SyncRedis) -> int:
-    seconds, micros = client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _time(milliseconds: int) -> str:

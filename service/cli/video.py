@@ -1,4 +1,4 @@
-"""`python -m service video`: predicts frames of a video file; the network runs in this process."""
+"""`python -m service video`: predicts frames of a video file, in this process or by a service (`--server`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 
+from service.cli import remote_video
 from service.cli.video_progress import Progress
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import SCALES, Method, Options
@@ -23,7 +24,7 @@ from service.serving.video.compare import FrameScore
 from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
 from service.serving.video.frame_prediction import Predict, frame_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
-from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, lost_frames
+from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, FrameRanges, lost_frames
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -41,6 +42,8 @@ examples:
   # anything that ffmpeg reads and writes
   ffmpeg -v error -i in.ts -f yuv4mpegpipe -pix_fmt yuv420p - | python -m service video - -o - --ahead 1 |
     ffmpeg -v error -i - out.webm
+  # a folder of clips, by the workers of a service; run again, it goes on where it was stopped
+  python -m service video films -o ahead --ahead 2 --server http://HOST:8000
 """
 
 
@@ -69,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy what the output can hold, transcode the rest too, or none (default: copy)",
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out, as --sound none")
+    parser.add_argument("--server", metavar="URL", help="let this service's workers predict; input may be a folder")
+    parser.add_argument("--key-file", metavar="FILE", help="of --server: a file with the API key")
+    parser.add_argument("--at-once", type=int, default=4, metavar="N", help="of --server: clips under way (default: 4)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
@@ -83,6 +89,8 @@ def main(argv: Sequence[str], settings: Settings) -> int:
 def run(params: argparse.Namespace, settings: Settings) -> int:
     """Convert the clip; return 0, or 1 with one line on standard error (130 when interrupted)."""
     try:
+        if params.server:
+            return _run_remotely(params, settings)
         return asyncio.run(_run(params, settings))
     except (VideoError, ServiceError) as error:
         print(f"video: {error}", file=sys.stderr)
@@ -91,8 +99,33 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
         print("video: the program that reads the output went away", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("video: stopped; nothing was written", file=sys.stderr)
+        is_kept = "; run it again to go on" if params.server else "; nothing was written"
+        print(f"video: stopped{is_kept}", file=sys.stderr)
         return 130
+
+
+def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
+    """Hand a clip, or a folder of them, to a service."""
+    _options(params, settings)  # what is wrong is told before anything is sent
+    if params.across_cuts or "-" in (params.input, params.output):
+        raise VideoError("--server takes files and folders, and predicts within scenes only")
+    if params.at_once < 1:
+        raise VideoError("--at-once must be at least 1")
+    mode = {"ahead": params.ahead, "every": params.every, "lost": _lost_text(params)}
+    query = {**mode, **{name: getattr(params, name) for name in ("method", "route", "blocks", "scale")}}
+    query |= {"compare": 1 if params.compare else None, "sound": "none" if params.no_audio else params.sound.value}
+    words = {name: str(value) for name, value in query.items() if value is not None}
+    places = (params.input, params.output)
+    return remote_video.run(params.server, params.key_file, *places, words, params.at_once, quiet=params.quiet)
+
+
+def _lost_text(params: argparse.Namespace) -> str | None:
+    """Write the lost frames as the service reads them: ranges with commas."""
+    if params.fill_lost is None:
+        return None
+    frames = _lost(params.fill_lost)
+    pairs = zip(frames.firsts, frames.lasts, strict=True)
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in pairs)
 
 
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
@@ -142,11 +175,14 @@ def _plan(params: argparse.Namespace) -> FramePlan:
         return Ahead(params.ahead)
     if params.every is not None:
         return Every(params.every)
-    name = params.fill_lost
+    return FillLost(_lost(params.fill_lost))
+
+
+def _lost(name: str) -> FrameRanges:
     try:
         with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open() as file:
             # One character more than may be: a longer list is refused without being read whole.
-            return FillLost(lost_frames(file.read(MAX_LIST + 1)))
+            return lost_frames(file.read(MAX_LIST + 1))
     except (OSError, UnicodeDecodeError) as error:
         raise VideoError(f"cannot read the list of lost frames {name}: {error}") from error
 

@@ -40,7 +40,10 @@ class ResultCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """One batch: `flops` of a frame of its size, seconds that it took and was predicted to take (None: unknown)."""
+    """One batch: `flops` of a frame of its size, seconds that it took and was predicted to take (None: unknown).
+
+    `routing_seconds`: spent ahead on routes of any requests.
+    """
 
     bucket: Bucket
     size: int
@@ -51,12 +54,21 @@ class BatchCounts:
     results: tuple[ResultCounts, ...]
     empty_routes: int
     failures: int  #: requests that failed on the device
+    routing_seconds: float
 
     @classmethod
     def of(
-        cls, answers: Answers, limit: str, flops: Flops, seconds: float, estimate: float | None, empty_routes: int
+        cls,
+        answers: Answers,
+        limit: str,
+        flops: Flops,
+        seconds: float,
+        estimate: float | None,
+        empty_routes: int,
+        routing_seconds: float,
     ) -> BatchCounts:
         """Take the numbers of a batch's answers; `empty_routes` are those found while it ran."""
+        results = [answer for _, answer in answers if isinstance(answer, PredictResult)]
         return cls(
             answers[0][0].entry.bucket,
             len(answers),
@@ -64,15 +76,17 @@ class BatchCounts:
             flops,
             seconds,
             estimate,
-            tuple([ResultCounts.of(answer) for _, answer in answers if isinstance(answer, PredictResult)]),
+            tuple([ResultCounts.of(result) for result in results]),
             empty_routes + sum([pending.was_empty for pending, _ in answers]),
             sum([isinstance(answer, Internal) for _, answer in answers]),
+            routing_seconds,
         )
 
     def count(self, metrics: Metrics) -> None:
         """Count the batch, its failures, and every frame that it predicted."""
         label = size_class(self.bucket.height, self.bucket.width)
-        metrics.batch_ran(label, self.size, self.limit, self.seconds, self.estimate)
+        busy_seconds = self.seconds + self.routing_seconds
+        metrics.batch_ran(label, self.size, self.limit, self.seconds, self.estimate, busy_seconds)
         for _ in range(self.empty_routes):
             metrics.routes.was_empty()
         count_isolated(metrics, self.size, self.failures)

@@ -97,6 +97,7 @@ class DeviceThread:
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
         #: (since, predicted seconds) while the device works; `since` moves on with every step and every retry.
         self.busy: tuple[float, float] | None = None
+        self._routing_seconds = 0.0  #: spent on choosing routes ahead, since a batch was counted last
 
     def start(self) -> None:
         """Build the device, warm it up, and serve until the queue is closed."""
@@ -186,8 +187,8 @@ class DeviceThread:
             return list(device.routes([pending.request for pending in part]))
 
         choices = isolate(choose, requests, lambda items: self._shrink(requests[0].entry.bucket, items))
-        self.busy = None
-        seconds = self._clock() - start
+        self.busy, seconds = None, self._clock() - start
+        self._routing_seconds += seconds
         failures: Answers = []
         prices = []
         for pending, choice in zip(requests, choices, strict=True):
@@ -228,9 +229,9 @@ class DeviceThread:
         self.decisions.append(
             Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
         )
-        empty = sum([output.empty_routes for output, _ in runs])
-        flops = self._devices.of(bucket).flops(bucket)
-        counts = BatchCounts.of(answers, decision.limit, flops, seconds, estimate, empty)
+        empty, flops = sum([output.empty_routes for output, _ in runs]), self._devices.of(bucket).flops(bucket)
+        counts = BatchCounts.of(answers, decision.limit, flops, seconds, estimate, empty, self._routing_seconds)
+        self._routing_seconds = 0.0
         # After the batch is on record, so that whoever has an answer can look it up, and before it is counted: the
         # event loop needs the interpreter to hand the answers on.
         self._metrics.deferred.add(partial(counts.count, self._metrics))
@@ -266,8 +267,7 @@ class DeviceThread:
 
     def _run_batch(self, turn: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
         start, bucket = self._clock(), turn.batch[0].entry.bucket
-        device = self._devices.of(bucket)
-        works = {_work(pending): pending for pending in turn.batch}
+        device, works = self._devices.of(bucket), {_work(pending): pending for pending in turn.batch}
 
         def keep(work: DeviceWork) -> bool:
             now = self._clock()
@@ -289,9 +289,9 @@ class DeviceThread:
         finally:
             self.busy = None
         times = BatchTimes(start, batch_timings(bucket, [output for output, _ in runs], self._clock() - start))
-        size = len(turn.batch)
         answers: Answers = [
-            (pending, self._result(pending, outcomes.get(work, ()), size, times)) for work, pending in works.items()
+            (pending, self._result(pending, outcomes.get(work, ()), len(works), times))
+            for work, pending in works.items()
         ]
         self._queue.finish_batch(turn.batch, self._clock())
         return answers

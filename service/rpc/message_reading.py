@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,7 +24,7 @@ from service.rpc.half_sent import HalfSentMessages
 from service.serving.access import AccessDecision
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
-from service.settings import MESSAGE_COPIES, MESSAGE_PARTS
+from service.settings import MESSAGE_COPIES, MESSAGE_PARTS, Settings
 
 #: Methods that ask for no key: health, reflection, and the Open Inference Protocol's own health.
 HEALTH: tuple[str, ...] = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
@@ -109,23 +109,59 @@ class ReadingPlaces:
     A place is kept until the message is parsed and its bytes are let go of: grpcio copies a message twice on its way.
     """
 
-    def __init__(self, places: int, seconds: float) -> None:
+    def __init__(self, places: int, seconds: float, half_sent: HalfSentMessages) -> None:
         self._turns = FairTurns(places, max(1, places // 2))
         self._seconds = seconds
+        self._half_sent = half_sent
+        self._waiting = 0
 
-    async def next(self, context: Any, caller: str, parse: Callable[[bytes], Any]) -> Any:
-        """Read the next message, parsed; UnparsedMessage says why there is none, None that no more come."""
+    async def next(self, context: Any, caller: str, parse: Callable[[bytes], Any], call: ExitStack) -> Any:
+        """Read the next message, parsed; UnparsedMessage says why there is none, None that no more come.
+
+        What an unread message has sent is counted until `call` ends.
+        """
         waiting = True
         try:
-            async with asyncio.timeout(self._seconds), self._turns.turn(caller):
+            async with asyncio.timeout(self._seconds), AsyncExitStack() as place:
+                await self._take(place, context, caller, call)
                 waiting = False
                 data = await context.read()
                 return None if data is grpc.aio.EOF else parse(data)
+        except QueueFull as error:
+            return UnparsedMessage(error)
         except TimeoutError:
             if waiting:
                 return UnparsedMessage(QueueFull("too many messages are being read at once", retry_after=1.0))
             why = f"the message did not arrive within {self._seconds:g} s"
             return UnparsedMessage(DeadlineExceeded(why, reason="body_timeout"))
+
+    async def _take(self, place: AsyncExitStack, context: Any, caller: str, call: ExitStack) -> None:
+        turn = self._turns.turn(caller)
+        if self._turns.is_free(caller):
+            await place.enter_async_context(turn)
+            return
+        arrival = call.enter_context(self._half_sent.unread(context.peer()))
+        if self._waiting >= self._half_sent.most_unread:
+            raise QueueFull("too many messages wait to be read", retry_after=1.0)
+        self._waiting += 1
+        try:
+            await arrival.wait(lambda: place.enter_async_context(turn))
+        finally:
+            self._waiting -= 1
+        call.close()
+
+
+def reading_places(settings: Settings) -> int:
+    """Return how many messages may be read at once."""
+    return max(1, settings.inflight_bytes // (MESSAGE_PARTS * settings.message_bytes))
+
+
+def half_sent_bytes(settings: Settings) -> int:
+    """Return the most bytes of messages that are not whole, outside of the places to read in.
+
+    What arrives in places, and the copies of one message that has arrived, take the rest of the budget.
+    """
+    return settings.inflight_bytes - (reading_places(settings) + MESSAGE_COPIES - 1) * settings.message_bytes
 
 
 class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -135,14 +171,10 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         self._state = state
         self.last_call = -math.inf  #: when one came last, on the loop's clock, seconds
         settings = state.settings
-        size = settings.message_bytes
-        places = max(1, settings.inflight_bytes // (MESSAGE_PARTS * size))
-        # What arrives in places and the copies of one message that has arrived take the rest.
-        rest = settings.inflight_bytes - (places + MESSAGE_COPIES - 1) * size
-        self._half_sent = HalfSentMessages(rest, size)
-        self._messages = ReadingPlaces(places, settings.body_timeout_s)
-        self._health = ReadingPlaces(OPEN_PLACES, OPEN_SECONDS)
-        self._reflection = ReadingPlaces(OPEN_PLACES // 2, OPEN_SECONDS)
+        self._half_sent = HalfSentMessages(half_sent_bytes(settings), settings.message_bytes)
+        self._messages = ReadingPlaces(reading_places(settings), settings.body_timeout_s, self._half_sent)
+        self._health = ReadingPlaces(OPEN_PLACES, OPEN_SECONDS, self._half_sent)
+        self._reflection = ReadingPlaces(OPEN_PLACES // 2, OPEN_SECONDS, self._half_sent)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Return a handler that reads for itself, in the place of one that is given what was read."""
@@ -165,12 +197,12 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
         async def serve(_: Any, context: Any) -> None:
             ending = CallEnding()
-            with self._state.budget.open() as holding:
+            with self._state.budget.open() as holding, ExitStack() as call:
                 _holding.set(holding)
                 _ending.set(ending)
                 try:
                     # No name for the message: `behaviour` alone holds it, and may let go of it before its answer.
-                    message = self._message(details.method, reading, context, parse, holding)
+                    message = self._message(details.method, reading, context, parse, holding, call)
                     answer = await behaviour(await message, context)
                 except BaseException as error:
                     _forget_frames(error)
@@ -183,7 +215,13 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         return serve
 
     async def _message(
-        self, method: str, reading: ReadingPlaces, context: Any, parse: Callable[[bytes], Any], holding: ByteHolding
+        self,
+        method: str,
+        reading: ReadingPlaces,
+        context: Any,
+        parse: Callable[[bytes], Any],
+        holding: ByteHolding,
+        call: ExitStack,
     ) -> Any:
         """Read the call's message, or why there is none; unread where the policy refuses the call anyway."""
         caller = ""
@@ -202,7 +240,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
             self._half_sent.whole(peer, len(data))
             return parse_counted(data)
 
-        message = await reading.next(context, caller or _host(context), arrived)
+        message = await reading.next(context, caller or _host(context), arrived, call)
         if message is None:
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
@@ -213,15 +251,17 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
             return None
 
         async def serve(_: Any, context: Any) -> None:
-            async def messages() -> AsyncIterator[Any]:
-                parse = handler.request_deserializer
-                while (message := await self._reflection.next(context, _host(context), parse)) is not None:
-                    if isinstance(message, UnparsedMessage):
-                        return
-                    yield message
+            with ExitStack() as call:
 
-            async for answer in handler.stream_stream(messages(), context):
-                await context.write(answer)
+                async def messages() -> AsyncIterator[Any]:
+                    parse = handler.request_deserializer
+                    while (message := await self._reflection.next(context, _host(context), parse, call)) is not None:
+                        if isinstance(message, UnparsedMessage):
+                            return
+                        yield message
+
+                async for answer in handler.stream_stream(messages(), context):
+                    await context.write(answer)
 
         return serve
 
@@ -229,18 +269,19 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         """Serve a stream whose last message counts until the next one is asked for."""
 
         async def serve(requests: Any, context: Any) -> None:
-            with self._state.budget.open() as holding:
-                parse_counted, peer = _counted(parse, holding), context.peer()
+            peer = context.peer()
+            # Until the call has ended: one that is refused may send until its client knows.
+            with self._half_sent.stream(peer) as arrival, self._state.budget.open() as holding:
+                parse_counted = _counted(parse, holding)
 
                 async def messages() -> AsyncIterator[Any]:
-                    with self._half_sent.stream(peer) as arrival:
-                        while (data := await arrival.read(requests)) is not None:
-                            holding.settle(0)
-                            self._half_sent.whole(peer, len(data), arrival)
-                            message = parse_counted(data)
-                            del data  # or it would be there, uncounted, beside what was parsed from it
-                            yield message
-                            del message
+                    while (data := await arrival.wait(lambda: anext(requests, None))) is not None:
+                        holding.settle(0)
+                        self._half_sent.whole(peer, len(data), arrival)
+                        message = parse_counted(data)
+                        del data  # or it would be there, uncounted, beside what was parsed from it
+                        yield message
+                        del message
 
                 await behaviour(messages(), context)
 

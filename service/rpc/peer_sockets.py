@@ -1,4 +1,4 @@
-"""Tells how many bytes have come on this process's TCP connections, whoever opened their sockets.
+"""Tells how many bytes have come on this process's TCP connections, and cuts them, whoever opened their sockets.
 
 grpcio shows neither its sockets nor these numbers; Linux shows both. Elsewhere nothing is told.
 """
@@ -10,13 +10,11 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-#: Where Linux lists a process's open files, and its memory in pages.
+#: Where Linux lists a process's open files.
 OPEN_FILES = Path("/proc/self/fd")
-MEMORY = Path("/proc/self/statm")
 #: `tcpi_bytes_received` in struct tcp_info (linux/tcp.h): 64 bits, since Linux 4.1.
 BYTES_RECEIVED = struct.Struct("@Q")
 BYTES_RECEIVED_AT = 128
@@ -30,8 +28,8 @@ class PeerSockets:
     def __init__(self) -> None:
         self._numbers: dict[Address, int] = {}  #: file descriptors, as the last search saw them
 
-    def receiver(self, peer: str) -> Callable[[], int] | None:
-        """Return what tells the bytes that have come from `peer` (`ipv4:127.0.0.1:1234`); None where nothing can."""
+    def socket_of(self, peer: str) -> PeerSocket | None:
+        """Return the socket that leads to `peer` (`ipv4:127.0.0.1:1234`); None where none can be found."""
         address = parse_peer(peer)
         if address is None:
             return None
@@ -40,24 +38,24 @@ class PeerSockets:
                 self._numbers = _connected_sockets()
             number = self._numbers.get(address)
             # The number may have become another's since the search.
-            if number is not None and (counter := _ByteCounter.of(number, address)) is not None:
-                return counter.received
+            if number is not None and (handle := PeerSocket.of(number, address)) is not None:
+                return handle
         return None
 
 
-class _ByteCounter:
-    """A second handle on a connection's socket. It is closed when nobody asks any more."""
+class PeerSocket:
+    """A second handle on a connection's socket, for any thread. It is closed when nobody asks any more."""
 
     def __init__(self, handle: socket.socket) -> None:
         self._handle, self._received = handle, 0
 
     @classmethod
-    def of(cls, number: int, address: Address) -> _ByteCounter | None:
-        """Return the counter of the socket with this file descriptor, if it leads to `address` and counts bytes."""
+    def of(cls, number: int, address: Address) -> PeerSocket | None:
+        """Return the socket with this file descriptor, if it leads to `address` and counts bytes."""
         with contextlib.suppress(OSError):
-            counter = cls(socket.socket(fileno=os.dup(number)))
-            if _address(counter._handle.getpeername()) == address and counter.received():
-                return counter
+            peer_socket = cls(socket.socket(fileno=os.dup(number)))
+            if _address(peer_socket._handle.getpeername()) == address and peer_socket.received():
+                return peer_socket
         return None
 
     def received(self) -> int:
@@ -68,6 +66,11 @@ class _ByteCounter:
             if len(info) == length:
                 (self._received,) = BYTES_RECEIVED.unpack_from(info, BYTES_RECEIVED_AT)
         return self._received
+
+    def cut(self) -> None:
+        """End the connection at once: nothing more is taken from it, and its owner is told that it has ended."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._handle.shutdown(socket.SHUT_RDWR)
 
     def __del__(self) -> None:
         self._handle.close()
@@ -80,14 +83,6 @@ def parse_peer(peer: str) -> Address | None:
     if scheme not in ("ipv4", "ipv6") or not port.isdecimal():
         return None
     return _address((host.strip("[]"), int(port)))
-
-
-def resident_bytes() -> int:
-    """Return the process's resident memory, bytes; 0 where Linux does not tell."""
-    try:
-        return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def _connected_sockets() -> dict[Address, int]:

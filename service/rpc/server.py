@@ -17,8 +17,9 @@ from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rpc import oip, predict
+from service.rpc.half_sent import WINDOW
 from service.rpc.health import HealthService
-from service.rpc.message_reading import ReadingInterceptor
+from service.rpc.message_reading import ReadingInterceptor, half_sent_bytes
 from service.settings import Settings
 from service.supervision import Supervisor
 from service.telemetry.tracing import Tracer
@@ -34,8 +35,10 @@ LEAST_PING_S = 5
 QUIET_S, MOST_QUIET_S = 0.25, 2.0
 #: How often it looks meanwhile, seconds.
 NAP_S = 0.025
-#: Calls open at once on a connection, and connections.
-MOST_CALLS, MOST_CONNECTIONS = 1000, 4096
+#: Calls open at once on a connection, at least and at most, and connections.
+LEAST_CALLS, MOST_CALLS, MOST_CONNECTIONS = 100, 1000, 4096
+#: Part of the bytes of unread messages that the calls of one connection may send before any of them is looked at.
+CONNECTION_SHARE = 0.25
 
 
 @dataclass(slots=True)
@@ -114,13 +117,17 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_S * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_S * 1000),
-        ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.max_concurrent_streams", _most_calls(settings)),
         ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
         # What a call may send before its message is asked for: 64 KiB, not what the link could carry.
         ("grpc.http2.bdp_probe", 0),
         # A second server on the same port must fail to start, not share the calls.
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _most_calls(settings: Settings) -> int:
+    return min(MOST_CALLS, max(LEAST_CALLS, int(CONNECTION_SHARE * half_sent_bytes(settings)) // WINDOW))
 
 
 def _credentials(settings: Settings) -> Any:

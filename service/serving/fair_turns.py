@@ -17,6 +17,10 @@ class FairTurns:
         self._running: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
+    def is_free(self, holder: str) -> bool:
+        """Tell whether this holder would have a place at once."""
+        return bool(self._free) and not self._waiting and self._running[holder] < self._most
+
     @asynccontextmanager
     async def turn(self, holder: str) -> AsyncIterator[None]:
         """Wait for a place and hold it while the context lasts."""

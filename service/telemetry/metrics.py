@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.types import BLOCKS, Method
+from service.telemetry.background import Background as Background
+from service.telemetry.clip_counts import ClipCounts
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.route_counts import RouteCounts
 from service.telemetry.version_counts import VersionCounts
@@ -58,23 +60,6 @@ class Stage(enum.StrEnum):
     ENCODE = "encode"
 
 
-class Background(enum.StrEnum):
-    """Work of ours that nobody awaits; `service.supervision` runs it."""
-
-    HEALTH_WATCH = "health_watch"  #: telling watchers of gRPC health
-    REDIS_PULSE = "redis_pulse"  #: saying that a front end lives
-    REDIS_LOOK = "redis_look"  #: looking at the queue and its workers
-    REDIS_LISTENER = "redis_listener"
-    REDIS_CALL = "redis_call"  #: fetching an answer, withdrawing a call
-    WEBHOOKS = "webhooks"  #: looking for due ones
-    WEBHOOK = "webhook"  #: one delivery
-    API_KEYS = "api_keys"  #: following the file of API keys
-    WORKER_CLAIMS = "worker_claims"
-    WORKER_BEAT = "worker_beat"
-    WORKER_WITHDRAWALS = "worker_withdrawals"
-    WORKER_LEASES = "worker_leases"
-
-
 def size_class(height: int, width: int) -> str:
     """Return the bounded label of a padded size."""
     return next((name for pixels, name in SIZE_CLASSES if height * width <= pixels), LARGEST)
@@ -94,6 +79,7 @@ class Metrics:
         self._define_state()
         self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
+        self.clips = ClipCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"dmvfn_{name}", text, labels, registry=self.registry)
@@ -130,7 +116,7 @@ class Metrics:
             (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2, 4),
             "bucket",
         )
-        self._busy = self._counter("device_busy_seconds", "Time the device thread spent on batches.")
+        self._busy = self._counter("device_busy_seconds", "Time the device thread spent on routes and batches.")
         self._memory = self._gauge("device_memory_bytes", "Memory of the device.", "kind")
         self._peak = self._gauge("device_peak_flops", "FLOPs a second the device can do, as set.", "dtype")
 
@@ -164,7 +150,9 @@ class Metrics:
         )
 
     def _define_jobs(self) -> None:
-        self._redelivered = self._counter("redis_redeliveries", "Jobs claimed again after a lease ran out.")
+        self._redelivered = self._counter("redis_redeliveries", "Items claimed again, by why.", "why")
+        for why in ("lapsed", "handed_back"):
+            self._redelivered.labels(why)
         self._lease_lost = self._counter("redis_lease_lost", "Finished work refused: another worker held the lease.")
         self._dead = self._counter("redis_dead_letters", "Jobs given up after too many deliveries.")
         self._claimed = self._histogram("redis_claim_size", "Items in a claim.", BATCH_SIZES, "bucket")
@@ -217,12 +205,14 @@ class Metrics:
 
     # --- batches --------------------------------------------------------------------------------------------------
 
-    def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
+    def batch_ran(
+        self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None, busy_seconds: float
+    ) -> None:
         """Count one batch of one bucket; `limit` says why it was not larger: empty, max, slack or vram."""
         self._batches.labels(bucket).inc()
         self._batch_size.labels(bucket).observe(size)
         self._batch_limit.labels(limit).inc()
-        self._busy.inc(seconds)
+        self._busy.inc(busy_seconds)
         if predicted_seconds:
             self._cost_error.labels(bucket).observe(seconds / predicted_seconds)
 
@@ -294,9 +284,9 @@ class Metrics:
         """Record that a worker claimed this many items of one bucket at once."""
         self._claimed.labels(bucket).observe(items)
 
-    def redelivered(self) -> None:
-        """Count a job claimed again after its lease ran out."""
-        self._redelivered.inc()
+    def redelivered(self, *, handed_back: bool) -> None:
+        """Count an item that was claimed again: its worker gave it up, or fell silent."""
+        self._redelivered.labels("handed_back" if handed_back else "lapsed").inc()
 
     def lease_lost(self) -> None:
         """Count a finished job that was refused because another worker owns it now."""

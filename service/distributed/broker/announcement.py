@@ -1,4 +1,4 @@
-"""Converts what a worker announces to msgpack and back: its model, methods, versions, price and dialect.
+"""Converts what a worker announces to msgpack and back: its model, methods, versions, price, dialect and lease.
 
 Releases mix: a reader takes what it knows, and what is missing is taken for what releases without it would have said.
 """
@@ -33,8 +33,9 @@ def info_bytes(
     *,
     versions: Sequence[str] = (),
     is_named: bool = False,
+    lease_ms: int | None = None,
 ) -> bytes:
-    """Serialise an announcement: a worker's model, methods and versions, what its runs cost, and its dialect.
+    """Serialise an announcement: a worker's model, methods and versions, what its runs cost, its dialect and lease.
 
     `seconds_per_megapixel` of a step on padded pixels is for front ends of releases that cannot read `costs`.
 
@@ -56,6 +57,7 @@ def info_bytes(
             "cost": seconds_per_megapixel,
             "costs": costs,
             "dialect": dialect(versions),
+            "lease_ms": lease_ms,
         }
     )
 
@@ -114,3 +116,12 @@ def read_dialect(data: bytes) -> str | None:
         return text_or_none(unpack(data).get("dialect"))
     except UnreadableEntry:
         return None
+
+
+def read_lease(data: bytes) -> int | None:
+    """Read for how long a worker's leases last, milliseconds; None where it does not say."""
+    try:
+        lease_ms = unpack(data).get("lease_ms")
+    except UnreadableEntry:
+        return None
+    return lease_ms if type(lease_ms) is int else None

@@ -66,6 +66,14 @@ class Keys:
         """Name the published answer: the attempt whose finish came first."""
         return self._key("o", job, item)
 
+    def piece(self, clip: str, name: str, number: int) -> str:
+        """Name a piece of a clip: of its body (`b`), a range of predicted frames (`k`), or of its result (``)."""
+        return self._key("o", clip, f"{name}{number}")
+
+    def owned(self, client: str) -> str:
+        """Name the sorted set: job or clip of this client -> when it was accepted, ms."""
+        return self._key("c", client)
+
     def reply(self, front: str) -> str:
         """Name the stream of the ids of one front end's answered calls."""
         return self._key("r", front)
@@ -161,3 +169,28 @@ class Keys:
     def model(self) -> str:
         """Name the last worker's announcement; kept, so that a queue without workers still has a model's name."""
         return self._key("model")
+
+    @property
+    def clip_line(self) -> str:
+        """Name the sorted set: clip that waits, a space, whoever is counted for it -> when it was accepted, ms."""
+        return self._key("clips", "line")
+
+    @property
+    def clip_leases(self) -> str:
+        """Name the sorted set: clip that is made, a space, whoever is counted -> until when it is its maker's, ms."""
+        return self._key("clips", "leases")
+
+    @property
+    def clip_served(self) -> str:
+        """Name the sorted set: whoever is counted for clips -> when one of theirs was last begun, ms."""
+        return self._key("clips", "served")
+
+    @property
+    def clips(self) -> str:
+        """Name the hash: clip -> who is counted for it."""
+        return self._key("clips")
+
+    @property
+    def clip_objects(self) -> str:
+        """Name the sorted set: clip with objects in a store elsewhere -> when the first was written, ms."""
+        return self._key("clips", "objects")

@@ -86,15 +86,20 @@ def frame_bytes(frame: Frame) -> bytes:
 def read_frame(data: bytes) -> Frame:
     """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
     value = unpack(data)
-    with _reading("a frame"):
+    with reading("a frame"):
         if "file" in value:
             return codec.decode(value["file"], TRUSTED, "frame")
         return codec.from_raw(value["rgb"], value["h"], value["w"], TRUSTED, "frame")
 
 
-def task_bytes(options: Options, priority: Priority, client: str, traceparent: str | None) -> bytes:
-    """Serialise a task: the options, priority, client and trace of a prediction."""
+def task_bytes(
+    options: Options, priority: Priority, client: str, traceparent: str | None, *, is_trial: bool = False
+) -> bytes:
+    """Serialise a task: the options, priority, client and trace of a prediction, and whether it is a trial."""
     route = options.route
+    fields = _method_fields(options)
+    if is_trial:  # a worker that does not know of it decides by itself
+        fields["notes"] = {**fields.get("notes", {}), "trial": True}
     return pack(
         {
             "route": [route.policy.value, route.seed, route.blocks, _text(route.bits)],
@@ -105,7 +110,7 @@ def task_bytes(options: Options, priority: Priority, client: str, traceparent: s
             "priority": int(priority),
             "client": client,
             "trace": traceparent,
-            **_method_fields(options),
+            **fields,
             **({} if options.version is None else {"version": options.version}),
             # Absent where it is not asked for, so that the last release reads all that it knows.
             **({"t": list(options.times)} if options.times else {}),
@@ -122,6 +127,12 @@ def _method_fields(options: Options) -> dict[str, Any]:
     return {"method": options.method.value}
 
 
+def is_trial(task: bytes) -> bool:
+    """Tell whether a task is run though it is predicted to be late."""
+    notes = unpack(task).get("notes")
+    return isinstance(notes, dict) and notes.get("trial") is True
+
+
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
     """Read options, priority, client and traceparent; UnreadableEntry where any of it is not known here."""
     v = unpack(data)
@@ -129,7 +140,7 @@ def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:
         raise UnreadableEntry(f"a task of version {v['v']}; this release knows {VERSION}")
     if unknown := sorted(map(str, v.keys() - TASK_FIELDS)):
         raise UnreadableEntry(f"a task with an option that this release does not know: {', '.join(unknown)[:100]}")
-    with _reading("a task"):
+    with reading("a task"):
         policy, seed, blocks, bits = v.get("route", (RoutePolicy.AUTO.value, None, None, None))
         steps, scale, maps = v.get("steps", 1), v.get("scale", 1.0), v.get("maps", False)
         if type(steps) is not int or type(scale) not in (int, float) or type(maps) is not bool:
@@ -186,7 +197,7 @@ def result_bytes(result: PredictResult, *, compress: bool) -> bytes:
 def read_result(data: bytes, request: str) -> PredictResult:
     """Read an answer, under the id that `request` was given here; UnreadableEntry for any other form."""
     v = unpack(data)
-    with _reading("an answer", ServiceError):
+    with reading("an answer", ServiceError):
         times = [number(seconds, 0.0) for seconds in [*v.get("timings", ()), *[0.0] * 5][:5]]
         return PredictResult(
             id=request,
@@ -257,7 +268,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def _reading(what: str, *also: type[Exception]) -> Iterator[None]:
+def reading(what: str, *also: type[Exception]) -> Iterator[None]:
     """Raise UnreadableEntry for whatever a value of another form makes its reader raise, and for `also`."""
     forms = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
     kinds: tuple[type[Exception], ...] = (*forms, *also)

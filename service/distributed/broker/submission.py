@@ -39,6 +39,7 @@ class Submission:
     webhook: str | None = None
     waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
     room: int = 0  #: bytes that a job's results may take
+    is_trial: bool = False  #: taken though it is predicted to be late
 
 
 class ResultsFull(QueueFull):

@@ -27,22 +27,28 @@ class Announcements:
     #: Versions of the weights that some worker has, the first one's default first; where none lives the last one's.
     versions: tuple[str, ...] = ()
     is_named: bool = False  #: they have names of their own
+    _model: ServedModel | None = None  #: the model that was told last
 
     def read(
         self, workers: Sequence[bytes], data: Sequence[bytes | None], latest: bytes | None
     ) -> tuple[ServedModel | None, QueuePrices]:
-        """Return the model served and `workers`' prices; where none can be read, those of `latest`."""
+        """Return the model served and `workers`' prices; where none can be read, those of `latest`.
+
+        Of several models the one told before stays, for as long as a worker has it: while a fleet is updated, every
+        look would else tell another.
+        """
         infos = [self._info(name, value) for name, value in zip(workers, data, strict=True)]
         readable = [info for info in infos if info is not None]
         last = self._info(b"the last one", latest)
         self._read_versions([value for value, info in zip(data, infos, strict=True) if info and value], last and latest)
         if not readable and last is not None:
             readable = [last]
-        model = readable[0][0] if readable else None
+        models = [model for model, _ in readable]
+        self._model = self._model if self._model in models else models[0] if models else None
         costs = [cost for _, cost in readable if cost is not None]
         announcements = [value for value in data if value] or [latest or b""]
         devices = filter(None, map(announcement.read_costs, announcements[:PRICED]))
-        return model, QueuePrices(tuple(devices), sum(costs) / len(costs) if costs else None)
+        return self._model, QueuePrices(tuple(devices), sum(costs) / len(costs) if costs else None)
 
     def check(self, version: str | None) -> None:
         """Raise NotFound for a version that no worker has, naming those that there are."""

@@ -11,7 +11,8 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar
 
 import redis
 
@@ -22,15 +23,32 @@ from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets, serialization
 from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.submission import Submission
+from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.queue_client import QueueClient
+from service.engine.scheduling.admission import Trials
 from service.serving.answer_size import check_answer
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Seconds an answered call's traces stay for a front end that is slow to fetch them.
 KEEP_S = 60.0
 #: Times that answers are asked for over a link on which they take longer than a connection may be silent.
 FETCH_TRIES = 3
+#: Bytes of answers that are fetched together; one larger than this is fetched alone.
+COLLECTED_BYTES = 4 * 2**20
+#: What has more bytes is packed and read in a thread: 4K frames would stop the event loop for tens of milliseconds.
+LARGE = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    answer: asyncio.Future[PredictResult]
+    request_id: str
+    client: str
+    nbytes: int  #: of its answer, at most
 
 
 class QueuedEngine:
@@ -43,9 +61,9 @@ class QueuedEngine:
         self._front = front
         self._metrics = metrics
         self._clock = clock
-        self._calls: dict[str, asyncio.Future[PredictResult]] = {}
-        self._ids: dict[str, str] = {}
-        self._clients: dict[str, str] = {}
+        self._calls: dict[str, _Call] = {}
+        self._downloads = Transfers()
+        self._trials = Trials()
         self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
         front.beat = self._withdraw_unwanted
         front.replies = self._answered
@@ -72,11 +90,12 @@ class QueuedEngine:
         self._front.announcements.check(request.options.version)
         self._admit(request)
         frame = request.current
-        check_answer(frame.width * frame.height, request.options, self._front.capacity.answer_limit(self._settings))
+        limit = self._front.capacity.answer_limit(self._settings)
+        nbytes = check_answer(frame.width * frame.height, request.options, limit)
         # Its own id: two callers may choose one request id.
         call = uuid.uuid4().hex
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
-        self._calls[call], self._ids[call], self._clients[call] = answer, request.id, request.client
+        self._calls[call] = _Call(answer, request.id, request.client, nbytes)
         may_be_queued = False
         try:
             async with asyncio.timeout(seconds):
@@ -91,7 +110,7 @@ class QueuedEngine:
                 self._metrics.rejected(error.reason or error.code, buckets.label(_bucket(request)))
             raise
         finally:
-            del self._calls[call], self._ids[call], self._clients[call]
+            del self._calls[call]
             if answer.done() and not answer.cancelled():
                 answer.exception()  # seen: a loss that came while the submission failed is not news
             elif may_be_queued:
@@ -100,7 +119,7 @@ class QueuedEngine:
 
     def _admit(self, request: PredictRequest) -> None:
         limit = self._settings.max_client_items
-        if limit and request.client and sum(client == request.client for client in self._clients.values()) >= limit:
+        if limit and request.client and sum(call.client == request.client for call in self._calls.values()) >= limit:
             self._metrics.rejected("client_limit", buckets.label(_bucket(request)))
             raise ClientLimit(f"at most {limit} requests of one client at once", retry_after=1.0)
 
@@ -119,36 +138,61 @@ class QueuedEngine:
 
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         options, bucket = request.options, _bucket(request)
+        deadline = self._clock() + seconds
+        frames = await _off_the_loop(_sent_bytes(request), _packed, request)
         price = self._front.price(bucket, options)
-        await self._front.submit(
-            Submission(
-                id=call,
-                frames={0: serialization.frame_bytes(request.previous), 1: serialization.frame_bytes(request.current)},
-                items=1,
-                priority=request.priority,
-                bucket=buckets.name(bucket),
-                work=price.most,
-                saving=price.most - price.least,
-                deadline=seconds,
-                order=seconds,
-                keep=KEEP_S,
-                task=serialization.task_bytes(options, request.priority, request.client, request.traceparent),
-                client=request.client,
-                waits=True,
-            )
+        origin = (request.priority, request.client, request.traceparent)
+        submission = Submission(
+            id=call,
+            frames=frames,
+            items=1,
+            priority=request.priority,
+            bucket=buckets.name(bucket),
+            work=price.most,
+            saving=price.most - price.least,
+            deadline=deadline - self._clock(),
+            order=deadline - self._clock(),
+            keep=KEEP_S,
+            task=serialization.task_bytes(options, *origin),
+            client=request.client,
+            waits=True,
         )
+        try:
+            await self._front.submit(submission)
+        except DeadlineExceeded as refusal:
+            now = self._clock()
+            is_tried = refusal.reason == "unmeetable" and self._trials.due_behind_others(price.least, deadline, now)
+            if not is_tried:
+                raise
+            task = serialization.task_bytes(options, *origin, is_trial=True)
+            left = deadline - now
+            # What it is predicted to cost is in doubt: it must not refuse others for longer than its caller waits.
+            trial = replace(submission, work=min(price.most, left), saving=0.0, deadline=left, task=task, is_trial=True)
+            await self._front.submit(trial)
 
     def _answered(self, calls: list[str]) -> None:
         self._later(self._collect(calls))
 
     def _lost(self) -> None:
-        for call, answer in self._calls.items():
-            if not answer.done():
-                answer.set_exception(self._front.unavailable())
+        for call, waiting in self._calls.items():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(self._front.unavailable())
                 # It may be in the queue, and would be run for nobody, just when everybody tries again.
                 self._unwanted.add(call)
 
     async def _collect(self, calls: list[str]) -> None:
+        """Fetch answers, a few megabytes at once: the listener may hear of hundreds together."""
+        sizes = [self._calls[call].nbytes if call in self._calls else 0 for call in calls]
+        start = 0
+        while start < len(calls):
+            end = start + 1
+            while end < len(calls) and sum(sizes[start : end + 1]) <= COLLECTED_BYTES:
+                end += 1
+            async with self._downloads.place(sum(sizes[start:end])):
+                await self._collect_group(calls[start:end])
+            start = end
+
+    async def _collect_group(self, calls: list[str]) -> None:
         keys = self._front.keys
         commands: list[tuple[str, ...]] = []
         for call in calls:
@@ -161,7 +205,9 @@ class QueuedEngine:
             return
         for call, failure, result in zip(calls, answers[::2], answers[1::2], strict=True):
             if call in self._calls:  # else its caller left
-                self._settle(call, self._read(call, failure, result))
+                nbytes = len(result) if isinstance(result, bytes) else 0
+                outcome = await _off_the_loop(nbytes, self._read, self._calls[call].request_id, failure, result)
+                self._settle(call, outcome)
         # Only now: an answer whose way here broke is asked for again. Should this fail, their time runs out.
         with contextlib.suppress(*FAILED):
             await self._front.client.unlink(*(place for _, place, *_ in commands))
@@ -175,25 +221,26 @@ class QueuedEngine:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    def _read(self, call: str, failure: Any, result: Any) -> PredictResult | ServiceError:
+    @staticmethod
+    def _read(request_id: str, failure: Any, result: Any) -> PredictResult | ServiceError:
         try:
             if isinstance(failure, bytes):
                 return serialization.read_failure(failure).error()
             if isinstance(result, bytes):
-                return serialization.read_result(result, self._ids[call])
+                return serialization.read_result(result, request_id)
         except serialization.UnreadableEntry:
             return Internal("a worker of another version answered")
         # An error of the server, or nothing: it ran out, or a worker took this front end for dead and dropped the call.
         return Unavailable("the answer was lost", reason="queue_lost", retry_after=1.0)
 
     def _settle(self, call: str, outcome: PredictResult | ServiceError) -> None:
-        answer = self._calls.get(call)
-        if answer is None or answer.done():
+        waiting = self._calls.get(call)
+        if waiting is None or waiting.answer.done():
             return
         if isinstance(outcome, ServiceError):
-            answer.set_exception(outcome)
+            waiting.answer.set_exception(outcome)
         else:
-            answer.set_result(outcome)
+            waiting.answer.set_result(outcome)
 
     async def _withdraw(self, call: str) -> None:
         with contextlib.suppress(*FAILED):  # then the next pulse tries again
@@ -212,6 +259,23 @@ class QueuedEngine:
     async def close(self) -> None:
         """Wait for withdrawals under way; then call `front.stop()`."""
         await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)
+
+
+async def _off_the_loop(nbytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do `work` on `nbytes`, in a thread where they are many."""
+    if nbytes > LARGE:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
+
+
+def _packed(request: PredictRequest) -> dict[int, bytes]:
+    return {0: serialization.frame_bytes(request.previous), 1: serialization.frame_bytes(request.current)}
+
+
+def _sent_bytes(request: PredictRequest) -> int:
+    """Count the bytes of both frames as they are sent: of files where they came as such."""
+    frames = (request.previous, request.current)
+    return sum(frame.pixels.nbytes if frame.source is None else len(frame.source) for frame in frames)
 
 
 def _bucket(request: PredictRequest) -> Bucket:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
 
-import redis
-
 from service.core.bucket import Bucket
-from service.core.errors import Conflict, Internal, NotFound, QueueFull
+from service.core.errors import Conflict, Internal, NotFound, ServiceError
 from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
-from service.distributed.broker.client import FAILED, LOST, pipeline
+from service.distributed.broker.client import FAILED, pipeline
 from service.distributed.broker.keys import GROUP, whole
 from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
+from service.distributed.frontend.asking import ask
+from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
+from service.distributed.frontend.watchers import JobWatchers, hinted
 from service.serving.answer_size import check_answer
 from service.serving.jobs.job import Failure, JobState, JobView, NewJob
 from service.settings import Settings
@@ -31,10 +31,6 @@ T = TypeVar("T")
 PATIENCE_S = 600.0
 #: A place in the queue further back than this is told as this.
 FAR = 1000
-#: Seconds that a question may take, the wait for a free connection included.
-ASK_S = 15.0
-#: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
-LOOK_AGAIN_S = 5.0
 #: Times that room for results is made for one job; others may take it first.
 ROOM_TRIES = 3
 
@@ -52,9 +48,9 @@ class RedisJobs:
     def __init__(self, settings: Settings, front: QueueClient) -> None:
         self._settings = settings
         self._front = front
-        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.watchers = JobWatchers()
         self._results = ResultStore(front.client, front.keys)
-        front.events = self._moved
+        front.events = self.watchers.moved
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
@@ -86,6 +82,8 @@ class RedisJobs:
             )
         )
         if duplicate is None:
+            with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
+                await own(self._front, job.client, job.id)
             view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
             return view, True
         client, fingerprint = duplicate
@@ -119,25 +117,24 @@ class RedisJobs:
         ahead, _ = await self._ask(scripts.call(self._front.client, bound))
         return replace(view, position=ahead, wait=self._front.snapshot.wait)
 
+    async def of_client(self, client: str) -> list[JobView]:
+        """List as `Jobs.of_client`."""
+        views = [
+            job_view(job, fields) for job, fields in await owned_records(self._front, client) if not fields.get(b"f")
+        ]
+        return [view for view in views if view is not None]
+
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait for a change, as `Jobs.changed`."""
         deadline = time.monotonic() + seconds
-        hint = asyncio.Event()
-        self._watchers[seen.id].add(hint)
-        try:
+        with self.watchers.watching(seen.id) as hint:
             while True:
                 hint.clear()
                 view = await self.get(seen.id, client)
                 seconds_left = deadline - time.monotonic()
                 if not view.same_as(seen) or seconds_left <= 0:
                     return view
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(seconds_left, LOOK_AGAIN_S)):
-                        await hint.wait()
-        finally:
-            self._watchers[seen.id].discard(hint)
-            if not self._watchers[seen.id]:
-                del self._watchers[seen.id]
+                await hinted(hint, seconds_left)
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
         """Return one result, as `Jobs.result`. Items of a job that still runs are returned as they come."""
@@ -174,21 +171,8 @@ class RedisJobs:
             await self._ask(self._front.client.unlink(*(self._front.keys.out(job, k) for k in range(view.items))))
         return outcome
 
-    def _moved(self, ids: list[str]) -> None:
-        """Wake the watchers of these jobs; an empty list wakes all: anything may have happened."""
-        for job in ids or list(self._watchers):
-            for hint in self._watchers.get(job, ()):
-                hint.set()
-
     async def _ask(self, question: Awaitable[T]) -> T:
-        try:
-            # Beyond a connection's own time-out: when Redis hangs, many wait for few connections.
-            async with asyncio.timeout(ASK_S):
-                return await question
-        except LOST:
-            raise self._front.unavailable() from None
-        except redis.exceptions.OutOfMemoryError:
-            raise QueueFull("Redis has no memory left", retry_after=5.0) from None
+        return await ask(self._front, question)
 
 
 def job_view(job: str, fields: dict[bytes, bytes]) -> JobView | None:

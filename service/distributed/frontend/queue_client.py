@@ -36,6 +36,7 @@ from service.distributed.broker.client import (
     end,
     pipeline,
 )
+from service.distributed.broker.clock import now_ms
 from service.distributed.broker.keys import GROUP, Keys, slot_of
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
@@ -97,9 +98,9 @@ class QueueClient:
             self.client = connect(self.settings)
         if self.steady is None:
             self.steady = connect(self.settings, STEADY_CONNECTIONS)
-        self._uploads = Transfers()
+        self._uploads = Transfers(clock=self.clock)
         self._withdrawals = asyncio.Semaphore(STEADY_CONNECTIONS // 2)  # the pulse must find a free connection
-        self.supervisor = Supervisor(self.metrics)
+        self.supervisor = Supervisor(self.metrics, self.clock)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -230,6 +231,7 @@ class QueueClient:
             room_bytes=s.room,
             most_result_bytes=self.capacity.result_limit(settings),
             most_client_items=settings.max_client_items,
+            is_trial=int(s.is_trial),
         )
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:
@@ -323,24 +325,20 @@ class QueueClient:
 
     async def _look(self) -> None:
         self.snapshot, model = await look(self.steady, self.keys, self.announcements, await self.now_ms())
-        self._model = model or self._model
+        if model is not None and model != self._model:
+            if self._model is not None:
+                self.metrics.model_gone(**_labels(self._model))
+            self.metrics.model(**_labels(model))
+            self._model = model
 
     async def now_ms(self) -> int:
-        """Read the server's clock, which all deadlines in Redis are on, milliseconds."""
-        seconds, micros = await self.steady.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        """Read the queue's clock, milliseconds."""
+        return await now_ms(self.steady, self.keys)
 
     def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
         """Return the queue's series for `Metrics.watch`."""
-        s, queue = self.snapshot, {"queue": self.settings.redis_queue}
-        return [
-            ("redis_queue_items", "Items not yet claimed.", queue, max(0, s.items - s.leased)),
-            ("redis_leased_items", "Items claimed by workers.", queue, s.leased),
-            ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, s.bytes),
-            ("redis_result_bytes", "Bytes of jobs' results, kept and to come.", queue, s.results),
-            ("redis_oldest_age_seconds", "Age of the oldest item.", queue, s.oldest),
-            ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, s.work),
-            ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, s.dead),
-            ("redis_workers", "Workers alive.", queue, s.workers),
-            ("redis_up", "1 while Redis answers.", queue, 0.0 if self._away else 1.0),
-        ]
+        return self.snapshot.gauges(self.settings.redis_queue, is_up=not self._away)
+
+
+def _labels(model: ServedModel) -> dict[str, str]:
+    return {"version": model.version, "sha256": model.sha256, "device": model.device, "dtype": model.dtype}

@@ -11,9 +11,6 @@ from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.prices import QueuePrices
 from service.distributed.frontend.stream_ages import ages
 
-#: Streams looked at for the gauges; a queue of more sizes is summed up by its counters anyway.
-LOOK_AT = 100
-
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
@@ -34,13 +31,29 @@ class QueueStats:
         """Predict seconds until all that is there is done; one worker is assumed where none lives, as one will."""
         return self.work / max(1, self.workers)
 
+    def gauges(self, name: str, *, is_up: bool) -> list[tuple[str, str, dict[str, str], float]]:
+        """Return the series of the queue of this name, for `Metrics.watch`."""
+        queue = {"queue": name}
+        return [
+            ("redis_queue_items", "Items not yet claimed.", queue, max(0, self.items - self.leased)),
+            ("redis_leased_items", "Items claimed by workers.", queue, self.leased),
+            ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, self.bytes),
+            ("redis_result_bytes", "Bytes of jobs' results, kept and to come.", queue, self.results),
+            ("redis_oldest_age_seconds", "Age of the oldest item.", queue, self.oldest),
+            ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, self.work),
+            ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, self.dead),
+            ("redis_workers", "Workers alive.", queue, self.workers),
+            ("redis_up", "1 while Redis answers.", queue, float(is_up)),
+        ]
+
 
 async def look(
     client: AsyncRedis, keys: Keys, announcements: Announcements, now: int
 ) -> tuple[QueueStats, ServedModel | None]:
     """Read the queue and the model that its workers announce, None where none ever did. `now` is the server's, ms.
 
-    Four round trips, however many workers and sizes: Redis may be far away. Raises what FAILED names.
+    Four round trips, however many workers, and one more for every few hundred sizes: Redis may be far away. Raises what
+    FAILED names.
     """
     load = ("HMGET", keys.load, "items", "bytes", "work")
     workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
@@ -52,7 +65,7 @@ async def look(
             raise answer
     *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
     model, prices = announcements.read(names, infos, latest)
-    claims, oldest = await ages(client, list(streams)[:LOOK_AT], now)
+    claims, oldest = await ages(client, list(streams), now)
     items, size, work = map(whole, sums)
     stats = QueueStats(
         items=items,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
-from service.distributed.broker.keys import Keys
+from service.distributed.broker.clip_objects import PIECE
+from service.distributed.broker.clip_record import MARK
+from service.distributed.broker.keys import Keys, whole
 
 #: Jobs looked at in one round trip.
 AT_ONCE = 100
@@ -35,6 +37,10 @@ class ResultStore:
         )
         return bool(await scripts.call(self._client, bound))
 
+    async def forget_fetched(self, job: str) -> None:
+        """Remove a job, or a clip, that was fetched whole."""
+        await self.forget(job, await self._outs(job))
+
     async def make_room(self, nbytes: int) -> bool:
         """Remove jobs whose results were fetched, oldest first, until `nbytes` more fit; False if they do not."""
         before = await self._sum()
@@ -43,9 +49,13 @@ class ResultStore:
             oldest = await self._client.zrange(self._keys.fetched, 0, 0)
             if not oldest:
                 return False
-            job = oldest[0].decode()
-            await self.forget(job, int(await self._client.hget(self._keys.job(job), "n") or 0))
+            await self.forget_fetched(oldest[0].decode())
         return True
+
+    async def _outs(self, job: str) -> int:
+        """Count the values that hold a job's results, or the pieces of a clip's."""
+        kind, items, size = await self._client.hmget(self._keys.job(job), "f", "n", "size")
+        return -(-whole(size) // PIECE) if kind == MARK else whole(items)
 
     async def _sum(self) -> int:
         return int(await self._client.hget(self._keys.results, "sum") or 0)

@@ -1,23 +1,24 @@
-"""Moves a worker's items in Redis: take over a lapsed one, begin, end or hand back each.
+"""Moves a worker's items in Redis: take over an idle one, begin, end or hand back each.
 
 Knows nothing of predicting, leases' renewal or of what to claim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
+from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
+from service.distributed.broker.clock import now_ms
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.worker.due_work import IDLE_MS
-from service.distributed.worker.items import ClaimedWork, LeasedItem, read_item, read_work
-from service.distributed.worker.leases import Lease
+from service.distributed.worker.items import ClaimedWork, LeasedItem, read_work
 from service.serving.jobs.fate import HandBack
 from service.serving.jobs.job import Failure
 from service.settings import Settings
@@ -26,10 +27,8 @@ log = logging.getLogger(__name__)
 
 #: The wake token of work that was handed back; others are of work that was submitted.
 HANDED_BACK = b"back"
-#: Streams that are asked for lapsed leases in one round trip.
-LAPSED_AT_ONCE = 100
-#: Lapsed items of one stream that are looked at with those of others.
-LAPSED_EACH = 8
+#: The idle time of an item that was handed back, a day: longer than any worker's leases last.
+HANDED_BACK_MS = 86_400_000
 #: The return of an item that was not run, or whose worker leaves.
 UNCOUNTED = HandBack(counted=False)
 
@@ -50,70 +49,6 @@ class Claims:
         reply = await self._client.blpop([self.keys.wake], timeout=seconds)
         return None if reply is None else bytes(reply[1])
 
-    async def lapsed(
-        self, exclude: Iterable[Lease], skip: Callable[[LeasedItem], bool] = lambda item: False
-    ) -> LeasedItem | None:
-        """Take over one item whose worker fell silent; items delivered too often are buried on the way.
-
-        Leave those in `exclude` and those that `skip` names as they are.
-        """
-        mine = set(exclude)
-        streams = await self._streams()
-        for start in range(0, len(streams), LAPSED_AT_ONCE):
-            group = streams[start : start + LAPSED_AT_ONCE]
-            bound = scripts.LAPSED.bind(*group, group=GROUP, lease_ms=self._settings.lease_ms, most_items=LAPSED_EACH)
-            rows = [(row[0].decode(), row[1].decode(), row[2]) for row in await scripts.call(self._client, bound)]
-            for stream, entry, deliveries in rows:
-                if (item := await self._unless_mine(stream, entry, deliveries, mine, skip)) is not None:
-                    return item
-            for stream in {stream for stream, _, _ in rows}:
-                last = [entry for name, entry, _ in rows if name == stream][LAPSED_EACH - 1 :]
-                if last and (item := await self._lapsed_after(stream, last[0], mine, skip)) is not None:
-                    return item
-        return None
-
-    async def _lapsed_after(
-        self, stream: str, last: str, mine: set[Lease], skip: Callable[[LeasedItem], bool]
-    ) -> LeasedItem | None:
-        """Take over one lapsed item of a stream behind `last`."""
-        while rows := await self._silent(stream, f"({last}"):
-            for row in rows:
-                last = row["message_id"].decode()
-                if (item := await self._unless_mine(stream, last, row["times_delivered"], mine, skip)) is not None:
-                    return item
-        return None
-
-    async def _silent(self, stream: str, after: str) -> list[dict[str, Any]]:
-        try:
-            return list(await self._client.xpending_range(stream, GROUP, after, "+", 8, idle=self._settings.lease_ms))
-        except redis.ResponseError:
-            return []  # the stream went with its last item
-
-    async def _unless_mine(
-        self, stream: str, entry: str, deliveries: int, mine: set[Lease], skip: Callable[[LeasedItem], bool]
-    ) -> LeasedItem | None:
-        if (stream, entry) in mine:
-            return None  # still running here: Redis was away for longer than a lease
-        return await self._take_over(stream, entry, deliveries, skip)
-
-    async def _take_over(
-        self, stream: str, entry: str, deliveries: int, skip: Callable[[LeasedItem], bool]
-    ) -> LeasedItem | None:
-        rows = await self._client.xrange(stream, entry, entry)
-        if not rows:
-            await self._client.xack(stream, GROUP, entry)
-            return None
-        seconds, micros = await self._client.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
-        item = read_item(stream, entry, [x for pair in rows[0][1].items() for x in pair], now, deliveries + 1)
-        if item is None or skip(item):
-            return None
-        if deliveries >= self._settings.max_deliveries:
-            reason = f"given up: {deliveries} runs ended with the worker's death or an internal error"
-            await self.bury(item, reason)
-            return None
-        return item if await self.take_idle(item) else None
-
     async def take_idle(self, item: LeasedItem) -> bool:
         """Try to take an item; true if this worker has it now. The minimum idle time lets one worker win the race."""
         settings = self._settings
@@ -121,8 +56,7 @@ class Claims:
 
     async def live_workers(self) -> list[str]:
         """List the names of workers whose sign of life has not lapsed, this one's among them."""
-        seconds, micros = await self._client.time()
-        now = int(seconds) * 1000 + int(micros) // 1000
+        now = await now_ms(self._client, self.keys)
         return [name.decode() for name in await self._client.zrangebyscore(self.keys.workers, now, "+inf")]
 
     async def wake_another(self) -> None:
@@ -204,15 +138,19 @@ class Claims:
         return any(name != self._worker for name in await self.live_workers())
 
     async def _trim(self, item: LeasedItem, outcome: list[Any]) -> None:
-        """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed."""
+        """Keep each answer of an ended job of several items for as long as its state; delete them all if it failed.
+
+        Should Redis go away now they expire by themselves, later: the item has ended, and to end it again is refused.
+        """
         _, state, items, kept_ms = outcome
         if items < 2 or item.front or state == b"running":
             return
         outs = [self.keys.out(item.job, k) for k in range(items)]
-        if state == b"done":
-            await pipeline(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
-        else:
-            await self._client.unlink(*outs)
+        with contextlib.suppress(*LOST):
+            if state == b"done":
+                await pipeline(self._client, [("PEXPIRE", out, kept_ms) for out in outs])
+            else:
+                await self._client.unlink(*outs)
 
     async def drop(self, item: LeasedItem) -> bool:
         """End an item that nobody waits for."""
@@ -260,7 +198,7 @@ class Claims:
             group=GROUP,
             entry=item.entry,
             worker=self._worker,
-            lease_ms=self._settings.lease_ms,
+            idle_ms=HANDED_BACK_MS,
             counts=int(back.counted),
             lost_item=item.index if back.suspected else "",
             proves=int(back.loss),
@@ -301,9 +239,6 @@ class Claims:
             dead_ms=round(1000 * self._settings.dead_letter_ttl_s),
             rest_ms=IDLE_MS if self.held() == 0 else 0,
         )
-
-    async def _streams(self) -> list[str]:
-        return sorted(stream.decode() for stream in await self._client.smembers(self.keys.buckets))
 
     async def withdrawn(self, since: bytes | None, block_s: float) -> tuple[bytes, list[str]]:
         """Wait up to `block_s` for jobs cancelled after `since` (None: now); return a new `since` and their ids."""

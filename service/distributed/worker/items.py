@@ -24,6 +24,7 @@ class LeasedItem:
     front: str
     left: float | None
     delivery: int
+    was_handed_back: bool = False  #: its worker before gave it up; else that one fell silent
 
     @property
     def lease(self) -> Lease:

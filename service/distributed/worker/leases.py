@@ -15,6 +15,7 @@ import redis
 
 from service.distributed.broker import scripts
 from service.distributed.broker.client import LOST, SyncRedis, hang_up_sync
+from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
@@ -138,9 +139,8 @@ class Leases:
         announcement = self._about()
         if announcement is None:
             return
-        seconds, micros = self._client.time()
         life_ms = round(2000 * self._lease_s)
-        expiry = int(seconds) * 1000 + int(micros) // 1000 + life_ms
+        expiry = now_ms_sync(self._client, self._keys) + life_ms
         # Its absence must not stop the renewals: a full server refuses this write and takes those.
         with contextlib.suppress(redis.exceptions.OutOfMemoryError):
             self._client.zadd(self._keys.workers, {self._worker: expiry})

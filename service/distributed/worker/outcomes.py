@@ -40,13 +40,20 @@ CUT_TRIES = 3
 class Outcomes:
     """Carries out the outcomes of one worker's items."""
 
-    def __init__(self, settings: Settings, claims: Claims, leases: Leases, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        claims: Claims,
+        leases: Leases,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._claims = claims
         self._leases = leases
         self._metrics = metrics
         self._rng = random.Random()
-        self._transfers = Transfers()
+        self._transfers = Transfers(clock=clock)
         self._avoided: dict[Lease, float] = {}
 
     def avoided(self) -> list[Lease]:
@@ -108,6 +115,8 @@ class Outcomes:
         if item.left is None and isinstance(error, DeadlineExceeded):
             error = Internal(f"no answer within {self._settings.max_run_s:g} s")
         end = end or RunEnd.of(error)
+        # While Redis is away nobody can say who else lives, and the item is still this worker's to hand back.
+        others = end is not RunEnd.NO_MEMORY or bool(await self.lasting(item, self._claims.others))
         run = Run(
             end,
             item.delivery,
@@ -117,7 +126,7 @@ class Outcomes:
             sound=sound,
             losses=work.losses,
             awaited=bool(item.front),
-            others=end is not RunEnd.NO_MEMORY or await self._claims.others(),
+            others=others,
         )
         match fate(run):
             case Leave():

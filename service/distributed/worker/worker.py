@@ -14,7 +14,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from service.core.interfaces import Engine, ModelRepository, VersionState
@@ -35,6 +35,7 @@ from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
+from service.distributed.worker.lapsed_items import LapsedItems
 from service.distributed.worker.leases import Lease, Leases
 from service.distributed.worker.outcomes import Outcomes
 from service.distributed.worker.runs import ItemRuns
@@ -89,6 +90,7 @@ class Worker:
         name: str | None = None,
         device: DeviceScheduling | None = None,
         repository: ModelRepository | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing runs before `run`. `device`: the scheduling behind `engine`, where it has one."""
         # Unique for each life: a lease of an earlier life must not count as ours.
@@ -99,10 +101,11 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
-        self._due_work = DueWork(settings, self._client, self.name)
+        self._due_work = DueWork(settings, self._client, self.name, clock)
+        self._lapsed = LapsedItems(settings, self._client, self._claims)
         self._device = device
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
-        self._supervisor = Supervisor(metrics)
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, clock, self._versions)
+        self._supervisor = Supervisor(metrics, clock)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
@@ -117,7 +120,7 @@ class Worker:
             lost=self._lease_is_lost,
             failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
         )
-        self._outcomes = Outcomes(settings, self._claims, self._leases, metrics)
+        self._outcomes = Outcomes(settings, self._claims, self._leases, metrics, clock)
         self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
         self._claims.held = lambda: self._runs.held
         self._next_look = 0.0
@@ -184,12 +187,12 @@ class Worker:
             # Spread, or workers started together would all look at the same instant.
             self._next_look = time.monotonic() + self._lease_s / 2 * self._rng.uniform(0.8, 1.2)
             skip = [*self._runs.leases, *self._foreign.leases, *self._outcomes.avoided()]
-            item = await self._claims.lapsed(skip, self._foreign.covers)
+            item = await self._lapsed.take(skip, self._foreign.covers)
             self._has_lapsed = item is not None
             if item is not None:
                 self._next_look = 0.0
                 self._lapsed_turn = False
-                self._metrics.redelivered()
+                self._metrics.redelivered(handed_back=item.was_handed_back)
                 await self._run_lapsed(item)
                 return
             await self._foreign.settle()
@@ -251,10 +254,12 @@ class Worker:
     async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
             self._leases.hold(item.lease)
+        self._runs.expect(items)
         try:
             works = await self._claims.begin(items)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
+            self._runs.give_up(items)
             for item in items:
                 self._leases.drop(item.lease)
             raise
@@ -293,7 +298,10 @@ class Worker:
         model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
         costs = None if self._device is None else self._device.costs()
         is_named = repository is not None and repository.is_named
-        return announcement.info_bytes(model, price, costs, versions=self._versions(), is_named=is_named)
+        lease_ms = self._settings.lease_ms
+        return announcement.info_bytes(
+            model, price, costs, versions=self._versions(), is_named=is_named, lease_ms=lease_ms
+        )
 
     def _versions(self) -> Sequence[str]:
         """List the versions of the weights that are loaded, the default first."""

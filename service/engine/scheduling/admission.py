@@ -76,8 +76,13 @@ class Trials:
         self._remember(kind, (0 if is_due else refusals + 1, wait))
         return is_due
 
-    def due_while_busy(self, now: float) -> bool:
-        """Tell the same on a busy device: True once in BUSY_TRIAL_S, from BUSY_TRIAL_S after the first refusal on."""
+    def due_behind_others(self, own: float, deadline: float, now: float) -> bool:
+        """Tell the same of a request that finds others, where its `own` predicted seconds alone would make it late.
+
+        True once in BUSY_TRIAL_S, from BUSY_TRIAL_S after the first refusal on. Times are on one clock, seconds.
+        """
+        if now + own <= deadline:
+            return False
         if self._busy_at is None:
             self._busy_at = now + BUSY_TRIAL_S
         if now < self._busy_at:
@@ -167,10 +172,10 @@ class Admission:
 
     def _is_tried(self, entry: Entry, now: float, ahead: WorkAhead, *, idle: bool) -> bool:
         own = entry.least_seconds + ahead.overhead * entry.steps
-        if idle:
+        if idle and not entry.is_trial:
             is_due = self._trials.due(_kind(entry, own))
         else:
-            is_due = now + own > entry.deadline and self._trials.due_while_busy(now)
+            is_due = entry.is_trial or self._trials.due_behind_others(own, entry.deadline, now)
         if is_due:
             self._mark(entry, own, now)
         return is_due

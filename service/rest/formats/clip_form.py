@@ -23,6 +23,7 @@ class FormFile:
         # As if a line came before: then the first boundary looks like all others.
         self._held = bytearray(b"\r\n")
         self._step = self._preamble
+        self.disposition = ""  #: the part's Content-Disposition, once it has come
 
     def feed(self, data: bytes) -> bytes:
         """Take what arrived; return what of it belongs to the file."""
@@ -40,6 +41,7 @@ class FormFile:
         if start >= 0:
             end = self._held.find(b"\r\n\r\n", start + len(self._boundary))
             if end >= 0:
+                self.disposition = _disposition(bytes(self._held[start:end]))
                 del self._held[: end + 4]
                 self._step = self._content
                 return self._content()
@@ -72,3 +74,12 @@ class FormFile:
     def _epilogue(self) -> bytes:
         self._held.clear()
         return b""
+
+
+def _disposition(headers: bytes) -> str:
+    """Find the Content-Disposition among a part's headers; "" where there is none."""
+    for line in headers.decode(errors="replace").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            return value.strip()
+    return ""

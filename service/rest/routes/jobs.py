@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
 from service.core.api_keys import Scope
-from service.core.errors import InvalidRequest, ServiceError, Unavailable
+from service.core.errors import InvalidRequest
 from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
+from service.rest.routes.job_events import EVENTS, event_stream, newer
 from service.rest.transport import context
-from service.rest.transport.context import Context
 from service.rest.transport.disconnect import while_connected
-from service.rest.transport.head_requests import no_body, wants_no_body
+from service.rest.transport.head_requests import wants_no_body
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
 
 #: Longest long-poll, seconds: below what proxies usually cut.
 LONGEST_WAIT = 50.0
-#: Seconds between comments on a quiet event stream, for proxies that close silent connections.
-KEEP_ALIVE = 15.0
-EVENTS = "text/event-stream"
 WEBHOOK = "webhook"
 CREATE_ERRORS = (
     *("invalid_request", "conflict", "too_large", "unsupported_media", "invalid_frame"),
@@ -62,10 +56,9 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         client = context.of(request).client
         view = await jobs.get(job, client)
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
-            events = no_body(str) if wants_no_body(request) else _events(state, jobs, view, context.of(request))
-            return StreamingResponse(events, media_type=EVENTS)
+            return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
         if wait and not view.state.final:
-            view = await while_connected(request.receive, _newer(state, jobs, view, client, wait))
+            view = await while_connected(request.receive, newer(state, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
 
     @routes.get(
@@ -93,7 +86,23 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
     async def cancel(request: Request, job: str) -> Response:
         return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))
 
+    _add_list(routes, jobs)
     return routes
+
+
+def _add_list(routes: APIRouter, jobs: Jobs) -> None:
+    @routes.get("/v1/jobs", operation_id="listJobs", summary="The caller's jobs, newest first")
+    async def of_client(request: Request) -> Response:
+        views = await jobs.of_client(named_client(request))
+        return JSONResponse({"jobs": [document(view, jobs) for view in views]})
+
+
+def named_client(request: Request) -> str:
+    """Return the caller's name, for a list of what is its own. Raises InvalidRequest where there are no keys."""
+    client = context.of(request).client
+    if not client:
+        raise InvalidRequest("a list needs an API key: without keys an id is all that opens a job")
+    return client
 
 
 def asked_for(request: Request) -> bool:
@@ -185,39 +194,3 @@ def _headers(view: JobView) -> dict[str, str]:
     if view.state.final:
         return {}
     return {"Retry-After": str(max(1, math.ceil(min(60.0, view.wait or 1.0))))}
-
-
-async def _newer(state: AppState, jobs: Jobs, view: JobView, client: str, seconds: float) -> JobView:
-    """Wait as `jobs.changed` does; return at once when the server stops, if another one can go on reporting."""
-    if not jobs.durable:
-        return await jobs.changed(view, client, seconds)
-    news = asyncio.ensure_future(jobs.changed(view, client, seconds))  # awaited below
-    stopping = asyncio.ensure_future(state.work.stopping.wait())  # awaited below
-    try:
-        await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return news.result() if news.done() else view
-    finally:
-        news.cancel()
-        stopping.cancel()
-        await asyncio.gather(news, stopping, return_exceptions=True)
-
-
-async def _events(state: AppState, jobs: Jobs, view: JobView, request_context: Context) -> AsyncIterator[str]:
-    """Yield an event for each change, the first at once, the last when the job is final; comments meanwhile."""
-    yield _event(view, jobs)
-    while not view.state.final:
-        try:
-            newer = await _newer(state, jobs, view, request_context.client, KEEP_ALIVE)
-            if jobs.durable and state.work.stopping.is_set() and newer.same_as(view):
-                raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
-        except ServiceError as error:
-            # The queue went away, or the job expired: told, not just an end that looks like success.
-            request_context.code = error.code
-            yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
-            return
-        yield ": nothing new\n\n" if newer.same_as(view) else _event(newer, jobs)
-        view = newer
-
-
-def _event(view: JobView, jobs: Jobs) -> str:
-    return f"event: {view.state.value}\ndata: {json.dumps(document(view, jobs))}\n\n"

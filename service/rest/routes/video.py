@@ -6,11 +6,11 @@ y4m or a container comes in as the plain body or as a form's file; what comes ou
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import replace
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -25,23 +25,25 @@ from service.core.errors import (
     UnsupportedMedia,
 )
 from service.core.types import Options, RoutePolicy
-from service.rest.formats import byte_range, negotiation
+from service.rest.formats import clip_name, negotiation
 from service.rest.formats.clip_form import FormFile
 from service.rest.formats.clip_response import ClipResponse
 from service.rest.formats.openapi import error_answers
 from service.rest.formats.params import shown
+from service.rest.routes import clips
 from service.rest.routes import jobs as later
+from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
 from service.rest.transport.context import Context
-from service.rest.transport.errors import problem
-from service.rest.transport.head_requests import no_body, wants_no_body
-from service.serving.jobs.video import ClipMaker, VideoJob, VideoJobs
+from service.serving.jobs.clip_jobs import ClipJobs, NewClip
+from service.serving.jobs.job import Hooks, job_id
+from service.serving.jobs.job import fingerprint as job_fingerprint
+from service.serving.jobs.video import VideoJobs
 from service.serving.prediction import check_ready
 from service.serving.video.clip import SoundMode, VideoError
-from service.serving.video.clip_disk import ClipDisk, ClipFile
-from service.serving.video.clip_memory import ClipMemory
-from service.serving.video.clip_places import ClipPlaces
-from service.serving.video.conversion import OUTPUTS, ClipOrder, Conversion
+from service.serving.video.clip_disk import ClipFile
+from service.serving.video.clip_resources import ClipResources
+from service.serving.video.conversion import OUTPUTS, ClipOrder
 from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
 
@@ -49,17 +51,13 @@ from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_f
 MAX_LOST = 16 * 1024
 #: Characters of `lost` from which it is read in a thread.
 LARGE_LOST = 256
-#: Clips looked into at once before they are accepted as jobs: each has a decoder and a frame.
-CHECKED_AT_ONCE = 2
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale")
-#: Says what of a clip is left out or changed.
-NOTE = "X-Dmvfn-Note"
+QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
 _CLIP: dict[str, Any] = {
     "description": "The clip.",
     "content": {name: {} for name in OUTPUTS},
-    "headers": {NOTE: {"description": "What of it is left out or changed.", "schema": {"type": "string"}}},
+    "headers": {clips.NOTE: {"description": "What of it is left out or changed.", "schema": {"type": "string"}}},
 }
 _ERRORS = error_answers(
     (
@@ -69,10 +67,12 @@ _ERRORS = error_answers(
 )
 
 
-def router(state: AppState) -> APIRouter:
-    """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it."""
+def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJobs | None = None) -> APIRouter:
+    """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it; by default of this process."""
     routes = APIRouter(tags=["video"])
-    clips = _Clips(state)
+    resources = resources or ClipResources(state)
+    jobs = jobs or VideoJobs(state.settings, resources, state.work, state.metrics)
+    accepting = _Clips(state, resources, jobs)
 
     @routes.post(
         "/v1/video",
@@ -103,90 +103,65 @@ def router(state: AppState) -> APIRouter:
         route: str | None = None,
         blocks: int | None = None,
         scale: float | None = None,
+        webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
         _check_names(request)
         plan = await _plan(ahead, every, lost)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, VideoParams(plan, compare), options, sound)
-        check_ready(state.engine, admitting=None)
-        file = await clips.receive(request)
-        if later.asked_for(request):
-            job = await clips.later(request, order, file)
-            headers = {"Location": f"/v1/video/{job.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
-            return JSONResponse(job.document(), 202, headers)
-        return await clips.now(request, order, file)
+        is_later = later.asked_for(request)
+        if webhook is not None and not is_later:
+            raise InvalidRequest("a webhook tells of a job; ask for one with Prefer: respond-async", field=WEBHOOK)
+        # A queue without workers yet keeps what it is given.
+        check_ready(state.engine, admitting="starting" if is_later and jobs.durable else None)
+        name = accepting.job_name(request) if is_later else None
+        file, body = await accepting.receive(request)
+        if name is not None:
+            return await accepting.later(request, order, file, body, name)
+        return await accepting.now(request, order, file)
 
-    _add_jobs(routes, clips)
+    clips.add(routes, state, jobs)
     return routes
 
 
-def _add_jobs(routes: APIRouter, clips: _Clips) -> None:
-    jobs = clips.jobs
-
-    @routes.get("/v1/video/{job}", operation_id="getVideoJob", summary="How far a clip is")
-    async def get(request: Request, job: str) -> Response:
-        clip = jobs.get(job, context.of(request).client)
-        notes = clips.notes(clip)
-        return JSONResponse(clip.document() | ({"notes": list(notes)} if notes else {}))
-
-    @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
-    async def result(request: Request, job: str) -> Response:
-        clip = jobs.get(job, context.of(request).client)
-        clip.check_done()
-        return _noted(_result(request, clip), clips.notes(clip))
-
-    @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
-    async def cancel(request: Request, job: str) -> Response:
-        return JSONResponse((await jobs.cancel(job, context.of(request).client)).document())
-
-
 class _Clips:
-    """What all clips of a process share: places, disk, memory, jobs."""
+    """Accepts clips: made while their callers wait, or later by `jobs`."""
 
-    def __init__(self, state: AppState) -> None:
-        self._state = state
-        self._places = ClipPlaces()
-        self._disk = ClipDisk(state.settings.max_video_bytes)
-        self._memory = ClipMemory(state.settings.inflight_bytes)
-        self._checking = asyncio.Semaphore(CHECKED_AT_ONCE)
-        self._conversions: WeakKeyDictionary[VideoJob, Conversion] = WeakKeyDictionary()
-        self.jobs = VideoJobs(state.settings.job_ttl_s, self._places, self._disk, state.work)
+    def __init__(self, state: AppState, resources: ClipResources, jobs: ClipJobs) -> None:
+        self._state, self._resources, self._jobs = state, resources, jobs
 
-    async def receive(self, request: Request) -> ClipFile:
+    async def receive(self, request: Request) -> tuple[ClipFile, _Body]:
         """Receive the body into a file. It takes no place while it comes, and makes way for others who have less."""
-        form = _form(request)
-        file = self._disk.open(_caller(request), spooled=True)
+        body = _Body(request)
+        file = self._resources.disk.open(_caller(request), spooled=True)
         file.give_up = file.drop
         try:
-            await _receive(request, file, form)
+            await body.receive(request, file)
         except BaseException:
             file.drop()
             raise
         file.give_up = None
-        return file
+        return file, body
 
-    async def later(self, request: Request, order: ClipOrder, file: ClipFile) -> VideoJob:
-        """Accept a clip as a job, once its beginning has been looked into."""
-        async with AsyncExitStack() as stack:
+    def job_name(self, request: Request) -> tuple[str, str | None]:
+        """Return the id and webhook of a clip that is made later; InvalidRequest before its body is read."""
+        hook = Hooks(self._state.settings.webhook_prefixes).check(request.query_params.get(WEBHOOK))
+        return job_id(context.of(request).client, request.headers.get("idempotency-key")), hook
+
+    async def later(
+        self, request: Request, order: ClipOrder, file: ClipFile, body: _Body, name: tuple[str, str | None]
+    ) -> Response:
+        """Accept a clip as a job, once its beginning has been looked into: 202, or 200 for one accepted before."""
+        client, (ident, hook) = context.of(request).client, name
+        with ExitStack() as stack:
             stack.callback(file.drop)
-            conversion = self._conversion(request, order, file, patient=True)
-            async with self._checking:
-                total = await conversion.check()
-            pieces = conversion.pieces()
-            maker = ClipMaker(pieces, order.media_type, total, conversion.progress, conversion.close)
-            job = self.jobs.begin(context.of(request).client, _caller(request), maker)
-            self._conversions[job] = conversion
+            frames = await self._resources.check(order, client, file)
+            fingerprint = body.fingerprint(request, order)
+            clip = NewClip(ident, client, _caller(request), order, fingerprint, frames, hook, body.name)
+            view, is_new = await self._jobs.submit(clip, file)
             stack.pop_all()  # the job's from here on
-            return job
-
-    def notes(self, job: VideoJob) -> tuple[str, ...]:
-        """Return what of a job's clip is left out or changed, as far as it is known."""
-        conversion = self._conversions.get(job)
-        return conversion.notes if conversion else ()
-
-    def _conversion(self, request: Request, order: ClipOrder, file: ClipFile, *, patient: bool) -> Conversion:
-        client, most = context.of(request).client, self._disk.one_clip
-        return Conversion(self._state, order, client, file, most, self._memory, patient=patient)
+        headers = {"Location": f"/v1/video/{view.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
+        return JSONResponse(clips.document(view, self._jobs), 202 if is_new else 200, headers)
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""
@@ -194,9 +169,9 @@ class _Clips:
         stack = AsyncExitStack()
         stack.callback(file.drop)
         try:
-            stack.enter_context(self._places.call(_caller(request)))
+            stack.enter_context(self._resources.places.call(_caller(request)))
             stack.enter_context(self._state.work.accepted())
-            conversion = self._conversion(request, order, file, patient=False)
+            conversion = self._resources.conversion(order, request_context.client, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
             # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
@@ -204,7 +179,45 @@ class _Clips:
         except BaseException:
             await stack.aclose()
             raise
-        return _noted(_Made(_after(first, pieces), request_context, order.media_type, stack), conversion.notes)
+        made = _Made(_after(first, pieces), request_context, order.media_type, stack)
+        return clips.noted(made, conversion.notes)
+
+
+class _Body:
+    """A request's body on its way: the clip itself or the only file of a form, its digest and its name."""
+
+    def __init__(self, request: Request) -> None:
+        self._form = _form(request)
+        self._header = request.headers.get("content-disposition", "")
+        self._digest = hashlib.sha256()
+
+    @property
+    def name(self) -> str:
+        """Return the clip's name without its ending, as the form or Content-Disposition tells it; else "clip"."""
+        return clip_name.stem(self._form.disposition if self._form else self._header)
+
+    def fingerprint(self, request: Request, order: ClipOrder) -> str:
+        """Hash the clip and what is asked for, not the bytes sent: a form has another boundary each time."""
+        query = sorted(request.query_params.multi_items())
+        parts = [self._digest.digest(), order.media_type.encode(), *(f"{k}={v}".encode() for k, v in query)]
+        return job_fingerprint(parts)
+
+    async def receive(self, request: Request, file: ClipFile) -> None:
+        """Write the clip into `file`; its size and time are bounded by the middleware."""
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled("the client left before its body was complete")
+            body = message.get("body") or b""
+            if content := self._form.feed(body) if self._form else body:
+                self._digest.update(content)
+                await file.write(content)
+            if not message.get("more_body", False):
+                break
+        if self._form:
+            self._form.check_ended()
+        if not file.nbytes:
+            raise InvalidRequest("the body is empty; send a clip: y4m, MP4, Matroska or WebM", field="body")
 
 
 class _Made(ClipResponse):
@@ -221,45 +234,11 @@ class _Made(ClipResponse):
             await super().__call__(scope, receive, send)
 
 
-def _noted(response: Response, notes: tuple[str, ...]) -> Response:
-    """Tell in a header what is left out or changed."""
-    if notes:
-        response.headers[NOTE] = "; ".join(notes)
-    return response
-
-
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest) as pieces:
         yield first
         async for piece in pieces:
             yield piece
-
-
-def _result(request: Request, clip: VideoJob) -> Response:
-    """Answer with a finished clip or with the range that is asked for; players ask for two bytes, then for the rest."""
-    etag = f'"{clip.id}"'
-    total, headers = clip.file.nbytes, {"Accept-Ranges": "bytes", "ETag": etag}
-    header = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
-    request_context = context.of(request)
-    try:
-        part = byte_range.parse(header, total)
-    except byte_range.UnsatisfiableRange as error:
-        request_context.code = error.code
-        return problem(error, request_context.request_id, status=416, headers={"Content-Range": f"bytes */{total}"})
-    if part is not None:
-        headers["Content-Range"] = part.content_range
-    start, stop = (0, total) if part is None else (part.start, part.stop)
-    pieces = no_body(bytes) if wants_no_body(request) else _fetched(clip, start, stop)
-    status = 200 if part is None else 206
-    return ClipResponse(pieces, request_context, clip.maker.media_type, stop - start, status=status, headers=headers)
-
-
-async def _fetched(clip: VideoJob, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-    """Yield bytes of a finished clip's file; once all were sent, it may make room for others."""
-    async with aclosing(clip.file.pieces(start, stop)) as pieces:
-        async for piece in pieces:
-            yield piece
-    clip.sent(start, stop)
 
 
 def _caller(request: Request) -> str:
@@ -320,20 +299,3 @@ def _form(request: Request) -> FormFile | None:
     if not content_type.lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("send the clip as the body, or as the file of a form", field="Content-Type")
     return FormFile(content_type)
-
-
-async def _receive(request: Request, file: ClipFile, form: FormFile | None) -> None:
-    """Write the body, or the file in its form, into `file`; its size and time are bounded by the middleware."""
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise Cancelled("the client left before its body was complete")
-        body = message.get("body") or b""
-        if content := form.feed(body) if form else body:
-            await file.write(content)
-        if not message.get("more_body", False):
-            break
-    if form:
-        form.check_ended()
-    if not file.nbytes:
-        raise InvalidRequest("the body is empty; send a clip: y4m, MP4, Matroska or WebM", field="body")

@@ -142,6 +142,10 @@ class Jobs(Protocol):
         """Return the job's view. Raises NotFound."""
         ...
 
+    async def of_client(self, client: str) -> list[JobView]:
+        """List the client's jobs, newest first."""
+        ...
+
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait until its view differs from `seen`, at most `seconds`; return it. Raises NotFound once it expired."""
         ...

@@ -70,6 +70,10 @@ class KeptJobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def of_client(self, client: str) -> list[KeptJob]:
+        """List a client's jobs, newest first."""
+        return [entry for entry in reversed(self._jobs.values()) if entry.client == client]
+
     def open(self) -> list[KeptJob]:
         """List the jobs that are not final."""
         return [entry for entry in self._jobs.values() if not entry.view.state.final]

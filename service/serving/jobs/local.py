@@ -14,9 +14,9 @@ from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult, Priority
 from service.serving.answer_size import answer_nbytes
 from service.serving.fair_turns import FairTurns
-from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob, webhook_wait
+from service.serving.jobs.job import PASSING, Failure, JobState, JobView, NewJob
 from service.serving.jobs.kept_jobs import RECORD_BYTES, KeptJob, KeptJobs
-from service.serving.jobs.webhook import Sender
+from service.serving.jobs.webhook import Sender, deliver
 from service.serving.prediction import Caller, build_request
 from service.settings import Settings
 from service.supervision import Supervisor
@@ -80,6 +80,11 @@ class LocalJobs:
         if entry.view.state is not JobState.QUEUED:
             return entry.view
         return replace(entry.view, position=self._kept.position(entry))
+
+    async def of_client(self, client: str) -> list[JobView]:
+        """List as `Jobs.of_client`."""
+        self._kept.forget(time.monotonic())
+        return [entry.view for entry in self._kept.of_client(client)]
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait as `Jobs.changed`."""
@@ -220,18 +225,8 @@ class LocalJobs:
             entry.results.clear()
         self._kept.ended(entry, time.monotonic())
         if entry.webhook is not None and state is not JobState.CANCELLED:
-            self._supervisor.once(Background.WEBHOOK, self._tell(entry.webhook, entry.view))
-
-    async def _tell(self, url: str, view: JobView) -> None:
-        tries = 0
-        while not await self._sender.send(url, view):
-            tries += 1
-            wait = webhook_wait(tries, self._rng.random())
-            if wait is None:
-                self._metrics.webhook("failed")
-                return
-            await asyncio.sleep(wait)
-        self._metrics.webhook("delivered")
+            delivery = deliver(self._sender, entry.webhook, entry.view, self._metrics, self._rng)
+            self._supervisor.once(Background.WEBHOOK, delivery)
 
 
 def _needed(job: NewJob) -> int:

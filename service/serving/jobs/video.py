@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
 
 from service.core.errors import Conflict, Internal, NotFound, QueueFull, ServiceError, Unavailable
 from service.serving.accepted_work import AcceptedWork
-from service.serving.video.clip_disk import ClipDisk, ClipFile, failed_for_room
-from service.serving.video.clip_places import ClipPlaces, PlaceTicket
+from service.serving.jobs.clip_jobs import ClipView, NewClip
+from service.serving.jobs.job import Failure, JobState
+from service.serving.jobs.webhook import Sender, deliver
+from service.serving.video.clip_disk import ClipFile, failed_for_room
+from service.serving.video.clip_places import PlaceTicket
+from service.serving.video.clip_resources import ClipResources
+from service.serving.video.conversion import Conversion
+from service.settings import Settings
+from service.supervision import Supervisor
+from service.telemetry.metrics import Background, Metrics
 
 log = logging.getLogger("service.rest")
 
@@ -23,36 +30,34 @@ log = logging.getLogger("service.rest")
 MOST = 16
 #: Seconds a finished clip is kept at most, whatever other jobs are.
 LONGEST = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ClipMaker:
-    """How a clip is made: its bytes, how far it is, and how to let go of what it holds if it is never begun."""
-
-    pieces: AsyncGenerator[bytes, None]
-    media_type: str
-    total: int | None  #: frames, where they are known
-    progress: Callable[[], int]  #: frames made
-    close: Callable[[], Awaitable[None]]
+#: Seconds between two looks at a clip's progress, of whoever waits for news.
+LOOK_S = 0.2
 
 
 class VideoJob:
-    """One clip. `client` may see it; `caller` is who is counted: the same, or an address where there are no keys."""
+    """One clip, its body and its result."""
 
-    def __init__(self, client: str, caller: str, maker: ClipMaker, file: ClipFile, ticket: PlaceTicket) -> None:
-        self.id = str(uuid.uuid4())
-        self.client, self.caller, self.maker = client, caller, maker
+    def __init__(self, clip: NewClip, conversion: Conversion, file: ClipFile, ticket: PlaceTicket) -> None:
+        self.clip, self.conversion = clip, conversion
         self.file, self.ticket = file, ticket
-        self.state = "running" if ticket.turn.is_set() else "queued"
+        self.state = JobState.RUNNING if ticket.turn.is_set() else JobState.QUEUED
+        self.created = time.time()
         self._sent = 0  #: bytes from the start that somebody has without a gap
         self.failure: ServiceError | None = None
-        self.ended: float | None = None
+        self.finished: float | None = None  #: seconds since the epoch
+        self.ended: float | None = None  #: on the monotonic clock
+        self.moved = asyncio.Event()  #: set and replaced whenever the state changes
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def caller(self) -> str:
+        """Return who is counted for it."""
+        return self.clip.holder
 
     @property
     def taken(self) -> bool:
         """Tell whether somebody has all of its result, from one answer or put together from several."""
-        return self.state == "done" and self._sent >= self.file.nbytes
+        return self.state is JobState.DONE and self._sent >= self.file.nbytes
 
     def sent(self, start: int, stop: int) -> None:
         """Note that bytes `start` to `stop` reached their reader; a player's look at both ends is no fetching."""
@@ -64,54 +69,62 @@ class VideoJob:
         """Tell whether nobody is likely to miss it: it was fetched, or it failed."""
         return self.taken or self.failure is not None
 
-    def document(self) -> dict[str, Any]:
-        """Describe the job as JSON; like other jobs' documents."""
-        frames = self.maker.progress()
-        fields: dict[str, Any] = {
-            "id": self.id,
-            "state": self.state,
-            "done": frames,
-            "items": self.maker.total,
-            "progress": self._share(frames),
-            "durable": False,
-            "links": {"self": f"/v1/video/{self.id}", "result": f"/v1/video/{self.id}/result"},
-        }
-        if self.failure is not None:
-            fields["error"] = {"code": self.failure.code, "message": self.failure.message, "field": self.failure.field}
-        return {name: value for name, value in fields.items() if value is not None}
+    def move(self, state: JobState) -> None:
+        """Note its state, and wake whoever waits for news."""
+        self.state = state
+        self.moved.set()
+        self.moved = asyncio.Event()
 
-    def _share(self, frames: int) -> float | None:
-        if self.state == "done":
-            return 1.0
-        return round(min(1.0, frames / self.maker.total), 4) if self.maker.total else None
-
-    def check_done(self) -> None:
-        """Return if there is a clip to fetch; Conflict while it is being made, its own error if it failed."""
-        if self.failure is not None:
-            raise self.failure
-        if self.state != "done":
-            raise Conflict(f"this clip is {self.state}")
+    def view(self) -> ClipView:
+        """Return what is told of it."""
+        failure = None if self.failure is None else Failure.of(self.failure)
+        return ClipView(
+            id=self.clip.id,
+            state=self.state,
+            items=self.clip.frames,
+            done=self.conversion.progress(),
+            created=self.created,
+            media_type=self.clip.order.media_type,
+            file_name=self.clip.file_name,
+            finished=self.finished,
+            nbytes=self.file.nbytes,
+            notes=self.conversion.notes,
+            failure=failure,
+        )
 
 
 class VideoJobs:
-    """All of them; another client's is NotFound, as one that never was."""
+    """All of them, as `service.serving.jobs.clip_jobs.ClipJobs`."""
 
-    def __init__(self, keep_s: float, places: ClipPlaces, disk: ClipDisk, work: AcceptedWork) -> None:
-        self._keep = min(keep_s, LONGEST)
-        self._places, self._disk, self._work = places, disk, work
+    durable = False
+    durability: str | None = None
+
+    def __init__(self, settings: Settings, resources: ClipResources, work: AcceptedWork, metrics: Metrics) -> None:
+        self._keep = min(settings.job_ttl_s, LONGEST)
+        self._resources, self._work, self._metrics = resources, work, metrics
+        self._places, self._disk = resources.places, resources.disk
         self._jobs: dict[str, VideoJob] = {}  #: oldest first
+        self._supervisor = Supervisor(metrics)
+        self._sender = Sender(settings.webhook_secret)
+        self._rng = random.Random()
 
-    def begin(self, client: str, caller: str, maker: ClipMaker) -> VideoJob:
-        """Make the clip when it is its turn. QueueFull where too many are kept, ClientLimit if too many wait."""
+    async def submit(self, clip: NewClip, body: ClipFile) -> tuple[ClipView, bool]:
+        """Accept as `ClipJobs.submit`: made when it is its turn."""
         self._forget()
-        self._places.check_line(caller)
+        if (known := self._jobs.get(clip.id)) is not None:
+            if (known.clip.client, known.clip.fingerprint) != (clip.client, clip.fingerprint):
+                raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
+            body.drop()
+            return known.view(), False
+        self._places.check_line(clip.holder)
         if len(self._jobs) >= MOST:
-            self._make_room(caller)
-        job = VideoJob(client, caller, maker, self._disk.open(caller), self._places.enter(caller))
-        self._jobs[job.id] = job
+            self._make_room(clip.holder)
+        conversion = self._resources.conversion(clip.order, clip.client, body, patient=True)
+        job = VideoJob(clip, conversion, self._disk.open(clip.holder), self._places.enter(clip.holder))
+        self._jobs[clip.id] = job
         # owned: by the job, whose state tells how it ended; _make catches all
         job.task = asyncio.create_task(self._make(job))
-        return job
+        return job.view(), True
 
     def _make_room(self, caller: str) -> None:
         """Drop one: the oldest expendable, else the oldest finished of whoever keeps more than this caller would."""
@@ -128,35 +141,44 @@ class VideoJobs:
 
     async def _make(self, job: VideoJob) -> None:
         try:
-            async with aclosing(job.maker.pieces) as pieces:
+            async with aclosing(job.conversion.pieces()) as pieces:
                 await job.ticket.turn.wait()
                 if self._work.stopping.is_set():
                     raise Unavailable("the service is shutting down", reason="draining")
-                job.state = "running"
+                job.move(JobState.RUNNING)
                 with self._work.accepted():
                     async for piece in pieces:
                         await self._write(job.file, piece)
-            job.state = "done"
+            self._end(job, JobState.DONE)
             job.file.expendable = lambda: job.taken
             job.file.give_up = lambda: self._drop(job)
         except asyncio.CancelledError:
-            job.state = "cancelled"
+            self._end(job, JobState.CANCELLED)
             raise
         except ServiceError as error:
-            job.state, job.failure = "failed", error
+            job.failure = error
+            self._end(job, JobState.FAILED)
         except Exception:
-            log.exception("a video job failed", extra={"job": job.id})
-            job.state, job.failure = "failed", Internal("internal error; the log has the cause under this job's id")
+            log.exception("a video job failed", extra={"job": job.clip.id})
+            job.failure = Internal("internal error; the log has the cause under this job's id")
+            self._end(job, JobState.FAILED)
         finally:
-            job.ended = time.monotonic()
-            if job.state != "done":
+            if job.state is not JobState.DONE:
                 job.file.drop()
             await self._let_go(job)
+
+    def _end(self, job: VideoJob, state: JobState) -> None:
+        job.ended, job.finished = time.monotonic(), time.time()
+        job.move(state)
+        self._metrics.clips.ended(state.value)
+        if job.clip.webhook is not None and state is not JobState.CANCELLED:
+            delivery = deliver(self._sender, job.clip.webhook, job.view().as_job(), self._metrics, self._rng)
+            self._supervisor.once(Background.WEBHOOK, delivery)
 
     async def _let_go(self, job: VideoJob) -> None:
         """Free what making it takes; again does nothing."""
         self._places.leave(job.ticket)
-        await job.maker.close()
+        await job.conversion.close()
 
     async def _write(self, file: ClipFile, piece: bytes) -> None:
         try:
@@ -164,25 +186,60 @@ class VideoJobs:
         except QueueFull as error:
             raise failed_for_room(error) from error
 
-    def get(self, id: str, client: str) -> VideoJob:
-        """Return the job. Raises NotFound."""
+    async def get(self, clip: str, client: str) -> ClipView:
+        """Return the view as `ClipJobs.get`."""
+        return self._find(clip, client).view()
+
+    def _find(self, clip: str, client: str) -> VideoJob:
         self._forget()
-        job = self._jobs.get(id)
-        if job is None or job.client != client:
+        job = self._jobs.get(clip)
+        if job is None or job.clip.client != client:
             raise NotFound("there is no such clip", field="job")
         return job
 
-    async def cancel(self, id: str, client: str) -> VideoJob:
-        """Stop the job and let go of its file."""
-        job = self.get(id, client)
+    async def changed(self, seen: ClipView, client: str, seconds: float) -> ClipView:
+        """Wait as `ClipJobs.changed`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            job = self._find(seen.id, client)
+            seconds_left = deadline - time.monotonic()
+            if not job.view().same_as(seen) or seconds_left <= 0:
+                return job.view()
+            moved = job.moved
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(seconds_left, LOOK_S)):
+                    await moved.wait()
+
+    async def of_client(self, client: str) -> list[ClipView]:
+        """List as `ClipJobs.of_client`."""
+        self._forget()
+        return [job.view() for job in reversed(self._jobs.values()) if job.clip.client == client]
+
+    async def pieces(self, view: ClipView, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """Yield as `ClipJobs.pieces`."""
+        job = self._jobs.get(view.id)
+        if job is None:
+            raise NotFound("the clip was deleted before it was read", field="job")
+        async with aclosing(job.file.pieces(start, stop)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def sent(self, view: ClipView, start: int, stop: int) -> None:
+        """Note as `ClipJobs.sent`; a clip that was fetched whole may make room for others."""
+        if (job := self._jobs.get(view.id)) is not None:
+            job.sent(start, stop)
+
+    async def cancel(self, clip: str, client: str) -> ClipView:
+        """Stop the clip and let go of its files, as `ClipJobs.cancel`."""
+        job = self._find(clip, client)
         if job.task is not None and not job.task.done():
             job.task.cancel()
             await asyncio.gather(job.task, return_exceptions=True)
             # Cancelled before it began, the task has let go of nothing.
             await self._let_go(job)
-            job.state = "cancelled"
+            job.move(JobState.CANCELLED)
         self._drop(job)
-        return job
+        return job.view()
 
     def _forget(self) -> None:
         now = time.monotonic()
@@ -190,5 +247,5 @@ class VideoJobs:
             self._drop(job)
 
     def _drop(self, job: VideoJob) -> None:
-        self._jobs.pop(job.id, None)
+        self._jobs.pop(job.clip.id, None)
         job.file.drop()

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import logging
+import os
+import random
+import socket
+import threading
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
-from service.serving.jobs.job import JobView, webhook_signature
+from service.serving.jobs.job import JobView, webhook_signature, webhook_wait
+from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds a receiver may take.
+#: Seconds a delivery may take, from connecting to the answer's head.
 TIMEOUT_S = 10.0
 #: Webhooks on their way at once.
 AT_ONCE = 16
 HEADER = "DMVFN-Signature"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        # A redirect would lead past the allowed prefixes, into the cluster perhaps: it counts as a failure.
-        return None
-
-
-# No proxy handlers: what the environment names is not what the settings allow.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
 def body(view: JobView) -> bytes:
@@ -41,37 +36,104 @@ def body(view: JobView) -> bytes:
     return json.dumps(document).encode()
 
 
+class Delivery:
+    """One try. It blocks in `send`, which `cut` ends from any thread: a socket's own time-out is of each read."""
+
+    def __init__(self, url: str, secret: str, view: JobView, timeout_s: float) -> None:
+        self._url, self._secret, self._view, self._timeout_s = url, secret, view, timeout_s
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+        self._lock = threading.Lock()  #: over both
+
+    def send(self) -> bool:
+        """Post; return True for any 2xx answer. No redirect is followed and no proxy used: neither was allowed."""
+        payload = body(self._view)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "dmvfn-service",
+            HEADER: webhook_signature(self._secret, int(time.time()), payload),
+        }
+        try:
+            url = urlsplit(self._url)
+            kind = _WatchedHTTPS if url.scheme == "https" else _Watched
+            connection = kind(url.hostname or "", url.port, timeout=self._timeout_s)
+            connection.delivery = self
+            with contextlib.closing(connection):
+                path = url.path or "/"
+                connection.request("POST", f"{path}?{url.query}" if url.query else path, payload, headers)
+                status = connection.getresponse().status  # also of a head that ends too early
+                return 200 <= status < 300 and not self._is_cut
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:  # the last: it was cut
+            log.info("webhook of job %s failed: %s", self._view.id, error)
+            return False
+        finally:
+            with self._lock:
+                if self._socket is not None:
+                    self._socket.close()
+                    self._socket = None
+
+    def watch(self, connected: socket.socket) -> None:
+        """Keep a handle on the connection's socket, which TLS will wrap. Raises TimeoutError if it was cut before."""
+        with self._lock:
+            self._socket = socket.socket(fileno=os.dup(connected.fileno()))
+            if self._is_cut:
+                raise TimeoutError("its time is over")
+
+    def cut(self) -> None:
+        """Have `send` return at once."""
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it has ended
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Watched(http.client.HTTPConnection):
+    delivery: Delivery
+
+    def connect(self) -> None:
+        super().connect()
+        self.delivery.watch(self.sock)
+
+
+class _WatchedHTTPS(http.client.HTTPSConnection, _Watched):
+    """`HTTPSConnection.connect` calls that of `_Watched`, then speaks TLS."""
+
+
 class Sender:
     """Sends from threads of its own: receivers that are slow or gone hold up nothing else of the process."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def __init__(self, secret: str, timeout_s: float | None = None) -> None:
+        self._secret, self._timeout_s = secret, TIMEOUT_S if timeout_s is None else timeout_s
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
 
     async def send(self, url: str, view: JobView) -> bool:
-        """Post to `url`; return True for any 2xx answer."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, send, url, self._secret, view)
+        """Post to `url`, for `timeout_s` at most once a thread is free; return True for any 2xx answer."""
+        delivery = Delivery(url, self._secret, view, self._timeout_s)
+        loop = asyncio.get_running_loop()
+
+        def deliver() -> bool:
+            loop.call_soon_threadsafe(loop.call_later, self._timeout_s, delivery.cut)
+            return delivery.send()
+
+        return await loop.run_in_executor(self._pool, deliver)
 
     def close(self) -> None:
         """Drop deliveries that have not begun; the others end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def send(url: str, secret: str, view: JobView) -> bool:
-    """Post to `url`; return True for any 2xx answer. Blocks up to TIMEOUT_S."""
-    payload = body(view)
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "dmvfn-service",
-        HEADER: webhook_signature(secret, int(time.time()), payload),
-    }
-    request = urllib.request.Request(url, data=payload, headers=headers, method="POST")
-    try:
-        with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
-            return bool(200 <= answer.status < 300)
-    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-        log.info("webhook of job %s failed: %s", view.id, error)
-        return False
+async def deliver(sender: Sender, url: str, view: JobView, metrics: Metrics, rng: random.Random) -> None:
+    """Post until it is taken or given up, and count that; `rng` spreads the waits. For jobs that end with us."""
+    tries = 0
+    while not await sender.send(url, view):
+        tries += 1
+        wait = webhook_wait(tries, rng.random())
+        if wait is None:
+            metrics.webhook("failed")
+            return
+        await asyncio.sleep(wait)
+    metrics.webhook("delivered")
 
 
-__all__ = ["AT_ONCE", "HEADER", "Sender", "body", "send"]
+__all__ = ["AT_ONCE", "HEADER", "Delivery", "Sender", "body", "deliver"]

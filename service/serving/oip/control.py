@@ -16,18 +16,21 @@ from service.serving.oip.served_versions import ServedVersions
 
 FIXED = "models cannot be loaded or unloaded while the service runs (DMVFN_MODEL_CONTROL)"
 #: What a load and an unload may say; clients of Triton send the last, which means nothing here.
-LOAD, UNLOAD = ("version", "share"), ("version", "unload_dependents")
+LOAD, UNLOAD = ("version", "share", "shadow"), ("version", "unload_dependents")
+
+#: Above 1, which a shadow may be: the default answers all the same.
+ALL = 1.0 + 1e-9
 
 
 async def load(state: AppState, client: str, model: str, parameters: Mapping[str, object]) -> None:
     """Load a version, by default the newest, and return when it answers.
 
-    `parameters`: `version`; `share` of the requests that name none ("5%" or 0.05), without which it becomes the
-    default. Raises a ServiceError where `client` may not, or it cannot be loaded.
+    `parameters`: `version`; `share` of the requests that name none ("5%" or 0.05), `shadow` of those that the default
+    answered; without either it becomes the default. Raises a ServiceError where `client` may not, or it cannot be.
     """
     repository = _allowed(state, client, model)
     _check(parameters, LOAD)
-    await repository.load(_version(parameters), _share(parameters))
+    await repository.load(_version(parameters), _share(parameters, "share", 1.0), _share(parameters, "shadow", ALL))
 
 
 async def unload(state: AppState, client: str, model: str, parameters: Mapping[str, object]) -> None:
@@ -77,8 +80,9 @@ def _version(parameters: Mapping[str, object]) -> str | None:
     return text
 
 
-def _share(parameters: Mapping[str, object]) -> float | None:
-    value = parameters.get("share")
+def _share(parameters: Mapping[str, object], name: str, below: float) -> float | None:
+    """Return a part of the requests, 0 to less than `below`. Raises InvalidRequest."""
+    value = parameters.get(name)
     if value is None:
         return None
     try:
@@ -88,10 +92,11 @@ def _share(parameters: Mapping[str, object]) -> float | None:
             share = float(value)
         else:
             raise ValueError
-        if not 0 <= share < 1:  # refuses nan, too
+        if not 0 <= share < below:  # refuses nan, too
             raise ValueError
     except (ValueError, OverflowError):
         raise InvalidRequest(
-            "share must be from 0% to below 100%; without one it becomes the default", field="parameters.share"
+            f"{name} must be from 0% to {'below ' if below == 1 else ''}100%; without one it becomes the default",
+            field=f"parameters.{name}",
         ) from None
     return share

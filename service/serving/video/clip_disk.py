@@ -113,6 +113,19 @@ class ClipFile:
         except ValueError:  # closed
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
 
+    async def read_at(self, start: int, count: int) -> bytes:
+        """Return `count` bytes from `start`, fewer at its end; one reader at a time. NotFound if it was dropped."""
+        try:
+            return await asyncio.to_thread(self._read, start, count)
+        except ValueError:  # closed
+            raise NotFound("the clip was deleted while it was read", field="job") from None
+
+    def _read(self, start: int, count: int) -> bytes:
+        if isinstance(self.file, _Nameless):
+            return os.pread(self.file.fileno(), count, start)
+        self.file.seek(start)
+        return self.file.read(count)
+
     async def pieces(self, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield its bytes from `start` to `stop` (None: all), a piece at a time; any number of readers.
 

@@ -26,7 +26,7 @@ def clip_bytes(source: ClipSource, params: VideoParams, steps: int) -> int:
     """Return the most bytes of pixels that a clip holds while it is made; `steps`: frames of one prediction."""
     frame = 3 * source.info.width * source.info.height
     width, height = params.size(source)
-    return frame * (frames_held(params.plan, steps) + DECODING) + 3 * width * height * ENCODING
+    return frame * (frames_held(params.plan, steps, params.under_way) + DECODING) + 3 * width * height * ENCODING
 
 
 class ClipMemory:

@@ -18,7 +18,7 @@ from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
 from service.serving.video.files import y4m_sink
-from service.serving.video.frame_prediction import frame_predictor
+from service.serving.video.frame_prediction import Predict, frame_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.y4m import Y4mSource
 
@@ -82,9 +82,11 @@ class Conversion:
         *,
         patient: bool,
     ) -> None:
-        self._state, self._order, self._client, self._file, self._most = state, order, client, file, most
+        self._state, self._order, self._file, self._most = state, order, file, most
         self._memory, self._patient = memory, patient
         self.done = 0
+        #: Predicts its frames; another function of this form may take its place before `pieces`.
+        self.predict: Predict = frame_predictor(state.engine, order.options, state.settings, client)
         self.notes: tuple[str, ...] = ()  #: what is left out or changed; known with the first piece
 
     async def check(self) -> int | None:
@@ -134,8 +136,7 @@ class Conversion:
         outlet = _Outlet()
         sink = await asyncio.to_thread(_sink, outlet, source, self._order)
         self.notes = (*source.info.notes, *sink.notes)
-        predict = frame_predictor(self._state.engine, self._order.options, self._state.settings, self._client)
-        async with aclosing(output_frames(source, self._order.params, predict, FrameScore())) as items:
+        async with aclosing(output_frames(source, self._order.params, self.predict, FrameScore())) as items:
             async for item, _ in items:
                 await asyncio.to_thread(sink.write, item)
                 if isinstance(item, Timed):

@@ -12,7 +12,7 @@ from service.serving.video.clip import ClipSource, Item, Passed, Timed
 from service.serving.video.compare import FrameScore
 from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
-from service.serving.video.render import ShownFrame, render
+from service.serving.video.render import UNDER_WAY, ShownFrame, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class VideoParams:
     plan: FramePlan
     compare: bool = False
     scene_cuts: bool = True
+    under_way: int = UNDER_WAY  #: predictions begun and not yet shown, at most
 
     def size(self, source: ClipSource) -> tuple[int, int]:
         """Return width and height of what is written."""
@@ -33,7 +34,7 @@ async def output_frames(
     source: ClipSource, params: VideoParams, predict: Predict, score: FrameScore
 ) -> AsyncGenerator[tuple[Item, bool], None]:
     """Yield what to write, in order, and whether it was predicted. `score` grows with every comparison."""
-    outputs = render(source, params.plan, predict, scene_cuts=params.scene_cuts)
+    outputs = render(source, params.plan, predict, under_way=params.under_way, scene_cuts=params.scene_cuts)
     try:
         async for item in outputs:
             if isinstance(item, Passed):

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.cli import jobs as cli
+from simulator.history import Verdict
 from tests.system.chaos.faults import Fault
-from tests.system.chaos.history import Verdict
 from tests.system.chaos.stage import Stage
 
 #: Numbers of waiting calls begin here.
 CALLS_FROM = 2_000_000
 #: Seconds in which a front end is ready again once the noise has ended.
 RECOVERY_S = 12.0
-#: What an idle fleet is asked of each front end when the noise has ended.
-PROBES = 3
+#: Calls that an idle fleet is asked of each front end when the noise has ended, and the seconds that each may take: a
+#: front end that is silent answers none, and a machine with ten times the work it can do is slow.
+PROBES, PROBE_S = 3, 20.0
 #: Between two calls of the caller who waits for each, seconds.
 CALL_EVERY_S = 0.1
 
@@ -55,7 +56,7 @@ async def play(
         return outcome
     place, url = await asyncio.to_thread(fault.place, program)
     stage = Stage(place, url, dict(fault.settings), seed)
-    stage.history.unsynced_s = fault.unsynced_s
+    stage.history.cuts.unsynced_s = fault.unsynced_s
     try:
         await stage.start(fault.workers, fault.fronts)
         await _noise(fault, stage, jobs, faults)
@@ -121,7 +122,7 @@ async def _count(outcome: Outcome, stage: Stage, patience_s: float) -> None:
             outcome.verdict.notes.append("a front end is not ready long after the noise")
             continue
         for number in range(PROBES):
-            answer = await stage.call(CALLS_FROM + 4 * (10**5 + number), 5.0, client)
+            answer = await stage.call(CALLS_FROM + 4 * (10**5 + number), PROBE_S, client)
             if answer is None or (answer.status_code == 504 and "unmeetable" not in answer.text):
                 outcome.silent += 1
                 outcome.verdict.notes.append(f"a front end answers {answer.text if answer else 'nothing'}")

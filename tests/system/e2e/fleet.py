@@ -56,6 +56,20 @@ class Fleet:
 
     def start(self, verb: str) -> Member:
         """One more, ready."""
+        return self.start_all(verb)[0]
+
+    def start_all(self, *verbs: str) -> list[Member]:
+        """One more for each, side by side, ready."""
+        members = [self._begin(verb) for verb in verbs]
+        end = time.monotonic() + PATIENCE
+        for member in members:
+            while not member.ready():
+                assert member.process.is_alive(), f"{member.verb} ended with {member.process.exitcode}"
+                assert time.monotonic() < end, f"{member.verb} is not ready"
+                time.sleep(0.05)
+        return members
+
+    def _begin(self, verb: str) -> Member:
         port = free_port()
         engine = "redis" if verb == "serve" else "local"
         settings = self._settings.replace(http_port=port, engine=engine)
@@ -63,11 +77,6 @@ class Fleet:
         process.start()
         member = Member(verb, process, f"http://127.0.0.1:{port}")
         self._born.append(member)
-        end = time.monotonic() + PATIENCE
-        while not member.ready():
-            assert process.is_alive(), f"{verb} ended with {process.exitcode}"
-            assert time.monotonic() < end, f"{verb} is not ready"
-            time.sleep(0.05)
         return member
 
     def end(self) -> None:

@@ -198,7 +198,7 @@ def test_an_option_that_is_not_known_is_never_ignored_and_notes_always_are() -> 
     for variant in (
         changed(task, v=2),
         changed(task, denoise=1),
-        changed(task, quality="fast"),
+        changed(task, quality="a quality of the next release"),
         changed(task, steps="3"),
     ):
         with pytest.raises(serialization.UnreadableEntry):

@@ -70,7 +70,8 @@ def test_every_code_block_runs(block: Block, running: Serving, folders: dict[str
     told = run(block, folder, running.url.removeprefix("http://"), running.grpc, environment)
     assert ('"type": "/problems/' in told) == (block.first == ERRORS), told
     for path in set(folder.iterdir()) - before:
-        _whole(path)
+        for file in path.rglob("[!.]*") if path.is_dir() else [path]:
+            _whole(file)
 
 
 def test_what_is_not_run_is_still_there() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -416,6 +417,21 @@ async def test_the_metrics_tell_what_happened() -> None:
     assert 0 < busy < 60
 
 
+async def test_the_device_is_busy_while_it_chooses_routes_ahead() -> None:
+    """Fleets are sized by these seconds, and there are most of them under load."""
+    metrics, device = Metrics(CollectorRegistry()), Rigged()
+    device.before_routes = lambda requests: time.sleep(0.3)
+    async with batching(device, metrics=metrics) as batcher:
+        first = await held(device, batcher)
+        options = Options(quality=Quality.ADAPTIVE)
+        rest = [asyncio.create_task(batcher.predict(request(k, options=options))) for k in range(2)]
+        await until(lambda: batcher.debug()["inflight"] == 3)
+        device.release()
+        await asyncio.gather(first, *rest)
+        assert device.routed
+        await until(lambda: count(metrics, "device_busy_seconds_total") > 0.3)
+
+
 async def test_the_gauges_show_what_waits() -> None:
     metrics, device = Metrics(CollectorRegistry()), Rigged()
     async with batching(device, metrics=metrics) as batcher:
@@ -438,9 +454,9 @@ class HeldMetrics(Metrics):
         super().__init__(CollectorRegistry())
         self.go_on = threading.Event()
 
-    def batch_ran(self, bucket: str, size: int, limit: str, seconds: float, predicted_seconds: float | None) -> None:
+    def batch_ran(self, *args: Any) -> None:
         assert self.go_on.wait(PATIENCE)
-        super().batch_ran(bucket, size, limit, seconds, predicted_seconds)
+        super().batch_ran(*args)
 
 
 async def test_an_answer_does_not_wait_to_be_counted() -> None:

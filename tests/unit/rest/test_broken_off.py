@@ -12,8 +12,9 @@ import pytest
 
 from service.core.errors import Unavailable
 from service.rest.app import build
+from service.rest.routes import jobs as jobs_routes
 from service.rest.routes import video
-from service.rest.routes.jobs import _events
+from service.rest.routes.job_events import events
 from service.rest.transport import context
 from service.serving.jobs.job import JobState, JobView
 from service.serving.jobs.local import LocalJobs
@@ -145,9 +146,10 @@ async def test_events_that_end_in_an_error_are_one() -> None:
         jobs = Lost(small.parts.settings, small.engine, small.parts.metrics)
         request_context = context.begin(None, None, 0.0)
         view = JobView("job", JobState.RUNNING, 1, 0, 0.0)
-        events = [event async for event in _events(small.parts, jobs, view, request_context)]
+        parts = (small.parts, jobs, view, request_context)
+        told = [event async for event in events(*parts, lambda shown: jobs_routes.document(shown, jobs))]
         await jobs.close()
-    assert events[-1].startswith("event: error")
+    assert told[-1].startswith("event: error")
     assert request_context.code == "unavailable"
 
 

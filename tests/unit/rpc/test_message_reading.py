@@ -8,7 +8,7 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,9 +17,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
-from service.core.errors import Internal, ServiceError
+from service.core.errors import Internal, QueueFull, ServiceError
 from service.rpc import health
-from service.rpc.message_reading import ReadingInterceptor
+from service.rpc.half_sent import WINDOW, HalfSentMessages
+from service.rpc.message_reading import ReadingInterceptor, ReadingPlaces
 from service.settings import Settings
 from tests.measured import UpperBounds
 from tests.unit.memory import peak_mib
@@ -261,3 +262,25 @@ async def test_watches_are_bounded_and_share_one_look(monkeypatch: pytest.Monkey
         assert looks <= (time.monotonic() - begun) / health.EVERY_S + 1, "each look is everybody's"
         for watch in watches:
             watch.cancel()
+
+
+async def test_one_message_too_many_that_waits_to_be_read_is_refused_at_once() -> None:
+    """Each may have sent HTTP/2's window: as many wait as have room for that."""
+    reading = ReadingPlaces(1, 60.0, HalfSentMessages(2 * WINDOW, WINDOW, lambda peer: None))
+    gate = asyncio.Event()
+
+    async def read() -> bytes:
+        await gate.wait()
+        return b"whole"
+
+    async def message(caller: str) -> Any:
+        with ExitStack() as call:
+            return await reading.next(SimpleNamespace(peer=lambda: "unix:", read=read), caller, bytes, call)
+
+    waiting = [asyncio.create_task(message(caller)) for caller in ("one", "two", "three")]
+    await asyncio.sleep(0)
+    refused = await message("four")
+    assert isinstance(refused.error, QueueFull)
+    gate.set()
+    assert await asyncio.gather(*waiting) == [b"whole"] * 3
+    assert await message("five") == b"whole"

@@ -112,6 +112,18 @@ async def test_the_documents_tell_what_is_loaded_and_what_could_be() -> None:
         assert [(row.name, row.version) for row in told] == [("dmvfn", "v0"), ("dmvfn_image", "v0")]
 
 
+async def test_a_shadow_is_shown_and_a_share_takes_its_place() -> None:
+    async with serving() as s:
+        await s.http.post(LOAD, json={"parameters": {"version": "v1", "shadow": "100%"}})
+        (default, shadow) = (await s.http.get("/v1/model")).json()["versions"]
+        assert default["shadow"] is None
+        nothing = {"share": 1.0, "compared": 0, "agreement_db": None, "time_ratio": None, "reason": ""}
+        assert (shadow["share"], shadow["shadow"]) == (0.0, nothing)
+        await s.http.post(LOAD, json={"parameters": {"version": "v1", "share": "5%"}})
+        (_, shared) = (await s.http.get("/v1/model")).json()["versions"]
+        assert (shared["share"], shared["shadow"]) == (0.05, None)
+
+
 async def test_a_load_over_grpc_without_a_word_swaps_to_the_newest() -> None:
     async with serving() as s:
         await s.v2.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="dmvfn"))
@@ -131,6 +143,8 @@ async def test_a_load_over_grpc_without_a_word_swaps_to_the_newest() -> None:
         ({"version": "../v1"}, 400, "parameters.version"),
         ({"share": "120%"}, 400, "parameters.share"),
         ({"share": "nan"}, 400, "parameters.share"),
+        ({"shadow": "101%"}, 400, "parameters.shadow"),
+        ({"version": "v0", "shadow": "1%"}, 409, None),
         ({"config": "{}"}, 400, "parameters.config"),
     ],
 )

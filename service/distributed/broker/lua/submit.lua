@@ -36,6 +36,7 @@
 -- ARGV[21] most_result_bytes
 -- ARGV[22] most_client_items  of one client's jobs; 0 for no limit
 -- ARGV[23] saving_us        of its work that a shorter route would save, microseconds of one item
+-- ARGV[24] is_trial         1: it is taken though its deadline cannot be met, by prediction
 -- Returns {1, stream id} accepted
 --         {0, client, fingerprint} there already
 --         {-1, work us} full in items, {-2, work us} full in bytes
@@ -55,7 +56,7 @@ local deadline_ms, order_ms, job_id, token, front = tonumber(ARGV[7]), tonumber(
 local keep_ms, fingerprint, client, task, webhook = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local workers, waiting_ms, most_job_bytes = tonumber(ARGV[17]), ARGV[18], tonumber(ARGV[19])
 local room_bytes, most_result_bytes, most_client_items = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local saving_us = tonumber(ARGV[23])
+local saving_us, is_trial = tonumber(ARGV[23]), ARGV[24] == '1'
 
 local known = record(job)
 if known then return {0, known['c'], known['fp']} end
@@ -85,7 +86,7 @@ if not is_call then
 end
 -- By prediction only behind others: where nothing waits, a wrong price would refuse for ever and never be measured.
 local own_us = (item_work_us - saving_us) * items
-if deadline_ms > 0 and call_work_us > 0 and (least_us + own_us) / workers > deadline_ms * 1000 then
+if deadline_ms > 0 and not is_trial and call_work_us > 0 and (least_us + own_us) / workers > deadline_ms * 1000 then
   return {-3, call_work_us}
 end
 if redis.call('EXISTS', payload) == 0 then return {-4} end

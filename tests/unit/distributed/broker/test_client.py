@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio.connection
+import redis.connection
 
 from service.core.types import PredictRequest
 from service.distributed.broker.client import backoff, connect
@@ -68,7 +70,20 @@ async def a_call_and_a_job(bench: Bench) -> None:
         )
 
 
-async def test_a_cluster_keeps_a_queue_in_one_slot() -> None:
+async def test_a_cluster_keeps_a_queue_in_one_slot_and_is_asked_for_the_time_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TIME has no key: it would go to any node, whose clock may differ from the queue's."""
+    asked_for_time: list[object] = []
+    for connection in (redis.asyncio.connection.AbstractConnection, redis.connection.AbstractConnection):
+        send = connection.send_packed_command
+
+        def watched(self: Any, command: Any, *rest: Any, send: Any = send, **more: Any) -> Any:
+            if b"$4\r\nTIME\r\n" in (command if isinstance(command, bytes) else b"".join(command)):
+                asked_for_time.append(command)
+            return send(self, command, *rest, **more)
+
+        monkeypatch.setattr(connection, "send_packed_command", watched)
     port = free_port()
     with running(binary(), "--port", str(port), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000") as server:
         admin: Any = server.client()
@@ -78,6 +93,7 @@ async def test_a_cluster_keeps_a_queue_in_one_slot() -> None:
         settings = dataclasses.replace(LOCAL, redis_url=f"redis://127.0.0.1:{port}", redis_cluster=True)
         async with bench_of(settings) as bench:
             await a_call_and_a_job(bench)
+    assert not asked_for_time
 
 
 def _raw(answer: object) -> bytes:

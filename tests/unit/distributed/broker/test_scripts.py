@@ -42,7 +42,7 @@ class Queue:
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
-        args += [given.get("saving", 0)]
+        args += [given.get("saving", 0), given.get("is_trial", 0)]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
@@ -170,6 +170,12 @@ def test_a_hopeless_deadline_is_refused_only_behind_other_calls(queue: Queue) ->
     assert queue.submit(deadline=1, work=5000) == [-3, 5000]
     queue.client.hset(K.load, "live", 0)
     assert queue.submit(deadline=1, work=5000)[0] == 1
+
+
+def test_a_trial_is_taken_whatever_is_predicted_of_it(queue: Queue) -> None:
+    queue.submit("first", front="f")
+    assert queue.submit("second", front="f", deadline=1, work=10**9)[0] == -3
+    assert queue.submit("second", front="f", deadline=1, work=10**9, is_trial=1)[0] == 1
 
 
 def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queue: Queue) -> None:
@@ -331,6 +337,20 @@ def test_an_entry_that_bears_anothers_id_is_not_finished_for_it(queue: Queue) ->
     ((_, entry),) = queue.claim()
     assert queue.settle(entry, job="j") == [0]
     assert queue.load() == [1, 20, 1000]
+
+
+def test_the_queues_clock_is_the_one_that_scripts_decide_by(queue: Queue) -> None:
+    seconds, micros = queue.client.time()
+    before = int(seconds) * 1000 + int(micros) // 1000
+    assert 0 <= queue(scripts.CLOCK, [K.load], []) - before < 60_000
+
+
+def test_ages_count_what_is_claimed_and_find_the_oldest_and_pass_over_what_is_gone(queue: Queue) -> None:
+    assert queue(scripts.AGES, ["gone"], [GROUP]) == [0, 0]
+    queue.submit("j", items=3)
+    ((_, entry),) = queue.claim(most=1)
+    claimed, oldest = queue(scripts.AGES, ["gone", STREAM], [GROUP])
+    assert (claimed, oldest) == (1, int(entry.split("-")[0]))
 
 
 def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:

@@ -177,3 +177,12 @@ def test_pixels_that_do_not_fit_their_size_are_refused() -> None:
     data = msgpack.packb({"v": serialization.VERSION, "h": 100, "w": 100, "rgb": b"abc"})
     with pytest.raises(InvalidFrame):
         serialization.read_frame(data)
+
+
+def test_a_trial_is_told_where_every_release_may_ignore_it() -> None:
+    for options in (Options(), Options(method=Method.DMVFN)):
+        data = serialization.task_bytes(options, Priority.LIVE, "ann", None, is_trial=True)
+        plain = serialization.task_bytes(options, Priority.LIVE, "ann", None)
+        assert serialization.is_trial(data)
+        assert not serialization.is_trial(plain)
+        assert serialization.read_task(data) == serialization.read_task(plain)

@@ -15,9 +15,9 @@ import pytest
 from service.distributed.broker.client import end
 from service.distributed.frontend.webhooks import WebhookSender
 from service.serving.jobs import webhook
-from service.serving.jobs.job import webhook_signature
+from service.serving.jobs.job import JobState, JobView, webhook_signature
 from service.serving.jobs.local import LocalJobs
-from service.serving.jobs.webhook import HEADER
+from service.serving.jobs.webhook import HEADER, Sender
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import Adder
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
@@ -124,3 +124,24 @@ async def test_a_job_of_this_process_tells_too(bench: Bench, receiver: Receiver)
     await until(lambda: count("dmvfn_webhooks_total", {"outcome": "delivered"}) == 1)
     await jobs.close()
     await asyncio.sleep(0)
+
+
+async def test_a_receiver_that_drips_has_the_time_of_one_delivery_and_not_of_each_read() -> None:
+    """It sends a byte of its answer's head again and again, each well within a read's time-out."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+            while not writer.is_closing():
+                writer.write(b"a")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1")
+    sender = Sender("s3cret", timeout_s=0.2)
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(60):
+        assert await sender.send(f"http://127.0.0.1:{port}/x", JobView("j", JobState.DONE, 1, 1, 0.0)) is False
+    sender.close()
+    server.close()

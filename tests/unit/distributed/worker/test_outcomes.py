@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 
 from service.core.errors import Internal, ServiceError, TooLarge, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, PredictResult
 from service.distributed.broker.capacity import Capacity, capacity
+from service.distributed.broker.client import pipeline
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.fate import WORST_LOSSES
@@ -164,6 +166,50 @@ async def test_a_larger_device_takes_at_once_what_did_not_fit(bench: Bench) -> N
         async with bench.work(large, settings):
             assert await ended(jobs, job.id) is JobState.DONE
     assert (len(small.seen), len(large.seen)) == (1, 1)
+
+
+async def test_what_did_not_fit_waits_for_redis_and_is_not_left_to_its_lease(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who else lives is asked of Redis, which may be away just then."""
+    settings = dataclasses.replace(bench.settings, lease_ms=60_000)
+    jobs, small, large = jobs_of(bench), Small(), Adder()
+    async with bench.work(small, settings) as worker:
+        ask, failures = worker._claims.others, [redis.ConnectionError("cut")]
+
+        async def others() -> bool:
+            if failures:
+                raise failures.pop()
+            return await ask()
+
+        monkeypatch.setattr(worker._claims, "others", others)
+        job = a_job(1, 2, size=(64, 48))
+        await jobs.submit(job)
+        await until(lambda: not failures)
+        async with bench.work(large, settings):
+            assert await ended(jobs, job.id) is JobState.DONE
+    assert (len(small.seen), len(large.seen)) == (1, 1)
+
+
+async def test_a_cut_after_the_last_answer_does_not_make_it_another_workers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = pipeline
+    cuts: list[object] = []
+
+    async def cut_at_the_end(client: Any, commands: Any, **more: Any) -> Any:
+        if commands[0][0] == "PEXPIRE":
+            cuts.append(commands)
+            raise redis.ConnectionError("cut")
+        return await move(client, commands, **more)
+
+    monkeypatch.setattr("service.distributed.worker.claims.pipeline", cut_at_the_end)
+    jobs, job = jobs_of(bench), a_job(1, 2, 3)
+    async with bench.work(Adder()):
+        await jobs.submit(job)
+        assert await ended(jobs, job.id) is JobState.DONE
+        await until(lambda: len(cuts) == 1)
+    assert bench.count("dmvfn_redis_lease_lost_total") == 0
 
 
 async def test_a_caller_is_told_at_once_where_no_other_device_could_do_better(bench: Bench) -> None:
@@ -316,7 +362,7 @@ async def test_what_a_workers_own_queue_has_no_room_for_waits_and_is_not_handed_
         await jobs.submit(job)
     async with bench.work(Full()):
         assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
-    assert bench.count("dmvfn_redis_redeliveries_total") == 0
+    assert bench.count("dmvfn_redis_redeliveries_total", why="handed_back") == 0
 
 
 async def test_dead_letters_name_their_reason(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

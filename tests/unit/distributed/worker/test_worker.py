@@ -12,9 +12,11 @@ from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, Priority
 from service.distributed.broker import scripts
-from service.distributed.broker.client import end
+from service.distributed.broker.client import connect, end
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.worker.claims import Claims
+from service.distributed.worker.lapsed_items import LapsedItems
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState, NewJob, job_id
 from service.settings import Settings
@@ -64,7 +66,7 @@ async def test_work_of_a_worker_that_vanished_is_done_by_another_one_item_at_a_t
     async with bench.work(rescuer):
         assert [await ended(jobs, job.id) for job in work] == [JobState.DONE] * 5
     assert rescuer.peak == 1
-    assert bench.count("dmvfn_redis_redeliveries_total") == 5
+    assert bench.count("dmvfn_redis_redeliveries_total", why="lapsed") == 5
     await until(bench.empty)
 
 
@@ -121,6 +123,8 @@ async def test_what_a_worker_hands_back_in_good_order_need_not_run_alone(bench: 
         await until(lambda: next_one.running == 5)
         next_one.gate.set()
         assert {await ended(jobs, job.id) for job in work} == {JobState.DONE}
+    assert bench.count("dmvfn_redis_redeliveries_total", why="handed_back") == 5
+    assert bench.count("dmvfn_redis_redeliveries_total", why="lapsed") == 0, "no worker was lost"
 
 
 @pytest.mark.measured
@@ -138,7 +142,32 @@ async def test_a_long_run_keeps_its_lease(bench: Bench) -> None:
             assert idle.seen == []
             slow.gate.set()
             assert await ended(jobs, job.id) is JobState.DONE
-    assert bench.count("dmvfn_redis_redeliveries_total") == 0
+    assert bench.count("dmvfn_redis_redeliveries_total", why="lapsed") == 0
+
+
+async def test_a_lease_lasts_as_long_as_its_holder_says_and_not_its_taker(bench: Bench) -> None:
+    """As while a rolling update shortens leases: nothing is run twice for it."""
+    long = dataclasses.replace(bench.settings, lease_ms=3000)
+    short = dataclasses.replace(bench.settings, lease_ms=100)
+    jobs, slow = jobs_of(bench), Adder()
+    slow.gate = asyncio.Event()
+    client = connect(short)
+    lapsed = LapsedItems(short, client, Claims(short, client, "taker"))
+    async with bench.work(slow, long):
+        job = a_job(1, 2)
+        await jobs.submit(job)
+        await until(lambda: slow.running == 1)
+        (stream,) = await client.smembers(bench.keys.buckets)
+
+        async def is_past_a_short_lease() -> bool:
+            return bool(await client.xpending_range(stream, GROUP, "-", "+", 1, idle=200))
+
+        # Its holder renews once a second.
+        await until(is_past_a_short_lease, 60)
+        assert await lapsed.take([]) is None
+        slow.gate.set()
+        assert await ended(jobs, job.id) is JobState.DONE
+    await client.aclose()
 
 
 async def test_a_run_longer_than_allowed_loses_its_lease_and_is_stopped(bench: Bench) -> None:
@@ -260,7 +289,7 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
     jobs, engine, full = jobs_of(bench), Adder(), 2 * bench.settings.max_batch
     engine.gate = gate = asyncio.Event()
     async with bench.work(engine) as worker:
-        lapsed = worker._claims.lapsed
+        lapsed = worker._lapsed.take
 
         async def slow_look(*arguments: Any) -> Any:
             worker._next_look = 0.0  # another look in each turn, the one after the last claim too
@@ -269,7 +298,7 @@ async def test_a_full_worker_whose_runs_all_end_while_it_looks_for_lapsed_work_g
                 await worker._runs.all_ended()
             return await lapsed(*arguments)
 
-        monkeypatch.setattr(worker._claims, "lapsed", slow_look)
+        monkeypatch.setattr(worker._lapsed, "take", slow_look)
         worker._next_look = 0.0
         work = [a_job(k, 1) for k in range(full + 1)]
         for job in work:

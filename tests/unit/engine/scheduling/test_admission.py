@@ -112,3 +112,20 @@ def test_a_size_that_always_finds_the_device_busy_with_another_is_not_refused_fo
         desk.queue.finish_batch((request,), seconds + 0.21)
         answered += 1
     assert answered > 0.75 * 80 * BUSY_TRIAL_S
+
+
+def test_what_a_front_end_tries_is_tried_here_whether_or_not_it_would_be() -> None:
+    """It is refused once in many; and two that each try one in many would try next to none."""
+    queue = BatchScheduler(QueueLimits())
+    running = Entry("other", SIZES[2], 100.0, (RouteOption(5.0),))
+    for now, is_busy in ((0.0, False), (0.1, True)):
+        with pytest.raises(DeadlineExceeded):
+            queue.enqueue(Entry("refused", SIZES[1], now + 0.5, (RouteOption(9.0),)), now)
+        trial = Entry("tried", SIZES[1], now + 0.5, (RouteOption(9.0),), is_trial=True)
+        queue.enqueue(trial, now)
+        assert trial.trial is not None
+        if not is_busy:
+            assert queue.next_batch(now).batch == (trial,)
+            queue.finish_batch((trial,), now + 0.05)
+            queue.enqueue(running, now + 0.06)
+            assert queue.next_batch(now + 0.06).batch == (running,)

@@ -16,7 +16,7 @@ from service.core.errors import Internal, QueueFull, TooLarge
 from service.rest.app import build
 from service.rest.routes import video
 from service.serving.jobs import video as video_jobs
-from service.serving.video import clip_disk, clip_places
+from service.serving.video import clip_disk, clip_places, clip_resources
 from service.serving.video.clip_disk import ClipDisk
 from service.serving.video.clip_places import ClipPlaces
 from service.settings import Settings
@@ -217,7 +217,7 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> list[ClipDisk]:
             super().__init__(limit)
             made.append(self)
 
-    monkeypatch.setattr(video, "ClipDisk", Watched)
+    monkeypatch.setattr(clip_resources, "ClipDisk", Watched)
     return made
 
 

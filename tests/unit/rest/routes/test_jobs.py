@@ -127,6 +127,21 @@ async def test_head_of_a_result_tells_whether_there_is_one_and_fetches_nothing(h
     assert (head.status_code, head.content) == (200, b"")
 
 
+async def test_a_caller_lists_its_own_jobs_newest_first(house: House) -> None:
+    paths = [(await house.post(*pictures(count))).headers["location"] for count in (2, 3)]
+    for path in paths:
+        await house.done(path)
+    shown = (await house.client.get("/v1/jobs")).json()["jobs"]
+    assert [(job["links"]["self"], job["state"], job["items"]) for job in shown] == [
+        (paths[1], "done", 2),
+        (paths[0], "done", 1),
+    ]
+    await house.client.delete(paths[1])
+    assert [job["links"]["self"] for job in (await house.client.get("/v1/jobs")).json()["jobs"]] == [paths[0]]
+    bobs = await house.client.get("/v1/jobs", headers={"Authorization": "Bearer bob-key-1"})
+    assert bobs.json() == {"jobs": []}
+
+
 async def test_many_frames_give_a_prediction_for_each_neighbouring_pair(house: House) -> None:
     frames = pictures(5)
     posted = await house.post(*frames)

@@ -1,0 +1,246 @@
+"""`python -m service video FOLDER -o FOLDER --server URL`: clips that a service's workers predict.
+
+Run again after it was stopped, it goes on: clips that are there are not sent, those that the server has are asked for,
+and what its workers have predicted they do not predict again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import urlencode
+
+from service.cli.clip_server import ClipServer
+from service.serving.video.clip import VideoError
+
+#: What a server answers with, by a clip's ending; another one becomes MP4.
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".y4m": "video/x-yuv4mpeg2",
+}
+#: What is sent, of a folder.
+SENT = (*MEDIA_TYPES, ".m4v", ".mov", ".avi", ".ts", ".mpg")
+#: Remembers, in the folder that is written, which clips the server has.
+NOTES = ".dmvfn-clips.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteClip:
+    """One clip: where it is, where it goes, and its name in the notes."""
+
+    name: str
+    source: Path
+    output: Path
+
+    @property
+    def media_type(self) -> str:
+        """Return what is asked for, by the output's ending."""
+        return MEDIA_TYPES[self.output.suffix]
+
+
+class ClipNotes:
+    """What was sent, clip by clip: {"key": of its bytes and options, "job": its path, "done": it was fetched}."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        try:
+            self._clips: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self._clips = {}
+
+    def of(self, clip: RemoteClip, key: str) -> dict[str, Any]:
+        """Return the notes of a clip; empty where others were taken, of other bytes or options."""
+        with self._lock:
+            notes = self._clips.get(clip.name, {})
+            return dict(notes) if notes.get("key") == key else {}
+
+    def write(self, clip: RemoteClip, **notes: Any) -> None:
+        """Take notes of a clip."""
+        with self._lock:
+            self._clips[clip.name] = notes
+            part = self._path.with_name(self._path.name + ".part")
+            part.write_text(json.dumps(self._clips))
+            part.replace(self._path)
+
+
+@dataclass
+class FolderProgress:
+    """Counts what is done of all clips; `line` describes it. `total` clips; `clock` in seconds."""
+
+    total: int
+    clock: Callable[[], float] = time.monotonic
+    ended: int = 0
+    frames: dict[str, tuple[int, int]] = field(default_factory=dict)  #: clip -> done, of how many
+    _began: float = field(init=False)
+    _before: int | None = None  #: frames that were done when the first news came
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    def line(self) -> str:
+        """Describe the progress in one line."""
+        done, known = (sum(pair[k] for pair in self.frames.values()) for k in (0, 1))
+        if self._before is None and known:
+            self._before = done
+        text = f"{_bar(self.ended, self.total)} {self.ended}/{self.total} clips, {done} frames"
+        speed = (done - (self._before or 0)) / max(self.clock() - self._began, 1e-9)
+        if speed > 0:
+            text += f", {speed:.1f} a second"
+            # Of clips that are not begun nothing is known: they are taken to be like the others.
+            missing = known / max(1, len(self.frames)) * self.total - done
+            seconds = max(0, round(missing / speed))
+            text += f", about {seconds // 60}:{seconds % 60:02} left"
+        return text
+
+
+def _bar(done: int, total: int, width: int = 20) -> str:
+    filled = width * done // max(1, total)
+    return f"[{'#' * filled}{'.' * (width - filled)}]"
+
+
+class RemoteFolder:
+    """Sends clips to a server and writes what comes back; `at_once` of them are under way."""
+
+    def __init__(self, server: ClipServer, query: dict[str, str], notes: ClipNotes, stop: threading.Event) -> None:
+        self._server, self._query, self._notes, self._stop = server, query, notes, stop
+
+    def run(self, clips: list[RemoteClip], at_once: int, out: TextIO | None) -> list[str]:
+        """Make all clips; return a line for each that failed. `out` shows the progress."""
+        progress, failures = FolderProgress(len(clips)), list[str]()
+
+        def make(clip: RemoteClip) -> None:
+            try:
+                self._make(clip, progress)
+            except (VideoError, OSError) as error:
+                if not self._stop.is_set():
+                    failures.append(f"{clip.name}: {error}")
+            progress.ended += 1
+
+        with ThreadPoolExecutor(at_once) as pool:
+            pending = {pool.submit(make, clip) for clip in clips}
+            try:
+                while pending:
+                    _, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    if out is not None:
+                        _show(progress.line(), out)
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        if out is not None and out.isatty():
+            print(file=out)
+        return sorted(failures)
+
+    def _make(self, clip: RemoteClip, progress: FolderProgress) -> None:
+        key = _key(clip, self._query)
+        notes = self._notes.of(clip, key)
+        if notes.get("done") and clip.output.exists():
+            return
+        job = notes.get("job")
+        while True:
+            job = job or self._sent(clip, key)
+            reply = self._server.get(job)
+            while reply.status != 404 and reply.document.get("state") in ("queued", "running"):
+                document = reply.document
+                progress.frames[clip.name] = int(document.get("done") or 0), int(document.get("items") or 0)
+                reply = self._server.get(job, wait=True)
+            if reply.status != 404:
+                break
+            job = None  # the server has it no more: sent again
+        if reply.document.get("state") != "done":
+            self._notes.write(clip, key=key)  # another run sends it again
+            self._server.delete(job)
+            raise VideoError(str(reply.document.get("error", {}).get("message") or reply.document.get("state")))
+        frames = int(reply.document.get("done") or 0)
+        progress.frames[clip.name] = frames, frames
+        self._fetched(clip, job)
+        self._notes.write(clip, key=key, done=True)
+        self._server.delete(job)
+
+    def _sent(self, clip: RemoteClip, key: str) -> str:
+        reply = self._server.post(
+            urlencode(self._query), clip.source, {"Accept": clip.media_type, "Idempotency-Key": key}
+        )
+        job = str(reply.headers.get("location") or "")
+        if not job.startswith("/v1/video/"):
+            raise VideoError("the server takes no clips as jobs")
+        self._notes.write(clip, key=key, job=job)
+        return job
+
+    def _fetched(self, clip: RemoteClip, job: str) -> None:
+        """Write the result, which gets its name when it is whole."""
+        clip.output.parent.mkdir(parents=True, exist_ok=True)
+        part = clip.output.with_name(f".{clip.output.name}.part")
+        try:
+            with part.open("wb") as file:
+                self._server.fetch(job, file)
+            part.replace(clip.output)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _show(line: str, out: TextIO) -> None:
+    if out.isatty():
+        print(f"\r{line:<78}", end="", file=out, flush=True)
+
+
+def _key(clip: RemoteClip, query: dict[str, str]) -> str:
+    """Hash a clip's bytes and what is asked of it: the same clip is the same job, whenever it is sent."""
+    with clip.source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps([sorted(query.items()), clip.media_type, clip.source.name]).encode())
+    return digest.hexdigest()
+
+
+def clips_of(source: Path, output: Path) -> list[RemoteClip]:
+    """List the clips of a folder, or the one clip, with their outputs. VideoError where there are none."""
+    if not source.exists():
+        raise VideoError(f"cannot read {source}: it is not there")
+    if not source.is_dir():
+        if output.suffix not in MEDIA_TYPES:
+            raise VideoError(f"{output.name}: the name must end in {', '.join(MEDIA_TYPES)}")
+        return [RemoteClip(source.name, source, output)]
+    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SENT and path.is_file())
+    clips = []
+    for path in files:
+        name = path.relative_to(source)
+        suffix = path.suffix if path.suffix in MEDIA_TYPES else ".mp4"
+        if output.resolve() in path.resolve().parents or any(part.startswith(".") for part in name.parts):
+            continue  # what an earlier run wrote, in a folder within
+        clips.append(RemoteClip(str(name), path, output / name.with_suffix(suffix)))
+    if not clips:
+        raise VideoError(f"{source} holds no clips ({', '.join(SENT)})")
+    if len({clip.output for clip in clips}) < len(clips):
+        raise VideoError(f"two clips of {source} would be written under one name; rename one")
+    return clips
+
+
+def run(
+    url: str, key_file: str | None, source: str, output: str, query: dict[str, str], at_once: int, *, quiet: bool
+) -> int:
+    """Make the clips; return 0, or 1 where some failed, each told in a line on standard error."""
+    stop, target = threading.Event(), Path(output)
+    clips = clips_of(Path(source), target)
+    folder = target if Path(source).is_dir() else target.parent
+    try:
+        key = Path(key_file).read_text().strip() if key_file else None
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VideoError(f"cannot use {error.filename}: {error.strerror}") from error
+    remote = RemoteFolder(ClipServer(url, key, stop=stop), query, ClipNotes(folder / NOTES), stop)
+    failures = remote.run(clips, at_once, None if quiet else sys.stderr)
+    for line in failures:
+        print(f"video: {line}", file=sys.stderr)
+    if not quiet:
+        print(f"video: {len(clips) - len(failures)} of {len(clips)} clips are in {folder}", file=sys.stderr)
+    return 1 if failures else 0

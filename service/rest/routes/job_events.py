@@ -1,0 +1,89 @@
+"""Tells how a job moves: to whoever waits for news of it, and as server-sent events. For frames and for clips."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol, Self, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from service.app_state import AppState
+from service.core.errors import ServiceError, Unavailable
+from service.rest.transport import context
+from service.rest.transport.context import Context
+from service.rest.transport.head_requests import no_body, wants_no_body
+from service.serving.jobs.job import JobState
+
+#: Seconds between comments on a quiet event stream, for proxies that close silent connections.
+KEEP_ALIVE = 15.0
+EVENTS = "text/event-stream"
+
+
+class WatchedView(Protocol):
+    """What both kinds of view have: `ClipView` and `JobView`."""
+
+    @property
+    def state(self) -> JobState: ...
+
+    def same_as(self, other: Self) -> bool: ...
+
+
+V = TypeVar("V", bound=WatchedView)
+
+
+class WatchedJobs(Protocol[V]):
+    """What keeps them: `ClipJobs` and `Jobs`."""
+
+    @property
+    def durable(self) -> bool: ...
+
+    async def changed(self, seen: V, client: str, seconds: float) -> V: ...
+
+
+async def newer(state: AppState, jobs: WatchedJobs[V], view: V, client: str, seconds: float) -> V:
+    """Wait as `jobs.changed` does; return at once when the server stops, if another one can go on reporting."""
+    if not jobs.durable:
+        return await jobs.changed(view, client, seconds)
+    news = asyncio.ensure_future(jobs.changed(view, client, seconds))  # awaited below
+    stopping = asyncio.ensure_future(state.work.stopping.wait())  # awaited below
+    try:
+        await asyncio.wait({news, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return news.result() if news.done() else view
+    finally:
+        news.cancel()
+        stopping.cancel()
+        await asyncio.gather(news, stopping, return_exceptions=True)
+
+
+def event_stream(
+    request: Request, state: AppState, jobs: WatchedJobs[V], view: V, describe: Callable[[V], dict[str, Any]]
+) -> StreamingResponse:
+    """Answer with an event for each change, the first at once, the last when the job is final."""
+    body = no_body(str) if wants_no_body(request) else events(state, jobs, view, context.of(request), describe)
+    return StreamingResponse(body, media_type=EVENTS)
+
+
+async def events(
+    state: AppState, jobs: WatchedJobs[V], view: V, request_context: Context, describe: Callable[[V], dict[str, Any]]
+) -> AsyncIterator[str]:
+    """Yield an event for each change, the first at once, the last when the job is final; comments meanwhile."""
+    yield _event(view, describe)
+    while not view.state.final:
+        try:
+            following = await newer(state, jobs, view, request_context.client, KEEP_ALIVE)
+            if jobs.durable and state.work.stopping.is_set() and following.same_as(view):
+                raise Unavailable("this server is stopping; ask again, another one knows the job", reason="draining")
+        except ServiceError as error:
+            # The queue went away, or the job expired: told, not just an end that looks like success.
+            request_context.code = error.code
+            yield f"event: error\ndata: {json.dumps({'code': error.code, 'message': error.message})}\n\n"
+            return
+        yield ": nothing new\n\n" if following.same_as(view) else _event(following, describe)
+        view = following
+
+
+def _event(view: V, describe: Callable[[V], dict[str, Any]]) -> str:
+    return f"event: {view.state.value}\ndata: {json.dumps(describe(view))}\n\n"
