@@ -13,6 +13,10 @@ WORKDIR /src
 FROM venv AS build-front-end
 COPY requirements/front-end.in requirements/service.txt requirements/
 RUN /opt/dmvfn/bin/pip install --quiet -c requirements/service.txt -r requirements/front-end.in
+COPY deploy/image/slim /usr/local/bin/
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/* \
+    && slim /opt/dmvfn/lib/python3.11/site-packages
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
 COPY model model
@@ -41,7 +45,9 @@ COPY requirements/dev.txt requirements/
 RUN [ "$TRAINING" != 1 ] \
     || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt matplotlib
 COPY deploy/image/slim /usr/local/bin/
-RUN ["slim", "/opt/dmvfn/lib/python3.11/site-packages"]
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/* \
+    && slim /opt/dmvfn/lib/python3.11/site-packages
 # Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
@@ -51,9 +57,9 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
     && /opt/dmvfn/bin/pip uninstall --quiet --yes setuptools pip \
     # Some packages carry sources for newer Pythons, which cannot be compiled here; nothing imports those.
     && (python -m compileall -qq -j 0 /opt/dmvfn/lib || true)
-# The network's loops, compiled for the processor that builds; another kind compiles its own at its first start.
-RUN NUMBA_CACHE_DIR=/opt/dmvfn/numba /opt/dmvfn/bin/python -c \
-    "import model.inference.cpu.frame_kernels, model.inference.cpu.winograd_kernels, model.mixing.kernels"
+# The network's loops, compiled, so that no start does: the entry point chooses those of its processor.
+COPY deploy/image/compile-loops /usr/local/bin/
+RUN ["compile-loops", "/opt/dmvfn/numba"]
 
 FROM ${PYTHON_IMAGE} AS base
 ARG VERSION=0.1.0
@@ -84,7 +90,7 @@ USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=180s --retries=3 CMD ["/opt/dmvfn/bin/dmvfn", "health"]
 ENTRYPOINT ["/opt/dmvfn/bin/dmvfn"]
 CMD ["serve"]
 
@@ -96,5 +102,5 @@ USER 10001:10001
 
 FROM base
 COPY --from=build /opt/dmvfn /opt/dmvfn
-COPY deploy/image/dmvfn /opt/dmvfn/bin/
+COPY deploy/image/dmvfn deploy/image/processor-level /opt/dmvfn/bin/
 USER 10001:10001

@@ -3,9 +3,12 @@ VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 export VENV PYTHON
+# The order of sets is part of a trace; small matrices are slower on several threads.
+SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check clean
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted \
+	clients inputs clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +50,10 @@ bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m simulator run --write
+sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000, or SEED=7 for one, with its trace
+	@$(SIMULATED) $(if $(SEED),seed $(SEED) --trace $(or $(TRACE),seed-$(SEED).trace),seeds $(or $(SEEDS),100) $(ARGS))
+planted: install-dev    ## faults put into the service on purpose, each of which the simulation must catch
+	@$(SIMULATED) planted
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
 	@scripts/bench-gpu
 bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
@@ -59,6 +66,10 @@ clips: install-dev  ## a clip of 600 frames that three workers predict, one kill
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_clip_fleet.py
 object-store: install-dev ## clips whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
 	@VENV=$(VENV) scripts/object-store
+upgrade: install-dev ## an upgrade from the release before (UPGRADE_FROM) with twenty jobs and calls in flight: none lost
+	@$(PY) -m pytest -q -s -m "" tests/system/e2e/test_upgrade.py
+compose-check: install-dev ## twenty jobs across `down` and `up` of docker-compose.yml, by a real engine
+	@docker info > /dev/null 2>&1 && $(PY) scripts/compose-check || BUILD=1 scripts/docker-engine $(PY) scripts/compose-check
 swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batch mixed, every answer its version's
 	@SWAPS=1000 $(PY) -m pytest -q -s tests/unit/engine/versions/test_repository.py -k swaps
 soak: install-dev   ## three times what a real service can do, then 10,000 mixed requests: make soak [ARGS="--seconds 3600"]
@@ -67,9 +78,10 @@ fuzz: install-dev   ## a million hostile inputs at every parser of the edges
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)
-v2-clients: install-dev ## tritonclient, perf_analyzer and the protocol group's client against a started service
-	@scripts/v2-clients && $(PY) -m pytest -q tests/system/e2e/test_tritonclient.py tests/system/e2e/test_open_inference.py \
-		tests/system/e2e/test_perf_analyzer.py
+clients: install-dev ## six stock clients of the Open Inference Protocol against a started service: docs/clients.md (fetches 600 MB)
+	@$(PY) -m tests.system.clients
+inputs: install-dev ## clips and pictures by many tools (installs them), each sent and judged by ffprobe and pixels: docs/inputs.md
+	@scripts/install-system requirements/apt-inputs.txt && $(PY) -m tests.system.inputs $(ARGS)
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
 	@scripts/deploy-check
 clean:           ## remove what the other verbs made

@@ -1,4 +1,4 @@
-"""The network alone: our execution against the published form, OpenVINO and ONNX Runtime, side by side.
+"""The network alone: our execution against the published form and other runtimes, side by side.
 
     python -m benchmarks.forward [--sizes 256x448 512x1024] [--seconds 40] [--threads N] [--plot docs/mixed.png]
     python -m benchmarks.forward --device cuda --dtype float16
@@ -24,7 +24,6 @@ from model.dmvfn.network import DMVFN
 TYPICAL = "100110100"
 FULL = "1" * 9
 Clock = Callable[[], float]
-OTHERS = ("openvino", "onnxruntime")
 
 
 def route(bits: str, count: int = 1) -> torch.Tensor:
@@ -67,22 +66,18 @@ def compare(
     """Seconds of every contender on one pair of this size, after checking that they agree."""
     previous, current = frames(network, height, width)
     threads = torch.get_num_threads()
-    runs: dict[str, Run | None] = {
+    runs: dict[str, Run] = {
         "published": contenders.published(network, previous, current),
         "ours": contenders.ours(network, previous, current, route(FULL)),
         "ours, typical route": contenders.ours(network, previous, current, route(TYPICAL)),
         "plain torch": contenders.plain_torch(network, previous, current, route(FULL)),
     }
-    if "openvino" in against:
-        runs["OpenVINO"] = contenders.openvino(network, previous, current, threads)
-    if "onnxruntime" in against:
-        runs["ONNX Runtime"] = contenders.onnx_runtime(network, previous, current, threads)
-    present = {name: run for name, run in runs.items() if run is not None}
-    expected = present["published"]()
-    for name in ("ours", "OpenVINO", "ONNX Runtime"):
-        if name in present:
-            print(f"  {name} differs from published by {float((present[name]() - expected).abs().max()):.1e}")
-    return in_turn(present, seconds, clock)
+    other_runs = contenders.others(network, previous, current, threads, against)
+    runs.update(other_runs)
+    expected = runs["published"]()
+    for name in ("ours", *other_runs):
+        print(f"  {name} differs from published by {float((runs[name]() - expected).abs().max()):.1e}")
+    return in_turn(runs, seconds, clock)
 
 
 def mixed(network: DMVFN, height: int, width: int, seconds: float, clock: Clock) -> list[tuple[int, float]]:
@@ -117,7 +112,8 @@ def main() -> int:
     parser.add_argument(
         "--cpu-time", action="store_true", help="count processor seconds: for a machine that is not idle"
     )
-    parser.add_argument("--against", nargs="*", default=OTHERS, choices=OTHERS, help="other runtimes, where installed")
+    others = tuple(contenders.OTHERS)
+    parser.add_argument("--against", nargs="*", default=others, choices=others, help="other runtimes, where installed")
     parser.add_argument("--plot", type=Path, help="draw the mixed-route curve here (needs matplotlib)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

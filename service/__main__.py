@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service import startup
 from service.settings import Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
 
@@ -89,9 +90,11 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
         import uvloop
 
         from service.cli.settings import log_in_force
-        from service.http_server import StartFailed
 
         log_in_force(settings, os.environ)
+        startup.collect_seldom()
+        startup.begin("loading the service")
+        from service.http_server import StartFailed
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import platform
@@ -22,7 +21,7 @@ from importlib import metadata
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from service import key_file
+from service import key_file, startup
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
 from service.greeting import announce, greeting
@@ -224,9 +223,7 @@ async def _started(host: Backend, stop: Stop) -> bool:
     if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
-    # What is here now stays: to look through all of it again for garbage would stop every request for 0.14 s.
-    gc.collect()
-    gc.freeze()
+    startup.finish()
     return True
 
 

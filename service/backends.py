@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from service import startup
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
 from service.core.types import PredictRequest, PredictResult
@@ -62,6 +63,7 @@ class LocalBackend:
     """A device in this process; jobs end with it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, on_fatal: Callable[[BaseException], None]) -> None:
+        startup.begin("loading torch and the engine")
         # Here, not above: a front end over Redis never loads torch (tests/test_arrows.py).
         from service.engine.batcher import Batcher
         from service.engine.predictor import Predictor
@@ -87,6 +89,7 @@ class LocalBackend:
 
     async def start(self) -> None:
         """Load the weights and warm up: the default version, then those that stand beside it."""
+        startup.begin("reading the weights, then warming up")
         await self._batcher.start()
         for version in self._others:
             await self._batcher.versions.load(version, share=0.0)
@@ -101,6 +104,7 @@ class RedisBackend:
     """Workers elsewhere, found through Redis; jobs outlive this process."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        startup.begin("looking for Redis and a worker")
         from service.distributed.frontend import backend
 
         self.engine = backend.FrontendEngine(settings, metrics)

@@ -77,15 +77,19 @@ def read(path: Path, data: Path) -> HeadPlan:
             Folder(**{**folder, "path": str(data / folder["path"])} | _tuples(folder, "held_back", "rarely"))
             for folder in raw.pop("folders")
         )
-        draws = tuple(Draw(**draw) for draw in raw.pop("draws"))
+        draws = tuple(_draw(draw) for draw in raw.pop("draws"))
         if "held_back" in raw:
-            raw["held_back"] = Draw(**raw["held_back"])
+            raw["held_back"] = _draw(raw["held_back"])
         if raw.get("init"):
             raw["init"] = str(data / raw["init"])
         raw |= _tuples(raw, "candidates", "widths")
         return HeadPlan(folders=folders, draws=draws, **raw)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise PlanError(f"{path}: not a head's run: {error}") from error
+
+
+def _draw(values: dict[str, Any]) -> Draw:
+    return Draw(**values | _tuples(values, "sizes", "size_shares"))
 
 
 def _tuples(values: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -98,5 +102,8 @@ def _store(samples: Path, plan: HeadPlan, draw: Draw, held_back: bool) -> mixtur
     folder = samples / f"{kind}-{plan.preset}-{draw.size}-{draw.count}-{draw.seed}"
     if not (folder / mixture_data.LAST).exists():
         print(f"drawing {draw.count} samples into {folder}", flush=True)
-        mixture_data.build(folder, plan.folders, held_back, draw, plan.preset, samples / "decoded")
-    return mixture_data.load(folder)
+        mixture_data.build(folder, plan.folders, held_back, draw, plan.preset, samples / "decoded", plan.drawn)
+    store = mixture_data.load(folder)
+    if missing := set(plan.drawn) - set(store.candidates):
+        raise PlanError(f"{folder}: drawn without {', '.join(sorted(missing))}")
+    return store

@@ -95,6 +95,7 @@ BASELINES: dict[str, Baseline] = {
     "dis projected": along("medium", True),
     "dis fast projected": along("fast", True),
     "dis ultrafast projected": along("ultrafast", True),
+    "dis sparse projected": along("sparse", True),
     "dis mean": dis_mean,
     "dis + farneback": dis_and_farneback,
     "farneback": farneback,

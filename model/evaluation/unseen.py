@@ -9,7 +9,17 @@ import math
 from typing import Any, NamedTuple
 
 #: Methods beside whose gain the other clips' is shown, where both reports have them.
-COMPARED = ("dis fast", "dis projected", "dis mean", "mean of three", "flow", "sharp", "live", "auto")
+COMPARED = (
+    "dis fast",
+    "dis sparse projected",
+    "dis projected",
+    "dis mean",
+    "mean of three",
+    "flow",
+    "sharp",
+    "live",
+    "auto",
+)
 #: Those whose gains must be the same there.
 JUDGED = ("flow", "live")
 #: Two gains are called the same within so many dB.

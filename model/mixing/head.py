@@ -5,6 +5,7 @@ Tensors only; what the candidates are is `model.mixing.candidates`' business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,6 +98,15 @@ class MixingHead(nn.Module):
         amount = _enlarged(detail.clamp(-MOST_DETAIL, MOST_DETAIL))
         frame = frame + amount * (candidates[:, 0] - candidates[:, soft])
         return Mixture(frame, weights)
+
+
+def sharpened(mixture: Mixture, moving: Sequence[int], first: Tensor, crisp: Tensor, crispness: float) -> Tensor:
+    """Add what a bicubic warp `crisp` BxCxHxW keeps and the bilinear `first` lost to a mixture's frame.
+
+    `crispness` times, as far as the candidates at the places `moving` weigh.
+    """
+    share = _enlarged(mixture.weights[:, list(moving)].sum(1, keepdim=True))
+    return mixture.frame + crispness * share * (crisp - first)
 
 
 def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -95,12 +95,15 @@ def mix(
     answer = answered(network, previous, current) if network is not None and "network" in names else None
     is_crisp = about.crispness > 0
     names_needed = (*names, "crisp") if is_crisp else names
-    motions = motions or candidates.find(previous, current, names_needed, about.preset)
+    motions = motions or candidates.find(previous, current, names_needed, about.preset, about.sharpening > 0)
     network_frame = None if answer is None else answer.frame
     stack = candidates.build(previous, current, names_needed, network_frame, about.preset, ahead, motions)
     between = time.perf_counter()
     crisp = stack.frames.pop() if is_crisp else None
-    frame, shares = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness)
+    detail = about.sharpening * motions.detail
+    frame, shares = weigh(
+        head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail
+    )
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
@@ -143,13 +146,14 @@ def weigh(
     kind: torch.dtype | None = None,
     crisp: Pixels | None = None,
     crispness: float = 0.0,
+    sharpening: float = 0.0,
 ) -> tuple[Floats, dict[str, float]]:
     """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2 -> frame HxWx3 and mean shares.
 
     A candidate that is absent looks like the first one and weighs nothing. `kind`: type of the convolutions; None
     is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
     `crisp` HxWx3 is the first candidate warped bicubically: its difference from that is added, `crispness` times,
-    as far as the candidates that move weigh.
+    as far as the candidates that move weigh; and the first's from its softened copy, `sharpening` times.
     """
     height, width = flow.shape[:2]
     places = head.config.candidates
@@ -170,9 +174,11 @@ def weigh(
                 logits[place] = ABSENT
         shares, detail = logits[:-1].softmax(0), logits[-1:].clamp(-MOST_DETAIL, MOST_DETAIL)
         means = shares.mean((1, 2)).tolist()
+        moving = [place for place, name in enumerate(places) if name in candidates.MOVED]
+        if sharpening > 0:
+            detail = detail + shares[moving].sum(0, keepdim=True) * sharpening
         if crisp is not None:
             stack[-1] = crisp
-            moving = [place for place, name in enumerate(places) if name in candidates.MOVED]
             crisp_share = shares[moving].sum(0, keepdim=True) * crispness
             shares[0] -= crisp_share[0]
             shares = torch.cat((shares, crisp_share))

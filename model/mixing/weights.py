@@ -36,6 +36,9 @@ class HeadMetadata:
     preset: str = "medium"
     #: How much of what a bilinear warp takes and a bicubic one keeps is given back where something moves, 0 to 2.
     crispness: float = 0.0
+    #: How much of what the two frames show to be lost in warps is given back where something moves, 0 to 2: added from
+    #: the first candidate without its softened copy (`candidates.true_detail`).
+    sharpening: float = 0.0
     #: Measured on sources kept back from training, e.g. {"psnr": 27.4, "psnr_carried": 26.9}.
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -48,6 +51,7 @@ def save(path: Path, head: MixingHead, metadata: HeadMetadata) -> None:
         "training_data": metadata.training_data,
         "preset": metadata.preset,
         "crispness": repr(metadata.crispness),
+        "sharpening": repr(metadata.sharpening),
         "scores": json.dumps(metadata.scores, sort_keys=True),
         "config": json.dumps(dataclasses.asdict(metadata.config)),
     }
@@ -89,14 +93,15 @@ def _metadata(strings: dict[str, str]) -> HeadMetadata:
         raise ValueError(f"unknown candidates or too many channels: {config}")
     if strings.get("preset", "medium") not in classical.PRESETS:
         raise ValueError(f"unknown preset {strings['preset']!r}")
-    crispness = float(strings.get("crispness", "0"))
-    if not 0 <= crispness <= MOST_CRISP:
-        raise ValueError(f"a crispness from 0 to {MOST_CRISP} expected, not {crispness}")
+    crispness, sharpening = (float(strings.get(name, "0")) for name in ("crispness", "sharpening"))
+    if not (0 <= crispness <= MOST_CRISP and 0 <= sharpening <= MOST_CRISP):
+        raise ValueError(f"numbers from 0 to {MOST_CRISP} expected, not {crispness} and {sharpening}")
     return HeadMetadata(
         config=config,
         version=strings.get("version", "unversioned"),
         training_data=strings.get("training_data", "unknown"),
         preset=strings.get("preset", "medium"),
         crispness=crispness,
+        sharpening=sharpening,
         scores={str(name): float(value) for name, value in json.loads(strings.get("scores", "{}")).items()},
     )

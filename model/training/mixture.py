@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.evaluation.scores import sharpness
 from model.mixing import candidates, weights
-from model.mixing.head import HeadConfig, MixingHead
+from model.mixing.head import HeadConfig, MixingHead, Mixture, sharpened
 from model.training import state
 from model.training.losses import log_mse
 from model.training.mixture_data import Draw, Folder, Store
@@ -51,10 +51,17 @@ class HeadPlan:
     seed: int = 0
     #: Squared error below which a sample hardly counts (`losses.log_mse`).
     floor: float = 1e-4
-    #: Written into the weights' file (`HeadMetadata.crispness`); training and its scores do without.
+    #: Written into the weights' file (`HeadMetadata.crispness`).
     crispness: float = 0.0
+    #: Whether training and its scores see frames of that crispness, too; else they do without.
+    trained_crisp: bool = False
     #: A head's file to start from, of the same candidates and widths, relative to the data; empty: a fresh one.
     init: str = ""
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Return the candidates that its samples must have."""
+        return (*self.candidates, "crisp") if self.trained_crisp else self.candidates
 
 
 class HeadLoop:
@@ -63,7 +70,6 @@ class HeadLoop:
     def __init__(self, plan: HeadPlan, stores: list[Store], held_back: Store, out: Path) -> None:
         torch.manual_seed(plan.seed)
         self._plan, self._stores, self._held_back, self._out = plan, stores, held_back, out
-        self._places = [candidates.NAMES.index(name) for name in plan.candidates]
         self._head = MixingHead(HeadConfig(plan.candidates, plan.widths))
         self._head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if plan.init:
@@ -96,8 +102,8 @@ class HeadLoop:
         store = self._stores[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
         rows = np.sort(rng.choice(len(store.clip), plan.batch, replace=False))
         frames, target, flow, network = store.batch(rows)
-        frames, target, flow = _augmented(frames[:, self._places], target, flow, rng)
-        frame = self._head(frames, flow, self._present(network, plan.absent)).frame
+        frames, target, flow = _augmented(frames[:, self._places(store)], target, flow, rng)
+        frame = self._mixed(self._head, frames, flow, self._present(network, plan.absent))
         loss = log_mse(frame, target, plan.floor)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -109,9 +115,21 @@ class HeadLoop:
                 mean.lerp_(now, share)
         self.step += 1
 
+    def _places(self, store: Store) -> list[int]:
+        return [store.candidates.index(name) for name in self._plan.drawn]
+
+    def _mixed(self, head: MixingHead, frames: Tensor, flow: Tensor, present: Tensor) -> Tensor:
+        """Mix frames BxKx3xHxW, those of `HeadPlan.drawn`, into Bx3xHxW."""
+        names = self._plan.candidates
+        mixture: Mixture = head(frames[:, : len(names)], flow, present)
+        if not self._plan.trained_crisp:
+            return mixture.frame
+        moving = [place for place, name in enumerate(names) if name in candidates.MOVED]
+        return sharpened(mixture, moving, frames[:, 0], frames[:, -1], self._plan.crispness)
+
     def _present(self, network: Tensor, absent: float) -> Tensor:
         """Draw the candidates that each sample keeps: BxK bool."""
-        present = torch.ones(len(network), len(self._places), dtype=torch.bool)
+        present = torch.ones(len(network), len(self._plan.candidates), dtype=torch.bool)
         for place, name in enumerate(self._plan.candidates):
             if name == "network":
                 present[:, place] = network & (torch.rand(len(network)) >= (NETWORK_ABSENT if absent else 0.0))
@@ -151,15 +169,15 @@ class HeadLoop:
         carried_place, still_place = (self._plan.candidates.index(name) for name in ("carried", "still"))
         for start in range(0, len(store.clip), 8):
             frames, target, flow, network = store.batch(np.arange(start, min(len(store.clip), start + 8)))
-            frames = frames[:, self._places]
+            frames = frames[:, self._places(store)]
             answers = {
-                "psnr": self._mean(frames, flow, self._present(torch.zeros_like(network), 0.0)).frame,
+                "psnr": self._mixed(self._mean, frames, flow, self._present(torch.zeros_like(network), 0.0)),
                 "psnr_carried": frames[:, carried_place],
                 "psnr_mean": (frames[:, 0] + frames[:, carried_place]) / 2,
                 "psnr_still": frames[:, still_place],
             }
             if "network" in self._plan.candidates:
-                answers["psnr_network"] = self._mean(frames, flow, self._present(network, 0.0)).frame
+                answers["psnr_network"] = self._mixed(self._mean, frames, flow, self._present(network, 0.0))
             for name, answer in answers.items():
                 error = (answer.clamp(0, 1) - target).square().mean((1, 2, 3)).clamp(min=1e-8)
                 values_of.setdefault(name, []).append(-10 * error.log10())

@@ -26,6 +26,8 @@ from model.training import clips, decode, scenes
 
 #: Written last: a store that has it is whole.
 LAST = "clips.json"
+#: The candidates that a store has, in order; without this file all of `candidates.NAMES`.
+CANDIDATES = "candidates.json"
 #: Steps between the frames of a triple and enlargements of its frames, with how often each is drawn.
 STRIDES, STRIDE_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
 SIZES, SIZE_SHARES = (1.0, 1.5, 2.0), (0.55, 0.25, 0.2)
@@ -61,6 +63,13 @@ class Draw:
     crops: int = 8
     #: Whether the triples are made-up scenes (`model.training.scenes`) in the clips' textures, not the clips' own.
     scenes: bool = False
+    #: How many times as large the frames are made, and how often each size is drawn.
+    sizes: tuple[float, ...] = SIZES
+    size_shares: tuple[float, ...] = SIZE_SHARES
+    #: How many of the crops that hardly move are taken.
+    still: float = 0.05
+    #: Whether every second triple runs backwards.
+    backwards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Store:
     flow: NDArray[np.float16]  #: NxSxSx2 pixels
     network: NDArray[np.bool_]  #: N: whether "network" is one of the candidates
     clip: list[str]  #: N names
+    candidates: tuple[str, ...] = candidates.NAMES  #: K names
 
     def batch(self, index: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Read samples -> candidates BxKx3xSxS and target Bx3xSxS in 0..1, flow Bx2xSxS, network B bool."""
@@ -88,44 +98,47 @@ def build(
     draw: Draw,
     preset: str,
     cache: Path,
+    names: Sequence[str] = candidates.NAMES,
     say: Callable[[str], None] = print,
 ) -> None:
     """Write the samples of `draw` into the folder `out`. `preset`: DIS's, for the two main candidates.
 
-    `cache`: folder for decoded clips, shared by every call.
+    `cache`: folder for decoded clips, shared by every call. `names`: of the candidates to keep.
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     rng = np.random.default_rng(draw.seed)
-    network = checkpoint.load()
+    network = checkpoint.load() if "network" in names else None
     clips_of = [_clips(folder, held_back, cache) for folder in folders]
     shares = np.array([folder.share for folder in folders]) / sum(folder.share for folder in folders)
-    count, size, kinds = draw.count, draw.size, len(candidates.NAMES)
+    count, size, kinds = draw.count, draw.size, len(names)
     frames = np.lib.format.open_memmap(out / "frames.npy", "w+", np.uint8, (count, kinds, size, size, 3))
     target = np.lib.format.open_memmap(out / "target.npy", "w+", np.uint8, (count, size, size, 3))
     flow = np.lib.format.open_memmap(out / "flow.npy", "w+", np.float16, (count, size, size, 2))
-    has_network, names = np.zeros(count, np.bool_), list[str]()
-    while len(names) < count:
+    has_network, clip_names = np.zeros(count, np.bool_), list[str]()
+    while len(clip_names) < count:
         which = int(rng.choice(len(folders), p=shares))
         clip = clips_of[which][0][int(rng.choice(len(clips_of[which][0]), p=clips_of[which][1]))]
-        triple = _made_up(clips_of[which][0], rng) if draw.scenes else _triple(clip, size, rng)
+        triple = _made_up(clips_of[which][0], rng) if draw.scenes else _triple(clip, draw, rng)
         if triple is None:
             continue
         previous, current, last = triple
-        answer = _answer(network, previous, current) if folders[which].network and not draw.scenes else None
+        may_answer = folders[which].network and not draw.scenes
+        answer = _answer(network, previous, current) if network is not None and may_answer else None
         # An absent network's place is filled; `has_network` says that nobody may look at it.
-        stack = candidates.build(previous, current, candidates.NAMES, current if answer is None else answer, preset)
+        stack = candidates.build(previous, current, names, current if answer is None else answer, preset)
         for part in _tiles(stack.flow, draw, rng):
-            if len(names) == count:
+            if len(clip_names) == count:
                 break
-            row = len(names)
+            row = len(clip_names)
             frames[row] = np.stack([frame[part] for frame in stack.frames])
             target[row], flow[row], has_network[row] = last[part], stack.flow[part], answer is not None
-            names.append("a scene" if draw.scenes else clip.name)
-            if len(names) % 500 == 0:
-                say(f"{len(names)} of {count} samples")
+            clip_names.append("a scene" if draw.scenes else clip.name)
+            if len(clip_names) % 500 == 0:
+                say(f"{len(clip_names)} of {count} samples")
     np.save(out / "network.npy", has_network)
-    (out / LAST).write_text(json.dumps(names))
+    (out / CANDIDATES).write_text(json.dumps(list(names)))
+    (out / LAST).write_text(json.dumps(clip_names))
 
 
 def _tiles(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple[slice, slice]]:
@@ -135,14 +148,20 @@ def _tiles(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple
     for _ in range(min(draw.crops, max(2, most))):
         y, x = (int(rng.integers(0, side - draw.size + 1)) for side in (height, width))
         part = np.s_[y : y + draw.size, x : x + draw.size]
-        if _wanted(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), rng):
+        if _wanted(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), draw.still, rng):
             yield part
 
 
 def load(folder: Path) -> Store:
     """Open what `build` wrote, mapped and not read."""
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "target", "flow")}
-    return Store(**arrays, network=np.load(folder / "network.npy"), clip=json.loads((folder / LAST).read_text()))
+    names = folder / CANDIDATES
+    return Store(
+        **arrays,
+        network=np.load(folder / "network.npy"),
+        clip=json.loads((folder / LAST).read_text()),
+        candidates=tuple(json.loads(names.read_text())) if names.exists() else candidates.NAMES,
+    )
 
 
 def _clips(folder: Folder, held_back: bool, cache: Path) -> tuple[list[decode.Clip], NDArray[np.float64]]:
@@ -162,20 +181,23 @@ def _clips(folder: Folder, held_back: bool, cache: Path) -> tuple[list[decode.Cl
     return decoded_clips, weight / weight.sum()
 
 
-def _triple(clip: decode.Clip, size: int, rng: np.random.Generator) -> tuple[decode.Frames, ...] | None:
+def _triple(clip: decode.Clip, draw: Draw, rng: np.random.Generator) -> tuple[decode.Frames, ...] | None:
     stride = int(rng.choice(STRIDES, p=STRIDE_SHARES))
     starts = clip.verdict.starts(len(clip.frames), stride)
     if not starts:
         return None
     first = int(rng.choice(starts))
     triple = tuple(np.ascontiguousarray(clip.frames[first + k * stride]) for k in range(3))
-    factor = float(rng.choice(SIZES, p=SIZE_SHARES))
+    if draw.backwards and rng.random() < 0.5:
+        triple = triple[::-1]
+    factor = float(rng.choice(draw.sizes, p=draw.size_shares))
     height, width = triple[0].shape[:2]
-    factor = max(factor, size / min(height, width))
+    factor = max(factor, draw.size / min(height, width))
     if factor == 1.0:
         return triple
-    sides = (max(size, round(width * factor)), max(size, round(height * factor)))
-    return tuple(np.asarray(cv2.resize(f, sides, interpolation=cv2.INTER_CUBIC), np.uint8) for f in triple)
+    sides = (max(draw.size, round(width * factor)), max(draw.size, round(height * factor)))
+    kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return tuple(np.asarray(cv2.resize(f, sides, interpolation=kind), np.uint8) for f in triple)
 
 
 def _made_up(sources: Sequence[decode.Clip], rng: np.random.Generator) -> tuple[decode.Frames, ...]:
@@ -192,10 +214,10 @@ def _made_up(sources: Sequence[decode.Clip], rng: np.random.Generator) -> tuple[
     return triple.previous, triple.current, triple.target
 
 
-def _wanted(pixels: float, rng: np.random.Generator) -> bool:
+def _wanted(pixels: float, still: float, rng: np.random.Generator) -> bool:
     if pixels > MOTION[1]:
         return False
-    return pixels >= MOTION[0] or rng.random() < 0.05
+    return pixels >= MOTION[0] or rng.random() < still
 
 
 def _answer(network: DMVFN, previous: decode.Frames, current: decode.Frames) -> decode.Frames:

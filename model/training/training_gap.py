@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.mixing import candidates
 from model.mixing.head import MixingHead
 from model.training.mixture_data import Store
 
@@ -54,7 +53,7 @@ def training_gap(head: MixingHead, drawn: Sequence[Store], kept_back: Store, cou
 def _gains(head: MixingHead, store: Store, count: int, side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measure mean motion in pixels and the gain over "carried" in dB, of evenly spaced samples."""
     names = head.config.candidates
-    places = [candidates.NAMES.index(name) for name in names]
+    places = [store.candidates.index(name) for name in names]
     present = torch.tensor([[name != "network" for name in names]])
     rows = np.unique(np.linspace(0, len(store.clip) - 1, min(count, len(store.clip))).astype(int))
     motions, gains = [], []

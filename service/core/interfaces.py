@@ -73,6 +73,17 @@ class VersionState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """How a version compares with the default on requests that both answered. None: too little is known."""
+
+    share: float  #: the part, 0 to 1, of live requests that it answers again; 0 once it was ended
+    compared: int
+    agreement_db: float | None  #: median PSNR between the two answers
+    time_ratio: float | None  #: its median time a pixel, divided by the default's
+    reason: str = ""  #: why it was ended
+
+
+@dataclass(frozen=True, slots=True)
 class VersionStatus:
     """One version of the weights. `model` is None where it is not loaded.
 
@@ -85,6 +96,7 @@ class VersionStatus:
     is_default: bool = False
     share: float = 0.0
     reason: str = ""  #: why it is not ready, or gets no share any more
+    shadow: ShadowReport | None = None  #: where it answers again what the default answered
 
 
 class ModelRepository(Protocol):
@@ -103,16 +115,27 @@ class ModelRepository(Protocol):
         """List all versions, loaded or not, the oldest first."""
         ...
 
-    async def load(self, version: str | None = None, share: float | None = None) -> VersionStatus:
+    async def load(
+        self, version: str | None = None, share: float | None = None, shadow: float | None = None
+    ) -> VersionStatus:
         """Load a version (None: the newest) and return when it predicts.
 
-        Without a `share` it becomes the default, and the one that it replaces is unloaded once it has answered what it
-        was asked; with one it stands beside the default. Raises NotFound, Conflict, Unsupported or Unavailable.
+        Without a `share` or a `shadow` it becomes the default, and the one that it replaces is unloaded once it has
+        answered what it was asked; with one it stands beside the default: a `share` of the live requests is its, a
+        `shadow` of them it answers again, for comparison only. Raises NotFound, Conflict, Unsupported or Unavailable.
         """
         ...
 
     async def unload(self, version: str) -> None:
         """Take nothing new for a version, and return when it has answered all and is freed. Not the default."""
+        ...
+
+
+class VersionScores(Protocol):
+    """Is told how good predictions turned out to be, where the frame that they foresaw has come."""
+
+    def record_score(self, version: str, gain_db: float) -> None:
+        """Note that a prediction of `version` was `gain_db` better than repeating the last frame (PSNR, dB)."""
         ...
 
 

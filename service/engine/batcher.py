@@ -99,7 +99,9 @@ class Batcher:
             on_loss=partial(self._call, self._lose_device),
         )
         self._thread = DeviceThread(build, settings.warmup_sizes, self._queue, metrics, reports, clock)
-        self.versions = VersionRepository(source, self._thread, self._call, metrics, settings.max_versions)
+        self.versions = VersionRepository(
+            source, self._thread, self._call, metrics, settings.max_versions, self.predict
+        )
         self._watchdog = Watchdog(
             settings.watchdog_s,
             lambda: self._thread.busy,

@@ -12,7 +12,7 @@ from simulator.calibration.table import Table
 from simulator.report.report import Grid
 
 #: Core seconds of two decoded and one encoded frame (M, docs/scaling.md section 3; a test compares them).
-PNG, JPEG = 0.126 + 0.182, 0.040 + 0.013
+PNG, JPEG = 0.018 + 0.004, 0.008 + 0.004
 #: Bytes of a raw 720p frame, and of a JPEG one as docs/scaling.md section 4 takes it (A).
 RAW, FILE = 3 * 720 * 1280, 300_000
 #: Of one link (A), and how busy anything may be on average (docs/scaling.md section 2).

@@ -6,13 +6,17 @@ signatures are given in advance, so that no request and no frame size ever does.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 Loop = TypeVar("Loop", bound=Callable[..., None])
+
+log = logging.getLogger(__name__)
 
 # By name, because it is optional: type checkers need not find it.
 _numba: Any = import_module("numba")
@@ -46,10 +50,19 @@ def inlined(loop: Loop) -> Loop:
 
 def _compiled(loop: Loop, *signature: str, **options: bool) -> Loop:
     try:
-        return cast("Loop", _numba.njit(*signature, cache=True, **options, **_OPTIONS)(loop))
+        compiled = _numba.njit(*signature, cache=True, **options, **_OPTIONS)(loop)
     except RuntimeError:
         # No folder to cache in can be written (a read-only container): compile at each start instead.
-        return cast("Loop", _numba.njit(*signature, **options, **_OPTIONS)(loop))
+        compiled = _numba.njit(*signature, **options, **_OPTIONS)(loop)
+    if signature and not sum(compiled.stats.cache_hits.values()):
+        _say_once()
+    return cast("Loop", compiled)
+
+
+@cache
+def _say_once() -> None:
+    """Log why a start takes longer than usual: the first loop was not in the cache, and the others will not be."""
+    log.info("compiling the network's loops for this processor; once, if its cache is kept: half a minute or so")
 
 
 def use_threads(limit: int) -> int:

@@ -33,7 +33,7 @@ class FrontendEngine:
     """An `Engine` with the life of a `Batcher` (`start`, `close`), with `jobs` and `limiter` beside it."""
 
     def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._front = QueueClient(settings, metrics)
+        self._front = QueueClient(settings, metrics, clock=clock)
         self._engine = QueuedEngine(settings, self._front, metrics, clock)
         self._hooks = WebhookSender(settings, self._front, metrics)
         self._sending: asyncio.Task[None] | None = None

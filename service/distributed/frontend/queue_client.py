@@ -98,9 +98,9 @@ class QueueClient:
             self.client = connect(self.settings)
         if self.steady is None:
             self.steady = connect(self.settings, STEADY_CONNECTIONS)
-        self._uploads = Transfers()
+        self._uploads = Transfers(clock=self.clock)
         self._withdrawals = asyncio.Semaphore(STEADY_CONNECTIONS // 2)  # the pulse must find a free connection
-        self.supervisor = Supervisor(self.metrics)
+        self.supervisor = Supervisor(self.metrics, self.clock)
 
     # --- life -----------------------------------------------------------------------------------------------------
 

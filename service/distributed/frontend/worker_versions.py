@@ -37,7 +37,9 @@ class WorkerVersions:
         """List the same: what a worker could load, only it knows."""
         return self.loaded()
 
-    async def load(self, version: str | None = None, share: float | None = None) -> VersionStatus:
+    async def load(
+        self, version: str | None = None, share: float | None = None, shadow: float | None = None
+    ) -> VersionStatus:
         """Refuse: a front end has no device."""
         raise Unsupported(ELSEWHERE)
 

@@ -40,13 +40,20 @@ CUT_TRIES = 3
 class Outcomes:
     """Carries out the outcomes of one worker's items."""
 
-    def __init__(self, settings: Settings, claims: Claims, leases: Leases, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        claims: Claims,
+        leases: Leases,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._claims = claims
         self._leases = leases
         self._metrics = metrics
         self._rng = random.Random()
-        self._transfers = Transfers()
+        self._transfers = Transfers(clock=clock)
         self._avoided: dict[Lease, float] = {}
 
     def avoided(self) -> list[Lease]:

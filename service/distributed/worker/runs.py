@@ -46,6 +46,7 @@ class ItemRuns:
         self._settings, self._engine, self._claims = settings, engine, claims
         self._foreign, self._outcomes, self._leases, self._metrics = foreign, outcomes, leases, metrics
         self._running: dict[Lease, tuple[LeasedItem, asyncio.Task[None]]] = {}
+        self._awaited: dict[Lease, LeasedItem] = {}  #: claimed, with their frames on the way here
         self._ended = asyncio.Event()
         self._withdrawn: set[Lease] = set()
         self._answering: set[Lease] = set()
@@ -78,9 +79,20 @@ class ItemRuns:
         """List the tasks of what runs."""
         return [task for _, task in self._running.values()]
 
+    def expect(self, items: Sequence[LeasedItem]) -> None:
+        """Hear of the withdrawal of items from now on, until `start` or `give_up` has them: frames may take long."""
+        self._awaited.update({item.lease: item for item in items})
+
+    def give_up(self, items: Sequence[LeasedItem]) -> None:
+        """Expect these items no more: they could not be read."""
+        for item in items:
+            self._awaited.pop(item.lease, None)
+            self._withdrawn.discard(item.lease)
+
     def start(self, works: Sequence[ClaimedWork]) -> None:
         """Run these items, whose leases are held, beside each other and beside what runs."""
         for work in works:
+            self._awaited.pop(work.item.lease, None)
             # owned: by _running until it ends; _run lets no exception out, and the worker's drain ends it
             task = asyncio.create_task(self._run(work))
             self._running[work.item.lease] = (work.item, task)
@@ -105,6 +117,10 @@ class ItemRuns:
                 self._withdrawn.add(lease)
                 task.cancel()
                 self._metrics.cancelled("exec")
+        for lease, item in self._awaited.items():
+            if item.job in jobs:
+                self._withdrawn.add(lease)
+                self._metrics.cancelled("queue")
 
     def lease_is_lost(self, lease: Lease) -> None:
         """Stop the run of an item that another worker may have by now."""
@@ -126,7 +142,7 @@ class ItemRuns:
     async def _run(self, work: ClaimedWork) -> None:
         item = work.item
         try:
-            if work.verdict in ("gone", "done", "orphan"):
+            if work.verdict in ("gone", "done", "orphan") or item.lease in self._withdrawn:
                 await self._outcomes.lasting(item, lambda: self._claims.drop(item))
             elif work.verdict == "lost":
                 failure = Failure("internal", "the frames expired before they were predicted")

@@ -14,7 +14,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from service.core.interfaces import Engine, ModelRepository, VersionState
@@ -90,6 +90,7 @@ class Worker:
         name: str | None = None,
         device: DeviceScheduling | None = None,
         repository: ModelRepository | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing runs before `run`. `device`: the scheduling behind `engine`, where it has one."""
         # Unique for each life: a lease of an earlier life must not count as ours.
@@ -100,11 +101,11 @@ class Worker:
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
         self._claims = Claims(settings, self._client, self.name)
-        self._due_work = DueWork(settings, self._client, self.name)
+        self._due_work = DueWork(settings, self._client, self.name, clock)
         self._lapsed = LapsedItems(settings, self._client, self._claims)
         self._device = device
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, versions=self._versions)
-        self._supervisor = Supervisor(metrics)
+        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, clock, self._versions)
+        self._supervisor = Supervisor(metrics, clock)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
         self._rng = random.Random()
@@ -119,7 +120,7 @@ class Worker:
             lost=self._lease_is_lost,
             failed=lambda error: self._supervisor.failed(Background.WORKER_LEASES, error),
         )
-        self._outcomes = Outcomes(settings, self._claims, self._leases, metrics)
+        self._outcomes = Outcomes(settings, self._claims, self._leases, metrics, clock)
         self._runs = ItemRuns(settings, engine, self._claims, self._foreign, self._outcomes, self._leases, metrics)
         self._claims.held = lambda: self._runs.held
         self._next_look = 0.0
@@ -253,10 +254,12 @@ class Worker:
     async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
             self._leases.hold(item.lease)
+        self._runs.expect(items)
         try:
             works = await self._claims.begin(items)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
+            self._runs.give_up(items)
             for item in items:
                 self._leases.drop(item.lease)
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from service.core.interfaces import ServedModel, VersionState, VersionStatus
 from service.core.substitute import Substitute
 from service.core.types import PredictRequest, PredictResult
 from service.engine.device import Device
+from service.engine.versions.shadowing import Shadowing, seconds_per_pixel
+from service.engine.versions.share_trial import ShareTrial
 from service.engine.versions.source import PreparedVersion, VersionSource
 from service.engine.versions.version_table import VersionRow, VersionTable
 from service.telemetry.metrics import Metrics
@@ -52,14 +54,17 @@ class VersionRepository:
         on_loop: Callable[..., None],
         metrics: Metrics,
         most: int,
+        predict: Callable[[PredictRequest], Awaitable[PredictResult]],
     ) -> None:
         """Take where versions come from (None: there is only the first), and the most to have loaded at once.
 
-        `on_loop` calls what it is given, with its arguments, on the event loop.
+        `on_loop` calls what it is given, with its arguments, on the event loop. `predict` answers a request by the
+        version that it names.
         """
         self._source, self._thread, self._metrics, self._most = source, thread, metrics, most
         self._on_loop = on_loop
         self.table = VersionTable()
+        self._shadowing = Shadowing(predict, metrics.versions)
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retiring: dict[str, asyncio.Task[None]] = {}
@@ -80,11 +85,13 @@ class VersionRepository:
         order = [*names, *(name for name in by_name if name not in names)]
         return tuple(by_name.get(name) or VersionStatus(name, VersionState.UNAVAILABLE) for name in order)
 
-    async def load(self, version: str | None = None, share: float | None = None) -> VersionStatus:
+    async def load(
+        self, version: str | None = None, share: float | None = None, shadow: float | None = None
+    ) -> VersionStatus:
         """Load a version as `ModelRepository.load` does. Goes on where its caller leaves."""
         if self._source is None:
             raise Unsupported("this process loads no versions")
-        return await asyncio.shield(self._spawn(self._load(self._source, version, share)))
+        return await asyncio.shield(self._spawn(self._load(self._source, version, share, shadow)))
 
     async def unload(self, version: str) -> None:
         """Unload a version as `ModelRepository.unload` does. Goes on where its caller leaves."""
@@ -96,7 +103,12 @@ class VersionRepository:
         self._describe(model)
 
     def record(self, row: VersionRow, request: PredictRequest, outcome: PredictResult | ServiceError) -> None:
-        """Note how a request ended, where a version has a share; take the share back where it does worse."""
+        """Note how a request ended, where a version has a share; take the share back where it does worse.
+
+        Where a version shadows the default, have it answer again what the default has.
+        """
+        if self.table.shadow is not None and row is self.table.default and isinstance(outcome, PredictResult):
+            self._shadowing.consider(self.table.shadow, request, outcome)
         if (trial := self.table.trial) is None or request.options.version is not None:
             return
         if not isinstance(outcome, (PredictResult, Internal)):
@@ -105,21 +117,33 @@ class VersionRepository:
         if isinstance(outcome, PredictResult):
             if outcome.is_cut or Substitute.of(outcome) is Substitute.SHIFTED:
                 return  # nothing was predicted
-            frame = request.current
-            pixels = frame.height * frame.width * request.options.work * outcome.batch_size
-            seconds = outcome.timings.device / pixels
+            seconds = seconds_per_pixel(request, outcome)
         if trial.record(row.name, seconds):
-            log.error("version %s gets no share any more: %s", trial.name, trial.reason)
-            self._metrics.versions.share_returned()
+            self._end_share(trial)
+
+    def record_score(self, version: str, gain_db: float) -> None:
+        """Note how good a prediction was, as `service.core.interfaces.VersionScores`; it may end a share, too."""
+        trial = self.table.trial
+        if trial is None or version not in (trial.name, self.table.default.name):
+            return
+        if trial.record_score(version, gain_db):
+            self._end_share(trial)
+
+    def _end_share(self, trial: ShareTrial) -> None:
+        log.error("version %s gets no share any more: %s", trial.name, trial.reason)
+        self._metrics.versions.share_returned()
 
     def close(self) -> None:
-        """End loads and drains under way."""
+        """End loads, drains and comparisons under way."""
+        self._shadowing.close()
         for task in self._tasks:
             task.cancel()
 
     # --- loading ----------------------------------------------------------------------------------------------------
 
-    async def _load(self, source: VersionSource, version: str | None, share: float | None) -> VersionStatus:
+    async def _load(
+        self, source: VersionSource, version: str | None, share: float | None, shadow: float | None
+    ) -> VersionStatus:
         async with self._turn:
             try:
                 candidate = await asyncio.to_thread(source.prepare, version)
@@ -137,8 +161,11 @@ class VersionRepository:
                     f"version {candidate.name} is loaded from other bytes; new weights need a version of their own"
                 )
             row = row or await self._install(candidate)
-            if share is not None:
-                self.table.give_share(row, share)
+            if share is not None or shadow is not None:
+                if shadow and row is self.table.default:
+                    raise Conflict(f"version {row.name} is the default; it cannot shadow itself")
+                self.table.give_share(row, share or 0.0)
+                self.table.give_shadow(row, shadow or 0.0)
             elif row is not self.table.default:
                 before = self.table.make_default(row)
                 log.info("version %s is the default now; %s is unloaded", row.name, before.name)

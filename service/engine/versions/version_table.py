@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from service.core.errors import NotFound, Unavailable
 from service.core.interfaces import ServedModel, VersionState, VersionStatus
 from service.core.types import PredictRequest, Priority
+from service.engine.versions.shadow_trial import ShadowTrial
 from service.engine.versions.share_trial import ShareTrial
 
 #: Seconds after which to ask again for a version that is being loaded.
@@ -59,6 +60,7 @@ class VersionTable:
         self._default: VersionRow | None = None
         self._number = 0
         self.trial: ShareTrial | None = None  #: the version that gets a share, and how it fares
+        self.shadow: ShadowTrial | None = None  #: the version that answers again what the default answered
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -88,7 +90,7 @@ class VersionTable:
     def make_default(self, row: VersionRow) -> VersionRow:
         """Have a loaded version answer where none is named, from the next request on; return the one before."""
         before, self._default = self.default, row
-        self.trial = None
+        self.trial = self.shadow = None
         return before
 
     def give_share(self, row: VersionRow, share: float) -> None:
@@ -98,11 +100,18 @@ class VersionTable:
         elif self.trial is not None and self.trial.name == row.name:
             self.trial = None
 
+    def give_shadow(self, row: VersionRow, share: float) -> None:
+        """Have a loaded version answer this part of the default's live requests again; 0 ends it."""
+        if share > 0:
+            self.shadow = ShadowTrial(row.name, share)
+        elif self.shadow is not None and self.shadow.name == row.name:
+            self.shadow = None
+
     def retire(self, row: VersionRow) -> None:
         """Take nothing new for a version."""
         row.state = VersionState.UNLOADING
-        if self.trial is not None and self.trial.name == row.name:
-            self.trial = None
+        self.give_share(row, 0)
+        self.give_shadow(row, 0)
 
     def drop(self, row: VersionRow) -> None:
         """Forget a version that is gone, or could not be loaded."""
@@ -140,4 +149,5 @@ class VersionTable:
         trial = self.trial if self.trial is not None and self.trial.name == row.name else None
         share = trial.share if trial is not None else 0.0
         reason = trial.reason if trial is not None else ""
-        return VersionStatus(row.name, row.state, row.model, row is self._default, share, reason)
+        shadow = self.shadow.report() if self.shadow is not None and self.shadow.name == row.name else None
+        return VersionStatus(row.name, row.state, row.model, row is self._default, share, reason, shadow)

@@ -44,6 +44,16 @@ class OptionsInfo(BaseModel):
     maps: list[str]
 
 
+class ShadowInfo(BaseModel):
+    """How a version compares with the default on requests that both answered. Its answers are sent to nobody."""
+
+    share: float = Field(description="Its part of the live requests that name no version; 0 once it was ended.")
+    compared: int
+    agreement_db: float | None = Field(description="Median PSNR between its answers and the default's.")
+    time_ratio: float | None = Field(description="Its median time a pixel on the device, divided by the default's.")
+    reason: str = Field(description="Why it was ended.")
+
+
 class VersionInfo(BaseModel):
     """A loaded version of the weights."""
 
@@ -52,6 +62,7 @@ class VersionInfo(BaseModel):
     default: bool = Field(description="Whether it answers where no version is named.")
     share: float = Field(description="Its part of the live requests that name none, 0 to 1, beside the default.")
     reason: str = Field(description="Why it gets no share any more.")
+    shadow: ShadowInfo | None = Field(description="Set while it answers again what the default answered.")
 
 
 class ModelInfo(BaseModel):

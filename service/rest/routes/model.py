@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 
 from service.app_state import AppState
 from service.core.types import BLOCKS, SCALES, Quality, RoutePolicy
 from service.rest.formats import response
 from service.rest.formats.params import Maps
-from service.rest.formats.schemas import LimitsInfo, ModelInfo, OptionsInfo, VersionInfo
+from service.rest.formats.schemas import LimitsInfo, ModelInfo, OptionsInfo, ShadowInfo, VersionInfo
 from service.serving.oip.served_versions import ServedVersions
 
 NAME = "dmvfn"
@@ -39,6 +41,7 @@ def router(state: AppState) -> APIRouter:
                     default=status.is_default,
                     share=status.share,
                     reason=status.reason,
+                    shadow=ShadowInfo(**asdict(status.shadow)) if status.shadow is not None else None,
                 )
                 for status in ServedVersions.of(state).statuses
             ],

@@ -8,26 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest, Unauthenticated, Unsupported
 from service.core.interfaces import ModelRepository
 from service.core.types import VERSION_NAME
 from service.serving.oip import models
 from service.serving.oip.served_versions import ServedVersions
 
-FIXED = "models cannot be loaded or unloaded while the service runs (DMVFN_MODEL_CONTROL)"
+FIXED = "models cannot be loaded or unloaded while the service runs (DMVFN_MODEL_CONTROL, scope control)"
 #: What a load and an unload may say; clients of Triton send the last, which means nothing here.
-LOAD, UNLOAD = ("version", "share"), ("version", "unload_dependents")
+LOAD, UNLOAD = ("version", "share", "shadow"), ("version", "unload_dependents")
+
+#: Above 1, which a shadow may be: the default answers all the same.
+ALL = 1.0 + 1e-9
 
 
 async def load(state: AppState, client: str, model: str, parameters: Mapping[str, object]) -> None:
     """Load a version, by default the newest, and return when it answers.
 
-    `parameters`: `version`; `share` of the requests that name none ("5%" or 0.05), without which it becomes the
-    default. Raises a ServiceError where `client` may not, or it cannot be loaded.
+    `parameters`: `version`; `share` of the requests that name none ("5%" or 0.05), `shadow` of those that the default
+    answered; without either it becomes the default. Raises a ServiceError where `client` may not, or it cannot be.
     """
     repository = _allowed(state, client, model)
     _check(parameters, LOAD)
-    await repository.load(_version(parameters), _share(parameters))
+    await repository.load(_version(parameters), _share(parameters, "share", 1.0), _share(parameters, "shadow", ALL))
 
 
 async def unload(state: AppState, client: str, model: str, parameters: Mapping[str, object]) -> None:
@@ -48,12 +52,19 @@ async def index(state: AppState, *, only_ready: bool) -> list[dict[str, str]]:
     return models.version_index(await repository.index(), readiness, only_ready=only_ready)
 
 
+def is_offered(state: AppState) -> bool:
+    """Tell whether anybody may load and unload versions: who `DMVFN_MODEL_CONTROL` names, or has the scope."""
+    return bool(state.settings.model_control) or state.access.grants(Scope.CONTROL)
+
+
 def _allowed(state: AppState, client: str, model: str) -> ModelRepository:
     names = state.settings.model_control
-    if not names or state.repository is None:
+    if not is_offered(state) or state.repository is None:
         raise Unsupported(FIXED)
     if "*" not in names and client not in names:
-        raise Unauthenticated("this API key may not load or unload versions")
+        if not client:
+            raise Unauthenticated("loading and unloading versions needs an API key")
+        state.access.require(client, Scope.CONTROL)
     models.known(model)
     return state.repository
 
@@ -77,8 +88,9 @@ def _version(parameters: Mapping[str, object]) -> str | None:
     return text
 
 
-def _share(parameters: Mapping[str, object]) -> float | None:
-    value = parameters.get("share")
+def _share(parameters: Mapping[str, object], name: str, below: float) -> float | None:
+    """Return a part of the requests, 0 to less than `below`. Raises InvalidRequest."""
+    value = parameters.get(name)
     if value is None:
         return None
     try:
@@ -88,10 +100,11 @@ def _share(parameters: Mapping[str, object]) -> float | None:
             share = float(value)
         else:
             raise ValueError
-        if not 0 <= share < 1:  # refuses nan, too
+        if not 0 <= share < below:  # refuses nan, too
             raise ValueError
     except (ValueError, OverflowError):
         raise InvalidRequest(
-            "share must be from 0% to below 100%; without one it becomes the default", field="parameters.share"
+            f"{name} must be from 0% to {'below ' if below == 1 else ''}100%; without one it becomes the default",
+            field=f"parameters.{name}",
         ) from None
     return share

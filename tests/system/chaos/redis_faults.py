@@ -190,7 +190,7 @@ class PowerCut(Fault):
 
     async def inject(self, stage: Stage) -> None:
         self._dropped += await asyncio.to_thread(places.cut_power, stage.server)
-        stage.history.cuts.append(time.monotonic())
+        stage.history.cuts.times.append(time.monotonic())
         self.note = f"{self._dropped} bytes were not yet synced"
 
     async def heal(self, stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from simulator.history import Guarantee
 from tests.system.chaos.round import Outcome
 
 HEAD = ("fault", "count", "jobs", "lost", "double", "wrong", "silent", "refused", "left")
@@ -24,8 +25,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _row(kind: str, outcomes: Iterable[Outcome]) -> tuple[object, ...]:
     sums = Counter[str]()
     for o in outcomes:
-        sums.update(count=o.faults, jobs=o.verdict.jobs, lost=o.verdict.lost, double=o.verdict.double)
-        sums.update(wrong=o.verdict.wrong, silent=o.silent, refused=len(o.refused), left=o.verdict.left)
+        sums.update(count=o.faults, jobs=o.verdict.jobs, silent=o.silent, refused=len(o.refused))
+        sums.update(
+            {p.value: o.verdict.count(p) for p in (Guarantee.LOST, Guarantee.DOUBLE, Guarantee.WRONG, Guarantee.LEFT)}
+        )
     return (kind, *(sums[name] for name in HEAD[1:]))
 
 
@@ -48,7 +51,7 @@ def details(outcomes: Sequence[Outcome]) -> str:
             )
         if o.note:
             lines.append(f"note     {where}: {o.note}")
-        wrong = Counter(line[:WIDTH] for line in o.refused + o.verdict.notes)
+        wrong = Counter(line[:WIDTH] for line in (*o.refused, *map(str, o.verdict.breaches), *o.verdict.notes))
         lines += [f"WRONG    {where}: {n} x {why}" for why, n in list(wrong.items())[:SHOWN]]
         if len(wrong) > SHOWN:
             lines.append(f"WRONG    {where}: and {len(wrong) - SHOWN} more")

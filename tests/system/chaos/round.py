@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.cli import jobs as cli
+from simulator.history import Verdict
 from tests.system.chaos.faults import Fault
-from tests.system.chaos.history import Verdict
 from tests.system.chaos.stage import Stage
 
 #: Numbers of waiting calls begin here.
@@ -56,7 +56,7 @@ async def play(
         return outcome
     place, url = await asyncio.to_thread(fault.place, program)
     stage = Stage(place, url, dict(fault.settings), seed)
-    stage.history.unsynced_s = fault.unsynced_s
+    stage.history.cuts.unsynced_s = fault.unsynced_s
     try:
         await stage.start(fault.workers, fault.fronts)
         await _noise(fault, stage, jobs, faults)

@@ -20,8 +20,9 @@ from service.engine.device import DeviceWork
 from service.engine.predictor import Predictor
 from service.imaging.codec import ImageFormat, encode
 from service.settings import Settings
+from simulator.history import Accepted
 from tests.system.chaos.fleet import Fleet
-from tests.system.chaos.history import Accepted, History
+from tests.system.chaos.history import History
 from tests.system.chaos.link import Link
 from tests.system.chaos.processes import Mark, picture
 from tests.unit.distributed.servers import Server

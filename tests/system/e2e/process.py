@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +91,34 @@ def service(
 
     `forked` saves the imports (2.7 s of a processor): for tests that are not about a new interpreter or its memory.
     """
+    start = _forked if forked else _started
+    with _running(lambda env, log: start(env, log, verb, *arguments), settings, wait=wait) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def service_of(root: Path, verb: str, **settings: str) -> Iterator[Service]:
+    """`python -m service VERB` of the files in `root`, another release's perhaps; not waited for."""
+
+    def start(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        return _started({**env, "PYTHONPATH": str(root)}, log, verb, root=root)
+
+    with _running(start, settings, wait=False) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _running(
+    start: Callable[[dict[str, str], Path], subprocess.Popen[bytes] | ForkedService],
+    settings: dict[str, str],
+    *,
+    wait: bool,
+) -> Iterator[Service]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = environment(folder, **settings)
         log = folder / "log"
-        process = _forked(env, log, verb, *arguments) if forked else _started(env, log, verb, *arguments)
+        process = start(env, log)
         found = Service(
             process, f"http://127.0.0.1:{env['DMVFN_HTTP_PORT']}", f"127.0.0.1:{env['DMVFN_GRPC_PORT']}", log
         )
@@ -109,10 +132,10 @@ def service(
             process.wait()
 
 
-def _started(env: dict[str, str], log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _started(env: dict[str, str], log: Path, *arguments: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         command = [sys.executable, "-m", "service", *arguments]
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=file, stderr=file)
+        return subprocess.Popen(command, cwd=root, env=env, stdout=file, stderr=file)
 
 
 def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
@@ -120,13 +143,13 @@ def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
     return ForkedService(arguments, env, ROOT, log)
 
 
-def until_ready(found: Service) -> None:
+def until_ready(found: Service, seconds: float = PATIENCE) -> None:
     """Returns when readiness answers 200; AssertionError with the log when the process ends or takes too long."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert found.process.poll() is None, found.output()
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{found.http}/healthz/ready", timeout=5).status_code == 200:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"not ready within {PATIENCE:.0f} s:\n{found.output()}")
+    raise AssertionError(f"not ready within {seconds:.0f} s:\n{found.output()}")

@@ -29,10 +29,6 @@ class Tally:
         """Predictions received."""
         return self.statuses[200]
 
-    def late(self, limit: float) -> int:
-        """Answers that took longer than so many seconds."""
-        return sum(took > limit for took in self.answered_after)
-
     def count(self, reply: Reply) -> None:
         """One more."""
         self.statuses[reply.status] += 1

@@ -193,3 +193,40 @@ def test_triton_needs_no_compiler_once_its_module_is_compiled(tmp_path: Path) ->
     loaded = subprocess.run(load, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert loaded.returncode == 0, loaded.stderr
     assert "launch" in loaded.stdout
+
+
+V3 = "fpu sse2 avx avx2 bmi1 bmi2 f16c fma abm movbe"
+V4 = f"{V3} avx512f avx512bw avx512cd avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "level"),
+    [
+        (f"model name\t: any\nflags\t\t: {V4} more\nflags\t\t: {V4}\n", "x86-64-v4"),
+        (f"flags\t\t: {V3}\n", "x86-64-v3"),
+        (f"flags\t\t: {V4.replace(' avx512dq', '')}\n", "x86-64-v3"),
+        (f"flags\t\t: {V3.replace(' fma', '')}\n", ""),
+        ("flags\t\t: fpu sse2\n", ""),
+        ("Features\t: fp asimd\n", ""),
+    ],
+)
+def test_the_image_has_loops_for_what_the_processor_can_do(cpuinfo: str, level: str, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    run = _run(DEPLOY / "image" / "processor-level", tmp_path / "cpuinfo")
+    assert (run.returncode, run.stdout.strip()) == (0, level)
+
+
+def test_the_build_compiles_loops_for_every_level_and_the_entry_point_chooses_one(tmp_path: Path) -> None:
+    """With a python that only says what it was told: to compile them takes 40 s of a processor."""
+    says = tmp_path / "python"
+    says.write_text('#!/bin/sh\necho "${NUMBA_CPU_NAME-own}:${NUMBA_CPU_FEATURES-own}:$NUMBA_CACHE_DIR:$PWD"\n')
+    says.chmod(0o755)
+    (tmp_path / "uname").write_text("#!/bin/sh\necho x86_64\n")
+    (tmp_path / "uname").chmod(0o755)
+    command: list[str | Path] = ["env", f"PYTHON={says}", DEPLOY / "image" / "compile-loops", "/somewhere"]
+    built = _run(*command, path=f"{tmp_path}:{os.environ['PATH']}").stdout.split()
+    # Not where the sources lie, too: Python would take those, and numba knows a loop by its source's folder.
+    assert built == ["x86-64-v3::/somewhere:/", "x86-64-v4::/somewhere:/"]
+    levels = set(re.findall(r"x86-64-v\d", (DEPLOY / "image" / "processor-level").read_text()))
+    assert {line.split(":")[0] for line in built} == levels
+    assert 'NUMBA_CPU_NAME="$level" NUMBA_CPU_FEATURES=' in ENTRY.read_text()

@@ -43,7 +43,9 @@ class VersionedAdder(Adder):
     async def index(self) -> tuple[VersionStatus, ...]:
         return self.loaded()
 
-    async def load(self, version: str | None = None, share: float | None = None) -> VersionStatus:
+    async def load(
+        self, version: str | None = None, share: float | None = None, shadow: float | None = None
+    ) -> VersionStatus:
         raise NotImplementedError
 
     async def unload(self, version: str) -> None:

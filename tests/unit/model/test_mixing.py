@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_an_unknown_candidate_and_an_absent_network_are_refused() -> None:
 
 def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
     head = _head()
-    about = weights.HeadMetadata(head.config, "1", "some clips", "fast", 0.5, {"psnr": 27.5})
+    about = weights.HeadMetadata(head.config, "1", "some clips", "sparse", 0.5, 1.25, {"psnr": 27.5})
     weights.save(tmp_path / "head.safetensors", head, about)
     loaded, read = weights.load(tmp_path / "head.safetensors")
     assert read == about
@@ -180,6 +181,7 @@ def test_a_head_comes_back_from_its_file(tmp_path: Path) -> None:
         {"preset": "slow"},
         {"crispness": "nan"},
         {"crispness": "-1"},
+        {"sharpening": "2.5"},
     ],
 )
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
@@ -268,3 +270,51 @@ def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -
     assert np.abs(added).max() > 1e-3
     about = weights.HeadMetadata(head.config, crispness=0.5)
     assert np.abs(predictor.mix(previous, current, None, head, about).frame - sharp).mean() < 1 / 255
+
+
+def test_sharpening_adds_what_the_softened_copy_lacks_where_something_moves() -> None:
+    previous, current, _ = _pair(64, 96, 2.5)
+    names = NAMES[:-1]
+    head = _head(names)
+    stack = candidates.build(previous, current, names, preset="sparse")
+    plain, shares = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32)
+    sharp, same = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32, sharpening=1.5)
+    assert same == shares
+    inputs = torch.from_numpy(np.stack(stack.frames)).permute(0, 3, 1, 2)[None].float() / 255
+    with torch.inference_mode():
+        mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
+    moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")
+    softened = stack.frames[names.index("soft")].astype(np.float32)
+    added = 1.5 * moved[0, 0, :, :, None].numpy() * (stack.frames[0] - softened) / 255
+    within = (plain > 0.05) & (plain < 0.95)
+    assert np.abs(sharp - plain - added)[within].max() < 1e-4
+    assert np.abs(added).max() > 1e-3
+
+
+def test_a_head_that_sharpens_does_as_much_as_its_two_frames_show() -> None:
+    previous, current, _ = _pair(64, 96, 2.5)
+    head = _head(NAMES[:-1])
+    about = weights.HeadMetadata(head.config, preset="sparse")
+    plain = predictor.mix(previous, current, None, head, about)
+    answers = predictor.rollout(previous, current, 2, None, head, dataclasses.replace(about, sharpening=2.0))
+    assert plain.motions.detail == 0 < answers[0].motions.detail == answers[1].motions.detail
+    assert not np.array_equal(answers[0].frame, plain.frame)
+    # Two frames of noise show none.
+    noisy, other = np.random.default_rng(3).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    same, sharp = (
+        predictor.mix(noisy, other, None, head, dataclasses.replace(about, sharpening=amount)) for amount in (0.0, 2.0)
+    )
+    assert np.array_equal(same.frame, sharp.frame)
+
+
+def test_noise_is_no_detail_and_what_half_a_pixel_blurs_is() -> None:
+    rng = np.random.default_rng(5)
+    wide = cv2.GaussianBlur(rng.integers(0, 256, (96, 300, 3), np.uint8), (0, 0), 1.6)
+    # Frames at half the width, one pixel of the wide one apart: half a pixel each.
+    previous, current = (_resized(np.ascontiguousarray(wide[:, 4 - step : 292 - step]), 96, 144) for step in (0, 1))
+    motion = np.tile(np.array([-0.5, 0], np.float32), (96, 144, 1))
+    assert candidates.true_detail(previous, current, motion) > 0.2
+    noisy, other = (rng.integers(0, 256, (96, 144, 3), np.uint8) for _ in range(2))
+    assert candidates.true_detail(noisy, other, motion) == 0
+    flat = np.full((96, 144, 3), 90, np.uint8)
+    assert candidates.true_detail(flat, flat, motion) == 0

@@ -80,6 +80,7 @@ def _error(found: MotionField, motion: NDArray[np.float64]) -> float:
 ESTIMATORS: list[tuple[MotionEstimator, float]] = [
     (DenseInverseSearch("medium"), 0.15),
     (DenseInverseSearch("lean"), 0.15),
+    (DenseInverseSearch("sparse"), 0.15),
     (DenseInverseSearch("fast"), 0.2),
     (DenseInverseSearch("ultrafast"), 0.3),
     (DenseInverseSearch("medium", rounds=0), 0.15),
@@ -97,6 +98,26 @@ def test_classical_estimators_find_known_motion(estimator: MotionEstimator, limi
     assert inner.mean() > 0.7
     assert float(found.confidence.min()) >= 0
     assert float(found.confidence.max()) <= 1
+
+
+def test_sparse_patches_at_half_size_follow_small_things_better_than_fast_does() -> None:
+    """Eight squares of 20 pixels cross a background, two pixels a frame, by turns to the left and to the right."""
+    rng = np.random.default_rng(0)
+    sizes = [(128, 192)] + [(20, 20)] * 8
+    background, *squares = (cv2.GaussianBlur(rng.integers(0, 256, (*s, 3), np.uint8), (0, 0), 1.5) for s in sizes)
+    frames = []
+    for time in range(3):
+        frame = background.copy()
+        for number, square in enumerate(squares):
+            y, x = 14 + 60 * (number // 4), 16 + 42 * (number % 4) + (2 if number % 2 else -2) * time
+            frame[y : y + 20, x : x + 20] = square
+        frames.append(np.asarray(frame, np.uint8))
+    previous, current, following = frames
+    fast, sparse = (
+        field.sample(current, DenseInverseSearch(preset)(previous, current).current) - following.astype(float)
+        for preset in ("fast", "sparse")
+    )
+    assert np.square(sparse).mean() < 0.7 * np.square(fast).mean()
 
 
 @pytest.mark.parametrize(("scale", "limit"), [(1.0, 0.2), (0.5, 0.5)])

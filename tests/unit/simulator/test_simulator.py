@@ -156,8 +156,8 @@ def test_more_pods_at_least_lose_fewer_requests_in_a_step() -> None:
 
 def test_figures_taken_from_the_capacity_plan_stand_there() -> None:
     page = (ROOT / "docs" / "scaling.md").read_text()
-    assert "| PNG → PNG (level 1) | 126 | 182 |" in page
-    assert "| JPEG → JPEG (95) | 40 | 13 |" in page
+    assert "| PNG → PNG | 18 | 4 |" in page
+    assert "| JPEG → JPEG (95) | 8 | 4 |" in page
     assert "container start to ready | 33 s" in page
     assert "scrape 15 s + KEDA 10 s" in page
     assert Rules.keda().poll == 10.0

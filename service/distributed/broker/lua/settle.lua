@@ -112,8 +112,12 @@ if how == 'drop' and is_open and not answered then
   leave()
   return {1, 'dropped', 0, 0}
 end
--- Withdrawn by an older release, which left its items here and the room for its results taken.
-if state == 'cancelled' then hold(results, job_id, 0) end
+-- Withdrawn by an older release, which left its items here and the room for its results taken; or by who looked before
+-- its submission came, and knew neither its stream nor its frames.
+if state == 'cancelled' then
+  redis.call('UNLINK', payload)
+  hold(results, job_id, 0)
+end
 if not is_open or answered or how == 'drop' then
   redis.call('UNLINK', attempt)
   leave()

@@ -123,6 +123,8 @@ async def test_swaps_under_load_lose_nothing_mix_no_batch_and_answer_by_the_vers
         for swap in range(1, SWAPS + 1):
             status = await batcher.versions.load(f"v{swap % 3}")
             assert (status.name, status.is_default, status.state) == (f"v{swap % 3}", True, VersionState.READY)
+            if swap % 100 == 0:
+                print(f"{swap} swaps, {len(answers)} answers", flush=True)
         is_over.set()
         await asyncio.gather(*callers)
         await until(lambda: len(batcher.versions.loaded()) == 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from service.engine.versions.share_trial import FEWEST, ShareTrial
+from service.engine.versions.share_trial import ShareTrial
+from service.engine.versions.version_record import FEWEST, FEWEST_SCORES
 
 
 def test_five_percent_is_every_twentieth_request() -> None:
@@ -44,3 +45,28 @@ def test_slow_answers_end_it() -> None:
         trial.record("old", 1.0)
     assert [trial.record("new", 1.6) for _ in range(FEWEST)][-1]
     assert trial.reason == "its answers take 1.6 times as long as the default's"
+
+
+def _scores(trial: ShareTrial, less_db: float, count: int) -> list[bool]:
+    """Scores of both in turn, as scattered as those of real streams are (3 dB), the new one's lower by `less_db`."""
+    rng = random.Random(1)
+    ends = []
+    for _ in range(count):
+        trial.record_score("old", rng.gauss(4.0, 3.0))
+        ends.append(trial.record_score("new", rng.gauss(4.0 - less_db, 3.0)))
+    return ends
+
+
+def test_a_lower_score_in_streams_ends_it_once_that_is_no_chance() -> None:
+    trial = ShareTrial("new", 0.1)
+    ends = _scores(trial, 3.0, 200)
+    assert ends.count(True) == 1
+    assert ends.index(True) >= FEWEST_SCORES - 1
+    assert trial.share == 0.0
+    assert trial.reason.startswith("in streams it gains ")
+
+
+def test_scores_that_differ_by_chance_do_not_end_it() -> None:
+    trial = ShareTrial("new", 0.1)
+    assert not any(_scores(trial, 0.0, 3000))
+    assert trial.share == 0.1

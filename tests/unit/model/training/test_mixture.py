@@ -11,7 +11,7 @@ import torch
 
 from model import __main__ as entry
 from model.cli import train_mixture
-from model.mixing import candidates, weights
+from model.mixing import weights
 from model.training import mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
 from model.training.mixture_data import Draw, Folder
@@ -74,13 +74,14 @@ def test_sources_kept_back_are_never_drawn(root: Path) -> None:
     drawn, held_back = _stores(root)
     assert set(drawn.clip) == {"a.mp4"}
     assert set(held_back.clip) == {"b.mp4"}
-    assert drawn.frames.shape == (8, len(candidates.NAMES), 64, 64, 3)
+    assert drawn.candidates == ("projected", "carried", "still", "soft", "network")
+    assert drawn.frames.shape == (8, 5, 64, 64, 3)
 
 
 def test_stored_candidates_fit_their_target(root: Path) -> None:
     drawn, _ = _stores(root)
     frames, target, flow, network = drawn.batch(np.arange(8))
-    still = (frames[:, candidates.NAMES.index("still")] - target).abs().mean()
+    still = (frames[:, drawn.candidates.index("still")] - target).abs().mean()
     assert (frames[:, 0] - target).abs().mean() < 0.6 * still
     assert network.all()
     assert flow.shape == (8, 2, 64, 64)
@@ -132,7 +133,7 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_the_shipped_runs_can_be_read() -> None:
-    for name in ("head", "head-cool", "head-live"):
+    for name in ("head", "head-cool", "head-live", "head-wide"):
         plan = train_mixture.read(train_mixture.RUNS / f"{name}.toml", Path("data"))
         assert plan.folders[0] == Folder("data/train", 0.5, False, plan.folders[0].held_back, plan.folders[0].rarely)
         assert plan.draws[0].size == Draw(1, 1).size
@@ -153,7 +154,34 @@ def test_samples_can_be_made_up_scenes(root: Path, tmp_path: Path) -> None:
     assert not store.network.any()
     frames, target, flow, _ = store.batch(np.arange(5))
     assert float(flow.abs().max()) > 0.1
-    assert (frames[:, 0] - target).abs().mean() < (frames[:, candidates.NAMES.index("still")] - target).abs().mean()
+    assert (frames[:, 0] - target).abs().mean() < (frames[:, store.candidates.index("still")] - target).abs().mean()
+
+
+def test_samples_drawn_without_a_candidate_are_refused(root: Path) -> None:
+    plan = dataclasses.replace(_plan(root), candidates=("projected", "older", "soft"))
+    with pytest.raises(PlanError, match="drawn without older"):
+        train_mixture._store(root / "out", plan, plan.draws[0], held_back=False)
+
+
+def test_a_draw_can_run_backwards_and_shrink(root: Path, tmp_path: Path) -> None:
+    """The clips slide to the left; backwards they slide to the right, and half as far at half the size."""
+    plan = dataclasses.replace(_plan(root), candidates=("projected", "soft"))
+    draw = Draw(12, 3, 40, 1, sizes=(0.5,), size_shares=(1.0,), still=1.0, backwards=True)
+    flow = train_mixture._store(tmp_path, plan, draw, held_back=False).flow[..., 0].astype(float).mean((1, 2))
+    assert set(np.sign(flow)) == {-1, 1}
+    speeds = np.abs(flow) / 2.5 * 2
+    assert np.median(np.abs(speeds - np.round(speeds))) < 0.1
+
+
+def test_a_run_can_be_trained_on_the_crispness_it_ships(root: Path, tmp_path: Path) -> None:
+    plan = dataclasses.replace(
+        _plan(root), candidates=("projected", "carried", "still", "soft"), crispness=1.0, trained_crisp=True
+    )
+    held_back = train_mixture._store(tmp_path, plan, plan.held_back, held_back=True)
+    assert held_back.candidates[-1] == "crisp"
+    sharp = HeadLoop(plan, [held_back], held_back, tmp_path).scores()["sharpness"]
+    plain = HeadLoop(dataclasses.replace(plan, trained_crisp=False), [held_back], held_back, tmp_path).scores()
+    assert sharp > plain["sharpness"]
 
 
 def test_the_training_gap_is_nothing_where_both_kinds_are_the_same_and_all_where_one_is_perfect(root: Path) -> None:
@@ -163,7 +191,7 @@ def test_the_training_gap_is_nothing_where_both_kinds_are_the_same_and_all_where
     assert gains.trained == pytest.approx(gains.kept_back, abs=1e-5)
     # Of samples whose target is the head's own answer, it has nothing left to gain.
     frames, _, flow, _ = drawn.batch(np.arange(8))
-    frames = frames[:, [candidates.NAMES.index(name) for name in head.config.candidates]]
+    frames = frames[:, [drawn.candidates.index(name) for name in head.config.candidates]]
     with torch.inference_mode():
         answers = head(frames, flow, torch.tensor([[True] * 4 + [False]] * 8)).frame.clamp(0, 1)
     perfect = dataclasses.replace(drawn, target=(answers * 255).round().byte().permute(0, 2, 3, 1).numpy())

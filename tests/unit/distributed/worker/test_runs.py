@@ -1,0 +1,31 @@
+"""What runs on a worker, and what must not although it was claimed."""
+
+from __future__ import annotations
+
+from service.core.types import Options, Priority
+from service.distributed.broker import serialization
+from service.distributed.broker.client import close
+from service.distributed.worker.items import ClaimedWork, LeasedItem
+from service.distributed.worker.worker import Worker
+from service.settings import Settings
+from tests.unit.distributed.conftest import metrics
+from tests.unit.distributed.engines import Adder, frame
+
+
+async def test_an_item_that_is_withdrawn_while_its_frames_are_on_their_way_is_not_run(settings: Settings) -> None:
+    engine = Adder()
+    worker = Worker(settings, engine, metrics())
+    runs = worker._runs
+    item, other = (LeasedItem("{q}:s:0:32x48@1", f"{k}-0", f"job {k}", 0, "upload", "front", 9.0, 1) for k in (1, 2))
+    task, picture = serialization.task_bytes(Options(), Priority.LIVE, "", None), serialization.frame_bytes(frame(1))
+    runs.expect([item, other])
+    runs.withdraw([item.job])
+    runs.start([ClaimedWork(one, "run", task, picture, picture) for one in (item, other)])
+    await runs.all_ended()
+    assert [request.id for request in engine.seen] == [other.job]
+
+    # The withdrawal was of that claim: another one of the same item is run.
+    runs.start([ClaimedWork(item, "run", task, picture, picture)])
+    await runs.all_ended()
+    assert [request.id for request in engine.seen] == [other.job, item.job]
+    await close(worker._client)
