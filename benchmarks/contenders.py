@@ -102,7 +102,7 @@ def ncnn(network: DMVFN, previous: Tensor, current: Tensor, threads: int) -> Run
         with warnings.catch_warnings():
             # torch calls its TorchScript deprecated; it is what pnnx reads best.
             warnings.simplefilter("ignore")
-            torch.jit.trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)
+            torch.jit.trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)  # type: ignore[no-untyped-call]
         # Without fp16=0 pnnx stores half of each weight's bits.
         command = [import_module("pnnx").EXEC_PATH, traced, "fp16=0", f"ncnnparam={parameters}", f"ncnnbin={weights}"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
