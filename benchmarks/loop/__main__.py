@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = [(way, delay, seed) for way in options.ways for delay in options.delays for seed in range(options.seeds)]
     # Not forked: OpenMP has threads in this process.
     with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
-        futures = [pool.submit(run, *each, options.seconds) for each in runs]
+        futures = [pool.submit(run, way, delay, seed, options.seconds) for way, delay, seed in runs]
         drives = [future.result() for future in futures]
     outcomes = [report.Outcome(way, delay, each) for (way, delay, _), each in zip(runs, drives, strict=True)]
     took = time.perf_counter() - began
