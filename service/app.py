@@ -179,7 +179,16 @@ async def _serve(
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
-    state = AppState(settings, gate, codecs, metrics, work=work, repository=host.repository, limiter=host.limiter)
+    state = AppState(
+        settings,
+        gate,
+        codecs,
+        metrics,
+        work=work,
+        repository=host.repository,
+        version_scores=host.version_scores,
+        limiter=host.limiter,
+    )
     resources = ClipResources(state)
     extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state, resources, host.clips))
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)

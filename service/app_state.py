@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.core.api_keys import KeyRing
-from service.core.interfaces import Engine, ModelRepository
+from service.core.interfaces import Engine, ModelRepository, VersionScores
 from service.imaging.codec_pool import Codecs
 from service.serving.accepted_work import AcceptedWork
 from service.serving.access import AccessPolicy, Limiter, LocalLimiter
@@ -31,6 +31,7 @@ class AppState:
     usage: Usage = field(default_factory=Usage)
     work: AcceptedWork = field(default_factory=AcceptedWork)
     repository: ModelRepository | None = None  #: None: there is one version, the engine's
+    version_scores: VersionScores | None = None  #: what compares versions by how good they are; None: nothing does
     limiter: Limiter | None = None  #: where callers' levels are kept; None: in this process, with this state
     budget: ByteBudget = field(init=False)
     access: AccessPolicy = field(init=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from service import startup
 from service.core.errors import Unavailable
-from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel
+from service.core.interfaces import Engine, ModelRepository, Readiness, ServedModel, VersionScores
 from service.core.types import PredictRequest, PredictResult
 from service.serving.accepted_work import AcceptedWork
 from service.serving.access import ChargingEngine, Limiter, LocalLimiter
@@ -36,6 +36,9 @@ class Backend(Protocol):
 
     @property
     def repository(self) -> ModelRepository | None: ...
+
+    @property
+    def version_scores(self) -> VersionScores | None: ...
 
     @property
     def limiter(self) -> Limiter: ...
@@ -77,6 +80,7 @@ class LocalBackend:
         self.limiter = LocalLimiter(time.monotonic)
         self.engine = ChargingEngine(self._batcher, self.limiter.charge)
         self.repository: ModelRepository | None = self._batcher.versions
+        self.version_scores: VersionScores | None = self._batcher.versions
         self._others = settings.versions[1:]
         self.jobs = LocalJobs(settings, self.engine, metrics)
         if settings.device_peak_flops:
@@ -110,6 +114,7 @@ class RedisBackend:
         self.engine = backend.FrontendEngine(settings, metrics)
         self.jobs = self.engine.jobs
         self.repository: ModelRepository | None = self.engine.versions
+        self.version_scores: VersionScores | None = None
         self.limiter = self.engine.limiter
         self.clips: ClipJobs | None = self.engine.clips
         self.clip_queue: ClipQueue | None = self.engine.clip_queue

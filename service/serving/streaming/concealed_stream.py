@@ -66,7 +66,7 @@ class ConcealedStream:
         self._client, self._identity, self._sleep = client, identity, sleep
         self._config: Concealment = request.conceal
         self._concealer = Concealer(self._config)
-        self._scores = ScoreKeeper(state.metrics.stream_quality)
+        self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores)
         self._freezes, self._freezes_repeating = FreezeCounter(), FreezeCounter()
         self._pairs: deque[LeadingPair] = deque(maxlen=MOST_PAIRS)
         self._failures: deque[Answer[EncodedPrediction]] = deque(maxlen=MOST_FAILURES)

@@ -64,7 +64,7 @@ class LiveStream:
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
         self._opened = state.clock()
-        self._scores = ScoreKeeper(state.metrics.stream_quality)
+        self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores)
         self._shows = None if request.show is None else ShowTimes(request.show)
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 

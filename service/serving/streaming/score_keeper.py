@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from service.core.types import Frame, PredictResult
+from service.core.interfaces import VersionScores
+from service.core.types import Frame, Method, PredictResult
 from service.serving.streaming.online_score import MomentScore, OnlineScore, ScoreReport
 from service.serving.streaming.session import Tag
 from service.telemetry.stream_quality import StreamQuality
@@ -18,10 +19,10 @@ MOST_WAITING = 32
 
 
 class ScoreKeeper:
-    """The score of one stream; its metrics grow with every comparison."""
+    """The score of one stream; its metrics grow with every comparison, and `versions` is told of each."""
 
-    def __init__(self, metrics: StreamQuality) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: StreamQuality, versions: VersionScores | None = None) -> None:
+        self._metrics, self._versions = metrics, versions
         self._score = OnlineScore()
         self._waiting: asyncio.Queue[Callable[[], Sequence[MomentScore]]] = asyncio.Queue(MOST_WAITING)
         self._worker: asyncio.Task[None] | None = None
@@ -74,6 +75,9 @@ class ScoreKeeper:
                         psnr_db=score.psnr_db,
                         repeated_db=score.repeated_db,
                     )
+                    # Method flow is the same whatever the weights.
+                    if self._versions is not None and score.is_next and score.method is not Method.FLOW:
+                        self._versions.record_score(score.version, score.gain_db)
             except Exception:
                 log.exception("a prediction could not be scored")
             finally:

@@ -17,10 +17,10 @@ def flat(value: int) -> Frame:
     return Frame(np.full((32, 48, 3), value, np.uint8))
 
 
-def predicted(*values: int, times: tuple[float, ...] = ()) -> PredictResult:
+def predicted(*values: int, times: tuple[float, ...] = (), method: Method = Method.FLOW) -> PredictResult:
     moments = times or (None,) * len(values)
     steps = tuple(
-        Step(flat(value), (False,) * 9, 0, method=Method.FLOW, t=t) for value, t in zip(values, moments, strict=True)
+        Step(flat(value), (False,) * 9, 0, method=method, t=t) for value, t in zip(values, moments, strict=True)
     )
     return PredictResult("r", steps, "v7", Timings(0, 0, 0))
 

@@ -1,0 +1,36 @@
+"""What a stream's scores are told to: metrics, and whatever compares versions of the weights."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.core.types import Method
+from service.serving.streaming.score_keeper import ScoreKeeper
+from service.serving.streaming.session import Tag
+from service.telemetry.metrics import Metrics
+from tests.unit.serving.streaming.test_online_score import OUT_BY_4, OUT_BY_8, flat, predicted
+
+
+class WatchedVersions:
+    """Keeps the scores that it is told."""
+
+    def __init__(self) -> None:
+        self.scores: list[tuple[str, float]] = []
+
+    def record_score(self, version: str, gain_db: float) -> None:
+        self.scores.append((version, gain_db))
+
+
+@pytest.mark.parametrize(("method", "count"), [(Method.DMVFN, 1), (Method.MIX, 1), (Method.FLOW, 0)])
+async def test_versions_are_told_of_predictions_that_their_weights_made(method: Method, count: int) -> None:
+    versions, metrics = WatchedVersions(), Metrics(CollectorRegistry())
+    keeper = ScoreKeeper(metrics.stream_quality, versions)
+    keeper.arrived(Tag(0, "0"), flat(100), begins_pair=True)
+    keeper.arrived(Tag(1, "1"), flat(108), begins_pair=False)
+    keeper.predicted(Tag(1, "1"), None, flat(108), predicted(112, method=method))
+    keeper.arrived(Tag(2, "2"), flat(116), begins_pair=False)
+    report = await keeper.final()
+    await keeper.close()
+    assert report is not None
+    assert versions.scores == [("v7", pytest.approx(OUT_BY_4 - OUT_BY_8, abs=1e-3))] * count
