@@ -16,6 +16,11 @@ from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun, R
 #: Where learning starts when nothing was measured: seconds a pixel on one slow core, by a head, by the live head, and
 #: by the motion before.
 FIRST_MIXTURE, FIRST_LIVE, FIRST_SHIFTED = 5e-7, 2e-7, 1e-8
+#: A warm-up's time of one size says at most so many times that of other sizes: a small frame takes more for its calls
+#: than for its pixels, and on a busy machine it mostly waits, for which every larger frame would be refused.
+MOST_OVER_FIRST = 20.0
+#: Each halves what is left of an error.
+CORRECTIONS = 8
 
 
 def mixture_load(bucket: Bucket, frames: float) -> Load:
@@ -51,9 +56,9 @@ class MixtureCosts:
     def fit(self, table: Sequence[MeasuredRun]) -> None:
         """Start from a warm-up's measurements; rows of the network are left out."""
         for method, model in self.models.items():
-            model.fit([run for run in table if run.bucket.method is method and not run.live])
+            _fit(model, [run for run in table if run.bucket.method is method and not run.live], FIRST_MIXTURE)
         if self.live is not None:
-            self.live.fit([run for run in table if run.live])
+            _fit(self.live, [run for run in table if run.live], FIRST_LIVE)
 
     def adopt(self, weights: int, like: int) -> None:
         """Expect of the weights with this number, by every method, what is known of those numbered `like`."""
@@ -108,6 +113,17 @@ class MixtureCosts:
         if run.live and self.live is not None:
             return self.live.observe(_live(run.bucket), run.load, run.seconds, trial=trial)
         return self.models[run.bucket.method].observe(run.bucket, run.load, run.seconds, trial=trial)
+
+
+def _fit(model: CostModel, table: Sequence[MeasuredRun], first: float) -> None:
+    """Start from measurements: each size from its own, the others from what they make plausible of a pixel."""
+    most = [MOST_OVER_FIRST * first * run.load.pixels for run in table]
+    model.fit(
+        [dataclasses.replace(run, seconds=min(run.seconds, seconds)) for run, seconds in zip(table, most, strict=True)]
+    )
+    for run, seconds in zip(table, most, strict=True):
+        for _ in range(CORRECTIONS if run.seconds > seconds else 0):
+            model.fit_size(run)
 
 
 def _blank(seconds_per_pixel: float) -> CostModel:

@@ -53,6 +53,16 @@ def test_a_size_and_a_method_learn_apart_from_all_others() -> None:
     assert cost(costs, LARGE._replace(method=Method.MIX)) == pytest.approx(0.05)
 
 
+def test_a_small_size_that_took_long_to_warm_up_prices_itself_and_no_other() -> None:
+    """On a machine at load 40 a frame of 32x48 took a second, and one of 256x448 was refused as 75 s away."""
+    costs, tiny = MixtureCosts.of(METHODS), Bucket(32, 48, 1.0, Method.FLOW)
+    costs.fit([measured(1.0, tiny), measured(0.5, tiny, live=True)])
+    assert cost(costs, tiny) == pytest.approx(1.0, rel=0.05)
+    assert cost(costs, LARGE) < 1.5
+    (live,) = costs.live_alone(LARGE, 1, 0.0)
+    assert live.cost < 0.6
+
+
 def test_without_any_measurement_a_frame_costs_something() -> None:
     costs = MixtureCosts.of(METHODS)
     costs.fit([])
