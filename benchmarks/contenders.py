@@ -94,12 +94,13 @@ def ncnn(network: DMVFN, previous: Tensor, current: Tensor, threads: int) -> Run
     if any(find_spec(name) is None for name in ("ncnn", "pnnx")):
         return None
     runtime: Any = import_module("ncnn")
+    trace: Any = torch.jit.trace
     net = runtime.Net()
     net.opt.num_threads = threads
     net.opt.use_fp16_storage = net.opt.use_fp16_packed = net.opt.use_fp16_arithmetic = False
     with tempfile.TemporaryDirectory() as folder:
         traced, parameters, weights = (str(Path(folder, name)) for name in ("full.pt", "full.param", "full.bin"))
-        torch.jit.trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)
+        trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)
         # Without fp16=0 pnnx stores half of each weight's bits.
         command = [import_module("pnnx").EXEC_PATH, traced, "fp16=0", f"ncnnparam={parameters}", f"ncnnbin={weights}"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
