@@ -7,7 +7,8 @@ export VENV PYTHON
 SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted clean
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted \
+	clients inputs clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -77,9 +78,10 @@ fuzz: install-dev   ## a million hostile inputs at every parser of the edges
 	@$(PY) -m tests.system.fuzz 1000000
 fuzz-guided: install-dev ## the same parsers under libFuzzer, a minute each (installs atheris)
 	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/fuzz.txt && $(PY) -m tests.system.fuzz.guided $(ARGS)
-v2-clients: install-dev ## tritonclient, perf_analyzer and the protocol group's client against a started service
-	@scripts/v2-clients && $(PY) -m pytest -q tests/system/e2e/test_tritonclient.py tests/system/e2e/test_open_inference.py \
-		tests/system/e2e/test_perf_analyzer.py
+clients: install-dev ## six stock clients of the Open Inference Protocol against a started service: docs/clients.md (fetches 600 MB)
+	@$(PY) -m tests.system.clients
+inputs: install-dev ## clips and pictures by many tools (installs them), each sent and judged by ffprobe and pixels: docs/inputs.md
+	@scripts/install-system requirements/apt-inputs.txt && $(PY) -m tests.system.inputs $(ARGS)
 deploy-check: install-dev   ## manifests, rules, dashboards and image files, with the real tools
 	@scripts/deploy-check
 clean:           ## remove what the other verbs made

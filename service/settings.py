@@ -91,6 +91,9 @@ class Settings:
         _whole(0, 65535),
         "Port of `/metrics`, which is then on no other; may be `health_port`'s. 0: none of its own.",
     )
+    metrics_need_key: bool = _set(
+        False, _flag, "`/metrics` on HTTP's port takes a key with the scope `metrics`, where keys are set."
+    )
     api_keys: tuple[tuple[str, str], ...] = _set(
         (),
         pairs_of,
@@ -127,7 +130,7 @@ class Settings:
     model_control: tuple[str, ...] = _set(
         (),
         addresses.words_of,
-        "Names of the API keys that may load and unload versions, `*`: every caller; empty: nobody.",
+        "Names of API keys that may load and unload versions beside those with the scope `control`; `*`: every caller.",
     )
     head: Path | None = _set(
         None, existing, "Mixing head by which methods `flow` and `mix` weigh (.safetensors); empty: ours."
@@ -272,7 +275,9 @@ class Settings:
             raise SettingsError(f"{PREFIX}REDIS_PASSWORD is set and {PREFIX}REDIS_URL holds a password: give one")
         if self.redis_username and url.username and unquote(url.username) != self.redis_username:
             raise SettingsError(f"{PREFIX}REDIS_USERNAME is set and {PREFIX}REDIS_URL names another user")
-        if unknown_keys := set(self.model_control) - {"*", *(name for name, _ in self.api_keys)}:
+        # Names of a file's keys come and go while the service runs.
+        names_are_known = self.api_keys_file is None
+        if names_are_known and (unknown_keys := set(self.model_control) - {"*", *(name for name, _ in self.api_keys)}):
             raise SettingsError(f"{PREFIX}MODEL_CONTROL names no key of {PREFIX}API_KEYS: {', '.join(unknown_keys)}")
         if self.webhook_prefixes and not self.webhook_secret:
             raise SettingsError(f"{PREFIX}WEBHOOK_PREFIXES needs {PREFIX}WEBHOOK_SECRET: webhooks are signed")

@@ -28,6 +28,11 @@ PURE = (
     "service.serving.oip.requests",
     "service.serving.oip.statistics",
     "service.serving.oip.tensors",
+    "service.serving.streaming.concealment",
+    "service.serving.streaming.freezes",
+    "service.serving.streaming.link_clock",
+    "service.serving.streaming.online_score",
+    "service.serving.streaming.show_at",
     "service.serving.streaming.session",
 )
 IMPURE = ("asyncio", "random", "socket", "threading", "time")
@@ -41,7 +46,7 @@ OWNERS = {
     "grpc": ("service.rpc", "client"),
     "prometheus_client": (
         *("service.telemetry.metrics", "service.telemetry.collectors", "service.telemetry.version_counts"),
-        *("service.telemetry.route_counts", "service.telemetry.clip_counts"),
+        *("service.telemetry.route_counts", "service.telemetry.stream_quality", "service.telemetry.clip_counts"),
         *("service.rest.routes.operations", "service.app"),
     ),
 }

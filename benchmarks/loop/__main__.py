@@ -15,57 +15,14 @@ import argparse
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-
-import cv2
-import numpy as np
-import torch
 
 from benchmarks import machine
 from benchmarks.loop import report
-from benchmarks.loop.drive import Drive, Predictor, drive
-from benchmarks.loop.world import Pixels, Road
-from model.mixing import predictor, weights
-from model.motion import carry, classical, field
+from benchmarks.loop.ways import run, ways
 
 DELAYS = (50, 100, 150, 200, 225, 250, 300)
-
-
-def by_dis(previous: Pixels, current: Pixels, t: float) -> Pixels:
-    """Move the current picture along t times DIS's flow: the twenty lines of OpenCV."""
-    flow = classical.dis(field.grey(current), field.grey(previous), "fast")
-    return np.asarray(field.sample(current, flow * np.float32(t)), np.uint8)
-
-
-def by_mixture(path: Path) -> Predictor:
-    """Return the service's prediction for a moment t by the head at `path`."""
-    head, about = weights.load(path)
-
-    def predict(previous: Pixels, current: Pixels, t: float) -> Pixels:
-        mixture = predictor.mix(previous, current, None, head, about)
-        ((_, picture),) = carry.corrected(current, mixture.flow, mixture.frame, [t])
-        return picture
-
-    return predict
-
-
-@cache
-def ways() -> dict[str, Predictor | None]:
-    """Return the ways of showing a late picture, by name."""
-    return {
-        "as it came": None,
-        "DIS": by_dis,
-        "quality=fast": by_mixture(weights.LIVE),
-        "flow": by_mixture(weights.DEFAULT),
-    }
-
-
-def run(way: str, delay_ms: int, seed: int, seconds: float) -> Drive:
-    """Make one run, on one thread."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    return drive(Road.draw(seed), seed, delay_ms / 1000, ways()[way], seconds=seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     began = time.perf_counter()
     runs = [(way, delay, seed) for way in options.ways for delay in options.delays for seed in range(options.seeds)]
-    with ProcessPoolExecutor(options.processes) as pool:
-        futures = [pool.submit(run, *each, options.seconds) for each in runs]
+    # Not forked: OpenMP has threads in this process.
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        futures = [pool.submit(run, way, delay, seed, options.seconds) for way, delay, seed in runs]
         drives = [future.result() for future in futures]
     outcomes = [report.Outcome(way, delay, each) for (way, delay, _), each in zip(runs, drives, strict=True)]
     took = time.perf_counter() - began

@@ -59,7 +59,7 @@ class Client:
         """Predict the frames that follow two; raises a DmvfnError. Seconds of `timeout` in place of the client's.
 
         Pixels are sent as they are, files as they are. `encoding` is that of the answer on its way; None: exact.
-        Options: steps or t, route, seed, blocks, scale, quality, method, image_quality: docs/api.md explains.
+        Options: steps or t, version, route, seed, blocks, scale, quality, method, image_quality: docs/api.md explains.
         """
         call = rest.predict(previous, current, Options(**options), maps=maps, encoding=encoding)
         return rest.prediction(self._send(call, timeout))
@@ -84,9 +84,9 @@ class Client:
     ) -> None:
         """Write the clip with predicted frames to `output`, a path or an open file; docs/api.md says more.
 
-        Say one of `ahead`, `every` and `lost`; options: compare, container, method, route, blocks, scale. `timeout` in
-        seconds; None: no end, as a clip takes as long as it is. An answer that breaks off is a ConnectionFailed, and
-        leaves no file.
+        Say one of `ahead`, `every` and `lost`; options: compare, container, sound, version, method, route, blocks,
+        scale. `timeout` in seconds; None: no end, as a clip takes as long as it is. An answer that breaks off is a
+        ConnectionFailed, and leaves no file.
         """
         call = video.call(**params)
         deadline = Deadline(timeout)
@@ -119,7 +119,7 @@ class Client:
         """Submit a job that predicts what follows each consecutive pair. `timeout` is the sending's.
 
         With the same key and frames it is the same job, however often it is sent. `webhook`: a URL called at the end.
-        Options: steps or t, route, seed, blocks, scale, quality, method.
+        Options: steps or t, version, route, seed, blocks, scale, quality, method.
         """
         call = rest.submit(frames, Options(**options), idempotency_key, maps=maps, webhook=webhook)
         return rest.as_job(self._send(call, timeout))

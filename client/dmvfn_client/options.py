@@ -9,6 +9,8 @@ from typing import Literal, TypedDict
 #: How frames are sent back; png is exact, and so is what comes back where nothing is said.
 Encoding = Literal["png", "jpeg", "webp"]
 Container = Literal["mp4", "mkv", "webm", "y4m"]
+#: What of a clip's sound comes back: what the container holds; all, encoded anew where need be; or nothing.
+Sound = Literal["copy", "transcode", "none"]
 
 
 class ClipOptions(TypedDict, total=False):
@@ -18,6 +20,7 @@ class ClipOptions(TypedDict, total=False):
     blocks: int | None
     scale: float | None
     method: Literal["dmvfn", "flow", "mix"] | None
+    version: str | None
 
 
 class ClipParams(ClipOptions, total=False):
@@ -28,6 +31,7 @@ class ClipParams(ClipOptions, total=False):
     lost: str | Sequence[int] | None
     compare: bool
     container: Container
+    sound: Sound
 
 
 class StreamOptions(ClipOptions, total=False):
@@ -70,6 +74,8 @@ class Options:
     quality: Literal["exact", "adaptive", "fast"] | None = None
     image_quality: int | None = None
     method: Literal["dmvfn", "flow", "mix"] | None = None
+    #: Of the weights; None: the service's default.
+    version: str | None = None
     #: In place of steps: when frames are shown, in frame intervals after the newer frame.
     t: float | Sequence[float] | None = None
 

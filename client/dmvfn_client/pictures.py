@@ -40,6 +40,9 @@ class Shot:
     id: str | None = None
     time_us: int | None = None
     jump: bool = False
+    sent_us: int | None = None  #: when it is sent, and ...
+    receipt: tuple[int, int] | None = None  #: ... an earlier answer's sequence and when it came, on the sender's clock
+    number: int | None = None  #: in a concealed stream: its place in the sequence, with gaps where frames were lost
 
 
 def to_bytes(picture: Picture) -> bytes:

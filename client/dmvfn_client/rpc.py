@@ -16,6 +16,7 @@ from dmvfn_client.options import Options, PairOptions, StreamOptions
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Shot
 from dmvfn_client.retry import Retry
+from dmvfn_client.stream_values import StreamParams
 from dmvfn_client.tries import Tries
 from dmvfn_client.values import Prediction
 from dmvfn_client.wire import Answer, Kind
@@ -53,7 +54,7 @@ class GrpcClient:
     ) -> Prediction:
         """Predict the frames that follow two; raises a DmvfnError. Seconds of `timeout` in place of the client's.
 
-        Options: steps or t, route, seed, blocks, scale, quality, method; docs/api.md says what they mean.
+        Options: steps or t, version, route, seed, blocks, scale, quality, method; docs/api.md says what they mean.
         """
         message = wire.request(previous, current, Options(**options), maps)
         response = self._send(lambda left: self._predict(message, timeout=left, metadata=self._metadata), timeout)
@@ -68,6 +69,7 @@ class GrpcClient:
         window: int | None = None,
         scene_cuts: bool = True,
         frame_deadline: float | None = None,
+        params: StreamParams | None = None,
         **options: Unpack[StreamOptions],
     ) -> Iterator[Answer]:
         """One answer for every frame, in order, while frames are still being taken from `frames`.
@@ -76,10 +78,11 @@ class GrpcClient:
         the service is busy, for cameras. `frame_deadline`: seconds from a frame's arrival after which its prediction is
         an ERROR instead; with quality="adaptive" fewer blocks run rather than that. Stop iterating (or close the
         iterator) to cancel. What `frames` raises is raised here, after the answers to what was sent before. Not tried
-        again: `examples/live.py` shows how to go on after a DRAINING or an error.
-        Options: t in place of `horizon`, route, blocks, scale, quality, method.
+        again: `examples/live.py` shows how to go on after a DRAINING or an error. `params`: what the stream as a whole
+        is asked for, e.g. {"score": True}, after which the last answer is a SUMMARY.
+        Options: t in place of `horizon`, version, route, blocks, scale, quality, method.
         """
-        start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline)
+        start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline, params or {})
         source_errors: list[Exception] = []
 
         def messages() -> Iterator[pb.StreamPredictRequest]:

@@ -16,6 +16,7 @@ from dmvfn_client.options import Options, PairOptions, StreamOptions
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Shot
 from dmvfn_client.retry import Retry
+from dmvfn_client.stream_values import StreamParams
 from dmvfn_client.tries import Tries
 from dmvfn_client.values import Prediction
 from dmvfn_client.wire import Answer
@@ -65,10 +66,11 @@ class AsyncGrpcClient:
         window: int | None = None,
         scene_cuts: bool = True,
         frame_deadline: float | None = None,
+        params: StreamParams | None = None,
         **options: Unpack[StreamOptions],
     ) -> AsyncGenerator[Answer, None]:
         """As `GrpcClient.stream`; `frames` may be asynchronous."""
-        start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline)
+        start = wire.start(horizon, Options(**options), policy, window, scene_cuts, frame_deadline, params or {})
         source_errors: list[Exception] = []
 
         async def messages() -> AsyncIterator[pb.StreamPredictRequest]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dmvfn_client import errors
-from dmvfn_client.options import ClipOptions, Container, Options
+from dmvfn_client.options import ClipOptions, Container, Options, Sound
 from dmvfn_client.rest import Call
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def call(
     *,
     compare: bool = False,
     container: Container = "mp4",
+    sound: Sound = "copy",
     **options: Unpack[ClipOptions],
 ) -> Call:
     """The request without its body. Exactly one of `ahead`, `every` and `lost` is said."""
@@ -40,6 +41,8 @@ def call(
     query = {name: str(value) for name, value in choices.items() if value is not None} | Options(**options).fields()
     if compare:
         query["compare"] = "1"
+    if sound != "copy":
+        query["sound"] = sound
     return Call("POST", VIDEO, {"Accept": _TYPES[container], "Content-Type": "application/octet-stream"}, params=query)
 
 

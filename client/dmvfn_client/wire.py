@@ -13,11 +13,12 @@ import numpy as np
 from google.rpc import error_details_pb2 as details_pb2
 from google.rpc import status_pb2
 
-from dmvfn_client import errors
+from dmvfn_client import errors, stream_values
 from dmvfn_client.errors import ConnectionFailed, DmvfnError
 from dmvfn_client.options import Options
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
+from dmvfn_client.stream_values import Score, Show, Shown, StreamParams, Summary
 from dmvfn_client.values import Frame, Prediction
 
 SERVICE = "/dmvfn.v1.PredictionService"
@@ -50,6 +51,8 @@ class Kind(enum.Enum):
     FIRST = "first"  #: it begins a new pair: there is nothing to predict from yet
     DROPPED = "dropped"  #: a newer frame came before its turn
     ERROR = "error"  #: only this frame failed
+    SHOWN = "shown"  #: one tick of a concealed stream
+    SUMMARY = "summary"  #: the last message of a stream that asked for one: it answers no frame
     DRAINING = "draining"  #: the last message: the service stops
 
 
@@ -67,6 +70,10 @@ class Answer:
     error: DmvfnError | None = None
     why: str | None = None  #: of FIRST: start, size, scene_cut, reset or gap
     time_us: int | None = None
+    score: Score | None = None  #: how good predictions have been, where the stream asked for it
+    summary: Summary | None = None  #: of SUMMARY
+    shown: Shown | None = None  #: of SHOWN
+    show: Show | None = None  #: what it was aimed at, where the stream says when frames are seen
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -96,10 +103,10 @@ def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {api_key}"),) if api_key else ()
 
 
-def frame(picture: Picture, id: str = "", time_us: int | None = None) -> pb.Frame:
+def frame(picture: Picture, id: str = "", time_us: int | None = None, number: int | None = None) -> pb.Frame:
     """Pixels go raw, files as they are."""
     pixels = raw(picture)
-    made = pb.Frame(frame_id=id)
+    made = pb.Frame(frame_id=id, number=number)
     if time_us is not None:
         made.presentation_time_us = time_us
     if pixels is None:
@@ -120,6 +127,7 @@ def options(given: Options, maps: bool = False) -> pb.Options:
         quality=_QUALITY[given.quality],
         maps=maps,
         method=given.method,
+        version=given.version,
         t=given.times,
     )
 
@@ -138,6 +146,7 @@ def start(
     window: int | None,
     scene_cuts: bool,
     frame_deadline: float | None,
+    params: StreamParams,
 ) -> pb.StreamPredictRequest:
     """A stream's first message; `frame_deadline` in seconds."""
     begun = pb.StreamStart(
@@ -148,6 +157,7 @@ def start(
         scene_cuts=scene_cuts,
         frame_deadline_ms=None if frame_deadline is None else max(1, round(frame_deadline * 1000)),
     )
+    stream_values.fill(begun, params)
     return pb.StreamPredictRequest(start=begun)
 
 
@@ -157,7 +167,12 @@ def sent(given: Picture | Shot, number: int) -> Iterator[pb.StreamPredictRequest
     if shot.jump:
         yield pb.StreamPredictRequest(reset=pb.Reset())
     id = str(number) if shot.id is None else shot.id
-    yield pb.StreamPredictRequest(frame=frame(shot.picture, id, shot.time_us))
+    message = frame(shot.picture, id, shot.time_us, shot.number)
+    if shot.sent_us is not None:
+        message.sent_us = shot.sent_us
+    if shot.receipt is not None:
+        message.receipt.sequence, message.receipt.received_us = shot.receipt
+    yield pb.StreamPredictRequest(frame=message)
 
 
 def prediction(made: pb.Prediction, request_id: str = "") -> Prediction:
@@ -191,7 +206,14 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
     elif kind is Kind.FIRST:
         why = pb.First.Reason.Name(made.first.reason).removeprefix("REASON_").lower()
     shown = made.presentation_time_us if made.HasField("presentation_time_us") else None
-    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown)
+    score = stream_values.score(made.score) if made.HasField("score") else None
+    summary = stream_values.summary(made.summary) if kind is Kind.SUMMARY else None
+    aim = stream_values.show(made.show) if made.HasField("show") else None
+    tick = None
+    if kind is Kind.SHOWN:
+        has_picture = made.shown.HasField("frame")
+        tick = stream_values.shown(made.shown, _pixels(made.shown.frame) if has_picture else None)
+    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick, aim)
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

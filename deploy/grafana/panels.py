@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.grafana import apart, callers, device
+from deploy.grafana import apart, callers, device, live_quality
 from deploy.grafana.query import Row
 
-ROWS: tuple[Row, ...] = (*callers.ROWS, *device.ROWS, *apart.ROWS)
+ROWS: tuple[Row, ...] = (*callers.ROWS, *device.ROWS, *live_quality.ROWS, *apart.ROWS)

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
     new = verbs.add_parser("new", help="print a table for the file, and the key itself, once, on standard error")
     new.add_argument("name", help="whose key it is: letters, digits, dots, dashes and underscores")
     new.add_argument("--stdin", action="store_true", help="take the key from standard input instead of a new one")
-    new.add_argument("--scopes", help=f"comma-separated, of {', '.join(Scope)}; without it all")
+    new.add_argument("--scopes", help=f"comma-separated, of {', '.join(Scope)}; without it all but control")
     new.add_argument("--requests-per-s", type=float, metavar="N", help="requests a second, on average")
     new.add_argument("--burst", type=float, metavar="N", help="requests at once")
     new.add_argument("--gflop", type=float, metavar="N", help="10^9 FLOPs within the window")

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 
@@ -21,10 +21,12 @@ from service.engine.predictor import Predictor
 from service.imaging.codec import FrameLimits
 from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
 from service.serving.video.compare import FrameScore
-from service.serving.video.files import CONTAINERS, OutFile, OutPipe, open_sink, open_source
-from service.serving.video.frame_prediction import Predict, frame_predictor
+from service.serving.video.files import CONTAINERS, PIPE, OutFile, OutPipe, open_sink, open_source
+from service.serving.video.frame_prediction import frame_predictor, moment_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, FrameRanges, lost_frames
+from service.serving.video.retimed_frames import Output, RetimedSource, RetimingParams, retimed_frames
+from service.serving.video.retiming import rate
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -39,6 +41,9 @@ examples:
   python -m service video in.mp4 -o seen.mp4 --every 2 --compare
   # repair frames that were lost: their numbers, counted from 0, one a line or in ranges like 20-24
   python -m service video in.mp4 -o whole.mp4 --fill-lost frames.txt
+  # film at 24 frames a second to 60, predicted between; a stream with gaps made whole
+  python -m service video film.mp4 -o smooth.mp4 --fps 60
+  python -m service video broken.mp4 -o whole.mp4 --conceal --fps 30000/1001
   # anything that ffmpeg reads and writes
   ffmpeg -v error -i in.ts -f yuv4mpegpipe -pix_fmt yuv420p - | python -m service video - -o - --ahead 1 |
     ffmpeg -v error -i - out.webm
@@ -54,10 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("input", help="the clip, or - for y4m on standard input")
     parser.add_argument("-o", "--output", required=True, help="where to write, or - for y4m on standard output")
-    mode = parser.add_mutually_exclusive_group(required=True)
+    mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--ahead", type=int, metavar="K", help="show each frame as predicted K frames earlier")
     mode.add_argument("--fill-lost", metavar="FILE", help="predict the frames listed in FILE (- for standard input)")
     mode.add_argument("--every", type=int, metavar="N", help="predict every N-th frame from the two before it")
+    parser.add_argument("--fps", metavar="RATE", help="another, constant rate: 60, 59.94 or 60000/1001")
+    parser.add_argument("--conceal", action="store_true", help="find dropped and repeated frames and predict them")
     parser.add_argument("--compare", action="store_true", help="true, predicted, error side by side; PSNR at the end")
     parser.add_argument("--method", choices=[*Method], help="what predicts (default: as the weights say)")
     parser.add_argument("--route", help="of the network: auto, full, or nine digits 0 and 1 (default: auto)")
@@ -75,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="let this service's workers predict; input may be a folder")
     parser.add_argument("--key-file", metavar="FILE", help="of --server: a file with the API key")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="of --server: clips under way (default: 4)")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     parser.set_defaults(run=run)
 
@@ -91,6 +99,8 @@ def run(params: argparse.Namespace, settings: Settings) -> int:
     try:
         if params.server:
             return _run_remotely(params, settings)
+        if params.output != PIPE and Path(params.output).is_file() and not params.force:
+            raise VideoError(f"{params.output} exists already; --force overwrites it")
         return asyncio.run(_run(params, settings))
     except (VideoError, ServiceError) as error:
         print(f"video: {error}", file=sys.stderr)
@@ -109,6 +119,10 @@ def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
     _options(params, settings)  # what is wrong is told before anything is sent
     if params.across_cuts or "-" in (params.input, params.output):
         raise VideoError("--server takes files and folders, and predicts within scenes only")
+    if _retiming(params) is not None:
+        raise VideoError("--fps and --conceal predict here, without --server")
+    if params.ahead is params.every is params.fill_lost is None:
+        raise VideoError("say one of --ahead, --every and --fill-lost")
     if params.at_once < 1:
         raise VideoError("--at-once must be at least 1")
     mode = {"ahead": params.ahead, "every": params.every, "lost": _lost_text(params)}
@@ -129,21 +143,30 @@ def _lost_text(params: argparse.Namespace) -> str | None:
 
 
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
-    plan, options = _plan(params), _options(params, settings)
+    retiming = _retiming(params)
+    plan = None if retiming is not None else _plan(params)
+    options = _options(params, settings)
     has_sound = not params.no_audio and params.sound is not SoundMode.NONE
     with closing(open_source(params.input, limits=FrameLimits.of(settings), sound=has_sound)) as source:
         info = source.info
-        conversion = VideoParams(plan, params.compare, not params.across_cuts)
+        conversion = None if plan is None else VideoParams(plan, params.compare, not params.across_cuts)
+        out: ClipSource = source if retiming is None else RetimedSource(source, retiming)
+        size = (info.width, info.height) if conversion is None else conversion.size(source)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())
         engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
         await engine.start()
         try:
-            sink = open_sink(params.output, source, *conversion.size(source), params.sound)
+            sink = open_sink(params.output, out, *size, params.sound)
             try:
                 for note in (*info.notes, *sink.notes):
                     print(f"video: {note}", file=sys.stderr)
-                score = await _write(params, source, conversion, frame_predictor(engine, options, settings), sink)
+                score = FrameScore()
+                if retiming is not None:
+                    items = retimed_frames(source, retiming, moment_predictor(engine, options, settings))
+                elif conversion is not None:
+                    items = output_frames(source, conversion, frame_predictor(engine, options, settings), score)
+                await _write(params, out.info.frames, items, sink)
                 await asyncio.to_thread(sink.close)
             except BaseException:
                 sink.give_up()
@@ -156,18 +179,25 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _write(
-    params: argparse.Namespace, source: ClipSource, conversion: VideoParams, predict: Predict, sink: OutFile | OutPipe
-) -> FrameScore:
-    score = FrameScore()
-    progress = None if params.quiet else Progress(source.info.frames, sys.stderr, time.monotonic)
-    async with aclosing(output_frames(source, conversion, predict, score)) as items:
+    params: argparse.Namespace, frames: int | None, items: AsyncGenerator[Output, None], sink: OutFile | OutPipe
+) -> None:
+    progress = None if params.quiet else Progress(frames, sys.stderr, time.monotonic)
+    async with aclosing(items):
         async for item, is_prediction in items:
             await asyncio.to_thread(sink.write, item)
             if progress and isinstance(item, Timed):
                 progress.done(is_prediction)
     if progress:
         progress.end()
-    return score
+
+
+def _retiming(params: argparse.Namespace) -> RetimingParams | None:
+    """Return how the clip's times change; None where frames are predicted in their places."""
+    if params.fps is None and not params.conceal:
+        return None
+    if params.compare or not (params.ahead is params.every is params.fill_lost is None):
+        raise VideoError("--fps and --conceal go with each other, not with --ahead, --every, --fill-lost or --compare")
+    return RetimingParams(None if params.fps is None else rate(params.fps), params.conceal, not params.across_cuts)
 
 
 def _plan(params: argparse.Namespace) -> FramePlan:
@@ -175,6 +205,8 @@ def _plan(params: argparse.Namespace) -> FramePlan:
         return Ahead(params.ahead)
     if params.every is not None:
         return Every(params.every)
+    if params.fill_lost is None:
+        raise VideoError("say one of --ahead, --every, --fill-lost, --fps and --conceal")
     return FillLost(_lost(params.fill_lost))
 
 

@@ -34,6 +34,12 @@ class Scope(enum.StrEnum):
     CLIPS = "clips"
     STREAMS = "streams"
     ADMIN = "admin"  #: what /debug shows
+    METRICS = "metrics"  #: /metrics, where it needs a key at all
+    CONTROL = "control"  #: loading and unloading versions of the weights; only where it is named
+
+
+#: Of a key that names none: all but the one that changes what others are answered by.
+USUAL_SCOPES = frozenset(Scope) - {Scope.CONTROL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class ApiKey:
 
     name: str
     digests: tuple[bytes, ...] = field(repr=False)
-    scopes: frozenset[Scope] = frozenset(Scope)
+    scopes: frozenset[Scope] = USUAL_SCOPES
     requests: Allowance | None = None
     gflop: Allowance | None = None
 
@@ -187,7 +193,7 @@ def _digests(name: str, table: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 def _scopes(name: str, table: Mapping[str, Any]) -> frozenset[Scope]:
     if "scopes" not in table:
-        return frozenset(Scope)
+        return USUAL_SCOPES
     texts = _texts(name, table, "scopes")
     if not set(texts) <= set(Scope):
         raise ValueError(f"[{name}] scopes may be {', '.join(Scope)}")

@@ -68,7 +68,7 @@ def build(
         title="DMVFN video prediction",
         summary="Two video frames in, the next frames out.",
         version=RELEASE,
-        # The usual pages load scripts from elsewhere; the document is at /openapi.json.
+        # FastAPI's page loads scripts from elsewhere; ours at /docs is one of the demo's files.
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

@@ -11,15 +11,17 @@ from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
-from service.rpc import errors
+from service.rpc import errors, stream_messages
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
     Reset,
+    ShownTick,
     StreamRequest,
+    Summary,
 )
 from service.serving.streaming.session import (
     Answer,
@@ -126,7 +128,11 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
             # Where, and as what, the client said it.
             error.field, error.message = "horizon", error.message.replace("steps", "horizon")
         raise
-    return StreamRequest(values, plan.check(), format, quality, None if deadline_ms is None else deadline_ms / 1000)
+    deadline_s = None if deadline_ms is None else deadline_ms / 1000
+    conceal, show = stream_messages.concealment(start), stream_messages.show_wish(start)
+    return StreamRequest(
+        values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal, show=show
+    ).check()
 
 
 def picture(frame: pb.Frame, field: str) -> Picture:
@@ -151,7 +157,8 @@ def incoming(message: pb.StreamPredictRequest) -> Incoming:
     if kind == "frame":
         frame = message.frame
         try:
-            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame))
+            number, stamps = stream_messages.number(frame), stream_messages.stamps(frame)
+            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame), number, *stamps)
         except ServiceError as error:
             return InvalidMessage(error, frame.frame_id, time_us(frame))
     if kind == "reset":
@@ -212,14 +219,22 @@ def error(failure: ServiceError) -> pb.Error:
     return message
 
 
-def answer(reply: Answer[EncodedPrediction] | Draining) -> pb.StreamPredictResponse:
-    """Write one frame's answer, or the goodbye."""
+def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) -> pb.StreamPredictResponse:
+    """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
+    if isinstance(reply, Summary):
+        return stream_messages.summary(reply)
+    if isinstance(reply, ShownTick):
+        return stream_messages.shown(reply, ENCODINGS[reply.format])
     tag = reply.tag
     message = pb.StreamPredictResponse(frame_id=tag.frame_id, sequence=tag.sequence)
     if tag.time_us is not None:
         message.presentation_time_us = tag.time_us
+    if reply.show is not None:
+        message.show.CopyFrom(stream_messages.show(reply.show))
+    if reply.score is not None:
+        message.score.CopyFrom(stream_messages.score(reply.score))
     match reply.outcome:
         case Done(value=value):
             fill(message.prediction, value)

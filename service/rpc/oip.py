@@ -25,6 +25,9 @@ from service.version import RELEASE
 
 NAME = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
+#: Why the six calls of shared memory are refused.
+NO_SHARED_MEMORY = "shared memory is not offered; send the data"
+
 Told = TypeVar("Told")
 
 
@@ -61,7 +64,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
             context,
             "ServerMetadata",
             lambda _: ParseDict(
-                oip_models.server(RELEASE, can_load=bool(self._state.settings.model_control)),
+                oip_models.server(RELEASE, can_load=control.is_offered(self._state)),
                 pb.ServerMetadataResponse(),
             ),
         )
@@ -148,7 +151,29 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         """Refuse: this is not offered."""
         return await self._unoffered(context, "LogSettings", "logging is set up by the service's settings")
 
-    # Shared memory: the generated base class answers UNIMPLEMENTED.
+    async def SystemSharedMemoryStatus(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "SystemSharedMemoryStatus", NO_SHARED_MEMORY)
+
+    async def SystemSharedMemoryRegister(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "SystemSharedMemoryRegister", NO_SHARED_MEMORY)
+
+    async def SystemSharedMemoryUnregister(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "SystemSharedMemoryUnregister", NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryStatus(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "CudaSharedMemoryStatus", NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryRegister(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "CudaSharedMemoryRegister", NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryUnregister(self, message: Any, context: Any) -> Any:
+        """Refuse: this is not offered."""
+        return await self._unoffered(context, "CudaSharedMemoryUnregister", NO_SHARED_MEMORY)
 
     async def _told(self, message: Any, context: Any, endpoint: str, answer: Callable[[Any], Told]) -> Told:
         async with self._handler.call(context, endpoint):

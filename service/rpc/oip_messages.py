@@ -11,7 +11,7 @@ from proto.inference import inference_pb2 as pb
 from service.core.errors import InvalidRequest, TooLarge, Unsupported
 from service.serving.oip.infer import InferResponse
 from service.serving.oip.requests import InferRequest
-from service.serving.oip.tensors import MAX_TYPED, Tensor, refuse_shared_memory
+from service.serving.oip.tensors import MAX_TYPED, Tensor, encodes_base64, refuse_shared_memory
 
 #: Where a datatype's typed contents are.
 CONTENTS = {"UINT8": "uint_contents", "UINT64": "uint64_contents", "BYTES": "bytes_contents"}
@@ -51,19 +51,20 @@ def response(answer: InferResponse) -> pb.ModelInferResponse:
 
 def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
     field = f"inputs.{message.name[:80]}"
-    refuse_shared_memory(values(message.parameters), field)
-    shape = tuple(message.shape)
+    parameters = values(message.parameters)
+    refuse_shared_memory(parameters, field)
+    shape, is_base64 = tuple(message.shape), encodes_base64(parameters)
     if raw is not None:
         # Some clients put an empty contents message beside raw data.
         if message.contents.ByteSize():
             raise InvalidRequest(f"{message.name[:80]} is given raw and typed", field=field)
-        return Tensor(message.name, message.datatype, shape, raw)
+        return Tensor(message.name, message.datatype, shape, raw, is_base64)
     kind = CONTENTS.get(message.datatype)
     contents = getattr(message.contents, kind) if kind else []
     # Before the list is made: sixty megabytes of small numbers would become gigabytes of Python's.
     if len(contents) > MAX_TYPED:
         raise TooLarge(f"{message.name[:80]} has more than {MAX_TYPED} elements; send it raw", field=field)
-    return Tensor(message.name, message.datatype, shape, list(contents))
+    return Tensor(message.name, message.datatype, shape, list(contents), is_base64)
 
 
 def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:

@@ -18,16 +18,10 @@ from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
 from service.serving import prediction
 from service.serving.prediction import Caller, PicturePair
-from service.serving.streaming.live_stream import (
-    Draining,
-    Incoming,
-    InvalidMessage,
-    LiveStream,
-    StreamRequest,
-    opening,
-    traced,
-)
+from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
+from service.serving.streaming.opening import opening, traced
 from service.serving.streaming.session import MAX_ID, Answer
+from service.serving.streaming.stream_kinds import open_stream
 from service.telemetry.metrics import Transport
 from service.telemetry.tracing import Tracer
 
@@ -75,7 +69,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                 await context.write(convert.answer(first))
                 return
             request, first_message = self._opened(first)
-            live = LiveStream(
+            live = open_stream(
                 state,
                 replace(request, deadline=call.deadline, traceparent=call.trace.traceparent),
                 Transport.GRPC,

@@ -139,6 +139,10 @@ class AccessPolicy:
         if client:
             self._keys.named(client).check(scope)
 
+    def grants(self, scope: Scope) -> bool:
+        """Tell whether any key has this scope."""
+        return any(scope in key.scopes for key in self._keys.keys)
+
     async def _count(self, key: ApiKey) -> AccessDecision:
         if key.requests is None and key.gflop is None:
             return AccessDecision(key.name)

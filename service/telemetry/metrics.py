@@ -15,6 +15,7 @@ from service.telemetry.background import Background as Background
 from service.telemetry.clip_counts import ClipCounts
 from service.telemetry.collectors import DeferredCounts, WatchedGauges
 from service.telemetry.route_counts import RouteCounts
+from service.telemetry.stream_quality import StreamQuality
 from service.telemetry.version_counts import VersionCounts
 
 #: Seconds, 1 ms to 10 s (30 s for long rollouts).
@@ -79,6 +80,7 @@ class Metrics:
         self._define_state()
         self.routes = RouteCounts(registry)
         self.versions = VersionCounts(registry)
+        self.stream_quality = StreamQuality(registry)
         self.clips = ClipCounts(registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -330,6 +332,7 @@ class Metrics:
         """Remove the labels of a version that was unloaded."""
         self._model.remove(version, sha256, device, dtype)
         self.versions.gone(version)
+        self.stream_quality.gone(version)
 
     def watch(self, source: Callable[[], Sequence[tuple[str, str, dict[str, str], float]]]) -> None:
         """Call `source` at every scrape: (name without prefix, help, labels, value) of gauges known elsewhere."""

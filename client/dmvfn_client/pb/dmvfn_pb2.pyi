@@ -43,16 +43,22 @@ POLICY_LATEST: Policy
 POLICY_ALL: Policy
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw")
+    __slots__ = ("frame_id", "presentation_time_us", "encoded", "raw", "number", "sent_us", "receipt")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SENT_US_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     encoded: bytes
     raw: RawPicture
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ...) -> None: ...
+    number: int
+    sent_us: int
+    receipt: Receipt
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawPicture, _Mapping]] = ..., number: _Optional[int] = ..., sent_us: _Optional[int] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
 
 class RawPicture(_message.Message):
     __slots__ = ("pixels", "height", "width", "stride")
@@ -198,20 +204,111 @@ class Timings(_message.Message):
     def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
-    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms")
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal", "show_at", "display_fps", "display_phase_us")
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     SCENE_CUTS_FIELD_NUMBER: _ClassVar[int]
     FRAME_DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    CONCEAL_FIELD_NUMBER: _ClassVar[int]
+    SHOW_AT_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_FPS_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_PHASE_US_FIELD_NUMBER: _ClassVar[int]
     horizon: int
     options: Options
     window: int
     policy: Policy
     scene_cuts: bool
     frame_deadline_ms: int
-    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ...) -> None: ...
+    score: bool
+    conceal: Concealment
+    show_at: str
+    display_fps: float
+    display_phase_us: int
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ..., show_at: _Optional[str] = ..., display_fps: _Optional[float] = ..., display_phase_us: _Optional[int] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("sequence", "received_us")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_US_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    received_us: int
+    def __init__(self, sequence: _Optional[int] = ..., received_us: _Optional[int] = ...) -> None: ...
+
+class Show(_message.Message):
+    __slots__ = ("aimed_us", "received_us", "replied_us", "miss_us")
+    AIMED_US_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_US_FIELD_NUMBER: _ClassVar[int]
+    REPLIED_US_FIELD_NUMBER: _ClassVar[int]
+    MISS_US_FIELD_NUMBER: _ClassVar[int]
+    aimed_us: _containers.RepeatedScalarFieldContainer[int]
+    received_us: int
+    replied_us: int
+    miss_us: int
+    def __init__(self, aimed_us: _Optional[_Iterable[int]] = ..., received_us: _Optional[int] = ..., replied_us: _Optional[int] = ..., miss_us: _Optional[int] = ...) -> None: ...
+
+class Concealment(_message.Message):
+    __slots__ = ("fps", "most", "blend", "delay_ms")
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    BLEND_FIELD_NUMBER: _ClassVar[int]
+    DELAY_MS_FIELD_NUMBER: _ClassVar[int]
+    fps: float
+    most: int
+    blend: int
+    delay_ms: int
+    def __init__(self, fps: _Optional[float] = ..., most: _Optional[int] = ..., blend: _Optional[int] = ..., delay_ms: _Optional[int] = ...) -> None: ...
+
+class Shown(_message.Message):
+    __slots__ = ("number", "source", "frame")
+    class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SOURCE_UNSPECIFIED: _ClassVar[Shown.Source]
+        SOURCE_REAL: _ClassVar[Shown.Source]
+        SOURCE_BLENDED: _ClassVar[Shown.Source]
+        SOURCE_PREDICTED: _ClassVar[Shown.Source]
+        SOURCE_REPEATED: _ClassVar[Shown.Source]
+    SOURCE_UNSPECIFIED: Shown.Source
+    SOURCE_REAL: Shown.Source
+    SOURCE_BLENDED: Shown.Source
+    SOURCE_PREDICTED: Shown.Source
+    SOURCE_REPEATED: Shown.Source
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    source: Shown.Source
+    frame: PredictedFrame
+    def __init__(self, number: _Optional[int] = ..., source: _Optional[_Union[Shown.Source, str]] = ..., frame: _Optional[_Union[PredictedFrame, _Mapping]] = ...) -> None: ...
+
+class Freezes(_message.Message):
+    __slots__ = ("count", "total_s", "watched_s")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_S_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_S_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    total_s: float
+    watched_s: float
+    def __init__(self, count: _Optional[int] = ..., total_s: _Optional[float] = ..., watched_s: _Optional[float] = ...) -> None: ...
+
+class ConcealmentReport(_message.Message):
+    __slots__ = ("ticks", "freezes", "freezes_repeating")
+    class TicksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TICKS_FIELD_NUMBER: _ClassVar[int]
+    FREEZES_FIELD_NUMBER: _ClassVar[int]
+    FREEZES_REPEATING_FIELD_NUMBER: _ClassVar[int]
+    ticks: _containers.ScalarMap[str, int]
+    freezes: Freezes
+    freezes_repeating: Freezes
+    def __init__(self, ticks: _Optional[_Mapping[str, int]] = ..., freezes: _Optional[_Union[Freezes, _Mapping]] = ..., freezes_repeating: _Optional[_Union[Freezes, _Mapping]] = ...) -> None: ...
 
 class Reset(_message.Message):
     __slots__ = ()
@@ -228,7 +325,7 @@ class StreamPredictRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
 
 class StreamPredictResponse(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining")
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score", "show")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +334,10 @@ class StreamPredictResponse(_message.Message):
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SHOW_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     sequence: int
@@ -245,7 +346,42 @@ class StreamPredictResponse(_message.Message):
     dropped: Dropped
     error: Error
     draining: Draining
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+    summary: Summary
+    shown: Shown
+    score: Score
+    show: Show
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., show: _Optional[_Union[Show, _Mapping]] = ...) -> None: ...
+
+class Score(_message.Message):
+    __slots__ = ("frames", "psnr_db", "gain_db", "mean_psnr_db", "mean_gain_db")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    GAIN_DB_FIELD_NUMBER: _ClassVar[int]
+    MEAN_PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    MEAN_GAIN_DB_FIELD_NUMBER: _ClassVar[int]
+    frames: int
+    psnr_db: float
+    gain_db: float
+    mean_psnr_db: float
+    mean_gain_db: float
+    def __init__(self, frames: _Optional[int] = ..., psnr_db: _Optional[float] = ..., gain_db: _Optional[float] = ..., mean_psnr_db: _Optional[float] = ..., mean_gain_db: _Optional[float] = ...) -> None: ...
+
+class Summary(_message.Message):
+    __slots__ = ("frames", "score", "concealed")
+    class FramesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    CONCEALED_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.ScalarMap[str, int]
+    score: Score
+    concealed: ConcealmentReport
+    def __init__(self, frames: _Optional[_Mapping[str, int]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., concealed: _Optional[_Union[ConcealmentReport, _Mapping]] = ...) -> None: ...
 
 class First(_message.Message):
     __slots__ = ("reason",)

@@ -37,11 +37,13 @@ export function currentKey() {
   return key;
 }
 
-function headers(more = {}) {
+/** What every request carries, and `more`. */
+export function headers(more = {}) {
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
 }
 
-async function ask(path, options) {
+/** The answer, if it is a good one. */
+export async function ask(path, options) {
   let answer;
   try {
     answer = await fetch(path, options);

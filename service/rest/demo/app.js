@@ -1,8 +1,9 @@
 // Joins the page: tabs, choices, the predict button, errors. Everything else has its own module.
 
 import * as api from "./api.js";
+import { WholeClip } from "./clips.js";
 import { Live } from "./live.js";
-import { show } from "./pictures.js";
+import { file, show } from "./pictures.js";
 import { Results } from "./results.js";
 import { CLIPS, Clip, clipFrame, fromClip, Pictures } from "./sources.js";
 
@@ -10,6 +11,7 @@ const $ = (id) => document.getElementById(id);
 const results = new Results();
 const pictures = new Pictures();
 const clip = new Clip($("video"));
+const whole = new WholeClip({ said: say });
 const live = new Live({ failed: complain, said: say });
 let source = "sample";
 let asked = null; // the AbortController of the prediction under way
@@ -38,15 +40,34 @@ function offer(model) {
   const method = $("method");
   for (const option of method.options) option.disabled = !model.options.method.includes(option.value);
   if (!method.dataset.chosen) method.value = model.default_method;
-  $("route").disabled = method.value !== "dmvfn";
+  fit();
+}
+
+/** Shows and enables the options that mean something beside the others. */
+function fit() {
+  const isNetwork = $("method").value === "dmvfn", isClip = source === "clip";
+  for (const id of ["route", "scale", "digits"]) $(id).disabled = !isNetwork;
+  $("digits-field").hidden = $("route").value !== "digits";
+  const quality = $("quality"), fast = quality.querySelector('[value="fast"]');
+  quality.disabled = isClip;
+  fast.disabled = $("method").value !== "flow";
+  if (fast.disabled && quality.value === "fast") quality.value = "exact";
+  for (const id of ["steps", "t"]) $(id).disabled = isClip || (id === "steps" && $("t").value.trim() !== "");
 }
 
 /** What the page says of how to predict, and its words for people. */
 function choice() {
   const method = $("method"), route = $("route");
-  if (method.value !== "dmvfn") return [{ method: method.value }, method.selectedOptions[0].textContent];
+  const more = source !== "clip" && $("quality").value !== "exact" ? { quality: $("quality").value } : {};
+  if (method.value !== "dmvfn") return [{ method: method.value, ...more }, method.selectedOptions[0].textContent];
+  if ($("scale").value !== "1") more.scale = Number($("scale").value);
+  if (route.value === "digits") {
+    const digits = $("digits").value.trim();
+    if (!/^(?=.*1)[01]{9}$/.test(digits)) throw new Error("A route has nine digits, 0 or 1 for each block, such as 110100000.");
+    return [{ route: digits, ...more }, digits];
+  }
   const words = route.selectedOptions[0].textContent;
-  return [/^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value }, words];
+  return [{ ...(/^\d$/.test(route.value) ? { blocks: Number(route.value) } : { route: route.value }), ...more }, words];
 }
 
 /** The times that frames are wanted at, in intervals after the current frame; empty where steps count. */
@@ -70,7 +91,9 @@ function choose(tab) {
   source = tab.id.replace("tab-", "");
   if (source !== "live") live.stop();
   $("predict").hidden = source === "live";
-  $("results").hidden = true;
+  $("results").hidden = $("clip-result").hidden = true;
+  asked?.abort();
+  fit();
   $("live").hidden = source !== "live" || !live.running;
   results.stop();
   results.newPair();
@@ -114,7 +137,8 @@ function newClip() {
 CLIPS.forEach((each, i) => $("sample-clip").append(new Option(each.title, String(i))));
 $("sample-clip").addEventListener("change", newClip);
 $("sample-time").addEventListener("input", () => { strip(); results.newPair(); });
-$("t").addEventListener("input", () => { $("steps").disabled = $("t").value.trim() !== ""; });
+$("t").addEventListener("input", fit);
+$("route").addEventListener("change", fit);
 $("steps").addEventListener("change", () => { strip(); results.newPair(); });
 
 /** Makes a label with a file input take dropped files too. */
@@ -130,14 +154,15 @@ function droppable(label, take) {
 for (const label of document.querySelectorAll("[data-slot]")) {
   droppable(label, (file) => attempt(async () => {
     if (!file) return;
+    label.querySelector("canvas")?.remove();
+    label.querySelector(".what").hidden = false;
+    results.newPair();
     const canvas = await pictures.put(Number(label.dataset.slot), file);
     const small = document.createElement("canvas");
     show(small, canvas);
     small.setAttribute("aria-hidden", "true");
-    label.querySelector("canvas")?.remove();
     label.querySelector(".what").hidden = true;
     label.append(small);
-    results.newPair();
     say(`${file.name} is in place.`);
   }));
 }
@@ -151,6 +176,12 @@ droppable($("video-drop"), (file) => attempt(async () => {
   await moment();
   say(`${file.name} is open: ${seconds.toFixed(1)} seconds.`);
 }));
+
+droppable($("clip-drop"), (file) => { if (file) whole.put(file); });
+$("clip-mode").addEventListener("change", () => {
+  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24" }[$("clip-mode").value];
+});
+$("clip-stop").addEventListener("click", () => asked?.abort());
 
 async function moment() {
   const seconds = Number($("video-time").value);
@@ -174,6 +205,7 @@ async function pair(steps) {
 async function predict() {
   asked?.abort();
   asked = new AbortController();
+  if (source === "clip") return wholeClip(asked.signal);
   const at = times(), steps = at.length ? Math.ceil(Math.max(...at)) : Number($("steps").value);
   const [chosen, words] = choice();
   busy(true);
@@ -190,6 +222,33 @@ async function predict() {
   }
 }
 
+async function wholeClip(signal) {
+  busy(true);
+  try {
+    await whole.run(choice()[0], signal);
+    $("clip-title").focus({ preventScroll: true });
+    $("clip-result").scrollIntoView({ block: "nearest" });
+  } finally {
+    busy(false);
+  }
+}
+
+/** Saves the predicted frame that is shown. */
+$("save").addEventListener("click", () => attempt(async () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await file($("c-predicted")));
+  link.download = "predicted.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}));
+
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.addEventListener("click", () => attempt(async () => {
+    await navigator.clipboard.writeText($(button.dataset.copies).textContent);
+    say("Copied.");
+  }));
+}
+
 function busy(on) {
   $("predict").disabled = on;
   $("predict").textContent = on ? "Predicting …" : "Predict";
@@ -201,7 +260,7 @@ $("key").addEventListener("change", () => { api.useKey($("key").value); look(); 
 
 $("method").addEventListener("change", () => {
   $("method").dataset.chosen = "yes";
-  $("route").disabled = $("method").value !== "dmvfn";
+  fit();
 });
 
 $("live-start").addEventListener("click", () => attempt(async () => {

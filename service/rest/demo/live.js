@@ -1,6 +1,8 @@
 // Live mode: camera frames over a WebSocket, each sent once; predictions, latency, drops and blocks as they come.
 
 import { currentKey, Problem } from "./api.js";
+import { Delayed } from "./delayed.js";
+import { Fates } from "./fates.js";
 import { draw, file } from "./pictures.js";
 import { Plot } from "./plots.js";
 import { count } from "./results.js";
@@ -21,9 +23,12 @@ export class Live {
   #tick = null;
   #sentAt = new Map();
   #sequence = 0;
-  #second = null;
+  #fates = new Fates();
   #options = null;
   #plots = {};
+  #delayed = new Delayed();
+  #receipt = null;
+  #delay = 0;
   #tell;
 
   /** `tell`: {failed(error), said(text)}. */
@@ -31,6 +36,8 @@ export class Live {
     this.#tell = tell;
     this.#video.muted = true;
     this.#video.playsInline = true;
+    $("live-delay").addEventListener("input", () => ($("live-delay-at").textContent = `${$("live-delay").value} ms`));
+    $("live-delay").addEventListener("change", () => this.running && this.start(this.#options).catch(tell.failed));
     for (const name of ["latency", "dropped", "blocks"]) this.#plots[name] = new Plot($(`plot-${name}`));
   }
 
@@ -42,6 +49,7 @@ export class Live {
   async start(options) {
     this.stop();
     this.#options = options;
+    this.#delay = Number($("live-delay").value);
     $("live-start").disabled = true;
     try {
       this.#stream = await camera(options.width);
@@ -54,12 +62,16 @@ export class Live {
     }
     $("live").hidden = false;
     $("live-stop").disabled = false;
-    if (options.times.length) $("live-note").textContent = `${Math.max(...options.times)} intervals ahead`;
+    $("live-delayed-view").hidden = !this.#delay;
+    $("live-gain").textContent = "–";
+    if (this.#delay) $("live-note").textContent = `the same instant, foreseen ${this.#delay} ms before`;
+    else if (options.times.length) $("live-note").textContent = `${Math.max(...options.times)} intervals ahead`;
     else $("live-note").textContent = options.steps === 1 ? "the next frame" : `${options.steps} frames ahead`;
     for (const plot of Object.values(this.#plots)) plot.clear();
     this.#sequence = 0;
     this.#sentAt.clear();
-    this.#second = fresh();
+    this.#receipt = null;
+    this.#fates.take();
     this.#timer = setInterval(() => this.#send(), 1000 / RATE);
     this.#tick = setInterval(() => this.#report(), 1000);
     this.#tell.said("Live prediction is running.");
@@ -67,6 +79,7 @@ export class Live {
 
   stop() {
     const was = this.running;
+    this.#delayed.clear();
     clearInterval(this.#timer);
     clearInterval(this.#tick);
     const socket = this.#socket;
@@ -93,8 +106,8 @@ export class Live {
       socket.onclose = fail;
       socket.onopen = () => {
         const { choice, steps, times } = this.#options;
-        const when = times.length ? { t: times } : { horizon: steps };
-        socket.send(JSON.stringify({ type: "start", ...when, format: "jpeg", image_quality: 85, scene_cuts: false, ...choice }));
+        const when = this.#delay ? { show_at: `now+${this.#delay}ms` } : times.length ? { t: times } : { horizon: steps };
+        socket.send(JSON.stringify({ type: "start", ...when, format: "jpeg", image_quality: 85, scene_cuts: false, score: true, ...choice }));
         socket.onclose = (event) => this.#closed(socket, event);
         socket.onmessage = (event) => this.#answer(event.data);
         resolve();
@@ -112,18 +125,18 @@ export class Live {
     const socket = this.#socket;
     if (!socket || !this.#video.videoWidth) return;
     if (socket.bufferedAmount > BACKLOG || this.#sentAt.size >= UNANSWERED) {
-      this.#second.dropped += 1;
-      this.#second.frames += 1;
+      this.#fates.dropped();
       return;
     }
     const sequence = this.#sequence++;
     this.#sentAt.set(sequence, performance.now());
-    this.#second.frames += 1;
     const frame = draw(this.#video, this.#video.videoWidth, this.#video.videoHeight, this.#options.width);
     paint($("live-camera"), frame);
+    const taken = Math.round(1000 * performance.now());
+    if (this.#delay) this.#delayed.keep(sequence, frame);
     const picture = await (await file(frame, "image/jpeg", 0.85)).arrayBuffer();
     if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
-    const header = new TextEncoder().encode(JSON.stringify({ frame_id: String(sequence) }));
+    const header = new TextEncoder().encode(JSON.stringify({ frame_id: String(sequence), presentation_time_us: taken, sent_us: taken, ...this.#receipt }));
     const message = new Uint8Array(4 + header.length + picture.byteLength);
     new DataView(message.buffer).setUint32(0, header.length, true);
     message.set(header, 4);
@@ -138,13 +151,15 @@ export class Live {
       this.#tell.failed(new Problem(told.code, "The server refused the stream.", told.message, { retryAfterMs: told.retry_after_ms ?? null }));
       return;
     }
+    if (told.type !== "summary") this.#receipt = { receipt: { sequence: told.sequence, received_us: Math.round(1000 * performance.now()) } };
+    if (told.score) $("live-gain").textContent = `${told.score.mean_gain_db.toFixed(1)} dB`;
     const sent = this.#sentAt.get(Number(told.frame_id));
     this.#sentAt.delete(Number(told.frame_id));
-    const second = this.#second;
-    if (told.type === "dropped") second.dropped += 1;
+    if (told.type === "dropped") this.#fates.dropped();
+    if (told.type === "first" || told.type === "error") this.#fates.answered();
     if (told.type === "error") this.#tell.failed(new Problem(told.code, "One frame failed; the stream goes on.", told.message));
     if (told.type !== "prediction") return;
-    second.blocks += told.frames.reduce((sum, frame) => sum + count(frame.route), 0);
+    this.#fates.answered(told.frames.reduce((sum, frame) => sum + count(frame.route), 0));
     if (sent !== undefined) {
       const latency = performance.now() - sent;
       this.#plots.latency.push(latency);
@@ -152,23 +167,22 @@ export class Live {
     }
     const last = told.frames.at(-1);
     const bitmap = await createImageBitmap(new Blob([told.pictures.at(-1)], { type: last.media_type }));
-    paint($("live-predicted"), bitmap);
-    bitmap.close();
+    const show = (frame) => {
+      if (frame) paint($("live-delayed"), frame);
+      paint($("live-predicted"), bitmap);
+      bitmap.close();
+    };
+    if (told.show?.aimed_us.length) this.#delayed.at(Number(told.frame_id), told.show.aimed_us[0] / 1000, show);
+    else show(null);
   }
 
   #report() {
-    const { frames, dropped, blocks } = this.#second;
-    this.#second = fresh();
-    const share = frames ? (100 * dropped) / frames : 0;
+    const { frames, share, blocks } = this.#fates.take();
     $("live-dropped").textContent = `${share.toFixed(0)} % of ${frames}`;
     $("live-blocks").textContent = String(blocks);
     this.#plots.dropped.push(share);
     this.#plots.blocks.push(blocks);
   }
-}
-
-function fresh() {
-  return { frames: 0, dropped: 0, blocks: 0 };
 }
 
 async function camera(width) {

@@ -29,8 +29,10 @@ export async function fromClip(clip, at, steps) {
 export class Pictures {
   #slots = [null, null, null];
 
+  /** Takes a file's picture; where it cannot be read, the slot is empty. */
   async put(slot, file) {
-    this.#slots[slot] = file ? await read(file, file.name) : null;
+    this.#slots[slot] = null;
+    this.#slots[slot] = await read(file, file.name);
     return this.#slots[slot];
   }
 

@@ -16,7 +16,7 @@ from service.core.errors import InvalidRequest, TooLarge, Unsupported, Unsupport
 from service.rest.formats.json_body import PIECE, NumberLists, read_numbers, read_object, split_numbers
 from service.serving.oip.infer import InferResponse
 from service.serving.oip.requests import InferRequest
-from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, refuse_shared_memory
+from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, encodes_base64, refuse_shared_memory
 
 #: How many of the body's bytes are JSON; the tensors follow. Always of the uncompressed body.
 LENGTH = "Inference-Header-Content-Length"
@@ -188,7 +188,7 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
         raise InvalidRequest(
             f"binary_data_size must be a length within the {len(rest)} bytes left", field=f"{field}.parameters"
         )
-    return Tensor(name, datatype, tuple(shape), rest[:size]), size
+    return Tensor(name, datatype, tuple(shape), rest[:size], encodes_base64(parameters)), size
 
 
 def _outputs(outputs: object) -> tuple[tuple[str, ...], dict[str, bool]]:

@@ -15,7 +15,7 @@ from service.imaging.codec import ImageFormat, encode
 from service.rest.formats.params import Maps
 from service.rest.formats.response import PICTURES
 from service.rest.formats.schemas import Problem
-from service.rest.transport.errors import MEANING, MEDIA_TYPE, STATUS
+from service.rest.transport.errors import MEANING, MEDIA_TYPE, STATUS, media_type_at
 from service.settings import Settings
 
 PREDICT = """\
@@ -327,6 +327,11 @@ def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool
             _add(answers, code)
         if secured:
             operation["security"] = [{"apiKey": []}]
+    media_type = media_type_at(path)
+    for answer in answers.values():
+        content = answer.get("content", {})
+        if MEDIA_TYPE in content:
+            answer["content"] = {media_type: content[MEDIA_TYPE]}
 
 
 def _add(answers: dict[str, Any], code: str) -> None:

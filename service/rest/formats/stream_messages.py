@@ -11,17 +11,21 @@ from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat
+from service.rest.formats import concealed_messages
 from service.rest.formats.json_body import FEW, read_object
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
     Reset,
+    ShownTick,
     StreamRequest,
+    Summary,
 )
 from service.serving.streaming.session import MAX_ID, Answer, Done, Dropped, DropPolicy, Failed, First, StreamConfig
+from service.serving.streaming.show_at import ShowAt
 
 #: The subprotocol; browsers that offer any must be answered with one they offered.
 SUBPROTOCOL = "dmvfn.v1"
@@ -47,6 +51,11 @@ START: dict[str, type] = {
     "blocks": int,
     "scale": float,
     "quality": str,
+    "score": bool,
+    "conceal": dict,
+    "show_at": str,
+    "display_fps": float,
+    "display_phase_us": int,
 }
 #: The same of a frame's header; with height and width the picture is raw RGB.
 FRAME: dict[str, type] = {
@@ -56,6 +65,9 @@ FRAME: dict[str, type] = {
     "height": int,
     "width": int,
     "stride": int,
+    "number": int,
+    "sent_us": int,
+    "receipt": dict,
 }
 INT64 = range(-(2**63), 2**63)
 
@@ -87,7 +99,10 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
-    )
+        show=ShowAt.parse(*(message_fields.get(name) for name in ("show_at", "display_fps", "display_phase_us"))),
+        conceal=concealed_messages.concealment(message_fields.get("conceal")),
+        score=message_fields.get("score", False),
+    ).check()
 
 
 def _options(message_fields: dict[str, Any], max_steps: int) -> Options:
@@ -131,19 +146,27 @@ def incoming(message: str | bytes) -> Incoming:
             raise InvalidRequest("a binary message is a frame", field="type")
         if "presentation_time_us" in header and time_us is None:
             raise InvalidRequest("presentation_time_us must fit 64 bits", field="presentation_time_us")
-        return FrameMessage(_picture(header, picture), frame_id, time_us)
+        number = concealed_messages.number(header.get("number"))
+        stamps = concealed_messages.stamps(header)
+        return FrameMessage(_picture(header, picture), frame_id, time_us, number, *stamps)
     except ServiceError as error:
         return InvalidMessage(error, frame_id, time_us)
 
 
-def answer(reply: Answer[EncodedPrediction] | Draining) -> str | bytes:
-    """Write one frame's answer, or the goodbye."""
+def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) -> str | bytes:
+    """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return json.dumps({"type": "draining"})
+    if isinstance(reply, Summary):
+        return json.dumps(concealed_messages.summary(reply))
+    if isinstance(reply, ShownTick):
+        header = concealed_messages.shown(reply)
+        return json.dumps(header) if reply.picture is None else packed(header, reply.picture)
     tag = reply.tag
     head: dict[str, Any] = {"frame_id": tag.frame_id, "sequence": tag.sequence}
     if tag.time_us is not None:
         head["presentation_time_us"] = tag.time_us
+    head |= concealed_messages.score(reply.score) | concealed_messages.show(reply.show)
     match reply.outcome:
         case Done(value=value):
             return _prediction(head, value)

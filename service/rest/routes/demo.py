@@ -1,4 +1,4 @@
-"""The demo page at / and its files: static, read once, with a policy that lets nothing in from elsewhere."""
+"""The demo page at /, the interface to try at /docs, and their files: static, read once, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _File:
 
 
 def router(state: AppState) -> APIRouter:
-    """Serve / and /demo/...; needs no API key, as it holds nothing secret. `state` is unused: every router takes it."""
+    """Serve /, /docs and /demo/...; they need no API key and hold nothing secret. `state` is unused, as all take it."""
     del state
     files = {str(path.relative_to(FOLDER)): _read(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()}
     routes = APIRouter(include_in_schema=False)
@@ -50,6 +50,10 @@ def router(state: AppState) -> APIRouter:
     @routes.get("/")
     async def index(request: Request) -> Response:
         return _answer(request, files["index.html"])
+
+    @routes.get("/docs")
+    async def reference(request: Request) -> Response:
+        return _answer(request, files["reference.html"])
 
     @routes.get("/demo/{path:path}")
     async def asset(request: Request, path: str) -> Response:

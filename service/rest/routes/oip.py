@@ -57,7 +57,7 @@ def _server(routes: APIRouter, state: AppState) -> None:
     async def server(request: Request) -> JSONResponse:
         app = request.app
         release = app.version if isinstance(app, FastAPI) else "0"
-        return JSONResponse(oip_models.server(release, can_load=bool(state.settings.model_control)))
+        return JSONResponse(oip_models.server(release, can_load=control.is_offered(state)))
 
     @routes.get("/v2/health/live", operation_id="v2Live", summary="Whether the process answers")
     async def live() -> JSONResponse:

@@ -22,16 +22,12 @@ from service.core.errors import Cancelled, Internal, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
-from service.serving.streaming.live_stream import (
-    Draining,
-    Incoming,
-    InvalidMessage,
-    LiveStream,
-    StreamRequest,
-    opening,
-    traced,
-)
+from service.serving.streaming.concealed_stream import ConcealedStream
+from service.serving.streaming.live_stream import LiveStream
+from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
+from service.serving.streaming.opening import opening, traced
 from service.serving.streaming.session import Answer
+from service.serving.streaming.stream_kinds import open_stream
 from service.telemetry.metrics import Transport
 
 log = logging.getLogger("service.rest")
@@ -74,7 +70,7 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
             return
         is_over = first is None or _is_end(first)
         request, first_message = _opened(state, None if is_over else first)
-        live = LiveStream(
+        live = open_stream(
             state,
             replace(request, traceparent=request_context.trace.traceparent),
             Transport.WEBSOCKET,
@@ -104,7 +100,9 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
         await _close(socket, FAILED, f"internal error; request {request_context.request_id}")
 
 
-async def _answer(state: AppState, socket: WebSocket, live: LiveStream, incoming: AsyncIterator[Incoming]) -> None:
+async def _answer(
+    state: AppState, socket: WebSocket, live: LiveStream | ConcealedStream, incoming: AsyncIterator[Incoming]
+) -> None:
     request_context = context.of(socket)
     async with aclosing(live.answers(incoming)) as answers:
         async for answer in answers:

@@ -39,6 +39,7 @@ from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
 from service.serving.jobs.video import VideoJobs
+from service.serving.oip.served_versions import ServedVersions
 from service.serving.prediction import check_ready
 from service.serving.video.clip import SoundMode, VideoError
 from service.serving.video.clip_disk import ClipFile
@@ -265,6 +266,9 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
     if options.route.policy is RoutePolicy.SAMPLE:
         raise InvalidRequest("sample would draw another route for each frame", field="route")
+    # What is not loaded is told at once, not in the midst of the answer.
+    if options.version is not None:
+        ServedVersions.of(state).check_loaded(options.version)
     steps = params.plan.steps if isinstance(params.plan, Ahead) else 1
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)

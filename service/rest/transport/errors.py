@@ -75,6 +75,13 @@ MEANING: Mapping[str, tuple[str, str]] = {
 }
 
 MEDIA_TYPE = "application/problem+json"
+#: Of the same document below /v2: KServe's client reads `error` from nothing else.
+V2_MEDIA_TYPE = "application/json"
+
+
+def media_type_at(path: str) -> str:
+    """Return the media type of the problem documents of a path."""
+    return V2_MEDIA_TYPE if (path + "/").startswith("/v2/") else MEDIA_TYPE
 
 
 class BodyTimeout(InvalidRequest):
@@ -94,6 +101,7 @@ def problem(
     *,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
+    media_type: str = MEDIA_TYPE,
     chance: Callable[[], float] = random.random,
 ) -> Response:
     """Answer with `error`. Retry-After has whole seconds: rounded up, and spread so that not all return at once."""
@@ -118,7 +126,7 @@ def problem(
         fields["WWW-Authenticate"] = "Bearer"
     # ASCII only: a field's name may hold what no encoding can carry (half a surrogate pair, from JSON).
     content = json.dumps({key: value for key, value in body.items() if value is not None})
-    return Response(content, status, fields, MEDIA_TYPE)
+    return Response(content, status, fields, media_type)
 
 
 def install(app: FastAPI) -> None:
@@ -131,7 +139,13 @@ def install(app: FastAPI) -> None:
             service_error, status, headers = convert(error)
             request_context = context.of(request)
             request_context.code = service_error.code
-            return problem(service_error, request_context.request_id, status=status, headers=headers)
+            return problem(
+                service_error,
+                request_context.request_id,
+                status=status,
+                headers=headers,
+                media_type=media_type_at(request.url.path),
+            )
 
         return handler
 

@@ -29,7 +29,7 @@ from service.rest.formats import stream_messages
 from service.rest.transport import bounded_protocol, context, paths
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
-from service.rest.transport.errors import problem
+from service.rest.transport.errors import media_type_at, problem
 from service.rest.transport.head_requests import as_get
 from service.telemetry import access_log
 from service.telemetry.metrics import Outcome, Transport
@@ -104,7 +104,7 @@ class RequestMiddleware:
     async def admit(self, scope: Scope, request_context: Context) -> None:
         """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open."""
         path = scope["path"]
-        if self._state.access.is_open or not paths.is_guarded(path):
+        if self._state.access.is_open or not paths.is_guarded(path, metrics=self._state.settings.metrics_need_key):
             return
         decision = await self._state.access.admit(_key(scope), paths.scope_of(path))
         request_context.client, request_context.quotas = decision.client, decision.quotas
@@ -230,7 +230,9 @@ class _Exchange:
     async def _refuse(self, error: ServiceError) -> None:
         self._context.code = error.code
         if not self._status:
-            await problem(error, self._context.request_id)(self._scope, self._body, self.send)
+            media_type = media_type_at(self._scope["path"])
+            answer = problem(error, self._context.request_id, media_type=media_type)
+            await answer(self._scope, self._body, self.send)
 
     def _report(self, seconds: float) -> None:
         endpoint = _template(self._scope)

@@ -7,6 +7,7 @@ from service.core.api_keys import Scope
 #: Paths that need a key where keys are set; health, metrics and pages stay open.
 GUARDED = ("/v1/", "/v2/", "/debug/")
 OPEN = ("/v2/health/",)
+METRICS = "/metrics"
 #: What begins a path, and the scope that it needs.
 _SCOPES = (
     ("/v1/predict/", Scope.PREDICT),
@@ -14,12 +15,15 @@ _SCOPES = (
     ("/v1/video/", Scope.CLIPS),
     ("/v1/stream/", Scope.STREAMS),
     ("/debug/", Scope.ADMIN),
+    (METRICS + "/", Scope.METRICS),
 )
 _MODELS, _INFER = "/v2/models/", "/infer"
 
 
-def is_guarded(path: str) -> bool:
-    """Tell whether a path needs a key where keys are set."""
+def is_guarded(path: str, *, metrics: bool = False) -> bool:
+    """Tell whether a path needs a key where keys are set; `metrics`: /metrics, too."""
+    if path == METRICS:
+        return metrics
     return (path + "/").startswith(GUARDED) and not (path + "/").startswith(OPEN)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.app_state import AppState
+from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest, Unauthenticated, Unsupported
 from service.core.interfaces import ModelRepository
 from service.core.types import VERSION_NAME
 from service.serving.oip import models
 from service.serving.oip.served_versions import ServedVersions
 
-FIXED = "models cannot be loaded or unloaded while the service runs (DMVFN_MODEL_CONTROL)"
+FIXED = "models cannot be loaded or unloaded while the service runs (DMVFN_MODEL_CONTROL, scope control)"
 #: What a load and an unload may say; clients of Triton send the last, which means nothing here.
 LOAD, UNLOAD = ("version", "share", "shadow"), ("version", "unload_dependents")
 
@@ -51,12 +52,19 @@ async def index(state: AppState, *, only_ready: bool) -> list[dict[str, str]]:
     return models.version_index(await repository.index(), readiness, only_ready=only_ready)
 
 
+def is_offered(state: AppState) -> bool:
+    """Tell whether anybody may load and unload versions: who `DMVFN_MODEL_CONTROL` names, or has the scope."""
+    return bool(state.settings.model_control) or state.access.grants(Scope.CONTROL)
+
+
 def _allowed(state: AppState, client: str, model: str) -> ModelRepository:
     names = state.settings.model_control
-    if not names or state.repository is None:
+    if not is_offered(state) or state.repository is None:
         raise Unsupported(FIXED)
     if "*" not in names and client not in names:
-        raise Unauthenticated("this API key may not load or unload versions")
+        if not client:
+            raise Unauthenticated("loading and unloading versions needs an API key")
+        state.access.require(client, Scope.CONTROL)
     models.known(model)
     return state.repository
 

@@ -52,6 +52,12 @@ class ServedVersions:
             return version
         raise NotFound(f"there is no version {version[:80]!r}; there is {', '.join(self.names)}")
 
+    def check_loaded(self, name: str) -> None:
+        """Raise NotFound where weights of this name, their own, are not loaded. Before the start nothing is known."""
+        names = [status.name for status in self.statuses if status.state is not VersionState.UNLOADING]
+        if names and name not in names:
+            raise NotFound(f"version {name[:80]!r} is not loaded; there is {', '.join(names)}", field="version")
+
     def shown(self, version: str, weights: str) -> str:
         """Return the version an answer shows, where `version` was asked for and `weights` made it."""
         return weights if self.is_named else version or VERSION

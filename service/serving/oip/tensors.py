@@ -27,6 +27,7 @@ class Tensor:
     datatype: str
     shape: tuple[int, ...]
     data: bytes | memoryview | Sequence[object]
+    is_base64: bool = False  #: a BYTES tensor whose elements are base64 texts although they came as bytes
 
 
 def typed(tensor: Tensor, datatype: str) -> Tensor:
@@ -57,14 +58,21 @@ def raw(tensor: Tensor, kind: str, count: int) -> bytes | memoryview:
         raise InvalidRequest(f"{tensor.name} has elements that are no {tensor.datatype}", field=field) from None
 
 
+def encodes_base64(parameters: Mapping[str, object]) -> bool:
+    """Tell whether an input's parameters say, as MLServer's Base64Codec does, that its bytes are base64 texts."""
+    return parameters.get("content_type") == "base64"
+
+
 def files(tensor: Tensor) -> list[bytes]:
-    """List the elements of a BYTES tensor; those of JSON are base64 texts."""
+    """List the elements of a BYTES tensor; those of JSON are base64 texts, others where the tensor says so."""
     data = tensor.data
     if isinstance(data, bytes | memoryview):
-        return _split(tensor.name, bytes(data))
+        values: list[object] = list(_split(tensor.name, bytes(data)))
+    else:
+        values = _flat(tensor, data)
     elements = []
-    for value in _flat(tensor, data):
-        if isinstance(value, str):
+    for value in values:
+        if isinstance(value, str) or (tensor.is_base64 and isinstance(value, bytes)):
             try:
                 value = base64.b64decode(value, validate=True)
             except (binascii.Error, ValueError):

@@ -9,19 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import replace
 
 from service.app_state import AppState
 from service.core.api_keys import Scope
-from service.core.errors import DeadlineExceeded, Internal, InvalidRequest, ServiceError
-from service.core.types import Options
-from service.imaging.codec import ImageFormat
+from service.core.errors import Internal, ServiceError
 from service.serving import prediction
-from service.serving.prediction import Caller, EncodedPrediction, Picture
+from service.serving.prediction import Caller, EncodedPrediction
+from service.serving.streaming.messages import (
+    Draining,
+    FrameMessage,
+    Incoming,
+    InvalidMessage,
+    Reset,
+    StreamRequest,
+    Summary,
+)
+from service.serving.streaming.opening import decoded, next_message
 from service.serving.streaming.registry import StreamSlot
+from service.serving.streaming.score_keeper import ScoreKeeper
 from service.serving.streaming.session import (
     MAX_ID,
     Answer,
@@ -31,90 +39,12 @@ from service.serving.streaming.session import (
     FirstReason,
     PendingPrediction,
     Session,
-    StreamConfig,
+    Tag,
 )
+from service.serving.streaming.show_at import ShowTimes
 from service.telemetry.metrics import Transport
-from service.telemetry.tracing import Trace, Tracer
 
 log = logging.getLogger("service.stream")
-
-Message = TypeVar("Message")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameMessage:
-    """A client's frame."""
-
-    picture: Picture
-    frame_id: str = ""
-    time_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The next frame has no predecessor."""
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidMessage:
-    """A message that meant nothing; answered like a frame that failed."""
-
-    error: ServiceError
-    frame_id: str = ""
-    time_us: int | None = None
-
-
-Incoming = FrameMessage | Reset | InvalidMessage
-
-
-@dataclass(frozen=True, slots=True)
-class Draining:
-    """The last message of a stream that the server ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRequest:
-    """What the client asked of the whole stream. `deadline` is the call's own, on the service's clock, seconds."""
-
-    options: Options = field(default_factory=Options)
-    plan: StreamConfig = field(default_factory=StreamConfig)
-    format: ImageFormat = ImageFormat.RAW
-    image_quality: int | None = None
-    frame_deadline_s: float | None = None
-    deadline: float | None = None
-    traceparent: str | None = None
-
-
-def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now: float) -> None:
-    """Record a span, within the stream's, of a frame that was predicted or failed; `now` on the clock it arrived by."""
-    seconds = now - answer.tag.arrived
-    match answer.outcome:
-        case Done(value=value):
-            tracer.part(trace, "frame", seconds, value.facts(), value.stages)
-        case Failed(error=error):
-            tracer.part(trace, "frame", seconds, {}, error=error.code)
-
-
-async def opening(state: AppState, client: str, first: Awaitable[Message]) -> Message | Draining:
-    """Return a stream's first message, or Draining if the server stops before it comes.
-
-    Who opens a stream and says nothing is counted, told to leave, and given no longer than any idle stream.
-    """
-    settings, waiting = state.settings, asyncio.ensure_future(first)  # awaited below
-    try:
-        with state.streams.place(
-            client, waiting.cancel, most=settings.max_streams, most_of_client=settings.max_client_streams
-        ):
-            await asyncio.wait({waiting}, timeout=settings.stream_idle_s or None)
-            if not waiting.done():
-                raise _idle(settings.stream_idle_s)
-            return Draining() if waiting.cancelled() else waiting.result()
-    finally:
-        waiting.cancel()
-
-
-def _idle(seconds: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"no frame came for {seconds:g} seconds", reason="idle")
 
 
 class LiveStream:
@@ -134,12 +64,17 @@ class LiveStream:
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
         self._opened = state.clock()
+        self._scores = ScoreKeeper(state.metrics.stream_quality)
+        self._shows = None if request.show is None else ShowTimes(request.show)
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
     async def answers(
         self, incoming: AsyncIterable[Incoming]
-    ) -> AsyncGenerator[Answer[EncodedPrediction] | Draining, None]:
-        """Yield every frame's answer, in order; Draining if the server ends it. Closing the iterator withdraws all."""
+    ) -> AsyncGenerator[Answer[EncodedPrediction] | Summary | Draining, None]:
+        """Yield every frame's answer, in order; a summary if asked for; Draining if the server ends the stream.
+
+        Closing the iterator withdraws all.
+        """
         settings = self._state.settings
         with self._state.streams.place(
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
@@ -152,6 +87,9 @@ class LiveStream:
                 async with aclosing(self._in_order(self._reader, place)) as answers:
                     async for answer in answers:
                         yield answer
+                if self._request.has_summary:
+                    outcomes = {name.removeprefix("frames_"): count for name, count in self.counts.items()}
+                    yield Summary(outcomes, await self._scores.final())
                 if self._draining:
                     yield Draining()
             finally:
@@ -177,6 +115,10 @@ class LiveStream:
         while True:
             self._news.clear()
             while (answer := self._session.ready()) is not None:
+                if self._shows is not None:
+                    answer = replace(answer, show=self._shows.replying(answer.tag.sequence, 1e6 * self._state.clock()))
+                if self._request.score:
+                    answer = replace(answer, score=self._scores.report())
                 yield answer  # back here when it has been written: only then is its place free
                 self._count(answer)
                 if first and isinstance(answer.outcome, Done):
@@ -204,10 +146,7 @@ class LiveStream:
                 continue
             try:
                 self._reading = True
-                async with asyncio.timeout(settings.stream_idle_s or None):
-                    message = await anext(source, None)
-            except TimeoutError:
-                raise _idle(settings.stream_idle_s) from None
+                message = await next_message(source, settings.stream_idle_s)
             finally:
                 self._reading = False
             if message is None:
@@ -218,11 +157,7 @@ class LiveStream:
                 self._session.reset()
                 continue
             try:
-                if isinstance(message, InvalidMessage):
-                    raise message.error
-                if len(message.frame_id) > MAX_ID:
-                    raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
-                frame = await prediction.decode(self._state, message.picture, "frame")
+                frame = await decoded(self._state, message)
                 place.hold_frame(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
@@ -230,9 +165,11 @@ class LiveStream:
                 )
             else:
                 read_time = self._state.clock()
-                self._session.push(
+                tag = self._session.push(
                     frame, frame_id=message.frame_id, time_us=message.time_us, arrived=arrival, read=read_time
                 )
+                self._take_stamps(tag, message)
+                self._scores.arrived(tag, frame, begins_pair=self._session.begins_pair)
             self._advance(place)
 
     def _advance(self, place: StreamSlot) -> None:
@@ -251,12 +188,15 @@ class LiveStream:
         began, tag = self._state.clock(), work.tag
         try:
             await self._state.access.admit_next(self._client, Scope.STREAMS)
-            self._owe(work, place)
-            caller = self._caller(work)
-            pair_request = prediction.build_request(caller, work.previous, work.current, request.options)
+            caller, options = self._caller(work), request.options
+            if self._shows is not None:
+                options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
+            self._owe(work, place, options.frames)
+            pair_request = prediction.build_request(caller, work.previous, work.current, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
             self._session.predicted(tag.sequence)
+            self._scores.predicted(tag, work.pace_us, work.current, result)
             self._advance(place)  # the engine is free: it need not wait for this one's encoding
             outcome = Done(
                 await prediction.encode(
@@ -278,9 +218,17 @@ class LiveStream:
         self._session.finish(tag.sequence, outcome)
         self._advance(place)
 
-    def _owe(self, work: PendingPrediction, place: StreamSlot) -> None:
+    def _take_stamps(self, tag: Tag, message: FrameMessage | InvalidMessage) -> None:
+        """Learn of the link, where the stream says when its frames are seen."""
+        if self._shows is None or isinstance(message, InvalidMessage):
+            return
+        self._shows.arrived(tag.sequence, message.sent_us, 1e6 * tag.arrived)
+        if message.receipt is not None and (miss_us := self._shows.receipt(message.receipt)) is not None:
+            self._state.metrics.stream_quality.missed(miss_us / 1e6)
+
+    def _owe(self, work: PendingPrediction, place: StreamSlot, frames: int) -> None:
         """Count the answer to come: its pixels, and their encoding of at most the same size."""
-        nbytes = 2 * work.current.pixels.nbytes * self._request.options.frames
+        nbytes = 2 * work.current.pixels.nbytes * frames
         place.reserve_answer(nbytes, self._state.settings.max_stream_bytes)
         self._owed[work.tag.sequence] = nbytes
 
@@ -319,3 +267,4 @@ class LiveStream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._scores.close()

@@ -17,6 +17,8 @@ from typing import Generic, TypeVar
 from service.core import scene_cut
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.types import Frame
+from service.serving.streaming.online_score import ScoreReport
+from service.serving.streaming.show_at import ShowReport
 
 #: What a prediction's outcome is, is the driver's business.
 T = TypeVar("T")
@@ -116,10 +118,12 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer(Generic[T]):
-    """One frame's end."""
+    """One frame's end. `score`: of the stream so far, where it asked."""
 
     tag: Tag
     outcome: First | Dropped | Failed | Done[T]
+    score: ScoreReport | None = None
+    show: ShowReport | None = None  #: what it was aimed at, where the stream says when frames are seen
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +154,7 @@ class Session(Generic[T]):
         self._count = 0
         self._last: _Last | None = None
         self._why = FirstReason.START
+        self.begins_pair = True  #: the newest frame has no predecessor
 
     # --- frames in ------------------------------------------------------------------------------------------------
 
@@ -174,6 +179,7 @@ class Session(Generic[T]):
         thumbnail = scene_cut.thumbnail(frame) if self._plan.scene_cuts else None
         last, self._last = self._last, _Last(frame, time_us, thumbnail)
         why = self._begins(last, self._last)
+        self.begins_pair = last is None or why is not None
         if last is None or why is not None:
             entry.outcome = First(why or self._why)
             self._why = FirstReason.START

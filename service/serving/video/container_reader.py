@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from service.core.types import Frame
 from service.imaging.codec import FrameLimits
-from service.serving.video import pictures
+from service.serving.video import file_kinds, pictures
 from service.serving.video.clip import Info, Item, Passed, Timed, VideoError, check_size
 from service.serving.video.orientation import Orientation
 from service.serving.video.pictures import Deinterlacer
@@ -24,11 +25,10 @@ from service.serving.video.timeline import Timeline
 #: Nothing but the file itself: playlists could name other files and addresses, so their formats are not read.
 SAFE = {
     "protocol_whitelist": "file,pipe",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf",
 }
 #: Formats that store when a frame is decoded but not when it is shown.
 _WITHOUT_SHOW_TIMES = ("avi",)
-_PICTURE_KINDS = {b"GIF8": "a GIF", b"\x89PNG": "a PNG, animated or not", b"RIFF": "a WebP", b"\xff\xd8": "a JPEG"}
 _PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
 #: Frames a second; a larger rate is a guess from a clip whose frames have no common one.
 MAX_DENSEST = 240
@@ -44,10 +44,12 @@ class ContainerSource:
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise VideoError(f"no video that can be read: {_picture_kind(file) or reason(error)}") from error
+            raise VideoError(file_kinds.refusal(file, reason(error))) from error
         try:
             self._video = _film(container)
             self._video.thread_type = "AUTO"
+            # Else FFmpeg crops the left side to whole words of memory only, and shows what is to be hidden.
+            self._video.codec_context.flags |= Flags.unaligned
             # The decoder's own limit: a frame inside may be larger than the header says.
             self._video.codec_context.options = {"max_pixels": str(limits.max_pixels)}
             self.sounds = [stream for stream in container.streams.audio if _is_known(stream)] if sound else []
@@ -157,22 +159,6 @@ class ContainerSource:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-
-
-def _picture_kind(file: Path | BinaryIO) -> str | None:
-    """Name what people send for a film that is none, by its first bytes."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            start = opened.read(12)
-    elif file.seekable():
-        file.seek(0)
-        start = file.read(12)
-    else:
-        return None
-    for magic, kind in _PICTURE_KINDS.items():
-        if start.startswith(magic):
-            return f"this is {kind}; make a film of it first: ffmpeg -i in -pix_fmt yuv420p out.mp4"
-    return None
 
 
 def _film(container: InputContainer) -> VideoStream:

@@ -12,6 +12,7 @@ from service.core.errors import ClientLimit, QueueFull
 from service.core.interfaces import Engine
 from service.core.types import Frame, Options, PredictResult, Priority
 from service.serving.prediction import Caller, build_request, seeded
+from service.serving.video.retimed_frames import PredictMoments
 from service.settings import Settings
 
 #: Seconds after which a full queue is asked again, where it does not say.
@@ -22,13 +23,35 @@ Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
 def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
-    numbers = itertools.count()
+    ask = _asking(engine, settings, client)
     options = seeded(options)  # once: a clip's frames are drawn with one seed
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
+        return await ask(previous, current, dataclasses.replace(options, steps=steps))
+
+    return predict
+
+
+def moment_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> PredictMoments:
+    """Return a function that asks the engine for the frames of several moments, behind live requests."""
+    ask = _asking(engine, settings, client)
+    options = seeded(options)
+
+    async def predict(previous: Frame, current: Frame, times: tuple[float, ...]) -> PredictResult:
+        return await ask(previous, current, dataclasses.replace(options, steps=1, times=times))
+
+    return predict
+
+
+def _asking(
+    engine: Engine, settings: Settings, client: str
+) -> Callable[[Frame, Frame, Options], Awaitable[PredictResult]]:
+    numbers = itertools.count()
+
+    async def ask(previous: Frame, current: Frame, options: Options) -> PredictResult:
         deadline = time.monotonic() + settings.max_deadline_ms / 1000
         caller = Caller(f"video-{next(numbers)}", client, deadline, priority=Priority.BACKGROUND)
-        request = build_request(caller, previous, current, dataclasses.replace(options, steps=steps))
+        request = build_request(caller, previous, current, options)
         while True:
             try:
                 return await engine.predict(request)
@@ -39,4 +62,4 @@ def frame_predictor(engine: Engine, options: Options, settings: Settings, client
                     raise
                 await asyncio.sleep(wait)
 
-    return predict
+    return ask

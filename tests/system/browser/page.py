@@ -20,9 +20,13 @@ PATIENCE = 60_000
 
 
 class Demo:
-    """One visit. `troubles` collects what the browser complains of: errors, refused resources, policies broken."""
+    """One visit, begun when `ready` is there; `options` go to the browser.
 
-    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+    `troubles` collects what the browser complains of: errors, refused resources, policies broken.
+    """
+
+    def __init__(self, browser: Any, url: str, *, ready: str = ".health.up", **options: Any) -> None:
+        self._ready = ready
         self._context = browser.new_context(**options)
         self.page = self._context.new_page()
         self.page.set_default_timeout(PATIENCE)
@@ -38,7 +42,7 @@ class Demo:
 
     def __enter__(self) -> Demo:
         self.page.goto(self._url)
-        self.page.wait_for_selector(".health.up")
+        self.page.wait_for_selector(self._ready)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -24,6 +24,9 @@ def test_a_sample_is_predicted_compared_and_explained(demo: Demo) -> None:
     assert f"{ran} of 9 blocks ran" in said
     assert re.search(r"[\d.]+ GFLOPs for 448×256", demo.text("#flops"))
     assert [name in demo.text("#times-list") for name in ("decode", "queue", "route", "blocks", "encode")] == [True] * 5
+    with demo.page.expect_download() as kept:
+        demo.page.click("#save")
+    assert Path(kept.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_view_draws_something_else(demo: Demo) -> None:
@@ -115,6 +118,96 @@ def test_a_video_is_opened_moved_through_and_predicted(demo: Demo, tmp_path: Pat
     assert "predicted" in demo.predict()
 
 
+def test_a_whole_clip_goes_in_and_comes_out_to_see_and_to_keep(demo: Demo, tmp_path: Path) -> None:
+    demo.page.click("#tab-clip")
+    assert demo.page.is_disabled("#quality")
+    demo.page.click("#predict")
+    assert demo.error() == "That did not work. Choose a clip first."
+    demo.page.set_input_files("#clip-file", _webm(tmp_path / "clip.webm"))
+    assert demo.text("#clip-name").startswith("clip.webm, ")
+    demo.page.fill("#clip-frames", "3")
+    demo.page.check("#clip-compare")
+    demo.page.select_option("#route", "1")
+    demo.page.select_option("#scale", "0.5")
+    with demo.page.expect_request("**/v1/video?*") as sent:
+        assert demo.predict() == "The clip is made."
+    asked = sent.value.url.partition("?")[2]
+    assert asked == "every=3&sound=copy&compare=1&blocks=1&scale=0.5"
+    with demo.page.expect_download() as kept:
+        demo.page.click("#clip-save")
+    assert kept.value.suggested_filename == "clip-predicted.mp4"
+    assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_clip_that_cannot_be_made_says_why(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video")
+    demo.page.click("#tab-clip")
+    demo.page.set_input_files("#clip-file", tmp_path / "text.mp4")
+    demo.page.click("#predict")
+    assert "no video that can be read" in demo.error()
+    assert demo.page.is_hidden("#clip-progress")
+
+
+def test_scale_quality_and_nine_digits_are_sent(demo: Demo) -> None:
+    demo.page.select_option("#scale", "0.25")
+    demo.page.select_option("#quality", "adaptive")
+    demo.page.select_option("#route", "digits")
+    demo.page.fill("#digits", "1101")
+    demo.page.click("#predict")
+    assert "nine digits" in demo.error()
+    demo.page.fill("#digits", "110100000")
+    # Playwright does not tell the body of a form with files.
+    demo.page.evaluate(
+        """() => { const send = window.fetch; window.fetch = (path, how) => {
+             if (how?.body instanceof FormData) window.sent = Object.fromEntries(how.body);
+             return send(path, how); }; }"""
+    )
+    demo.page.click("#predict")
+    demo.until("window.sent !== undefined")
+    names = ("scale", "quality", "route")
+    assert [demo.page.evaluate(f"window.sent.{name}") for name in names] == ["0.25", "adaptive", "110100000"]
+
+
+@pytest.mark.parametrize("size", [{"width": 390, "height": 844}, {"width": 1280, "height": 900}])
+def test_predict_is_in_sight_without_scrolling(browser: Any, running: Serving, size: Any) -> None:
+    with Demo(browser, running.url, viewport=size) as demo:
+        box = demo.page.locator("#predict").bounding_box()
+        assert box["y"] + box["height"] <= size["height"]
+        assert demo.page.evaluate("document.documentElement.scrollWidth") == size["width"]
+
+
+def test_a_picture_that_cannot_be_read_leaves_no_older_one_in_its_place(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    demo.page.click("#tab-pictures")
+    for k in range(2):
+        demo.page.set_input_files(SLOTS[k], SAMPLES / f"frame0{k}.png")
+        demo.page.wait_for_selector(f'[data-slot="{k}"] canvas')
+    demo.page.set_input_files(SLOTS[1], tmp_path / "text.png")
+    assert "text.png is not a picture" in demo.error()
+    assert demo.page.locator('[data-slot="1"] canvas').count() == 0
+    demo.page.click("#predict")
+    demo.until("document.getElementById('error').textContent.includes('Choose a previous and a current')")
+
+
+def test_no_more_live_frames_are_dropped_than_there_were(demo: Demo) -> None:
+    """Answers to frames of older seconds once made 124 % of this second's."""
+    told = demo.page.evaluate(
+        """async () => {
+          const { Fates } = await import("/demo/fates.js");
+          const fates = new Fates();
+          for (let k = 0; k < 31; k++) fates.dropped();
+          const slow = fates.take();
+          fates.answered(4); fates.answered(5); fates.answered(); fates.dropped();
+          return [slow, fates.take(), fates.take()];
+        }"""
+    )
+    assert told == [
+        {"frames": 31, "dropped": 31, "share": 100, "blocks": 0},
+        {"frames": 4, "dropped": 1, "share": 25, "blocks": 9},
+        {"frames": 0, "dropped": 0, "share": 0, "blocks": 0},
+    ]
+
+
 def test_live_from_a_camera_until_it_is_stopped(demo: Demo) -> None:
     demo.page.click("#tab-live")
     demo.page.select_option("#live-width", "160")
@@ -126,6 +219,24 @@ def test_live_from_a_camera_until_it_is_stopped(demo: Demo) -> None:
     demo.page.click("#live-stop")
     assert demo.text("#said") == "Live prediction has stopped."
     assert demo.page.is_enabled("#live-start")
+
+
+def test_the_delayed_view_stands_beside_what_was_predicted_for_its_instant(demo: Demo) -> None:
+    demo.page.click("#tab-live")
+    demo.page.select_option("#live-width", "160")
+    demo.page.evaluate("document.getElementById('live-delay').value = 200")
+    demo.page.dispatch_event("#live-delay", "input")
+    assert demo.text("#live-delay-at") == "200 ms"
+    demo.page.click("#live-start")
+    demo.until("document.getElementById('live-delayed').width === 160")
+    demo.until("document.getElementById('live-gain').textContent.endsWith('dB')")
+    assert "200 ms" in demo.text("#live-note")
+    assert demo.differs("#live-delayed", "#live-predicted") >= 0
+    demo.page.evaluate("document.getElementById('live-delay').value = 0")
+    demo.page.dispatch_event("#live-delay", "input")
+    demo.page.dispatch_event("#live-delay", "change")
+    demo.until("document.getElementById('live-delayed-view').hidden && !document.getElementById('live-stop').disabled")
+    demo.page.click("#live-stop")
 
 
 @pytest.mark.parametrize(

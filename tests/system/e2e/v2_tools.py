@@ -45,7 +45,7 @@ def _fetched() -> Path | str:
     """The folder, or why there is none."""
     try:
         done = subprocess.run(
-            [ROOT / "scripts" / "v2-clients"],
+            [ROOT / "scripts" / "clients"],
             capture_output=True,
             text=True,
             timeout=900,
@@ -60,7 +60,7 @@ def tools() -> Tools:
     """Ready to run. Where they cannot be fetched this skips, or with CI set fails."""
     found = _fetched()
     if isinstance(found, str):
-        assert not os.environ.get("CI"), f"scripts/v2-clients failed: {found}"
+        assert not os.environ.get("CI"), f"scripts/clients failed: {found}"
         pytest.skip(f"the V2 clients cannot be fetched: {found}")
     environment = {**os.environ, "LD_LIBRARY_PATH": str(found / "lib"), "OMP_NUM_THREADS": "1"}
     return Tools(found / "venv" / "bin" / "python", found / "perf_analyzer", environment)

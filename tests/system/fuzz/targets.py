@@ -29,7 +29,7 @@ from service.rpc.call import readable
 from service.rpc.message_reading import lenient_parser
 from service.serving.oip import requests as oip_requests
 from service.serving.prediction import Picture
-from service.serving.streaming.live_stream import FrameMessage, InvalidMessage
+from service.serving.streaming.messages import FrameMessage, InvalidMessage
 from service.serving.video.clip import VideoError
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.loop import __main__ as loop
 from benchmarks.loop import drive, report
+from benchmarks.loop.ways import ways
 from benchmarks.loop.world import CELL, HALF_ROAD, HALF_SIDE, Camera, Pose, Road
 
 
@@ -57,7 +57,7 @@ def test_without_delay_the_driver_stays_in_the_middle(road: Road) -> None:
 
 
 def test_prediction_keeps_a_car_on_the_road_that_delay_throws_off_it(road: Road) -> None:
-    small, predict = Camera(96, 168), loop.ways()["quality=fast"]
+    small, predict = Camera(96, 168), ways()["quality=fast"]
     assert not drive.drive(road, 0, 0.225, None, seconds=8, camera=small).completed
     assert drive.drive(road, 0, 0.225, predict, seconds=8, camera=small).completed
 

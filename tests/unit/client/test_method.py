@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from dmvfn_client import AsyncClient, Client, GrpcClient, InvalidInput, Prediction
+from dmvfn_client import AsyncClient, Client, GrpcClient, InvalidInput, NotFound, Prediction
 
 from model.mixing import predictor as mixing
 from model.mixing import weights
@@ -108,3 +109,20 @@ def test_a_clips_frames_can_be_predicted_by_flow(running: Serving) -> None:
     )
     assert len(by_flow) == len(by_network)
     assert any(not np.array_equal(one, other) for one, other in zip(by_flow, by_network, strict=True))
+
+
+def test_a_version_reaches_the_service_by_every_way(running: Serving, tmp_path: Path) -> None:
+    clip = tmp_path / "in.y4m"
+    clip.write_bytes(y4m(moving(8)))
+    with Client(running.url) as rest, GrpcClient(running.grpc) as rpc:
+        for ask in (
+            lambda: rest.predict(PREVIOUS, CURRENT, version="v9"),
+            lambda: rpc.predict(PREVIOUS, CURRENT, version="v9"),
+            lambda: rest.predict_many([(PREVIOUS, CURRENT)], version="v9"),
+            lambda: rest.predict_video(clip, tmp_path / "out.mp4", every=2, version="v9"),
+            lambda: rest.result(rest.submit([PREVIOUS, CURRENT], version="v9")),
+        ):
+            with pytest.raises(NotFound, match="v9"):
+                ask()
+        answers = list(rpc.stream([PREVIOUS, CURRENT], scene_cuts=False, version="v9"))
+    assert isinstance(answers[-1].error, NotFound)

@@ -52,6 +52,30 @@ def test_a_stream_answers_every_frame_in_order_as_single_calls_would(running: Se
         assert np.array_equal(last.pixels, rpc.predict(CLIP[3], CLIP[4]).pixels)
 
 
+def test_a_stream_sums_up_how_good_its_predictions_were(running: Serving) -> None:
+    with GrpcClient(running.grpc) as rpc:
+        *answers, last = list(rpc.stream(CLIP, scene_cuts=False, params={"score": True}))
+    assert [answer.kind for answer in answers] == [Kind.FIRST, *[Kind.PREDICTION] * 4]
+    assert last.kind is Kind.SUMMARY
+    assert last.summary is not None
+    assert last.summary.frames == {"first": 1, "predicted": 4}
+    assert last.summary.score is not None
+    assert last.summary.score.frames == 3
+
+
+def test_a_concealed_stream_plays_on_through_lost_frames(running: Serving) -> None:
+    frames = [Shot(CLIP[number], number=number) for number in (0, 1, 2, 4)]
+    with GrpcClient(running.grpc) as rpc:
+        *ticks, last = list(rpc.stream(frames, params={"conceal": {"fps": 20, "delay_ms": 1000}}))
+    shown = [answer.shown for answer in ticks if answer.shown is not None]
+    # What is in time on this machine is not said here: each number has its tick, and a picture where it is ours.
+    assert [tick.number for tick in shown] == list(range(max(5, len(shown))))
+    assert all((tick.pixels is not None) == (tick.source in ("predicted", "blended")) for tick in shown)
+    assert last.summary is not None
+    assert last.summary.concealed is not None
+    assert sum(last.summary.concealed.ticks.values()) == len(shown)
+
+
 def test_one_bad_frame_is_told_and_the_stream_goes_on(running: Serving) -> None:
     with GrpcClient(running.grpc) as rpc:
         answers = list(rpc.stream([CLIP[0], b"no picture", CLIP[1], CLIP[2]], scene_cuts=False))

@@ -38,6 +38,7 @@ async def once(live: Live) -> None:
         await _abandon(http, alone)
         await asyncio.gather(*(http.post(front, files=PAIR) for _ in range(4)))
     await _stream(live.alone.grpc)
+    await _aimed_stream(live.alone.grpc)
 
 
 async def _abandon(http: httpx.AsyncClient, url: str) -> None:
@@ -60,3 +61,20 @@ async def _stream(address: str) -> None:
     async with grpc.aio.insecure_channel(address) as channel:
         async for _ in stub(channel).StreamPredict(frames()):
             pass
+
+
+async def _aimed_stream(address: str) -> None:
+    """Frames to be seen 80 ms after they are sent, each with the receipt of the answer before."""
+    stub: Any = dmvfn_pb2_grpc.PredictionServiceStub  # generated, without types
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = stub(channel).StreamPredict()
+        await call.write(pb.StreamPredictRequest(start=pb.StreamStart(show_at="now+80ms")))
+        receipt = None
+        for seed in range(4):
+            raw = pb.RawPicture(pixels=_pixels(7), height=HEIGHT, width=WIDTH)
+            taken_us = 40_000 * seed
+            frame = pb.Frame(raw=raw, receipt=receipt, presentation_time_us=taken_us, sent_us=taken_us + 1_000)
+            await call.write(pb.StreamPredictRequest(frame=frame))
+            reply = await call.read()
+            receipt = pb.Receipt(sequence=reply.sequence, received_us=taken_us + 31_000)
+        await call.done_writing()

@@ -31,6 +31,12 @@ def extrapolated(previous: np.ndarray, current: np.ndarray, steps: int) -> list[
     return frames
 
 
+def carried(previous: np.ndarray, current: np.ndarray, t: float) -> np.ndarray:
+    """What SmallEngine predicts for a moment: each pixel goes on as it did, modulo 256."""
+    change = current.astype(np.float64) - previous
+    return np.asarray(np.round(current + t * change).astype(np.int64) % 256, np.uint8)
+
+
 class SmallEngine:
     """Answers while `gate` is open; raises `failure` instead if one is set; keeps what it was asked."""
 
@@ -57,7 +63,15 @@ class SmallEngine:
             raise self.failure
         choice = request.options.route
         route = choice.bits or (True,) * (choice.blocks or 9) + (False,) * (9 - (choice.blocks or 9))
-        frames = extrapolated(request.previous.pixels, request.current.pixels, request.options.steps)
+        previous, current, times = request.previous.pixels, request.current.pixels, request.options.times
+        if times:
+            return PredictResult(
+                request.id,
+                tuple(Step(Frame(carried(previous, current, t)), route, 1000, t=t) for t in times),
+                INFO.version,
+                Timings(0.001, 0.002, 0.003),
+            )
+        frames = extrapolated(previous, current, request.options.steps)
         return PredictResult(
             request.id,
             tuple(Step(Frame(pixels), route, 1000 + k, *self._maps(request)) for k, pixels in enumerate(frames)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2 as pb
 from proto.inference import inference_pb2_grpc
 from service.app_state import AppState
+from service.core.api_keys import read_keys
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
 from service.rest.app import build
@@ -41,6 +43,7 @@ class Versioned:
     http: httpx.AsyncClient
     v2: Any
     ours: Any
+    parts: AppState
 
     async def predict(self, **params: str) -> httpx.Response:
         kind = "application/octet-stream"
@@ -66,8 +69,9 @@ async def serving(source: MemorySource | None = None, **changes: Any) -> AsyncIt
             httpx.AsyncClient(transport=web, base_url="http://localhost") as http,
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
-            stubs = inference_pb2_grpc.GRPCInferenceServiceStub, dmvfn_pb2_grpc.PredictionServiceStub
-            yield Versioned(http, *(stub(channel) for stub in stubs))
+            v2: Any = inference_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+            prediction: Any = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
+            yield Versioned(http, v2, prediction, state)
         await server.drain(0)
         codecs.close()
 
@@ -157,7 +161,7 @@ async def test_a_load_that_cannot_be_is_refused(parameters: dict[str, object], s
 async def test_only_who_may_loads_and_nobody_where_it_is_off() -> None:
     body = {"parameters": {"version": "v1", "share": 0}}
     async with serving(api_keys=KEYS, model_control=("ops",)) as s:
-        for key, status in (("key-of-ann", 401), ("key-of-ops", 200), ("wrong", 401)):
+        for key, status in (("key-of-ann", 403), ("key-of-ops", 200), ("wrong", 401)):
             answer = await s.http.post(LOAD, json=body, headers={"Authorization": f"Bearer {key}"})
             assert answer.status_code == status
     async with serving(model_control=()) as s:
@@ -165,6 +169,28 @@ async def test_only_who_may_loads_and_nobody_where_it_is_off() -> None:
         assert "model_repository" not in (await s.http.get("/v2")).json()["extensions"]
     with pytest.raises(SettingsError, match="DMVFN_MODEL_CONTROL names no key"):
         Settings(model_control=("ops",))
+
+
+async def test_a_key_with_the_scope_control_loads_and_no_other_gets_it_unnamed() -> None:
+    body = {"parameters": {"version": "v1", "share": 0}}
+    keys = '[ops]\nkey = "key-of-ops"\nscopes = ["control"]\n[ann]\nkey = "key-of-ann"\n'
+    async with serving(model_control=()) as s:
+        s.parts.access.use(read_keys(keys))
+        seen = []
+        for key in ("key-of-ann", "key-of-ops"):
+            answer = await s.http.post(LOAD, json=body, headers={"Authorization": f"Bearer {key}"})
+            seen.append((answer.status_code, answer.json().get("reason") if answer.content else None))
+        extensions = (await s.http.get("/v2", headers={"Authorization": "Bearer key-of-ann"})).json()["extensions"]
+    assert seen[0] == (403, "scope_control")
+    assert seen[1][0] == 200
+    assert "model_repository" in extensions
+
+
+def test_a_name_of_a_file_of_keys_may_be_named_for_control(tmp_path: Path) -> None:
+    """It once stopped the start: only the names of DMVFN_API_KEYS were known."""
+    file = tmp_path / "keys.toml"
+    file.write_text('[ops]\nkey = "key-of-ops"\n')
+    assert Settings(api_keys_file=file, model_control=("ops",)).model_control == ("ops",)
 
 
 async def test_a_page_of_another_origin_loads_nothing() -> None:

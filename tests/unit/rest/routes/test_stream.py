@@ -30,7 +30,7 @@ from service.core.types import Quality
 from service.rest.app import build
 from service.rest.formats import stream_messages
 from service.rest.routes import stream
-from service.serving.streaming.live_stream import FrameMessage, InvalidMessage, Reset
+from service.serving.streaming.messages import FrameMessage, InvalidMessage, Reset
 from service.serving.streaming.session import DropPolicy
 from service.telemetry.tracing import Tracer
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
@@ -369,3 +369,59 @@ def test_any_message_means_something_or_is_the_clients_fault(message: str | byte
             fault = found.error.code if isinstance(found, InvalidMessage) else "none"
             assert isinstance(found, FrameMessage | Reset | InvalidMessage | bool) or found is None
         assert fault in ("none", "invalid_request")
+
+
+async def test_who_asks_for_a_score_has_it_in_answers_and_in_a_last_message() -> None:
+    clip = [np.full((32, 48, 3), 10 * n, np.uint8) for n in range(5)]
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({**json.loads(START), "horizon": 1, "score": True}))
+        for pixels in clip:
+            await socket.send(_frame(pixels))
+        await socket.send(json.dumps({"type": "end"}))
+        (*answers, last), code = await _everything(socket)
+    assert [answer["type"] for answer in answers] == ["first"] + ["prediction"] * 4
+    assert last["type"] == "summary"
+    assert last["frames"] == {"first": 1, "predicted": 4}
+    assert last["score"] == {
+        "frames": 3,
+        "psnr_db": 60.0,
+        "gain_db": 31.869,
+        "mean_psnr_db": 60.0,
+        "mean_gain_db": 31.869,
+    }
+    assert code == 1000
+
+
+async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:
+    """The frames come at once; which of them are in time to be shown is the clock's business."""
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({"type": "start", "format": "raw", "conceal": {"fps": 50, "delay_ms": 200}}))
+        for n in (0, 1, 2, 5):
+            await socket.send(_frame(np.full((32, 48, 3), 10 * n, np.uint8), str(n), number=n))
+        await socket.send(json.dumps({"type": "end"}))
+        (*ticks, last), code = await _everything(socket)
+    assert [tick["number"] for tick in ticks] == list(range(max(6, len(ticks))))
+    assert all(("pictures" in tick) == (tick["source"] in ("predicted", "blended")) for tick in ticks)
+    assert all(tick["pictures"][0][0] == 10 * tick["number"] for tick in ticks if "pictures" in tick)
+    assert all(tick["frame_id"] == str(tick["number"]) for tick in ticks if tick["source"] in ("real", "blended"))
+    assert sum(last["concealed"]["ticks"].values()) == len(ticks)
+    assert code == 1000
+
+
+@pytest.mark.parametrize(
+    ("start", "field"),
+    [
+        ({"conceal": {}}, "conceal.fps"),
+        ({"conceal": {"fps": 0}}, "conceal.fps"),
+        ({"conceal": {"fps": "30"}}, "conceal.fps"),
+        ({"conceal": {"fps": 30, "most": 17}}, "conceal.most"),
+        ({"conceal": {"fps": 30, "moist": 1}}, "conceal"),
+        ({"conceal": True}, "conceal"),
+        ({"conceal": {"fps": 30}, "t": 0.5}, "t"),
+        ({"conceal": {"fps": 30}, "horizon": 2}, "horizon"),
+    ],
+)
+def test_what_cannot_be_concealed_is_refused_by_name(start: dict[str, Any], field: str) -> None:
+    with pytest.raises(ServiceError) as raised:
+        stream_messages.start(json.dumps({"type": "start", **start}), max_steps=16, max_deadline_ms=1000)
+    assert raised.value.field == field

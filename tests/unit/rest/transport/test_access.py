@@ -14,6 +14,7 @@ from service.rest.app import build
 from service.rest.routes import demo, model, oip, operations, predict, stream, video
 from service.rest.transport.paths import is_guarded, scope_of
 from service.serving.jobs.local import LocalJobs
+from service.settings import Settings
 from tests.unit.imaging.pictures import Pixels, file_of
 from tests.unit.rest.routes.test_stream import START, _everything, _frame, live
 from tests.unit.rest.small import Small, running
@@ -32,6 +33,9 @@ RING = read_keys(
     [predictor]
     key = "predictor-key"
     scopes = ["predict"]
+    [scraper]
+    key = "scraper-key"
+    scopes = ["metrics"]
     [all]
     key = "all-of-it-key"
     """
@@ -97,6 +101,18 @@ async def test_a_missing_scope_is_403_and_named(keyed: Small, caplog: pytest.Log
     assert (await keyed.http.get("/v1/model", headers=bearer("viewer-key"))).status_code == 200
     assert (await keyed.http.get("/debug/batcher", headers=bearer("predictor-key"))).status_code == 403
     assert [vars(record)["client"] for record in caplog.records] == ["viewer"]
+
+
+@pytest.mark.parametrize("needs_key", [False, True])
+async def test_metrics_take_a_key_with_their_scope_where_the_settings_say_so(needs_key: bool) -> None:
+    async with running(Settings(metrics_need_key=needs_key)) as small:
+        assert (await small.http.get("/metrics")).status_code == 200  # no keys are set
+        small.parts.access.use(RING)
+        keys = (None, "predictor-key", "scraper-key", "all-of-it-key")
+        answers = [await small.http.get("/metrics", headers=bearer(key) if key else {}) for key in keys]
+        refused = await small.http.post("/v1/predict", headers=bearer("scraper-key"))
+    assert [answer.status_code for answer in answers] == ([401, 403, 200, 200] if needs_key else [200] * 4)
+    assert (refused.status_code, refused.json()["reason"]) == (403, "scope_predict")
 
 
 async def test_answers_tell_what_may_be_asked_and_what_is_left(keyed: Small, previous: Pixels, current: Pixels) -> None:

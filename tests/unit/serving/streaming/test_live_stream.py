@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -13,16 +14,17 @@ from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
 from service.core.types import Options
 from service.serving.prediction import EncodedPrediction, Picture
-from service.serving.streaming.live_stream import (
+from service.serving.streaming.live_stream import LiveStream
+from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
     Incoming,
     InvalidMessage,
-    LiveStream,
     Reset,
     StreamRequest,
-    opening,
+    Summary,
 )
+from service.serving.streaming.opening import opening
 from service.serving.streaming.session import (
     Answer,
     Done,
@@ -33,9 +35,11 @@ from service.serving.streaming.session import (
     FirstReason,
     StreamConfig,
 )
+from service.serving.streaming.show_at import AnswerReceipt, ShowAt
 from service.telemetry.metrics import Transport
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
+Reply = Answer[EncodedPrediction] | Summary | Draining
 ALL = StreamRequest(plan=StreamConfig(policy=DropPolicy.ALL, scene_cuts=False))
 
 
@@ -74,12 +78,12 @@ def _stream(joined: AppState, request: StreamRequest = ALL, client: str = "") ->
     return LiveStream(joined, request, Transport.GRPC, client=client, identity="s")
 
 
-async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Answer[EncodedPrediction] | Draining]:
+async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Reply]:
     async with aclosing(stream.answers(incoming)) as answers:
         return [answer async for answer in answers]
 
 
-def _kinds(answers: list[Answer[EncodedPrediction] | Draining]) -> list[tuple[str, type]]:
+def _kinds(answers: list[Reply]) -> list[tuple[str, type]]:
     return [(a.tag.frame_id, type(a.outcome)) if isinstance(a, Answer) else ("", type(a)) for a in answers]
 
 
@@ -328,3 +332,72 @@ async def test_frames_are_counted_by_outcome_and_streams_while_open() -> None:
     assert counts == [1.0, 1.0, 1.0]
     assert _value(joined, "dmvfn_first_frame_seconds_count") == 1.0
     assert _value(joined, "dmvfn_streams_active", transport="grpc") == 0.0
+
+
+async def test_a_stream_is_told_how_good_its_predictions_were() -> None:
+    """SmallEngine goes on linearly, and so do the frames: every prediction but that of the last frame is exact."""
+    frames = [np.full((32, 48, 3), 10 * n, np.uint8) for n in range(6)]
+    state = parts(SmallEngine())
+    request = StreamRequest(plan=ALL.plan, score=True)
+    *answers, last = await _all(_stream(state, request), _messages(*(_sent(pixels) for pixels in frames)))
+    assert isinstance(last, Summary)
+    assert last.frames == {"first": 1, "predicted": 5}
+    assert last.score is not None
+    assert (last.score.frames, last.score.mean_psnr_db) == (4, 60.0)
+    repeated = 10 * np.log10(255**2 / 100)
+    assert last.score.mean_gain_db == pytest.approx(60 - repeated)
+    assert all(isinstance(answer, Answer) for answer in answers)
+    labels = {"method": "dmvfn", "version": "small-1", "ahead": "1"}
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_psnr_db_count", labels) == 4
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_repeated_psnr_db_sum", labels) == pytest.approx(
+        4 * repeated
+    )
+    state.metrics.stream_quality.gone("small-1")
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_psnr_db_count", labels) is None
+
+
+async def test_who_asks_for_no_score_gets_no_last_message() -> None:
+    answers = await _all(_stream(parts(SmallEngine())), _messages(_sent(picture(0)), _sent(picture(1))))
+    assert _kinds(answers) == [("", First), ("", Done)]
+    assert [answer.score for answer in answers if isinstance(answer, Answer)] == [None, None]
+
+
+async def test_a_stream_predicts_for_when_its_frames_are_seen() -> None:
+    """Frames 40 ms apart that are to be seen 60 ms after they are sent, 2 ms after their capture: t = 1.55."""
+    state = parts(SmallEngine())
+    request = StreamRequest(plan=ALL.plan, show=ShowAt("now", 60_000))
+    line = _Line()
+    async with aclosing(_stream(state, request).answers(line)) as answers:
+        replies: list[Answer[EncodedPrediction]] = []
+        for n in range(3):
+            pixels = np.full((32, 48, 3), 20 * n, np.uint8)
+            receipt = None
+            if n == 2:  # the way takes a millisecond
+                show = replies[1].show
+                assert show is not None
+                assert (show.aimed_us, show.miss_us) == ((102_000,), None)
+                receipt = AnswerReceipt(1, show.replied_us - show.received_us + 43_000)
+            sent = _sent(pixels, str(n), 40_000 * n)
+            line.queue.put_nowait(dataclasses.replace(sent, sent_us=40_000 * n + 2_000, receipt=receipt))
+            reply = await anext(answers)
+            assert isinstance(reply, Answer)
+            replies.append(reply)
+    last = replies[-1]
+    assert isinstance(last.outcome, Done)
+    assert last.outcome.value.result.times == (1.55,)
+    assert last.outcome.value.times_us == (142_000,)
+    assert last.outcome.value.pictures[0][0] == 40 + round(20 * 1.55)
+    assert last.show is not None
+    assert last.show.aimed_us == (142_000,)
+    assert last.show.miss_us is not None  # the link is known; what it is depends on this machine
+    count = state.metrics.registry.get_sample_value("dmvfn_stream_show_miss_seconds_count")
+    assert count == 1
+
+
+async def test_a_frame_without_the_times_that_its_aim_needs_fails_alone() -> None:
+    request = StreamRequest(plan=ALL.plan, show=ShowAt("now"))
+    frames = (_sent(picture(0), "a", 0), _sent(picture(1), "b", 40_000), _sent(picture(2), "c"))
+    answers = await _all(_stream(parts(SmallEngine()), request), _messages(*frames))
+    outcomes = [answer.outcome for answer in answers if isinstance(answer, Answer)]
+    fields = [outcome.error.field for outcome in outcomes if isinstance(outcome, Failed)]
+    assert fields == ["sent_us", "presentation_time_us"]

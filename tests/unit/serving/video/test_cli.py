@@ -46,6 +46,14 @@ def test_every_frame_comes_out_again(
     assert ("PSNR over" in told) == ("--compare" in how)
 
 
+def test_a_clip_comes_out_at_another_rate(clip: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    out, before = clip.with_name("out.y4m"), Y4mSource(io.BytesIO(clip.read_bytes()), limits=FrameLimits()).info.rate
+    assert main([str(clip), "-o", str(out), "--fps", f"{2 * before}", "--conceal"], settings) == 0
+    assert _frames(out) == 18
+    assert Y4mSource(io.BytesIO(out.read_bytes()), limits=FrameLimits()).info.rate == 2 * before
+    assert "18/18 frames" in capsys.readouterr().err
+
+
 def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "lost.txt").write_text("3\n5-6\n")
     out = tmp_path / "out.y4m"
@@ -60,6 +68,10 @@ def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, 
         (["--ahead", "0"], "at least 1"),
         (["--every", "2", "--route", "sample"], "sample"),
         (["--fill-lost", "nowhere.txt"], "nowhere.txt"),
+        (["--fps", "1/0"], "--fps"),
+        (["--fps", "60", "--ahead", "2"], "not with --ahead"),
+        (["--conceal", "--compare"], "--compare"),
+        ([], "say one of --ahead"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(
@@ -90,3 +102,17 @@ def test_as_a_pipe_it_reads_and_writes_y4m(clip: Path, tmp_path: Path) -> None:
     assert re.match(rb"YUV4MPEG2 W152 H56 F10:1", ran.stdout)
     assert ran.stdout.count(b"FRAME\n") == 9
     assert b"PSNR over" in ran.stderr
+
+
+def test_a_file_that_is_there_is_overwritten_only_by_force(
+    clip: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the rule of `predict`; it once overwrote without a word."""
+    out = tmp_path / "out.y4m"
+    out.write_text("mine")
+    words = [str(clip), "-o", str(out), "--every", "2", "-q"]
+    assert main(words, settings) == 1
+    assert capsys.readouterr().err == f"video: {out} exists already; --force overwrites it\n"
+    assert out.read_text() == "mine"
+    assert main([*words, "--force"], settings) == 0
+    assert _frames(out) == 9

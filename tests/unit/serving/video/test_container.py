@@ -126,6 +126,56 @@ def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str)
         open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
 
 
+@pytest.mark.parametrize(
+    ("format", "codec", "name"),
+    [
+        ("h264", "libx264", "H.264 or HEVC without a container; .*-c copy out.mkv"),
+        ("m4v", "mpeg4", "MPEG-4 video without a container"),
+        ("mpeg2video", "mpeg2video", "MPEG video without a container"),
+        ("mxf", "mpeg2video", "an MXF file; .*-c copy out.mkv"),
+        ("nut", "ffv1", "a NUT file"),
+    ],
+)
+def test_a_film_in_a_container_that_is_not_read_is_named_with_a_way_out(
+    tmp_path: Path, format: str, codec: str, name: str
+) -> None:
+    """FFmpeg's own word for a format that is not on the list was "Invalid argument"."""
+    _write(tmp_path / "in.mp4", format, codec)
+    with pytest.raises(VideoError, match=rf"this is {name}"):
+        open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+def test_what_is_no_kind_of_film_is_told_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in.mp4").write_text("this is no video")
+    with pytest.raises(VideoError, match=r"MP4, Matroska, WebM, .* are read"):
+        open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+def test_ivf_as_encoders_of_vp9_and_av1_write_it_is_read(tmp_path: Path) -> None:
+    _write(tmp_path / "in.ivf", "ivf", "libvpx")
+    opened = open_source(str(tmp_path / "in.ivf"), limits=LIMITS)
+    assert len([item for item in opened if isinstance(item, Timed)]) == 4
+    opened.close()
+
+
+def test_a_film_is_cropped_as_its_header_says(tmp_path: Path) -> None:
+    """FFmpeg left eight hidden columns in sight: it crops to whole words of memory unless told otherwise."""
+    _write(tmp_path / "in.mkv", "matroska", "libx264", {"x264-params": "crop-rect=8,4,8,4"})
+    opened = open_source(str(tmp_path / "in.mkv"), limits=LIMITS)
+    assert (opened.info.width, opened.info.height) == (48, 40)
+    opened.close()
+
+
+def _write(path: Path, format: str, codec: str, options: dict[str, str] | None = None) -> None:
+    """Four frames by `codec` in a container of `format`."""
+    with av.open(str(path), "w", format=format) as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in moving(4, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
 def test_an_ending_that_cannot_be_written_lists_those_that_can(tmp_path: Path) -> None:
     write_mp4(tmp_path / "in.mp4", moving(2), [0, 100], BASE)
     source = open_source(str(tmp_path / "in.mp4"), limits=LIMITS)

@@ -1,0 +1,230 @@
+"""What a stream with losses shows at each tick of a steady clock: real frames, predicted ones, or both blended.
+
+Frames come with numbers that have gaps. Each pair that came leads to predictions of the ticks after it; a tick whose
+frame is not here shows one of them. Where real frames return, the prediction goes on along its motion for a few ticks
+while they are faded in, so that nothing jumps. Knows no clock, engine or transport: times are arguments, in seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.core.errors import InvalidRequest
+from service.core.types import Frame
+
+#: Of the clock, a second.
+LEAST_FPS, MOST_FPS = 1.0, 240.0
+MOST_PREDICTED, MOST_BLENDED = 16, 8
+#: Numbers by which a frame may be ahead of the clock; more is a jump of the sender, which begins anew.
+MOST_AHEAD = 64
+#: Frames in a row that are too late to be shown, after which the sender's clock is taken to have jumped back.
+MOST_LATE = 64
+#: Arrivals by whose earliest the clock follows the sender's, and the part of an interval that it moves at each.
+FOLLOWED, SLEW = 64, 0.01
+#: Predictions kept, of pairs that came before their ticks.
+MOST_LEADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Concealment:
+    """How a stream is concealed. `fps`: the clock; `most`: frames predicted in a row; `blend`: ticks to fade in.
+
+    `delay_s`: how long after its time a frame may come and still be shown; None: half an interval.
+    """
+
+    fps: float
+    most: int = 8
+    blend: int = 2
+    delay_s: float | None = None
+
+    @property
+    def interval(self) -> float:
+        """Return the seconds between two ticks."""
+        return 1 / self.fps
+
+    def check(self) -> Concealment:
+        """Return this, or raise InvalidRequest naming the field."""
+        for name, low, high in (
+            ("fps", LEAST_FPS, MOST_FPS),
+            ("most", 1, MOST_PREDICTED),
+            ("blend", 0, MOST_BLENDED),
+            ("delay_s", 0, 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InvalidRequest(f"{name} must be between {low:g} and {high:g}", field=f"conceal.{name}")
+        return self
+
+
+class TickSource(enum.StrEnum):
+    """What a tick shows."""
+
+    REAL = "real"
+    BLENDED = "blended"  #: a real frame, faded in over what was predicted before it came
+    PREDICTED = "predicted"
+    REPEATED = "repeated"  #: nothing new: no frame came and none could be predicted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NumberedFrame:
+    """A frame that came."""
+
+    number: int
+    frame: Frame
+    frame_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeadingPair:
+    """Two frames that came, and the moments `times` of the ticks after them, in intervals between these two."""
+
+    previous: NumberedFrame
+    current: NumberedFrame
+    times: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tick:
+    """One tick. `frame` is what is shown; with `over` it is a real frame of weight `weight`, faded in over that."""
+
+    number: int
+    source: TickSource
+    due: float
+    frame: Frame | None = None
+    frame_id: str = ""
+    over: Frame | None = None
+    weight: float = 1.0
+
+    def picture(self) -> Frame | None:
+        """Return the pixels to show; None where nothing new is shown."""
+        if self.frame is None or self.over is None:
+            return self.frame
+        share = round(256 * self.weight)
+        mixed = self.frame.pixels.astype(np.uint16) * share
+        mixed += self.over.pixels.astype(np.uint16) * (256 - share)
+        return Frame(((mixed + 128) >> 8).astype(np.uint8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lead:
+    number: int  #: of the frame it leads on from
+    frames: tuple[Frame, ...]
+
+    def at(self, number: int) -> Frame | None:
+        place = number - self.number - 1
+        return self.frames[place] if 0 <= place < len(self.frames) else None
+
+
+class Concealer:
+    """Push frames and their predictions, and ask for each tick when it is due."""
+
+    def __init__(self, config: Concealment) -> None:
+        self._config = config.check()
+        self._delay = config.interval / 2 if config.delay_s is None else config.delay_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew with the next frame: no clock, no predecessor."""
+        self._base: float | None = None  #: when frame `_first` is due, less the delay
+        self._first = self._next = 0
+        self._newest: NumberedFrame | None = None
+        self._ready: dict[int, NumberedFrame] = {}
+        self._leads: deque[_Lead] = deque(maxlen=MOST_LEADS)
+        self._offsets: deque[float] = deque(maxlen=FOLLOWED)
+        self._late = 0
+        self._left: _Lead | None = None  #: what was shown last, where that was predicted
+        self._blended = 0
+
+    def arrived(self, frame: NumberedFrame, now: float) -> LeadingPair | None:
+        """Take a frame; return the pair that is to be predicted from, if it makes one."""
+        number = frame.number
+        if self._base is not None and self._jumps(number):
+            self.reset()
+        if self._base is None:
+            self._base, self._first, self._next = now, number, number
+        self._follow(number, now)
+        if number >= self._next:
+            self._ready[number] = frame
+        newest = self._newest
+        if newest is not None and number <= newest.number:
+            return None
+        self._newest = frame
+        if newest is None or newest.frame.pixels.shape != frame.frame.pixels.shape:
+            return None
+        gap = number - newest.number
+        times = (place / gap for place in range(1, self._config.most + 1))
+        return LeadingPair(newest, frame, tuple(t for t in times if t <= MOST_PREDICTED))
+
+    def predicted(self, pair: LeadingPair, frames: Sequence[Frame]) -> None:
+        """Take the frames of `pair`'s times; none where nothing leads on from it, as across a cut."""
+        number = pair.current.number
+        if self._newest is None or number > self._newest.number or (self._leads and self._leads[-1].number >= number):
+            return  # of before a reset, or overtaken
+        self._leads.append(_Lead(number, tuple(frames)))
+
+    def due(self) -> float | None:
+        """Return when the next tick is due; None before the first frame."""
+        if self._base is None:
+            return None
+        return self._base + (self._next - self._first) * self._config.interval + self._delay
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether all frames that came have been shown."""
+        return self._newest is None or self._next > self._newest.number
+
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of pixels held."""
+        frames = [ready.frame for ready in self._ready.values()]
+        frames += [frame for lead in self._leads for frame in lead.frames]
+        frames += [] if self._newest is None else [self._newest.frame]
+        return sum(frame.pixels.nbytes for frame in frames)
+
+    def tick(self) -> Tick:
+        """Return what the next tick shows, and go on to the one after."""
+        due, number = self.due(), self._next
+        assert due is not None  # ticks come after the first frame
+        self._next += 1
+        real = self._ready.pop(number, None)
+        if real is not None:
+            return self._shown(real, due)
+        lead = next((lead for lead in reversed(self._leads) if lead.number < number), None)
+        frame = None if lead is None else lead.at(number)
+        if lead is None or frame is None:
+            self._left = None
+            return Tick(number, TickSource.REPEATED, due)
+        self._left, self._blended = lead, 0
+        return Tick(number, TickSource.PREDICTED, due, frame)
+
+    def _shown(self, real: NumberedFrame, due: float) -> Tick:
+        over = None
+        if self._left is not None and self._blended < self._config.blend:
+            over = self._left.at(real.number)
+        if over is None or over.pixels.shape != real.frame.pixels.shape:
+            self._left = None
+            return Tick(real.number, TickSource.REAL, due, real.frame, real.frame_id)
+        self._blended += 1
+        weight = self._blended / (self._config.blend + 1)
+        return Tick(real.number, TickSource.BLENDED, due, real.frame, real.frame_id, over, weight)
+
+    def _jumps(self, number: int) -> bool:
+        """Tell whether a number is so far off that the sender must have begun anew."""
+        self._late = self._late + 1 if number < self._next else 0
+        return number > self._next + MOST_AHEAD or self._late > MOST_LATE
+
+    def _follow(self, number: int, now: float) -> None:
+        """Move the clock a little towards the sender's, by the frames that took least time to come."""
+        assert self._base is not None
+        interval = self._config.interval
+        self._offsets.append(now - self._base - (number - self._first) * interval)
+        earliest = min(self._offsets)
+        step = max(-SLEW * interval, min(SLEW * interval, earliest))
+        self._base += step
+        for place, offset in enumerate(self._offsets):
+            self._offsets[place] = offset - step

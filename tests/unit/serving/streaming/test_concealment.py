@@ -1,0 +1,128 @@
+"""A steady clock over a stream with losses: what each tick shows, exactly, and freezes as WebRTC counts them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.core.errors import InvalidRequest
+from service.core.types import Frame
+from service.serving.streaming.concealment import Concealer, Concealment, LeadingPair, NumberedFrame, Tick, TickSource
+from service.serving.streaming.freezes import FreezeCounter
+
+REAL, BLENDED, PREDICTED, REPEATED = TickSource
+
+
+def flat(value: int) -> Frame:
+    return Frame(np.full((4, 6, 3), value, np.uint8))
+
+
+def arrive(concealer: Concealer, number: int, now: float, value: int | None = None) -> LeadingPair | None:
+    """Push a frame of grey `value` (10 a number), and at once what is predicted from its pair: the same going on."""
+    pair = concealer.arrived(NumberedFrame(number, flat(10 * number if value is None else value), f"f{number}"), now)
+    if pair is not None:
+        old, new = (side.frame.pixels.astype(float) for side in (pair.previous, pair.current))
+        concealer.predicted(pair, [Frame((new + t * (new - old)).round().astype(np.uint8)) for t in pair.times])
+    return pair
+
+
+def shown(tick: Tick) -> tuple[int, TickSource, int | None]:
+    picture = tick.picture()
+    return tick.number, tick.source, None if picture is None else int(picture.pixels[0, 0, 0])
+
+
+def test_lost_frames_are_predicted_on_the_beat_and_real_ones_faded_in() -> None:
+    """Frames 3, 4, 5 are lost; frame 6 comes 6 grey levels darker than the motion led to, and is not jumped to."""
+    concealer = Concealer(Concealment(fps=10, blend=2, delay_s=0.05))
+    ticks = []
+    for number in range(10):
+        if number not in (3, 4, 5):
+            arrive(concealer, number, 0.1 * number, None if number < 6 else 10 * number - 6)
+        due = concealer.due()
+        assert due == pytest.approx(0.1 * number + 0.05)
+        ticks.append(shown(concealer.tick()))
+    assert ticks == [
+        *((0, REAL, 0), (1, REAL, 10), (2, REAL, 20)),
+        *((3, PREDICTED, 30), (4, PREDICTED, 40), (5, PREDICTED, 50)),
+        *((6, BLENDED, 58), (7, BLENDED, 66), (8, REAL, 74), (9, REAL, 84)),
+    ]
+
+
+def test_after_a_gap_the_moments_are_parts_of_the_longer_interval() -> None:
+    concealer = Concealer(Concealment(fps=10, most=3))
+    arrive(concealer, 0, 0.0)
+    pair = arrive(concealer, 4, 0.4)
+    assert pair is not None
+    assert pair.times == (0.25, 0.5, 0.75)
+
+
+def test_after_the_most_that_may_be_predicted_nothing_new_is_shown() -> None:
+    concealer = Concealer(Concealment(fps=10, most=2))
+    arrive(concealer, 0, 0.0)
+    arrive(concealer, 1, 0.1)
+    assert [concealer.tick().source for _ in range(6)] == [REAL, REAL, PREDICTED, PREDICTED, REPEATED, REPEATED]
+    arrive(concealer, 6, 0.6)
+    assert shown(concealer.tick()) == (6, REAL, 60)
+
+
+def test_a_pair_that_nothing_leads_on_from_repeats() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    concealer.arrived(NumberedFrame(0, flat(0)), 0.0)
+    pair = concealer.arrived(NumberedFrame(1, flat(250)), 0.1)
+    assert pair is not None
+    concealer.predicted(pair, ())
+    assert [concealer.tick().source for _ in range(3)] == [REAL, REAL, REPEATED]
+
+
+def test_a_late_frame_is_not_shown_but_leads_on() -> None:
+    concealer = Concealer(Concealment(fps=10, most=1))
+    arrive(concealer, 0, 0.0)
+    arrive(concealer, 1, 0.1)
+    assert [concealer.tick().source for _ in range(3)] == [REAL, REAL, PREDICTED]
+    arrive(concealer, 2, 0.29, 26)
+    assert shown(concealer.tick()) == (3, PREDICTED, 42)
+
+
+def test_a_jump_of_the_sender_begins_anew_and_memory_stays_bounded() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    arrive(concealer, 0, 0.0)
+    assert arrive(concealer, 10**12, 5.0, value=1) is None
+    assert concealer.tick().number == 10**12
+    for number in range(200):
+        arrive(concealer, 10**12 + 2 + number, 5.1, value=1)
+    assert concealer.nbytes <= (64 + 2 + 4 * 8) * 4 * 6 * 3
+
+
+def test_the_clock_follows_a_sender_whose_own_is_slower() -> None:
+    """By a thousandth: after 2,000 frames it would be two intervals off."""
+    concealer = Concealer(Concealment(fps=10, delay_s=0.05))
+    sources = []
+    for number in range(2000):
+        arrive(concealer, number, 0.1001 * number, value=1)
+        due = concealer.due()
+        assert due is not None
+        assert 0 < due - 0.1001 * number < 0.06
+        sources.append(concealer.tick().source)
+    assert set(sources) == {REAL}
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [(Concealment(0.5), "fps"), (Concealment(30, most=17), "most"), (Concealment(30, blend=9), "blend")],
+)
+def test_what_cannot_be_is_refused_by_name(config: Concealment, field: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        config.check()
+    assert raised.value.field == f"conceal.{field}"
+
+
+def test_freezes_are_counted_as_webrtc_does() -> None:
+    """At 30 a second a gap of 5 intervals is none (its mean and 150 ms are more); one of 9 is, with all its length."""
+    counter = FreezeCounter()
+    interval = 1 / 30
+    numbers = [*range(30), *range(34, 60), *range(68, 90)]
+    frozen = [counter.shown(number * interval) for number in numbers]
+    assert [round(seconds, 6) for seconds in frozen if seconds] == [round(9 * interval, 6)]
+    report = counter.report()
+    assert report.count == 1
+    assert (report.total_s, report.watched_s) == pytest.approx((9 * interval, 89 * interval))
