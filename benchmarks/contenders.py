@@ -94,15 +94,13 @@ def ncnn(network: DMVFN, previous: Tensor, current: Tensor, threads: int) -> Run
     if any(find_spec(name) is None for name in ("ncnn", "pnnx")):
         return None
     runtime: Any = import_module("ncnn")
+    trace: Any = torch.jit.trace
     net = runtime.Net()
     net.opt.num_threads = threads
     net.opt.use_fp16_storage = net.opt.use_fp16_packed = net.opt.use_fp16_arithmetic = False
     with tempfile.TemporaryDirectory() as folder:
         traced, parameters, weights = (str(Path(folder, name)) for name in ("full.pt", "full.param", "full.bin"))
-        with warnings.catch_warnings():
-            # torch calls its TorchScript deprecated; it is what pnnx reads best.
-            warnings.simplefilter("ignore")
-            torch.jit.trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)  # type: ignore[no-untyped-call]
+        trace(FullRoute(network).eval(), (previous, current), check_trace=False).save(traced)
         # Without fp16=0 pnnx stores half of each weight's bits.
         command = [import_module("pnnx").EXEC_PATH, traced, "fp16=0", f"ncnnparam={parameters}", f"ncnnbin={weights}"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -168,7 +166,10 @@ def others(network: DMVFN, previous: Tensor, current: Tensor, threads: int, word
     runs = {}
     for word in words:
         name, make = OTHERS[word]
-        run = make(network, previous, current, threads)
+        with warnings.catch_warnings():
+            # OpenVINO and pnnx read TorchScript traces, which torch calls deprecated.
+            warnings.simplefilter("ignore")
+            run = make(network, previous, current, threads)
         if run is None:
             print(f"  {name} is not installed and is left out; requirements/runtimes.txt has it.")
         else:
