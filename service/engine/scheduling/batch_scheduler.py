@@ -69,6 +69,7 @@ class BatchScheduler:
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._to_route: dict[Bucket, deque[Entry]] = {}
+        self._too_late_to_route: set[str] = set()  #: left out of those lines, and not yet looked at by `_expire`
         self._ready = ReadyRequests()
         self._expiry = ExpiryQueue()
         self._workload = Workload()
@@ -150,6 +151,7 @@ class BatchScheduler:
                 else:
                     # What is known of costs may have changed meanwhile: `next_batch` must find it under its new time.
                     self._expiry.add(entry, latest)
+                    self._too_late_to_route.add(entry.id)
             if not line:
                 del self._to_route[bucket]
             if entries:
@@ -302,6 +304,9 @@ class BatchScheduler:
                 self._admission.record_expiry()
             else:
                 self._expiry.add(entry, latest)
+                if entry.id in self._too_late_to_route and entry.state is RequestState.ROUTING:
+                    self._line_up(entry)  # costs have become less since
+            self._too_late_to_route.discard(entry.id)
         self._tombstones += len(late)
         return tuple(late)
 
@@ -312,13 +317,12 @@ class BatchScheduler:
         self._workload.remove(entry)  # by its cost until now, which a trial's limit changes
         is_tried = self._admission.is_tried_late(entry, now, self.overhead)
         self._workload.add(entry)
-        if is_tried and entry.state is RequestState.ROUTING:
-            self._line_up(entry)  # `next_to_route` may have left it to `next_batch`
         return is_tried
 
     def _leave(self, entry: Entry, state: RequestState) -> None:
         entry.enter(state)
         del self._entries[entry.id]
+        self._too_late_to_route.discard(entry.id)
         self._nbytes -= entry.nbytes
         self._workload.remove(entry)
         if not self._entries:

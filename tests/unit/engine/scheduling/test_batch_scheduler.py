@@ -283,6 +283,18 @@ def test_what_became_too_late_because_predictions_changed_is_expired_at_the_next
     assert ids(waiting.next_batch(now=7.0).expired) == ["late"]
 
 
+def test_what_was_too_late_to_be_routed_is_routed_once_predictions_are_lower_again() -> None:
+    """It once waited unrouted until it was late: left out of its line, and kept because it might be in time."""
+    waiting = queue(entry("a", deadline=8.0, costs=(1.0,), routed=False))
+    waiting.overhead = 0.5
+    assert waiting.next_to_route(now=6.8) == ()
+    waiting.overhead = 0.0
+    assert waiting.next_batch(now=6.8).expired == ()
+    (unrouted,) = waiting.next_to_route(now=6.8)
+    waiting.price(unrouted, (RouteOption(1.0),))
+    assert ids(waiting.next_batch(now=6.8).batch) == ["a"]
+
+
 def test_pricing_one_that_was_withdrawn_meanwhile_does_nothing() -> None:
     waiting = queue(entry("a", routed=False))
     (unrouted,) = waiting.next_to_route(0.0)

@@ -116,7 +116,8 @@ class Machine(RuleBasedStateMachine):
         if len(take.batch) > 1:
             assert self.now + take.predicted_seconds <= min(entry.deadline for entry in take.batch) + 1e-9
         if all(entry.trial is None for entry in take.batch):  # what is tried runs though it seemed that it cannot
-            assert most_urgent is None or min(int(entry.priority) for entry in take.batch) == most_urgent
+            # What has become dearer since it came leads until its old moment: nobody more urgent is passed over for it.
+            assert most_urgent is None or min(int(entry.priority) for entry in take.batch) <= most_urgent
         self.running.append(take.batch)
 
     def _can_run(self, entry: Entry) -> bool:
@@ -161,12 +162,12 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Route and take until nothing waits: everybody comes out, and an empty queue is as good as new."""
-        while unrouted := self.queue.next_to_route(self.now):
-            for entry in unrouted:
-                self.queue.price(entry, entry.route_options)
         for entry in self.routing:
             self.queue.price(entry, entry.route_options)
-        for _ in range(len(self.waiting) + 1):
+        for _ in range(2 * len(self.waiting) + 1):  # to be routed, and to be run
+            while unrouted := self.queue.next_to_route(self.now):
+                for entry in unrouted:
+                    self.queue.price(entry, entry.route_options)
             self.take()
         assert not self.waiting
         while self.running:
