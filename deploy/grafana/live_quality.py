@@ -32,8 +32,8 @@ ROWS = (
             Panel(
                 "Frames after they were to be seen",
                 "s",
-                "Of streams that say when (show_at, display_fps), by their clients' receipts. Below 0: in time.",
-                quantiles("dmvfn_stream_show_miss_seconds", 0.5, 0.99),
+                "Of streams that say when (show_at, display_fps), by their clients' receipts. 0: in time.",
+                quantiles("dmvfn_stream_show_late_seconds", 0.5, 0.99),
             ),
             Panel(
                 "Freezes of streams with losses",

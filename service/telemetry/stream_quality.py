@@ -14,7 +14,7 @@ from service.core.types import Method
 #: dB.
 PSNR_BUCKETS = (15, 20, 22.5, 25, 27.5, 30, 32.5, 35, 37.5, 40, 45, 50, 60)
 #: Seconds.
-MISS_BUCKETS = (-0.25, -0.1, -0.05, -0.02, -0.01, -0.005, 0, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 1)
+LATE_BUCKETS = (0, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 1)
 #: How far ahead was predicted: the next frame, or further.
 AHEAD = ("1", "more")
 
@@ -51,11 +51,11 @@ class StreamQuality:
         )
         self._frozen = Counter("dmvfn_stream_frozen_seconds", "Seconds of those freezes.", ["kind"], registry=registry)
 
-        self._miss = Histogram(
-            "dmvfn_stream_show_miss_seconds",
-            "When clients had frames, less when these were to be seen; below 0 is in time.",
+        self._late = Histogram(
+            "dmvfn_stream_show_late_seconds",
+            "By how much clients had frames after these were to be seen; 0 is in time.",
             registry=registry,
-            buckets=MISS_BUCKETS,
+            buckets=LATE_BUCKETS,
         )
         for source in ("real", "blended", "predicted", "repeated"):
             self._ticks.labels(source)
@@ -64,8 +64,8 @@ class StreamQuality:
             self._frozen.labels(kind)
 
     def missed(self, seconds: float) -> None:
-        """Record by how much a client had a frame after it was to be seen; below 0: before."""
-        self._miss.observe(seconds)
+        """Record by how much a client had a frame after it was to be seen; below 0, before, counts as 0."""
+        self._late.observe(max(0.0, seconds))
 
     def ticked(self, source: str) -> None:
         """Count a tick: `source` is real, blended, predicted or repeated."""

@@ -69,6 +69,7 @@ class ClipMakers:
 
     async def _idle(self) -> None:
         """Wait until clips may have come, or the process stops."""
+        # awaited: below, whatever happens
         waits = [asyncio.ensure_future(self._queue.wait(LOOK_S)), asyncio.ensure_future(self._work.stopping.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -390,7 +390,7 @@ async def test_a_stream_predicts_for_when_its_frames_are_seen() -> None:
     assert last.show is not None
     assert last.show.aimed_us == (142_000,)
     assert last.show.miss_us is not None  # the link is known; what it is depends on this machine
-    count = state.metrics.registry.get_sample_value("dmvfn_stream_show_miss_seconds_count")
+    count = state.metrics.registry.get_sample_value("dmvfn_stream_show_late_seconds_count")
     assert count == 1
 
 
