@@ -33,4 +33,5 @@ async def test_versions_are_told_of_predictions_that_their_weights_made(method: 
     report = await keeper.final()
     await keeper.close()
     assert report is not None
-    assert versions.scores == [("v7", pytest.approx(OUT_BY_4 - OUT_BY_8, abs=1e-3))] * count
+    assert [version for version, _ in versions.scores] == ["v7"] * count
+    assert [gain for _, gain in versions.scores] == pytest.approx([OUT_BY_4 - OUT_BY_8] * count, abs=1e-3)
