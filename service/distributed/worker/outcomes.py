@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 #: Seconds that charging a caller may take: the answer is out, and the worker has other things to do.
 CHARGE_S = 1.0
+#: Seconds after an item was left to others in which its wake token may still be on its way to them.
+JUST_LEFT_S = 1.0
 #: Times that Redis, being there, may cut the connection over one answer before it is taken for unstorable.
 CUT_TRIES = 3
 
@@ -61,6 +63,11 @@ class Outcomes:
         now = time.monotonic()
         self._avoided = {lease: expiry for lease, expiry in self._avoided.items() if expiry > now}
         return list(self._avoided)
+
+    def passes_wake_on(self) -> bool:
+        """Tell whether a wake token that this worker took was probably of an item that it has just left to others."""
+        recent = time.monotonic() + self._settings.lease_ms / 1000 - JUST_LEFT_S
+        return any(expiry > recent for expiry in self._avoided.values())
 
     async def answer(self, work: ClaimedWork, answer: bytes) -> bool:
         """Publish an answer and tell if it is the item's; one that Redis never takes becomes an error that says so."""

@@ -196,7 +196,7 @@ class Worker:
                 await self._run_lapsed(item)
                 return
             await self._foreign.settle()
-            if self._woken and self._foreign.passes_wake_on():
+            if self._woken and (self._foreign.passes_wake_on() or self._outcomes.passes_wake_on()):
                 await self._claims.wake_another()
                 await asyncio.sleep(PASS_ON_S)
             self._woken = False
