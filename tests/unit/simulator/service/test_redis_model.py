@@ -162,6 +162,11 @@ def test_all_that_a_fleet_asked_is_answered_as_by_a_real_server(
         if words[0] in UNEQUAL:
             continue
         asked = [translated(word, ids, later_ms) for word in words]
+        if recorded is None:  # what waited in vain need not take as long again
+            if asked[0] == b"BLPOP":
+                asked[-1] = 0.001
+            if asked[0] == b"XREAD":
+                asked[asked.index(b"BLOCK") + 1] = 1
         # What a fleet waited for is there when it is asked for again.
         answer = real.execute(asked)
         learn(recorded, answer, ids)
