@@ -6,8 +6,8 @@ export VENV PYTHON
 # The order of sets is part of a trace; small matrices are slower on several threads.
 SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
-.PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers \
-	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided v2-clients deploy-check upgrade compose-check sim planted \
+.PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers loop \
+	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided deploy-check upgrade compose-check sim planted \
 	clients inputs clean
 
 help:            ## this list
@@ -48,6 +48,8 @@ evaluate: install-dev   ## evaluate: make evaluate CLIPS=folder [ARGS=...]
 
 bench: install-dev  ## every benchmark, one after the other
 	@scripts/bench
+loop: install-dev   ## a car driven by delayed pictures, with and without prediction: the table and picture of docs/loop.md
+	@$(PY) -m benchmarks.loop --plot docs/loop.png $(ARGS)
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m simulator run --write
 sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000, or SEED=7 for one, with its trace
