@@ -94,7 +94,9 @@ def test_the_decibels_of_the_flow_method_are_those_of_the_evaluation() -> None:
     text = README.split("`method=flow` leaves the network out")[1].split("to t+3")[0]
     figures = [f"{psnr['flow', 1]:.1f}", f"{sum(gains) / len(gains):.2f}", f"{-worst:.2f}", f"{psnr['flow', 3]:.2f}"]
     assert re.findall(r"\d+\.\d+", text) == figures
-    assert (sum(gain > 0 for gain in gains), len(gains)) == (10, 11)
+    assert len(gains) == 11
+    ahead = {11: "all eleven", 10: "ten of eleven", 9: "nine of eleven"}[sum(gain > 0 for gain in gains)]
+    assert f"ahead on {ahead} clips" in " ".join(text.split())
 
 
 def test_what_is_compared_says_where_it_was_read() -> None:
