@@ -5,7 +5,6 @@ Their bytes are where `ClipObjects` keeps them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from service.distributed.frontend.asking import ask
 from service.distributed.frontend.owned import owned_records
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
-from service.distributed.frontend.watchers import JobWatchers, hinted
+from service.distributed.frontend.watchers import JobWatchers
 from service.serving.jobs.clip_jobs import ClipView, NewClip
 from service.serving.video.clip_disk import ClipFile
 from service.settings import Settings
@@ -157,15 +156,7 @@ class RedisClips:
 
     async def changed(self, seen: ClipView, client: str, seconds: float) -> ClipView:
         """Wait as `ClipJobs.changed`."""
-        deadline = time.monotonic() + seconds
-        with self._watchers.watching(seen.id) as hint:
-            while True:
-                hint.clear()
-                view = await self.get(seen.id, client)
-                seconds_left = deadline - time.monotonic()
-                if not view.same_as(seen) or seconds_left <= 0:
-                    return view
-                await hinted(hint, seconds_left)
+        return await self._watchers.changed(seen, lambda: self.get(seen.id, client), seconds)
 
     async def of_client(self, client: str) -> list[ClipView]:
         """List as `ClipJobs.of_client`."""

@@ -20,7 +20,7 @@ from service.distributed.frontend.asking import ask
 from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.frontend.results import ResultStore
-from service.distributed.frontend.watchers import JobWatchers, hinted
+from service.distributed.frontend.watchers import JobWatchers
 from service.serving.answer_size import check_answer
 from service.serving.jobs.job import Failure, JobState, JobView, NewJob
 from service.settings import Settings
@@ -126,15 +126,7 @@ class RedisJobs:
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
         """Wait for a change, as `Jobs.changed`."""
-        deadline = time.monotonic() + seconds
-        with self.watchers.watching(seen.id) as hint:
-            while True:
-                hint.clear()
-                view = await self.get(seen.id, client)
-                seconds_left = deadline - time.monotonic()
-                if not view.same_as(seen) or seconds_left <= 0:
-                    return view
-                await hinted(hint, seconds_left)
+        return await self.watchers.changed(seen, lambda: self.get(seen.id, client), seconds)
 
     async def result(self, job: str, client: str, item: int) -> PredictResult:
         """Return one result, as `Jobs.result`. Items of a job that still runs are returned as they come."""

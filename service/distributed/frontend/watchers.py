@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from service.serving.jobs.clip_jobs import ClipView
+from service.serving.jobs.job import JobView
+
+View = TypeVar("View", JobView, ClipView)
 
 #: Watchers look again after this long in any case: a hint may be lost in a failover, the state is not.
 LOOK_AGAIN_S = 5.0
@@ -29,6 +36,18 @@ class JobWatchers:
             self._hints[job].discard(hint)
             if not self._hints[job]:
                 del self._hints[job]
+
+    async def changed(self, seen: View, get: Callable[[], Awaitable[View]], seconds: float) -> View:
+        """Return how a job stands, which `get` asks, once that is not as it was `seen`, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        with self.watching(seen.id) as hint:
+            while True:
+                hint.clear()
+                view = await get()
+                seconds_left = deadline - time.monotonic()
+                if not view.same_as(seen) or seconds_left <= 0:
+                    return view
+                await hinted(hint, seconds_left)
 
     @contextlib.contextmanager
     def watching_all(self) -> Iterator[asyncio.Event]:
