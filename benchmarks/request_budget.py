@@ -13,6 +13,7 @@ import argparse
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ from model.dmvfn import routing
 from model.inference import predict as inference
 from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, weights
+from model.mixing.head import MixingHead
+from model.mixing.weights import HeadMetadata
 from service.core.types import Frame
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
@@ -72,21 +75,32 @@ def by_zlib(frame: Frame, turns: int) -> tuple[float, int]:
 
 def mixtures(pair: np.ndarray, turns: int) -> dict[str, dict[str, float]]:
     """Measure the parts of both heads: finding motion, warping the candidates, weighing them."""
-    rows = {}
-    for name, path in (("flow", weights.DEFAULT), ("live head", weights.LIVE)):
-        head, about = weights.load(path)
-        names = tuple(each for each in head.config.candidates if each != "network")
-        needed = (*names, "crisp") if about.crispness > 0 else names
-        motions = candidates.find(pair[0], pair[1], needed, about.preset)
-        stack = candidates.build(pair[0], pair[1], needed, None, about.preset, 1, motions)
-        crisp = stack.frames[len(names)] if about.crispness > 0 else None
-        parts: dict[str, Callable[[], object]] = {
-            "motion": lambda: candidates.find(pair[0], pair[1], needed, about.preset),  # noqa: B023  # run at once
-            "warp": lambda: candidates.build(pair[0], pair[1], needed, None, about.preset, 1, motions),  # noqa: B023
-            "mix": lambda: predictor.weigh(head, names, stack.frames[: len(names)], stack.flow, crisp=crisp),  # noqa: B023
-        }
-        rows[name] = {part: milliseconds(run, turns) for part, run in parts.items()}
-    return rows
+    heads = {"flow": weights.load(weights.DEFAULT), "live head": weights.load(weights.LIVE)}
+    return {
+        name: {part: milliseconds(run, turns) for part, run in _mixture_parts(pair, head, about).items()}
+        for name, (head, about) in heads.items()
+    }
+
+
+def _mixture_parts(pair: np.ndarray, head: MixingHead, about: HeadMetadata) -> dict[str, Callable[[], object]]:
+    """Return what `predictor.mix` does, part by part, with the arguments that it gives."""
+    names = tuple(each for each in head.config.candidates if each != "network")
+    needed = (*names, "crisp") if about.crispness > 0 else names
+    find = partial(candidates.find, pair[0], pair[1], needed, about.preset, about.sharpening > 0)
+    motions = find()
+    build = partial(candidates.build, pair[0], pair[1], needed, None, about.preset, 1, motions)
+    stack = build()
+    mix = partial(
+        predictor.weigh,
+        head,
+        names,
+        stack.frames[: len(names)],
+        stack.flow,
+        crisp=stack.frames[len(names)] if about.crispness > 0 else None,
+        crispness=about.crispness,
+        sharpening=about.sharpening * motions.detail,
+    )
+    return {"motion": find, "warp": build, "mix": mix}
 
 
 def network(pair: np.ndarray, turns: int) -> dict[str, float]:
@@ -95,7 +109,7 @@ def network(pair: np.ndarray, turns: int) -> dict[str, float]:
     first, second = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255 for frame in pair)
     chosen = routing.auto(inference.probabilities(loaded, first, second))
     return {
-        name: milliseconds(lambda: inference.predict(loaded, first, second, route), turns)  # noqa: B023  # run at once
+        name: milliseconds(partial(inference.predict, loaded, first, second, route), turns)
         for name, route in (("auto", chosen), ("full", torch.ones_like(chosen)))
     }
 

@@ -48,25 +48,37 @@ def mean(values: Sequence[float]) -> Interval:
     return Interval(float(data.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975)))
 
 
-def groups(outcomes: Sequence[Outcome]) -> dict[tuple[str, int], list[Drive]]:
-    """Sort runs by way and delay, in the order of the outcomes."""
-    sorted_runs: dict[tuple[str, int], list[Drive]] = {}
+class Summary(NamedTuple):
+    """What the runs of one way at one delay come to."""
+
+    delay_ms: int
+    completed: Interval  #: the share of runs
+    lateral: Interval  #: metres while on the road
+    seconds: float  #: mean, until a run ended
+
+
+def summaries(outcomes: Sequence[Outcome]) -> dict[str, list[Summary]]:
+    """Sum runs up by way and delay, in the order of the outcomes."""
+    runs: dict[tuple[str, int], list[Drive]] = {}
     for outcome in outcomes:
-        sorted_runs.setdefault((outcome.way, outcome.delay_ms), []).append(outcome.drive)
-    return sorted_runs
+        runs.setdefault((outcome.way, outcome.delay_ms), []).append(outcome.drive)
+    by_way: dict[str, list[Summary]] = {}
+    for (way, delay), drives in runs.items():
+        completed = share(sum(drive.completed for drive in drives), len(drives))
+        seconds = float(np.mean([drive.seconds for drive in drives]))
+        by_way.setdefault(way, []).append(Summary(delay, completed, mean([drive.lateral for drive in drives]), seconds))
+    return by_way
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Write a row for each way and delay: completed, seconds driven, lateral error in metres while on the road."""
     rows = [f"{'way':<14} {'delay ms':>8} {'completed':>22} {'seconds':>8} {'lateral, m':>20}"]
-    for (way, delay), drives in groups(outcomes).items():
-        done = share(sum(drive.completed for drive in drives), len(drives))
-        lateral = mean([drive.lateral for drive in drives])
-        rows.append(
-            f"{way:<14} {delay:8} {100 * done.value:5.0f} % ({100 * done.low:3.0f} to {100 * done.high:3.0f}) "
-            f"{np.mean([drive.seconds for drive in drives]):8.1f} "
-            f"{lateral.value:5.2f} ({lateral.low:.2f} to {lateral.high:.2f})"
-        )
+    for way, points in summaries(outcomes).items():
+        for delay, done, lateral, seconds in points:
+            rows.append(
+                f"{way:<14} {delay:8} {100 * done.value:5.0f} % ({100 * done.low:3.0f} to {100 * done.high:3.0f}) "
+                f"{seconds:8.1f} {lateral.value:5.2f} ({lateral.low:.2f} to {lateral.high:.2f})"
+            )
     return "\n".join(rows)
 
 
@@ -78,14 +90,12 @@ def plot(outcomes: Sequence[Outcome], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    by_way: dict[str, list[tuple[int, Interval, Interval]]] = {}
-    for (way, delay), drives in groups(outcomes).items():
-        done = share(sum(drive.completed for drive in drives), len(drives))
-        by_way.setdefault(way, []).append((delay, done, mean([drive.lateral for drive in drives])))
-    for way, points in by_way.items():
-        delays = [delay for delay, _, _ in points]
-        for axes, number, factor in ((left, 1, 100), (right, 2, 1)):
-            intervals: list[Interval] = [point[number] for point in points]  # type: ignore[misc]  # by number
+    for way, points in summaries(outcomes).items():
+        delays = [point.delay_ms for point in points]
+        for axes, intervals, factor in (
+            (left, [point.completed for point in points], 100),
+            (right, [point.lateral for point in points], 1),
+        ):
             (line,) = axes.plot(delays, [factor * each.value for each in intervals], marker="o", label=way)
             low, high = ([factor * each[side] for each in intervals] for side in (1, 2))
             axes.fill_between(delays, low, high, alpha=0.12, color=line.get_color(), linewidth=0)
