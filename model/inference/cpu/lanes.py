@@ -7,7 +7,7 @@ such a loop must have looked whether the processor has them (`model.inference.cp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,7 +17,8 @@ from llvmlite import ir
 _numba: Any = import_module("numba")
 types: Any = _numba.types
 cgutils: Any = import_module("numba.core.cgutils")
-intrinsic: Any = import_module("numba.extending").intrinsic
+#: Makes a function of compiled loops of one that returns its signature, and what builds its instructions.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = import_module("numba.extending").intrinsic
 # The instructions are written as assembly, which compiles for an image's processors as well as for this one.
 import_module("llvmlite.binding").initialize_native_asmparser()
 
