@@ -170,13 +170,13 @@ class CpuRunner:
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, seen: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
+    def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
         height, width = size
-        small, low = seen, (height // block.scale, width // block.scale)
+        small, low = maps, (height // block.scale, width // block.scale)
         if block.scale > 1:
-            small = self._maps("reduced", *low, seen.shape[2])
-            self._loops.reduce(seen, block.scale, *low, small)
+            small = self._maps("reduced", *low, maps.shape[2])
+            self._loops.reduce(maps, block.scale, *low, small)
         half, quarter = (low[0] // 2, low[1] // 2), (low[0] // 4, low[1] // 4)
         entry = self._direct("entry0", block.entry_first if first else block.entry[0], small, half)
         entry = self._direct("entry1", block.entry[1], entry, quarter)
@@ -185,7 +185,7 @@ class CpuRunner:
         motion = self._tiled("maps0", block.body[2], motion, quarter, entry)
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
         middle = (height // 2, width // 2)
-        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], seen, middle)
+        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], maps, middle)
         spatial = self._direct("spatial1", block.spatial[1], spatial, middle)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
         last = (motion, block.motion_corners, *quarter, 2 * block.scale)
@@ -237,7 +237,8 @@ class CpuRunner:
 
     def _numbers(self, name: str, *shape: int) -> Array:
         """Return working memory of the type of maps, kept from call to call with what its last user left in it."""
-        return self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
+        room: Array = self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
+        return room
 
     def _floats(self, name: str, *shape: int) -> Floats:
         """Return such memory of float32."""
