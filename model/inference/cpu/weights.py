@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float32]
 
 #: A pixel of flow and mask with one unused place.
 VALUES = 6
-#: Channels of the maps that a first block sees, two frames, and of those that others see: 17 and a zero. Even as
-#: bfloat16's pairs need them; in float32 a convolution of 17 takes a fifth longer.
+#: Channels of the maps that a first block sees, two frames, and of those that others see: 17 and a zero. Even, for
+#: pairs of bfloat16; in float32 a zero more costs nothing that can be measured.
 FRAMES, SEEN = 6, 18
 #: Numbers of a corner of the last layer: of each of two rows two pixels, up to a whole vector.
 CORNER = 32
