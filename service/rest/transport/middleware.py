@@ -102,8 +102,12 @@ class RequestMiddleware:
             )
 
     async def admit(self, scope: Scope, request_context: Context) -> None:
-        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open."""
+        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open.
+
+        Raises NotFound for a path that none can be.
+        """
         path = scope["path"]
+        paths.check(path)
         if self._state.access.is_open or not paths.is_guarded(path, metrics=self._state.settings.metrics_need_key):
             return
         decision = await self._state.access.admit(_key(scope), paths.scope_of(path))

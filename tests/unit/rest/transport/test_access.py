@@ -8,6 +8,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import WebSocketRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from service.core.api_keys import Scope, read_keys
 from service.rest.app import build
@@ -103,6 +105,16 @@ async def test_a_missing_scope_is_403_and_named(keyed: Small, caplog: pytest.Log
     assert [vars(record)["client"] for record in caplog.records] == ["viewer"]
 
 
+async def test_a_line_feed_behind_a_path_leads_around_no_scope(previous: Pixels, current: Pixels) -> None:
+    files = {"previous": file_of(previous, "PNG"), "current": file_of(current, "PNG")}
+    async with running(Settings(metrics_need_key=True)) as small:
+        small.parts.access.use(RING)
+        predicted = await small.http.post("/v1/predict%0A", files=files, headers=bearer("viewer-key"))
+        others = [await small.http.get(f"{path}%0A") for path in ("/metrics", "/v1/model", "/healthz/live")]
+    assert [answer.status_code for answer in (predicted, *others)] == [404] * 4
+    assert small.engine.requests == []
+
+
 @pytest.mark.parametrize("needs_key", [False, True])
 async def test_metrics_take_a_key_with_their_scope_where_the_settings_say_so(needs_key: bool) -> None:
     async with running(Settings(metrics_need_key=needs_key)) as small:
@@ -152,6 +164,14 @@ async def test_a_websocket_that_is_refused_says_why(key: str, code: str, close: 
         async with served.open(subprotocols=["dmvfn.v1", f"bearer.{key}"]) as socket:
             messages, close_code = await _everything(socket)
     assert ([message["code"] for message in messages], close_code) == ([code], close)
+
+
+async def test_a_websocket_at_a_path_with_a_line_feed_is_not_opened() -> None:
+    async with live() as served:
+        served.parts.access.use(RING)
+        with pytest.raises(InvalidStatus, match="403"):
+            async with connect(f"{served.url}%0A", additional_headers=bearer("viewer-key")):
+                pass
 
 
 async def test_each_pair_of_a_stream_over_websocket_counts() -> None:
