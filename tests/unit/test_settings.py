@@ -35,6 +35,7 @@ def test_values_are_read_by_name() -> None:
         ("DMVFN_MAX_BATCH", "0"),
         ("DMVFN_MAX_BATCH", "many"),
         ("DMVFN_HTTP_PORT", "70000"),
+        ("DMVFN_TRUSTED_PROXIES", "10.0.0.7,proxy.example"),
         ("DMVFN_DTYPE", "float8"),
         ("DMVFN_MAX_ASPECT", "nan"),
         ("DMVFN_WARMUP_SIZES", "64"),

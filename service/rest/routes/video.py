@@ -244,8 +244,8 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 def _caller(request: Request) -> str:
     """Name whom places and bytes are counted for: the key's name, or the address where there are no keys."""
-    client = context.of(request).client
-    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+    request_context = context.of(request)
+    return f"key {request_context.client}" if request_context.client else f"address {request_context.address}"
 
 
 def _check_names(request: Request) -> None:

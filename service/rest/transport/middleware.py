@@ -23,6 +23,7 @@ from service.core.errors import (
     ServiceError,
     Unauthenticated,
 )
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
@@ -61,6 +62,7 @@ class RequestMiddleware:
         self._app = app
         self._state = state
         self._tracer = tracer
+        self._proxies = TrustedProxies.of(state.settings.trusted_proxies)
         self._host_names = HostNames.serving(state.settings.allowed_hosts, state.settings.http_host)
         headers = dict(SECURITY_HEADERS)
         if state.settings.tls_cert is not None:
@@ -87,7 +89,8 @@ class RequestMiddleware:
             self._tracer,
             self._state.budget.open(),
         )
-        request_context.address = (scope.get("client") or ("",))[0]
+        peer = (scope.get("client") or ("",))[0]
+        request_context.address = self._proxies.caller(peer, headers.getlist(FORWARDED_FIELD))
         context.put(scope, request_context)
         return request_context
 
