@@ -35,6 +35,7 @@ from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
@@ -175,8 +176,9 @@ class _Clips:
             conversion = self._resources.conversion(order, request_context.client, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
-            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
-            first = await anext(pieces, b"")
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4
+            # they are dozens, and their caller may leave meanwhile.
+            first = await while_connected(request.receive, _first(pieces))
         except BaseException:
             await stack.aclose()
             raise
@@ -233,6 +235,10 @@ class _Made(ClipResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._stack:
             await super().__call__(scope, receive, send)
+
+
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
 
 
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
