@@ -250,7 +250,7 @@ class QueueClient:
         return list(answer)
 
     async def _discard(self, payload: str) -> None:
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*FAILED):  # then its time runs out
             await self.client.unlink(payload)
 
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:
