@@ -215,6 +215,33 @@ class OneCall:
         return "ipv4:127.0.0.1:1"
 
 
+class SilentCall(OneCall):
+    """A call whose client sends nothing, and no more."""
+
+    async def read(self) -> Any:
+        return grpc.aio.EOF
+
+
+async def test_a_call_without_a_message_waits_for_the_news_that_its_client_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was counted as the caller's fault."""
+    monkeypatch.setattr(message_reading, "LEAVING_S", 60.0)
+    joined = parts(SmallEngine())
+
+    async def behaviour(message: object, context: object) -> None:
+        raise AssertionError("it has no message to answer")
+
+    handler, details = grpc.unary_unary_rpc_method_handler(behaviour), SimpleNamespace(method=PREDICT)
+    serving = asyncio.ensure_future(ReadingInterceptor(joined)._one(handler, details, bytes)(None, SilentCall()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    joined.codecs.close()
+
+
 async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:
     joined = parts(SmallEngine())
 
