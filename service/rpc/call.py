@@ -86,6 +86,7 @@ class CallHandler:
             try:
                 decision = await decision_of_call(state, context, endpoint)
                 call.client, call.quotas = decision.client, decision.quotas
+                call.key_digest = decision.key_digest
                 decision.check()
                 if call.deadline is not None and call.deadline <= began:
                     state.metrics.deadline_missed("admit")

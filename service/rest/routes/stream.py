@@ -72,7 +72,7 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
         request, first_message = _opened(state, None if is_over else first)
         live = open_stream(
             state,
-            replace(request, traceparent=request_context.trace.traceparent),
+            replace(request, traceparent=request_context.trace.traceparent, key_digest=request_context.key_digest),
             Transport.WEBSOCKET,
             client=request_context.client,
             identity=request_context.request_id,

@@ -115,6 +115,7 @@ class RequestMiddleware:
             return
         decision = await self._state.access.admit(_key(scope), paths.scope_of(path))
         request_context.client, request_context.quotas = decision.client, decision.quotas
+        request_context.key_digest = decision.key_digest
         decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -160,7 +160,7 @@ class ConcealedStream:
     async def _read(self, incoming: AsyncIterable[Incoming], place: StreamSlot) -> None:
         settings, source = self._state.settings, aiter(incoming)
         while (message := await next_message(source, settings.stream_idle_s)) is not None:
-            self._state.access.require(self._client, Scope.STREAMS)
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             if isinstance(message, Reset):
                 self._concealer.reset()
                 self._first_us = None
@@ -214,7 +214,7 @@ class ConcealedStream:
         )
         options = replace(request.options, steps=1, times=pair.times)
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             pair_request = prediction.build_request(caller, pair.previous.frame, pair.current.frame, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)

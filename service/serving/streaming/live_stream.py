@@ -151,7 +151,8 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
-            self._state.access.require(self._client, Scope.STREAMS)  # its key may be withdrawn while it goes on
+            # Its key may be withdrawn while it goes on.
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
@@ -187,7 +188,7 @@ class LiveStream:
         request = self._request
         began, tag = self._state.clock(), work.tag
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             caller, options = self._caller(work), request.options
             if self._shows is not None:
                 options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))

@@ -93,6 +93,7 @@ class StreamRequest:
     frame_deadline_s: float | None = None
     deadline: float | None = None
     traceparent: str | None = None
+    key_digest: bytes = field(default=b"", repr=False)  #: of the API key that opened it; it ends when that is withdrawn
     conceal: Concealment | None = None  #: a steady clock out, lost frames predicted
     show: ShowAt | None = None  #: frames for when they are seen
     score: bool = False  #: each answer tells how good predictions were, and a last message

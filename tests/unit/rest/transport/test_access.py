@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -164,6 +165,20 @@ async def test_a_websocket_that_is_refused_says_why(key: str, code: str, close: 
         async with served.open(subprotocols=["dmvfn.v1", f"bearer.{key}"]) as socket:
             messages, close_code = await _everything(socket)
     assert ([message["code"] for message in messages], close_code) == ([code], close)
+
+
+@pytest.mark.parametrize("conceal", [{}, {"conceal": {"fps": 30}}])
+async def test_a_stream_ends_when_its_key_is_replaced_under_its_name(conceal: dict[str, object]) -> None:
+    async with live() as served:
+        served.parts.access.use(read_keys('[a]\nkey = "stream-key"'))
+        async with served.open(additional_headers=bearer("stream-key")) as socket:
+            await socket.send(json.dumps({"type": "start", **conceal}))
+            await socket.send(_frame(picture(0)))
+            await socket.recv()
+            served.parts.access.use(read_keys('[a]\nkey = "another-key"'))
+            await socket.send(_frame(picture(1)))
+            answers, close_code = await _everything(socket)
+    assert (answers[-1]["code"], close_code) == ("unauthenticated", 1008)
 
 
 async def test_a_websocket_at_a_path_with_a_line_feed_is_not_opened() -> None:
