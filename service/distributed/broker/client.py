@@ -61,12 +61,15 @@ _NO_WRITES = re.compile(r"\b(NOREPLICAS|MISCONF|READONLY) ")
 class WritesRefused(redis.exceptions.ReadOnlyError):
     """The server answers, but takes no writes for now: it has too few replicas, cannot save, or became a replica.
 
-    One of LOST. redis-py has no class for most of these answers, and none for any of them within a script of Redis 6.2.
+    Or our user has lost a right. One of LOST. redis-py has no class for most of these answers, and none for any of them
+    within a script of Redis 6.2.
     """
 
 
 def classify(error: Exception) -> Exception:
     """Return WritesRefused where that is what the server's error says, else the error itself."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return WritesRefused("the server's ACL does not let us")
     if isinstance(error, redis.ResponseError) and _NO_WRITES.search(str(error)):
         return WritesRefused("the server takes no writes for now")
     return error
@@ -181,7 +184,9 @@ async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, a
         except redis.ResponseError as error:  # a transaction was not begun
             raise classify(error) from error
     for answer in answers:
-        if isinstance(answer, Exception) and isinstance(failure := classify(answer), LOST):
+        # A right that we lack, such as CONFIG's, is the caller's to judge.
+        is_right = isinstance(answer, redis.exceptions.NoPermissionError)
+        if isinstance(answer, Exception) and not is_right and isinstance(failure := classify(answer), LOST):
             raise failure
     return answers
 

@@ -1,4 +1,4 @@
-"""A server that answers and takes no writes: too few replicas, a disk that fails, a primary that became a replica.
+"""A server that answers and takes no writes: too few replicas, a primary that became a replica, a right withdrawn.
 
 Its answers have no class of their own in redis-py, and other words within a script of Redis 6.2.
 """
@@ -37,7 +37,12 @@ def a_replica(admin: redis.Redis, *, refuses: bool) -> None:
     admin.execute_command("REPLICAOF", *(("127.0.0.1", "1") if refuses else ("NO", "ONE")))
 
 
-REFUSALS = [too_few_replicas, a_replica]
+def without_a_right(admin: redis.Redis, *, refuses: bool) -> None:
+    sign = "-" if refuses else "+"
+    admin.execute_command("ACL", "SETUSER", "dmvfn", f"{sign}evalsha", f"{sign}eval")
+
+
+REFUSALS = [too_few_replicas, a_replica, without_a_right]
 
 
 @asynccontextmanager
