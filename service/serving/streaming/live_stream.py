@@ -55,6 +55,8 @@ class LiveStream:
     ) -> None:
         self._state, self._request, self._transport = state, request, transport
         self._client, self._identity = client, identity
+        is_counted = state.settings.max_client_items > 0
+        self._predicted_for = request.client_of_predictions(client, identity, is_counted=is_counted)
         self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
@@ -239,8 +241,7 @@ class LiveStream:
         deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
         return Caller(
             f"{self._identity}.{tag.sequence}",
-            # Without keys every stream is a client of its own, so that they take turns.
-            self._client or self._identity,
+            self._predicted_for,
             deadline if request.deadline is None else min(deadline, request.deadline),
             request.traceparent,
         )

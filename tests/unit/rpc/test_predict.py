@@ -83,6 +83,17 @@ async def test_without_keys_an_address_takes_turns_as_one_client() -> None:
     assert engine.asked[0].client == "address 127.0.0.1"
 
 
+async def test_a_stream_is_a_client_of_its_own_but_where_an_address_is_counted() -> None:
+    engine = SmallEngine()
+    pair = [pb.StreamPredictRequest(frame=_request().previous), pb.StreamPredictRequest(frame=_request().current)]
+    start = pb.StreamPredictRequest(start=pb.StreamStart(scene_cuts=False))
+    for limit in (0, 5):
+        async with served(engine, max_client_items=limit) as s:
+            call = s.ours.StreamPredict(iter([start, *pair]), metadata=(("x-request-id", "the-stream"),))
+            assert len([answer async for answer in call]) == 2
+    assert [request.client for request in engine.asked] == ["the-stream", "address 127.0.0.1"]
+
+
 async def test_a_trusted_proxy_says_whose_turn_it_is() -> None:
     engine = SmallEngine()
     for proxies in ((), ("127.0.0.1",)):

@@ -189,6 +189,16 @@ async def test_a_websocket_at_a_path_with_a_line_feed_is_not_opened() -> None:
                 pass
 
 
+@pytest.mark.parametrize(("limit", "client"), [(0, "the-stream"), (5, "address 127.0.0.1")])
+async def test_a_stream_is_a_client_of_its_own_but_where_an_address_is_counted(limit: int, client: str) -> None:
+    headers = {"X-Request-Id": "the-stream"}
+    async with live(max_client_items=limit) as served, served.open(additional_headers=headers) as socket:
+        for message in (START, _frame(picture(0)), _frame(picture(1)), '{"type": "end"}'):
+            await socket.send(message)
+        await _everything(socket)
+        assert [request.client for request in served.engine.asked] == [client]
+
+
 async def test_each_pair_of_a_stream_over_websocket_counts() -> None:
     async with live() as served:
         served.parts.access.use(read_keys('[a]\nkey = "stream-key"\nrequests_per_s = 0.001\nburst = 2'))
