@@ -58,7 +58,7 @@ class ClipDisk:
 
         Raises DiskFull.
         """
-        with _told_of_no_room():
+        with _refusing_when_full():
             # Closed by `drop`.
             file = tempfile.SpooledTemporaryFile(SPOOL) if spooled else _Nameless()  # noqa: SIM115
         clip = ClipFile(self, caller, cast(BinaryIO, file))
@@ -125,7 +125,7 @@ class ClipFile:
         if not self.dropped:
             self._disk.reserve(self, len(data))
         try:
-            with _told_of_no_room():
+            with _refusing_when_full():
                 await asyncio.to_thread(self._append, data)
         except ValueError:  # closed
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
@@ -226,7 +226,7 @@ class _Nameless:
 
 
 @contextlib.contextmanager
-def _told_of_no_room() -> Iterator[None]:
+def _refusing_when_full() -> Iterator[None]:
     """Raise DiskFull, and tell the operator, where the system says that there is no room."""
     try:
         yield
