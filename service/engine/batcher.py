@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
+from service.core.errors import DeadlineExceeded, ServiceError, TooLarge, Unavailable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
 from service.engine.batch_counts import Answers
@@ -123,6 +123,8 @@ class Batcher:
         """Return the answer, or raise a ServiceError, by the deadline. Cancelling withdraws the request."""
         if self._reason is not None:
             raise self._refusal(request)
+        if request.nbytes > (limit := self._settings.max_queue_bytes):  # nor would an empty queue take it later
+            raise TooLarge(f"both frames have {request.nbytes} bytes; the queue takes {limit}", field="current")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PredictResult] = loop.create_future()
         row = self.versions.table.choose(request)

@@ -35,6 +35,7 @@ from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
@@ -175,8 +176,9 @@ class _Clips:
             conversion = self._resources.conversion(order, request_context.client, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
-            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
-            first = await anext(pieces, b"")
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4
+            # they are dozens, and their caller may leave meanwhile.
+            first = await while_connected(request.receive, _first(pieces))
         except BaseException:
             await stack.aclose()
             raise
@@ -235,6 +237,10 @@ class _Made(ClipResponse):
             await super().__call__(scope, receive, send)
 
 
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
+
+
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest) as pieces:
         yield first
@@ -244,8 +250,8 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 def _caller(request: Request) -> str:
     """Name whom places and bytes are counted for: the key's name, or the address where there are no keys."""
-    client = context.of(request).client
-    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+    request_context = context.of(request)
+    return f"key {request_context.client}" if request_context.client else f"address {request_context.address}"
 
 
 def _check_names(request: Request) -> None:

@@ -64,6 +64,8 @@ class ConcealedStream:
         assert request.conceal is not None
         self._state, self._request, self._transport = state, request, transport
         self._client, self._identity, self._sleep = client, identity, sleep
+        is_counted = state.settings.max_client_items > 0
+        self._predicted_for = request.client_of_predictions(client, identity, is_counted=is_counted)
         self._config: Concealment = request.conceal
         self._concealer = Concealer(self._config)
         self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores)
@@ -160,7 +162,7 @@ class ConcealedStream:
     async def _read(self, incoming: AsyncIterable[Incoming], place: StreamSlot) -> None:
         settings, source = self._state.settings, aiter(incoming)
         while (message := await next_message(source, settings.stream_idle_s)) is not None:
-            self._state.access.require(self._client, Scope.STREAMS)
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             if isinstance(message, Reset):
                 self._concealer.reset()
                 self._first_us = None
@@ -209,12 +211,10 @@ class ConcealedStream:
         request, now = self._request, self._state.clock()
         limit = request.frame_deadline_s or self._state.settings.default_deadline_ms / 1000
         deadline = now + limit if request.deadline is None else min(now + limit, request.deadline)
-        caller = Caller(
-            f"{self._identity}.{pair.current.number}", self._client or self._identity, deadline, request.traceparent
-        )
+        caller = Caller(f"{self._identity}.{pair.current.number}", self._predicted_for, deadline, request.traceparent)
         options = replace(request.options, steps=1, times=pair.times)
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             pair_request = prediction.build_request(caller, pair.previous.frame, pair.current.frame, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
