@@ -34,6 +34,7 @@ from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
+from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
@@ -106,6 +107,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         scale: float | None = None,
         webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
+        check_plain(request, "clips")
         _check_names(request)
         plan = await _plan(ahead, every, lost)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)

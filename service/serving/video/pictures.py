@@ -19,6 +19,8 @@ from service.serving.video.orientation import Orientation
 #: Matrices that the scaler knows by these numbers; another is shown with the one that its height has.
 _MATRICES = {BT709: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, BT601: Colorspace.ITU601}
 _MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+#: Matrices that the scaler lacks, whose colours another one would show wrong.
+_UNREAD_MATRICES = {8: "YCgCo", 11: "SMPTE 2085", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _FULL_RANGE = 2
 #: One frame for each frame, and only those that are interlaced.
 _DEINTERLACER = "mode=send_frame:deint=interlaced"
@@ -97,8 +99,9 @@ class Deinterlacer:
 
 
 def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
-    """Convert to HxWx3 as it is to be shown. Raises VideoError where a pixel is transparent."""
+    """Convert to HxWx3 as it is to be shown. Raises VideoError where a pixel is transparent or its colour not read."""
     _check_opaque(picture)
+    _check_matrix(picture)
     matrix = PictureTraits(matrix=int(picture.colorspace)).matrix_at(picture.height)
     matrix = matrix if matrix in _MATRICES else PictureTraits().matrix_at(picture.height)
     pixels: Any
@@ -119,6 +122,15 @@ def _check_opaque(picture: av.VideoFrame) -> None:
         return
     if picture.to_ndarray(format="rgba")[:, :, 3].min() < 255:
         raise VideoError(TRANSPARENT)
+
+
+def _check_matrix(picture: av.VideoFrame) -> None:
+    name = _UNREAD_MATRICES.get(int(picture.colorspace))
+    if name is not None and not picture.format.is_rgb:
+        raise VideoError(
+            f"the clip's colours are coded as {name}, which is not read; convert them first: "
+            "ffmpeg -i in.mkv -vf zscale=matrix=709,format=yuv420p out.mp4"
+        )
 
 
 TRANSPARENT = (

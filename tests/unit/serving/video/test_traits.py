@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def test_colours_keep_their_names_and_values(
     assert np.abs(pixels(tmp_path / f"out{target}")[0].astype(int) - before).max() <= 4
 
 
+def test_colours_that_no_matrix_here_shows_right_are_refused_by_name(tmp_path: Path) -> None:
+    film = write(tmp_path / "in.mkv", Film(pix_fmt="yuv444p", tags=(1, 1, 8, 1), coded=6))
+    with pytest.raises(VideoError, match="coded as YCgCo, which is not read; convert them first: ffmpeg "):
+        copy(film, tmp_path / "out.mp4")
+
+
 def test_an_untagged_film_of_720_lines_is_read_and_written_by_one_rule(tmp_path: Path) -> None:
     green = Frame(np.full((720, 64, 3), (40, 180, 60), np.uint8))
     film = write(tmp_path / "in.mp4", Film([green] * 2, tags=(2, 2, 2, 0), coded=1))
@@ -113,6 +120,15 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, source: str) -> None:
     for k, picture in enumerate(shown):
         errors = [np.abs(picture.astype(int) - frame.pixels).mean() for frame in wanted]
         assert int(np.argmin(errors)) == k
+
+
+@pytest.mark.parametrize("source", [".mp4", ".mov"])
+def test_y4m_says_that_it_holds_no_times_where_they_are_uneven(tmp_path: Path, source: str) -> None:
+    even = write(tmp_path / f"even{source}", Film())
+    assert copy(even, tmp_path / "out.y4m") == ()
+    uneven = write(tmp_path / f"uneven{source}", Film(times=(0, 100, 200, 300, 900, 1000, 1100, 1200)))
+    [note] = copy(uneven, tmp_path / "out.y4m")
+    assert re.fullmatch(r"frames come at one rate, [67].\d\d a second, as y4m holds no times", note)
 
 
 def test_an_avi_with_empty_places_keeps_its_pauses(tmp_path: Path) -> None:
