@@ -110,6 +110,34 @@ def test_frames_beyond_the_limits_are_refused_before_any_is_decoded(
         open_source(str(tmp_path / "in.mp4"), limits=limits)
 
 
+def _muxed_again(source: Path, target: Path, **options: str) -> None:
+    with av.open(str(source)) as film, av.open(str(target), "w", container_options=options) as container:
+        track = container.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(film.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = track
+                container.mux(packet)
+
+
+def test_a_film_whose_end_was_never_sent_is_refused_before_work_is_begun(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(8), list(range(0, 800, 100)), BASE)
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "whole.mp4", movflags="faststart")
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    open_source(str(tmp_path / "whole.mp4"), limits=LIMITS).close()
+    (tmp_path / "cut.mp4").write_bytes(whole[:-9])
+    told = f"cut short: it has {len(whole) - 9} bytes, and its index names {len(whole)}; send it whole"
+    with pytest.raises(VideoError, match=told):
+        open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
+
+
+def test_an_encrypted_film_is_called_so_not_damaged(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "01" * 16, "encryption_kid": "02" * 16}
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "secret.mp4", **key)
+    with pytest.raises(VideoError, match="is encrypted, and no key is known here; send it without its protection"):
+        open_source(str(tmp_path / "secret.mp4"), limits=LIMITS)
+
+
 @pytest.mark.parametrize("name", ["missing.mp4", "text.mp4"])
 def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")

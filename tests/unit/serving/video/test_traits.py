@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,6 +158,14 @@ def test_recordings_that_were_joined_follow_each_other(
     steps = np.diff(times)
     assert len(times) == 24
     assert np.abs(steps - 0.1).max() < (0.03 if sounds else 0.002)
+
+
+def test_a_broadcast_that_turns_wide_is_refused_where_it_does(tmp_path: Path) -> None:
+    parts = [write(tmp_path / f"{aspect.numerator}.ts", Film(aspect=aspect)) for aspect in (Fraction(16, 15), WIDE)]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    told = r"the shape of its pixels changes 0\.[78]\d s after the clip's start; cut it there"
+    with closing(open_source(str(tmp_path / "in.ts"), limits=LIMITS)) as reader, pytest.raises(VideoError, match=told):
+        list(reader)
 
 
 def _combing(picture: np.ndarray) -> float:
