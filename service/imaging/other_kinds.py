@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+UNKNOWN = "no picture of a kind that is known here"
 _CLIP = "; a clip goes to POST /v1/video"
 _AS_CLIP = "; as MP4 or WebM an animation can go to POST /v1/video"
 _AS_JPEG = "; save or share it as JPEG"
@@ -78,7 +79,7 @@ def name(data: bytes) -> tuple[str, str]:
     for pattern, kind, advice in _TEXTS:
         if pattern.match(text):
             return kind, advice
-    return "no picture of a kind that is known here", ""
+    return UNKNOWN, ""
 
 
 def _boxes(data: bytes) -> tuple[str, str]:

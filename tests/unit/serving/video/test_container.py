@@ -155,6 +155,35 @@ def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str)
 
 
 @pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"RIFF\0\0\0\0WAVEfmt ", "this is a WAV; send a film"),
+        (b"ID3\4\0\0\0", "this is an MP3; send a film"),
+        (b"FWS\6\0\0\0\0", "this is a Flash film"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "this is HEIC; MP4, .* are read"),
+        (b"II*\0\x08\0\0\0", "this is TIFF; MP4, .* are read"),
+        (b"PK\3\4\0\0", "this is a ZIP file; MP4, .* are read"),
+        (b"<!DOCTYPE html>", "this is an HTML page; MP4, .* are read"),
+        (b'{"url": "film.mp4"}', "this is JSON; MP4, .* are read"),
+        (b"RIFF\0\0\0\0AVI junk", r"video that can be read: MP4, .* are read \("),
+    ],
+)
+def test_what_is_no_film_is_named(tmp_path: Path, start: bytes, told: str) -> None:
+    (tmp_path / "in.mp4").write_bytes(start + bytes(500))
+    with pytest.raises(VideoError, match=told):
+        open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+def test_a_film_whose_recording_was_not_ended_has_no_index(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(8), list(range(0, 800, 100)), BASE)
+    whole = (tmp_path / "in.mp4").read_bytes()
+    for stop in (whole.index(b"moov") - 4, whole.index(b"mdat") + 100):
+        (tmp_path / "cut.mp4").write_bytes(whole[:stop])
+        with pytest.raises(VideoError, match="this MP4 file has no index, as its recording or its sending was not ended"):
+            open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
     ("format", "codec", "name"),
     [
         ("h264", "libx264", "H.264 or HEVC without a container; .*-c copy out.mkv"),
