@@ -41,6 +41,8 @@ class ContainerSource:
 
     def __init__(self, file: Path | BinaryIO, *, limits: FrameLimits, sound: bool = True) -> None:
         self._limits = limits
+        if (why := file_kinds.still_picture(file)) is not None:
+            raise VideoError(why)
         try:
             container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)

@@ -42,6 +42,25 @@ _RIFF_KINDS = {b"WEBP": ("a WebP", _ENCODE), b"WAVE": ("a WAV", _ONLY_SOUND)}
 _MAX_BOXES = 1000
 
 
+def still_picture(file: Path | BinaryIO) -> str | None:
+    """Return why a file is refused that holds a still picture in the boxes of a film; None for any other.
+
+    FFmpeg shows it, or the first of the tiles that phones store it in, as a film of one frame.
+    """
+    if isinstance(file, Path):
+        if not file.is_file():
+            return None
+        with file.open("rb") as opened:
+            return still_picture(opened)
+    if not file.seekable():
+        return None
+    file.seek(0)
+    kind, _ = other_kinds.name(file.read(_START))
+    is_still = kind in ("HEIC", "AVIF") and not _has_index(file)
+    file.seek(0)
+    return f"{_NONE}: this is {kind}, a still picture; {_READ}" if is_still else None
+
+
 def refusal(file: Path | BinaryIO, why: str) -> str:
     """Say why a file that cannot be opened is no clip. `why` is the decoder's word, for a kind that is not known."""
     if isinstance(file, Path):

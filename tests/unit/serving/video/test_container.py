@@ -160,7 +160,6 @@ def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str)
         (b"RIFF\0\0\0\0WAVEfmt ", "this is a WAV; send a film"),
         (b"ID3\4\0\0\0", "this is an MP3; send a film"),
         (b"FWS\6\0\0\0\0", "this is a Flash film"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "this is HEIC; MP4, .* are read"),
         (b"II*\0\x08\0\0\0", "this is TIFF; MP4, .* are read"),
         (b"PK\3\4\0\0", "this is a ZIP file; MP4, .* are read"),
         (b"<!DOCTYPE html>", "this is an HTML page; MP4, .* are read"),
@@ -172,6 +171,21 @@ def test_what_is_no_film_is_named(tmp_path: Path, start: bytes, told: str) -> No
     (tmp_path / "in.mp4").write_bytes(start + bytes(500))
     with pytest.raises(VideoError, match=told):
         open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+@pytest.mark.parametrize(("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+def test_a_still_picture_that_opens_as_a_film_is_named(tmp_path: Path, brand: bytes, name: str) -> None:
+    """FFmpeg reads the items of a phone's photo as films of one frame, each tile one."""
+    write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
+    film = (tmp_path / "in.mp4").read_bytes()
+    branded = film[:8] + brand + film[12:]
+    (tmp_path / "film.mp4").write_bytes(branded)
+    open_source(str(tmp_path / "film.mp4"), limits=LIMITS).close()
+    (tmp_path / "still.heic").write_bytes(branded.replace(b"moov", b"meta"))
+    with pytest.raises(VideoError, match=f"this is {name}, a still picture; MP4, .* are read"):
+        open_source(str(tmp_path / "still.heic"), limits=LIMITS)
+    with (tmp_path / "still.heic").open("rb") as file, pytest.raises(VideoError, match=name):
+        ContainerSource(file, limits=LIMITS)
 
 
 def test_a_film_whose_recording_was_not_ended_has_no_index(tmp_path: Path) -> None:
