@@ -76,7 +76,8 @@ class ContainerSource:
         if context.width and context.height:  # else only its first frame tells
             check_size(self._limits, context.width, context.height)
         _check_length(self._container, stream)
-        if stream.metadata.get("alpha_mode") == "1":
+        # VP8's and VP9's transparency is a film of its own beside them, which is not decoded here; others have it within.
+        if stream.metadata.get("alpha_mode") == "1" and context.name.startswith(("vp8", "vp9")):
             raise VideoError(pictures.TRANSPARENT)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._unit = stream.time_base or 1 / rate
@@ -193,8 +194,9 @@ def _film(container: InputContainer) -> VideoStream:
 
 def _check_length(container: InputContainer, film: VideoStream) -> None:
     """Raise VideoError where an index in front names bytes that the file has not: its end was never sent, or saved."""
-    if not container.format.name.startswith(_INDEXED):
-        return  # others play up to where they end, and an index of theirs may be of a longer file
+    # Others play up to where they end; so does an MP4 of fragments, which is made so that a crash leaves a film.
+    if not (container.format.name.startswith(_INDEXED) and film.frames):
+        return
     needed = max((entry.pos + entry.size for entry in film.index_entries), default=0)
     if 0 < container.size < needed:
         raise VideoError(

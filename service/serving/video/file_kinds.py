@@ -12,7 +12,7 @@ _NONE = "no video that can be read"
 _ENCODE = "make a film of it first: ffmpeg -i in -pix_fmt yuv420p out.mp4"
 _WRAP = "give its frames times in a container: ffmpeg -framerate 25 -i in -c copy out.mkv"
 _WHOLE = "send it whole"
-_ONLY_SOUND = "send a film"
+_ONLY_SOUND = "it has no pictures, only sound"
 _MOVE = "put its film into another container: ffmpeg -i in -c copy out.mkv"
 
 #: Bytes of the beginning that are looked at.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -125,6 +126,11 @@ def test_a_film_whose_end_was_never_sent_is_refused_before_work_is_begun(tmp_pat
     whole = (tmp_path / "whole.mp4").read_bytes()
     open_source(str(tmp_path / "whole.mp4"), limits=LIMITS).close()
     (tmp_path / "cut.mp4").write_bytes(whole[:-9])
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "fragments.mp4", movflags="frag_every_frame+empty_moov")
+    fragments = (tmp_path / "fragments.mp4").read_bytes()
+    (tmp_path / "crashed.mp4").write_bytes(fragments[: fragments.rindex(b"mdat") + 8])
+    with closing(open_source(str(tmp_path / "crashed.mp4"), limits=LIMITS)) as source:
+        assert len(list(source)) == 7
     told = f"cut short: it has {len(whole) - 9} bytes, and its index names {len(whole)}; send it whole"
     with pytest.raises(VideoError, match=told):
         open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
@@ -157,8 +163,8 @@ def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str)
 @pytest.mark.parametrize(
     ("start", "told"),
     [
-        (b"RIFF\0\0\0\0WAVEfmt ", "this is a WAV; send a film"),
-        (b"ID3\4\0\0\0", "this is an MP3; send a film"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "this is a WAV; it has no pictures, only sound"),
+        (b"ID3\4\0\0\0", "this is an MP3; it has no pictures, only sound"),
         (b"FWS\6\0\0\0\0", "this is a Flash film"),
         (b"II*\0\x08\0\0\0", "this is TIFF; MP4, .* are read"),
         (b"PK\3\4\0\0", "this is a ZIP file; MP4, .* are read"),
