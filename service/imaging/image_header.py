@@ -49,11 +49,14 @@ MAX_SCANS = 40
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+#: Transfer curves of ISO/IEC 23091-2 whose numbers mean far more light than SDR's.
+_HDR_CURVES = (16, 18)
 _BLANK = rb"(?:[ \t\r\n]|#[^\r\n]{0,512}[\r\n])+"
 _ANYMAP = re.compile(rb"P([56])" + (_BLANK + rb"(\d{1,7})") * 3 + rb"[ \t\r\n]")
 #: A marker amid compressed data is neither a stuffed zero nor a restart; bytes that fill may stand before it.
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _TEM, _EOI, _SOS = 0x01, 0xD9, 0xDA
+_LS = 0xF7  #: begins the frame of a JPEG-LS
 _LONG = 4  #: Exif's number of this type
 #: What can be done with pictures that move.
 _AS_CLIP = "; as MP4 or WebM an animation can go to POST /v1/video"
@@ -108,6 +111,8 @@ def _png(data: bytes, field: str) -> ImageHeader:
             raise _animated(field)
         if name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
+        if name == b"cICP" and length == 4 and data[at + 9] in _HDR_CURVES:
+            raise InvalidFrame(f"{field} is HDR (PQ or HLG), which is not read; save it as SDR", field=field)
         if name in _PNG_NEEDED:
             is_key = name == b"tRNS" and length == 2 and colour == 0 and bits in (2, 4)
             chunks.append(_scaled_key(data[at:end], bits) if is_key else data[at:end])
@@ -156,7 +161,7 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
                 raise damaged(field)
             segments.append(data[at : _jpeg_end(data, at, field)])
             return ImageHeader(Kind.JPEG, size[0], size[1], b"".join(segments), orientation)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker == _LS or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             if size is not None:
                 raise damaged(field)
             size = _jpeg_size(data, at, marker, field)
@@ -203,6 +208,8 @@ def _jpeg_size(data: bytes, at: int, marker: int, field: str) -> tuple[int, int]
 
 def _webp(data: bytes, field: str) -> ImageHeader:
     name = data[12:16]
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise truncated(field)
     if name == b"VP8 ":
         start, width, height = struct.unpack_from("<3sHH", data, 23)
         if start != b"\x9d\x01\x2a":

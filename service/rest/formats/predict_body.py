@@ -147,8 +147,12 @@ def base64_bytes(name: str, value: object) -> bytes:
     """Decode a file in a JSON body, bare or as a data URL."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
+    if value.startswith(("http://", "https://")):
+        raise InvalidFrame(f"{name} is an address, and none is fetched; send the file in base64", field=name)
     prefix = _DATA_URL.match(value)
     try:
         return base64_in_pieces(value[prefix.end() :] if prefix else value)
     except ValueError:
-        raise InvalidFrame(f"{name} is not base64", field=name) from None
+        raise InvalidFrame(
+            f"{name} is not base64 in one line, with + and /, padded by = (RFC 4648)", field=name
+        ) from None

@@ -275,7 +275,8 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
-        error.field = "ahead" if error.field == "steps" else error.field
+        if error.field == "steps":
+            error.field, error.message = "ahead", error.message.replace("steps", "ahead")
         raise
     return ClipOrder(params, options, OUTPUTS[media_type], media_type, sound)
 

@@ -76,7 +76,7 @@ class ContainerSource:
         if context.width and context.height:  # else only its first frame tells
             check_size(self._limits, context.width, context.height)
         _check_length(self._container, stream)
-        # VP8's and VP9's transparency is a film of its own beside them, which is not decoded here; others have it within.
+        # VP8's and VP9's transparency is a film of its own beside them, which is not decoded here; others' is in them.
         if stream.metadata.get("alpha_mode") == "1" and context.name.startswith(("vp8", "vp9")):
             raise VideoError(pictures.TRANSPARENT)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)

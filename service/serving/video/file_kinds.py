@@ -81,7 +81,9 @@ def _told(file: BinaryIO, why: str) -> str:
         return f"this is {named[0][0]}; {named[0][1]}"
     kind, _ = other_kinds.name(start)
     if "video" in kind and start[4:8] == b"ftyp" and not _has_index(file):
-        return f"this {kind.partition(' ')[0]} file has no index, as its recording or its sending was not ended; {_WHOLE}"
+        return (
+            f"this {kind.partition(' ')[0]} file has no index, as its recording or its sending was not ended; {_WHOLE}"
+        )
     if kind != other_kinds.UNKNOWN and "video" not in kind:
         return f"this is {kind}; {_READ}"
     return f"{_READ} ({why})"

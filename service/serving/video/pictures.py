@@ -131,7 +131,8 @@ def _least_alpha(picture: av.VideoFrame, alpha: Any) -> int:
     From its own plane, where it has one: the scaler makes 254 of 4:2:2's 255, and anything of 4:2:0's last columns.
     """
     if alpha.plane != _ALPHA_PLANE or alpha.bits > 16:
-        return int(picture.to_ndarray(format="rgba")[:, :, 3].min()) * (2 ** min(alpha.bits, 16) - 1) // 255
+        least = int(picture.to_ndarray(format="rgba")[:, :, 3].min())
+        return least * (2 ** min(int(alpha.bits), 16) - 1) // 255
     plane: Any = picture.planes[_ALPHA_PLANE]
     order = ">" if picture.format.name.endswith("be") else "<"
     levels: NDArray[Any] = np.frombuffer(plane, f"{order}u{1 if alpha.bits <= 8 else 2}")

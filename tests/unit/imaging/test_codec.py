@@ -290,6 +290,23 @@ class TestRefusals:
         with pytest.raises(UnsupportedMedia):
             pixels_of(data)
 
+    def test_light_that_sdr_has_not_is_refused(self) -> None:
+        rows = b"".join(b"\0" + row.tobytes() for row in noise(16, 16))
+        for curve in (16, 18):
+            with pytest.raises(InvalidFrame, match="HDR"):
+                pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([9, curve, 0, 1]))))
+        assert pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([1, 13, 0, 1])))).shape == (16, 16, 3)
+
+    def test_a_webp_that_ends_too_early_is_called_so(self) -> None:
+        for options in ({"lossless": True}, {"quality": 90}):
+            with pytest.raises(InvalidFrame, match="truncated"):
+                pixels_of(file_of(noise(64, 64), "WEBP", **options)[:-20])
+
+    def test_a_jpeg_ls_is_called_no_damaged_jpeg(self) -> None:
+        frame = struct.pack(">BBHBHHB", 0xFF, 0xF7, 11, 8, 16, 16, 1) + bytes([1, 0x11, 0])
+        with pytest.raises(UnsupportedMedia, match="not 8-bit baseline or progressive"):
+            pixels_of(b"\xff\xd8" + frame + b"\xff\xda\0\x08\1\1\0\0\0\0" + bytes(40) + b"\xff\xd9")
+
     def test_nothing_is_refused(self) -> None:
         with pytest.raises(InvalidFrame, match="empty"):
             pixels_of(b"")

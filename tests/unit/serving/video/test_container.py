@@ -199,7 +199,9 @@ def test_a_film_whose_recording_was_not_ended_has_no_index(tmp_path: Path) -> No
     whole = (tmp_path / "in.mp4").read_bytes()
     for stop in (whole.index(b"moov") - 4, whole.index(b"mdat") + 100):
         (tmp_path / "cut.mp4").write_bytes(whole[:stop])
-        with pytest.raises(VideoError, match="this MP4 file has no index, as its recording or its sending was not ended"):
+        with pytest.raises(
+            VideoError, match="this MP4 file has no index, as its recording or its sending was not ended"
+        ):
             open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
 
 

@@ -214,13 +214,15 @@ def test_transparent_films_are_refused_as_transparent_pictures_are(tmp_path: Pat
 
 @pytest.mark.parametrize("pix_fmt", ["yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "gbrap12le"])
 def test_an_opaque_channel_is_no_matter_whatever_the_scaler_makes_of_it(tmp_path: Path, pix_fmt: str) -> None:
-    """FFmpeg's scaler makes 254 of the alpha of yuva422p, and leaves the last columns of yuva420p as they happen to be."""
+    """FFmpeg's scaler makes 254 of yuva422p's alpha, and leaves the last columns of yuva420p's as they happen to be."""
     for name, hole in (("opaque.mkv", False), ("hole.mkv", True)):
         picture = av.VideoFrame(50, 32, pix_fmt)
         for plane in picture.planes:
             plane.update(b"\x80\x01" * (plane.buffer_size // 2))
         alpha, bits = picture.planes[3], picture.format.components[3].bits
-        levels = np.full((32, alpha.line_size * 8 // (8 if bits == 8 else 16)), 2**bits - 1, "u1" if bits == 8 else "<u2")
+        levels = np.full(
+            (32, alpha.line_size * 8 // (8 if bits == 8 else 16)), 2**bits - 1, "u1" if bits == 8 else "<u2"
+        )
         levels[31, 49] -= hole
         alpha.update(levels.tobytes())
         with av.open(str(tmp_path / name), "w") as container:
