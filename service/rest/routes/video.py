@@ -34,6 +34,7 @@ from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
+from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
 from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
@@ -107,6 +108,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         scale: float | None = None,
         webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
+        check_plain(request, "clips")
         _check_names(request)
         plan = await _plan(ahead, every, lost)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
@@ -279,7 +281,8 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
-        error.field = "ahead" if error.field == "steps" else error.field
+        if error.field == "steps":
+            error.field, error.message = "ahead", error.message.replace("steps", "ahead")
         raise
     return ClipOrder(params, options, OUTPUTS[media_type], media_type, sound)
 
