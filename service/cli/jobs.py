@@ -15,8 +15,7 @@ from service.distributed.broker.client import LOST, SyncRedis, connect_sync, han
 from service.distributed.broker.clip_record import MARK
 from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
-from service.distributed.broker.submission import cancel_of
-from service.distributed.frontend.job_store import PATIENCE_S
+from service.distributed.broker.submission import BEHIND_LIVE_S, cancel_of
 from service.serving.jobs.job import Failure
 from service.settings import Settings
 
@@ -162,7 +161,7 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
             group=GROUP,
             letter=entry,
             job_id=job,
-            order_ms=round(1000 * PATIENCE_S),
+            order_ms=round(1000 * BEHIND_LIVE_S),
         )
         items = scripts.call_sync(client, bound)
         failures += items < 0

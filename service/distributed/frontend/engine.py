@@ -19,10 +19,10 @@ import redis
 from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
-from service.core.types import PredictRequest, PredictResult
+from service.core.types import PredictRequest, PredictResult, Priority
 from service.distributed.broker import buckets, serialization
 from service.distributed.broker.client import FAILED, LOST, end, pipeline
-from service.distributed.broker.submission import Submission
+from service.distributed.broker.submission import BEHIND_LIVE_S, Submission
 from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.queue_client import QueueClient
 from service.engine.scheduling.admission import Trials
@@ -151,7 +151,7 @@ class QueuedEngine:
             work=price.most,
             saving=price.most - price.least,
             deadline=deadline - self._clock(),
-            order=deadline - self._clock(),
+            order=deadline - self._clock() if request.priority is Priority.LIVE else BEHIND_LIVE_S,
             keep=KEEP_S,
             task=serialization.task_bytes(options, *origin),
             client=request.client,

@@ -15,7 +15,7 @@ from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
 from service.distributed.broker.client import FAILED, pipeline
 from service.distributed.broker.keys import GROUP, whole
-from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
+from service.distributed.broker.submission import BEHIND_LIVE_S, RECORD_BYTES, ResultsFull, Submission
 from service.distributed.frontend.asking import ask
 from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
@@ -27,8 +27,6 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
-#: A job's turn comes as if it had this many seconds to be done: what keeps live calls from holding it back for ever.
-PATIENCE_S = 600.0
 #: A place in the queue further back than this is told as this.
 FAR = 1000
 #: Times that room for results is made for one job; others may take it first.
@@ -72,7 +70,7 @@ class RedisJobs:
                 bucket=buckets.name(bucket),
                 work=self._front.price(bucket, options).most,
                 deadline=None,
-                order=PATIENCE_S,
+                order=BEHIND_LIVE_S,
                 keep=self._settings.job_ttl_s,
                 task=serialization.task_bytes(options, Priority.BACKGROUND, job.client, job.traceparent),
                 client=job.client,

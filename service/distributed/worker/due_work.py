@@ -1,4 +1,4 @@
-"""Finds what is due first in the queue and claims this worker's share of it.
+"""Finds whose turn it is in the queue and claims this worker's share of it.
 
 Knows nothing of leases, or of what becomes of an item.
 """
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, SLOTS, Keys
+from service.distributed.broker.submission import BEHIND_LIVE_S
 from service.distributed.worker.items import LeasedItem, read_item
+from service.engine.scheduling.batch_scheduler import PATIENCE_S, PATIENT_SHARE
 from service.engine.scheduling.fair_shares import LEAST_TURN_S, QUANTUM_S
 from service.settings import Settings
 
@@ -66,14 +68,15 @@ class DueWork:
         for _ in range(TRIES):
             if self._clock() >= self._next_sweep:
                 await self._sweep()
-            streams, existing = await scripts.call(self._client, self._look_call(held_items, live_only=live_only))
+            look = self._look_call(held_items, live_only=live_only)
+            streams, existing, is_patient = await scripts.call(self._client, look)
             if not streams:
                 if woken and existing:
                     self._next_sweep = min(self._next_sweep, self._swept + SWEEP_SOON_S)
                 if self._clock() < self._next_sweep:
                     return Claim([])
                 continue
-            bound = self._claim_call(streams, most, together, held_items)
+            bound = self._claim_call(streams, most, together, held_items, is_patient)
             now, batches, waiting, backlog_us = await scripts.call(self._client, bound)
             backlog = backlog_us / 1e6
             items = [
@@ -98,9 +101,13 @@ class DueWork:
             held=held_items,
             idle_ms=IDLE_MS,
             live_only=int(live_only),
+            behind_ms=round(1000 * BEHIND_LIVE_S),
+            patience_ms=round(1000 * PATIENCE_S),
         )
 
-    def _claim_call(self, streams: list[bytes], most: int, together: int, held_items: int) -> scripts.ScriptCall:
+    def _claim_call(
+        self, streams: list[bytes], most: int, together: int, held_items: int, is_patient: int
+    ) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.CLAIM.bind(
             *(stream.decode() for stream in streams),
@@ -118,6 +125,8 @@ class DueWork:
             held=held_items,
             least_us=round(1e6 * LEAST_TURN_S),
             quantum_us=round(1e6 * QUANTUM_S),
+            is_patient=is_patient,
+            patient_share=repr(PATIENT_SHARE),
         )
 
     async def _sweep(self) -> None:

@@ -221,5 +221,6 @@ class ItemRuns:
             client=client,
             priority=priority,
             traceparent=traceparent,
+            waited=item.waited,
             is_trial=serialization.is_trial(work.task),
         )
