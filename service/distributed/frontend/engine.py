@@ -164,7 +164,7 @@ class QueuedEngine:
             is_tried = refusal.reason == "unmeetable" and self._trials.due_behind_others(price.least, deadline, now)
             if not is_tried:
                 raise
-            task = serialization.task_bytes(options, *origin, is_trial=True)
+            task = serialization.task_bytes(options, *origin, notes=[serialization.Note.TRIAL])
             left = deadline - now
             # What it is predicted to cost is in doubt: it must not refuse others for longer than its caller waits.
             trial = replace(submission, work=min(price.most, left), saving=0.0, deadline=left, task=task, is_trial=True)

@@ -1,13 +1,15 @@
-"""Moves a worker's items in Redis: take over an idle one, begin, end or hand back each.
+"""Moves a worker's items in Redis, and their bytes elsewhere: take over an idle one, begin, end or hand back each.
 
 Knows nothing of predicting, leases' renewal or of what to claim.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -16,6 +18,7 @@ from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
 from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
 from service.distributed.broker.clock import now_ms
+from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.worker.due_work import IDLE_MS
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_work
@@ -34,12 +37,13 @@ UNCOUNTED = HandBack(counted=False)
 
 
 class Claims:
-    """Takes over, ends and hands back items for one worker, over a client of its own."""
+    """Takes over, ends and hands back items for one worker, over a client of its own. `objects`: the store, if any."""
 
-    def __init__(self, settings: Settings, client: AsyncRedis, worker: str) -> None:
+    def __init__(self, settings: Settings, client: AsyncRedis, worker: str, objects: JobObjects | None = None) -> None:
         self._settings = settings
         self._client = client
         self._worker = worker
+        self._objects = objects
         self.keys = Keys(settings.redis_queue)
         #: Counts the items on this worker's device: who ends the last one is idle.
         self.held: Callable[[], int] = lambda: 1
@@ -109,6 +113,7 @@ class Claims:
                 await self._client.unlink(attempt)
             if outcome[0] == 1:
                 await self._trim(item, outcome)
+                await self._trim_elsewhere(item, outcome, FRAME)
             if outcome[0] != -1:
                 return bool(outcome[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
@@ -152,6 +157,31 @@ class Claims:
             else:
                 await self._client.unlink(*outs)
 
+    async def _trim_elsewhere(self, item: LeasedItem, outcome: list[Any], prefix: str) -> None:
+        """Remove what is kept elsewhere of a job that has ended: its frames (FRAME), its results, or all ("")."""
+        if self._objects is not None and not item.front and outcome[1] in (b"done", b"failed"):
+            await self._objects.remove(item.job, prefix)
+
+    async def frames(self, work: ClaimedWork) -> ClaimedWork:
+        """Fetch a job's frames that are elsewhere; raise NotFound where they are gone, StoreUnavailable."""
+        if self._objects is None or work.item.front:
+            return work
+        previous, current = await asyncio.gather(self._objects.get(work.previous), self._objects.get(work.current))
+        return replace(work, previous=previous, current=current)
+
+    async def put_elsewhere(self, work: ClaimedWork, result: bytes) -> bytes:
+        """Store a large result elsewhere if whoever asked reads it there; return what Redis is to hold of it."""
+        note = serialization.Note.RESULTS_ELSEWHERE
+        if self._objects is None or work.item.front or not serialization.has_note(work.task, note):
+            return result
+        return await self._objects.put_result(work.item.job, work.item.index, result)
+
+    async def discard_unpublished(self, item: LeasedItem, value: bytes) -> None:
+        """Remove the object that `value` refers to unless it is the item's answer."""
+        with contextlib.suppress(*FAILED):
+            if self._objects is not None and await self._client.get(self.keys.out(item.job, item.index)) != value:
+                await self._objects.discard([value])
+
     async def drop(self, item: LeasedItem) -> bool:
         """End an item that nobody waits for."""
         return await self._end(item, "drop", None)
@@ -175,6 +205,8 @@ class Claims:
         outcome = await scripts.call(self._client, self._settle_call(item, how, data))
         if outcome[0] == 1 and failure is not None:
             await self._trim(item, outcome)
+            # Frames of a dead letter stay with it.
+            await self._trim_elsewhere(item, outcome, RESULT if how == "bury" else "")
         return bool(outcome[0])
 
     async def hand_back(self, item: LeasedItem, back: HandBack) -> bool:

@@ -170,7 +170,9 @@ class ItemRuns:
     async def _predict(self, work: ClaimedWork, *, sound: bool = False) -> None:
         item = work.item
         try:
-            request = await asyncio.to_thread(self._request, work)
+            if (with_frames := await self._outcomes.with_frames(work)) is None:
+                return
+            request = await asyncio.to_thread(self._request, with_frames)
             result = await self._patiently(request)
             self.device_seconds = result.timings.device or math.inf
             self._predicted.add(item.lease)
@@ -222,5 +224,5 @@ class ItemRuns:
             priority=priority,
             traceparent=traceparent,
             waited=item.waited,
-            is_trial=serialization.is_trial(work.task),
+            is_trial=serialization.has_note(work.task, serialization.Note.TRIAL),
         )

@@ -30,6 +30,9 @@ from service.distributed.broker.client import (
     connect_sync,
     end,
 )
+from service.distributed.broker.job_objects import JobObjects, job_objects
+from service.distributed.broker.keys import Keys
+from service.distributed.broker.serialization import dialect
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
 from service.distributed.worker.due_work import DueWork
@@ -100,11 +103,15 @@ class Worker:
         self._repository = repository
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
-        self._claims = Claims(settings, self._client, self.name)
+        self._objects = job_objects(settings, self._client, Keys(settings.redis_queue), is_optional=True)
+        self._store = ""  #: the object store's name, once this worker has used it
+        self._claims = Claims(settings, self._client, self.name, self._objects)
         self._due_work = DueWork(settings, self._client, self.name, clock)
         self._lapsed = LapsedItems(settings, self._client, self._claims)
         self._device = device
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, clock, self._versions)
+        self._foreign = ForeignItems(
+            settings, self._client, self._claims, self.name, clock, lambda: dialect(self._versions(), self._store)
+        )
         self._supervisor = Supervisor(metrics, clock)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
@@ -148,6 +155,8 @@ class Worker:
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
             self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
         ]
+        if self._objects is not None:
+            chores.append(self._supervisor.once(Background.WORKER_STORE, self._find_store(self._objects)))
         try:
             sound = await self._work()
             await self._drain()
@@ -298,9 +307,14 @@ class Worker:
         model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
         costs = None if self._device is None else self._device.costs()
         is_named = repository is not None and repository.is_named
-        lease_ms = self._settings.lease_ms
         return announcement.info_bytes(
-            model, price, costs, versions=self._versions(), is_named=is_named, lease_ms=lease_ms
+            model,
+            price,
+            costs,
+            versions=self._versions(),
+            is_named=is_named,
+            lease_ms=self._settings.lease_ms,
+            store=self._store,
         )
 
     def _versions(self) -> Sequence[str]:
@@ -308,6 +322,11 @@ class Worker:
         if self._repository is None:
             return (self._engine.model().version,)
         return [status.name for status in self._repository.loaded() if status.state is VersionState.READY]
+
+    async def _find_store(self, objects: JobObjects) -> None:
+        """Announce the object store once it answers: front ends then hand it frames. A worker may have no way to it."""
+        await objects.proved()
+        self._store = objects.name
 
     # --- chores ---------------------------------------------------------------------------------------------------
 
