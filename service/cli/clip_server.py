@@ -52,9 +52,9 @@ class ClipServer:
         self._key = {"Authorization": f"Bearer {key}"} if key else {}
         self._stop = stop or threading.Event()
 
-    def post(self, query: str, file: Path, headers: Mapping[str, str]) -> Reply:
-        """Post a clip as a job; its Idempotency-Key makes a repeated one the same."""
-        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}", "Prefer": "respond-async"}
+    def post(self, query: str, file: Path, headers: Mapping[str, str], name: str) -> Reply:
+        """Post a clip of this name as a job; its Idempotency-Key makes a repeated one the same."""
+        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}", "Prefer": "respond-async"}
 
         def send(connection: http.client.HTTPConnection) -> None:
             with file.open("rb") as body:

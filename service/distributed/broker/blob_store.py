@@ -21,7 +21,7 @@ PIECE = 2**20
 PART = 5 * 2**20
 #: Times that a folder is made for a file that others empty and remove.
 OPEN_TRIES = 10
-WITHOUT_OBSTORE = "DMVFN_OBJECT_STORE=s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
+WITHOUT_OBSTORE = "s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
 
 
 class StoreUnavailable(Unavailable):
@@ -192,6 +192,12 @@ def blob_store(settings: Settings) -> BlobStore | None:
     address = urlsplit(settings.object_store)
     if address.scheme == "file":
         return FolderBlobs(Path(address.path) / settings.redis_queue)
+    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
+    return S3Blobs(s3_store(address.netloc, settings, prefix))
+
+
+def s3_store(bucket: str, settings: Settings, prefix: str = "") -> Any:
+    """Open a bucket by obstore, with the endpoint and keys of the settings. Raises ImportError without obstore."""
     try:
         from obstore.store import S3Store
     except ImportError:
@@ -204,6 +210,5 @@ def blob_store(settings: Settings) -> BlobStore | None:
     }
     if settings.object_store_endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
-    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
     named = {name: value for name, value in options.items() if value}
-    return S3Blobs(S3Store(address.netloc, prefix=prefix, **named))
+    return S3Store(bucket, prefix=prefix or None, **named)
