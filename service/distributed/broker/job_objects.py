@@ -43,6 +43,7 @@ class JobObjects:
 
     def __init__(self, name: str, blobs: BlobStore, client: AsyncRedis, keys: Keys) -> None:
         self.name, self._blobs = name, blobs
+        self.proven_name = ""  #: the name once this process has used the store: it may have no way there
         self._stored = StoredObjects(blobs, client, keys)
         self._transfers = Transfers()
 
@@ -78,8 +79,8 @@ class JobObjects:
         async with self._transfers.place(nbytes):
             return b"".join([piece async for piece in self._blobs.get(name, 0, nbytes)])
 
-    async def proved(self) -> None:
-        """Return once an object was stored, read and removed here; until then it is tried again and again."""
+    async def prove(self) -> None:
+        """Store, read and remove an object, again until that succeeds; set `proven_name`."""
         delays = backoff(random.Random(), longest=PROOF_S)
         while True:
             name = f"{PROOF}/{uuid.uuid4().hex}"
@@ -88,6 +89,7 @@ class JobObjects:
                 async for _ in self._blobs.get(name, 0, 1):
                     pass
                 await self._blobs.remove([name])
+                self.proven_name = self.name
                 return
             except (StoreUnavailable, NotFound) as error:
                 log.warning("jobs' frames and results stay in Redis: %s", error)

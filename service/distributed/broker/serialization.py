@@ -91,6 +91,11 @@ def frame_bytes(frame: Frame) -> bytes:
     return pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
 
 
+def is_file(data: bytes) -> bool:
+    """Tell whether a frame is a file, which takes time to be decoded; pixels are read as they are."""
+    return b"\xa4file" in data[:16]
+
+
 def read_frame(data: bytes) -> Frame:
     """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
     value = unpack(data)

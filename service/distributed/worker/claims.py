@@ -20,7 +20,8 @@ from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
-from service.distributed.worker.due_work import IDLE_MS
+from service.distributed.broker.wake_token import ExpectedCall
+from service.distributed.worker.due_work import IDLE_MS, Command
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_work
 from service.serving.jobs.fate import HandBack
 from service.serving.jobs.job import Failure
@@ -28,6 +29,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: A call whose verdict, task and frames were asked for with its claim, and what was answered.
+Expected = tuple[ExpectedCall, list[Any]]
 #: The wake token of work that was handed back; others are of work that was submitted.
 HANDED_BACK = b"back"
 #: The idle time of an item that was handed back, a day: longer than any worker's leases last.
@@ -67,13 +70,16 @@ class Claims:
         """Give a token back that was meant for another worker."""
         await self._client.lpush(self.keys.wake, HANDED_BACK)
 
-    async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
-        """Read the verdict, task and frames of each item, in one round trip."""
-        calls = [self._begin_call(item) for item in items]
-        frames = [("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)) for item in items]
+    async def begin(self, items: list[LeasedItem], expected: Expected | None = None) -> list[ClaimedWork]:
+        """Read the verdict, task and frames of each item, in one round trip; not again of one that was `expected`."""
+        begun = None if expected is None else self._begun(items[0], *expected)
+        if begun is not None:
+            items = items[1:]
+        calls = [self._begin_call(item.job, item.index, item.payload, item.front) for item in items]
+        frames = [self._frames_command(item.payload, item.index) for item in items]
         commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
-        answers = await pipeline(self._client, commands)
-        works = []
+        answers = await pipeline(self._client, commands) if commands else []
+        works = [] if begun is None else [begun]
         for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 reply = await scripts.call(self._client, bound)
@@ -83,14 +89,29 @@ class Claims:
             works.append(read_work(item, reply, pair))
         return works
 
-    def _begin_call(self, item: LeasedItem) -> scripts.ScriptCall:
+    def begin_along(self, call: ExpectedCall) -> list[Command]:
+        """Return the commands whose answers make an `Expected`; of a call they change nothing."""
+        begin = self._begin_call(call.job, 0, call.payload, call.front)
+        return [begin.command, self._frames_command(call.payload, 0)]
+
+    @staticmethod
+    def _begun(item: LeasedItem, call: ExpectedCall, answers: list[Any]) -> ClaimedWork | None:
+        """Read what was asked for before the claim; None where it is of another item, or failed."""
+        is_same = call == ExpectedCall(item.stream, item.job, item.payload, item.front) and item.index == 0
+        has_failed = any(isinstance(answer, Exception) for answer in answers)
+        return read_work(item, *answers) if is_same and not has_failed else None
+
+    def _begin_call(self, job: str, index: int, payload: str, front: str) -> scripts.ScriptCall:
         return scripts.BEGIN.bind(
-            job=self.keys.job(item.job),
-            front=self.keys.front(item.front),
-            item=item.index,
-            waits=int(bool(item.front)),
-            token=item.payload,
+            job=self.keys.job(job),
+            front=self.keys.front(front),
+            item=index,
+            waits=int(bool(front)),
+            token=payload,
         )
+
+    def _frames_command(self, payload: str, index: int) -> Command:
+        return "HMGET", self.keys.payload(payload), str(index), str(index + 1)
 
     async def answer(self, item: LeasedItem, result: bytes) -> bool:
         """Publish an answer if the lease is still this worker's; False if another has it."""
@@ -162,10 +183,13 @@ class Claims:
         if self._objects is not None and not item.front and outcome[1] in (b"done", b"failed"):
             await self._objects.remove(item.job, prefix)
 
+    def may_be_elsewhere(self, item: LeasedItem) -> bool:
+        """Tell whether what Redis holds of an item's frames may be references: a job's, where there is a store."""
+        return self._objects is not None and not item.front
+
     async def frames(self, work: ClaimedWork) -> ClaimedWork:
         """Fetch a job's frames that are elsewhere; raise NotFound where they are gone, StoreUnavailable."""
-        if self._objects is None or work.item.front:
-            return work
+        assert self._objects is not None
         previous, current = await asyncio.gather(self._objects.get(work.previous), self._objects.get(work.current))
         return replace(work, previous=previous, current=current)
 

@@ -109,6 +109,8 @@ class Outcomes:
 
         None, too, once the item's lease is gone.
         """
+        if not self._claims.may_be_elsewhere(work.item):
+            return work
         try:
             return await self.lasting(work.item, lambda: self._claims.frames(work))
         except NotFound:

@@ -24,8 +24,9 @@
 -- ARGV[8] quantum_us  places that differ by less are alike
 -- ARGV[9] is_patient  1: its background work goes first for having waited, one load of the device at most
 -- ARGV[10] patient_share  of all devices' time that such work may take
+-- ARGV[11] is_guess   1: nobody looked; it is claimed from only if nothing else waits in any stream
 -- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
---         running, for each worker alive}
+--         running, for each worker alive}; of a wrong guess {ms now, {}, -1, 0}
 -- include entries.lua
 -- include due_index.lua
 
@@ -33,7 +34,7 @@ local due, idle, workers, turns, load = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS
 local group, worker, most_items, most_pixels = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local together, held = tonumber(ARGV[5]), tonumber(ARGV[6])
 local least_us, quantum_us = tonumber(ARGV[7]), tonumber(ARGV[8])
-local is_patient, patient_share = ARGV[9] == '1', tonumber(ARGV[10])
+local is_patient, patient_share, is_guess = ARGV[9] == '1', tonumber(ARGV[10]), ARGV[11] == '1'
 
 local time = now()
 -- Needs no memory: what follows is then granted by a full server.
@@ -50,6 +51,9 @@ for i = 6, #KEYS do
   else
     redis.call('ZREM', due, KEYS[i])
   end
+end
+if is_guess and (#lines ~= 1 or redis.call('ZCARD', due) ~= 1 or not redis.call('ZSCORE', due, lines[1].stream)) then
+  return {time, {}, -1, 0}
 end
 local alive = math.max(1, redis.call('ZCOUNT', workers, time, '+inf'))
 local backlog_us = math.floor(math.max(0, tonumber(redis.call('HGET', load, 'live') or 0)) / alive)

@@ -16,6 +16,7 @@ from service.distributed.broker import scripts
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.scripts import Script, call_sync
 from service.distributed.broker.submission import BEHIND_LIVE_S
+from service.distributed.broker.wake_token import ExpectedCall
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_shares import FairShares
@@ -62,9 +63,10 @@ class Queue:
         together: int = 8,
         held: int = 0,
         is_patient: int = 0,
+        is_guess: int = 0,
     ) -> list[Any]:
         """What CLAIM answers."""
-        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000, is_patient, "0.1"]
+        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000, is_patient, "0.1", is_guess]
         answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
 
@@ -224,6 +226,29 @@ def test_a_fleets_share_of_patient_background_work_grows_with_its_workers(queue:
         now = queue.claim_share(streams=(jobs,), is_patient=1)[0]
         shares.append(int(queue.client.hget(K.turns, "patient")) - now)
     assert shares == [10_000, 2500]
+
+
+def test_a_guess_claims_only_where_nothing_else_waits(queue: Queue) -> None:
+    other = K.stream(0, "16x16@1")
+    queue.submit("first", front="f1")
+    assert queue.claim_share(streams=(other,), is_guess=1)[1:3] == [[], -1], "nothing is there"
+    queue.submit("second", front="f1", stream=other)
+    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "another size waits, too"
+    queue.client.zrem(K.due, other)
+    assert [row[0].decode() for row in queue.claim_share(streams=(STREAM,), is_guess=1)[1]] == [STREAM]
+    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "it is claimed"
+
+
+def test_a_wake_token_tells_of_one_call_and_of_nothing_else(queue: Queue) -> None:
+    queue.submit("call", front="f1")
+    queue.submit("job", items=2)
+    tokens = queue.client.lrange(K.wake, 0, -1)
+    assert [ExpectedCall.read(token) for token in tokens] == [
+        None,
+        None,
+        ExpectedCall(STREAM, "call", "token-call", "f1"),
+    ]
+    assert ExpectedCall.read(None) is None
 
 
 def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:
