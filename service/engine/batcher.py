@@ -242,6 +242,7 @@ class Batcher:
             priority=request.priority,
             nbytes=request.nbytes,
             steps=request.options.work,
+            waited=request.waited,
             is_trial=request.is_trial,
         )
         return Pending(request, entry, partial(_resolve, future))
