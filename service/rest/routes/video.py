@@ -43,17 +43,22 @@ from service.serving.oip.served_versions import ServedVersions
 from service.serving.prediction import check_ready
 from service.serving.video.clip import SoundMode, VideoError
 from service.serving.video.clip_disk import ClipFile
+from service.serving.video.clip_frames import ConversionParams
 from service.serving.video.clip_resources import ClipResources
 from service.serving.video.conversion import OUTPUTS, ClipOrder
 from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
+from service.serving.video.retimed_frames import RetimingParams
+from service.serving.video.retiming import rate
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.
 MAX_LOST = 16 * 1024
 #: Characters of `lost` from which it is read in a thread.
 LARGE_LOST = 256
+#: What is made of the clip.
+MAKING = ("ahead", "every", "lost", "fps", "conceal")
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
+QUERY = (*MAKING, "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
 _CLIP: dict[str, Any] = {
     "description": "The clip.",
@@ -78,7 +83,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
     @routes.post(
         "/v1/video",
         operation_id="convertVideo",
-        summary="Predict frames of a clip: every frame ahead of time, every n-th, or those that were lost",
+        summary="Predict frames of a clip: ahead of time, every n-th, those that were lost, or those of another rate",
         response_class=Response,
         responses={200: _CLIP, **_ERRORS},
         openapi_extra={
@@ -95,6 +100,8 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         ] = None,
         every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
         lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
+        fps: Annotated[str | None, Query(description="Another, constant rate: 60, 59.94 or 60000/1001.")] = None,
+        conceal: Annotated[bool, Query(description="Find dropped and repeated frames and predict them.")] = False,
         compare: Annotated[bool, Query(description="True, predicted and error side by side.")] = False,
         sound: Annotated[
             SoundMode, Query(description="What the container holds is copied; or no sound; or the rest encoded anew.")
@@ -107,9 +114,14 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
         _check_names(request)
-        plan = await _plan(ahead, every, lost)
+        params: ConversionParams
+        if fps is None and not conceal:
+            params = VideoParams(await _plan(ahead, every, lost), compare)
+        else:
+            is_alone = ahead is every is lost is None and not compare
+            params = _retiming(fps, conceal=conceal, is_alone=is_alone)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
-        order = _asked(state, request, VideoParams(plan, compare), options, sound)
+        order = _asked(state, request, params, options, sound)
         is_later = later.asked_for(request)
         if webhook is not None and not is_later:
             raise InvalidRequest("a webhook tells of a job; ask for one with Prefer: respond-async", field=WEBHOOK)
@@ -260,7 +272,9 @@ def _check_names(request: Request) -> None:
             raise InvalidRequest(f"{name} is given twice", field=name)
 
 
-def _asked(state: AppState, request: Request, params: VideoParams, options: Options, sound: SoundMode) -> ClipOrder:
+def _asked(
+    state: AppState, request: Request, params: ConversionParams, options: Options, sound: SoundMode
+) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
@@ -269,7 +283,7 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
     # What is not loaded is told at once, not in the midst of the answer.
     if options.version is not None:
         ServedVersions.of(state).check_loaded(options.version)
-    steps = params.plan.steps if isinstance(params.plan, Ahead) else 1
+    steps = params.plan.steps if isinstance(params, VideoParams) and isinstance(params.plan, Ahead) else 1
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
@@ -280,7 +294,7 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
 
 async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
     if sum(value is not None for value in (ahead, every, lost)) != 1:
-        raise InvalidRequest("say one of ahead, every and lost", field="ahead")
+        raise InvalidRequest("say one of ahead, every, lost, fps and conceal", field="ahead")
     try:
         if ahead is not None:
             return Ahead(ahead)
@@ -292,6 +306,18 @@ async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Frame
         return FillLost(await asyncio.to_thread(lost_frames, lost, most=MAX_LOST))
     except VideoError as error:
         field = "ahead" if ahead is not None else "every" if every is not None else "lost"
+        raise InvalidRequest(str(error).replace("--", ""), field=field) from error
+
+
+def _retiming(fps: str | None, *, conceal: bool, is_alone: bool) -> RetimingParams:
+    """Return how the clip's times change; InvalidRequest where anything else is asked for with that."""
+    field = "conceal" if fps is None else "fps"
+    if not is_alone:
+        why = "fps and conceal go with each other, not with ahead, every, lost or compare"
+        raise InvalidRequest(why, field=field)
+    try:
+        return RetimingParams(None if fps is None else rate(fps), conceal)
+    except VideoError as error:
         raise InvalidRequest(str(error).replace("--", ""), field=field) from error
 
 
