@@ -15,7 +15,8 @@ from redis.asyncio.connection import AbstractConnection
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.core.interfaces import Readiness
-from service.core.types import Options, PredictRequest, PredictResult
+from service.core.substitute import Substitute
+from service.core.types import Options, PredictRequest, PredictResult, Quality
 from service.distributed.broker import announcement, serialization
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.announcements import Announcements
@@ -23,6 +24,7 @@ from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import PULSE_S, QueueClient
 from service.engine.scheduling.admission import BUSY_TRIAL_S
 from service.settings import Settings
+from tests.unit.core.test_panning import scene
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import MODEL, Adder, alike, answer, frame
 from tests.unit.distributed.servers import Server
@@ -71,6 +73,32 @@ async def test_the_deadline_is_carried_and_work_past_it_is_not_run(bench: Bench)
         # Its caller is gone, so it is withdrawn from the device too.
         await until(lambda: adder.running == 0)
         await until(bench.empty)
+
+
+async def test_an_adaptive_call_that_no_worker_answers_in_time_is_answered_here(bench: Bench) -> None:
+    """By what its time allows, marked and counted, and its place in the queue is given back."""
+    adder, instruments = Adder(), metrics()
+    adder.gate = asyncio.Event()
+    engine = QueuedEngine(bench.settings, bench.front, instruments, clock=lambda: 100.0)
+    adaptive = Options(quality=Quality.ADAPTIVE)
+    previous, current = scene(64, 96, 0, 0), scene(64, 96, 3, 1)
+    async with bench.work(adder):
+        for seconds, kind in ((0.003, Substitute.REPEATED), (0.03, Substitute.PANNED), (0.3, Substitute.PANNED)):
+            result = await engine.predict(PredictRequest("r", previous, current, adaptive, 100.0 + seconds))
+            assert (Substitute.of(result), result.model_version) == (kind, MODEL.version)
+        with pytest.raises(DeadlineExceeded):
+            await engine.predict(PredictRequest("r", previous, current, Options(), 100.03))
+        await until(bench.empty)
+        adder.gate.set()
+        result = await engine.predict(PredictRequest("r", previous, current, adaptive, 160.0))
+        assert not result.shortened, "a worker that is in time answers"
+    counts = {
+        kind: instruments.registry.get_sample_value("dmvfn_adaptive_substitutes_total", {"kind": kind})
+        for kind in Substitute
+    }
+    assert counts == {**dict.fromkeys(Substitute, 0.0), Substitute.REPEATED: 1.0, Substitute.PANNED: 2.0}
+    assert instruments.registry.get_sample_value("dmvfn_deadline_missed_total", {"phase": "queue"}) == 1.0
+    await engine.close()
 
 
 async def test_a_caller_who_leaves_withdraws_what_has_not_begun(bench: Bench) -> None:
