@@ -32,6 +32,7 @@ PURE = (
     "service.serving.streaming.freezes",
     "service.serving.streaming.link_clock",
     "service.serving.streaming.online_score",
+    "service.serving.streaming.predictor_choice",
     "service.serving.streaming.show_at",
     "service.serving.streaming.session",
 )

@@ -18,8 +18,8 @@ class Substitute(enum.StrEnum):
     BLOCKS = "blocks"  #: fewer blocks
     LIVE = "live"  #: the live head's mixture of motions
     SHIFTED = "shifted"  #: the motion before, followed on
-    PANNED = "panned"  #: the last frame, moved as a whole, by a front end over Redis
-    REPEATED = "repeated"  #: the last frame as it is, by a front end over Redis
+    PANNED = "panned"  #: the last frame, moved as the picture moves as a whole
+    REPEATED = "repeated"  #: the last frame as it is
 
     @classmethod
     def of(cls, result: PredictResult) -> Substitute | None:

@@ -19,13 +19,11 @@ import redis
 from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
-from service.core.substitute import Substitute
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import buckets, serialization
 from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.submission import Submission
 from service.distributed.broker.transfers import Transfers
-from service.distributed.frontend.last_way import LastWay
 from service.distributed.frontend.queue_client import QueueClient
 from service.engine.scheduling.admission import Trials
 from service.serving.answer_size import check_answer
@@ -39,8 +37,6 @@ P = ParamSpec("P")
 KEEP_S = 60.0
 #: Times that answers are asked for over a link on which they take longer than a connection may be silent.
 FETCH_TRIES = 3
-#: Seconds in which no worker can answer, however near: an adaptive request is not sent to any then.
-SHORTEST_S = 0.001
 #: Bytes of answers that are fetched together; one larger than this is fetched alone.
 COLLECTED_BYTES = 4 * 2**20
 #: What has more bytes is packed and read in a thread: 4K frames would stop the event loop for tens of milliseconds.
@@ -68,7 +64,6 @@ class QueuedEngine:
         self._calls: dict[str, _Call] = {}
         self._downloads = Transfers()
         self._trials = Trials()
-        self._last_way = LastWay(clock)
         self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
         front.beat = self._withdraw_unwanted
         front.replies = self._answered
@@ -90,35 +85,13 @@ class QueuedEngine:
         deadline = request.deadline
         seconds = self._settings.default_deadline_ms / 1000 if deadline is None else deadline - self._clock()
         if seconds <= 0:
-            self._metrics.deadline_missed("admit")
+            self._metrics.deadline_missed("admit", is_covered=request.is_covered)
             raise DeadlineExceeded("the deadline has passed")
         self._front.announcements.check(request.options.version)
         self._admit(request)
         frame = request.current
         limit = self._front.capacity.answer_limit(self._settings)
         nbytes = check_answer(frame.width * frame.height, request.options, limit)
-        if not request.options.allows_live:
-            return await self._by_worker(request, nbytes, seconds)
-        end, reserve = self._clock() + seconds, self._last_way.reserve(frame)
-        with contextlib.suppress(DeadlineExceeded):
-            if seconds - reserve > SHORTEST_S:
-                return await self._by_worker(request, nbytes, seconds - reserve, is_last_way=False)
-        return await self._instead(request, end, min(self._clock(), end - reserve))
-
-    async def _instead(self, request: PredictRequest, deadline: float, planned: float) -> PredictResult:
-        """Answer an adaptive request here, as `planned` at that time of the clock."""
-        version = request.options.version or self.model().version
-        result = await _off_the_loop(
-            request.nbytes, self._last_way.answer, request, version, planned=planned, deadline=deadline
-        )
-        if (kind := Substitute.of(result)) is not None:
-            self._metrics.routes.shortened(kind)
-        return result
-
-    async def _by_worker(
-        self, request: PredictRequest, nbytes: int, seconds: float, *, is_last_way: bool = True
-    ) -> PredictResult:
-        """Let a worker predict, in `seconds`; where that `is_last_way` to answer, being late is counted."""
         # Its own id: two callers may choose one request id.
         call = uuid.uuid4().hex
         answer: asyncio.Future[PredictResult] = asyncio.get_running_loop().create_future()
@@ -130,11 +103,10 @@ class QueuedEngine:
                 await self._unless_lost(self._submit(call, request, seconds), answer)
                 return await answer
         except TimeoutError:
-            if is_last_way:
-                self._metrics.deadline_missed("queue")
+            self._metrics.deadline_missed("queue", is_covered=request.is_covered)
             raise DeadlineExceeded("no answer within the deadline") from None
         except ServiceError as error:
-            if error.code == "queue_full" or (error.code == "deadline_exceeded" and is_last_way):
+            if error.code == "queue_full" or (error.code == "deadline_exceeded" and not request.is_covered):
                 self._metrics.rejected(error.reason or error.code, buckets.label(_bucket(request)))
             raise
         finally:
