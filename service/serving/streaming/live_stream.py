@@ -82,7 +82,7 @@ class LiveStream:
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
             if self._request.choose:
-                self._trials = PredictorTrials(self._state, place, self._request.plan.policy, self._client)
+                self._trials = PredictorTrials(self._state, place, self._request, self._client)
             self._state.metrics.stream_opened(self._transport)
             # awaited: its end wakes _in_order, which raises what it raised
             self._reader = asyncio.create_task(self._read(incoming, place))
@@ -198,8 +198,8 @@ class LiveStream:
             if self._shows is not None:
                 options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
             predictor = None if self._trials is None else self._trials.current
-            if predictor is not None:
-                options = predictor.options(options)
+            if self._trials is not None and predictor is not None:
+                options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
             pair_request = prediction.build_request(caller, work.previous, work.current, options)
             prediction.admit(self._state, pair_request)

@@ -35,17 +35,25 @@ class StreamPredictor(enum.StrEnum):
     MIX = "mix"
     NETWORK = "dmvfn"
 
-    def options(self, options: Options) -> Options:
-        """Return a stream's options with this predictor named."""
+    def options(self, options: Options, default: Method) -> Options:
+        """Return a stream's options with this predictor named, but for the `default`, which needs no name."""
+        if self.value == default.value:
+            return options
         if self is StreamPredictor.LIVE:
             return replace(options, method=Method.FLOW, quality=Quality.FAST)
         return replace(options, method=Method(self.value))
 
 
-def available(methods: Collection[Method], default: Method) -> tuple[StreamPredictor, ...]:
-    """List the predictors of a device that serves `methods`, its default first."""
-    predictors = [StreamPredictor(method.value) for method in sorted(methods, key=lambda method: method is not default)]
-    return (*predictors, StreamPredictor.LIVE) if Method.FLOW in methods else tuple(predictors)
+def available(methods: Collection[Method], default: Method, *, is_adaptive: bool) -> tuple[StreamPredictor, ...]:
+    """List the predictors of a device that serves `methods`, its default first.
+
+    For adaptive requests only those that leave them every way to be in time: whoever names another one gives that up.
+    """
+    ordered = sorted(methods, key=lambda method: method is not default)
+    if is_adaptive:
+        return tuple(StreamPredictor(method.value) for method in ordered if method in (default, Method.FLOW))
+    predictors = tuple(StreamPredictor(method.value) for method in ordered)
+    return (*predictors, StreamPredictor.LIVE) if Method.FLOW in methods else predictors
 
 
 class PredictorChoice:

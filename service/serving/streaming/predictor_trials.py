@@ -15,7 +15,8 @@ from statistics import median
 from service.app_state import AppState
 from service.core.api_keys import Scope
 from service.core.errors import ServiceError
-from service.core.types import Frame, PredictRequest, PredictResult, Priority
+from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority, Quality
+from service.serving.streaming.messages import StreamRequest
 from service.serving.streaming.predictor_choice import PairedScore, PredictorChoice, StreamPredictor, available
 from service.serving.streaming.registry import StreamSlot
 from service.serving.streaming.session import DropPolicy, PendingPrediction, Tag
@@ -29,10 +30,12 @@ PACED = 9
 class PredictorTrials:
     """The trials of one stream. `client`: whom they are counted for, "" for nobody."""
 
-    def __init__(self, state: AppState, place: StreamSlot, policy: DropPolicy, client: str) -> None:
-        model = state.engine.model()
-        self._state, self._place, self._policy, self._client = state, place, policy, client
-        self._choice = PredictorChoice(available(model.methods, model.default_method))
+    def __init__(self, state: AppState, place: StreamSlot, request: StreamRequest, client: str) -> None:
+        model, self._options = state.engine.model(), request.options
+        self._state, self._place, self._policy, self._client = state, place, request.plan.policy, client
+        self._default = model.default_method
+        is_adaptive = request.options.quality is Quality.ADAPTIVE
+        self._choice = PredictorChoice(available(model.methods, self._default, is_adaptive=is_adaptive))
         self._scores = PairedScore()
         self._arrivals: deque[float] = deque(maxlen=PACED)
         self._task: asyncio.Task[None] | None = None
@@ -41,6 +44,10 @@ class PredictorTrials:
     def current(self) -> StreamPredictor:
         """Return what is to predict the next pair."""
         return self._choice.current
+
+    def options(self, predictor: StreamPredictor, times: tuple[float, ...]) -> Options:
+        """Return the stream's options for a prediction by `predictor`, of these `times`."""
+        return replace(predictor.options(self._options, self._default), times=times)
 
     def arrived(self, tag: Tag, frame: Frame, *, begins_pair: bool) -> None:
         """Take a frame as the truth of what was tried for its time."""
@@ -68,7 +75,7 @@ class PredictorTrials:
         trial = replace(
             request,
             id=f"{request.id}.trial",
-            options=other.options(request.options),
+            options=self.options(other, request.options.times),
             deadline=deadline,
             priority=Priority.BACKGROUND,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from service.core.timings import Timings
 from service.core.types import Frame, Method, Options, PredictResult, Quality, Step
@@ -21,12 +22,20 @@ FLOW, LIVE, NETWORK = StreamPredictor.FLOW, StreamPredictor.LIVE, StreamPredicto
 
 
 def test_what_a_device_serves_may_be_chosen_its_default_first() -> None:
-    assert available((Method.DMVFN,), Method.DMVFN) == (NETWORK,)
+    assert available((Method.DMVFN,), Method.DMVFN, is_adaptive=False) == (NETWORK,)
     methods = (Method.DMVFN, Method.FLOW, Method.MIX)
-    assert available(methods, Method.FLOW) == (FLOW, NETWORK, StreamPredictor.MIX, LIVE)
-    options = LIVE.options(Options(times=(2.0,)))
+    assert available(methods, Method.FLOW, is_adaptive=False) == (FLOW, NETWORK, StreamPredictor.MIX, LIVE)
+    options = LIVE.options(Options(times=(2.0,)), Method.FLOW)
     assert (options.method, options.quality, options.times) == (Method.FLOW, Quality.FAST, (2.0,))
-    assert NETWORK.options(Options()).method is Method.DMVFN
+    assert NETWORK.options(Options(), Method.FLOW).method is Method.DMVFN
+
+
+@pytest.mark.parametrize("default", [Method.DMVFN, Method.FLOW])
+def test_an_adaptive_stream_keeps_every_way_to_be_in_time(default: Method) -> None:
+    predictors = available((Method.DMVFN, Method.FLOW, Method.MIX), default, is_adaptive=True)
+    options = [predictor.options(Options(quality=Quality.ADAPTIVE), default) for predictor in predictors]
+    assert all(each.allows_live for each in options)
+    assert len(options) == (1 if default is Method.FLOW else 2)
 
 
 def test_the_others_are_tried_in_turn_often_at_first_and_seldom_later() -> None:
