@@ -22,7 +22,7 @@ JUDGED = 32
 #: Rounds of the refinement at most.
 MOST_ROUNDS = 12
 #: Part of the error of standing still that a shift may leave, to be believed.
-CONVINCING = 0.9
+CONVINCING = 0.8
 
 _GREEN = 1
 
