@@ -1,8 +1,10 @@
 """What a stream with losses shows at each tick of a steady clock: real frames, predicted ones, or both blended.
 
 Frames come with numbers that have gaps. Each pair that came leads to predictions of the ticks after it; a tick whose
-frame is not here shows one of them. Where real frames return, the prediction goes on along its motion for a few ticks
-while they are faded in, so that nothing jumps. Knows no clock, engine or transport: times are arguments, in seconds.
+frame is not here shows one of them, from the second on averaged with what the pair before led to, and as far as such
+predictions have been right: the rest is the last picture, standing still. Where real frames return, the prediction goes
+on along its motion for a few ticks while they are faded in, so that nothing jumps. Knows no clock, engine or transport:
+times are arguments, in seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 
 from service.core.errors import InvalidRequest
 from service.core.types import Frame
+from service.serving.streaming.motion_trust import MotionTrust, few_samples
 
 #: Of the clock, a second.
 LEAST_FPS, MOST_FPS = 1.0, 240.0
@@ -28,6 +31,12 @@ MOST_LATE = 64
 FOLLOWED, SLEW = 64, 0.01
 #: Predictions kept, of pairs that came before their ticks.
 MOST_LEADS = 4
+#: Part of a prediction, by its distance, that is of the pair before: what both have wrong is not the same.
+OF_OLDER = (0.0, 0.2, 0.3)
+#: Predictions that are trusted less are not shown: the picture before stays.
+LEAST_TRUST = 0.1
+#: Those that are trusted more are shown as they are.
+MOST_TRUST = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +97,38 @@ class LeadingPair:
     times: tuple[float, ...]
 
 
+#: Pictures and their weights, which sum to 1; none: nothing new.
+Parts = tuple[tuple[Frame, float], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tick:
-    """One tick. `frame` is what is shown; with `over` it is a real frame of weight `weight`, faded in over that."""
+    """One tick, and the parts of the picture that it shows."""
 
     number: int
     source: TickSource
     due: float
-    frame: Frame | None = None
+    parts: Parts = ()
     frame_id: str = ""
-    over: Frame | None = None
-    weight: float = 1.0
 
     def picture(self) -> Frame | None:
         """Return the pixels to show; None where nothing new is shown."""
-        if self.frame is None or self.over is None:
-            return self.frame
-        share = round(256 * self.weight)
-        mixed = self.frame.pixels.astype(np.uint16) * share
-        mixed += self.over.pixels.astype(np.uint16) * (256 - share)
+        if not self.parts:
+            return None
+        (first, _), *others = self.parts
+        if not others:
+            return first
+        shares = [round(256 * weight) for _, weight in others]
+        mixed = first.pixels.astype(np.uint16) * (256 - sum(shares))
+        for (frame, _), share in zip(others, shares, strict=True):
+            mixed += frame.pixels.astype(np.uint16) * share
         return Frame(((mixed + 128) >> 8).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lead:
     number: int  #: of the frame it leads on from
+    still: Frame  #: that frame
     frames: tuple[Frame, ...]
 
     def at(self, number: int) -> Frame | None:
@@ -138,6 +154,7 @@ class Concealer:
         self._offsets: deque[float] = deque(maxlen=FOLLOWED)
         self._late = 0
         self._left: _Lead | None = None  #: what was shown last, where that was predicted
+        self._trust = MotionTrust()
         self._blended = 0
 
     def arrived(self, frame: NumberedFrame, now: float) -> LeadingPair | None:
@@ -154,6 +171,7 @@ class Concealer:
         if newest is not None and number <= newest.number:
             return None
         self._newest = frame
+        self._learn(frame)
         if newest is None or newest.frame.pixels.shape != frame.frame.pixels.shape:
             return None
         gap = number - newest.number
@@ -165,7 +183,7 @@ class Concealer:
         number = pair.current.number
         if self._newest is None or number > self._newest.number or (self._leads and self._leads[-1].number >= number):
             return  # of before a reset, or overtaken
-        self._leads.append(_Lead(number, tuple(frames)))
+        self._leads.append(_Lead(number, pair.current.frame, tuple(frames)))
 
     def due(self) -> float | None:
         """Return when the next tick is due; None before the first frame."""
@@ -182,7 +200,7 @@ class Concealer:
     def nbytes(self) -> int:
         """Count the bytes of pixels held."""
         frames = [ready.frame for ready in self._ready.values()]
-        frames += [frame for lead in self._leads for frame in lead.frames]
+        frames += [frame for lead in self._leads for frame in (lead.still, *lead.frames)]
         frames += [] if self._newest is None else [self._newest.frame]
         return sum(frame.pixels.nbytes for frame in frames)
 
@@ -195,23 +213,55 @@ class Concealer:
         if real is not None:
             return self._shown(real, due)
         lead = next((lead for lead in reversed(self._leads) if lead.number < number), None)
-        frame = None if lead is None else lead.at(number)
-        if lead is None or frame is None:
+        parts = () if lead is None else self._predicted(lead, number)
+        if not parts:
             self._left = None
             return Tick(number, TickSource.REPEATED, due)
         self._left, self._blended = lead, 0
-        return Tick(number, TickSource.PREDICTED, due, frame)
+        return Tick(number, TickSource.PREDICTED, due, parts)
 
     def _shown(self, real: NumberedFrame, due: float) -> Tick:
-        over = None
+        over: Parts = ()
         if self._left is not None and self._blended < self._config.blend:
-            over = self._left.at(real.number)
-        if over is None or over.pixels.shape != real.frame.pixels.shape:
+            over = self._predicted(self._left, real.number)
+        if not over or over[0][0].pixels.shape != real.frame.pixels.shape:
             self._left = None
-            return Tick(real.number, TickSource.REAL, due, real.frame, real.frame_id)
+            return Tick(real.number, TickSource.REAL, due, ((real.frame, 1.0),), real.frame_id)
         self._blended += 1
         weight = self._blended / (self._config.blend + 1)
-        return Tick(real.number, TickSource.BLENDED, due, real.frame, real.frame_id, over, weight)
+        parts = ((real.frame, weight), *((frame, (1 - weight) * part) for frame, part in over))
+        return Tick(real.number, TickSource.BLENDED, due, parts, real.frame_id)
+
+    def _predicted(self, lead: _Lead, number: int) -> Parts:
+        """Return what is shown in place of a frame, as far as it is trusted; nothing where that is not far."""
+        trust, motion = self._trust.at(number - lead.number), self._motion(lead, number)
+        if not motion or trust < LEAST_TRUST:
+            return ()
+        if trust > MOST_TRUST:
+            return motion
+        return (*((frame, trust * part) for frame, part in motion), (lead.still, 1 - trust))
+
+    def _motion(self, lead: _Lead, number: int) -> Parts:
+        """Return a prediction, averaged with that of the pair before where there is one."""
+        frame, place = lead.at(number), self._leads.index(lead) if lead in self._leads else 0
+        if frame is None:
+            return ()
+        older = self._leads[place - 1].at(number) if place else None
+        part = OF_OLDER[min(number - lead.number, len(OF_OLDER)) - 1]
+        if older is None or part == 0 or older.pixels.shape != frame.pixels.shape:
+            return ((frame, 1.0),)
+        return ((frame, 1 - part), (older, part))
+
+    def _learn(self, frame: NumberedFrame) -> None:
+        """Learn from what was predicted for a frame that came."""
+        truth = few_samples(frame.frame)
+        for lead in self._leads:
+            motion = self._motion(lead, frame.number)
+            if motion and lead.still.pixels.shape == frame.frame.pixels.shape:
+                predicted = np.zeros(truth.shape, np.float32)
+                for picture, part in motion:
+                    predicted += np.float32(part) * few_samples(picture)
+                self._trust.learn(frame.number - lead.number, predicted, few_samples(lead.still), truth)
 
     def _jumps(self, number: int) -> bool:
         """Tell whether a number is so far off that the sender must have begun anew."""

@@ -31,21 +31,53 @@ def shown(tick: Tick) -> tuple[int, TickSource, int | None]:
     return tick.number, tick.source, None if picture is None else int(picture.pixels[0, 0, 0])
 
 
+#: Frames by which predictions that are right come to be trusted.
+TRUSTED = 15
+
+
 def test_lost_frames_are_predicted_on_the_beat_and_real_ones_faded_in() -> None:
-    """Frames 3, 4, 5 are lost; frame 6 comes 6 grey levels darker than the motion led to, and is not jumped to."""
+    """Three frames are lost; the one after comes 6 grey levels darker than the motion led to, and is not jumped to."""
     concealer = Concealer(Concealment(fps=10, blend=2, delay_s=0.05))
     ticks = []
-    for number in range(10):
-        if number not in (3, 4, 5):
-            arrive(concealer, number, 0.1 * number, None if number < 6 else 10 * number - 6)
+    for number in range(TRUSTED + 7):
+        place = number - TRUSTED
+        if place not in (0, 1, 2):
+            arrive(concealer, number, 0.1 * number, 10 * number - (6 if place > 0 else 0))
         due = concealer.due()
         assert due == pytest.approx(0.1 * number + 0.05)
         ticks.append(shown(concealer.tick()))
-    assert ticks == [
-        *((0, REAL, 0), (1, REAL, 10), (2, REAL, 20)),
-        *((3, PREDICTED, 30), (4, PREDICTED, 40), (5, PREDICTED, 50)),
-        *((6, BLENDED, 58), (7, BLENDED, 66), (8, REAL, 74), (9, REAL, 84)),
+    assert ticks[:TRUSTED] == [(number, REAL, 10 * number) for number in range(TRUSTED)]
+    assert ticks[TRUSTED:] == [
+        *((15, PREDICTED, 150), (16, PREDICTED, 160), (17, PREDICTED, 170)),
+        *((18, BLENDED, 178), (19, BLENDED, 186), (20, REAL, 194), (21, REAL, 204)),
     ]
+
+
+def test_what_is_far_ahead_stands_still_in_part_until_it_has_proved_right() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    arrive(concealer, 0, 0.0)
+    arrive(concealer, 1, 0.1)
+    values = [shown(concealer.tick()) for _ in range(5)]
+    assert values[2:] == [(2, PREDICTED, 20), (3, PREDICTED, 28), (4, PREDICTED, 34)]
+
+
+def test_predictions_of_motion_that_never_comes_give_way_to_the_picture_that_stands() -> None:
+    """What flickers between two pictures is predicted to go on by each; nothing of that is ever right."""
+    concealer = Concealer(Concealment(fps=10))
+    for number in range(40):
+        arrive(concealer, number, 0.1 * number, 100 + 20 * (number % 2))
+        assert concealer.tick().source is REAL
+    assert [shown(concealer.tick())[1] for _ in range(3)] == [REPEATED] * 3
+
+
+def test_from_the_second_frame_on_a_loss_shows_what_two_pairs_led_to() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    for number, value in enumerate((0, 10, 30)):
+        pair = arrive(concealer, number, 0.1 * number, value)
+    assert pair is not None
+    ticks = [concealer.tick() for _ in range(5)][3:]
+    assert [[int(frame.pixels[0, 0, 0]) for frame, _ in tick.parts] for tick in ticks] == [[50], [70, 40, 30]]
+    assert [[round(weight, 2) for _, weight in tick.parts] for tick in ticks[1:]] == [[0.72, 0.18, 0.1]]
 
 
 def test_after_a_gap_the_moments_are_parts_of_the_longer_interval() -> None:
@@ -90,7 +122,7 @@ def test_a_jump_of_the_sender_begins_anew_and_memory_stays_bounded() -> None:
     assert concealer.tick().number == 10**12
     for number in range(200):
         arrive(concealer, 10**12 + 2 + number, 5.1, value=1)
-    assert concealer.nbytes <= (64 + 2 + 4 * 8) * 4 * 6 * 3
+    assert concealer.nbytes <= (64 + 2 + 4 * 9) * 4 * 6 * 3
 
 
 def test_the_clock_follows_a_sender_whose_own_is_slower() -> None:
