@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rest", type=float, default=0.02, help="seconds between two")
     params = parser.parse_args()
     print(describe())
-    frames = np.stack(clips.pair(256, 448))
+    frames = clips.pair(256, 448)
     with (
         service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES="256x448", LOG_LEVEL="warning") as running,
         closing(Caller("127.0.0.1", urlsplit(running.http).port or 80)) as http,

@@ -45,8 +45,8 @@ def pan(previous: Frame, current: Frame) -> Pan:
     whole = max(1, min(current.height, current.width) // SMALL)
     skip = max(1, whole // AVERAGED)
     side = whole // skip
-    found = _correlated(*(_small(frame, skip, side) for frame in (previous, current)))
-    start = Pan(found.x * skip * side, found.y * skip * side)
+    correlation = _correlated(*(_small(frame, skip, side) for frame in (previous, current)))
+    start = Pan(correlation.x * skip * side, correlation.y * skip * side)
     return _refined(previous, current, start, skip * side)
 
 
@@ -58,11 +58,11 @@ def panned(frame: Frame, shift: Pan, t: float) -> Frame:
     if not (x or y):
         return frame
     pixels = np.empty_like(frame.pixels)
-    top, bottom, left, right = max(0, y), height + min(0, y), max(0, x), width + min(0, x)
-    pixels[top:bottom, left:right] = frame.pixels[top - y : bottom - y, left - x : right - x]
-    pixels[top:bottom, :left] = pixels[top:bottom, left : left + 1]
-    pixels[top:bottom, right:] = pixels[top:bottom, right - 1 : right]
-    pixels[:top], pixels[bottom:] = pixels[top], pixels[bottom - 1]
+    y0, y1, x0, x1 = max(0, y), height + min(0, y), max(0, x), width + min(0, x)
+    pixels[y0:y1, x0:x1] = frame.pixels[y0 - y : y1 - y, x0 - x : x1 - x]
+    pixels[y0:y1, :x0] = pixels[y0:y1, x0 : x0 + 1]
+    pixels[y0:y1, x1:] = pixels[y0:y1, x1 - 1 : x1]
+    pixels[:y0], pixels[y1:] = pixels[y0], pixels[y1 - 1]
     return Frame(pixels)
 
 

@@ -54,11 +54,11 @@ class NeverLateEngine:
         if latest - start > SHORTEST_S:
             with contextlib.suppress(DeadlineExceeded):
                 return await self._engine.predict(replace(request, deadline=latest, is_covered=True))
-        planned = min(self._clock(), max(start, latest))
-        return await self._instead(request, planned, deadline)
+        due = min(self._clock(), max(start, latest))
+        return await self._instead(request, due, deadline)
 
-    async def _instead(self, request: PredictRequest, planned: float, deadline: float) -> PredictResult:
-        arguments = (request, request.options.version or self._engine.model().version, planned, deadline)
+    async def _instead(self, request: PredictRequest, due: float, deadline: float) -> PredictResult:
+        arguments = (request, request.options.version or self._engine.model().version, due, deadline)
         if request.nbytes > LARGE:
             result = await asyncio.to_thread(self._last_way.answer, *arguments)
         else:
@@ -82,17 +82,17 @@ class LastWay:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._making: OrderedDict[tuple[int, int], deque[float]] = OrderedDict()  #: seconds, by height and width
-        self._late: deque[float] = deque(maxlen=REMEMBERED)  #: seconds after the planned time
+        self._late: deque[float] = deque(maxlen=REMEMBERED)  #: seconds after the due time
 
     def reserve(self, frame: Frame, seconds: float) -> float:
         """Return how much of a request's `seconds` must be left when its answer is begun."""
         least, making = MARGIN_S + _upper(self._late), self._seconds(frame)
         return least + making if making <= MOST_PART * seconds else least
 
-    def answer(self, request: PredictRequest, version: str, planned: float, deadline: float) -> PredictResult:
+    def answer(self, request: PredictRequest, version: str, due: float, deadline: float) -> PredictResult:
         """Make the answer; where even that would be late, the frame as it is. Times on the clock, seconds."""
         start, current, times = self._clock(), request.current, request.options.times
-        self._late.append(min(MOST_LATE_S, max(0.0, start - planned)))
+        self._late.append(min(MOST_LATE_S, max(0.0, start - due)))
         has_time = deadline - start > MARGIN_S + self._seconds(current)
         shift = pan(request.previous, current) if has_time else STILL
         share = REPEATED if shift == STILL else PANNED
@@ -105,13 +105,13 @@ class LastWay:
         return PredictResult(request.id, steps, version, Timings(motion=seconds), shortened=True)
 
     def _seconds(self, frame: Frame) -> float:
-        measured = self._making.get((frame.height, frame.width))
-        return _upper(measured) if measured else FIRST_S + FIRST_PIXEL_S * frame.height * frame.width
+        history = self._making.get((frame.height, frame.width))
+        return _upper(history) if history else FIRST_S + FIRST_PIXEL_S * frame.height * frame.width
 
     def _learn(self, frame: Frame, seconds: float) -> None:
         size = frame.height, frame.width
-        measured = self._making.setdefault(size, deque(maxlen=REMEMBERED))
-        measured.append(min(MOST_MAKING_S, seconds))
+        history = self._making.setdefault(size, deque(maxlen=REMEMBERED))
+        history.append(min(MOST_MAKING_S, seconds))
         self._making.move_to_end(size)
         while len(self._making) > SIZES:
             self._making.popitem(last=False)
@@ -119,5 +119,5 @@ class LastWay:
 
 def _upper(values: Iterable[float]) -> float:
     """Return the upper quartile; 0 of none. One slow try in sixteen says nothing of the next."""
-    ordered = sorted(values)
-    return ordered[3 * len(ordered) // 4] if ordered else 0.0
+    ranking = sorted(values)
+    return ranking[3 * len(ranking) // 4] if ranking else 0.0

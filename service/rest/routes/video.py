@@ -95,9 +95,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
     )
     async def convert(
         request: Request,
-        ahead: Annotated[
-            int | None, Query(description="Show each frame as predicted this many frames earlier.")
-        ] = None,
+        ahead: Annotated[int | None, Query(description="Show each frame as predicted so many frames earlier.")] = None,
         every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
         lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
         fps: Annotated[str | None, Query(description="Another, constant rate: 60, 59.94 or 60000/1001.")] = None,
@@ -118,8 +116,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         if fps is None and not conceal:
             params = VideoParams(await _plan(ahead, every, lost), compare)
         else:
-            is_alone = ahead is every is lost is None and not compare
-            params = _retiming(fps, conceal=conceal, is_alone=is_alone)
+            params = _retiming(fps, conceal, compare, ahead is not None, every is not None, lost is not None)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
         order = _asked(state, request, params, options, sound)
         is_later = later.asked_for(request)
@@ -309,10 +306,10 @@ async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Frame
         raise InvalidRequest(str(error).replace("--", ""), field=field) from error
 
 
-def _retiming(fps: str | None, *, conceal: bool, is_alone: bool) -> RetimingParams:
-    """Return how the clip's times change; InvalidRequest where anything else is asked for with that."""
+def _retiming(fps: str | None, conceal: bool, *others: object) -> RetimingParams:
+    """Return how the clip's times change; InvalidRequest where any of the `others` is asked for with that."""
     field = "conceal" if fps is None else "fps"
-    if not is_alone:
+    if any(others):
         why = "fps and conceal go with each other, not with ahead, every, lost or compare"
         raise InvalidRequest(why, field=field)
     try:

@@ -128,8 +128,8 @@ class ClipMakers:
             if isinstance(order.params, VideoParams):  # of others each prediction has many frames already
                 order = replace(order, params=replace(order.params, under_way=UNDER_WAY))
             conversion = self._resources.conversion(order, clip.client, body, patient=True)
-            kept = KeptPredictions(lease, conversion.predictors, self._metrics.clips)
-            conversion.predictors = ClipPredictors(kept.by_steps, kept.by_moments)
+            predictions = KeptPredictions(lease, conversion.predictors, self._metrics.clips)
+            conversion.predictors = ClipPredictors(predictions.by_steps, predictions.by_moments)
             async with aclosing(conversion.pieces()) as pieces:
                 async for piece in pieces:
                     await result.write(piece)

@@ -58,9 +58,9 @@ class KeptPredictions:
         )
 
     async def _once(
-        self, previous: Frame, current: Frame, wanted: str, predict: Callable[[], Awaitable[PredictResult]]
+        self, previous: Frame, current: Frame, key: str, predict: Callable[[], Awaitable[PredictResult]]
     ) -> PredictResult:
-        digest = await asyncio.to_thread(_digest, previous, current, wanted)
+        digest = await asyncio.to_thread(_digest, previous, current, key)
         if (kept := await self._kept(digest)) is not None:
             self._counts.frames(len(kept.steps), were_kept=True)
             return kept
@@ -95,8 +95,8 @@ class KeptPredictions:
             self._counts.range_unkept()
 
 
-def _digest(previous: Frame, current: Frame, wanted: str) -> bytes:
-    digest = hashlib.blake2b(f"{previous.pixels.shape} {wanted} ".encode(), digest_size=16)
+def _digest(previous: Frame, current: Frame, key: str) -> bytes:
+    digest = hashlib.blake2b(f"{previous.pixels.shape} {key} ".encode(), digest_size=16)
     digest.update(previous.pixels.data.cast("B"))
     digest.update(current.pixels.data.cast("B"))
     return digest.digest()

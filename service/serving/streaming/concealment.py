@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.errors import InvalidRequest
 from service.core.types import Frame
-from service.serving.streaming.motion_trust import MotionTrust, few_samples
+from service.serving.streaming.motion_trust import Floats, MotionTrust, few_samples
 
 #: Of the clock, a second.
 LEAST_FPS, MOST_FPS = 1.0, 240.0
@@ -33,9 +34,11 @@ FOLLOWED, SLEW = 64, 0.01
 MOST_LEADS = 4
 #: Part of a prediction, by its distance, that is of the pair before: what both have wrong is not the same.
 OF_OLDER = (0.0, 0.2, 0.3)
-#: Predictions that are trusted less are not shown: the picture before stays.
+#: The weight of a picture that is shown alone.
+ALL = np.ones((1, 1), np.float32)
+#: Predictions that are nowhere trusted more are not shown: the picture before stays.
 LEAST_TRUST = 0.1
-#: Those that are trusted more are shown as they are.
+#: Those that are nowhere trusted less are shown as they are.
 MOST_TRUST = 0.98
 
 
@@ -97,8 +100,8 @@ class LeadingPair:
     times: tuple[float, ...]
 
 
-#: Pictures and their weights, which sum to 1; none: nothing new.
-Parts = tuple[tuple[Frame, float], ...]
+#: Pictures and their weights, which sum to 1: rows x columns of a grid over the picture, or 1 x 1. None: nothing new.
+Parts = tuple[tuple[Frame, Floats], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,11 +121,23 @@ class Tick:
         (first, _), *others = self.parts
         if not others:
             return first
-        shares = [round(256 * weight) for _, weight in others]
-        mixed = first.pixels.astype(np.uint16) * (256 - sum(shares))
-        for (frame, _), share in zip(others, shares, strict=True):
-            mixed += frame.pixels.astype(np.uint16) * share
-        return Frame(((mixed + 128) >> 8).astype(np.uint8))
+        total, rest = np.full(first.pixels.shape, 128, np.uint16), np.full((1, 1, 1), 256, np.uint16)
+        for frame, weight in others:
+            # Rounded up more than once they could be more than all.
+            share = np.minimum(_of_pixels(np.rint(256 * weight).astype(np.uint16), frame), rest)
+            total += frame.pixels * share
+            rest = rest - share
+        total += first.pixels * rest
+        return Frame((total >> 8).astype(np.uint8))
+
+
+def _of_pixels(grid: NDArray[np.uint16], frame: Frame) -> NDArray[np.uint16]:
+    """Spread a grid over a frame: HxWx1, or 1x1x1 where one value is for all."""
+    if grid.size > 1:
+        rows = np.arange(frame.height) * grid.shape[0] // frame.height
+        columns = np.arange(frame.width) * grid.shape[1] // frame.width
+        grid = grid[rows[:, None], columns]
+    return grid[..., None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,18 +241,18 @@ class Concealer:
             over = self._predicted(self._left, real.number)
         if not over or over[0][0].pixels.shape != real.frame.pixels.shape:
             self._left = None
-            return Tick(real.number, TickSource.REAL, due, ((real.frame, 1.0),), real.frame_id)
+            return Tick(real.number, TickSource.REAL, due, ((real.frame, ALL),), real.frame_id)
         self._blended += 1
-        weight = self._blended / (self._config.blend + 1)
+        weight = ALL * np.float32(self._blended / (self._config.blend + 1))
         parts = ((real.frame, weight), *((frame, (1 - weight) * part) for frame, part in over))
         return Tick(real.number, TickSource.BLENDED, due, parts, real.frame_id)
 
     def _predicted(self, lead: _Lead, number: int) -> Parts:
         """Return what is shown in place of a frame, as far as it is trusted; nothing where that is not far."""
         trust, motion = self._trust.at(number - lead.number), self._motion(lead, number)
-        if not motion or trust < LEAST_TRUST:
+        if not motion or trust.max() < LEAST_TRUST:
             return ()
-        if trust > MOST_TRUST:
+        if trust.min() > MOST_TRUST:
             return motion
         return (*((frame, trust * part) for frame, part in motion), (lead.still, 1 - trust))
 
@@ -247,10 +262,10 @@ class Concealer:
         if frame is None:
             return ()
         older = self._leads[place - 1].at(number) if place else None
-        part = OF_OLDER[min(number - lead.number, len(OF_OLDER)) - 1]
+        part = np.float32(OF_OLDER[min(number - lead.number, len(OF_OLDER)) - 1])
         if older is None or part == 0 or older.pixels.shape != frame.pixels.shape:
-            return ((frame, 1.0),)
-        return ((frame, 1 - part), (older, part))
+            return ((frame, ALL),)
+        return ((frame, (1 - part) * ALL), (older, part * ALL))
 
     def _learn(self, frame: NumberedFrame) -> None:
         """Learn from what was predicted for a frame that came."""
@@ -258,10 +273,10 @@ class Concealer:
         for lead in self._leads:
             motion = self._motion(lead, frame.number)
             if motion and lead.still.pixels.shape == frame.frame.pixels.shape:
-                predicted = np.zeros(truth.shape, np.float32)
+                prediction = np.zeros(truth.shape, np.float32)
                 for picture, part in motion:
-                    predicted += np.float32(part) * few_samples(picture)
-                self._trust.learn(frame.number - lead.number, predicted, few_samples(lead.still), truth)
+                    prediction += part.item() * few_samples(picture)
+                self._trust.learn(frame.number - lead.number, prediction, few_samples(lead.still), truth)
 
     def _jumps(self, number: int) -> bool:
         """Tell whether a number is so far off that the sender must have begun anew."""

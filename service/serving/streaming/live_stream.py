@@ -209,7 +209,7 @@ class LiveStream:
             if self._trials is not None and predictor is not None:
                 self._trials.predicted(work, pair_request, result, predictor)
             self._advance(place)  # the engine is free: it need not wait for this one's encoding
-            encoded = await prediction.encode(
+            answer = await prediction.encode(
                 self._state,
                 result,
                 request.format,
@@ -219,7 +219,7 @@ class LiveStream:
                 decode=tag.read - tag.arrived,
                 waited=began - tag.read,
             )
-            outcome = Done(encoded if predictor is None else replace(encoded, predictor=predictor.value))
+            outcome = Done(answer if predictor is None else replace(answer, predictor=predictor.value))
         except ServiceError as error:
             outcome = Failed(error)
         except Exception:

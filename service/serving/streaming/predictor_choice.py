@@ -49,10 +49,10 @@ def available(methods: Collection[Method], default: Method, *, is_adaptive: bool
 
     For adaptive requests only those that leave them every way to be in time: whoever names another one gives that up.
     """
-    ordered = sorted(methods, key=lambda method: method is not default)
+    by_rank = sorted(methods, key=lambda method: method is not default)
     if is_adaptive:
-        return tuple(StreamPredictor(method.value) for method in ordered if method in (default, Method.FLOW))
-    predictors = tuple(StreamPredictor(method.value) for method in ordered)
+        return tuple(StreamPredictor(method.value) for method in by_rank if method in (default, Method.FLOW))
+    predictors = tuple(StreamPredictor(method.value) for method in by_rank)
     return (*predictors, StreamPredictor.LIVE) if Method.FLOW in methods else predictors
 
 

@@ -42,7 +42,7 @@ def pair(options: Options) -> PredictRequest:
 
 def test_with_time_the_last_frame_is_moved_as_the_picture_moves() -> None:
     request = pair(Options(quality=Quality.ADAPTIVE, times=(1.0, 2.5)))
-    result = LastWay(Clock()).answer(request, "v1", planned=100.0, deadline=100.1)
+    result = LastWay(Clock()).answer(request, "v1", due=100.0, deadline=100.1)
     assert (result.id, result.model_version, result.method) == ("r", "v1", Method.FLOW)
     assert Substitute.of(result) is Substitute.PANNED
     assert result.times == (1.0, 2.5)
@@ -53,7 +53,7 @@ def test_with_time_the_last_frame_is_moved_as_the_picture_moves() -> None:
 
 def test_without_time_it_is_shown_as_it_is() -> None:
     request = pair(Options(quality=Quality.ADAPTIVE, steps=2))
-    result = LastWay(Clock()).answer(request, "v1", planned=100.0, deadline=100.0 + MARGIN_S + FIRST_S / 2)
+    result = LastWay(Clock()).answer(request, "v1", due=100.0, deadline=100.0 + MARGIN_S + FIRST_S / 2)
     assert Substitute.of(result) is Substitute.REPEATED
     assert [step.frame for step in result.steps] == [request.current] * 2
     assert result.times == (1, 2)
@@ -67,19 +67,19 @@ def test_what_it_takes_is_learnt_by_size_and_within_limits() -> None:
     assert way.reserve(small, 0.003) == MARGIN_S, "of little time the engine gets all but the way out"
     clock.step = 0.0005
     for _ in range(REMEMBERED):
-        way.answer(request, "v", planned=clock.now + clock.step, deadline=clock.now + 1)
+        way.answer(request, "v", due=clock.now + clock.step, deadline=clock.now + 1)
     assert abs(way.reserve(small, 60) - MARGIN_S - 0.0005) < 1e-9
     other = Frame(np.zeros((1080, 1920, 3), np.uint8))
     assert way.reserve(other, 60) - MARGIN_S > FIRST_S, "another size is another matter"
     clock.step = 7.0  # a machine that stands still
-    way.answer(request, "v", planned=clock.now, deadline=clock.now + 100)
+    way.answer(request, "v", due=clock.now, deadline=clock.now + 100)
     assert abs(way.reserve(small, 60) - MARGIN_S - 0.0005) < 1e-9, "one slow try is none"
     for _ in range(REMEMBERED):
-        way.answer(request, "v", planned=clock.now, deadline=clock.now + 100)
+        way.answer(request, "v", due=clock.now, deadline=clock.now + 100)
     assert abs(way.reserve(small, 60) - MARGIN_S - MOST_LATE_S - MOST_MAKING_S) < 1e-9
     clock.step = 0.0005
     for _ in range(REMEMBERED):
-        way.answer(request, "v", planned=clock.now + clock.step, deadline=clock.now + 100)
+        way.answer(request, "v", due=clock.now + clock.step, deadline=clock.now + 100)
     assert abs(way.reserve(small, 60) - MARGIN_S - 0.0005) < 1e-9, "and forgotten again"
 
 
