@@ -253,9 +253,11 @@ class Batcher:
         return self._unavailable(reason, self._start_seconds if reason == "device_lost" else RETRY_SOON)
 
     def _count_refusal(self, error: ServiceError, request: PredictRequest) -> None:
-        self._metrics.rejected(error.reason or error.code, self._label(request))
-        if isinstance(error, DeadlineExceeded):
-            self._metrics.deadline_missed("admit")
+        is_late = isinstance(error, DeadlineExceeded)
+        if not (is_late and request.is_covered):
+            self._metrics.rejected(error.reason or error.code, self._label(request))
+        if is_late:
+            self._metrics.deadline_missed("admit", is_covered=request.is_covered)
             if error.reason == "unmeetable" and error.retry_after is None:  # by an idle device
                 now = self._clock()
                 self._refusal_times = (self._refusal_times[0] if self._refusal_times else now, now)
@@ -268,7 +270,8 @@ class Batcher:
         before = self._queue.expire(pending)
         if before not in WAITING and before is not RequestState.RUNNING:
             return  # it has its outcome
-        self._metrics.deadline_missed("queue" if before in WAITING else "late")
+        phase = "queue" if before in WAITING else "late"
+        self._metrics.deadline_missed(phase, is_covered=pending.request.is_covered)
         wait = max(self._queue.gauges(self._clock())[-1], pending.entry.most_seconds)
         pending.deliver(DeadlineExceeded("the deadline passed before the answer was there", retry_after=wait))
 

@@ -37,6 +37,7 @@ class MomentScore:
     intervals: float  #: from that frame to the truth
     method: Method
     version: str
+    sequence: int  #: of that frame
 
     @property
     def gain_db(self) -> float:
@@ -167,6 +168,7 @@ class OnlineScore:
             expectation.intervals,
             expectation.method,
             expectation.version,
+            expectation.sequence,
         )
         self._frames += 1
         self._sums = (self._sums[0] + score.psnr_db, self._sums[1] + score.gain_db)
