@@ -47,7 +47,8 @@ class Store:
 
     def get(self, key: bytes, kind: type[T]) -> T | None:
         """Return the value of a key, None where there is none or its time is over. Raises RedisRefusal for others."""
-        if self.expiries and self.expiries.get(key, 1 << 62) <= self.clock():
+        expiry = self.expiries.get(key)
+        if expiry is not None and expiry <= self.clock():
             self.remove(key)
         value = self.values.get(key)
         if value is not None and not isinstance(value, kind):
