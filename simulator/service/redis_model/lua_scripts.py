@@ -12,14 +12,38 @@ import lupa.lua51
 from simulator.service.redis_model.store import RedisRefusal
 
 #: What a script's text is wrapped in: it sees its keys and arguments, and `redis` as on a server.
-WRAPPED = b"return function(redis, KEYS, ARGV)\n%s\nend"
+WRAPPED = b"return function(KEYS, ARGV)\n%s\nend"
 #: One for all servers: scripts keep nothing in it, and are compiled once.
 LUA = lupa.lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
 
 
+class _Caller:
+    """What `redis.call` runs commands on: the server whose script runs. Scripts do not run inside one another."""
+
+    def __init__(self) -> None:
+        self.execute: Callable[[list[bytes]], Any]
+        LUA.globals()[b"redis"] = LUA.table_from({b"call": self._call, b"pcall": self._pcall})
+
+    def _call(self, *args: Any) -> Any:
+        answer = self.execute([arg if arg.__class__ is bytes else _word(arg) for arg in args])
+        if answer is None:
+            return False
+        return _table(answer) if answer.__class__ is list else answer
+
+    def _pcall(self, *args: Any) -> Any:
+        try:
+            return self._call(*args)
+        except RedisRefusal as refusal:
+            return LUA.table_from({b"err": str(refusal).encode()})
+
+
+# Not one for each server: what Lua and Python hold of one another is never let go of.
+_CALLER = _Caller()
+
+
 @functools.cache
 def compiled(text: bytes) -> Any:
-    """Return the function of `redis`, `KEYS` and `ARGV` that a script's text is."""
+    """Return the function of `KEYS` and `ARGV` that a script's text is."""
     return LUA.execute(WRAPPED % text)
 
 
@@ -29,7 +53,6 @@ class LuaScripts:
     def __init__(self, execute: Callable[[list[bytes]], Any]) -> None:
         self._execute = execute
         self._functions: dict[bytes, Any] = {}
-        self._redis = LUA.table_from({b"call": self._call, b"pcall": self._pcall})
 
     def knows(self, digest: bytes) -> bool:
         """Tell whether EVALSHA of this digest would run."""
@@ -48,22 +71,11 @@ class LuaScripts:
 
     def run(self, digest: bytes, keys: list[bytes], args: list[bytes]) -> Any:
         """Run a script that is known. Raises RedisRefusal with what it raised."""
+        _CALLER.execute = self._execute
         try:
-            return _answer(self._functions[digest](self._redis, LUA.table_from(keys), LUA.table_from(args)))
+            return _answer(self._functions[digest](LUA.table_from(keys), LUA.table_from(args)))
         except lupa.lua51.LuaError as error:
             raise RedisRefusal(f"ERR script: {error}") from error
-
-    def _call(self, *args: Any) -> Any:
-        answer = self._execute([arg if arg.__class__ is bytes else _word(arg) for arg in args])
-        if answer is None:
-            return False
-        return _table(answer) if answer.__class__ is list else answer
-
-    def _pcall(self, *args: Any) -> Any:
-        try:
-            return self._call(*args)
-        except RedisRefusal as refusal:
-            return LUA.table_from({b"err": str(refusal).encode()})
 
 
 def _table(items: list[Any]) -> Any:
