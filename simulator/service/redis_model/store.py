@@ -51,9 +51,9 @@ class Store:
         if expiry is not None and expiry <= self.clock():
             self.remove(key)
         value = self.values.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise WRONG_TYPE
-        return value
+        if value is None or value.__class__ is kind or isinstance(value, kind):
+            return value
+        raise WRONG_TYPE
 
     def make(self, key: bytes, kind: type[T]) -> T:
         """Return the value of a key, made empty where there is none."""
