@@ -10,6 +10,7 @@ import marshal
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.core.types import Quality
 from service.distributed.broker.keys import GROUP, Keys
@@ -298,7 +299,7 @@ class Simulation:
         if self._trace is not None:
             self._trace(f"{self._loop.time():.6f} {line}")
 
-    def _note_command(self, words: Sequence[object], answer: object, arrow: str) -> None:
+    def _note_command(self, words: Any, answer: Any, arrow: str) -> None:
         # Of version 2, whose bytes depend on nothing but the values. To write them as text takes five times as long.
         plain = str(answer) if isinstance(answer, RedisRefusal) else answer
         self._hash.update(marshal.dumps((self._loop.now, words, plain), 2))
