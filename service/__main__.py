@@ -22,16 +22,16 @@ EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
 class Verb:
     """A command: `run` gets the words after the verb and the settings, and returns the exit status.
 
-    `reads` names the settings that it reads; none: all of them. What others say does not keep it from running.
+    `reads` names the settings that it reads; None: all of them. What others say does not keep it from running.
     """
 
     help: str
     run: Callable[[Sequence[str], Settings], int]
-    reads: tuple[str, ...] = ()
+    reads: tuple[str, ...] | None = None
 
     def environment(self, environment: Mapping[str, str]) -> Mapping[str, str]:
         """Return the part of an environment that it reads."""
-        if not self.reads:
+        if self.reads is None:
             return environment
         names = (f"{PREFIX}{setting.upper()}" for setting in self.reads)
         return {name: environment[name] for name in names if name in environment}
@@ -178,7 +178,7 @@ VERBS = {
         _health,
         reads=("http_host", "http_port", "health_port", "tls_cert", "tls_key", "tls_client_ca"),
     ),
-    "keys": Verb("make API keys for DMVFN_API_KEYS_FILE, and check such a file", _keys),
+    "keys": Verb("make API keys for DMVFN_API_KEYS_FILE, and check such a file", _keys, reads=("api_keys_file",)),
     "settings": Verb("print the settings in force, where each comes from and its meaning", _settings),
 }
 
