@@ -136,7 +136,9 @@ async def test_swaps_under_load_lose_nothing_mix_no_batch_and_answer_by_the_vers
     assert all(set(ids) <= by_version[name] for name, ids in batches if "warm-up" not in ids)
     like = answers[0][1]
     expected = {
-        (name, seed): answer_of(alone[name], request(seed, options=ONE_BLOCK), like) for name in alone for seed in range(5)
+        (name, seed): answer_of(alone[name], request(seed, options=ONE_BLOCK), like)
+        for name in alone
+        for seed in range(5)
     }
     for asked, answer in answers:
         assert same(answer, expected[answer.model_version, int(asked.id) % 5])
