@@ -71,8 +71,8 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
         with contextlib.suppress(serialization.UnreadableEntry):
             model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
-    waiting, made = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
-    print(f"clips  waiting {waiting}  being made {made}  kept {client.hlen(keys.clips)}")
+    waiting, being_made_count = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
+    print(f"clips  waiting {waiting}  being made {being_made_count}  kept {client.hlen(keys.clips)}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
     for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):
@@ -173,17 +173,17 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
 
 
 def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
-    purged: list[str] = []
+    job_ids: list[str] = []
     for entry, f in list(_letters(client, keys, params.job)):
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
-        purged.append(f["j"].decode())
-    _remove_elsewhere(settings, purged)
+        job_ids.append(f["j"].decode())
+    _remove_elsewhere(settings, job_ids)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:
-        print(f"{len(purged)} purged")
-    return _exit_status(len(purged), 0, params)
+        print(f"{len(job_ids)} purged")
+    return _exit_status(len(job_ids), 0, params)
 
 
 def _remove_elsewhere(settings: Settings, jobs: Sequence[str]) -> None:

@@ -162,8 +162,6 @@ class Batcher:
         """Return the device's scheduling, for a worker of a queue that feeds this engine."""
         return self._queue
 
-    # --- life -----------------------------------------------------------------------------------------------------
-
     async def start(self) -> None:
         """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
         self._loop = asyncio.get_running_loop()
@@ -316,8 +314,6 @@ class Batcher:
     @staticmethod
     def _unavailable(reason: str, retry_after: float) -> Unavailable:
         return Unavailable(MESSAGES[reason], reason=reason, retry_after=retry_after)
-
-    # --- gauges ---------------------------------------------------------------------------------------------------
 
     def _gauges(self) -> Sequence[tuple[str, str, dict[str, str], float]]:
         items, nbytes, age, inflight, work = self._queue.gauges(self._clock())

@@ -72,14 +72,14 @@ class Claims:
 
     async def begin(self, items: list[LeasedItem], expected: Expected | None = None) -> list[ClaimedWork]:
         """Read the verdict, task and frames of each item, in one round trip; not again of one that was `expected`."""
-        begun = None if expected is None else self._begun(items[0], *expected)
-        if begun is not None:
+        first_run = None if expected is None else self._begun(items[0], *expected)
+        if first_run is not None:
             items = items[1:]
         calls = [self._begin_call(item.job, item.index, item.payload, item.front) for item in items]
         frames = [self._frames_command(item.payload, item.index) for item in items]
         commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
         answers = await pipeline(self._client, commands) if commands else []
-        works = [] if begun is None else [begun]
+        works = [] if first_run is None else [first_run]
         for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 reply = await scripts.call(self._client, bound)

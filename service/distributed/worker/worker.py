@@ -119,8 +119,6 @@ class Worker:
         self._token: bytes | None = None  #: that the last rest ended with
         self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
-    # --- life -----------------------------------------------------------------------------------------------------
-
     @property
     def stopping(self) -> bool:
         """Tell whether `stop` was called."""

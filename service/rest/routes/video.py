@@ -193,8 +193,8 @@ class _Clips:
         except BaseException:
             await stack.aclose()
             raise
-        made = _Made(_after(first, pieces), request_context, order.media_type, stack)
-        return clips.noted(made, conversion.notes)
+        response = _Made(_after(first, pieces), request_context, order.media_type, stack)
+        return clips.noted(response, conversion.notes)
 
 
 class _Body:
