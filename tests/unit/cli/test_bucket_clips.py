@@ -90,7 +90,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
         def counted(name: str, tag: str) -> Iterator[bytes]:
             place.fetched.append(name)
-            return fetch(name, tag)
+            pieces: Iterator[bytes] = fetch(name, tag)
+            return pieces
 
         bucket.fetch = counted
         return bucket
@@ -145,7 +146,7 @@ async def test_an_address_without_clips_or_a_changed_one_is_told_in_one_line(
         more = ("-o", tmp_path / "out", "--every", 2, "--key-file", key_file, "--server", url)
         assert await command(place, f"{place.address}/nothing", *more) == 1
     assert "holds no clips" in capsys.readouterr().err
-    bucket = remote_video.S3Bucket(place.address, place.settings)
+    bucket = S3Bucket(place.address, place.settings)
     clip = next(clip for clip in remote_video.clips_in(bucket, tmp_path) if clip.name == "a.y4m")
     place.put("a.y4m", y4m(moving(7)))
     with pytest.raises(VideoError, match="changed"), clip.source.on_disk(tmp_path):
