@@ -121,12 +121,12 @@ def mix(
     between = time.perf_counter()
     crisp = stack.frames.pop() if is_crisp else None
     detail = about.sharpening * motions.detail
-    weighed = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail)
+    mixture = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
-    report = MixReport(weighed.means, between - began, end - between, macs(head, height, width), route)
-    return Mixed(weighed.frame, stack.flow, report, motions)
+    report = MixReport(mixture.means, between - began, end - between, macs(head, height, width), route)
+    return Mixed(mixture.frame, stack.flow, report, motions)
 
 
 def rollout(
