@@ -111,7 +111,7 @@ def test_a_frame_in_which_nothing_changes_is_repeated_at_once(options: Options) 
 
 
 def test_steps_moments_and_maps_are_assembled_too() -> None:
-    boxes = moving.boxes(*(frame.pixels for frame in (scene((140, 200)), scene((140, 203)))))
+    boxes = moving.boxes(scene((140, 200)).pixels, scene((140, 203)).pixels)
     assert boxes is not None
     (box,) = boxes
     for options in (

@@ -37,7 +37,9 @@ def test_one_pixel_that_changes_is_found_wherever_it_is(y: int, x: int) -> None:
     """On the grid, with its surroundings; no row of a tile is left out."""
     picture = frame()
     for scale, reach in REACH.items():
-        (box,) = moving.boxes(picture, changed(picture, (y, x)), scale) or ()
+        boxes = moving.boxes(picture, changed(picture, (y, x)), scale)
+        assert boxes is not None
+        (box,) = boxes
         assert box.top <= max(0, y - reach) < min(HEIGHT, y + reach) <= box.bottom
         assert box.left <= max(0, x - reach) < min(WIDTH, x + reach) <= box.right
         assert {side % TILE for side in box} == {0}
@@ -56,8 +58,8 @@ def test_parts_far_from_each_other_stay_apart_and_those_that_overlap_become_one(
     apart = moving.boxes(picture, changed(picture, (40, 40), (400, 600)))
     assert apart is not None
     assert [box.of(picture).shape[:2] for box in apart] == [(96, 96), (96, 96)]
-    (joined,) = moving.boxes(picture, changed(picture, (40, 40), (70, 90))) or ()
-    assert joined == Box(8, 8, 104, 136)
+    joined = Box(8, 8, 104, 136)
+    assert moving.boxes(picture, changed(picture, (40, 40), (70, 90))) == [joined]
     assert joined.area == 96 * 128
     arms = [(y, 40) for y in range(40, 250, TILE)] + [(250, x) for x in range(40, 300, TILE)]
     assert moving.boxes(picture, changed(picture, *arms)) == moving.boxes(picture, changed(picture, *arms, (60, 250)))

@@ -56,7 +56,8 @@ def test_a_size_and_a_method_learn_apart_from_all_others() -> None:
 def test_the_live_head_at_a_part_of_the_size_is_expected_to_take_a_part_and_learns_apart() -> None:
     costs, half = learnt(), LARGE._replace(scale=0.5)
     whole, part = (costs.live_alone(bucket, 2, 0.0)[0] for bucket in (LARGE, half))
-    assert (part.live, whole.cost) == (True, pytest.approx(0.02))
+    assert part.live
+    assert whole.cost == pytest.approx(0.02)
     assert part.cost == pytest.approx(PARTS[0.5] * whole.cost)
     costs.observe(measured(0.004, half, live=True))
     assert costs.live_alone(half, 1, 0.0)[0].cost == pytest.approx(0.004)
