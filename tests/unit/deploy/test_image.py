@@ -168,7 +168,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _run_with(packages: Path, program: str) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(Path(sys.executable).resolve()), "-S", "-c", program]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, f"{run.returncode}: {run.stderr}"
     return run.stdout.split()
 
