@@ -56,9 +56,9 @@ def plan(text: str, settings: Settings, visible: str, gpus: Callable[[], int], c
     names = [str(index) for index in range(gpus())] if text.strip() == "all" else list(words_of(text))
     if not names:
         raise SettingsError("--devices all: CUDA sees no GPU here" if text.strip() == "all" else "--devices is empty")
-    repeated = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
-    if repeated:
-        raise SettingsError(f"--devices names {', '.join(repeated)} twice")
+    duplicates = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
+    if duplicates:
+        raise SettingsError(f"--devices names {', '.join(duplicates)} twice")
     _check_ports(settings, len(names))
     threads = settings.threads or max(1, cores // max(1, names.count("cpu")))
     metrics_port = settings.metrics_port or settings.health_port or settings.http_port
