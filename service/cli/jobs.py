@@ -178,7 +178,9 @@ def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: 
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
         purged.append(f["j"].decode())
-    _remove_elsewhere(settings, purged)
+    # Not of one that was accepted anew under the same id since its record went.
+    ended = [job for job in purged if client.hget(keys.job(job), "s") in (None, b"failed")]
+    _remove_elsewhere(settings, ended)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:

@@ -179,8 +179,9 @@ class Claims:
                 await self._client.unlink(*outs)
 
     async def _trim_elsewhere(self, item: LeasedItem, outcome: list[Any], prefix: str) -> None:
-        """Remove what is kept elsewhere of a job that has ended: its frames (FRAME), its results, or all ("")."""
-        if self._objects is not None and not item.front and outcome[1] in (b"done", b"failed"):
+        """Remove what is kept elsewhere of a job that this item ended: its frames (FRAME), its results, or all ("")."""
+        _, state, items, _ = outcome  # no items: it had ended before, and a dead letter may have its frames
+        if self._objects is not None and not item.front and items and state in (b"done", b"failed"):
             await self._objects.remove(item.job, prefix)
 
     def may_be_elsewhere(self, item: LeasedItem) -> bool:
