@@ -173,19 +173,19 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
 
 
 def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
-    purged: list[str] = []
+    job_ids: list[str] = []
     for entry, f in list(_letters(client, keys, params.job)):
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
-        purged.append(f["j"].decode())
+        job_ids.append(f["j"].decode())
     # Not of one that was accepted anew under the same id since its record went.
-    ended = [job for job in purged if client.hget(keys.job(job), "s") in (None, b"failed")]
-    _remove_elsewhere(settings, ended)
+    over = [job for job in job_ids if client.hget(keys.job(job), "s") in (None, b"failed")]
+    _remove_elsewhere(settings, over)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:
-        print(f"{len(purged)} purged")
-    return _exit_status(len(purged), 0, params)
+        print(f"{len(job_ids)} purged")
+    return _exit_status(len(job_ids), 0, params)
 
 
 def _remove_elsewhere(settings: Settings, jobs: Sequence[str]) -> None:
