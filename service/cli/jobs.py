@@ -181,7 +181,9 @@ def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: 
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
         job_ids.append(f["j"].decode())
-    _remove_elsewhere(settings, job_ids)
+    # Not of one that was accepted anew under the same id since its record went.
+    over = [job for job in job_ids if client.hget(keys.job(job), "s") in (None, b"failed")]
+    _remove_elsewhere(settings, over)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:
