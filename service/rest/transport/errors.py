@@ -161,9 +161,9 @@ def _of_http(request: Request, error: HTTPException) -> tuple[ServiceError, int 
     if error.status_code == 404:
         return NotFound("there is nothing at this path"), None, error.headers
     if error.status_code == 405:
-        allowed = _methods(request)
-        why = f"this path does not know this method; it knows {allowed}"
-        return InvalidRequest(why), 405, {**(error.headers or {}), "Allow": allowed}
+        methods = _methods(request)
+        why = f"this path does not know this method; it knows {methods}"
+        return InvalidRequest(why), 405, {**(error.headers or {}), "Allow": methods}
     return InvalidRequest(str(error.detail)), error.status_code, error.headers
 
 
@@ -174,8 +174,8 @@ def _methods(request: Request) -> str:
         scope = {**request.scope, "method": method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
-    known = [method for method in _METHODS if is_known(method)]
-    return ", ".join([*known, "HEAD"] if "GET" in known else known)
+    methods = [method for method in _METHODS if is_known(method)]
+    return ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
 
 
 def _of_validation(error: RequestValidationError) -> ServiceError:

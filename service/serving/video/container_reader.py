@@ -199,10 +199,10 @@ def _check_length(container: InputContainer, film: VideoStream) -> None:
     # Others play up to where they end; so does an MP4 of fragments, which is made so that a crash leaves a film.
     if not (container.format.name.startswith(_INDEXED) and film.frames):
         return
-    needed = max((entry.pos + entry.size for entry in film.index_entries), default=0)
-    if 0 < container.size < needed:
+    end = max((entry.pos + entry.size for entry in film.index_entries), default=0)
+    if 0 < container.size < end:
         raise VideoError(
-            f"the file is cut short: it has {container.size} bytes, and its index names {needed}; send it whole"
+            f"the file is cut short: it has {container.size} bytes, and its index names {end}; send it whole"
         )
 
 

@@ -74,11 +74,11 @@ def refusal(file: Path | BinaryIO, why: str) -> str:
 def _told(file: BinaryIO, why: str) -> str:
     file.seek(0)
     start = file.read(_START)
-    named = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
+    kinds = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
     if start.startswith(b"RIFF") and start[8:12] in _RIFF_KINDS:
-        named.append(_RIFF_KINDS[start[8:12]])
-    if named:
-        return f"this is {named[0][0]}; {named[0][1]}"
+        kinds.append(_RIFF_KINDS[start[8:12]])
+    if kinds:
+        return f"this is {kinds[0][0]}; {kinds[0][1]}"
     kind, _ = other_kinds.name(start)
     if "video" in kind and start[4:8] == b"ftyp" and not _has_index(file):
         return (
