@@ -130,7 +130,15 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
     deadline_s = None if deadline_ms is None else deadline_ms / 1000
     conceal, show = stream_messages.concealment(start), stream_messages.show_wish(start)
     return StreamRequest(
-        values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal, show=show
+        values,
+        plan.check(),
+        format,
+        quality,
+        deadline_s,
+        score=start.score,
+        conceal=conceal,
+        show=show,
+        choose=start.choose,
     ).check()
 
 
@@ -237,6 +245,7 @@ def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) ->
     match reply.outcome:
         case Done(value=value):
             fill(message.prediction, value)
+            message.predictor = value.predictor
         case First(why=why):
             message.first.reason = REASONS[why]
         case Dropped():

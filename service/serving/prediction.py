@@ -81,6 +81,7 @@ class EncodedPrediction:
     times_us: tuple[int | None, ...]
     stages: Stages
     spare: float | None = None  #: seconds that were left of the deadline
+    predictor: str = ""  #: of a stream that lets the best be chosen: what was
 
     def facts(self) -> Notes:
         """Return the fields that a log line and a span show."""

@@ -181,7 +181,8 @@ droppable($("video-drop"), (file) => attempt(async () => {
 
 droppable($("clip-drop"), (file) => { if (file) whole.put(file); });
 $("clip-mode").addEventListener("change", () => {
-  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24" }[$("clip-mode").value];
+  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24", fps: "60", conceal: "" }[$("clip-mode").value];
+  $("clip-frames").disabled = $("clip-mode").value === "conceal";
 });
 $("clip-stop").addEventListener("click", () => asked?.abort());
 

@@ -53,6 +53,7 @@ START: dict[str, type] = {
     "scale": float,
     "quality": str,
     "score": bool,
+    "choose": bool,
     "conceal": dict,
     "show_at": str,
     "display_fps": float,
@@ -103,6 +104,7 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         show=ShowAt.parse(*(message_fields.get(name) for name in ("show_at", "display_fps", "display_phase_us"))),
         conceal=concealed_messages.concealment(message_fields.get("conceal")),
         score=message_fields.get("score", False),
+        choose=message_fields.get("choose", False),
     ).check()
 
 
@@ -219,6 +221,8 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
         "shortened": result.shortened,
         "timings": dict(value.stages),
     }
+    if value.predictor:
+        head["predictor"] = value.predictor
     if result.shares:
         head["shares"] = {name: round(share, 4) for name, share in result.shares.items()}
     if result.seed is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
@@ -77,7 +76,7 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
         request, first_message = _opened(state, None if is_over else first)
         live = open_stream(
             state,
-            replace(request, traceparent=request_context.trace.traceparent),
+            request.opened_by(request_context),
             Transport.WEBSOCKET,
             client=request_context.client,
             identity=request_context.request_id,

@@ -150,10 +150,10 @@ class _Parameters:
         for name in values:
             is_known = name in PARAMETERS or name in EXTENSION_PARAMETERS or name.startswith(RESERVED_PREFIX)
             if not is_known:
-                shown = name[:80].encode("ascii", "backslashreplace").decode()
+                printable = name[:80].encode("ascii", "backslashreplace").decode()
                 names = ", ".join(PARAMETERS)
                 raise InvalidRequest(
-                    f"there is no parameter {shown}; the parameters are {names}", field=f"parameters.{shown}"
+                    f"there is no parameter {printable}; the parameters are {names}", field=f"parameters.{printable}"
                 )
         self._values = {name: value for name, value in values.items() if value is not None}
 

@@ -96,8 +96,8 @@ class ContainerSource:
                 size = item.frame.width, item.frame.height
                 check_size(self._limits, *size)  # it may be another than the header's
                 notes = _not_read(self._container, self._video, sound)
-                counted, densest = bool(stream.frames), _densest(stream)
-                return Info(*size, rate, self._unit, frames, counted, densest, self._traits, notes)
+                is_counted, densest = bool(stream.frames), _densest(stream)
+                return Info(*size, rate, self._unit, frames, is_counted, densest, self._traits, notes)
         raise VideoError("the file has no frames")
 
     def __iter__(self) -> Iterator[Item]:
@@ -199,10 +199,10 @@ def _check_length(container: InputContainer, film: VideoStream) -> None:
     # Others play up to where they end; so does an MP4 of fragments, which is made so that a crash leaves a film.
     if not (container.format.name.startswith(_INDEXED) and film.frames):
         return
-    end = max((entry.pos + entry.size for entry in film.index_entries), default=0)
-    if 0 < container.size < end:
+    least_size = max((entry.pos + entry.size for entry in film.index_entries), default=0)
+    if 0 < container.size < least_size:
         raise VideoError(
-            f"the file is cut short: it has {container.size} bytes, and its index names {end}; send it whole"
+            f"the file is cut short: it has {container.size} bytes, and its index names {least_size}; send it whole"
         )
 
 

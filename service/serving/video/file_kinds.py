@@ -50,8 +50,8 @@ def still_picture(file: Path | BinaryIO) -> str | None:
     if isinstance(file, Path):
         if not file.is_file():
             return None
-        with file.open("rb") as opened:
-            return still_picture(opened)
+        with file.open("rb") as stream:
+            return still_picture(stream)
     if not file.seekable():
         return None
     file.seek(0)
@@ -66,19 +66,19 @@ def refusal(file: Path | BinaryIO, why: str) -> str:
     if isinstance(file, Path):
         if not file.is_file():  # what has been read of a pipe is gone
             return f"{_NONE}: {why}"
-        with file.open("rb") as opened:
-            return f"{_NONE}: {_told(opened, why)}"
+        with file.open("rb") as stream:
+            return f"{_NONE}: {_told(stream, why)}"
     return f"{_NONE}: {_told(file, why) if file.seekable() else why}"
 
 
 def _told(file: BinaryIO, why: str) -> str:
     file.seek(0)
     start = file.read(_START)
-    kinds = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
+    matches = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
     if start.startswith(b"RIFF") and start[8:12] in _RIFF_KINDS:
-        kinds.append(_RIFF_KINDS[start[8:12]])
-    if kinds:
-        return f"this is {kinds[0][0]}; {kinds[0][1]}"
+        matches.append(_RIFF_KINDS[start[8:12]])
+    if matches:
+        return f"this is {matches[0][0]}; {matches[0][1]}"
     kind, _ = other_kinds.name(start)
     if "video" in kind and start[4:8] == b"ftyp" and not _has_index(file):
         return (

@@ -417,6 +417,17 @@ async def test_who_asks_for_a_score_has_it_in_answers_and_in_a_last_message() ->
     assert code == 1000
 
 
+async def test_who_lets_the_best_be_chosen_is_told_what_predicted() -> None:
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({**json.loads(START), "horizon": 1, "choose": True}))
+        for n in range(2):
+            await socket.send(_frame(np.full((32, 48, 3), 10 * n, np.uint8)))
+        await socket.send(json.dumps({"type": "end"}))
+        (first, prediction), _ = await _everything(socket)
+    assert "predictor" not in first
+    assert prediction["predictor"] == prediction["method"] == "dmvfn"
+
+
 async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:
     """The frames come at once; which of them are in time to be shown is the clock's business."""
     async with live() as served, served.open() as socket:
