@@ -42,7 +42,7 @@ IMPURE = ("asyncio", "random", "socket", "threading", "time")
 OWNERS = {
     "torch": ("model", "service.engine"),
     "redis": ("service.distributed",),
-    "obstore": ("service.distributed.broker.blob_store",),
+    "obstore": ("service.distributed.broker.blob_store", "service.cli.clip_inputs"),
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),

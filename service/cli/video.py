@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 
 from service.cli import remote_video
@@ -30,6 +31,7 @@ from service.serving.video.retimed_frames import Outputs, RetimingParams
 from service.serving.video.retiming import rate
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.thread_work import run_to_end
 
 EPILOG = f"""\
 input and output: a file ({", ".join(CONTAINERS)} or .y4m), or - for y4m through a pipe.
@@ -50,6 +52,8 @@ examples:
     ffmpeg -v error -i - out.webm
   # a folder of clips, by the workers of a service; run again, it goes on where it was stopped
   python -m service video films -o ahead --ahead 2 --server http://HOST:8000
+  # the same with the clips below an address of an S3-compatible service (DMVFN_OBJECT_STORE_ENDPOINT, _KEY_ID, ...)
+  python -m service video s3://BUCKET/films -o ahead --ahead 2 --server http://HOST:8000
 """
 
 
@@ -80,7 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy what the output can hold, transcode the rest too, or none (default: copy)",
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out, as --sound none")
-    parser.add_argument("--server", metavar="URL", help="let this service's workers predict; input may be a folder")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="let this service's workers predict; input may be a folder or s3://BUCKET/PREFIX",
+    )
     parser.add_argument("--key-file", metavar="FILE", help="of --server: a file with the API key")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="of --server: clips under way (default: 4)")
     parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
@@ -119,7 +127,7 @@ def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
     """Hand a clip, or a folder of them, to a service."""
     _options(params, settings)  # what is wrong is told before anything is sent
     if params.across_cuts or "-" in (params.input, params.output):
-        raise VideoError("--server takes files and folders, and predicts within scenes only")
+        raise VideoError("--server takes files, folders and s3:// addresses, and predicts within scenes only")
     if _retiming(params) is None and params.ahead is params.every is params.fill_lost is None:
         raise VideoError("say one of --ahead, --every, --fill-lost, --fps and --conceal")
     if params.at_once < 1:
@@ -130,7 +138,9 @@ def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
     query |= {"compare": 1 if params.compare else None, "sound": "none" if params.no_audio else params.sound.value}
     words = {name: str(value) for name, value in query.items() if value is not None}
     places = (params.input, params.output)
-    return remote_video.run(params.server, params.key_file, *places, words, params.at_once, quiet=params.quiet)
+    return remote_video.run(
+        params.server, params.key_file, *places, words, params.at_once, settings, quiet=params.quiet
+    )
 
 
 def _lost_text(params: argparse.Namespace) -> str | None:
@@ -160,7 +170,7 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
                 score = FrameScore()
                 items = clip_frames(source, conversion, ClipPredictors.of(engine, options, settings), score)
                 await _write(params, out.info.frames, items, sink)
-                await asyncio.to_thread(sink.close)
+                await run_to_end(sink.close)
             except BaseException:
                 sink.give_up()
                 raise
@@ -175,7 +185,7 @@ async def _write(params: argparse.Namespace, frames: int | None, items: Outputs,
     progress = None if params.quiet else Progress(frames, sys.stderr, time.monotonic)
     async with aclosing(items):
         async for item, is_prediction in items:
-            await asyncio.to_thread(sink.write, item)
+            await run_to_end(partial(sink.write, item))
             if progress and isinstance(item, Timed):
                 progress.done(is_prediction)
     if progress:

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { WholeClip } from "./clips.js";
 import { Live } from "./live.js";
+import { OwnWork } from "./own-work.js";
 import { file, show } from "./pictures.js";
 import { Results } from "./results.js";
 import { CLIPS, Clip, clipFrame, fromClip, Pictures } from "./sources.js";
@@ -13,6 +14,7 @@ const pictures = new Pictures();
 const clip = new Clip($("video"));
 const whole = new WholeClip({ said: say });
 const live = new Live({ failed: complain, said: say });
+const own = new OwnWork({ attempt, said: say });
 let source = "sample";
 let asked = null; // the AbortController of the prediction under way
 
@@ -257,7 +259,11 @@ function busy(on) {
 }
 
 $("predict").addEventListener("click", () => attempt(predict));
-$("key").addEventListener("change", () => { api.useKey($("key").value); look(); });
+$("key").addEventListener("change", () => {
+  api.useKey($("key").value);
+  look();
+  attempt(() => own.look());
+});
 
 $("method").addEventListener("change", () => {
   $("method").dataset.chosen = "yes";

@@ -34,7 +34,9 @@ from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
+from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
@@ -111,6 +113,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         scale: float | None = None,
         webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
+        check_plain(request, "clips")
         _check_names(request)
         params: ConversionParams
         if fps is None and not conceal:
@@ -184,13 +187,14 @@ class _Clips:
             conversion = self._resources.conversion(order, request_context.client, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
-            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
-            first = await anext(pieces, b"")
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4
+            # they are dozens, and their caller may leave meanwhile.
+            first = await while_connected(request.receive, _first(pieces))
         except BaseException:
             await stack.aclose()
             raise
-        made = _Made(_after(first, pieces), request_context, order.media_type, stack)
-        return clips.noted(made, conversion.notes)
+        response = _Made(_after(first, pieces), request_context, order.media_type, stack)
+        return clips.noted(response, conversion.notes)
 
 
 class _Body:
@@ -244,6 +248,10 @@ class _Made(ClipResponse):
             await super().__call__(scope, receive, send)
 
 
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
+
+
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest) as pieces:
         yield first
@@ -253,8 +261,8 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 def _caller(request: Request) -> str:
     """Name whom places and bytes are counted for: the key's name, or the address where there are no keys."""
-    client = context.of(request).client
-    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+    request_context = context.of(request)
+    return f"key {request_context.client}" if request_context.client else f"address {request_context.address}"
 
 
 def _check_names(request: Request) -> None:
@@ -284,7 +292,8 @@ def _asked(
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
-        error.field = "ahead" if error.field == "steps" else error.field
+        if error.field == "steps":
+            error.field, error.message = "ahead", error.message.replace("steps", "ahead")
         raise
     return ClipOrder(params, options, OUTPUTS[media_type], media_type, sound)
 

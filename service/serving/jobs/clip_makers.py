@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 
 from service.core.errors import Internal, ServiceError
@@ -119,8 +119,9 @@ class ClipMakers:
 
     async def _convert(self, lease: ClipLease) -> None:
         clip = lease.clip
-        body, result = self._open(clip.holder, spooled=True), self._open(clip.holder)
-        try:
+        with ExitStack() as files:
+            body = self._open(clip.holder, files, spooled=True)
+            result = self._open(clip.holder, files)
             async with aclosing(lease.body()) as pieces:
                 async for piece in pieces:
                     await body.write(piece)
@@ -137,10 +138,9 @@ class ClipMakers:
             lease.report(conversion.progress(), conversion.notes)
             await lease.finish(result)
             self._metrics.clips.ended("done")
-        finally:
-            body.drop()
-            result.drop()
 
-    def _open(self, holder: str, *, spooled: bool = False) -> ClipFile:
+    def _open(self, holder: str, files: ExitStack, *, spooled: bool = False) -> ClipFile:
         # As one more caller: a clip that was accepted elsewhere must not wait for what its owner keeps here.
-        return self._resources.disk.open(f"making {holder}", spooled=spooled)
+        file = self._resources.disk.open(f"making {holder}", spooled=spooled)
+        files.callback(file.drop)
+        return file

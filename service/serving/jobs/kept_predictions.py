@@ -72,9 +72,9 @@ class KeptPredictions:
     async def _kept(self, digest: bytes) -> PredictResult | None:
         async with self._lock:
             while True:
-                for held in self._held:
-                    if (result := held.results.get(digest)) is not None:
-                        held.unused.discard(digest)
+                for entry in self._held:
+                    if (result := entry.results.get(digest)) is not None:
+                        entry.unused.discard(digest)
                         return result
                 # Frames are asked for in about the order in which they were kept: what lies far ahead is not read yet.
                 if len(self._held) >= RANGES_HELD and self._held[0].unused:

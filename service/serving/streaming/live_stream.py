@@ -56,6 +56,8 @@ class LiveStream:
     ) -> None:
         self._state, self._request, self._transport = state, request, transport
         self._client, self._identity = client, identity
+        is_counted = state.settings.max_client_items > 0
+        self._predicted_for = request.client_of_predictions(client, identity, is_counted=is_counted)
         self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
@@ -155,7 +157,8 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
-            self._state.access.require(self._client, Scope.STREAMS)  # its key may be withdrawn while it goes on
+            # Its key may be withdrawn while it goes on.
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
@@ -193,7 +196,7 @@ class LiveStream:
         request = self._request
         began, tag = self._state.clock(), work.tag
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             caller, options = self._caller(work), request.options
             if self._shows is not None:
                 options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
@@ -248,8 +251,7 @@ class LiveStream:
         deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
         return Caller(
             f"{self._identity}.{tag.sequence}",
-            # Without keys every stream is a client of its own, so that they take turns.
-            self._client or self._identity,
+            self._predicted_for,
             deadline if request.deadline is None else min(deadline, request.deadline),
             request.traceparent,
         )

@@ -137,14 +137,14 @@ class OnlineScore:
         """
         if sequence < self._scene_start:
             return []
-        scores, repeated = [], samples(current)
+        scores, repeat = [], samples(current)
         for t, step in zip(result.times, result.steps, strict=True):
             if time_us is None or pace_us is None or pace_us <= 0:
                 moment, tolerance, is_timed = sequence + t, 0.0, False
             else:
                 moment, tolerance, is_timed = time_us + pace_us * t, TOLERANCE * pace_us, True
             expectation = _Expectation(
-                *(sequence, moment, tolerance, is_timed, t, samples(step.frame), repeated),
+                *(sequence, moment, tolerance, is_timed, t, samples(step.frame), repeat),
                 *(step.method, result.model_version),
             )
             truth = next((truth for truth in self._truths.values() if expectation.is_of(truth)), None)

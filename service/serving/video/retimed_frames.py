@@ -15,6 +15,7 @@ from service.core.errors import Unsupported
 from service.core.types import Frame, PredictResult
 from service.serving.video.clip import ClipSource, Info, Item, Passed, Timed, VideoError
 from service.serving.video.retiming import OutputPlaces, Retimer
+from service.thread_work import run_to_end
 
 #: Predictions under way at most.
 UNDER_WAY = 4
@@ -77,7 +78,7 @@ async def retimed_frames(source: ClipSource, params: RetimingParams, predict: Pr
     """Yield what to write, in order, and whether it was predicted. The first error ends it, and all under way."""
     retiming, waiting = _Retiming(source, params, predict), deque[Passed | _UnderWay]()
     try:
-        while (entry := await asyncio.to_thread(retiming.read)) is not None:
+        while (entry := await run_to_end(retiming.read)) is not None:
             # awaited: below, in order
             waiting.append(entry if isinstance(entry, Passed) else _UnderWay(entry, retiming.shown(entry)))
             while _is_enough(waiting):
@@ -98,7 +99,7 @@ class _UnderWay:
 
     def __init__(self, interval: _Interval, outputs: Coroutine[None, None, list[Output]]) -> None:
         self.moments = sum(t > 0 for t in interval.places.times) + (interval.places.next_t is not None)
-        self.outputs = asyncio.ensure_future(outputs)
+        self.outputs = asyncio.ensure_future(outputs)  # awaited: in order, by whoever shows them
 
 
 def _is_enough(waiting: Collection[Passed | _UnderWay]) -> bool:
@@ -191,12 +192,12 @@ class _Retiming:
         """Return the frames of some of one interval's places."""
         places, current = interval.places, interval.current
         frames: dict[Fraction, Frame] = {}
-        wanted = [t for t in places.times if t > 0]
-        if wanted and interval.previous is not None:
-            moments = wanted if places.next_t is None else [*wanted, places.next_t]
+        later_times = [t for t in places.times if t > 0]
+        if later_times and interval.previous is not None:
+            moments = later_times if places.next_t is None else [*later_times, places.next_t]
             steps = (await self._predict(interval.previous, current, tuple(map(float, moments)))).steps
             if places.next_t is None or await asyncio.to_thread(_leads_on, steps[-1].frame, interval):
-                frames = {t: step.frame for t, step in zip(wanted, steps, strict=False) if not step.is_cut}
+                frames = {t: step.frame for t, step in zip(later_times, steps, strict=False) if not step.is_cut}
         return [
             (Timed(frames.get(t, current), number, 1), t in frames)
             for number, t in zip(places.numbers, places.times, strict=True)

@@ -23,6 +23,8 @@ from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import PULSE_S, QueueClient
 from service.engine.scheduling.admission import BUSY_TRIAL_S
+from service.imaging import codec
+from service.imaging.codec import ImageFormat
 from service.serving.last_way import NeverLateEngine
 from service.settings import Settings
 from tests.unit.core.test_panning import scene
@@ -251,13 +253,14 @@ async def test_large_frames_are_packed_and_read_beside_the_event_loop(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A megabyte is moved in a fraction of a millisecond; eight steps of 4K stopped every other caller for 0.3 s."""
-    threads: dict[str, set[bool]] = {"frame_bytes": set(), "read_result": set()}
+    names = ("frame_bytes", "read_frame", "result_bytes", "read_result")
+    threads: dict[str, set[bool]] = {name: set() for name in names}
     for name, inside in threads.items():
         work = getattr(serialization, name)
 
-        def seen(*args: Any, work: Any = work, inside: set[bool] = inside) -> Any:
+        def seen(*args: Any, work: Any = work, inside: set[bool] = inside, **words: Any) -> Any:
             inside.add(threading.current_thread() is threading.main_thread())
-            return work(*args)
+            return work(*args, **words)
 
         monkeypatch.setattr(serialization, name, seen)
     async with bench.work(Adder()):
@@ -265,10 +268,12 @@ async def test_large_frames_are_packed_and_read_beside_the_event_loop(
             frames = frame(3, *size), frame(4, *size)
             for inside in threads.values():
                 inside.clear()
-            # The worker packs its answer in a thread anyway, so only what is read tells the front end's.
             assert alike(await bench.engine.predict(PredictRequest("r", *frames)), answer(PredictRequest("r", *frames)))
-            assert threads["read_result"] == {is_on_the_loop}
-            assert (True in threads["frame_bytes"]) is is_on_the_loop
+            assert threads == {name: {is_on_the_loop} for name in names}, "of the front end and of the worker"
+        picture = frame(5)
+        file = dataclasses.replace(picture, source=codec.encode(picture, ImageFormat.PNG))
+        await bench.engine.predict(PredictRequest("r", file, file))
+        assert False in threads["read_frame"], "a file is decoded in a thread, however small"
 
 
 async def test_answers_are_fetched_a_few_megabytes_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
