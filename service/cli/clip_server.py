@@ -54,11 +54,14 @@ class ClipServer:
 
     def post(self, query: str, file: Path, headers: Mapping[str, str]) -> Reply:
         """Post a clip as a job; its Idempotency-Key makes a repeated one the same."""
-        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}", "Prefer": "respond-async"}
+        file_headers = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}",
+            "Prefer": "respond-async",
+        }
 
         def send(connection: http.client.HTTPConnection) -> None:
             with file.open("rb") as body:
-                about = {**self._key, **headers, **named, "Content-Length": str(file.stat().st_size)}
+                about = {**self._key, **headers, **file_headers, "Content-Length": str(file.stat().st_size)}
                 connection.request("POST", f"{self._base}/v1/video?{query}", body, about)
 
         return self._answered(send)

@@ -54,9 +54,9 @@ def plan(text: str, settings: Settings, visible: str, gpus: Callable[[], int], c
     names = [str(index) for index in range(gpus())] if text.strip() == "all" else list(words_of(text))
     if not names:
         raise SettingsError("--devices all: CUDA sees no GPU here" if text.strip() == "all" else "--devices is empty")
-    repeated = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
-    if repeated:
-        raise SettingsError(f"--devices names {', '.join(repeated)} twice")
+    duplicates = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
+    if duplicates:
+        raise SettingsError(f"--devices names {', '.join(duplicates)} twice")
     threads = settings.threads or max(1, cores // max(1, names.count("cpu")))
     processes = []
     for number, name in enumerate(names):

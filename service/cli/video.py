@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 
 from service.cli import remote_video
@@ -29,6 +30,7 @@ from service.serving.video.retimed_frames import Output, RetimedSource, Retiming
 from service.serving.video.retiming import rate
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.thread_work import run_to_end
 
 EPILOG = f"""\
 input and output: a file ({", ".join(CONTAINERS)} or .y4m), or - for y4m through a pipe.
@@ -167,7 +169,7 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
                 elif conversion is not None:
                     items = output_frames(source, conversion, frame_predictor(engine, options, settings), score)
                 await _write(params, out.info.frames, items, sink)
-                await asyncio.to_thread(sink.close)
+                await run_to_end(sink.close)
             except BaseException:
                 sink.give_up()
                 raise
@@ -184,7 +186,7 @@ async def _write(
     progress = None if params.quiet else Progress(frames, sys.stderr, time.monotonic)
     async with aclosing(items):
         async for item, is_prediction in items:
-            await asyncio.to_thread(sink.write, item)
+            await run_to_end(partial(sink.write, item))
             if progress and isinstance(item, Timed):
                 progress.done(is_prediction)
     if progress:

@@ -8,12 +8,14 @@ import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from service.core.errors import NotFound, Unavailable
 from service.settings import Settings
+from service.thread_work import run_to_end
 
 #: Bytes read at once.
 PIECE = 2**20
@@ -53,28 +55,28 @@ class FolderBlobs:
         path = self._folder / name
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            file = await run_to_end(partial(_created, part), release=partial(_discard, part))
             try:
-                with await asyncio.to_thread(part.open, "wb") as file:
-                    async for piece in pieces:
-                        await asyncio.to_thread(file.write, piece)
-                await asyncio.to_thread(part.replace, path)
+                async for piece in pieces:
+                    await run_to_end(partial(file.write, piece))
+                await run_to_end(file.close)
+                await run_to_end(partial(part.replace, path))
             finally:
-                await asyncio.to_thread(part.unlink, missing_ok=True)
+                await run_to_end(partial(_discard, part, file))
         except OSError as error:
             raise _failed(error) from error
 
     async def get(self, name: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Yield as `BlobStore.get`."""
         try:
-            descriptor = await asyncio.to_thread(os.open, self._folder / name, os.O_RDONLY)
+            descriptor = await run_to_end(partial(os.open, self._folder / name, os.O_RDONLY), release=os.close)
         except FileNotFoundError:
             raise NotFound("the clip was deleted before it was read", field="job") from None
         except OSError as error:
             raise _failed(error) from error
         try:
             while start < stop:
-                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, stop - start), start)
+                piece = await run_to_end(partial(os.pread, descriptor, min(PIECE, stop - start), start))
                 if not piece:
                     raise NotFound("the clip was deleted while it was read", field="job")
                 start += len(piece)
@@ -102,6 +104,16 @@ class FolderBlobs:
             path.unlink(missing_ok=True)
             if path.parent.is_dir() and not any(path.parent.iterdir()):
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _created(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("wb")
+
+
+def _discard(path: Path, file: BinaryIO) -> None:
+    file.close()
+    path.unlink(missing_ok=True)
 
 
 class S3Blobs:

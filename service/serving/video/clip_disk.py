@@ -6,7 +6,6 @@ room, what can be given up goes first: fetched and failed clips, then the oldest
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import logging
@@ -15,9 +14,11 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from typing import BinaryIO, cast
 
 from service.core.errors import NotFound, QueueFull, ServiceError, TooLarge
+from service.thread_work import run_to_end
 
 log = logging.getLogger("service.rest")
 
@@ -126,7 +127,7 @@ class ClipFile:
             self._disk.reserve(self, len(data))
         try:
             with _refusing_when_full():
-                await asyncio.to_thread(self._append, data)
+                await run_to_end(partial(self._append, data))
         except ValueError:  # closed
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
 
@@ -137,7 +138,7 @@ class ClipFile:
     async def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes from `start`, fewer at its end; one reader at a time. NotFound if it was dropped."""
         try:
-            return await asyncio.to_thread(self._read, start, count)
+            return await run_to_end(partial(self._read, start, count))
         except ValueError:  # closed
             raise NotFound("the clip was deleted while it was read", field="job") from None
 
@@ -158,7 +159,7 @@ class ClipFile:
         descriptor, end, at = os.dup(self.file.fileno()), self.nbytes if stop is None else stop, start
         try:
             while at < end:
-                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, end - at), at)
+                piece = await run_to_end(partial(os.pread, descriptor, min(PIECE, end - at), at))
                 if not piece:
                     raise NotFound("the clip was deleted while it was read", field="job")
                 at += len(piece)

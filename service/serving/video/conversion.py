@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, cast
 
 from service.app_state import AppState
@@ -21,6 +21,7 @@ from service.serving.video.files import y4m_sink
 from service.serving.video.frame_prediction import Predict, frame_predictor
 from service.serving.video.output_frames import VideoParams, output_frames
 from service.serving.video.y4m import Y4mSource
+from service.thread_work import run_to_end
 
 #: What comes out, ours first, and the container's ending.
 OUTPUTS = {
@@ -98,7 +99,8 @@ class Conversion:
     async def _open(self) -> ClipSource:
         limits = FrameLimits.of(self._state.settings)
         has_sound = self._order.sound is not SoundMode.NONE
-        source = await asyncio.to_thread(_open, self._file.file, limits, has_sound)
+        work = partial(_open, self._file.file, limits, has_sound)
+        source = await run_to_end(work, release=lambda clip: clip.close())
         info: Info = source.info
         if info.counted and info.frames is not None and info.frames > MAX_FRAMES:
             source.close()
@@ -134,11 +136,11 @@ class Conversion:
 
     async def _converted(self, source: ClipSource) -> AsyncGenerator[bytes, None]:
         outlet = _Outlet()
-        sink = await asyncio.to_thread(_sink, outlet, source, self._order)
+        sink = await run_to_end(partial(_sink, outlet, source, self._order))
         self.notes = (*source.info.notes, *sink.notes)
         async with aclosing(output_frames(source, self._order.params, self.predict, FrameScore())) as items:
             async for item, _ in items:
-                await asyncio.to_thread(sink.write, item)
+                await run_to_end(partial(sink.write, item))
                 if isinstance(item, Timed):
                     self.done += 1
                     if self.done > MAX_FRAMES:
@@ -146,7 +148,7 @@ class Conversion:
                 # A container's header would go out before anything is predicted, and an error could no longer be told.
                 if self.done and (data := outlet.take()):
                     yield data
-        await asyncio.to_thread(sink.close)
+        await run_to_end(sink.close)
         yield outlet.take()
 
 

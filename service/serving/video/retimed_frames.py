@@ -14,6 +14,7 @@ from service.core import scene_cut
 from service.core.types import Frame, PredictResult, Step
 from service.serving.video.clip import ClipSource, Info, Item, Passed, Timed, VideoError
 from service.serving.video.retiming import OutputPlaces, Retimer
+from service.thread_work import run_to_end
 
 #: Intervals whose places are predicted at once.
 UNDER_WAY = 4
@@ -66,7 +67,7 @@ async def retimed_frames(
     retiming, waiting = _Retiming(source, params, predict), deque[Passed | asyncio.Future[list[Output]]]()
     count = 0
     try:
-        while (entry := await asyncio.to_thread(retiming.read)) is not None:
+        while (entry := await run_to_end(retiming.read)) is not None:
             # awaited: below, in order
             waiting.append(entry if isinstance(entry, Passed) else asyncio.ensure_future(retiming.shown(entry)))
             count += not isinstance(entry, Passed)
