@@ -237,8 +237,8 @@ class Settings:
     object_store: str = _set(
         "",
         addresses.object_store,
-        "Where clips that are made as jobs over Redis have their bytes: `s3://BUCKET/PREFIX` (needs obstore), or "
-        "`file:///FOLDER` that all front ends share; empty: in Redis.",
+        "Where clips and large frames and results of jobs over Redis are: `s3://BUCKET/PREFIX` (needs obstore), or "
+        "`file:///FOLDER` that all processes share; empty: in Redis. Jobs' go there once all workers have it.",
     )
     object_store_endpoint: str = _set("", str, "URL of an S3-compatible service; empty: Amazon's.", hidden=True)
     object_store_region: str = _set("", str, "Region of the bucket; empty: as the environment or the service say.")

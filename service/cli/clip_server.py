@@ -52,10 +52,10 @@ class ClipServer:
         self._key = {"Authorization": f"Bearer {key}"} if key else {}
         self._stop = stop or threading.Event()
 
-    def post(self, query: str, file: Path, headers: Mapping[str, str]) -> Reply:
-        """Post a clip as a job; its Idempotency-Key makes a repeated one the same."""
+    def post(self, query: str, file: Path, headers: Mapping[str, str], name: str) -> Reply:
+        """Post a clip of this name as a job; its Idempotency-Key makes a repeated one the same."""
         file_headers = {
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
             "Prefer": "respond-async",
         }
 

@@ -1,13 +1,13 @@
-"""Bytes by name in a store elsewhere: a folder that all front ends share, or a bucket of an S3-compatible service."""
+"""Bytes by name in a store elsewhere: a folder that all processes share, or a bucket of an S3-compatible service."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -21,11 +21,17 @@ from service.thread_work import run_to_end
 PIECE = 2**20
 #: Parts of an upload to S3, bytes: the least that it takes.
 PART = 5 * 2**20
-WITHOUT_OBSTORE = "DMVFN_OBJECT_STORE=s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
+#: Times that a folder is made for a file that others empty and remove.
+OPEN_TRIES = 10
+WITHOUT_OBSTORE = "s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
+
+
+class StoreUnavailable(Unavailable):
+    """The store elsewhere fails; later it may not."""
 
 
 class BlobStore(Protocol):
-    """Names have slashes; what is before the first one is a prefix. Verbs raise Unavailable where the store fails."""
+    """Names have slashes; what is before the first one is a prefix. Verbs raise StoreUnavailable where it fails."""
 
     async def put(self, name: str, pieces: AsyncIterator[bytes]) -> None:
         """Store all of it or nothing, in the place of what was there."""
@@ -45,7 +51,7 @@ class BlobStore(Protocol):
 
 
 class FolderBlobs:
-    """A folder, of a volume that all front ends mount."""
+    """A folder, of a volume that all processes mount."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -102,12 +108,16 @@ class FolderBlobs:
         for name in names:
             path = self._folder / name
             path.unlink(missing_ok=True)
-            if path.parent.is_dir() and not any(path.parent.iterdir()):
-                shutil.rmtree(path.parent, ignore_errors=True)
+            with suppress(OSError):  # it holds others, or is gone
+                path.parent.rmdir()
 
 
 def _created(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Open a new file for writing, and make its folder, which may vanish in between with the last of its files."""
+    for _ in range(OPEN_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return path.open("wb")
     return path.open("wb")
 
 
@@ -163,7 +173,7 @@ class S3Blobs:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Raise Unavailable for what the store's client raises."""
+    """Raise StoreUnavailable for what the store's client raises."""
     import obstore.exceptions
 
     try:
@@ -172,17 +182,30 @@ def _told() -> Iterator[None]:
         raise _failed(error) from error
 
 
-def _failed(error: BaseException) -> Unavailable:
-    return Unavailable(f"the object store fails: {type(error).__name__}", reason="object_store", retry_after=5.0)
+def _failed(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"the object store fails: {type(error).__name__}", reason="object_store", retry_after=5.0)
+
+
+def store_name(settings: Settings) -> str:
+    """Name the store of these settings, the same in each process that has it; "" where there is none."""
+    if not settings.object_store:
+        return ""
+    return hashlib.sha256(f"{settings.object_store} {settings.object_store_endpoint}".encode()).hexdigest()[:12]
 
 
 def blob_store(settings: Settings) -> BlobStore | None:
-    """Build the store that the settings name; None where clips stay in Redis. Raises ImportError without obstore."""
+    """Build the store that the settings name; None where all stays in Redis. Raises ImportError without obstore."""
     if not settings.object_store:
         return None
     address = urlsplit(settings.object_store)
     if address.scheme == "file":
         return FolderBlobs(Path(address.path) / settings.redis_queue)
+    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
+    return S3Blobs(s3_store(address.netloc, settings, prefix))
+
+
+def s3_store(bucket: str, settings: Settings, prefix: str = "") -> Any:
+    """Open a bucket by obstore, with the endpoint and keys of the settings. Raises ImportError without obstore."""
     try:
         from obstore.store import S3Store
     except ImportError:
@@ -195,6 +218,5 @@ def blob_store(settings: Settings) -> BlobStore | None:
     }
     if settings.object_store_endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
-    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
-    named = {name: value for name, value in options.items() if value}
-    return S3Blobs(S3Store(address.netloc, prefix=prefix, **named))
+    nonempty = {name: value for name, value in options.items() if value}
+    return S3Store(bucket, prefix=prefix or None, **nonempty)

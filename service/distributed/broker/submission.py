@@ -19,6 +19,11 @@ JOBS_SHARE = 0.75
 RECORD_BYTES = 1024
 
 
+#: Seconds from the arrival of background work to its place in the index of what is due (ten years): behind all live
+#: work, and told from it by that; how long it has waited is read from it.
+BEHIND_LIVE_S = 10 * 365 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """The arguments of SUBMIT; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
@@ -31,7 +36,7 @@ class Submission:
     work: float  #: predicted seconds of one item
     saving: float = 0.0  #: seconds of it that an adaptive call's shortest way saves
     deadline: float | None
-    order: float
+    order: float  #: its place in the index of what is due; BEHIND_LIVE_S for background work
     keep: float
     task: bytes
     client: str = ""

@@ -113,7 +113,7 @@ class RedisClipLease:
         self.runs, self.ranges = whole(fields.get(b"runs")), whole(fields.get(b"ranges"))
         self._body_bytes = whole(fields.get(b"body"))
         self._done, self._notes = 0, tuple[str, ...]()
-        self._results = ResultStore(front.client, front.keys)
+        self._results = ResultStore(front.client, front.keys, objects.remove)
         self._renewing: asyncio.Task[None] | None = None
 
     def start(self) -> None:

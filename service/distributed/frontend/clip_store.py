@@ -49,7 +49,7 @@ class RedisClips:
     ) -> None:
         self._settings, self._front, self._objects = settings, front, objects
         self._watchers, self._metrics = watchers, metrics
-        self._results = ResultStore(front.client, front.keys)
+        self._results = ResultStore(front.client, front.keys, objects.remove)
 
     @property
     def durability(self) -> str | None:
@@ -110,7 +110,6 @@ class RedisClips:
             names = [name for name in names if holders[name].decode() == holder]
         for name in names if holder is not None else names[:1]:
             await self._results.forget_fetched(name.decode())
-            await self._objects.remove(name.decode())
         return bool(names)
 
     def _accept_call(self, clip: NewClip, nbytes: int, *, is_question: bool) -> scripts.ScriptCall:

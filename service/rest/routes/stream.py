@@ -14,10 +14,11 @@ from contextlib import aclosing
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.app_state import AppState
-from service.core.errors import Cancelled, Internal, ServiceError
+from service.core.errors import Cancelled, Internal, InvalidRequest, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
@@ -46,6 +47,10 @@ _CLOSE = {"queue_full": LATER, "client_limit": LATER, "rate_limited": LATER, "un
 def router(state: AppState) -> APIRouter:
     """Build the route of live streams."""
     routes = APIRouter(tags=["predict"])
+
+    @routes.get("/v1/stream", include_in_schema=False)
+    async def no_socket() -> Response:
+        raise InvalidRequest("a stream is a WebSocket; open it as one, with Upgrade: websocket", field="Upgrade")
 
     @routes.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

@@ -97,11 +97,13 @@ class RequestMiddleware:
     def check_host(self, scope: Scope, headers: Headers) -> None:
         """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
         host = headers.get("host")
+        if len(headers.getlist("host")) > 1:  # which of them counts, each server on the way may answer otherwise
+            raise InvalidRequest("Host is given twice", field="Host")
         # Probes and scrapers come by an address that no setting can list, and see no caller's data.
         if not self._host_names.admit(host) and scope["path"] not in QUIET:
-            shown = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
+            printable = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
             raise InvalidRequest(
-                f"this server is not known as {shown!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
+                f"this server is not known as {printable!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
             )
 
     async def admit(self, scope: Scope, request_context: Context) -> None:

@@ -19,6 +19,8 @@ from service.serving.jobs.kept_predictions import KeptPredictions
 from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_places import JOBS_AT_ONCE
 from service.serving.video.clip_resources import ClipResources
+from service.serving.video.frame_prediction import ClipPredictors
+from service.serving.video.output_frames import VideoParams
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -123,10 +125,12 @@ class ClipMakers:
             async with aclosing(lease.body()) as pieces:
                 async for piece in pieces:
                     await body.write(piece)
-            params = replace(clip.order.params, under_way=UNDER_WAY)
-            order = replace(clip.order, params=params)
+            order = clip.order
+            if isinstance(order.params, VideoParams):  # of others each prediction has many frames already
+                order = replace(order, params=replace(order.params, under_way=UNDER_WAY))
             conversion = self._resources.conversion(order, clip.client, body, patient=True)
-            conversion.predict = KeptPredictions(lease, conversion.predict, self._metrics.clips).predict
+            predictions = KeptPredictions(lease, conversion.predictors, self._metrics.clips)
+            conversion.predictors = ClipPredictors(predictions.by_steps, predictions.by_moments)
             async with aclosing(conversion.pieces()) as pieces:
                 async for piece in pieces:
                     await result.write(piece)

@@ -148,13 +148,13 @@ class ConcealedStream:
             metrics.froze("repeating", self._freezes_repeating.shown(now))
         metrics.ticked(source.value)
         self.counts[f"frames_{source.value}"] += 1
-        shown = ShownTick(tick.number, source, tick.frame_id, self._time_us(tick.number))
+        shown_tick = ShownTick(tick.number, source, tick.frame_id, self._time_us(tick.number))
         if source in (TickSource.REAL, TickSource.REPEATED):
-            return shown
+            return shown_tick
         frame = await asyncio.to_thread(tick.picture)
         assert frame is not None
         picture = await self._state.codecs.encode(frame, self._request.format, self._request.image_quality)
-        return replace(shown, picture=picture, format=self._request.format, height=frame.height, width=frame.width)
+        return replace(shown_tick, picture=picture, format=self._request.format, height=frame.height, width=frame.width)
 
     def _time_us(self, number: int) -> int | None:
         return None if self._first_us is None else self._first_us + round(number * self._config.interval * 1e6)
@@ -240,5 +240,5 @@ class ConcealedStream:
             name.removeprefix("frames_"): count for name, count in self.counts.items() if name.startswith("frames_")
         }
         ticks = {source.value: outcomes.pop(source.value, 0) for source in TickSource}
-        concealed = ConcealmentReport(ticks, self._freezes.report(), self._freezes_repeating.report())
-        return Summary(outcomes, await self._scores.final(), concealed)
+        report = ConcealmentReport(ticks, self._freezes.report(), self._freezes_repeating.report())
+        return Summary(outcomes, await self._scores.final(), report)

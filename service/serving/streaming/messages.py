@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from service.core.errors import InvalidRequest, ServiceError
-from service.core.types import Options
+from service.core.types import Options, Quality
 from service.imaging.codec import ImageFormat
 from service.serving.prediction import Picture
 from service.serving.streaming.concealment import Concealment, TickSource
@@ -99,6 +99,7 @@ class StreamRequest:
     conceal: Concealment | None = None  #: a steady clock out, lost frames predicted
     show: ShowAt | None = None  #: frames for when they are seen
     score: bool = False  #: each answer tells how good predictions were, and a last message
+    choose: bool = False  #: whatever predictor scores best predicts
 
     @property
     def has_summary(self) -> bool:
@@ -129,4 +130,17 @@ class StreamRequest:
         if self.show is not None and (self.options.times or self.options.steps != 1 or self.conceal is not None):
             field = "conceal" if self.conceal is not None else "t" if self.options.times else "horizon"
             raise InvalidRequest(f"{field} means nothing where show_at or display_fps says when", field=field)
+        if self.choose:
+            self._check_choice()
         return self
+
+    def _check_choice(self) -> None:
+        options = self.options
+        for name, is_said in (
+            ("conceal", self.conceal is not None),
+            ("scale", options.scale != 1.0),
+            ("route", options.names_network),
+            ("method", options.method is not None or options.quality is Quality.FAST),
+        ):
+            if is_said:
+                raise InvalidRequest(f"{name} means nothing with choose, which leaves open what predicts", field=name)

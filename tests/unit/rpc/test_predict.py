@@ -190,6 +190,8 @@ WRONG: list[tuple[pb.PredictRequest, str]] = [
     (_request(encoding=99), "options.encoding"),
     (_request(quality=-5), "options.quality"),
     (_request(image_quality=0), "options.image_quality"),
+    (_request(image_quality=90), "options.image_quality"),
+    (_request(image_quality=90, encoding=pb.ENCODING_PNG), "options.image_quality"),
     (pb.PredictRequest(previous=pb.Frame(frame_id="x" * 257), current=_raw(picture(0))), "previous.frame_id"),
 ]
 
