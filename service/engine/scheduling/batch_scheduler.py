@@ -69,7 +69,7 @@ class BatchScheduler:
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._to_route: dict[Bucket, deque[Entry]] = {}
-        self._too_late_to_route: set[str] = set()  #: left out of those lines, and not yet looked at by `_take_unmeetable`
+        self._too_late_to_route: set[str] = set()  #: in none of them, until `_take_unmeetable` looks
         self._ready = ReadyRequests()
         self._expiry = ExpiryQueue()
         self._workload = Workload()
