@@ -11,15 +11,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.inference.cpu import compiler
 from model.inference.cpu.compiler import kernel, prange
+from model.mixing import predictor
 from model.motion.field import Pixels
 
-#: Sides of a tile, pixels: a multiple of a head's stride and of what frames are reduced by.
-TILE = 16
-#: Tiles that are taken with those that change, on every side: the motion in them is found by what stands around it.
-AROUND = 2
+#: Sides of a tile, pixels: a head's stride.
+TILE = 8
+#: Tiles that are taken with those that change, on every side, where motion is found at this part of the size: the
+#: smaller, the further around what moves it is found, too.
+AROUND = {1.0: 4, 0.5: 8, 0.25: 12}
 #: Shortest sides of a part, tiles (of a frame that has as many): motion of some pixels is found on several sizes.
-LEAST_TILES = 6
+LEAST_TILES = 12
+#: Parts' sides are multiples of so many tiles where there is room: every new size takes some milliseconds more.
+STEP = 2
 #: Most of a frame, by area, that its parts may make up: beyond, predicting them apart gains too little.
 MOST_AREA = 0.6
 #: Frames that may not be written to, as rows of bytes.
@@ -45,57 +50,57 @@ class Box(NamedTuple):
 
 
 @kernel(f"{_ROWS}, {_ROWS}, int64, int64, uint8[:,::1]")
-def _mark(previous: Any, current: Any, width: Any, every: Any, changed: Any) -> None:
-    """Set changed[i, j] to 1 where a tile, `width` bytes wide, differs in one of its rows 0, every, 2 every ..."""
-    for i in prange(changed.shape[0]):
+def _mark(previous: Any, current: Any, width: Any, every: Any, tiles: Any) -> None:
+    """Set tiles[i, j] to 1 where a tile, `width` bytes wide, differs in one of its rows 0, every, 2 every ..."""
+    for i in prange(tiles.shape[0]):
         for y in range(i * TILE, min((i + 1) * TILE, previous.shape[0]), every):
-            for j in range(changed.shape[1]):
+            for j in range(tiles.shape[1]):
                 first, second = previous[y, j * width : (j + 1) * width], current[y, j * width : (j + 1) * width]
                 differs = np.uint8(0)
                 for x in range(first.shape[0]):
                     differs |= first[x] ^ second[x]
                 if differs:
-                    changed[i, j] = 1
+                    tiles[i, j] = 1
 
 
-def boxes(previous: Pixels, current: Pixels) -> list[Box] | None:
+def boxes(previous: Pixels, current: Pixels, scale: float = 1.0) -> list[Box] | None:
     """Find the parts of two frames of one size that are to be predicted; the rest is equal. None: the whole frame is.
 
-    Parts do not overlap, and lie on the grid of tiles. Where a sample of rows shows that most has changed, no more is
-    looked at.
+    Parts do not overlap, and lie on the grid of tiles. `scale`: the part of the size at which motion will be found.
+    Where a sample of rows shows that most has changed, no more is looked at.
     """
     height, width = current.shape[:2]
-    changed = np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8)
+    tiles = np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8)
     first, second = previous.reshape(height, -1), current.reshape(height, -1)
     for every in (TILE, 1):
-        _mark(first, second, 3 * TILE, every, changed)
-        if changed.mean() > MOST_AREA:
+        with predictor.turn:
+            compiler.use_threads(1)  # waking another takes longer
+            _mark(first, second, 3 * TILE, every, tiles)
+        if tiles.mean() > MOST_AREA:
             return None
-    side = 2 * AROUND + 1
-    changed = np.asarray(cv2.dilate(changed, np.ones((side, side), np.uint8)), np.uint8)
-    count, _, tiles, _ = cv2.connectedComponentsWithStats(changed, connectivity=8)
-    rows, columns = changed.shape
+    side = 2 * AROUND[scale] + 1
+    tiles = np.asarray(cv2.dilate(tiles, np.ones((side, side), np.uint8)), np.uint8)
+    count, _, components, _ = cv2.connectedComponentsWithStats(tiles, connectivity=8)
+    rows, columns = tiles.shape
     parts = _apart(
         [
-            _box(_widened(top, top + high, rows), _widened(left, left + wide, columns), height, width)
-            for left, top, wide, high, _ in tiles[1:count].tolist()
+            _box(_widened(top, top + high, rows), _widened(start, start + wide, columns), height, width)
+            for start, top, wide, high, _ in components[1:count].tolist()
         ]
     )
     return parts if sum(part.area for part in parts) <= MOST_AREA * height * width else None
 
 
 def _widened(start: int, end: int, count: int) -> tuple[int, int]:
-    """Widen start..end to LEAST_TILES, within 0..count."""
-    missing = max(0, LEAST_TILES - (end - start))
-    start = max(0, start - missing // 2)
-    end = min(count, max(end, start + LEAST_TILES))
-    return max(0, min(start, end - LEAST_TILES)), end
+    """Widen start..end to LEAST_TILES, and to a multiple of STEP, within 0..count."""
+    length = -(-max(LEAST_TILES, end - start) // STEP) * STEP
+    start = max(0, min(start - (length - (end - start)) // 2, count - length))
+    return start, min(count, start + length)
 
 
 def _box(rows: tuple[int, int], columns: tuple[int, int], height: int, width: int) -> Box:
     """Return rows and columns of tiles as a part of a frame of height x width."""
-    (top, bottom), (left, right) = rows, columns
-    return Box(top * TILE, left * TILE, min(bottom * TILE, height), min(right * TILE, width))
+    return Box(rows[0] * TILE, columns[0] * TILE, min(rows[1] * TILE, height), min(columns[1] * TILE, width))
 
 
 def _apart(parts: list[Box]) -> list[Box]:

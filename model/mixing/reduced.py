@@ -74,8 +74,8 @@ def mix(
     stack = candidates.build(small_previous, small_current, names, None, about.preset, ahead, motions)
     between = time.perf_counter()
     mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=about.sharpening * motions.detail)
-    flow = np.ascontiguousarray(motions.main * np.float32(ahead))
-    maps = _maps(small_current, stack.flow, flow, mixture, head.config.candidates, 2**doublings)
+    flows = stack.flow, np.ascontiguousarray(motions.main * np.float32(ahead))
+    maps = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
     is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
     pixels = _refined(current, maps, doublings)
     end = time.perf_counter()
@@ -86,24 +86,24 @@ def mix(
 
 def _maps(
     current: Pixels,
-    projected: Floats,
-    carried: Floats,
-    weighed: predictor.Weighed,
+    flows: tuple[Floats, Floats],
+    mixture: predictor.Weighed,
     places: Sequence[str],
     factor: int,
 ) -> Floats:
-    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`; both flows hxwx2 lead to it.
+    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`.
 
-    `places`: the head's candidates. `factor`: how many times larger the whole frame's sides are.
+    `flows` hxwx2 to it: projected, and as it was found. `places`: the head's candidates.
+    `factor`: how many times larger the whole frame's sides are.
     """
-    nothing = np.zeros_like(weighed.shares[0])
-    shares = [weighed.shares[places.index(name)] if name in places else nothing for name in _WARPED]
+    nothing = np.zeros_like(mixture.shares[0])
+    shares = [mixture.shares[places.index(name)] if name in places else nothing for name in _WARPED]
     maps = np.empty((6, *current.shape[:2]), np.float32)
     numbers = np.asarray(cv2.cvtColor(current, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
     with predictor.turn:
         compiler.use_threads(torch.get_num_threads())
-        together = np.stack((*shares, weighed.shares[-1]))
-        refining.part(numbers, projected, carried, together, weighed.frame, np.float32(factor), maps)
+        together = np.stack((*shares, mixture.shares[-1]))
+        refining.part(numbers, *flows, together, mixture.frame, np.float32(factor), maps)
     return maps
 
 

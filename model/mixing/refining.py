@@ -26,11 +26,11 @@ def _read(flat: Any, height: Any, width: Any, across: Any, down: Any) -> Any:
     # Comparisons this way round send NaN to 0.
     across, down = across if across > ZERO else ZERO, down if down > ZERO else ZERO
     across, down = min(across, np.float32(width - 1)), min(down, np.float32(height - 1))
-    left, top = int(across), int(down)
-    fx, fy = across - np.float32(left), down - np.float32(top)
+    column, top = int(across), int(down)
+    fx, fy = across - np.float32(column), down - np.float32(top)
     # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
-    step_x, step_y = int(left < width - 1), width * int(top < height - 1)
-    corner = top * width + left
+    step_x, step_y = int(column < width - 1), width * int(top < height - 1)
+    corner = top * width + column
     a, b = flat[np.uint64(corner)], flat[np.uint64(corner + step_x)]
     c, d = flat[np.uint64(corner + step_y)], flat[np.uint64(corner + step_y + step_x)]
     wa, wb, wc, wd = (ONE - fx) * (ONE - fy), fx * (ONE - fy), (ONE - fx) * fy, fx * fy
@@ -50,32 +50,32 @@ def _blended(a: Any, b: Any, c: Any, d: Any, shift: Any, wa: Any, wb: Any, wc: A
 
 @inlined
 def _part_row(
-    frame: Any, y: Any, projected: Any, carried: Any, shares: Any, mixed: Any, factor: Any, maps: Any
+    frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any
 ) -> None:
     height, width = frame.shape
     flat = frame.reshape(-1)
     for x in range(width):
-        along_projected, along_carried, still = shares[0, x], shares[1, x], shares[2, x]
-        moving = along_projected + along_carried
+        along_flow, along_other, still = shares[0, x], shares[1, x], shares[2, x]
+        moving = along_flow + along_other
         total = max(moving + still, _LEAST)
-        to_projected, to_carried = along_projected / total, along_carried / total
-        flow_x = projected[y, x, 0] * to_projected + carried[y, x, 0] * to_carried
-        flow_y = projected[y, x, 1] * to_projected + carried[y, x, 1] * to_carried
+        to_flow, to_other = along_flow / total, along_other / total
+        flow_x = flow[y, x, 0] * to_flow + other_flow[y, x, 0] * to_other
+        flow_y = flow[y, x, 1] * to_flow + other_flow[y, x, 1] * to_other
         gain = min(max(max(moving, still) + shares[3, x], ZERO), MOST_GAIN)
         red, green, blue = _read(flat, height, width, np.float32(x) + flow_x, np.float32(y) + flow_y)
         maps[0, y, x], maps[1, y, x], maps[2, y, x] = flow_x * factor, flow_y * factor, gain
-        maps[3, y, x] = mixed[y, x, 0] * _WHITE - gain * red
-        maps[4, y, x] = mixed[y, x, 1] * _WHITE - gain * green
-        maps[5, y, x] = mixed[y, x, 2] * _WHITE - gain * blue
+        maps[3, y, x] = mixture[y, x, 0] * _WHITE - gain * red
+        maps[4, y, x] = mixture[y, x, 1] * _WHITE - gain * green
+        maps[5, y, x] = mixture[y, x, 2] * _WHITE - gain * blue
 
 
 @kernel(f"uint32[:,::1], {F3}, {F3}, {F3}, {F3}, float32, {F3}")
-def part(frame: Any, projected: Any, carried: Any, shares: Any, mixed: Any, factor: Any, maps: Any) -> None:
+def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any) -> None:
     """Write maps 6xHxW from what was predicted at a part of the size: flow as `where` takes it, the rest as `change`.
 
     `frame`: the smaller one, each pixel as one number of four bytes, red the lowest. Flows HxWx2 lead to it, in its
     pixels, `factor` of the whole frame's. `shares` 4xhxw, at half of its size: of both flows' candidates and of no
-    motion, and how much detail is added. `mixed` HxWx3 in 0..1.
+    motion, and how much detail is added. `mixture` HxWx3 in 0..1.
     """
     height = frame.shape[0]
     bands = min(height, 16)
@@ -85,7 +85,7 @@ def part(frame: Any, projected: Any, carried: Any, shares: Any, mixed: Any, fact
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(4):
                 enlarge_row(shares[k], y, low, wide[k])
-            _part_row(frame, np.int64(y), projected, carried, wide, mixed, factor, maps)
+            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, maps)
 
 
 @kernel(f"{F3}, int16[:,:,::1], uint16[:,::1]")

@@ -163,7 +163,7 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to predict. `scale` 1, 1/2 or 1/4: the size at which the network estimates flow.
+    """How to predict. `scale` 1, 1/2 or 1/4: the size at which the network, or the live head, estimates motion.
 
     `maps`: return flow and mask (of the network) or flow and confidence (of a mixture). `method` None: the served
     weights' own, but the network's where the other options speak of it. `version` None: of the weights, the default.
@@ -198,7 +198,7 @@ class Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
         if times and steps is not None:
             raise InvalidRequest("steps means nothing with t", field="steps")
-        if quality is Quality.FAST:
+        if is_fast := quality is Quality.FAST:
             if method not in (None, Method.FLOW):
                 raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
             method = Method.FLOW
@@ -208,7 +208,7 @@ class Options:
             1.0 if scale is None else scale,
             quality,
             maps,
-            Method.parse(method, route=route, seed=seed, blocks=blocks, scale=scale, maps=maps),
+            Method.parse(method, route=route, seed=seed, blocks=blocks, scale=None if is_fast else scale, maps=maps),
             version,
             times,
         )
@@ -226,7 +226,8 @@ class Options:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
         if self.method is not None and self.method is not Method.DMVFN:
             route = None if self.route == RouteChoice() else self.route
-            Method.parse(self.method, route=route, scale=None if self.scale == 1.0 else self.scale)
+            is_whole = self.scale == 1.0 or self.quality is Quality.FAST
+            Method.parse(self.method, route=route, scale=None if is_whole else self.scale)
         return self
 
     @property
@@ -274,12 +275,10 @@ class PredictRequest:
     is_trial: bool = False  #: admitted elsewhere though it is predicted to be late, so that the prediction is measured
 
     def __post_init__(self) -> None:
-        if self.previous.pixels.shape != self.current.pixels.shape:
-            raise InvalidFrame(
-                f"both frames must have one size: previous is {self.previous.width}x{self.previous.height}, "
-                f"current is {self.current.width}x{self.current.height}",
-                field="current",
-            )
+        older, newer = self.previous, self.current
+        if older.pixels.shape != newer.pixels.shape:
+            sizes = f"previous is {older.width}x{older.height}, current is {newer.width}x{newer.height}"
+            raise InvalidFrame(f"both frames must have one size: {sizes}", field="current")
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,20 @@ from model.mixing.head import MixingHead
 from model.mixing.weights import HeadMetadata
 from model.motion import carry
 from model.motion import field as motion
+from model.motion.field import Floats
 from service.core.errors import Internal, ServiceError
 from service.core.substitute import BEFORE
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
-from service.engine import carried
+from service.engine import carried, moving_parts
 from service.engine.device import DeviceWork
 from service.engine.known_motions import KnownMotions
 
 if TYPE_CHECKING:
+    from model.mixing.moving import Box
     from model.mixing.predictor import Mixed
+    from model.mixing.reduced import ReducedMixture
+
+    Mixer = Callable[..., Mixed | ReducedMixture]
 
 Outcome = tuple[Step, ...] | ServiceError
 
@@ -76,13 +82,14 @@ class Mixtures:
 
     @cached_property
     def _mixing(self) -> Any:
-        """Import the module that mixes, when it is first needed.
+        """Import the modules that mix, when one is first needed: all, so that the warm-up loads what requests will run.
 
         numba is optional, and a machine's very first start compiles its loops for seconds.
         """
-        from model.mixing import predictor
+        from model.mixing import moving, predictor, reduced
 
-        return predictor
+        scale = predictor.NETWORK_SCALE
+        return SimpleNamespace(mix=predictor.mix, network_scale=scale, reduced=reduced.mix, boxes=moving.boxes)
 
     def run(self, works: Iterable[DeviceWork], method: Method, keep: Callable[[DeviceWork], bool]) -> MixtureRun:
         """Predict every work's frames by `method`, or by the live head where it says so.
@@ -98,32 +105,92 @@ class Mixtures:
     def _predict(
         self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], record: MixtureRun
     ) -> Outcome:
-        request, steps, is_less = work.request, list[Step](), work.live or work.shifted
+        request, is_less = work.request, work.live or work.shifted
         network = self._network if method is Method.MIX and not is_less else None
         method = Method.MIX if network is not None else Method.FLOW
         if frames := carried.repeats(request, method):
             return frames
         if work.shifted and (frames := self._shift(request, record)):
             return frames
-        head, about = self._live if is_less else self._head
-        previous, current = request.previous, request.current
-        motions, ahead = None, 1
-        while len(steps) < request.options.steps and (not steps or keep(work)):
+        mix = self._mixer(request, network, self._live if is_less else self._head)
+
+        def goes_on() -> bool:
+            return keep(work)
+
+        if network is None and (parts := self._by_parts(request, mix, goes_on, record)) is not None:
+            return parts
+
+        remember = partial(self.known.remember, request.current) if request.options.allows_live else None
+        return self._roll(request, mix, method, goes_on, record, remember)
+
+    def _mixer(self, request: PredictRequest, network: DMVFN | None, head: tuple[MixingHead, HeadMetadata]) -> Mixer:
+        """Return what mixes one frame of this request, at the size that it asks for."""
+        if network is None and request.options.scale != 1.0:
+            return partial(self._mixing.reduced, head=head[0], about=head[1], scale=request.options.scale)
+        return partial(self._mixing.mix, network=network, head=head[0], about=head[1])
+
+    def _by_parts(
+        self, request: PredictRequest, mix: Mixer, goes_on: Callable[[], bool], record: MixtureRun
+    ) -> Outcome | None:
+        """Predict only what moves; None where that is most of the frame, or where something leaves the parts."""
+        boxes = self._mixing.boxes(request.previous.pixels, request.current.pixels, request.options.scale)
+        if boxes is None:
+            return None
+        flows, parts = list[Floats](), list[tuple[Step, ...]]()
+        height, width = request.current.height, request.current.width
+
+        def note(box: Box, part: PredictRequest, flow: Floats) -> None:
+            moving_parts.check_still_around(box, request, part, flow)
+            flows.append(flow)
+
+        for box in boxes:
+            if parts and not goes_on():
+                return ()
+            part = moving_parts.cropped(request, box)
+            share = (box.area + moving_parts.CALL_PIXELS) / (height * width)
             try:
-                mixture: Mixed = self._mixing.mix(previous.pixels, current.pixels, network, head, about, ahead, motions)
+                outcome = self._roll(part, mix, Method.FLOW, goes_on, record, partial(note, box, part), share)
+            except moving_parts.MotionLeaves:
+                return None
+            if isinstance(outcome, ServiceError):
+                return outcome
+            parts.append(outcome)
+        if request.options.allows_live:
+            self.known.remember(request.current, moving_parts.assembled_flow(request, boxes, flows))
+        return moving_parts.assembled(request, boxes, parts)
+
+    def _roll(
+        self,
+        request: PredictRequest,
+        mix: Mixer,
+        method: Method,
+        goes_on: Callable[[], bool],
+        record: MixtureRun,
+        note: Callable[[Floats], None] | None,
+        share: float = 1.0,
+    ) -> Outcome:
+        """Predict one frame after the other; `share`: of a frame's pixels that these are.
+
+        `note` is told the first one's flow HxWx2.
+        """
+        previous, current, steps = request.previous, request.current, list[Step]()
+        motions, ahead = None, 1
+        while len(steps) < request.options.steps and (not steps or goes_on()):
+            try:
+                mixture = mix(previous.pixels, current.pixels, ahead=ahead, motions=motions)
             except FloatingPointError as error:
                 return Internal(str(error))
-            record.frames += request.options.work if request.options.times else 1
+            record.frames += share * (request.options.work if request.options.times else 1)
             record.motion_seconds += mixture.report.motion_s
-            if not np.isfinite(mixture.frame.sum() + mixture.flow.sum() + sum(mixture.report.shares.values())):
+            if not mixture.is_finite:
                 return Internal("the mixture's answer was not finite")
-            if request.options.allows_live and not steps:
-                self.known.remember(current, mixture.flow)
+            if note is not None and not steps:
+                note(mixture.flow)
             steps.append(self._step(previous, current, mixture, method, request, ahead))
             if request.options.times:
                 carry_to = partial(carried.by_mixture, request, steps[0], mixture.frame, mixture.flow)
-                return carried.collect(steps[0], request, carry_to, lambda: keep(work))
-            if network is None:  # every frame from the two that were sent, along the one motion between them
+                return carried.collect(steps[0], request, carry_to, goes_on)
+            if method is Method.FLOW:  # every frame from the two that were sent, along the one motion between them
                 motions, ahead = mixture.motions, ahead + 1
             else:
                 previous, current = current, steps[-1].frame
@@ -150,7 +217,13 @@ class Mixtures:
         self.known.remember(request.current, flow.permute(1, 2, 0).float().contiguous().cpu().numpy())
 
     def _step(
-        self, previous: Frame, current: Frame, mixture: Mixed, method: Method, request: PredictRequest, ahead: int
+        self,
+        previous: Frame,
+        current: Frame,
+        mixture: Mixed | ReducedMixture,
+        method: Method,
+        request: PredictRequest,
+        ahead: int,
     ) -> Step:
         report = mixture.report
         flow = confidence = None
@@ -159,7 +232,7 @@ class Mixtures:
             flow = np.concatenate((fields.previous, fields.current), 2)
             confidence = fields.confidence
         return Step(
-            frame=Frame(self._mixing.rounded(mixture.frame)),
+            frame=Frame(mixture.pixels),
             route=report.route or (False,) * BLOCKS,
             flops=2 * (report.macs + self._network_macs(current, report.route)),
             flow=flow,
@@ -172,5 +245,5 @@ class Mixtures:
         """Count the multiply-adds of the network's answer; none where it was no candidate."""
         if not route:
             return 0
-        height, width = (max(1, round(side * self._mixing.NETWORK_SCALE)) for side in (frame.height, frame.width))
+        height, width = (max(1, round(side * self._mixing.network_scale)) for side in (frame.height, frame.width))
         return flops.count(height, width, route, self._network.config)

@@ -19,13 +19,16 @@ FIRST_MIXTURE, FIRST_LIVE, FIRST_SHIFTED = 5e-7, 2e-7, 1e-8
 #: A warm-up's time of one size says at most so many times that of other sizes: a small frame takes more for its calls
 #: than for its pixels, and on a busy machine it mostly waits, for which every larger frame would be refused.
 MOST_OVER_FIRST = 20.0
+#: What the live head takes at a part of the size, in frames at full size: what learning starts from.
+PARTS = {1.0: 1.0, 0.5: 0.3, 0.25: 0.15}
 #: Each halves what is left of an error.
 CORRECTIONS = 8
 
 
 def mixture_load(bucket: Bucket, frames: float) -> Load:
-    """Return the load of so many frames predicted one after the other."""
-    return Load(passes=0, pixels=float(bucket.pixels * frames), routing_pixels=0.0, blocks=())
+    """Return the load of so many frames predicted one after the other, at the bucket's scale."""
+    pixels = float(bucket.pixels * frames * PARTS[bucket.scale])
+    return Load(passes=0, pixels=pixels, routing_pixels=0.0, blocks=())
 
 
 def is_left_to_live(options: Sequence[RouteOption], seconds: float) -> bool:
@@ -93,7 +96,8 @@ class MixtureCosts:
         """List the live head as the only way to answer; the bucket's own method where there is no live head."""
         if self.live is None:
             return self.options(bucket, steps, pass_seconds, live=False)
-        return (RouteOption(max(0.0, self.live.cost(_live(bucket), (), steps, 0) - steps * pass_seconds), live=True),)
+        cost = self.live.cost(_live(bucket), (), steps * PARTS[bucket.scale], 0)
+        return (RouteOption(max(0.0, cost - steps * pass_seconds), live=True),)
 
     def with_shifted(
         self, options: tuple[RouteOption, ...], bucket: Bucket, steps: float, pass_seconds: float
@@ -132,4 +136,4 @@ def _blank(seconds_per_pixel: float) -> CostModel:
 
 def _live(bucket: Bucket) -> Bucket:
     """Return the bucket under which the live head's costs of a size are kept, whatever method it stands in for."""
-    return Bucket(bucket.height, bucket.width, 1.0, Method.FLOW)
+    return Bucket(bucket.height, bucket.width, bucket.scale, Method.FLOW)

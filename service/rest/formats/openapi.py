@@ -60,7 +60,7 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         "type": "number",
         "enum": list(SCALES),
         "default": 1.0,
-        "description": "Size at which motion is estimated; below 1 for frames beyond 2K.",
+        "description": "Size at which motion is estimated, of `dmvfn` and of quality `fast`; below 1 for large frames.",
     }
     moments = {
         "type": "string",

@@ -81,10 +81,23 @@ def test_fast_is_flow_and_refuses_what_only_others_can_mean() -> None:
         with pytest.raises(InvalidRequest, match=f"quality fast is of method flow, not '{method}'") as refused:
             Options.parse(quality=Quality.FAST, method=method)
         assert refused.value.field == "quality"
-    for named in ({"route": "full"}, {"route": "auto"}, {"seed": 1}, {"blocks": 2}, {"scale": 1.0}):
+    for named in ({"route": "full"}, {"route": "auto"}, {"seed": 1}, {"blocks": 2}):
         with pytest.raises(InvalidRequest, match="means nothing with method flow") as refused:
             Options.parse(quality=Quality.FAST, **named)
         assert refused.value.field == next(iter(named))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
+def test_fast_takes_a_size_at_which_motion_is_found(scale: float) -> None:
+    for method in (None, "flow"):
+        fast = Options.parse(quality=Quality.FAST, scale=scale, method=method).check(1)
+        assert (fast.scale, fast.method) == (scale, Method.FLOW)
+        assert served().method_for(fast) is Method.FLOW
+    for quality in (Quality.EXACT, Quality.ADAPTIVE):
+        with pytest.raises(InvalidRequest, match="scale means nothing with method flow"):
+            Options.parse(quality=quality, method="flow", scale=scale)
+    with pytest.raises(InvalidRequest, match=r"scale must be 1, 0\.5 or 0\.25"):
+        Options.parse(quality=Quality.FAST, scale=0.3).check(1)
 
 
 @pytest.mark.parametrize(

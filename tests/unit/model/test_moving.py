@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from model.mixing import moving
 from model.mixing.moving import AROUND, LEAST_TILES, TILE, Box
 
-HEIGHT, WIDTH = 30 * TILE, 40 * TILE
+HEIGHT, WIDTH = 480, 640
+#: Pixels around what changes that are taken with it, by the part of the size at which motion is found.
+REACH = {scale: tiles * TILE for scale, tiles in AROUND.items()}
 
 
 def frame(height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
@@ -30,16 +32,25 @@ def test_equal_frames_have_no_part_that_moves() -> None:
     assert moving.boxes(frame(), frame()) == []
 
 
-def test_one_pixel_that_changes_is_found_wherever_it_is() -> None:
+@pytest.mark.parametrize(("y", "x"), [*itertools.product((0, 250, HEIGHT - 1), (0, 15, 16, WIDTH - 1))])
+def test_one_pixel_that_changes_is_found_wherever_it_is(y: int, x: int) -> None:
     """On the grid, with its surroundings; no row of a tile is left out."""
-    picture, reach = frame(), (AROUND + 1) * TILE
-    for y, x in itertools.product((0, 1, 250, HEIGHT - 1), (0, 15, 16, 333, WIDTH - 1)):
-        (box,) = moving.boxes(picture, changed(picture, (y, x))) or ()
-        assert box.top <= max(0, y - AROUND * TILE) < min(HEIGHT, y + AROUND * TILE) <= box.bottom
-        assert box.left <= max(0, x - AROUND * TILE) < min(WIDTH, x + AROUND * TILE) <= box.right
+    picture = frame()
+    for scale, reach in REACH.items():
+        boxes = moving.boxes(picture, changed(picture, (y, x)), scale)
+        assert boxes is not None
+        (box,) = boxes
+        assert box.top <= max(0, y - reach) < min(HEIGHT, y + reach) <= box.bottom
+        assert box.left <= max(0, x - reach) < min(WIDTH, x + reach) <= box.right
         assert {side % TILE for side in box} == {0}
         assert min(box.bottom - box.top, box.right - box.left) >= LEAST_TILES * TILE
-        assert max(box.bottom - box.top, box.right - box.left) <= max(2 * reach, LEAST_TILES * TILE)
+        assert max(box.bottom - box.top, box.right - box.left) <= max(2 * reach + 2 * TILE, LEAST_TILES * TILE)
+
+
+def test_every_row_of_a_tile_is_looked_at() -> None:
+    picture = frame()
+    for y in range(200, 200 + TILE):
+        assert moving.boxes(picture, changed(picture, (y, 300))) == moving.boxes(picture, changed(picture, (200, 300)))
 
 
 def test_parts_far_from_each_other_stay_apart_and_those_that_overlap_become_one() -> None:
@@ -47,9 +58,9 @@ def test_parts_far_from_each_other_stay_apart_and_those_that_overlap_become_one(
     apart = moving.boxes(picture, changed(picture, (40, 40), (400, 600)))
     assert apart is not None
     assert [box.of(picture).shape[:2] for box in apart] == [(96, 96), (96, 96)]
-    (joined,) = moving.boxes(picture, changed(picture, (40, 40), (100, 120))) or ()
-    assert joined == Box(0, 0, 144, 160)
-    assert joined.area == 144 * 160
+    joined = Box(8, 8, 104, 136)
+    assert moving.boxes(picture, changed(picture, (40, 40), (70, 90))) == [joined]
+    assert joined.area == 96 * 128
     arms = [(y, 40) for y in range(40, 250, TILE)] + [(250, x) for x in range(40, 300, TILE)]
     assert moving.boxes(picture, changed(picture, *arms)) == moving.boxes(picture, changed(picture, *arms, (60, 250)))
 
@@ -82,4 +93,4 @@ def test_bars_above_and_below_a_film_are_left_out() -> None:
     """All but the tiles next to the picture: with a third of the height in bars, most of them."""
     first, second = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
     first[160:320], second[160:320] = frame(160), frame(160)[::-1]
-    assert moving.boxes(first, second) == [Box(160 - AROUND * TILE, 0, 320 + AROUND * TILE, WIDTH)]
+    assert moving.boxes(first, second) == [Box(160 - REACH[1.0], 0, 320 + REACH[1.0], WIDTH)]

@@ -59,7 +59,8 @@ def test_the_loops_equal_opencvs_enlarging_and_warping(height: int, width: int) 
 def test_frames_of_any_size_are_answered(size: tuple[int, int], scale: float) -> None:
     frame = np.full((*size, 3), 90, np.uint8)
     answer = reduced.mix(frame, frame, HEAD, ABOUT, scale)
-    assert (answer.pixels.shape, answer.pixels.dtype, answer.flow.shape) == ((*size, 3), np.uint8, (*size, 2))
+    assert answer.pixels.dtype == np.uint8
+    assert (answer.pixels.shape, answer.flow.shape) == ((*size, 3), (*size, 2))
     assert np.abs(answer.pixels.astype(int) - 90).max() <= 1
     assert np.abs(answer.frame - answer.pixels / 255).max() < 1e-6
     assert answer.is_finite
@@ -70,8 +71,8 @@ def test_frames_of_any_size_are_answered(size: tuple[int, int], scale: float) ->
 def test_fine_texture_moves_whole_though_it_is_not_there_at_half_the_size() -> None:
     previous, current, target = moving(4)
     answer = reduced.mix(previous, current, HEAD, ABOUT, 0.5)
-    half = [cv2.resize(frame, (64, 48), interpolation=cv2.INTER_AREA) for frame in (previous, current)]
-    only_coarse = cv2.resize(predictor.mix(*half, None, HEAD, ABOUT).pixels, (128, 96))  # type: ignore[misc]
+    first, second = (reduced._reduced(frame, 2) for frame in (previous, current))
+    only_coarse = cv2.resize(predictor.mix(first, second, None, HEAD, ABOUT).pixels, (128, 96))
     inner = np.s_[8:-8, 16:-16]
     assert np.median(answer.flow[inner][..., 0]) == pytest.approx(-4, abs=0.2)
     energy, coarse, true = (

@@ -113,6 +113,7 @@ class Edges:
     method: str | None = None  #: asked for in place of a route and a seed
     t: float | None = None  #: the moment asked for, if any
     quality: str | None = None  #: asked for in place of a method, a route and a seed
+    scale: float | None = None  #: asked for beside a quality
 
     async def ask(self, edge: str, route: str = "sample", seed: int | None = 7) -> Reply:
         method: Callable[[str, int | None], Awaitable[Reply]] = getattr(self, f"_{edge}")
@@ -130,7 +131,7 @@ class Edges:
     def _params(self, route: str, seed: int | None) -> dict[str, str]:
         moment = {} if self.t is None else {"t": str(self.t)}
         if self.quality is not None:
-            return {"quality": self.quality} | moment
+            return {"quality": self.quality} | ({} if self.scale is None else {"scale": str(self.scale)}) | moment
         if self.method is not None:
             return {"method": self.method} | moment
         return moment | {"route": route} | ({} if seed is None else {"seed": str(seed)})
@@ -163,7 +164,8 @@ class Edges:
     def _options(self, route: str, seed: int | None) -> pb.Options:
         moments = [] if self.t is None else [self.t]
         if self.quality is not None:
-            return pb.Options(quality=f"QUALITY_{self.quality.upper()}", encoding=pb.ENCODING_PNG, t=moments)
+            quality = f"QUALITY_{self.quality.upper()}"
+            return pb.Options(quality=quality, scale=self.scale, encoding=pb.ENCODING_PNG, t=moments)
         if self.method is not None:
             return pb.Options(method=self.method, encoding=pb.ENCODING_PNG, t=moments)
         options = pb.Options(route=route, encoding=pb.ENCODING_PNG, t=moments)
@@ -204,6 +206,8 @@ class Edges:
         start: dict[str, Any] = {"type": "start", "format": "png", "scene_cuts": False, **self._params(route, None)}
         if seed is not None and self._takes_seed:
             start["seed"] = seed
+        if self.scale is not None:
+            start["scale"] = self.scale
         async with connect(self.url, max_size=None, compression=None) as websocket:
             await websocket.send(json.dumps(start))
             for file in (self.previous, self.current):

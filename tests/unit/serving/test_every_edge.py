@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.mixing import predictor as mixing
-from model.mixing import weights
+from model.mixing import reduced, weights
 from service.core.interfaces import Readiness
 from service.core.types import Frame
 from service.imaging import codec
@@ -53,6 +53,16 @@ async def test_every_edge_is_fast_by_the_live_head(edges: Edges) -> None:
     previous, current = tiny.frames(3, 32, 48)
     mixed = mixing.mix(previous.pixels, current.pixels, None, *weights.load(weights.LIVE))
     picture = codec.encode(Frame(mixing.rounded(mixed.frame)), ImageFormat.PNG)
+    for edge in EDGES[:-1]:
+        assert await edges.ask(edge) == Reply(picture, "000000000", None, VERSION), edge
+    assert (await edges.ask("cli")).picture == picture
+
+
+async def test_every_edge_is_faster_still_at_half_the_size(edges: Edges) -> None:
+    edges.quality, edges.scale = "fast", 0.5
+    previous, current = tiny.frames(3, 32, 48)
+    pixels = reduced.mix(previous.pixels, current.pixels, *weights.load(weights.LIVE), 0.5).pixels
+    picture = codec.encode(Frame(pixels), ImageFormat.PNG)
     for edge in EDGES[:-1]:
         assert await edges.ask(edge) == Reply(picture, "000000000", None, VERSION), edge
     assert (await edges.ask("cli")).picture == picture

@@ -9,7 +9,7 @@ from service.core.types import Method
 from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import MeasuredRun, RouteOption
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live, mixture_load
+from service.engine.scheduling.mixture_costs import PARTS, MixtureCosts, is_left_to_live, mixture_load
 
 SMALL, LARGE = Bucket(64, 64, 1.0, Method.FLOW), Bucket(256, 448, 1.0, Method.FLOW)
 FULL = (True,) * 9
@@ -51,6 +51,17 @@ def test_a_size_and_a_method_learn_apart_from_all_others() -> None:
     assert cost(costs, LARGE) == pytest.approx(0.06, rel=0.01)
     assert cost(costs, SMALL) == pytest.approx(0.004)
     assert cost(costs, LARGE._replace(method=Method.MIX)) == pytest.approx(0.05)
+
+
+def test_the_live_head_at_a_part_of_the_size_is_expected_to_take_a_part_and_learns_apart() -> None:
+    costs, half = learnt(), LARGE._replace(scale=0.5)
+    whole, part = (costs.live_alone(bucket, 2, 0.0)[0] for bucket in (LARGE, half))
+    assert part.live
+    assert whole.cost == pytest.approx(0.02)
+    assert part.cost == pytest.approx(PARTS[0.5] * whole.cost)
+    costs.observe(measured(0.004, half, live=True))
+    assert costs.live_alone(half, 1, 0.0)[0].cost == pytest.approx(0.004)
+    assert costs.live_alone(LARGE, 2, 0.0)[0].cost == pytest.approx(0.02, rel=0.01)
 
 
 def test_a_small_size_that_took_long_to_warm_up_prices_itself_and_no_other() -> None:

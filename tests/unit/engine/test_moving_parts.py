@@ -1,0 +1,172 @@
+"""A still camera's stream: what stands still is copied bit for bit, and what moves is what it would be by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from model.mixing import moving, reduced, weights
+from model.mixing import predictor as mixing
+from model.mixing.moving import Box
+from model.motion import carry
+from service.core.types import Frame, Method, Options, PredictRequest, Quality, Step
+from service.engine import moving_parts
+from service.engine.device import DeviceWork, RunOutput
+from service.engine.mixture import Mixtures
+from service.engine.predictor import Predictor
+from tests.unit.engine.tiny import network
+
+HEIGHT, WIDTH = 320, 480
+FLOW, FAST = Options(method=Method.FLOW), Options.parse(quality=Quality.FAST)
+HALF = Options.parse(quality=Quality.FAST, scale=0.5)
+ADAPTIVE = Options(method=Method.FLOW, quality=Quality.ADAPTIVE)
+NET = network()
+DEVICE = Predictor(NET, device="cpu", threads=1, mixtures=Mixtures.load(NET))
+
+
+def scene(*objects: tuple[int, int], side: int = 40, blur: float = 2.0) -> Frame:
+    """A still textured background, with textured squares whose corners are at these places."""
+    rng = np.random.default_rng(5)
+    background = cv2.GaussianBlur(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), (0, 0), blur)
+    square = cv2.GaussianBlur(rng.integers(0, 256, (side, side, 3), np.uint8), (0, 0), 1.5)
+    for top, left in objects:
+        background[top : top + side, left : left + side] = square
+    return Frame(np.ascontiguousarray(background))
+
+
+def pair(options: Options, *before: tuple[int, int], step: int = 3) -> PredictRequest:
+    after = [(top, left + step) for top, left in before]
+    return PredictRequest("still camera", scene(*before), scene(*after), options)
+
+
+def run(request: PredictRequest) -> RunOutput:
+    is_fast = request.options.quality is Quality.FAST
+    return DEVICE.run([DeviceWork(request, live=is_fast)], lambda work: True)
+
+
+def frames(request: PredictRequest) -> tuple[Step, ...]:
+    (steps,) = run(request).outcomes
+    assert isinstance(steps, tuple)
+    return steps
+
+
+def alone(request: PredictRequest, box: Box, options: Options) -> np.ndarray:
+    """What the head of these options predicts of a part, as if it were all there is."""
+    previous, current = (np.ascontiguousarray(box.of(frame.pixels)) for frame in (request.previous, request.current))
+    if options is HALF:
+        return reduced.mix(previous, current, *weights.load(weights.LIVE), 0.5).pixels
+    head = weights.load(weights.LIVE if options is FAST else weights.DEFAULT)
+    return mixing.mix(previous, current, None, *head).pixels
+
+
+@pytest.mark.parametrize("options", [FLOW, FAST, HALF])
+def test_what_stands_still_is_copied_and_what_moves_is_what_it_is_by_itself(options: Options) -> None:
+    one = pair(options, (30, 40), (240, 400))
+    boxes = moving.boxes(one.previous.pixels, one.current.pixels, options.scale)
+    assert boxes is not None
+    assert len(boxes) == 2
+    expected = one.current.pixels.copy()
+    for box in boxes:
+        box.of(expected)[:] = alone(one, box, options)
+    ran = run(one)
+    (steps,) = ran.outcomes
+    assert isinstance(steps, tuple)
+    assert np.array_equal(steps[0].frame.pixels, expected)
+    assert sum(steps[0].shares.values()) == pytest.approx(1, abs=1e-3)
+    assert steps[0].shares["still"] > 0.5
+    load = ran.live.load if ran.live is not None else ran.load
+    pixels = sum(box.area + moving_parts.CALL_PIXELS for box in boxes)
+    scale = 0.3 if options is HALF else 1.0
+    assert load.pixels == pytest.approx(pixels * scale, rel=0.01), "priced as what was run"
+
+
+def test_it_is_near_what_the_whole_frame_gives_where_something_moves() -> None:
+    """Not bit for bit: the flow of a whole frame is found on coarser sizes, too, and softens what stands still."""
+    one = pair(FLOW, (140, 200))
+    whole = mixing.mix(one.previous.pixels, one.current.pixels, None, *weights.load()).pixels
+    truth = scene((140, 206)).pixels.astype(float)
+    (step,) = frames(one)
+    errors = [float(np.square(picture - truth).mean()) for picture in (step.frame.pixels, whole, one.current.pixels)]
+    assert errors[0] < 1.05 * errors[1] < errors[2]
+
+
+@pytest.mark.parametrize("options", [FLOW, FAST, HALF])
+def test_a_frame_in_which_nothing_changes_is_repeated_at_once(options: Options) -> None:
+    picture = scene((30, 40))
+    again = Frame(picture.pixels.copy())
+    one = PredictRequest("1", picture, again, dataclasses.replace(options, steps=3, maps=True))
+    steps = frames(one)
+    assert [step.frame for step in steps] == [again] * 3
+    for step in steps:
+        assert (step.shares, step.flops, step.method, step.is_cut) == ({"still": 1.0}, 0, Method.FLOW, False)
+        assert step.flow is not None
+        assert step.confidence is not None
+        assert (step.flow.shape, float(np.abs(step.flow).max())) == ((HEIGHT, WIDTH, 4), 0)
+        assert float(step.confidence.min()) == 1
+    moments = frames(dataclasses.replace(one, options=dataclasses.replace(options, times=(0.5, 2.0))))
+    assert [(step.frame, step.t) for step in moments] == [(again, 0.5), (again, 2.0)]
+
+
+def test_steps_moments_and_maps_are_assembled_too() -> None:
+    boxes = moving.boxes(scene((140, 200)).pixels, scene((140, 203)).pixels)
+    assert boxes is not None
+    (box,) = boxes
+    for options in (
+        dataclasses.replace(FLOW, steps=2, maps=True),
+        dataclasses.replace(FLOW, times=(0.5, 2.0), maps=True),
+    ):
+        one = pair(options, (140, 200))
+        part, steps = frames(moving_parts.cropped(one, box)), frames(one)
+        assert [step.t for step in steps] == [step.t for step in part]
+        assert len(steps) == 2
+        for step, of_part in zip(steps, part, strict=True):
+            assert np.array_equal(box.of(step.frame.pixels), of_part.frame.pixels)
+            assert step.flow is not None
+            assert of_part.flow is not None
+            assert np.array_equal(box.of(step.flow), of_part.flow)
+            box.of(step.flow)[:] = 0
+            assert not step.flow.any(), "outside nothing moves"
+        assert sum(step.flops for step in steps) == sum(step.flops for step in part)
+
+
+def test_what_leaves_a_part_is_told_but_not_what_only_seems_to_move() -> None:
+    """By what the edges show: where that is one colour any motion may be found. The frame's border may be crossed."""
+    one = pair(FLOW, (60, 30))
+    box = Box(32, 0, 128, 96)
+    part = moving_parts.cropped(one, box)
+    for edge in (np.s_[:2], np.s_[-2:], np.s_[:, -2:]):
+        flow = np.zeros((96, 96, 2), np.float32)
+        flow[40:50, :20] = 9
+        moving_parts.check_still_around(box, one, part, flow)
+        flow[edge] = -8.5
+        with pytest.raises(moving_parts.MotionLeaves):
+            moving_parts.check_still_around(box, one, part, flow)
+        flat = Frame(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        plain = dataclasses.replace(one, previous=flat, current=flat)
+        moving_parts.check_still_around(box, plain, moving_parts.cropped(plain, box), flow)
+
+
+@pytest.mark.parametrize(("t", "is_whole"), [(1.0, False), (16.0, True)])
+def test_where_something_will_leave_its_part_the_whole_frame_is_predicted(t: float, is_whole: bool) -> None:
+    """Around what moves fast some motion is found, too: it shows on fine texture, and after sixteen frames."""
+    before, after = (scene((120, left), side=80, blur=0.5) for left in (200, 220))
+    one = PredictRequest("leaving", before, after, dataclasses.replace(HALF, times=(t,)))
+    whole = reduced.mix(before.pixels, after.pixels, *weights.load(weights.LIVE), 0.5)
+    ((_, expected),) = carry.corrected(after.pixels, whole.flow, whole.frame, (t,))
+    (step,) = frames(one)
+    assert np.array_equal(step.frame.pixels, expected if t != 1 else whole.pixels) == is_whole
+
+
+def test_the_motion_of_a_still_cameras_stream_is_known_by_its_whole_frame() -> None:
+    one = pair(ADAPTIVE, (140, 200))
+    frames(one)
+    assert DEVICE.knows_motion(PredictRequest("2", one.current, scene((140, 206)), ADAPTIVE))
+
+
+def test_a_request_that_nobody_waits_for_any_more_gets_no_further_part() -> None:
+    one = pair(FLOW, (30, 40), (240, 400))
+    (steps,) = DEVICE.run([DeviceWork(one)], lambda work: False).outcomes
+    assert steps == ()
