@@ -67,7 +67,7 @@ restarts: install-dev ## twenty accepted jobs across a restart of every Redis an
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
 clips: install-dev  ## a clip of 600 frames that three workers predict, one killed with the clip's maker: as one makes it, to the byte
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_clip_fleet.py
-object-store: install-dev ## clips whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
+object-store: install-dev ## clips and jobs whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
 	@VENV=$(VENV) scripts/object-store
 upgrade: install-dev ## an upgrade from the release before (UPGRADE_FROM) with twenty jobs and calls in flight: none lost
 	@$(PY) -m pytest -q -s -m "" tests/system/e2e/test_upgrade.py
