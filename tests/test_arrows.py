@@ -31,7 +31,9 @@ PURE = (
     "service.serving.streaming.concealment",
     "service.serving.streaming.freezes",
     "service.serving.streaming.link_clock",
+    "service.serving.streaming.motion_trust",
     "service.serving.streaming.online_score",
+    "service.serving.streaming.predictor_choice",
     "service.serving.streaming.show_at",
     "service.serving.streaming.session",
 )

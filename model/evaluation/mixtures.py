@@ -8,7 +8,7 @@ import numpy as np
 
 from model.dmvfn.network import DMVFN
 from model.evaluation.baselines import Baseline, Floats, Frame
-from model.mixing import predictor, weights
+from model.mixing import predictor, reduced, weights
 
 
 def methods(network: DMVFN, default: Path, live: Path, sharp: Path) -> dict[str, Baseline]:
@@ -22,6 +22,7 @@ def methods(network: DMVFN, default: Path, live: Path, sharp: Path) -> dict[str,
         mixtures["sharp"] = headed(None, sharp)
     if live.is_file():
         mixtures["live"] = headed(None, live)
+        mixtures["live at 1/2"] = headed_at(0.5, live)
     return mixtures
 
 
@@ -31,6 +32,19 @@ def headed(network: DMVFN | None, path: Path) -> Baseline:
 
     def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
         return [answer.frame for answer in predictor.rollout(previous, current, steps, network, head, about)]
+
+    return predict
+
+
+def headed_at(scale: float, path: Path) -> Baseline:
+    """Build a learnt head's mixture at a part of the size."""
+    head, about = weights.load(path)
+
+    def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
+        answers = [reduced.mix(previous, current, head, about, scale)]
+        for ahead in range(2, steps + 1):
+            answers.append(reduced.mix(previous, current, head, about, scale, ahead, answers[0].motions))
+        return [answer.frame for answer in answers]
 
     return predict
 

@@ -58,7 +58,7 @@ def see(frames: Any, flow: Any, features: Any) -> None:
 
 
 @inlined
-def _enlarge_row(shares: Any, y: Any, low: Any, wide: Any) -> None:
+def enlarge_row(shares: Any, y: Any, low: Any, wide: Any) -> None:
     """Write row y of shares hxw enlarged by two, bilinear with half-pixel centres: 2w numbers, by way of `low`, w."""
     height, width = shares.shape
     upper, lower = shares[max((y + 1) // 2 - 1, 0)], shares[min((y + 1) // 2, height - 1)]
@@ -101,9 +101,9 @@ def mix(frames: Any, soft: Any, shares: Any, out: Any) -> None:
         for y in range(band * height // bands, (band + 1) * height // bands):
             sums[:] = ZERO
             for k in range(kinds):
-                _enlarge_row(shares[k], y, low, weight)
+                enlarge_row(shares[k], y, low, weight)
                 _add_row(frames[k, y].reshape(-1), weight, sums)
-            _enlarge_row(shares[kinds], y, low, weight)
+            enlarge_row(shares[kinds], y, low, weight)
             _add_row(frames[0, y].reshape(-1), weight, sums)
             for x in range(width):
                 weight[x] = -weight[x]

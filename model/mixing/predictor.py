@@ -38,7 +38,7 @@ STRIDE = 8
 NETWORK_SCALE = 0.5
 
 #: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
-_turn = threading.Lock()
+turn = threading.Lock()
 _rooms: dict[str, NDArray[Any]] = {}
 _prepared = WeightCache[PreparedHead]()
 
@@ -73,6 +73,26 @@ class Mixed(NamedTuple):
     report: MixReport
     motions: candidates.Motions  #: between the two frames it was predicted from
 
+    @property
+    def pixels(self) -> Pixels:
+        """Return the frame HxWx3, rounded."""
+        return rounded(self.frame)
+
+    @property
+    def is_finite(self) -> bool:
+        """Tell whether every value is."""
+        return bool(np.isfinite(self.frame.sum() + self.flow.sum() + sum(self.report.shares.values())))
+
+
+class Weighed(NamedTuple):
+    """What a head makes of its candidates."""
+
+    frame: Floats  #: HxWx3 in 0..1
+    means: dict[str, float]  #: mean share of each candidate, by name
+    #: (K+1)xhxw at half size, of the frame padded to STRIDE: the shares in the order of the head's candidates (with
+    #: `crisp`, its own behind them), then how much of the first without its softened copy is added.
+    shares: Floats
+
 
 def mix(
     previous: Pixels,
@@ -101,14 +121,12 @@ def mix(
     between = time.perf_counter()
     crisp = stack.frames.pop() if is_crisp else None
     detail = about.sharpening * motions.detail
-    frame, shares = weigh(
-        head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail
-    )
+    mixture = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
-    report = MixReport(shares, between - began, end - between, macs(head, height, width), route)
-    return Mixed(frame, stack.flow, report, motions)
+    report = MixReport(mixture.means, between - began, end - between, macs(head, height, width), route)
+    return Mixed(mixture.frame, stack.flow, report, motions)
 
 
 def rollout(
@@ -147,8 +165,8 @@ def weigh(
     crisp: Pixels | None = None,
     crispness: float = 0.0,
     sharpening: float = 0.0,
-) -> tuple[Floats, dict[str, float]]:
-    """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2 -> frame HxWx3 and mean shares.
+) -> Weighed:
+    """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2.
 
     A candidate that is absent looks like the first one and weighs nothing. `kind`: type of the convolutions; None
     is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
@@ -159,7 +177,7 @@ def weigh(
     places = head.config.candidates
     tall, wide = padding.padded(height, STRIDE), padding.padded(width, STRIDE)
     frame = np.empty((height, width, 3), np.float32)
-    with _turn:
+    with turn:
         compiler.use_threads(torch.get_num_threads())
         stack = _room("stack", np.uint8, len(places) + (crisp is not None), height, width, 3)
         for place, name in enumerate(places):
@@ -182,8 +200,9 @@ def weigh(
             crisp_share = shares[moving].sum(0, keepdim=True) * crispness
             shares[0] -= crisp_share[0]
             shares = torch.cat((shares, crisp_share))
-        kernels.mix(stack, places.index("soft"), torch.cat((shares, detail)).numpy(), frame)
-    return frame, {name: means[places.index(name)] for name in names}
+        weights = torch.cat((shares, detail)).numpy()
+        kernels.mix(stack, places.index("soft"), weights, frame)
+    return Weighed(frame, {name: means[places.index(name)] for name in names}, weights)
 
 
 @functools.cache
@@ -230,7 +249,7 @@ def macs(head: MixingHead, height: int, width: int) -> int:
 
 
 def _room(name: str, kind: type, *shape: int) -> NDArray[Any]:
-    """Return working memory, kept from call to call with what its last user left in it. For holders of `_turn`."""
+    """Return working memory, kept from call to call with what its last user left in it. For holders of `turn`."""
     size = math.prod(shape)
     if name not in _rooms or _rooms[name].size < size:
         _rooms[name] = np.empty(size, kind)

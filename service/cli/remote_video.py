@@ -90,23 +90,23 @@ class FolderProgress:
 
     def line(self) -> str:
         """Describe the progress in one line."""
-        done, known = (sum(pair[k] for pair in self.frames.values()) for k in (0, 1))
-        if self._before is None and known:
-            self._before = done
-        text = f"{_bar(self.ended, self.total)} {self.ended}/{self.total} clips, {done} frames"
-        speed = (done - (self._before or 0)) / max(self.clock() - self._began, 1e-9)
+        done_count, total = (sum(pair[k] for pair in self.frames.values()) for k in (0, 1))
+        if self._before is None and total:
+            self._before = done_count
+        text = f"{_bar(self.ended, self.total)} {self.ended}/{self.total} clips, {done_count} frames"
+        speed = (done_count - (self._before or 0)) / max(self.clock() - self._began, 1e-9)
         if speed > 0:
             text += f", {speed:.1f} a second"
             # Of clips that are not begun nothing is known: they are taken to be like the others.
-            missing = known / max(1, len(self.frames)) * self.total - done
+            missing = total / max(1, len(self.frames)) * self.total - done_count
             seconds = max(0, round(missing / speed))
             text += f", about {seconds // 60}:{seconds % 60:02} left"
         return text
 
 
 def _bar(done: int, total: int, width: int = 20) -> str:
-    filled = width * done // max(1, total)
-    return f"[{'#' * filled}{'.' * (width - filled)}]"
+    bar_length = width * done // max(1, total)
+    return f"[{'#' * bar_length}{'.' * (width - bar_length)}]"
 
 
 class RemoteFolder:

@@ -270,6 +270,7 @@ class PredictRequest:
     priority: Priority = Priority.LIVE
     traceparent: str | None = None
     waited: float = 0.0  #: seconds that it has waited elsewhere
+    is_covered: bool = False  #: whoever asks can answer by itself: where this is late, no deadline is missed
     is_trial: bool = False  #: admitted elsewhere though it is predicted to be late, so that the prediction is measured
 
     def __post_init__(self) -> None:

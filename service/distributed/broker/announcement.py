@@ -46,15 +46,15 @@ def info_bytes(
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
     their front ends then fall silent. They ignore what stands beside it.
     """
-    described = asdict(model)
-    methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
-    methods["head"] = described.pop("head")
-    loaded = {"all": list(versions), "named": is_named}
+    description = asdict(model)
+    methods = {"all": list(description.pop("methods")), "default": description.pop("default_method")}
+    methods["head"] = description.pop("head")
+    version_list = {"all": list(versions), "named": is_named}
     return pack(
         {
-            "model": described,
+            "model": description,
             "methods": methods,
-            "versions": loaded,
+            "versions": version_list,
             "cost": seconds_per_megapixel,
             "costs": costs,
             "dialect": dialect(versions, store),

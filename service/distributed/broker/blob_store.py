@@ -218,5 +218,5 @@ def s3_store(bucket: str, settings: Settings, prefix: str = "") -> Any:
     }
     if settings.object_store_endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
-    named = {name: value for name, value in options.items() if value}
-    return S3Store(bucket, prefix=prefix or None, **named)
+    nonempty = {name: value for name, value in options.items() if value}
+    return S3Store(bucket, prefix=prefix or None, **nonempty)

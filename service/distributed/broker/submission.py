@@ -64,10 +64,12 @@ def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
     """Raise TooLarge for a submission that an empty queue would not take either."""
     if max(map(len, s.frames.values())) > server.bulk:
         raise TooLarge(f"a frame may have {server.bulk} bytes in Redis", field="frames")
+    size, results = sum(map(len, s.frames.values())), server.result_limit(settings)
+    if size > settings.max_queue_bytes:
+        raise TooLarge(f"frames of {size} bytes; the queue takes {settings.max_queue_bytes}", field="frames")
     if s.waits:
         return
-    size, limit, results = sum(map(len, s.frames.values())), job_bytes(settings), server.result_limit(settings)
-    if size > limit:
+    if size > (limit := job_bytes(settings)):
         raise TooLarge(f"frames of {size} bytes; those of jobs may have {limit}", field="frames")
     if s.room > results:
         raise TooLarge(f"results would take up to {s.room} bytes; at most {results} fit", field="frames")

@@ -81,7 +81,7 @@ class QueuedEngine:
         deadline = request.deadline
         seconds = self._settings.default_deadline_ms / 1000 if deadline is None else deadline - self._clock()
         if seconds <= 0:
-            self._metrics.deadline_missed("admit")
+            self._metrics.deadline_missed("admit", is_covered=request.is_covered)
             raise DeadlineExceeded("the deadline has passed")
         self._front.announcements.check(request.options.version)
         self._admit(request)
@@ -99,10 +99,10 @@ class QueuedEngine:
                 await self._unless_lost(self._submit(call, request, seconds), answer)
                 return await answer
         except TimeoutError:
-            self._metrics.deadline_missed("queue")
+            self._metrics.deadline_missed("queue", is_covered=request.is_covered)
             raise DeadlineExceeded("no answer within the deadline") from None
         except ServiceError as error:
-            if error.code in ("queue_full", "deadline_exceeded"):
+            if error.code == "queue_full" or (error.code == "deadline_exceeded" and not request.is_covered):
                 self._metrics.rejected(error.reason or error.code, buckets.label(_bucket(request)))
             raise
         finally:

@@ -16,7 +16,7 @@ import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
+from service.distributed.broker.client import FAILED, LOST, AsyncRedis, classify, pipeline
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
@@ -125,11 +125,11 @@ class Claims:
                 await scripts.call(self._client, scripts.KEEP.bind(place=attempt, value=result, ttl_ms=life_ms))
                 outcome = await scripts.call(self._client, settle)
             elif isinstance(set_reply, Exception):
-                raise set_reply
+                raise classify(set_reply)
             if isinstance(outcome, redis.exceptions.NoScriptError):
                 outcome = await scripts.call(self._client, settle)
             if isinstance(outcome, Exception):
-                raise outcome
+                raise classify(outcome)
             if outcome[0] == 0:
                 await self._client.unlink(attempt)
             if outcome[0] == 1:

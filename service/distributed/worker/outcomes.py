@@ -82,6 +82,8 @@ class Outcomes:
             try:
                 async with self._transfers.place(len(value)):
                     return await self._claims.answer(item, value)
+            except redis.exceptions.ReadOnlyError:  # it takes nothing at all for now, however small
+                raise
             except LOST:
                 # A server cuts the connection over a value above its limit, which it need not have told.
                 cuts += await self._claims.here()

@@ -24,6 +24,7 @@ from service.distributed.broker.client import (
     LOST,
     AsyncRedis,
     backoff,
+    classify,
     close,
     connect,
     connect_sync,
@@ -118,8 +119,6 @@ class Worker:
         self._token: bytes | None = None  #: that the last rest ended with
         self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
-    # --- life -----------------------------------------------------------------------------------------------------
-
     @property
     def stopping(self) -> bool:
         """Tell whether `stop` was called."""
@@ -162,12 +161,12 @@ class Worker:
                 await self.server.look(self._client)
                 await self._stopping.unless(self._turn(), min(LAST_CLAIM_S, self._settings.shutdown_grace_s))
                 delays = backoff(self._rng)
-            except LOST as error:
-                log.warning("redis is away: %s", error)
-                self.server.away()
-                await self._stopping.unless(asyncio.sleep(next(delays)))
             except Exception as error:
-                self._supervisor.failed(Background.WORKER_CLAIMS, error)
+                if isinstance(failure := classify(error), LOST):
+                    log.warning("redis is away: %s", failure)
+                    self.server.away()
+                else:
+                    self._supervisor.failed(Background.WORKER_CLAIMS, error)
                 await self._stopping.unless(asyncio.sleep(next(delays)))
         return True
 

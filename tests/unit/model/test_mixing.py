@@ -54,7 +54,7 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     rng = np.random.default_rng(1)
     frames = rng.integers(0, 256, (len(NAMES), *size, 3), np.uint8)
     flow = rng.normal(0, 5, (*size, 2)).astype(np.float32)
-    frame, shares = predictor.weigh(head, NAMES, list(frames), flow, torch.float32)
+    frame, shares, _ = predictor.weigh(head, NAMES, list(frames), flow, torch.float32)
 
     bottom, right = -size[0] % 8, -size[1] % 8
     stacked = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
@@ -82,10 +82,10 @@ def test_a_head_that_learns_on_is_prepared_anew() -> None:
     head = weights.load(weights.LIVE)[0]
     names, frame, flow = head.config.candidates, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16, 2), np.float32)
     frames = [np.full_like(frame, 20 * number) for number in range(len(names))]
-    before, _ = predictor.weigh(head, names, frames, flow)
+    before, *_ = predictor.weigh(head, names, frames, flow)
     with torch.no_grad():
         head.leave.weight.zero_()
-    after, shares = predictor.weigh(head, names, frames, flow)
+    after, shares, _ = predictor.weigh(head, names, frames, flow)
     assert not np.allclose(before, after)
     assert len({round(share, 2) for share in shares.values()}) > 1
 
@@ -94,8 +94,8 @@ def test_bfloat16_changes_an_answer_by_little() -> None:
     previous, current, _ = _pair()
     head = _head(NAMES[:-1])
     stack = candidates.build(previous, current, NAMES[:-1])
-    exact, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
-    quick, _ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
+    exact, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
+    quick, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
     assert 0 < np.abs(exact - quick).mean() < 1 / 255
     assert predictor.fastest_kind() in (torch.float32, torch.bfloat16)
 
@@ -257,8 +257,8 @@ def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -
     head = _head(names)
     stack = candidates.build(previous, current, (*names, "crisp"))
     *frames, crisp = stack.frames
-    plain, shares = predictor.weigh(head, names, frames, stack.flow, torch.float32)
-    sharp, same = predictor.weigh(head, names, frames, stack.flow, torch.float32, crisp, 0.5)
+    plain, shares, _ = predictor.weigh(head, names, frames, stack.flow, torch.float32)
+    sharp, same, _ = predictor.weigh(head, names, frames, stack.flow, torch.float32, crisp, 0.5)
     assert same == shares
     inputs = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
@@ -277,8 +277,8 @@ def test_sharpening_adds_what_the_softened_copy_lacks_where_something_moves() ->
     names = NAMES[:-1]
     head = _head(names)
     stack = candidates.build(previous, current, names, preset="sparse")
-    plain, shares = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32)
-    sharp, same = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32, sharpening=1.5)
+    plain, shares, _ = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32)
+    sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32, sharpening=1.5)
     assert same == shares
     inputs = torch.from_numpy(np.stack(stack.frames)).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import time
@@ -149,7 +150,7 @@ def test_all_that_a_fleet_asked_is_answered_as_by_a_real_server(
     monkeypatch.setattr(claims, "IDLE_MS", LONG_MS)
     plan = Plan(3, workers=2, fronts=1, kinds=("worker drained",), faults=1, jobs=4, calls=6, streams=0,
                 max_batch=4, device_rows=4)  # fmt: skip
-    simulation = Simulation(plan, lease_ms=LONG_MS)
+    simulation = Simulation(dataclasses.replace(plan, lease_ms=LONG_MS))
     simulated_ms = simulation.now_ms()
     recording = simulation.record()
     assert simulation.run().verdict.breaches == []

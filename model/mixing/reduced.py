@@ -1,0 +1,136 @@
+"""Predicts at a half or a quarter of the size: a head mixes what is coarse, one warp of the whole frame adds the rest.
+
+The frame is g * W + (M - g * w), enlarged: W is the current frame warped along the candidates' mean flow, M and w are
+the mixture and that same warp at the smaller size, and g is how far the candidates that are sharp weigh. What both
+sizes have is the mixture's; what only the whole frame has is moved once. Frames are HxWx3 uint8 RGB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from model.inference import padding
+from model.inference.cpu import compiler
+from model.mixing import candidates, predictor, refining
+from model.mixing.head import MixingHead
+from model.mixing.predictor import MixReport
+from model.mixing.weights import HeadMetadata
+from model.motion.field import Floats, Pixels, Places, check, read
+
+#: Sizes at which motion can be found and mixed, as parts of the frame's sides, and how many times they are doubled.
+DOUBLINGS = {0.5: 1, 0.25: 2}
+#: The candidates whose shares say how the whole frame is warped: along both flows, or not at all.
+_WARPED = ("projected", "carried", "still")
+
+
+class ReducedMixture(NamedTuple):
+    """One frame that was predicted at a part of its size."""
+
+    pixels: Pixels  #: HxWx3
+    small_flow: Floats  #: hxwx2 in pixels of the smaller frame: the main candidate's, to the current frame
+    report: MixReport
+    motions: candidates.Motions  #: between the two smaller frames
+    is_finite: bool  #: whether every value was, before rounding
+
+    @property
+    def frame(self) -> Floats:
+        """Return the frame HxWx3 in 0..1."""
+        return np.asarray(self.pixels, np.float32) / np.float32(255)
+
+    @property
+    def flow(self) -> Floats:
+        """Return the main candidate's flow HxWx2 in pixels of the whole frame."""
+        height, width = self.pixels.shape[:2]
+        flow, factor = self.small_flow, 1
+        while flow.shape[0] < height or flow.shape[1] < width:
+            flow, factor = _doubled(flow), 2 * factor
+        return np.ascontiguousarray(flow[:height, :width]) * np.float32(factor)
+
+
+def mix(
+    previous: Pixels,
+    current: Pixels,
+    head: MixingHead,
+    about: HeadMetadata,
+    scale: float,
+    ahead: int = 1,
+    motions: candidates.Motions | None = None,
+) -> ReducedMixture:
+    """Predict as `predictor.mix` without the network, at `scale` (0.5 or 0.25) of the size; no bicubic warps.
+
+    ValueError where the frames differ in size or are no HxWx3 uint8; KeyError for another scale.
+    """
+    check(previous, current)
+    began = time.perf_counter()
+    doublings, names = DOUBLINGS[scale], tuple(name for name in head.config.candidates if name != "network")
+    small_previous, small_current = (_reduced(frame, 2**doublings) for frame in (previous, current))
+    motions = motions or candidates.find(small_previous, small_current, names, about.preset, about.sharpening > 0)
+    stack = candidates.build(small_previous, small_current, names, None, about.preset, ahead, motions)
+    between = time.perf_counter()
+    mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=about.sharpening * motions.detail)
+    flow = np.ascontiguousarray(motions.main * np.float32(ahead))
+    maps = _maps(small_current, stack.flow, flow, mixture, head.config.candidates, 2**doublings)
+    is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
+    pixels = _refined(current, maps, doublings)
+    end = time.perf_counter()
+    height, width = (padding.padded(side, predictor.STRIDE) for side in small_current.shape[:2])
+    report = MixReport(mixture.means, between - began, end - between, predictor.macs(head, height, width))
+    return ReducedMixture(pixels, stack.flow, report, motions, is_finite)
+
+
+def _maps(
+    current: Pixels,
+    projected: Floats,
+    carried: Floats,
+    weighed: predictor.Weighed,
+    places: Sequence[str],
+    factor: int,
+) -> Floats:
+    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`; both flows hxwx2 lead to it.
+
+    `places`: the head's candidates. `factor`: how many times larger the whole frame's sides are.
+    """
+    nothing = np.zeros_like(weighed.shares[0])
+    shares = [weighed.shares[places.index(name)] if name in places else nothing for name in _WARPED]
+    maps = np.empty((6, *current.shape[:2]), np.float32)
+    numbers = np.asarray(cv2.cvtColor(current, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
+    with predictor.turn:
+        compiler.use_threads(torch.get_num_threads())
+        together = np.stack((*shares, weighed.shares[-1]))
+        refining.part(numbers, projected, carried, together, weighed.frame, np.float32(factor), maps)
+    return maps
+
+
+def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
+    """Return the whole frame HxWx3 by maps at the smaller size."""
+    for _ in range(doublings - 1):
+        maps = np.stack([_doubled(values) for values in maps])
+    whole, parts = np.empty((*current.shape[:2], 2), np.int16), np.empty(current.shape[:2], np.uint16)
+    with predictor.turn:
+        compiler.use_threads(torch.get_num_threads())
+        refining.where(maps[:2], whole, parts)
+        pixels = np.asarray(read(current, Places(whole, parts)), np.uint8)
+        refining.change(maps[2:], pixels)
+    return pixels
+
+
+def _reduced(frame: Pixels, factor: int) -> Pixels:
+    """Reduce a frame by a whole number, its border repeated where sides are no multiples of it."""
+    height, width = frame.shape[:2]
+    bottom, right = -height % factor, -width % factor
+    if bottom or right:
+        frame = np.asarray(cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+    size = frame.shape[1] // factor, frame.shape[0] // factor
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _doubled(maps: Floats) -> Floats:
+    """Enlarge maps HxWx.. by two, bilinear."""
+    size = 2 * maps.shape[1], 2 * maps.shape[0]
+    return np.asarray(cv2.resize(maps, size, interpolation=cv2.INTER_LINEAR), np.float32)
