@@ -89,7 +89,7 @@ class CpuRunner:
         from model.inference.cpu import compiler, frame_kernels, join_kernels, kernels, packing, weights
 
         self._half, self._loops, self._blend = half, kernels.of(half), frame_kernels.blend
-        self._seen = weights.SEEN
+        self._seen = weights.seen(half)
         self._use_threads, self._bordered = compiler.use_threads, packing.bordered
         self._join_room = join_kernels.room_of
         self._blocks = [weights.fold(network.block(i), half) for i in range(network.config.blocks)]
