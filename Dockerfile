@@ -13,13 +13,17 @@ WORKDIR /src
 FROM venv AS build-front-end
 COPY requirements/front-end.in requirements/service.txt requirements/
 RUN /opt/dmvfn/bin/pip install --quiet -c requirements/service.txt -r requirements/front-end.in
-COPY deploy/image/slim /usr/local/bin/
+COPY deploy/image/slim deploy/image/shrink-libraries /usr/local/bin/
+# Pictures' fonts are for the command `video`, which a front end has not.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/* \
-    && slim /opt/dmvfn/lib/python3.11/site-packages
+    && slim /opt/dmvfn/lib/python3.11/site-packages \
+    && rm /opt/dmvfn/lib/python3.11/site-packages/PIL/_imagingft.*.so \
+    && shrink-libraries /opt/dmvfn/lib/python3.11/site-packages
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
-COPY model model
+# No network and no weights.
+COPY model/__init__.py model/
 COPY service service
 RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
     && /opt/dmvfn/bin/pip uninstall --quiet --yes setuptools pip \
@@ -44,10 +48,10 @@ ARG TRAINING=0
 COPY requirements/dev.txt requirements/
 RUN [ "$TRAINING" != 1 ] \
     || /opt/dmvfn/bin/pip install --quiet -c requirements/dev.txt matplotlib
-COPY deploy/image/slim /usr/local/bin/
+COPY deploy/image/slim deploy/image/shrink-libraries /usr/local/bin/
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/* \
-    && slim /opt/dmvfn/lib/python3.11/site-packages
+    && slim /opt/dmvfn/lib/python3.11/site-packages && shrink-libraries /opt/dmvfn/lib/python3.11/site-packages
 # Installed, not copied: its version and licence then stand among the packages that an SBOM lists.
 COPY pyproject.toml README.md LICENSE ./
 COPY proto proto
@@ -61,7 +65,21 @@ RUN /opt/dmvfn/bin/pip install --quiet --no-deps . \
 COPY deploy/image/compile-loops /usr/local/bin/
 RUN ["compile-loops", "/opt/dmvfn/numba"]
 
-FROM ${PYTHON_IMAGE} AS base
+# The base without what installs, unpacks and administers: packages leave Debian's list, too, so that it stays true.
+FROM ${PYTHON_IMAGE} AS system
+RUN groupadd --gid 10001 dmvfn \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dmvfn \
+    && dpkg --purge --force-all apt libapt-pkg6.0 gpgv debian-archive-keyring libgnutls30 libhogweed6 libnettle8 libp11-kit0 \
+       libtasn1-6 libunistring2 libidn2-0 perl-base e2fsprogs libext2fs2 libss2 logsave mount passwd login adduser \
+    && rm -rf /usr/lib/*-linux-gnu/gconv /var/lib/apt /var/cache/* /var/log/* /root/.cache \
+       /usr/local/include /usr/local/bin/pip* /usr/local/bin/wheel /usr/local/bin/idle* /usr/local/bin/2to3*
+WORKDIR /usr/local/lib/python3.11
+RUN rm -rf site-packages/* ensurepip idlelib lib2to3 tkinter turtledemo turtle.py pydoc_data test
+
+# Copied whole, so that no layer below keeps what was removed.
+FROM scratch AS base
+# hadolint ignore=DL3067
+COPY --from=system / /
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="DMVFN" \
@@ -69,13 +87,9 @@ LABEL org.opencontainers.image.title="DMVFN" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Whatever could install something goes; what is left can only run.
-RUN groupadd --gid 10001 dmvfn \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin dmvfn \
-    && rm -rf /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip /usr/local/bin/pip* \
-       /usr/local/bin/wheel /root/.cache
 ENV PATH=/opt/dmvfn/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
+    LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba \

@@ -52,8 +52,9 @@ loop: install-dev   ## a car driven by delayed pictures, with and without predic
 	@$(PY) -m benchmarks.loop --plot docs/loop.png $(ARGS)
 simulate: install-dev   ## the policies on a simulated clock: tables and pictures of docs/scaling.md section 8
 	@$(PY) -m simulator run --write
-sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000, or SEED=7 for one, with its trace
-	@$(SIMULATED) $(if $(SEED),seed $(SEED) --trace $(or $(TRACE),seed-$(SEED).trace),seeds $(or $(SEEDS),100) $(ARGS))
+sim: install-dev    ## the service itself on a simulated clock, network and Redis: make sim SEEDS=1000 [FIRST=0 RESULTS=FILE], or SEED=7 for one, with its trace
+	@$(SIMULATED) $(if $(SEED),seed $(SEED) --trace $(or $(TRACE),seed-$(SEED).trace),seeds $(or $(SEEDS),100) \
+		--first $(or $(FIRST),0) $(if $(RESULTS),--results $(RESULTS))) --stretch $(or $(STRETCH),1) $(ARGS)
 planted: install-dev    ## faults put into the service on purpose, each of which the simulation must catch
 	@$(SIMULATED) planted
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
@@ -66,7 +67,7 @@ restarts: install-dev ## twenty accepted jobs across a restart of every Redis an
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_jobs_across_restart.py
 clips: install-dev  ## a clip of 600 frames that three workers predict, one killed with the clip's maker: as one makes it, to the byte
 	@$(PY) -m pytest -q -m "" tests/system/e2e/test_clip_fleet.py
-object-store: install-dev ## clips whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
+object-store: install-dev ## clips and jobs whose bytes are in an S3 server (installs moto and obstore in a folder of its own)
 	@VENV=$(VENV) scripts/object-store
 upgrade: install-dev ## an upgrade from the release before (UPGRADE_FROM) with twenty jobs and calls in flight: none lost
 	@$(PY) -m pytest -q -s -m "" tests/system/e2e/test_upgrade.py

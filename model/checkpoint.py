@@ -129,10 +129,14 @@ def metadata(network: DMVFN) -> Metadata:
 
 
 def save(network: DMVFN, path: str | Path, about: Metadata, dtype: torch.dtype = torch.float32) -> None:
-    """Write a .safetensors file; dtype float16 halves it and costs about 1e-3 of relative precision."""
+    """Write a .safetensors file; dtype float16 halves it and costs about 1e-3 of relative precision.
+
+    Who may read it is left to the umask, as the user of a container is another than who trained.
+    """
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in network.state_dict().items()}
     about = dataclasses.replace(about, config=network.config)
-    safetensors.torch.save_file(state, path, metadata=about.to_strings())
+    # Not by `save_file`, whose files are their owner's alone whatever the umask says.
+    Path(path).write_bytes(safetensors.torch.save(state, metadata=about.to_strings()))
 
 
 def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:

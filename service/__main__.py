@@ -7,12 +7,12 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service import startup
-from service.settings import Settings, SettingsError, unknown
+from service.settings import PREFIX, Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
 
 EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
@@ -20,10 +20,21 @@ EXIT_FAILED, EXIT_BAD_SETTING = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command: `run` gets the words after the verb and the settings, and returns the exit status."""
+    """A command: `run` gets the words after the verb and the settings, and returns the exit status.
+
+    `reads` names the settings that it reads; None: all of them. What others say does not keep it from running.
+    """
 
     help: str
     run: Callable[[Sequence[str], Settings], int]
+    reads: tuple[str, ...] | None = None
+
+    def environment(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the part of an environment that it reads."""
+        if self.reads is None:
+            return environment
+        names = (f"{PREFIX}{setting.upper()}" for setting in self.reads)
+        return {name: environment[name] for name in names if name in environment}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", metavar="VERB", choices=VERBS, help=f"one of {', '.join(VERBS)}")
     name = parser.parse_args(words[:1]).verb
     try:
-        settings = Settings.from_env(os.environ)
+        environment = VERBS[name].environment(os.environ)
+        settings = Settings.from_env(environment)
         if settings.redis_url:
             from service.distributed.broker import client as broker_client
 
@@ -54,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTING
     service_logging.configure(settings.log_level, settings.log_format)
-    for variable in unknown(os.environ):
+    for variable in unknown(environment):
         logging.getLogger("service").warning("%s is set but means nothing here", variable)
     return VERBS[name].run(words[1:], settings)
 
@@ -160,8 +172,13 @@ VERBS = {
     "predict": Verb("predict from two image files, without a server", _predict),
     "video": Verb("predict frames of a video file, without a server", _video),
     "jobs": Verb("look at, replay and purge what is queued in Redis", _jobs),
-    "health": Verb("exit 0 if the service on this machine is ready (for container checks)", _health),
-    "keys": Verb("make API keys for DMVFN_API_KEYS_FILE, and check such a file", _keys),
+    # It asks a service that runs: a file of keys or a secret that is being replaced is no reason to call that unwell.
+    "health": Verb(
+        "exit 0 if the service on this machine is ready (for container checks)",
+        _health,
+        reads=("http_host", "http_port", "health_port", "tls_cert", "tls_key", "tls_client_ca"),
+    ),
+    "keys": Verb("make API keys for DMVFN_API_KEYS_FILE, and check such a file", _keys, reads=("api_keys_file",)),
     "settings": Verb("print the settings in force, where each comes from and its meaning", _settings),
 }
 

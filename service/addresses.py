@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
+from service.core.forwarding import TrustedProxies
 from service.core.urls import normal_url
 
 
@@ -89,6 +90,16 @@ def host_names(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]+", name) or _has_port(name):
             raise ValueError("must be names like dmvfn.example.com,*.internal,10.0.0.7, without scheme, port or path")
     return names
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Read addresses and networks, separated by commas."""
+    words = words_of(text)
+    try:
+        TrustedProxies.of(words)
+    except ValueError:
+        raise ValueError("must be addresses or networks like 10.0.0.7,10.1.0.0/16,fd00::/8") from None
+    return words
 
 
 def _has_port(name: str) -> bool:

@@ -33,6 +33,7 @@ from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.clip_makers import ClipMakers
+from service.serving.last_way import NeverLateEngine
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
 from service.supervision import Supervisor
@@ -175,7 +176,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     work = AcceptedWork()
-    gate = DrainingEngine(host.engine, work)
+    gate = DrainingEngine(NeverLateEngine(host.engine, metrics), work)
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)

@@ -62,6 +62,8 @@ async def serving(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whom to believe is our settings' to say: uvicorn believes every caller of this machine.
+        proxy_headers=False,
         date_header=False,
         # A raw 4K frame is one message; frames do not get smaller by deflating. Unread ones wait in the socket.
         ws_max_size=settings.max_body_bytes,

@@ -111,6 +111,7 @@ class Settings:
         "Names that `Host` may have, `*.example.com` for all below one, `*` for any; empty: any, "
         "but where HTTP listens on loopback that machine's own only.",
     )
+    trusted_proxies: tuple[str, ...] = _set((), addresses.networks, "Proxies whose `X-Forwarded-For` names the caller.")
     cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network
@@ -180,7 +181,7 @@ class Settings:
     )
 
     # What is accepted
-    max_body_bytes: int = _set(64 * 2**20, _whole(1024, 2**40), "Largest request body or gRPC message.")
+    max_body_bytes: int = _set(64 * 2**20, _whole(1024, 2**40), "Largest request body, and gRPC message, up to 2 GiB.")
     max_pixels: int = _set(4096 * 2304, _whole(256, 2**32), "Most pixels in one frame.")
     min_side: int = _set(16, _whole(1, 4096), "Shortest side of a frame, pixels.")
     max_side: int = _set(8192, _whole(16, 65536), "Longest side of a frame, pixels.")
@@ -236,8 +237,8 @@ class Settings:
     object_store: str = _set(
         "",
         addresses.object_store,
-        "Where clips that are made as jobs over Redis have their bytes: `s3://BUCKET/PREFIX` (needs obstore), or "
-        "`file:///FOLDER` that all front ends share; empty: in Redis.",
+        "Where clips and large frames and results of jobs over Redis are: `s3://BUCKET/PREFIX` (needs obstore), or "
+        "`file:///FOLDER` that all processes share; empty: in Redis. Jobs' go there once all workers have it.",
     )
     object_store_endpoint: str = _set("", str, "URL of an S3-compatible service; empty: Amazon's.", hidden=True)
     object_store_region: str = _set("", str, "Region of the bucket; empty: as the environment or the service say.")
@@ -266,8 +267,9 @@ class Settings:
             raise SettingsError(f"{PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE are both set: give one")
         if self.metrics_port and self.metrics_port in (self.http_port, self.grpc_port if self.grpc_enabled else 0):
             raise SettingsError(f"{PREFIX}METRICS_PORT is that of HTTP or gRPC; without it /metrics is on HTTP's")
-        if self.default_deadline_ms > self.max_deadline_ms:
-            raise SettingsError(f"{PREFIX}DEFAULT_DEADLINE_MS is above {PREFIX}MAX_DEADLINE_MS")
+        for low, high in (("default_deadline_ms", "max_deadline_ms"), ("min_side", "max_side")):
+            if getattr(self, low) > getattr(self, high):
+                raise SettingsError(f"{PREFIX}{low.upper()} is above {PREFIX}{high.upper()}")
         if self.engine == "redis" and not self.redis_url:
             raise SettingsError(f"{PREFIX}ENGINE=redis needs {PREFIX}REDIS_URL")
         url = urlsplit(self.redis_url)
@@ -289,8 +291,8 @@ class Settings:
 
     @property
     def message_bytes(self) -> int:
-        """Return the largest gRPC message, bytes: `max_body_bytes`, or less so that its parts fit `inflight_bytes`."""
-        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_PARTS))
+        """Return the largest gRPC message, bytes: `max_body_bytes`, or less: four fit `inflight_bytes`, one 31 bits."""
+        return max(1, min(self.max_body_bytes, self.inflight_bytes // MESSAGE_PARTS, 2**31 - 1))
 
     def replace(self, **changes: Any) -> Settings:
         """Return the same settings with some fields changed, for a part that needs them otherwise."""

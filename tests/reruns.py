@@ -1,7 +1,7 @@
 """Runs again what a busy machine can make fail, a fixed number of times, and prints every first failure in full.
 
-By pytest-rerunfailures; without that plugin nothing runs again. A test that is neither `measured` nor of the default
-tests in tests/system never does: whatever fails there has failed.
+By pytest-rerunfailures; without that plugin nothing runs again. Tests marked `measured` and those in tests/system may
+fail at first wherever they run. Of all the others at most FEW may in one run: more fail the run, although each passed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import pytest
 
 #: How often a failed test runs again whose verdict rests on a measured time or memory.
 MEASURED = 2
-#: The same for one that starts whole processes.
-SYSTEM = 1
+#: The same for one that starts whole processes, and for any other test.
+ONCE = 1
+#: Other tests that may fail at first in one run.
+FEW = 3
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,8 +23,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("measured"):
             item.add_marker(pytest.mark.flaky(reruns=MEASURED))
-        elif item.nodeid.startswith("tests/system/") and not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.flaky(reruns=SYSTEM))
+        elif not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.flaky(reruns=ONCE))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run in which more than FEW tests failed at first that measure nothing and start no process."""
+    if exitstatus == pytest.ExitCode.OK and len(_witnesses(session.config)) > FEW:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -41,3 +49,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for title, content in report.sections:
             terminalreporter.section(title, sep="-")
             terminalreporter.write_line(content.removesuffix("\n"))
+    witnesses = sorted(_witnesses(terminalreporter.config))
+    if len(witnesses) > FEW:
+        terminalreporter.section(f"{len(witnesses)} TESTS FAILED AT FIRST, AND {FEW} MAY", sep="!")
+        terminalreporter.write_line("\n".join(witnesses))
+
+
+def _witnesses(config: pytest.Config) -> set[str]:
+    """Return the tests that measure nothing, start no process, and failed at first."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reruns: list[pytest.TestReport] = [] if reporter is None else reporter.stats.get("rerun", [])
+    return {
+        report.nodeid
+        for report in reruns
+        if "measured" not in report.keywords and not report.nodeid.startswith("tests/system/")
+    }

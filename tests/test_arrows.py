@@ -31,7 +31,9 @@ PURE = (
     "service.serving.streaming.concealment",
     "service.serving.streaming.freezes",
     "service.serving.streaming.link_clock",
+    "service.serving.streaming.motion_trust",
     "service.serving.streaming.online_score",
+    "service.serving.streaming.predictor_choice",
     "service.serving.streaming.show_at",
     "service.serving.streaming.session",
 )
@@ -40,7 +42,7 @@ IMPURE = ("asyncio", "random", "socket", "threading", "time")
 OWNERS = {
     "torch": ("model", "service.engine"),
     "redis": ("service.distributed",),
-    "obstore": ("service.distributed.broker.blob_store",),
+    "obstore": ("service.distributed.broker.blob_store", "service.cli.clip_inputs"),
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),

@@ -1,4 +1,4 @@
-"""What may run again is what says so, a fixed number of times, and no first failure hides."""
+"""What fails runs again a fixed number of times, few tests in a run may need it, and no first failure hides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
+from tests.reruns import FEW
 from tests.tools import missing
 
 ROOT = Path(__file__).parent.parent
@@ -29,9 +32,19 @@ def test_measured(failures):
     print("measuring")
     fail_first(f"measured{failures}", failures)
 
-def test_plain():
-    fail_first("plain", 1)
+@pytest.mark.parametrize("failures", [1, 2])
+def test_plain(failures):
+    fail_first(f"plain{failures}", failures)
 """
+#: How many of these fail at first is their number.
+PLAIN_TESTS = (
+    TESTS.partition("@pytest")[0]
+    + """
+@pytest.mark.parametrize("name", [f"many{k}" for k in range({count})])
+def test_many(name):
+    fail_first(name, 1)
+"""
+)
 SYSTEM_TESTS = (
     TESTS.partition("@pytest")[0]
     + """
@@ -46,23 +59,28 @@ def test_slow():
 )
 
 
-def test_only_what_is_measured_or_runs_whole_processes_may_fail_at_first(tmp_path: Path) -> None:
+def run(folder: Path, **tests: str) -> subprocess.CompletedProcess[str]:
+    """Run tests, by the folder they are in, with the plugins that the default run has."""
     if find_spec("pytest_rerunfailures") is None:
         missing("pytest-rerunfailures")
-    for folder, text in (("tests/unit", TESTS), ("tests/system", SYSTEM_TESTS)):
-        (tmp_path / folder / "runs").mkdir(parents=True)
-        (tmp_path / folder / f"test_{folder[6:]}.py").write_text(text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    measured: is\n    slow: is\n")
+    for name, text in tests.items():
+        (folder / "tests" / name / "runs").mkdir(parents=True)
+        (folder / "tests" / name / f"test_{name}.py").write_text(text)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    measured: is\n    slow: is\n")
     plugins = ["-p", "rerunfailures", "-p", "tests.reruns"]
     command = [sys.executable, "-m", "pytest", *plugins, "-q", "--strict-markers", "--tb=short"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_failed_test_runs_again_as_often_as_its_kind_may_and_its_first_failure_is_printed(tmp_path: Path) -> None:
+    ended = run(tmp_path, unit=TESTS, system=SYSTEM_TESTS)
 
     runs = {path.name: len(path.read_text()) for path in tmp_path.glob("tests/*/runs/*")}
     measured = {"measured0": 1, "measured1": 2, "measured2": 3, "measured3": 3}
-    assert runs == {**measured, "plain": 1, "whole1": 2, "whole2": 2, "slow": 1}, ended.stdout
+    assert runs == {**measured, "plain1": 2, "plain2": 2, "whole1": 2, "whole2": 2, "slow": 1}, ended.stdout
     assert ended.returncode == 1
-    assert "4 failed, 4 passed, 7 rerun" in ended.stdout, ended.stdout
+    assert "4 failed, 5 passed, 9 rerun" in ended.stdout, ended.stdout
 
     _, _, printed = ended.stdout.partition("FAILED, AND RUN AGAIN")
     assert "test_measured[2] failed, and passed when it was run again" in printed
@@ -71,4 +89,11 @@ def test_only_what_is_measured_or_runs_whole_processes_may_fail_at_first(tmp_pat
     assert "measuring" in printed
     assert "test_measured[3] failed, and FAILED AGAIN when it was run again" in printed
     assert "test_whole[1] failed, and passed when it was run again" in printed
-    assert "test_plain" not in printed.partition("short test summary")[0]
+    assert "test_plain[2] failed, and FAILED AGAIN when it was run again" in printed
+
+
+@pytest.mark.parametrize(("count", "code"), [(FEW, 0), (FEW + 1, 1)])
+def test_a_run_in_which_many_tests_failed_at_first_has_failed(tmp_path: Path, count: int, code: int) -> None:
+    ended = run(tmp_path, unit=PLAIN_TESTS.replace("{count}", str(count)))
+    assert f"{count} passed, {count} rerun" in ended.stdout, ended.stdout
+    assert (ended.returncode, f"{count} TESTS FAILED AT FIRST" in ended.stdout) == (code, bool(code)), ended.stdout

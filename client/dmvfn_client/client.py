@@ -84,9 +84,9 @@ class Client:
     ) -> None:
         """Write the clip with predicted frames to `output`, a path or an open file; docs/api.md says more.
 
-        Say one of `ahead`, `every` and `lost`; options: compare, container, sound, version, method, route, blocks,
-        scale. `timeout` in seconds; None: no end, as a clip takes as long as it is. An answer that breaks off is a
-        ConnectionFailed, and leaves no file.
+        Say one of `ahead`, `every` and `lost`; or `fps`, `conceal` or both. Options: compare, container, sound,
+        version, method, route, blocks, scale. `timeout` in seconds; None: no end, as a clip takes as long as it is. An
+        answer that breaks off is a ConnectionFailed, and leaves no file.
         """
         call = video.call(**params)
         deadline = Deadline(timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, TypedDict
 
 #: How frames are sent back; png is exact, and so is what comes back where nothing is said.
@@ -24,11 +25,16 @@ class ClipOptions(TypedDict, total=False):
 
 
 class ClipParams(ClipOptions, total=False):
-    """What is made of a clip: one of `ahead`, `every` and `lost`, and the container that comes back."""
+    """What is made of a clip, and the container that comes back.
+
+    One of `ahead`, `every` and `lost`; or another rate, `conceal` for dropped and repeated frames, or both of these.
+    """
 
     ahead: int | None
     every: int | None
     lost: str | Sequence[int] | None
+    fps: str | float | Fraction | None
+    conceal: bool
     compare: bool
     container: Container
     sound: Sound

@@ -27,6 +27,7 @@ class StreamParams(TypedDict, total=False):
     show_at: str
     display_fps: float
     display_phase_us: int
+    choose: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Summary:
 
 def fill(start: pb.StreamStart, params: StreamParams) -> None:
     """Write what is asked of the whole stream into its first message."""
-    start.score = params.get("score", False)
+    start.score, start.choose = params.get("score", False), params.get("choose", False)
     for name in ("show_at", "display_fps", "display_phase_us"):
         if name in params:
             setattr(start, name, params[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -28,16 +29,21 @@ def call(
     every: int | None = None,
     lost: str | Sequence[int] | None = None,
     *,
+    fps: str | float | Fraction | None = None,
+    conceal: bool = False,
     compare: bool = False,
     container: Container = "mp4",
     sound: Sound = "copy",
     **options: Unpack[ClipOptions],
 ) -> Call:
-    """The request without its body. Exactly one of `ahead`, `every` and `lost` is said."""
-    if sum(choice is not None for choice in (ahead, every, lost)) != 1:
-        raise errors.InvalidInput("say one of ahead, every and lost", code="invalid_request", field="ahead")
+    """The request without its body. Exactly one of `ahead`, `every` and `lost` is said, or `fps`, `conceal` or both."""
+    is_retimed = fps is not None or conceal
+    if sum(choice is not None for choice in (ahead, every, lost)) + is_retimed != 1:
+        why = "say one of ahead, every and lost; or fps, conceal or both"
+        raise errors.InvalidInput(why, code="invalid_request", field="fps" if is_retimed else "ahead")
     numbers = lost if isinstance(lost, str) or lost is None else ",".join(map(str, lost))
-    choices = {"ahead": ahead, "every": every, "lost": numbers}
+    rate = f"{fps:.6f}" if isinstance(fps, float) else fps
+    choices = {"ahead": ahead, "every": every, "lost": numbers, "fps": rate, "conceal": 1 if conceal else None}
     query = {name: str(value) for name, value in choices.items() if value is not None} | Options(**options).fields()
     if compare:
         query["compare"] = "1"

@@ -74,6 +74,7 @@ class Answer:
     summary: Summary | None = None  #: of SUMMARY
     shown: Shown | None = None  #: of SHOWN
     show: Show | None = None  #: what it was aimed at, where the stream says when frames are seen
+    predictor: str = ""  #: what predicted, where the stream leaves that open (`choose`): flow, live, mix or dmvfn
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
@@ -213,7 +214,9 @@ def answer(made: pb.StreamPredictResponse) -> Answer:
     if kind is Kind.SHOWN:
         has_picture = made.shown.HasField("frame")
         tick = stream_values.shown(made.shown, _pixels(made.shown.frame) if has_picture else None)
-    return Answer(kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick, aim)
+    return Answer(
+        kind, made.sequence, made.frame_id, found, error, why, shown, score, summary, tick, aim, made.predictor
+    )
 
 
 def failure(raised: grpc.RpcError) -> DmvfnError:

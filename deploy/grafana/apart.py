@@ -60,6 +60,42 @@ ROWS = (
         ),
     ),
     Row(
+        "Clips over Redis",
+        (
+            Panel(
+                "Clips",
+                "short",
+                "Queued wait for a front end with a place; one whose maker went away waits, too.",
+                (
+                    Query(f"{QUEUE} (dmvfn_redis_clips_queued{{{ONE}}})", "queued " + OF_QUEUE),
+                    Query(f"{QUEUE} (dmvfn_redis_clips_running{{{ONE}}})", "being made " + OF_QUEUE),
+                ),
+                stacked=True,
+            ),
+            Panel(
+                "Frames not written yet, ranges kept",
+                "short",
+                "Ranges are predicted frames, for whoever takes a clip over.",
+                (
+                    Query(f"{QUEUE} (dmvfn_redis_clip_frames_waiting{{{ONE}}})", "frames " + OF_QUEUE),
+                    Query(f"{QUEUE} (dmvfn_redis_clip_ranges{{{ONE}}})", "ranges " + OF_QUEUE),
+                ),
+            ),
+            Panel(
+                "Bytes of clips and results",
+                "bytes",
+                "In Redis, or in the object store.",
+                (Query(f"{QUEUE} (dmvfn_redis_clip_bytes{{{ONE}}})", OF_QUEUE),),
+            ),
+            Panel(
+                "Wait of the first in the line",
+                "s",
+                "Turns are by caller: another's later clip may go first.",
+                (Query(f"{QUEUE} (dmvfn_redis_clip_oldest_wait_seconds{{{ONE}}})", OF_QUEUE),),
+            ),
+        ),
+    ),
+    Row(
         "Streams",
         (
             Panel(

@@ -47,8 +47,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    shipped = RUNS / f"{arguments.run}.toml"
-    config = plan.read(shipped if shipped.is_file() else arguments.run)
+    own_run = RUNS / f"{arguments.run}.toml"
+    config = plan.read(own_run if own_run.is_file() else arguments.run)
     config = plan.under(config, arguments.data) if arguments.data else config
     config = plan.shortened(config, arguments.steps, arguments.batch)
     if arguments.threads:

@@ -43,8 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
-    shipped = RUNS / f"{arguments.run}.toml"
-    plan = read(shipped if shipped.is_file() else Path(arguments.run), arguments.data)
+    own_run = RUNS / f"{arguments.run}.toml"
+    plan = read(own_run if own_run.is_file() else Path(arguments.run), arguments.data)
     out: Path = arguments.out or Path("run") / plan.name
     out.mkdir(parents=True, exist_ok=True)
     samples: Path = arguments.samples or out

@@ -56,6 +56,6 @@ def _in_turns(network: DMVFN, methods: Mapping[str, Baseline], previous: Frame, 
                 methods[name](pair[0], pair[1], 1)
             else:
                 along(0.5 if name.endswith("1/2") else 1.0)
-            elapsed = (time.process_time() - began) * 1000
-            best[name] = min(best.get(name, elapsed), elapsed)
+            milliseconds = (time.process_time() - began) * 1000
+            best[name] = min(best.get(name, milliseconds), milliseconds)
     return best

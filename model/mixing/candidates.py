@@ -82,10 +82,10 @@ def true_detail(previous: Pixels, current: Pixels, motion: Floats) -> float:
     every = slice(None, None, MEASURED_ROWS)
     whole, parts = places(motion)
     where = Places(np.ascontiguousarray(whole[every]), np.ascontiguousarray(parts[every]))
-    warped = read(previous, where).astype(np.float32)
-    detail = warped - cv2.GaussianBlur(warped, (7, 1), SOFT)
+    frame = read(previous, where).astype(np.float32)
+    detail = frame - cv2.GaussianBlur(frame, (7, 1), SOFT)
     energy = float(np.vdot(detail, detail))
-    return min(max(float(np.vdot(current[every] - warped, detail)) / energy, 0.0), 1.0) if energy > 0 else 0.0
+    return min(max(float(np.vdot(current[every] - frame, detail)) / energy, 0.0), 1.0) if energy > 0 else 0.0
 
 
 def build(

@@ -56,7 +56,8 @@ def save(path: Path, head: MixingHead, metadata: HeadMetadata) -> None:
         "config": json.dumps(dataclasses.asdict(metadata.config)),
     }
     tensors = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, strings)
+    # As `model.checkpoint.save` does: `save_file` makes files that no other user may read.
+    path.write_bytes(safetensors.torch.save(tensors, strings))
 
 
 def load(path: str | Path = DEFAULT) -> tuple[MixingHead, HeadMetadata]:

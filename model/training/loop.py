@@ -73,7 +73,7 @@ class Loop:
         end = min(until if until is not None else self._plan.steps, self._plan.steps)
         curves = Curves(self.out / "curves.csv", self.step) if self._place.leads else None
         clock = Clock(self._habits.now, self.step, self._plan.steps)
-        saved = self._habits.now()
+        state = self._habits.now()
         with ThreadPoolExecutor(1, "batches") as maker:
             coming = self._ask(maker, self.step, end)
             while coming is not None and not processes.anyone(stopped(), self._place):
@@ -86,9 +86,9 @@ class Loop:
                 if curves and (self.step % self._habits.log_every == 0 or self.step == self._plan.steps):
                     self._tell(self._means.take(), curves, clock, phase)
                 last = self.step == end
-                if self._place.leads and (last or self._habits.now() - saved > self._habits.save_seconds):
+                if self._place.leads and (last or self._habits.now() - state > self._habits.save_seconds):
                     self._save(batch, outcome, phase)
-                    saved = self._habits.now()
+                    state = self._habits.now()
         if self._place.leads:
             self._save_state()
         processes.wait(self._place)

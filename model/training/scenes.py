@@ -144,13 +144,13 @@ def look(faces: Sequence[Face], camera: Camera, frame: int, height: int, width: 
 
 def draw(faces: Sequence[Face], camera: Camera, frame: int, height: int, width: int) -> Floats:
     """Draw a frame, HxWx3 in 0..255."""
-    seen = look(faces, camera, frame, height * OVERSAMPLING, width * OVERSAMPLING, OVERSAMPLING)
-    picture = np.full((*seen.owner.shape, 3), 128, np.float32)
+    view = look(faces, camera, frame, height * OVERSAMPLING, width * OVERSAMPLING, OVERSAMPLING)
+    picture = np.full((*view.owner.shape, 3), 128, np.float32)
     for number, face in enumerate(faces):
-        mine = seen.owner == number
+        mine = view.owner == number
         if mine.any():
-            texture, shrink = _reduced(face.texture, seen.place, mine)
-            where = (seen.place + np.float32(0.5)) * np.float32(shrink) - np.float32(0.5)
+            texture, shrink = _reduced(face.texture, view.place, mine)
+            where = (view.place + np.float32(0.5)) * np.float32(shrink) - np.float32(0.5)
             surface = cv2.remap(
                 texture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
@@ -162,23 +162,23 @@ def motion(
     faces: Sequence[Face], camera: Camera, height: int, width: int, scale: float = 1.0
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """Compute the exact flow HxWx2 from the target to the current frame, and where that surface can be seen there."""
-    seen, before = (look(faces, camera, frame, height, width, scale) for frame in (0, -1))
+    view, before = (look(faces, camera, frame, height, width, scale) for frame in (0, -1))
     projection, position = _scaled(camera, -1, height, width, scale)
     y, x = np.indices((height, width), np.float32)
     flow, depth = np.zeros((height, width, 2), np.float32), np.full((height, width), np.inf, np.float32)
     for number, face in enumerate(faces):
-        mine = seen.owner == number
+        mine = view.owner == number
         space = face.matrix(-1)
         space[:, 2] -= position
-        points = np.column_stack((seen.place[mine], np.ones(int(mine.sum())))) @ (projection @ space).T
+        points = np.column_stack((view.place[mine], np.ones(int(mine.sum())))) @ (projection @ space).T
         depth[mine] = points[:, 2]
         flow[mine] = points[:, :2] / np.maximum(points[:, 2:], 1e-3) - np.stack((x[mine], y[mine]), -1)
     at_x, at_y = np.rint(x + flow[..., 0]), np.rint(y + flow[..., 1])
     inside = (at_x >= 0) & (at_y >= 0) & (at_x < width) & (at_y < height)
     columns, rows = (np.where(inside, at, 0).astype(np.intp) for at in (at_x, at_y))
-    same = before.owner[rows, columns] == seen.owner
+    same = before.owner[rows, columns] == view.owner
     near = np.abs(before.depth[rows, columns] - depth) < 0.05 * depth
-    return flow, inside & same & near & (seen.owner >= 0)
+    return flow, inside & same & near & (view.owner >= 0)
 
 
 def record(frames: Sequence[Floats], rng: np.random.Generator) -> list[Pixels]:
@@ -186,7 +186,7 @@ def record(frames: Sequence[Floats], rng: np.random.Generator) -> list[Pixels]:
     drift, level = rng.normal(0, 0.01), rng.uniform(0.8, 1.1)
     noise = 4 * rng.random() ** 3
     quality = int(rng.integers(60, 96)) if rng.random() < 0.6 else None
-    recorded = []
+    rows = []
     for time, frame in enumerate(frames):
         light = frame * np.float32(level * (1 + drift * time))
         light += rng.normal(0, noise, frame.shape).astype(np.float32)
@@ -194,8 +194,8 @@ def record(frames: Sequence[Floats], rng: np.random.Generator) -> list[Pixels]:
         if quality is not None:
             _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             picture = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
-        recorded.append(picture)
-    return recorded
+        rows.append(picture)
+    return rows
 
 
 def _scaled(camera: Camera, frame: int, height: int, width: int, scale: float) -> tuple[Array, Array]:

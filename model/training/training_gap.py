@@ -32,8 +32,8 @@ def training_gap(head: MixingHead, drawn: Sequence[Store], kept_back: Store, cou
     Samples are cut to one size, that of the smaller ones. ValueError where no class has samples of both kinds.
     """
     side = min(store.target.shape[1] for store in (*drawn, kept_back))
-    trained = [_gains(head, store, count // len(drawn), side) for store in drawn]
-    motion, gain = (np.concatenate(values) for values in zip(*trained, strict=True))
+    training_gains = [_gains(head, store, count // len(drawn), side) for store in drawn]
+    motion, gain = (np.concatenate(values) for values in zip(*training_gains, strict=True))
     other_motion, other_gain = _gains(head, kept_back, count, side)
     rows = []
     for low, high in itertools.pairwise(MOTIONS):

@@ -52,13 +52,16 @@ class ClipServer:
         self._key = {"Authorization": f"Bearer {key}"} if key else {}
         self._stop = stop or threading.Event()
 
-    def post(self, query: str, file: Path, headers: Mapping[str, str]) -> Reply:
-        """Post a clip as a job; its Idempotency-Key makes a repeated one the same."""
-        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.name)}", "Prefer": "respond-async"}
+    def post(self, query: str, file: Path, headers: Mapping[str, str], name: str) -> Reply:
+        """Post a clip of this name as a job; its Idempotency-Key makes a repeated one the same."""
+        file_headers = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+            "Prefer": "respond-async",
+        }
 
         def send(connection: http.client.HTTPConnection) -> None:
             with file.open("rb") as body:
-                about = {**self._key, **headers, **named, "Content-Length": str(file.stat().st_size)}
+                about = {**self._key, **headers, **file_headers, "Content-Length": str(file.stat().st_size)}
                 connection.request("POST", f"{self._base}/v1/video?{query}", body, about)
 
         return self._answered(send)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -38,7 +39,7 @@ COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
 
 @dataclass(frozen=True, slots=True)
 class DeviceProcess:
-    """A worker's device as people call it, its metrics port, and what its environment has beyond ours."""
+    """A worker's device as people call it, the port of its metrics, and what its environment has beyond ours."""
 
     device: str
     port: int
@@ -49,28 +50,46 @@ def plan(text: str, settings: Settings, visible: str, gpus: Callable[[], int], c
     """List a process for each device in `text`: `all`, or GPUs' indices, UUIDs (`GPU-…`, `MIG-…`) and `cpu`.
 
     `visible`: CUDA_VISIBLE_DEVICES, whose order indices follow; `gpus` counts what CUDA sees; the CPU's `cores` are
-    shared by its processes. Ports follow one another from the settings' on. Raises SettingsError for what is no device.
+    shared by its processes. Ports follow one another from the settings' on. Raises SettingsError for what is no device,
+    and where two processes would listen on one port.
     """
     names = [str(index) for index in range(gpus())] if text.strip() == "all" else list(words_of(text))
     if not names:
         raise SettingsError("--devices all: CUDA sees no GPU here" if text.strip() == "all" else "--devices is empty")
-    repeated = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
-    if repeated:
-        raise SettingsError(f"--devices names {', '.join(repeated)} twice")
+    duplicates = sorted({name for name in names if name != "cpu" and names.count(name) > 1})
+    if duplicates:
+        raise SettingsError(f"--devices names {', '.join(duplicates)} twice")
+    _check_ports(settings, len(names))
     threads = settings.threads or max(1, cores // max(1, names.count("cpu")))
+    metrics_port = settings.metrics_port or settings.health_port or settings.http_port
     processes = []
     for number, name in enumerate(names):
         environment = {f"{PREFIX}{port}": str(value + number) for port, value in _ports(settings) if value}
         environment |= _device(name, words_of(visible))
         if name == "cpu":
             environment[f"{PREFIX}THREADS"] = str(threads)
-        port = (settings.health_port or settings.http_port) and (settings.health_port or settings.http_port) + number
-        processes.append(DeviceProcess(name, port, environment))
+        processes.append(DeviceProcess(name, metrics_port and metrics_port + number, environment))
     return processes
 
 
 def _ports(settings: Settings) -> tuple[tuple[str, int], ...]:
-    return ("HTTP_PORT", settings.http_port), ("HEALTH_PORT", settings.health_port)
+    """Return the first port of each kind that a worker listens on, by its setting; 0: any, or none."""
+    return (
+        ("HTTP_PORT", settings.http_port),
+        ("HEALTH_PORT", settings.health_port),
+        ("METRICS_PORT", settings.metrics_port),
+    )
+
+
+def _check_ports(settings: Settings, count: int) -> None:
+    """Raise SettingsError where the ports of `count` processes overlap. One process may have two kinds on one port."""
+    for (name, first), (other, second) in itertools.combinations(_ports(settings), 2):
+        is_one_port = first == second and "HTTP_PORT" not in (name, other)
+        if first and second and abs(first - second) < count and not is_one_port:
+            raise SettingsError(
+                f"--devices: {count} workers need {count} ports from {PREFIX}{name} ({first}) on, and as many from "
+                f"{PREFIX}{other} ({second}) on: put them further apart"
+            )
 
 
 def _device(name: str, visible: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import sys
 import time
@@ -11,12 +12,12 @@ from typing import Any
 
 from service.core.types import Priority
 from service.distributed.broker import announcement, scripts, serialization
+from service.distributed.broker.blob_store import BlobStore, StoreUnavailable, blob_store
 from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.clip_record import MARK
 from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
-from service.distributed.broker.submission import cancel_of
-from service.distributed.frontend.job_store import PATIENCE_S
+from service.distributed.broker.submission import BEHIND_LIVE_S, cancel_of
 from service.serving.jobs.job import Failure
 from service.settings import Settings
 
@@ -70,8 +71,8 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
         with contextlib.suppress(serialization.UnreadableEntry):
             model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
-    waiting, made = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
-    print(f"clips  waiting {waiting}  being made {made}  kept {client.hlen(keys.clips)}")
+    waiting, being_made_count = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
+    print(f"clips  waiting {waiting}  being made {being_made_count}  kept {client.hlen(keys.clips)}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
     for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):
@@ -162,7 +163,7 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
             group=GROUP,
             letter=entry,
             job_id=job,
-            order_ms=round(1000 * PATIENCE_S),
+            order_ms=round(1000 * BEHIND_LIVE_S),
         )
         items = scripts.call_sync(client, bound)
         failures += items < 0
@@ -172,16 +173,31 @@ def _replay(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
 
 
 def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
-    count = 0
+    job_ids: list[str] = []
     for entry, f in list(_letters(client, keys, params.job)):
-        count += 1
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
+        job_ids.append(f["j"].decode())
+    _remove_elsewhere(settings, job_ids)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:
-        print(f"{count} purged")
-    return _exit_status(count, 0, params)
+        print(f"{len(job_ids)} purged")
+    return _exit_status(len(job_ids), 0, params)
+
+
+def _remove_elsewhere(settings: Settings, jobs: Sequence[str]) -> None:
+    """Remove what jobs keep in the object store. Where that fails a front end's sweep does it, in time."""
+
+    async def remove(blobs: BlobStore) -> None:
+        for job in jobs:
+            await blobs.remove(await blobs.names(job))
+
+    try:
+        if jobs and (blobs := blob_store(settings)) is not None:
+            asyncio.run(remove(blobs))
+    except (ImportError, StoreUnavailable) as error:
+        print(f"left in the object store for now: {error}", file=sys.stderr)
 
 
 def _cancel(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: Settings) -> int:
@@ -191,6 +207,8 @@ def _cancel(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings:
     fields = client.hmget(keys.job(params.job), "p", "st")
     bound = cancel_of(keys, params.job, fields, keep=settings.job_ttl_s, tell=True)
     state = scripts.call_sync(client, bound)
+    if state == b"cancelled":
+        _remove_elsewhere(settings, [params.job])
     print("there is no such job" if state is None else state.decode(), file=sys.stderr if state is None else sys.stdout)
     return 1 if state is None else 0
 

@@ -1,4 +1,4 @@
-"""`python -m service video FOLDER -o FOLDER --server URL`: clips that a service's workers predict.
+"""`python -m service video FOLDER -o FOLDER --server URL`: clips, of a bucket, too, that a service's workers predict.
 
 Run again after it was stopped, it goes on: clips that are there are not sent, those that the server has are asked for,
 and what its workers have predicted they do not predict again.
@@ -6,20 +6,21 @@ and what its workers have predicted they do not predict again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TextIO
 from urllib.parse import urlencode
 
+from service.cli.clip_inputs import S3, ClipBucket, ClipInput, FileInput, ObjectInput, S3Bucket
 from service.cli.clip_server import ClipServer
 from service.serving.video.clip import VideoError
+from service.settings import Settings
 
 #: What a server answers with, by a clip's ending; another one becomes MP4.
 MEDIA_TYPES = {
@@ -39,7 +40,7 @@ class RemoteClip:
     """One clip: where it is, where it goes, and its name in the notes."""
 
     name: str
-    source: Path
+    source: ClipInput
     output: Path
 
     @property
@@ -89,23 +90,23 @@ class FolderProgress:
 
     def line(self) -> str:
         """Describe the progress in one line."""
-        done, known = (sum(pair[k] for pair in self.frames.values()) for k in (0, 1))
-        if self._before is None and known:
-            self._before = done
-        text = f"{_bar(self.ended, self.total)} {self.ended}/{self.total} clips, {done} frames"
-        speed = (done - (self._before or 0)) / max(self.clock() - self._began, 1e-9)
+        done_count, total = (sum(pair[k] for pair in self.frames.values()) for k in (0, 1))
+        if self._before is None and total:
+            self._before = done_count
+        text = f"{_bar(self.ended, self.total)} {self.ended}/{self.total} clips, {done_count} frames"
+        speed = (done_count - (self._before or 0)) / max(self.clock() - self._began, 1e-9)
         if speed > 0:
             text += f", {speed:.1f} a second"
             # Of clips that are not begun nothing is known: they are taken to be like the others.
-            missing = known / max(1, len(self.frames)) * self.total - done
+            missing = total / max(1, len(self.frames)) * self.total - done_count
             seconds = max(0, round(missing / speed))
             text += f", about {seconds // 60}:{seconds % 60:02} left"
         return text
 
 
 def _bar(done: int, total: int, width: int = 20) -> str:
-    filled = width * done // max(1, total)
-    return f"[{'#' * filled}{'.' * (width - filled)}]"
+    bar_length = width * done // max(1, total)
+    return f"[{'#' * bar_length}{'.' * (width - bar_length)}]"
 
 
 class RemoteFolder:
@@ -168,9 +169,9 @@ class RemoteFolder:
         self._server.delete(job)
 
     def _sent(self, clip: RemoteClip, key: str) -> str:
-        reply = self._server.post(
-            urlencode(self._query), clip.source, {"Accept": clip.media_type, "Idempotency-Key": key}
-        )
+        headers = {"Accept": clip.media_type, "Idempotency-Key": key}
+        with clip.source.on_disk(clip.output.parent) as file:
+            reply = self._server.post(urlencode(self._query), file, headers, clip.source.name)
         job = str(reply.headers.get("location") or "")
         if not job.startswith("/v1/video/"):
             raise VideoError("the server takes no clips as jobs")
@@ -195,11 +196,10 @@ def _show(line: str, out: TextIO) -> None:
 
 
 def _key(clip: RemoteClip, query: dict[str, str]) -> str:
-    """Hash a clip's bytes and what is asked of it: the same clip is the same job, whenever it is sent."""
-    with clip.source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+    """Hash a clip and what is asked of it: the same clip is the same job, whenever it is sent."""
+    digest = clip.source.digest()
     digest.update(json.dumps([sorted(query.items()), clip.media_type, clip.source.name]).encode())
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def clips_of(source: Path, output: Path) -> list[RemoteClip]:
@@ -207,31 +207,58 @@ def clips_of(source: Path, output: Path) -> list[RemoteClip]:
     if not source.exists():
         raise VideoError(f"cannot read {source}: it is not there")
     if not source.is_dir():
-        if output.suffix not in MEDIA_TYPES:
-            raise VideoError(f"{output.name}: the name must end in {', '.join(MEDIA_TYPES)}")
-        return [RemoteClip(source.name, source, output)]
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() in SENT and path.is_file())
+        return [_alone(FileInput(source), output)]
+    # What an earlier run wrote may be in a folder within.
+    files = [path for path in source.rglob("*") if path.is_file() and output.resolve() not in path.resolve().parents]
+    return _named(str(source), {str(path.relative_to(source)): FileInput(path) for path in files}, output)
+
+
+def clips_in(bucket: ClipBucket, output: Path) -> list[RemoteClip]:
+    """List the clips below a bucket's address, or the one clip that it names, as `clips_of`."""
+    tags = bucket.tags()
+    if "" in tags:
+        return [_alone(ObjectInput(bucket, "", tags[""]), output)]
+    return _named(bucket.address, {name: ObjectInput(bucket, name, tag) for name, tag in tags.items()}, output)
+
+
+def _alone(source: ClipInput, output: Path) -> RemoteClip:
+    if output.suffix not in MEDIA_TYPES:
+        raise VideoError(f"{output.name}: the name must end in {', '.join(MEDIA_TYPES)}")
+    return RemoteClip(source.name, source, output)
+
+
+def _named(place: str, sources: Mapping[str, ClipInput], output: Path) -> list[RemoteClip]:
+    """Give each clip among `sources`, by the names below their place, its output; VideoError where there are none."""
     clips = []
-    for path in files:
-        name = path.relative_to(source)
+    for name in sorted(sources, key=PurePath):
+        path = PurePath(name)
+        if path.suffix.lower() not in SENT or any(part.startswith(".") for part in path.parts):
+            continue
         suffix = path.suffix if path.suffix in MEDIA_TYPES else ".mp4"
-        if output.resolve() in path.resolve().parents or any(part.startswith(".") for part in name.parts):
-            continue  # what an earlier run wrote, in a folder within
-        clips.append(RemoteClip(str(name), path, output / name.with_suffix(suffix)))
+        clips.append(RemoteClip(name, sources[name], output / path.with_suffix(suffix)))
     if not clips:
-        raise VideoError(f"{source} holds no clips ({', '.join(SENT)})")
+        raise VideoError(f"{place} holds no clips ({', '.join(SENT)})")
     if len({clip.output for clip in clips}) < len(clips):
-        raise VideoError(f"two clips of {source} would be written under one name; rename one")
+        raise VideoError(f"two clips of {place} would be written under one name; rename one")
     return clips
 
 
 def run(
-    url: str, key_file: str | None, source: str, output: str, query: dict[str, str], at_once: int, *, quiet: bool
+    url: str,
+    key_file: str | None,
+    source: str,
+    output: str,
+    query: dict[str, str],
+    at_once: int,
+    settings: Settings,
+    *,
+    quiet: bool,
 ) -> int:
     """Make the clips; return 0, or 1 where some failed, each told in a line on standard error."""
     stop, target = threading.Event(), Path(output)
-    clips = clips_of(Path(source), target)
-    folder = target if Path(source).is_dir() else target.parent
+    clips = clips_in(S3Bucket(source, settings), target) if source.startswith(S3) else clips_of(Path(source), target)
+    is_one = [clip.output for clip in clips] == [target]
+    folder = target.parent if is_one else target
     try:
         key = Path(key_file).read_text().strip() if key_file else None
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,13 +31,13 @@ class SettingInForce:
 
 def in_force(settings: Settings, environment: Mapping[str, str]) -> list[SettingInForce]:
     """List every setting of `settings`, which were read from `environment` and then, maybe, changed by an argument."""
-    read = Settings.from_env(environment)
+    from_environment = Settings.from_env(environment)
     rows = []
     for field in dataclasses.fields(Settings):
         variable = PREFIX + field.name.upper()
         value = written(getattr(settings, field.name))
         source = "default"
-        if getattr(settings, field.name) != getattr(read, field.name):
+        if getattr(settings, field.name) != getattr(from_environment, field.name):
             source = "argument"
         elif environment.get(variable, "").strip():
             source = "environment"

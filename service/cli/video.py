@@ -8,8 +8,9 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 
 from service.cli import remote_video
@@ -19,16 +20,18 @@ from service.core.types import SCALES, Method, Options
 from service.engine.batcher import Batcher
 from service.engine.predictor import Predictor
 from service.imaging.codec import FrameLimits
-from service.serving.video.clip import ClipSource, SoundMode, Timed, VideoError
+from service.serving.video.clip import SoundMode, Timed, VideoError
+from service.serving.video.clip_frames import clip_frames
 from service.serving.video.compare import FrameScore
 from service.serving.video.files import CONTAINERS, PIPE, OutFile, OutPipe, open_sink, open_source
-from service.serving.video.frame_prediction import frame_predictor, moment_predictor
-from service.serving.video.output_frames import VideoParams, output_frames
+from service.serving.video.frame_prediction import ClipPredictors
+from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import MAX_LIST, Ahead, Every, FillLost, FramePlan, FrameRanges, lost_frames
-from service.serving.video.retimed_frames import Output, RetimedSource, RetimingParams, retimed_frames
+from service.serving.video.retimed_frames import Outputs, RetimingParams
 from service.serving.video.retiming import rate
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.thread_work import run_to_end
 
 EPILOG = f"""\
 input and output: a file ({", ".join(CONTAINERS)} or .y4m), or - for y4m through a pipe.
@@ -49,6 +52,8 @@ examples:
     ffmpeg -v error -i - out.webm
   # a folder of clips, by the workers of a service; run again, it goes on where it was stopped
   python -m service video films -o ahead --ahead 2 --server http://HOST:8000
+  # the same with the clips below an address of an S3-compatible service (DMVFN_OBJECT_STORE_ENDPOINT, _KEY_ID, ...)
+  python -m service video s3://BUCKET/films -o ahead --ahead 2 --server http://HOST:8000
 """
 
 
@@ -79,7 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copy what the output can hold, transcode the rest too, or none (default: copy)",
     )
     parser.add_argument("--no-audio", action="store_true", help="leave the sound out, as --sound none")
-    parser.add_argument("--server", metavar="URL", help="let this service's workers predict; input may be a folder")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="let this service's workers predict; input may be a folder or s3://BUCKET/PREFIX",
+    )
     parser.add_argument("--key-file", metavar="FILE", help="of --server: a file with the API key")
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="of --server: clips under way (default: 4)")
     parser.add_argument("--force", action="store_true", help="overwrite a file that is there")
@@ -118,19 +127,20 @@ def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
     """Hand a clip, or a folder of them, to a service."""
     _options(params, settings)  # what is wrong is told before anything is sent
     if params.across_cuts or "-" in (params.input, params.output):
-        raise VideoError("--server takes files and folders, and predicts within scenes only")
-    if _retiming(params) is not None:
-        raise VideoError("--fps and --conceal predict here, without --server")
-    if params.ahead is params.every is params.fill_lost is None:
-        raise VideoError("say one of --ahead, --every and --fill-lost")
+        raise VideoError("--server takes files, folders and s3:// addresses, and predicts within scenes only")
+    if _retiming(params) is None and params.ahead is params.every is params.fill_lost is None:
+        raise VideoError("say one of --ahead, --every, --fill-lost, --fps and --conceal")
     if params.at_once < 1:
         raise VideoError("--at-once must be at least 1")
     mode = {"ahead": params.ahead, "every": params.every, "lost": _lost_text(params)}
     query = {**mode, **{name: getattr(params, name) for name in ("method", "route", "blocks", "scale")}}
+    query |= {"fps": params.fps, "conceal": 1 if params.conceal else None}
     query |= {"compare": 1 if params.compare else None, "sound": "none" if params.no_audio else params.sound.value}
     words = {name: str(value) for name, value in query.items() if value is not None}
     places = (params.input, params.output)
-    return remote_video.run(params.server, params.key_file, *places, words, params.at_once, quiet=params.quiet)
+    return remote_video.run(
+        params.server, params.key_file, *places, words, params.at_once, settings, quiet=params.quiet
+    )
 
 
 def _lost_text(params: argparse.Namespace) -> str | None:
@@ -143,31 +153,24 @@ def _lost_text(params: argparse.Namespace) -> str | None:
 
 
 async def _run(params: argparse.Namespace, settings: Settings) -> int:
-    retiming = _retiming(params)
-    plan = None if retiming is not None else _plan(params)
+    conversion = _retiming(params) or VideoParams(_plan(params), params.compare, not params.across_cuts)
     options = _options(params, settings)
     has_sound = not params.no_audio and params.sound is not SoundMode.NONE
     with closing(open_source(params.input, limits=FrameLimits.of(settings), sound=has_sound)) as source:
-        info = source.info
-        conversion = None if plan is None else VideoParams(plan, params.compare, not params.across_cuts)
-        out: ClipSource = source if retiming is None else RetimedSource(source, retiming)
-        size = (info.width, info.height) if conversion is None else conversion.size(source)
+        out = conversion.shown(source)
         # Nothing to warm up: the first frames of the clip do it.
         quick = dataclasses.replace(settings, warmup_sizes=())
         engine = Batcher(lambda: Predictor.of(quick), quick, Metrics.unseen())
         await engine.start()
         try:
-            sink = open_sink(params.output, out, *size, params.sound)
+            sink = open_sink(params.output, out, *conversion.size(source), params.sound)
             try:
-                for note in (*info.notes, *sink.notes):
+                for note in (*source.info.notes, *sink.notes):
                     print(f"video: {note}", file=sys.stderr)
                 score = FrameScore()
-                if retiming is not None:
-                    items = retimed_frames(source, retiming, moment_predictor(engine, options, settings))
-                elif conversion is not None:
-                    items = output_frames(source, conversion, frame_predictor(engine, options, settings), score)
+                items = clip_frames(source, conversion, ClipPredictors.of(engine, options, settings), score)
                 await _write(params, out.info.frames, items, sink)
-                await asyncio.to_thread(sink.close)
+                await run_to_end(sink.close)
             except BaseException:
                 sink.give_up()
                 raise
@@ -178,13 +181,11 @@ async def _run(params: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _write(
-    params: argparse.Namespace, frames: int | None, items: AsyncGenerator[Output, None], sink: OutFile | OutPipe
-) -> None:
+async def _write(params: argparse.Namespace, frames: int | None, items: Outputs, sink: OutFile | OutPipe) -> None:
     progress = None if params.quiet else Progress(frames, sys.stderr, time.monotonic)
     async with aclosing(items):
         async for item, is_prediction in items:
-            await asyncio.to_thread(sink.write, item)
+            await run_to_end(partial(sink.write, item))
             if progress and isinstance(item, Timed):
                 progress.done(is_prediction)
     if progress:

@@ -95,12 +95,15 @@ class KeyRing:
             raise Unauthenticated("this API key is not known")
         return match
 
-    def named(self, name: str) -> ApiKey:
-        """Return the key of a caller who was identified before. Raises Unauthenticated if it is not known any more."""
+    def named(self, name: str, digest: bytes = b"") -> ApiKey:
+        """Return the key of a caller who was identified before, by the key of `digest` if it is given.
+
+        Raises Unauthenticated if it is not known any more.
+        """
         if not self.keys:
             return ANYBODY
         match = next((key for key in self.keys if key.name == name), None)
-        if match is None:
+        if match is None or (digest and digest not in match.digests):
             raise Unauthenticated("this API key is no longer known")
         return match
 

@@ -8,6 +8,8 @@ from service.core.types import Method, PredictResult
 
 #: The share that the motion before has in a frame that it alone made.
 BEFORE = "before"
+#: The same of the last frame, moved as a whole or as it is.
+PANNED, REPEATED = "panned", "repeated"
 
 
 class Substitute(enum.StrEnum):
@@ -16,6 +18,8 @@ class Substitute(enum.StrEnum):
     BLOCKS = "blocks"  #: fewer blocks
     LIVE = "live"  #: the live head's mixture of motions
     SHIFTED = "shifted"  #: the motion before, followed on
+    PANNED = "panned"  #: the last frame, moved as the picture moves as a whole
+    REPEATED = "repeated"  #: the last frame as it is
 
     @classmethod
     def of(cls, result: PredictResult) -> Substitute | None:
@@ -24,4 +28,5 @@ class Substitute(enum.StrEnum):
             return None
         if result.method is Method.DMVFN:
             return cls.BLOCKS
-        return cls.SHIFTED if BEFORE in result.shares else cls.LIVE
+        kinds = {BEFORE: cls.SHIFTED, PANNED: cls.PANNED, REPEATED: cls.REPEATED}
+        return next((kind for share, kind in kinds.items() if share in result.shares), cls.LIVE)

@@ -198,10 +198,9 @@ class Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
         if times and steps is not None:
             raise InvalidRequest("steps means nothing with t", field="steps")
-        if is_fast := quality is Quality.FAST:
-            if method not in (None, Method.FLOW):
-                raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
-            method = Method.FLOW
+        if (is_fast := quality is Quality.FAST) and method not in (None, Method.FLOW):
+            raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
+        method = Method.FLOW if is_fast else method
         return cls(
             RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
             1 if steps is None else steps,
@@ -270,6 +269,8 @@ class PredictRequest:
     client: str = ""  #: whom limits and fairness count: an API key's name or a stream
     priority: Priority = Priority.LIVE
     traceparent: str | None = None
+    waited: float = 0.0  #: seconds that it has waited elsewhere
+    is_covered: bool = False  #: whoever asks can answer by itself: where this is late, no deadline is missed
     is_trial: bool = False  #: admitted elsewhere though it is predicted to be late, so that the prediction is measured
 
     def __post_init__(self) -> None:

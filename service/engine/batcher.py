@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from service.core.errors import DeadlineExceeded, ServiceError, Unavailable
+from service.core.errors import DeadlineExceeded, ServiceError, TooLarge, Unavailable
 from service.core.interfaces import Readiness, ServedModel
 from service.core.types import MAX_SEED, PredictRequest, PredictResult, RoutePolicy
 from service.engine.batch_counts import Answers
@@ -123,6 +123,8 @@ class Batcher:
         """Return the answer, or raise a ServiceError, by the deadline. Cancelling withdraws the request."""
         if self._reason is not None:
             raise self._refusal(request)
+        if request.nbytes > (limit := self._settings.max_queue_bytes):  # nor would an empty queue take it later
+            raise TooLarge(f"both frames have {request.nbytes} bytes; the queue takes {limit}", field="current")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PredictResult] = loop.create_future()
         row = self.versions.table.choose(request)
@@ -159,8 +161,6 @@ class Batcher:
     def scheduling(self) -> RequestQueue:
         """Return the device's scheduling, for a worker of a queue that feeds this engine."""
         return self._queue
-
-    # --- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load and warm up; ready when it returns. Raises what the device raised if it cannot be built."""
@@ -240,6 +240,7 @@ class Batcher:
             priority=request.priority,
             nbytes=request.nbytes,
             steps=request.options.work,
+            waited=request.waited,
             is_trial=request.is_trial,
         )
         return Pending(request, entry, partial(_resolve, future))
@@ -250,9 +251,11 @@ class Batcher:
         return self._unavailable(reason, self._start_seconds if reason == "device_lost" else RETRY_SOON)
 
     def _count_refusal(self, error: ServiceError, request: PredictRequest) -> None:
-        self._metrics.rejected(error.reason or error.code, self._label(request))
-        if isinstance(error, DeadlineExceeded):
-            self._metrics.deadline_missed("admit")
+        is_late = isinstance(error, DeadlineExceeded)
+        if not (is_late and request.is_covered):
+            self._metrics.rejected(error.reason or error.code, self._label(request))
+        if is_late:
+            self._metrics.deadline_missed("admit", is_covered=request.is_covered)
             if error.reason == "unmeetable" and error.retry_after is None:  # by an idle device
                 now = self._clock()
                 self._refusal_times = (self._refusal_times[0] if self._refusal_times else now, now)
@@ -265,7 +268,8 @@ class Batcher:
         before = self._queue.expire(pending)
         if before not in WAITING and before is not RequestState.RUNNING:
             return  # it has its outcome
-        self._metrics.deadline_missed("queue" if before in WAITING else "late")
+        phase = "queue" if before in WAITING else "late"
+        self._metrics.deadline_missed(phase, is_covered=pending.request.is_covered)
         wait = max(self._queue.gauges(self._clock())[-1], pending.entry.most_seconds)
         pending.deliver(DeadlineExceeded("the deadline passed before the answer was there", retry_after=wait))
 
@@ -310,8 +314,6 @@ class Batcher:
     @staticmethod
     def _unavailable(reason: str, retry_after: float) -> Unavailable:
         return Unavailable(MESSAGES[reason], reason=reason, retry_after=retry_after)
-
-    # --- gauges ---------------------------------------------------------------------------------------------------
 
     def _gauges(self) -> Sequence[tuple[str, str, dict[str, str], float]]:
         items, nbytes, age, inflight, work = self._queue.gauges(self._clock())

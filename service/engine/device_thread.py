@@ -148,8 +148,8 @@ class DeviceThread:
         while requests := self._queue.next_to_route(self._clock()):
             self._route(requests)
         turn = self._queue.next_batch(self._clock())
-        for _ in turn.expired:
-            self._metrics.deadline_missed("queue")
+        for pending in turn.expired:
+            self._metrics.deadline_missed("queue", is_covered=pending.request.is_covered)
         if turn.expired:
             late = "the deadline passed, or could no longer be met, while it waited"
             wait = max(turn.work, 0.001)

@@ -54,13 +54,13 @@ def _quickest(device: Device, works: Sequence[DeviceWork], runs_before: int, clo
 
     One that was held up would have the first requests refused: by their size it may stand for a thousand times as much.
     """
-    measured: list[MeasuredRun] = []
+    measurements: list[MeasuredRun] = []
     begin = clock()
     request = works[0].request
-    while len(measured) <= runs_before or (len(measured) < LEAST_RUNS and clock() - begin < LEAST_RUNS_S):
+    while len(measurements) <= runs_before or (len(measurements) < LEAST_RUNS and clock() - begin < LEAST_RUNS_S):
         start = clock()
         ran = device.run(works, lambda work: True)
         seconds = clock() - start
         bucket = bucket_of(request, device.info.method_for(request.options))
-        measured.append(ran.live or MeasuredRun(bucket, ran.load, seconds))
-    return min(measured, key=lambda run: run.seconds)
+        measurements.append(ran.live or MeasuredRun(bucket, ran.load, seconds))
+    return min(measurements, key=lambda run: run.seconds)

@@ -183,13 +183,24 @@ def from_raw(
     return Frame(np.ascontiguousarray(buffer.reshape(height, stride)[:, :row]).reshape(height, width, 3))
 
 
+def check_quality(format: ImageFormat, quality: int | None) -> None:
+    """Raise InvalidRequest, its field `image_quality`, for one out of range or for a format that has none."""
+    _check_range(quality)
+    if quality is not None and not format.lossy:
+        raise InvalidRequest(f"image_quality means nothing for {format}; jpeg and webp have one", field="image_quality")
+
+
+def _check_range(quality: int | None) -> None:
+    if quality is not None and not 1 <= quality <= 100:
+        raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+
+
 def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
     """Encode a file. `quality` is 1..100 for JPEG (none: 95) and WebP (none: lossless); others are always lossless.
 
     NotAcceptable where the frame is longer than the format can hold.
     """
-    if quality is not None and not 1 <= quality <= 100:
-        raise InvalidRequest("image quality must be between 1 and 100", field="image_quality")
+    _check_range(quality)
     longest = LONGEST.get(format)
     if longest is not None and max(frame.width, frame.height) > longest:
         raise NotAcceptable(f"{format} holds at most {longest} pixels a side; ask for image/png")

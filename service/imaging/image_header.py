@@ -11,9 +11,11 @@ from __future__ import annotations
 import enum
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 
 from service.core.errors import InvalidFrame, UnsupportedMedia
+from service.imaging import other_kinds
 
 
 class Kind(enum.StrEnum):
@@ -47,33 +49,17 @@ MAX_SCANS = 40
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+#: Transfer curves of ISO/IEC 23091-2 whose numbers mean far more light than SDR's.
+_HDR_CURVES = (16, 18)
 _BLANK = rb"(?:[ \t\r\n]|#[^\r\n]{0,512}[\r\n])+"
 _ANYMAP = re.compile(rb"P([56])" + (_BLANK + rb"(\d{1,7})") * 3 + rb"[ \t\r\n]")
-_KNOWN_OTHERS = (
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"\0\0\0\x0cjP", "JPEG 2000"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"<svg", "SVG"),
-    (b"%PDF", "PDF"),
-    (b"P1", "plain PBM"),
-    (b"P2", "plain PGM"),
-    (b"P3", "plain PPM"),
-    (b"P4", "PBM"),
-    (b"P7", "PAM"),
-    (b"YUV4MPEG2", "Y4M video"),
-    (b"\x1aE\xdf\xa3", "Matroska or WebM video"),
-)
+#: A marker amid compressed data is neither a stuffed zero nor a restart; bytes that fill may stand before it.
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+_TEM, _EOI, _SOS = 0x01, 0xD9, 0xDA
+_LS = 0xF7  #: begins the frame of a JPEG-LS
+_LONG = 4  #: Exif's number of this type
 #: What can be done with pictures that move.
-_CLIP = "; a clip goes to POST /v1/video"
 _AS_CLIP = "; as MP4 or WebM an animation can go to POST /v1/video"
-_STILL = "; save or share it as JPEG"
-#: Files of ISO 14496-12 by their first brand; the others are videos.
-_ISO_BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"hevc", b"hevx", b"msf1"), ("HEIC", _STILL)),
-    **dict.fromkeys((b"avif", b"avis"), ("AVIF", _STILL)),
-}
 
 
 def read(data: bytes, field: str) -> ImageHeader:
@@ -91,7 +77,7 @@ def read(data: bytes, field: str) -> ImageHeader:
             return _anymap(data, field)
     except struct.error:
         raise truncated(field) from None
-    kind, advice = _looks_like(data)
+    kind, advice = other_kinds.name(data)
     raise UnsupportedMedia(f"{field} is {kind}; PNG, JPEG, WebP, BMP, PPM and PGM are read{advice}", field=field)
 
 
@@ -107,14 +93,6 @@ def damaged(field: str) -> InvalidFrame:
 
 def _animated(field: str) -> InvalidFrame:
     return InvalidFrame(f"{field} is animated; send two of its frames as still images{_AS_CLIP}", field=field)
-
-
-def _looks_like(data: bytes) -> tuple[str, str]:
-    """Return what the bytes are, for an error's sentence, and what its sender can do."""
-    if data[4:8] == b"ftyp":
-        return _ISO_BRANDS.get(bytes(data[8:12]), ("MP4 video", _CLIP))
-    name = next((name for magic, name in _KNOWN_OTHERS if data.startswith(magic)), "not an image")
-    return name, _CLIP if "video" in name else _AS_CLIP if name == "GIF" else ""
 
 
 def _png(data: bytes, field: str) -> ImageHeader:
@@ -133,8 +111,11 @@ def _png(data: bytes, field: str) -> ImageHeader:
             raise _animated(field)
         if name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
+        if name == b"cICP" and length == 4 and data[at + 9] in _HDR_CURVES:
+            raise InvalidFrame(f"{field} is HDR (PQ or HLG), which is not read; save it as SDR", field=field)
         if name in _PNG_NEEDED:
-            chunks.append(data[at:end])
+            is_key = name == b"tRNS" and length == 2 and colour == 0 and bits in (2, 4)
+            chunks.append(_scaled_key(data[at:end], bits) if is_key else data[at:end])
             names.add(name)
         if name == b"IEND":
             break
@@ -147,6 +128,13 @@ def _png(data: bytes, field: str) -> ImageHeader:
     if colour not in (0, 2, 3, 4, 6):
         raise damaged(field)
     return ImageHeader(Kind.PNG, width, height, b"".join(chunks), orientation)
+
+
+def _scaled_key(chunk: bytes, bits: int) -> bytes:
+    """Return the chunk of a grey that is transparent, as of 8 bits: Pillow compares it with pixels that it widened."""
+    (key,) = struct.unpack_from(">H", chunk, 8)
+    chunk8 = b"tRNS" + struct.pack(">H", min(0xFFFF, key * 255 // (2**bits - 1)))
+    return chunk[:4] + chunk8 + struct.pack(">I", zlib.crc32(chunk8))
 
 
 def _jpeg(data: bytes, field: str) -> ImageHeader:
@@ -171,11 +159,9 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
         if marker == 0xDA:
             if size is None:
                 raise damaged(field)
-            if data.count(b"\xff\xda", at) > MAX_SCANS:
-                raise InvalidFrame(f"{field} has more than {MAX_SCANS} scans", field=field)
-            segments.append(data[at:])
+            segments.append(data[at : _jpeg_end(data, at, field)])
             return ImageHeader(Kind.JPEG, size[0], size[1], b"".join(segments), orientation)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker == _LS or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             if size is not None:
                 raise damaged(field)
             size = _jpeg_size(data, at, marker, field)
@@ -186,6 +172,27 @@ def _jpeg(data: bytes, field: str) -> ImageHeader:
             segments.append(data[at:end])
         at = end
     raise damaged(field)
+
+
+def _jpeg_end(data: bytes, at: int, field: str) -> int:
+    """Return where the picture whose first scan is `at` ends: phones put clips and other pictures behind it.
+
+    Raises InvalidFrame for more than MAX_SCANS scans.
+    """
+    scans = 0
+    for _ in range(MAX_CHUNKS):
+        match = _MARKER.search(data, at)
+        if match is None:
+            break
+        marker, at = match[1][0], match.end()
+        if marker == _EOI:
+            return at
+        scans += marker == _SOS
+        if scans > MAX_SCANS:
+            raise InvalidFrame(f"{field} has more than {MAX_SCANS} scans", field=field)
+        if marker != _TEM:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return len(data)
 
 
 def _jpeg_size(data: bytes, at: int, marker: int, field: str) -> tuple[int, int]:
@@ -201,6 +208,8 @@ def _jpeg_size(data: bytes, at: int, marker: int, field: str) -> tuple[int, int]
 
 def _webp(data: bytes, field: str) -> ImageHeader:
     name = data[12:16]
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise truncated(field)
     if name == b"VP8 ":
         start, width, height = struct.unpack_from("<3sHH", data, 23)
         if start != b"\x9d\x01\x2a":
@@ -268,9 +277,11 @@ def _orientation(exif: bytes) -> int:
         (start,) = struct.unpack_from(order + "I", exif, 4)
         (entries,) = struct.unpack_from(order + "H", exif, start)
         for i in range(min(entries, 512)):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * i)
+            tag, kind, _ = struct.unpack_from(order + "HHI", exif, start + 2 + 12 * i)
             if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
+                # A LONG where the standard wants a SHORT: some writers know no other number.
+                (value,) = struct.unpack_from(order + ("I" if kind == _LONG else "H"), exif, start + 10 + 12 * i)
+                return int(value) if 1 <= value <= 8 else 1
     except struct.error:
         pass
     return 1

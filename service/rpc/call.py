@@ -16,6 +16,7 @@ import grpc
 from service.app_state import AppState
 from service.core import deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
 from service.rpc.message_reading import UnparsedMessage, decision_of_call, ending_of_call, holding_of_call
@@ -61,6 +62,7 @@ class CallHandler:
     def __init__(self, state: AppState, transport: Transport, name: str, tracer: Tracer | None = None) -> None:
         self._state, self._transport, self._name = state, transport, name
         self.tracer = tracer or Tracer()
+        self._proxies = TrustedProxies.of(state.settings.trusted_proxies)
 
     @asynccontextmanager
     async def call(
@@ -77,13 +79,14 @@ class CallHandler:
             grpc_context=context,
             deadline=_deadline_of(context, began),
             holding=holding_of_call(state),
-            address=_address(context.peer()),
+            address=self._proxies.caller(_address(context.peer()), _forwarded(context)),
         )
         has_answered = False
         try:
             try:
                 decision = await decision_of_call(state, context, endpoint)
                 call.client, call.quotas = decision.client, decision.quotas
+                call.key_digest = decision.key_digest
                 decision.check()
                 if call.deadline is not None and call.deadline <= began:
                     state.metrics.deadline_missed("admit")
@@ -162,6 +165,11 @@ def _address(peer: object) -> str:
     """Read the address in gRPC's name for a peer, such as "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; "" in others."""
     kind, _, rest = str(peer).partition(":")
     return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
+
+
+def _forwarded(context: Any) -> list[str]:
+    pairs = context.invocation_metadata() or ()
+    return [value for key, value in pairs if key == FORWARDED_FIELD and isinstance(value, str)]
 
 
 def _deadline_of(context: Any, now: float) -> float | None:

@@ -37,6 +37,9 @@ SCOPES = {
     "StreamPredict": Scope.STREAMS,
     "ModelStreamInfer": Scope.STREAMS,
 }
+#: Seconds by which the news that a call's client has left may follow the news that no more messages come: gRPC tells
+#: the one as soon as the other, by a thread of its own that a busy machine may hold up in between.
+LEAVING_S = 0.02
 #: Messages read at once for those who show no key, and the seconds that each may take: they are tiny.
 OPEN_PLACES, OPEN_SECONDS = 4, 2.0
 
@@ -242,6 +245,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
 
         message = await reading.next(context, caller or _host(context), arrived, call)
         if message is None:
+            await asyncio.sleep(LEAVING_S)  # as at a stream's end: who has left sent no wrong call
             return UnparsedMessage(InvalidRequest("the call ended before its message"))
         return message
 
@@ -282,6 +286,8 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
                         del data  # or it would be there, uncounted, beside what was parsed from it
                         yield message
                         del message
+                    # Who has left is cancelled here, and is not taken for one who has sent all and read all.
+                    await asyncio.sleep(LEAVING_S)
 
                 await behaviour(messages(), context)
 

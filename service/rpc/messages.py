@@ -10,7 +10,7 @@ from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
-from service.imaging.codec import ImageFormat
+from service.imaging.codec import ImageFormat, check_quality
 from service.rpc import errors, stream_messages
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.messages import (
@@ -84,8 +84,7 @@ def options(
         if message.quality not in QUALITIES:
             raise InvalidRequest(f"quality {message.quality} is not known", field="quality")
         image_quality = message.image_quality if message.HasField("image_quality") else None
-        if image_quality is not None and not 1 <= image_quality <= 100:
-            raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+        check_quality(FORMATS[message.encoding], image_quality)
         if is_stream and message.HasField("steps"):
             raise InvalidRequest("a stream's steps are its horizon", field="steps")
         times = moments.of_numbers(message.t)
@@ -131,7 +130,15 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
     deadline_s = None if deadline_ms is None else deadline_ms / 1000
     conceal, show = stream_messages.concealment(start), stream_messages.show_wish(start)
     return StreamRequest(
-        values, plan.check(), format, quality, deadline_s, score=start.score, conceal=conceal, show=show
+        values,
+        plan.check(),
+        format,
+        quality,
+        deadline_s,
+        score=start.score,
+        conceal=conceal,
+        show=show,
+        choose=start.choose,
     ).check()
 
 
@@ -238,6 +245,7 @@ def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) ->
     match reply.outcome:
         case Done(value=value):
             fill(message.prediction, value)
+            message.predictor = value.predictor
         case First(why=why):
             message.first.reason = REASONS[why]
         case Dropped():

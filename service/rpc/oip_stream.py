@@ -85,7 +85,8 @@ class InferStream:
                 self._reading = False
             if message is None:
                 return
-            self._state.access.require(self._call.client, Scope.STREAMS)  # its key may be withdrawn while it goes on
+            # Its key may be withdrawn while it goes on.
+            self._state.access.require(self._call.client, Scope.STREAMS, self._call.key_digest)
             nbytes = 0 if isinstance(message, UnparsedMessage) else message.ByteSize()
             self._bytes += nbytes
             holding = self._state.budget.open()
@@ -113,7 +114,7 @@ class InferStream:
         began, call = self._state.clock(), self._call
         caller = Caller.of(call, call.deadline, holding)
         try:
-            await self._state.access.admit_next(call.client, Scope.STREAMS)
+            await self._state.access.admit_next(call.client, Scope.STREAMS, call.key_digest)
             infer_request = readable(message)
             holding.grow(nbytes)
             answer = await oip_infer.infer(self._state, request(infer_request), caller)

@@ -71,7 +71,7 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             request, first_message = self._opened(first)
             live = open_stream(
                 state,
-                replace(request, deadline=call.deadline, traceparent=call.trace.traceparent),
+                replace(request.opened_by(call), deadline=call.deadline),
                 Transport.GRPC,
                 client=call.client,
                 identity=call.request_id,

@@ -61,9 +61,9 @@ def show_wish(start: pb.StreamStart) -> ShowAt | None:
 
 def show(report: ShowReport) -> pb.Show:
     """Write what an answer aimed at; what no field holds is left out."""
-    aimed = [aimed_us for aimed_us in report.aimed_us if abs(aimed_us) < 2**63]
+    errors_us = [aimed_us for aimed_us in report.aimed_us if abs(aimed_us) < 2**63]
     miss_us = report.miss_us if report.miss_us is not None and abs(report.miss_us) < 2**63 else None
-    return pb.Show(aimed_us=aimed, received_us=report.received_us, replied_us=report.replied_us, miss_us=miss_us)
+    return pb.Show(aimed_us=errors_us, received_us=report.received_us, replied_us=report.replied_us, miss_us=miss_us)
 
 
 def score(report: ScoreReport) -> pb.Score:

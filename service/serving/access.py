@@ -7,10 +7,10 @@ Knows no transport: an edge brings the key and the scope that what is asked need
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from service.core.api_keys import ApiKey, KeyRing, Scope
+from service.core.api_keys import ANYBODY, ApiKey, KeyRing, Scope, digest_of
 from service.core.errors import PermissionDenied, RateLimited, ServiceError
 from service.core.interfaces import Engine, Readiness, ServedModel
 from service.core.quota import GFLOP, REQUESTS, Quota
@@ -91,6 +91,7 @@ class AccessDecision:
     client: str = ""
     quotas: tuple[Quota, ...] = ()
     refusal: ServiceError | None = None
+    key_digest: bytes = field(default=b"", repr=False)  #: of the key that was shown
 
     def check(self) -> None:
         """Raise the refusal, if there is one."""
@@ -118,26 +119,30 @@ class AccessPolicy:
     async def admit(self, api_key: str | None, scope: Scope | None) -> AccessDecision:
         """Decide over a request and count it. Raises Unauthenticated where nobody known asks."""
         key = self._keys.identify(api_key)
+        digest = b"" if key is ANYBODY or api_key is None else digest_of(api_key)
         try:
             key.check(scope)
         except PermissionDenied as error:
-            return AccessDecision(key.name, refusal=error)
-        return await self._count(key)
+            return AccessDecision(key.name, refusal=error, key_digest=digest)
+        return replace(await self._count(key), key_digest=digest)
 
-    async def admit_next(self, client: str, scope: Scope) -> None:
-        """Count a further request of a caller who was admitted: a message of its stream.
+    async def admit_next(self, client: str, scope: Scope, key_digest: bytes = b"") -> None:
+        """Count a further request of a caller who was admitted: a message of the stream that its key opened.
 
         Raises what `admit` or its decision would: keys are withdrawn and budgets run out while a stream goes on.
         """
-        key = self._keys.named(client) if client else None
+        key = self._keys.named(client, key_digest) if client else None
         if key is not None:
             key.check(scope)
             (await self._count(key)).check()
 
-    def require(self, client: str, scope: Scope) -> None:
-        """Raise PermissionDenied if a caller who was admitted lacks a further scope."""
+    def require(self, client: str, scope: Scope, key_digest: bytes = b"") -> None:
+        """Raise PermissionDenied if a caller who was admitted, by a key of this digest, lacks a further scope.
+
+        Raises Unauthenticated where the key is known no more.
+        """
         if client:
-            self._keys.named(client).check(scope)
+            self._keys.named(client, key_digest).check(scope)
 
     def grants(self, scope: Scope) -> bool:
         """Tell whether any key has this scope."""

@@ -51,19 +51,31 @@ class FairTurns:
         self._hand_on()
 
     def _forget(self, holder: str, place: asyncio.Future[None]) -> None:
-        places = self._waiting[holder]
-        places.remove(place)
-        if not places:
-            del self._waiting[holder]
+        places = self._waiting.get(holder, ())
+        if place in places:
+            self._waiting[holder].remove(place)
+            self._drop_empty(holder)
 
     def _hand_on(self) -> None:
-        while self._free:
-            holder = next((name for name in self._waiting if self._running[name] < self._most), None)
-            if holder is None:
-                return
+        while self._free and (holder := self._next_holder()) is not None:
             places = self._waiting.pop(holder)
             places.popleft().set_result(None)
             self._free -= 1
             self._running[holder] += 1
             if places:
                 self._waiting[holder] = places  # at the end of the row
+
+    def _next_holder(self) -> str | None:
+        """Return who waits longest of those that may have one more place; the first of its futures is open then."""
+        for holder, places in list(self._waiting.items()):
+            # Whoever is cancelled has a cancelled future at once, and takes it out of the row only a turn later.
+            while places and places[0].done():
+                places.popleft()
+            self._drop_empty(holder)
+            if places and self._running[holder] < self._most:
+                return holder
+        return None
+
+    def _drop_empty(self, holder: str) -> None:
+        if not self._waiting[holder]:
+            del self._waiting[holder]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from service.app_state import AppState
-from service.core.errors import DeadlineExceeded, Unavailable
+from service.core.errors import DeadlineExceeded, InvalidFrame, Unavailable
 from service.core.interfaces import Engine
 from service.core.types import (
     MAX_SEED,
@@ -81,6 +81,7 @@ class EncodedPrediction:
     times_us: tuple[int | None, ...]
     stages: Stages
     spare: float | None = None  #: seconds that were left of the deadline
+    predictor: str = ""  #: of a stream that lets the best be chosen: what was
 
     def facts(self) -> Notes:
         """Return the fields that a log line and a span show."""
@@ -122,7 +123,11 @@ async def predict(
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
     previous, current = await decode_pair(state, pair, caller.holding)
     decode_seconds = state.clock() - start
-    request = build_request(caller, previous, current, options)
+    try:
+        request = build_request(caller, previous, current, options)
+    except InvalidFrame as error:
+        error.field = pair.fields[1]
+        raise
     del pair, previous, current  # what is decoded lets go of its pictures
     admit(state, request, caller.holding)
     result = await state.engine.predict(request)

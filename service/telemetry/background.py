@@ -16,9 +16,10 @@ class Background(enum.StrEnum):
     WEBHOOKS = "webhooks"  #: looking for due ones
     WEBHOOK = "webhook"  #: one delivery
     CLIP_MAKERS = "clip_makers"  #: taking clips of a queue, and making them
-    CLIP_SWEEP = "clip_sweep"  #: removing what clips left in a store elsewhere
+    CLIP_SWEEP = "clip_sweep"  #: removing what clips and jobs left in a store elsewhere
     API_KEYS = "api_keys"  #: following the file of API keys
     WORKER_CLAIMS = "worker_claims"
     WORKER_BEAT = "worker_beat"
     WORKER_WITHDRAWALS = "worker_withdrawals"
+    WORKER_STORE = "worker_store"
     WORKER_LEASES = "worker_leases"

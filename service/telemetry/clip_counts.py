@@ -32,9 +32,9 @@ class ClipCounts:
         """Count a clip that another process had begun."""
         self._takeovers.inc()
 
-    def frame(self, *, was_kept: bool) -> None:
-        """Count a predicted frame of a clip in Redis: kept by who made the clip before, or predicted now."""
-        self._frames.labels("kept" if was_kept else "predicted").inc()
+    def frames(self, count: int, *, were_kept: bool) -> None:
+        """Count predicted frames of a clip in Redis: kept by who made the clip before, or predicted now."""
+        self._frames.labels("kept" if were_kept else "predicted").inc(count)
 
     def range_unkept(self) -> None:
         """Count a range that is predicted again should its maker die."""

@@ -197,9 +197,13 @@ class Metrics:
         """Count a request refused on arrival; `reason` is a ServiceError's reason or code."""
         self._rejected.labels(reason, bucket).inc()
 
-    def deadline_missed(self, phase: str) -> None:
-        """Count a missed deadline: `phase` is admit (refused at once), queue (expired waiting) or late (answered)."""
-        self._deadline_missed.labels(phase).inc()
+    def deadline_missed(self, phase: str, *, is_covered: bool = False) -> None:
+        """Count a missed deadline: `phase` is admit (refused at once), queue (expired waiting) or late (answered).
+
+        One that `is_covered` is none: whoever asked answers by itself.
+        """
+        if not is_covered:
+            self._deadline_missed.labels(phase).inc()
 
     def cancelled(self, phase: str) -> None:
         """Count a withdrawn request: `phase` is queue, exec or send."""

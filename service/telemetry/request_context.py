@@ -28,6 +28,7 @@ class RequestContext:
     notes: Notes = field(default_factory=dict)  #: for log line and span
     reason: str | None = None  #: of that error, where it says more than the code
     quotas: tuple[Quota, ...] = ()  #: what its caller had left when it was admitted
+    key_digest: bytes = field(default=b"", repr=False)  #: of the API key that was shown
     address: str = ""  #: whence it came, without a port; "" where that is not known
 
 

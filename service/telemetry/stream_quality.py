@@ -57,6 +57,12 @@ class StreamQuality:
             registry=registry,
             buckets=LATE_BUCKETS,
         )
+        self._choices = Counter(
+            "dmvfn_stream_predictor_changes",
+            "Streams that went over to another predictor, which scored better, by that one.",
+            ["predictor"],
+            registry=registry,
+        )
         for source in ("real", "blended", "predicted", "repeated"):
             self._ticks.labels(source)
         for kind in ("shown", "repeating"):
@@ -66,6 +72,10 @@ class StreamQuality:
     def missed(self, seconds: float) -> None:
         """Record by how much a client had a frame after it was to be seen; below 0, before, counts as 0."""
         self._late.observe(max(0.0, seconds))
+
+    def chosen(self, predictor: str) -> None:
+        """Count a stream that goes over to `predictor`: flow, live, mix or dmvfn."""
+        self._choices.labels(predictor).inc()
 
     def ticked(self, source: str) -> None:
         """Count a tick: `source` is real, blended, predicted or repeated."""

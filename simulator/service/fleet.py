@@ -27,6 +27,8 @@ T = TypeVar("T")
 WARM_SIZES = ((16, 16),)
 #: Seconds from a process's death to its successor's start.
 RESTART_S = 0.3
+#: Seconds from a worker's own end to the start of its successor.
+NOTICED_S = 0.1
 
 
 @dataclass(eq=False)
@@ -108,6 +110,7 @@ class Fleet:
         device.harm.slowness = self.slowness
         life = WorkerProcess(process, link, device, None)  # type: ignore[arg-type]  # set in the next line
         life.ended = process.run(self._work(life))
+        life.ended.add_done_callback(lambda _: self.loop.call_later(NOTICED_S, self._replace, life))
         self.workers.append(life)
         return life
 
@@ -129,18 +132,20 @@ class Fleet:
         life.ended.add_done_callback(lambda _: life.process.kill())
         self.start_worker()
 
-    def replace_ended(self) -> None:
-        """Start successors of workers that ended by themselves, as those whose device was lost."""
-        for life in [life for life in self.workers if life.ended.done()]:
+    def end(self) -> None:
+        """End all processes, for good."""
+        lives: list[FrontProcess | WorkerProcess] = [*self.fronts, *self.workers]
+        self.fronts.clear()
+        self.workers.clear()
+        for life in lives:
+            life.process.kill()
+
+    def _replace(self, life: WorkerProcess) -> None:
+        """Start the successor of a worker that ended by itself, as one does whose device was lost."""
+        if life in self.workers:
             self.workers.remove(life)
             life.process.kill()
             self.start_worker()
-
-    def end(self) -> None:
-        """End all processes."""
-        lives: list[FrontProcess | WorkerProcess] = [*self.fronts, *self.workers]
-        for life in lives:
-            life.process.kill()
 
     async def _work(self, life: WorkerProcess) -> None:
         metrics = Metrics(CollectorRegistry())

@@ -46,7 +46,8 @@ class IdleFleet:
     async def burst(self) -> None:
         """Have one caller ask for much, and a moment later another for little, who waits for a part of it only."""
         # More than all workers have ready at once, so that some of it waits in the queue when the other comes.
-        size = len(self.fleet.workers) * (1 + MOST_READY) * self.together + 12
+        at_once = len(self.fleet.workers) * self.together
+        size = at_once * (1 + MOST_READY) + 12
         if size > LARGEST_BURST or not self.fleet.fronts:
             return
         front = self.fleet.fronts[0]
@@ -57,8 +58,8 @@ class IdleFleet:
         outcomes = await asyncio.gather(*many)
         if any(call is None or call.outcome != "ok" for call in (few, *outcomes)):
             self.verdict.broke(Guarantee.REFUSED, "a burst on an idle fleet was not answered")
-        elif not left:
-            self.verdict.broke(Guarantee.STARVED, f"one call waited for all {size} of another caller")
+        elif left <= at_once:
+            self.verdict.broke(Guarantee.STARVED, f"one call waited for {size - left} of the {size} of another caller")
 
     async def abandon(self) -> None:
         """Have many callers leave before their turn: the device runs none of them once that is known."""

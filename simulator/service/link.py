@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 
+from service.distributed.broker.client import SOCKET_TIMEOUT
 from simulator.service.server import Exchange, SimulatedServer, Words
 from simulator.service.virtual_loop import SimulatedProcess, VirtualLoop
 
@@ -25,7 +27,8 @@ class Link:
         self.delay_s = QUICK_S
         self.is_cut = False  #: nothing passes, and nothing says so
         self._open: dict[Exchange, None] = {}
-        self._held: list[Callable[[], None]] = []
+        self._unanswered: deque[tuple[float, Exchange]] = deque()  #: what times out first is first
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...], SimulatedProcess | None]] = []
         if process is not None:
             process.on_death[self] = self._die
 
@@ -37,18 +40,23 @@ class Link:
     def send(
         self, commands: Sequence[Words], is_atomic: bool, on_end: Callable[[list[Any] | Exception], None]
     ) -> Exchange:
-        """Begin an exchange; `on_end` is called with its replies, or the error, in the process, unless it is closed."""
-        exchange = Exchange(commands, is_atomic, on_end)
-        exchange.reply = lambda replies: self._back(exchange, replies)
+        """Begin an exchange; `on_end` is called with its replies or the error, while the process runs, until `close`.
+
+        What is not answered in SOCKET_TIMEOUT seconds ends with redis.TimeoutError.
+        """
+        exchange = Exchange(commands, is_atomic, on_end, self._back)
         self._open[exchange] = None
-        self._later(lambda: self._arrive(exchange), self._server.context)
+        if not self._unanswered:
+            self._loop.call_bare(SOCKET_TIMEOUT, self._process, self._time_out)
+        self._unanswered.append((self._loop.now + SOCKET_TIMEOUT, exchange))
+        self._later(None, self._arrive, exchange)
         return exchange
 
     def close(self, exchange: Exchange) -> None:
         """Close the connection of an exchange that nobody waits for any more. What was sent may arrive all the same."""
         if self._open.pop(exchange, 0) is None:
             exchange.is_closed = True
-            self._later(lambda: self._server.leave(exchange), self._server.context)
+            self._later(None, self._server.leave, exchange)
 
     def cut(self) -> None:
         """Let nothing pass, until `heal`."""
@@ -58,8 +66,8 @@ class Link:
         """Let pass what was held back and what comes."""
         self.is_cut = False
         held, self._held = self._held, []
-        for action in held:
-            action()
+        for action, arguments, process in held:
+            self._later(process, action, *arguments)
 
     def reset(self) -> None:
         """Break all connections: what is on its way is lost, a part of it perhaps not."""
@@ -81,35 +89,43 @@ class Link:
         if not self._server.is_up:
             if self._open.pop(exchange, 0) is None:
                 exchange.is_closed = True
-                self._later(lambda: self._fail(exchange), self._context)
+                self._later(self._process, self._fail, exchange)
             return
         self._server.receive(exchange)
 
     def _back(self, exchange: Exchange, replies: list[Any]) -> None:
-        self._later(lambda: self._deliver(exchange, replies), self._context)
+        self._later(self._process, self._deliver, exchange, replies)
 
     def _deliver(self, exchange: Exchange, replies: list[Any]) -> None:
         if self._open.pop(exchange, 0) is None:
             exchange.on_end(replies)
 
     def _fail(self, exchange: Exchange) -> None:
-        self._loop.call_soon(exchange.on_end, redis.ConnectionError("connection lost"), context=self._context)
+        self._loop.call_bare(0.0, self._process, exchange.on_end, redis.ConnectionError("connection lost"))
 
-    @property
-    def _context(self) -> Any:
-        return self._server.context if self._process is None else self._process.context
+    def _time_out(self) -> None:
+        # One timer for all of a link: hardly ever is one of them needed.
+        unanswered, now = self._unanswered, self._loop.now
+        while unanswered and (unanswered[0][0] <= now or unanswered[0][1] not in self._open):
+            _, exchange = unanswered.popleft()
+            if exchange in self._open:
+                exchange.on_end(redis.TimeoutError("no answer in time"))
+        if unanswered:
+            self._loop.call_bare(unanswered[0][0] - now, self._process, self._time_out)
 
-    def _later(self, action: Callable[[], None], context: Any) -> None:
+    def _later(self, process: SimulatedProcess | None, action: Callable[..., None], *arguments: Any) -> None:
         if self.is_cut:
-            self._held.append(lambda: self._later(action, context))
+            self._held.append((action, arguments, process))
             return
-        self._loop.call_later(self._rng.uniform(*self.delay_s), self._pass, action, context, context=context)
+        low, high = self.delay_s
+        delay = low + (high - low) * self._rng.random()
+        self._loop.call_bare(delay, process, self._pass, process, action, arguments)
 
-    def _pass(self, action: Callable[[], None], context: Any) -> None:
+    def _pass(self, process: SimulatedProcess | None, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         if self.is_cut:  # it was on its way then
-            self._held.append(lambda: self._later(action, context))
+            self._held.append((action, arguments, process))
         elif not self.is_dead:
-            action()
+            action(*arguments)
 
     def _die(self) -> None:
         for exchange in list(self._open):

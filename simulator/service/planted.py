@@ -150,7 +150,7 @@ FAULTS = (
     ),
     PlantedFault(
         "worker: an item gets its neighbour's frame",
-        (PythonEdit(Claims, "begin", "str(item.index + 1)", "str(item.index)"),),
+        (PythonEdit(Claims, "_frames_command", "str(index + 1)", "str(index)"),),
     ),
     PlantedFault(
         "stream: what is ready first is sent first",

@@ -6,9 +6,11 @@ import asyncio
 import dataclasses
 import gc
 import hashlib
+import marshal
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.core.types import Quality
 from service.distributed.broker.keys import GROUP, Keys
@@ -29,6 +31,7 @@ from simulator.service.callers import SIZES, Callers, Record
 from simulator.service.faults import KINDS, Stage
 from simulator.service.fleet import WARM_SIZES, Fleet
 from simulator.service.idle_fleet import IdleFleet
+from simulator.service.redis_model.store import RedisRefusal
 from simulator.service.redis_model.streams import Stream
 from simulator.service.server import SimulatedServer
 from simulator.service.virtual_loop import VirtualLoop
@@ -42,6 +45,7 @@ RECOVERY_S = 12.0
 PASSING = ("s:", "p:", "a:", "dead", "buckets", "due")
 #: Seconds within which an upload that was cut off expires, and more.
 LEFTOVER_S = 15.0
+#: Milliseconds; short, so that little time passes until what a dead worker had is run again.
 LEASE_MS = 800
 Trace = Callable[[str], None]
 
@@ -61,6 +65,8 @@ class Plan:
     max_batch: int
     device_rows: int
     slowness: float = 1.0  #: of the device: a slow one has more in its hands when harm comes
+    stretch: float = 1.0  #: times as long for as much harm and as many callers
+    lease_ms: int = LEASE_MS
 
     @classmethod
     def draw(cls, seed: int) -> Plan:
@@ -81,6 +87,10 @@ class Plan:
             slowness=rng.choice((1.0, 5.0, 20.0)),
         )
 
+    def stretched(self, times: float) -> Plan:
+        """Return the plan over so many times as long, with leases as they are shipped: much calm between two harms."""
+        return dataclasses.replace(self, stretch=times, lease_ms=Settings().lease_ms)
+
     def shorter(self) -> Plan:
         """Return the plan with less asked for, for a run that others wait for."""
         limits = {"faults": 4, "jobs": 4, "calls": 8, "streams": 1}
@@ -94,6 +104,7 @@ class Outcome:
     plan: Plan
     verdict: Verdict
     virtual_s: float = 0.0
+    commands: int = 0  #: of processes to the server, those of scripts not counted
     digest: str = ""
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -101,7 +112,7 @@ class Outcome:
 class Simulation:
     """One seed's world, from the first process to the verdict."""
 
-    def __init__(self, plan: Plan, trace: Trace | None = None, lease_ms: int = LEASE_MS) -> None:
+    def __init__(self, plan: Plan, trace: Trace | None = None) -> None:
         self._plan, self._trace = plan, trace
         self._loop = VirtualLoop()
         self._threads = Threads(self._loop)
@@ -112,7 +123,7 @@ class Simulation:
         self._settings = Settings(
             engine="redis",
             redis_url="redis://simulated",
-            lease_ms=lease_ms,
+            lease_ms=plan.lease_ms,
             warmup_sizes=WARM_SIZES,
             shutdown_grace_s=5.0,
             job_ttl_s=86_400.0,
@@ -123,7 +134,7 @@ class Simulation:
         self._record = Record()
         self._publications: list[Publication] = []
         self._verdict = Verdict()
-        self._server.trace = self._note
+        self._server.trace = self._note_command
         self._server.engine.on_rename = self._publish
 
     def now_ms(self) -> int:
@@ -150,7 +161,8 @@ class Simulation:
         counts: dict[str, int] = {}
         for call in self._record.calls:
             counts[call.outcome] = counts.get(call.outcome, 0) + 1
-        return Outcome(self._plan, self._verdict, self._loop.time() - start, self._hash.hexdigest(), counts)
+        virtual_s, digest = self._loop.time() - start, self._hash.hexdigest()
+        return Outcome(self._plan, self._verdict, virtual_s, self._server.commands, digest, counts)
 
     async def _play(self) -> None:
         fleet = Fleet(
@@ -170,10 +182,8 @@ class Simulation:
         stage = Stage(self._loop, self._server, fleet, random.Random(self._rng.getrandbits(64)), Cuts(unsynced_s=1.0))
         callers = Callers(self._loop, fleet, random.Random(self._rng.getrandbits(64)), self._record, stage.paused_since)
         await self._until(lambda: all(front.engine.readiness().ready for front in fleet.fronts), RECOVERY_S)
-        tending = asyncio.ensure_future(self._tend(fleet))
         await asyncio.gather(self._harm(stage), self._ask(callers))
         await self._count(stage, fleet, callers)
-        tending.cancel()
         fleet.end()
         await asyncio.sleep(1.0)
 
@@ -186,16 +196,17 @@ class Simulation:
             kind = stage.rng.choice(self._plan.kinds)
             self._note(f"fault: {kind}")
             lasting.append(asyncio.ensure_future(KINDS[kind](stage)))
-            await stage.last(0.05, 3.0)
+            await stage.last(0.05, 3.0 * self._plan.stretch)
         await asyncio.gather(*lasting)
 
     async def _ask(self, callers: Callers) -> None:
         rng, plan = callers.rng, self._plan
+        job_s, call_s = 12.0 * plan.stretch, 14.0 * plan.stretch
         asked = []
         for _ in range(plan.jobs):
-            asked.append(asyncio.ensure_future(self._job(callers, rng.uniform(0, 12))))
+            asked.append(asyncio.ensure_future(self._job(callers, rng.uniform(0, job_s))))
         for _ in range(plan.calls):
-            asked.append(asyncio.ensure_future(self._call(callers, rng.uniform(0, 14))))
+            asked.append(asyncio.ensure_future(self._call(callers, rng.uniform(0, call_s))))
         for number in range(plan.streams):
             asked.append(asyncio.ensure_future(callers.stream(rng.randint(5, 60), 0.04, f"stream {number}")))
         await asyncio.gather(*asked)
@@ -225,11 +236,6 @@ class Simulation:
             await asyncio.sleep(rng.uniform(0, 0.1))
             work.cancel()
         await asyncio.wait({work})
-
-    async def _tend(self, fleet: Fleet) -> None:
-        while True:
-            fleet.replace_ended()
-            await asyncio.sleep(0.2)
 
     # --- the count ------------------------------------------------------------------------------------------------
 
@@ -289,10 +295,16 @@ class Simulation:
     # --- what the server shows --------------------------------------------------------------------------------------
 
     def _note(self, line: str) -> None:
-        line = f"{self._loop.time():.6f} {line}"
         self._hash.update(line.encode())
         if self._trace is not None:
-            self._trace(line)
+            self._trace(f"{self._loop.time():.6f} {line}")
+
+    def _note_command(self, words: Any, answer: Any, arrow: str) -> None:
+        # Of version 2, whose bytes depend on nothing but the values. To write them as text takes five times as long.
+        plain = str(answer) if isinstance(answer, RedisRefusal) else answer
+        self._hash.update(marshal.dumps((self._loop.now, words, plain), 2))
+        if self._trace is not None:
+            self._note(f"{words!r:.400} {arrow} {answer!r:.200}")
 
     def _publish(self, attempt: bytes, out: bytes) -> None:
         words = out.decode().split(":")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from simulator.service.redis_model.engine import CommandEngine
@@ -19,24 +19,24 @@ EPOCH_MS = 1_700_000_000_000
 Words = Sequence[Any]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Exchange:
     """Commands on their way to the server, and the replies back. `on_end` gets the replies, or an error."""
 
     commands: Sequence[Words]
     is_atomic: bool
     on_end: Callable[[list[Any] | Exception], None]
-    reply: Callable[[list[Any]], None] = lambda replies: None  #: set by the link
+    send_back: Callable[[Exchange, list[Any]], None]  #: of the link that brings it
     has_arrived: bool = False
     is_closed: bool = False  #: its connection is: no reply will be read
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _BlockedRead:
-    exchange: Exchange
+    look: Callable[[], Any]  #: what it is answered with now, None where it waits on
+    keys: list[bytes]
+    seconds: float
     timer: Any = None
-    deadline: float = 0.0
-    look: Callable[[], Any] = field(default=lambda: None)
 
 
 class SimulatedServer:
@@ -49,8 +49,9 @@ class SimulatedServer:
         self.engine = CommandEngine(self.now_ms)
         self.is_up, self.is_hung = True, False
         self._held: list[Exchange] = []
-        self._blocked: dict[_BlockedRead, None] = {}
-        self.trace: Callable[[str], None] | None = None
+        self._blocked: dict[Exchange, _BlockedRead] = {}
+        self.commands = 0  #: executed, those of scripts not counted
+        self.trace: Callable[[Words, Any, str], None] | None = None  #: is told of each command and its answer
         self.recording: list[tuple[Words, Any]] | None = None  #: commands with their answers, if it is a list
 
     def now_ms(self) -> int:
@@ -64,11 +65,11 @@ class SimulatedServer:
             return
         exchange.has_arrived = True
         commands = exchange.commands
-        if len(commands) == 1 and (look := self._blocking_look(commands[0])) is not None:
-            self._read_or_block(exchange, look, commands[0])
+        if len(commands) == 1 and (read := self._blocking_read(commands[0])) is not None:
+            self._read_or_block(exchange, read)
             return
         replies = [self._execute(words) for words in (commands if count is None else commands[:count])]
-        exchange.reply(replies)
+        exchange.send_back(exchange, replies)
         self._wake_blocked()
 
     def hang(self) -> None:
@@ -86,7 +87,7 @@ class SimulatedServer:
         """Go away: what is kept stays on its disk; scripts and blocked reads are forgotten."""
         self.is_up = self.is_hung = False
         self._held.clear()
-        for read in self._blocked:
+        for read in self._blocked.values():
             read.timer.cancel()
         self._blocked.clear()
         self.engine.scripts.forget()
@@ -99,9 +100,8 @@ class SimulatedServer:
 
     def leave(self, exchange: Exchange) -> None:
         """Forget the blocked read of a connection that was closed."""
-        for read in [read for read in self._blocked if read.exchange is exchange]:
+        if (read := self._blocked.pop(exchange, None)) is not None:
             read.timer.cancel()
-            del self._blocked[read]
 
     def _execute(self, words: Words) -> Any:
         try:
@@ -113,53 +113,61 @@ class SimulatedServer:
 
     # --- blocking reads -------------------------------------------------------------------------------------------
 
-    def _blocking_look(self, words: Words) -> Callable[[], Any] | None:
+    def _blocking_read(self, words: Words) -> _BlockedRead | None:
+        """Return the read that a command is, if it waits for something to read."""
         name = words[0]
         if name == "BLPOP":
-            keys = [key.encode() if isinstance(key, str) else key for key in words[1:-1]]
-            return lambda: next(filter(None, map(self.engine.blocking_pop, keys)), None)
-        if name == "XREAD" and any(word in (b"BLOCK", "BLOCK") for word in words[:5]):
-            position = next(i for i, word in enumerate(words) if word in (b"BLOCK", "BLOCK"))
+            keys = [_key(word) for word in words[1:-1]]
+            return _BlockedRead(
+                lambda: next(filter(None, map(self.engine.blocking_pop, keys)), None), keys, float(words[-1])
+            )
+        if name == "XREAD" and (position := _position(words[:5], "BLOCK")) is not None:
             plain = [*words[:position], *words[position + 2 :]]
-            return lambda: self.engine.execute(plain)
+            streams = plain[(_position(plain, "STREAMS") or 0) + 1 :]
+            keys = [_key(word) for word in streams[: len(streams) // 2]]
+            return _BlockedRead(lambda: self.engine.execute(plain), keys, int(words[position + 1]) / 1000)
         return None
 
-    def _read_or_block(self, exchange: Exchange, look: Callable[[], Any], words: Words) -> None:
-        answer = look()
+    def _read_or_block(self, exchange: Exchange, read: _BlockedRead) -> None:
+        answer = read.look()
         if answer is not None:
-            self._tell(exchange, words, answer)
+            self._tell(exchange, answer)
             return
-        if words[0] == "BLPOP":
-            seconds = float(words[-1])
-        else:
-            position = next(i for i, word in enumerate(words) if word in (b"BLOCK", "BLOCK"))
-            seconds = int(words[position + 1]) / 1000
-        read = _BlockedRead(exchange, look=look)
-        read.timer = self._loop.call_later(seconds, self._end_block, read, context=self.context)
-        self._blocked[read] = None
+        read.timer = self._loop.call_bare(read.seconds, None, self._end_block, exchange)
+        self._blocked[exchange] = read
 
-    def _end_block(self, read: _BlockedRead) -> None:
-        if read in self._blocked:
-            del self._blocked[read]
-            self._tell(read.exchange, read.exchange.commands[0], None)
+    def _end_block(self, exchange: Exchange) -> None:
+        if self._blocked.pop(exchange, None) is not None:
+            self._tell(exchange, None)
 
     def _wake_blocked(self) -> None:
-        if not self.engine.has_news:
+        news = self.engine.news
+        if not news:
             return
-        self.engine.has_news = False
-        for read in list(self._blocked):
+        self.engine.news = set()
+        for exchange, read in list(self._blocked.items()):
+            if news.isdisjoint(read.keys):
+                continue
             answer = read.look()
             if answer is not None:
-                read.timer.cancel()
-                del self._blocked[read]
-                self._tell(read.exchange, read.exchange.commands[0], answer)
+                self.leave(exchange)
+                self._tell(exchange, answer)
 
-    def _tell(self, exchange: Exchange, words: Words, answer: Any) -> None:
-        self._note(words, answer, "=>")
-        exchange.reply([answer])
+    def _tell(self, exchange: Exchange, answer: Any) -> None:
+        self._note(exchange.commands[0], answer, "=>")
+        exchange.send_back(exchange, [answer])
 
     def _note(self, words: Words, answer: Any, arrow: str) -> None:
+        self.commands += 1
         if self.recording is not None:
             self.recording.append((words, answer))
         if self.trace is not None:
-            self.trace(f"{words!r:.400} {arrow} {answer!r:.200}")
+            self.trace(words, answer, arrow)
+
+
+def _key(word: str | bytes) -> bytes:
+    return word.encode() if isinstance(word, str) else word
+
+
+def _position(words: Words, option: str) -> int | None:
+    return next((i for i, word in enumerate(words) if word in (option, option.encode())), None)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +22,7 @@ class Waiter:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop, self._greenlet = loop, greenlet.getcurrent()
-        self._context = contextvars.copy_context()  # of the process that waits
+        self._process = PROCESS.get()  # which waits
         self._is_over = False
         self.is_woken = False
 
@@ -31,7 +30,7 @@ class Waiter:
         """Give way until `wake`, or for so long; tell which."""
         timer = None
         if seconds is not None:
-            timer = self._loop.call_later(max(0.0, seconds), self._switch, context=self._context)
+            timer = self._loop.call_bare(max(0.0, seconds), self._process, self._switch)
         parent = self._greenlet.parent
         assert parent is not None, "only threads may wait"
         parent.switch()
@@ -43,7 +42,7 @@ class Waiter:
         """Let it go on soon."""
         if not self.is_woken:
             self.is_woken = True
-            self._loop.call_soon(self._switch, context=self._context)
+            self._loop.call_bare(0.0, self._process, self._switch)
 
     def _switch(self) -> None:
         if not self._is_over:

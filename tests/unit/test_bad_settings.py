@@ -173,3 +173,19 @@ async def test_a_password_of_every_printable_character_opens_a_real_server(apart
         stranger.close()
     finally:
         server.remove()
+
+
+def test_a_health_check_asks_whatever_other_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service goes on with the keys it has while their file is wrong, and is not unwell for it."""
+    (tmp_path / "keys").write_text("")
+    monkeypatch.setenv("DMVFN_API_KEYS_FILE", str(tmp_path / "keys"))
+    monkeypatch.setenv("DMVFN_REDIS_PASSWORD_FILE", str(tmp_path / "gone"))
+    monkeypatch.setenv("DMVFN_HTTP_PORT", "1")
+    assert main(["serve"]) == 2
+    assert "DMVFN_" in capsys.readouterr().err
+    assert main(["health"]) == 1  # nobody listens there
+    assert "not ready" in capsys.readouterr().err
+    monkeypatch.setenv("DMVFN_HTTP_PORT", "no")
+    assert main(["health"]) == 2

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.app_state import AppState
-from service.http_server import StartFailed, plain_ports
+from service.http_server import StartFailed, listen, plain_ports, serving
 from service.rest.app import build, operations
 from service.settings import Settings, SettingsError
 from tests.unit.rpc.small import SmallEngine, parts
@@ -71,6 +71,25 @@ async def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(StartFailed, match="DMVFN_METRICS_PORT"):
         async with plain_ports(_state(metrics_port=listener.getsockname()[1]), _fail):
             pass
+
+
+@pytest.mark.parametrize(("proxies", "caller"), [((), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.1")])
+async def test_a_caller_is_believed_of_its_address_only_behind_a_trusted_proxy(
+    proxies: tuple[str, ...], caller: str
+) -> None:
+    engine = SmallEngine()
+    state = parts(engine, trusted_proxies=proxies)
+    headers = {
+        "X-Forwarded-For": "203.0.113.9, 198.51.100.1",
+        "Content-Type": "application/octet-stream",
+        "X-Frame-Shape": "2,32,48,3",
+    }
+    with listen(state.settings) as listener:
+        async with serving(state.settings, build(state), listener, _fail), httpx.AsyncClient() as http:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/predict"
+            answer = await http.post(url, content=bytes(2 * 32 * 48 * 3), headers=headers)
+    assert answer.status_code == 200
+    assert [request.client for request in engine.asked] == [f"address {caller}"]
 
 
 @pytest.mark.parametrize("port", ["8000", "8001"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.__main__ import main as service_main
 from service.cli.keys import main
 from service.core.api_keys import Scope, read_keys
 from service.settings import Settings
@@ -55,3 +56,12 @@ def test_a_file_is_listed_without_its_secrets(tmp_path: Path, capsys: pytest.Cap
     assert main(["check", str(path)], Settings()) == 1
     assert FIRST not in capsys.readouterr().err
     assert main(["check"], Settings()) == 2
+
+
+def test_a_key_is_made_where_no_queue_is_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a front end's image, whose engine is Redis."""
+    monkeypatch.setenv("DMVFN_ENGINE", "redis")
+    assert service_main(["keys", "new", "web"]) == 0
+    assert "[web]" in capsys.readouterr().out

@@ -35,6 +35,7 @@ def test_values_are_read_by_name() -> None:
         ("DMVFN_MAX_BATCH", "0"),
         ("DMVFN_MAX_BATCH", "many"),
         ("DMVFN_HTTP_PORT", "70000"),
+        ("DMVFN_TRUSTED_PROXIES", "10.0.0.7,proxy.example"),
         ("DMVFN_DTYPE", "float8"),
         ("DMVFN_MAX_ASPECT", "nan"),
         ("DMVFN_WARMUP_SIZES", "64"),
@@ -46,6 +47,15 @@ def test_values_are_read_by_name() -> None:
 def test_a_bad_value_stops_the_start_and_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_env({name: value})
+
+
+def test_sides_between_which_nothing_lies_are_refused() -> None:
+    with pytest.raises(SettingsError, match="DMVFN_MIN_SIDE is above DMVFN_MAX_SIDE"):
+        Settings.from_env({"DMVFN_MIN_SIDE": "64", "DMVFN_MAX_SIDE": "32"})
+
+
+def test_a_grpc_message_is_no_larger_than_grpc_can_count() -> None:
+    assert Settings.from_env({"DMVFN_MAX_BODY_BYTES": str(2**40)}).message_bytes == 2**31 - 1
 
 
 def test_a_bad_secret_is_not_printed() -> None:

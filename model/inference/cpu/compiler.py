@@ -50,13 +50,13 @@ def inlined(loop: Loop) -> Loop:
 
 def _compiled(loop: Loop, *signature: str, **options: bool) -> Loop:
     try:
-        compiled = _numba.njit(*signature, cache=True, **options, **_OPTIONS)(loop)
+        machine_code = _numba.njit(*signature, cache=True, **options, **_OPTIONS)(loop)
     except RuntimeError:
         # No folder to cache in can be written (a read-only container): compile at each start instead.
-        compiled = _numba.njit(*signature, **options, **_OPTIONS)(loop)
-    if signature and not sum(compiled.stats.cache_hits.values()):
+        machine_code = _numba.njit(*signature, **options, **_OPTIONS)(loop)
+    if signature and not sum(machine_code.stats.cache_hits.values()):
         _say_once()
-    return cast("Loop", compiled)
+    return cast("Loop", machine_code)
 
 
 @cache

@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,17 +23,22 @@ from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.dmvfn.routing import normalise
 from model.inference import padding
-from model.inference.cpu import winograd
-from model.inference.cpu.weights import VALUES, WINDOW, Array, Convolution, FoldedBlock, Products, fold
-from model.inference.layers import LANES
+from model.inference.cpu import precision, winograd
+from model.inference.layers import LayerParameters
 from model.inference.weight_cache import WeightCache
 
-#: Rows of routing maps held at once: about this many floats, so that they never leave the cache.
-_BAND_FLOATS = 1 << 19
+if TYPE_CHECKING:
+    from model.inference.cpu.packing import Array
+    from model.inference.cpu.weights import Convolution, Floats, FoldedBlock
+
+#: Most spatial channels.
+_MOST_SPATIAL = 8
+#: Tiles that Winograd's products take at a time: fewer would read the weights too often, more would leave the cache.
+_TILES_AT_A_TIME = 48
 
 #: One caller at a time: the buffers are shared, and so are the processor's cores.
 _turn = threading.Lock()
-_prepared: WeightCache[CpuRunner | None] = WeightCache()
+_prepared: dict[bool, WeightCache[CpuRunner | None]] = {half: WeightCache() for half in (False, True)}
 
 
 class Estimate(NamedTuple):
@@ -48,12 +53,15 @@ def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
     """Return the network prepared for this CPU, or None where only plain torch can run it or these frames.
 
     Prepared once; again after its weights were replaced or changed in place. Call it without frames to prepare
-    a network as soon as it is loaded: the first request then finds everything in place.
+    a network as soon as it is loaded: the first request then finds everything in place. Under torch's autocast to
+    bfloat16 its convolutions are of that type, where the processor has instructions for it.
     """
-    # Under autocast (a smaller type was asked for) torch would hand the compiled loops tensors of that type.
-    if not _fits(frames) or torch.is_autocast_enabled("cpu") or not available(network.config):
+    if not _fits(frames) or not available(network.config):
         return None
-    return _prepared.of(network, lambda: CpuRunner(network) if _fits(network.parameters()) else None)
+    half = torch.is_autocast_enabled("cpu")
+    if half and (torch.get_autocast_dtype("cpu") != torch.bfloat16 or not precision.has_bfloat16()):
+        return None
+    return _prepared[half].of(network, lambda: CpuRunner(network, half=half) if _fits(network.parameters()) else None)
 
 
 def _fits(tensors: Iterable[Tensor]) -> bool:
@@ -63,32 +71,32 @@ def _fits(tensors: Iterable[Tensor]) -> bool:
 @functools.cache
 def available(config: ModelConfig) -> bool:
     """Tell whether numba is installed and the compiled loops know this variant's shapes."""
-    return config.spatial_width <= LANES and find_spec("numba") is not None
+    return config.spatial_width <= _MOST_SPATIAL and find_spec("numba") is not None
 
 
 class CpuRunner:
-    """A network's weights and working memory for float32 inference on the CPU.
+    """A network's weights and working memory for inference on the CPU, its convolutions in float32 or bfloat16.
 
     A copy: later changes of the network do not reach it. Memory grows to what the largest frame needs.
     """
 
     @torch.inference_mode()
-    def __init__(self, network: DMVFN) -> None:
-        # Here, because numba is optional, and because a machine's very first start compiles them for seconds.
-        from model.inference.cpu import compiler, frame_kernels, winograd_kernels
+    def __init__(self, network: DMVFN, *, half: bool = False) -> None:
+        """Take the weights, as bfloat16 where `half`; the processor must have instructions for it."""
+        # Here, because numba is optional, and because a machine's very first start compiles the loops for seconds.
+        from model.inference.cpu import compiler, frame_kernels, join_kernels, kernels, packing, weights
 
-        self._frames, self._tiles = frame_kernels, winograd_kernels
-        self._use_threads = compiler.use_threads
-        self._blocks = [fold(network.block(i)) for i in range(network.config.blocks)]
-        weights = network.get_parameter
-        self._routing = Convolution(
-            weights("routing.0.weight").clone(memory_format=torch.channels_last),
-            weights("routing.0.bias").clone(),
-            np.zeros(network.config.routing_width, np.float32),
-            1,
-        )
-        self._routing_mean = weights("routing.2.weight").double(), weights("routing.2.bias").double()
-        self._logits = weights("l1.weight").double(), weights("l1.bias").double()
+        self._half, self._loops, self._blend = half, kernels.of(half), frame_kernels.blend
+        self._seen = weights.seen(half)
+        self._use_threads, self._bordered = compiler.use_threads, packing.bordered
+        self._join_room = join_kernels.room_of
+        self._blocks = [weights.fold(network.block(i), half) for i in range(network.config.blocks)]
+        parameters = network.get_parameter
+        bias = parameters("routing.0.bias")
+        routing = LayerParameters(parameters("routing.0.weight"), bias, torch.zeros_like(bias))
+        self._routing = weights.direct(routing, 1, half, weights.FRAMES)
+        self._routing_mean = parameters("routing.2.weight").double(), parameters("routing.2.bias").double()
+        self._logits = parameters("l1.weight").double(), parameters("l1.bias").double()
         self._expected = network.config.expected_blocks
         self._rooms: dict[str, Array] = {}
 
@@ -117,7 +125,7 @@ class CpuRunner:
                 blocks = [block for block, runs in zip(self._blocks, route, strict=True) if runs]
                 if blocks:
                     gather, state, bias = self._estimate(previous[i], current[i], blocks)
-                    self._frames.blend(state, bias, gather, frame[i].numpy(), flow[i].numpy(), mask[i].numpy())
+                    self._blend(state, bias, gather, frame[i].numpy(), flow[i].numpy(), mask[i].numpy())
                 else:
                     frame[i], flow[i], mask[i] = current[i], 0, 0
         return Estimate(frame, flow, mask)
@@ -126,90 +134,102 @@ class CpuRunner:
     def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         frame = torch.empty_like(previous, memory_format=torch.contiguous_format)
-        state = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, VALUES - 5, 1, 1))
+        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, 2))
         height, width = previous.shape[2:]
-        nothing = np.zeros(VALUES, np.float32)
         with _turn:
             self._threads()
-            gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
             for i in range(len(previous)):
-                self._frames.load(previous[i].numpy(), current[i].numpy(), gather, frames)
+                gather, _ = self._load(previous[i], current[i], height, width)
                 rest = flow[i].contiguous().numpy(), mask[i].contiguous().numpy()
-                self._frames.blend(state[i].contiguous().numpy(), nothing, gather, frame[i].numpy(), *rest)
+                state = values[i].contiguous().numpy()
+                self._blend(state, np.zeros(state.shape[2], np.float32), gather, frame[i].numpy(), *rest)
         return frame
 
-    def _estimate(self, previous: Tensor, current: Tensor, blocks: Sequence[FoldedBlock]) -> tuple[Array, Array, Array]:
-        """Run 3xhxw through `blocks`: both frames 2xHxWx4, flow and mask Hx(W+2)x6, and the bias to add to these."""
+    def _load(self, previous: Tensor, current: Tensor, height: int, width: int) -> tuple[Floats, Array]:
+        """Load frames 3xhxw into gather 2xHxWx4 and maps of HxW pixels."""
+        gather, frames = self._floats("gather", 2, height, width, 4), self._maps("frames", height, width, 6)
+        self._loops.load(previous.numpy(), current.numpy(), height, width, gather, frames)
+        return gather, frames
+
+    def _estimate(
+        self, previous: Tensor, current: Tensor, blocks: Sequence[FoldedBlock]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Run 3xhxw through `blocks`: both frames 2xHxWx4, flow and mask Hx(W+3)x6, and the bias to add to these."""
         height, width = (padding.padded(side) for side in previous.shape[1:])
-        gather, frames = self._room("gather", 2, height, width, 4), self._room("frames", height, width, 6)
-        self._frames.load(previous.numpy(), current.numpy(), gather, frames)
-        state, bias = self._room("state", height, width + 2, VALUES), np.zeros(VALUES, np.float32)
+        gather, maps = self._load(previous, current, height, width)
+        values = len(blocks[0].bias)
+        state, bias = self._floats("state", height, width + 3, values), np.zeros(values, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
-            inputs = frames
             if order:
-                inputs = self._room("seen", height, width, 17)
-                self._frames.advance(state, bias, gather, inputs, order == 1)
-            self._run(block, inputs, state, first=not order)
+                maps = self._maps("seen", height, width, self._seen)
+                self._loops.advance(state, bias, gather, maps, order == 1)
+            self._run(block, maps, (height, width), state, first=not order)
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, inputs: Array, state: Array, *, first: bool) -> None:
+    def _run(self, block: FoldedBlock, seen: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
-        height, width, channels = inputs.shape
-        small = inputs
+        height, width = size
+        small, low = seen, (height // block.scale, width // block.scale)
         if block.scale > 1:
-            small = self._room("reduced", height // block.scale, width // block.scale, channels)
-            self._frames.reduce(inputs, block.scale, small)
-        entry = self._activated(block.entry_first if first else block.entry[0], small)
-        entry = self._activated(block.entry[1], entry)
-        nothing = entry[:0]
-        motion = self._winograd("maps0", entry, block.body[0], nothing)
-        motion = self._winograd("maps1", motion, block.body[1], nothing)
-        motion = self._winograd("maps0", motion, block.body[2], entry)
-        motion = self._winograd("maps1", motion, block.squeeze, nothing)
-        low_height, low_width, outputs = motion.shape
-        taps = self._room("taps", low_height, low_width, WINDOW)
-        torch.mm(torch.from_numpy(motion).view(-1, outputs), block.taps, out=torch.from_numpy(taps).view(-1, WINDOW))
-        spatial = self._activated(block.spatial_first if first else block.spatial[0], inputs)
-        spatial = self._activated(block.spatial[1], spatial)
-        room = self._room("join", self._workers, 2, low_width * WINDOW)
-        self._frames.join(taps, 2 * block.scale, spatial, block.spatial_taps, room, state)
+            small = self._maps("reduced", *low, seen.shape[2])
+            self._loops.reduce(seen, block.scale, *low, small)
+        half, quarter = (low[0] // 2, low[1] // 2), (low[0] // 4, low[1] // 4)
+        entry = self._direct("entry0", block.entry_first if first else block.entry[0], small, half)
+        entry = self._direct("entry1", block.entry[1], entry, quarter)
+        motion = self._tiled("maps0", block.body[0], entry, quarter)
+        motion = self._tiled("maps1", block.body[1], motion, quarter)
+        motion = self._tiled("maps0", block.body[2], motion, quarter, entry)
+        motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
+        middle = (height // 2, width // 2)
+        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], seen, middle)
+        spatial = self._direct("spatial1", block.spatial[1], spatial, middle)
+        room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
+        self._loops.join(
+            motion,
+            block.motion_corners,
+            *quarter,
+            2 * block.scale,
+            spatial,
+            block.spatial_corners,
+            *middle,
+            room,
+            state,
+        )
 
-    def _activated(self, convolution: Convolution, maps: Array) -> Array:
-        """Run a direct convolution of HxWxI and its PReLU."""
-        out = convolution(maps)
-        row = np.tile(convolution.slopes, out.shape[1])
-        self._frames.prelu(out.reshape(out.shape[0], -1), row)
+    def _direct(self, name: str, layer: Convolution, maps: Array, size: tuple[int, int]) -> Array:
+        """Convolve `maps` 3x3 to `size`, with PReLU, into the room `name`."""
+        out = self._maps(name, *size, layer.outputs)
+        self._loops.direct(maps, layer.weights, layer.activation, layer.stride, layer.pixels, *size, out)
         return out
 
-    def _winograd(self, name: str, maps: Array, layer: Products, residual: Array) -> Array:
-        """Convolve hxwxI 3x3, apply PReLU, add `residual` -> hxwxO in the room `name`."""
-        height, width, channels = maps.shape
-        count, outputs = winograd.tiles(height, width), layer.weight.shape[2]
-        strips = self._room("strips", self._workers, 7, (width + 7) * channels)
-        tiles = self._room("tiles", winograd.PRODUCTS, count, channels)
-        products = self._room("products", winograd.PRODUCTS, count, outputs)
-        self._tiles.winograd_input(maps, strips, tiles)
-        torch.bmm(torch.from_numpy(tiles), layer.weight, out=torch.from_numpy(products))
-        out = self._room(name, height, width, outputs)
-        room = self._room("untiled", self._workers, 7 * (width + 3) * outputs)
-        self._tiles.winograd_output(products, layer.activation, residual, room, out)
+    def _tiled(
+        self, name: str, layer: Convolution, maps: Array, size: tuple[int, int], residual: Array | None = None,
+        *, wide: bool = False,
+    ) -> Array:  # fmt: skip
+        """Convolve `maps` of `size` 3x3, with PReLU, plus `residual`, into the room `name`; float32 where `wide`."""
+        sides = self._bordered(*size)
+        across, down = (sides[1] - 2) // 4, (sides[0] - 2) // 4
+        # No fewer groups than threads, where there are so many rows.
+        rows = max(1, min(-(-_TILES_AT_A_TIME // across), -(-down // self._workers)))
+        tiles = self._numbers("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + 16))
+        sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + 16))
+        room = self._floats if wide else self._numbers
+        out = room(name, *sides, layer.outputs)
+        loop = self._loops.tiled_wide if wide else self._loops.tiled
+        add = residual is not None
+        loop(maps, layer.weights, layer.activation, residual if add else maps, add, *size, rows, tiles, sums, out)
         return out
 
     def _probability(self, previous: Tensor, current: Tensor) -> Tensor:
         """Route frames 3xhxw: 1xn. The second convolution and its mean are linear: sums of its input suffice."""
         height, width = (padding.padded(side) for side in previous.shape[1:])
-        frames = self._room("frames", height + 2, width, 6)
-        frames[0] = frames[-1] = 0
-        self._frames.load(previous.numpy(), current.numpy(), self._room("gather", 2, height, width, 4), frames[1:-1])
-        channels = self._routing.weight.shape[0]
-        sums = self._room("sums", height, 3 * channels)
-        step = max(1, _BAND_FLOATS // (width * channels))
-        for top in range(0, height, step):
-            rows = torch.from_numpy(frames[top : min(top + step, height) + 2])[None].permute(0, 3, 1, 2)
-            maps = F.conv2d(rows, self._routing.weight, self._routing.bias, 1, (0, 1))
-            self._frames.relu_sums(maps.permute(0, 2, 3, 1)[0].contiguous().numpy(), sums[top : top + step])
+        _, frames = self._load(previous, current, height, width)
+        channels = len(self._routing_mean[0][0])
+        sums = self._floats("routed", height, 3 * channels)
+        room = self._floats("routing", self._workers, width * channels + 16)
+        self._loops.row_sums(frames, self._routing.weights, self._routing.activation, width, room, sums)
         rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
         features = conv_mean.mean_of_rows(rows, *self._routing_mean, width)
         logits = F.linear(features, *self._logits)
@@ -218,9 +238,21 @@ class CpuRunner:
     def _threads(self) -> None:
         self._workers = self._use_threads(torch.get_num_threads())
 
-    def _room(self, name: str, *shape: int) -> Array:
-        """Return working memory, kept from call to call: it holds whatever the last user of `name` left in it."""
+    def _maps(self, name: str, height: int, width: int, channels: int) -> Array:
+        """Return maps of height x width pixels, with their border."""
+        return self._numbers(name, *self._bordered(height, width), channels)
+
+    def _numbers(self, name: str, *shape: int) -> Array:
+        """Return working memory of the type of maps, kept from call to call with what its last user left in it."""
+        return self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
+
+    def _floats(self, name: str, *shape: int) -> Floats:
+        """Return such memory of float32."""
+        room: Floats = self._room(name, np.dtype(np.float32), shape)
+        return room
+
+    def _room(self, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
         size = math.prod(shape)
         if name not in self._rooms or self._rooms[name].size < size:
-            self._rooms[name] = np.empty(size, np.float32)
+            self._rooms[name] = np.empty(size, kind)
         return self._rooms[name][:size].reshape(shape)

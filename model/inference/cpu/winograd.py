@@ -1,7 +1,6 @@
 """Winograd's F(4x4, 3x3): a 3x3 convolution as 36 small matrix products, a quarter of the multiplications.
 
-Here are the weights' transform and the sizes; the maps' transforms are compiled loops
-(`model.inference.cpu.winograd_kernels`).
+Here is the weights' transform; those of the maps are parts of compiled loops (`model.inference.cpu.winograd_tiles`).
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 """
 
@@ -10,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Side of the square of outputs one tile yields, and of the products it takes.
-OUTPUTS, PRODUCTS = 4, 36
+#: Products that a tile of 4x4 outputs takes.
+PRODUCTS = 36
 
 _WEIGHTS = [
     [1 / 4, 0, 0],
@@ -28,8 +27,3 @@ def weights(kernel: Tensor) -> Tensor:
     matrix = torch.tensor(_WEIGHTS, dtype=torch.float64, device=kernel.device)
     products = torch.einsum("iy,ocyx,jx->ijco", matrix, kernel.double(), matrix)
     return products.flatten(0, 1).to(kernel.dtype).contiguous()
-
-
-def tiles(height: int, width: int) -> int:
-    """Count the tiles that cover height x width pixels."""
-    return -(-height // OUTPUTS) * -(-width // OUTPUTS)

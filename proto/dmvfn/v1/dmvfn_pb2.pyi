@@ -204,7 +204,7 @@ class Timings(_message.Message):
     def __init__(self, queue: _Optional[float] = ..., route: _Optional[float] = ..., blocks: _Optional[float] = ..., decode: _Optional[float] = ..., encode: _Optional[float] = ..., motion: _Optional[float] = ..., mixing: _Optional[float] = ...) -> None: ...
 
 class StreamStart(_message.Message):
-    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal", "show_at", "display_fps", "display_phase_us")
+    __slots__ = ("horizon", "options", "window", "policy", "scene_cuts", "frame_deadline_ms", "score", "conceal", "show_at", "display_fps", "display_phase_us", "choose")
     HORIZON_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
@@ -216,6 +216,7 @@ class StreamStart(_message.Message):
     SHOW_AT_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_FPS_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_PHASE_US_FIELD_NUMBER: _ClassVar[int]
+    CHOOSE_FIELD_NUMBER: _ClassVar[int]
     horizon: int
     options: Options
     window: int
@@ -227,7 +228,8 @@ class StreamStart(_message.Message):
     show_at: str
     display_fps: float
     display_phase_us: int
-    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ..., show_at: _Optional[str] = ..., display_fps: _Optional[float] = ..., display_phase_us: _Optional[int] = ...) -> None: ...
+    choose: bool
+    def __init__(self, horizon: _Optional[int] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., window: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., scene_cuts: _Optional[bool] = ..., frame_deadline_ms: _Optional[int] = ..., score: _Optional[bool] = ..., conceal: _Optional[_Union[Concealment, _Mapping]] = ..., show_at: _Optional[str] = ..., display_fps: _Optional[float] = ..., display_phase_us: _Optional[int] = ..., choose: _Optional[bool] = ...) -> None: ...
 
 class Receipt(_message.Message):
     __slots__ = ("sequence", "received_us")
@@ -325,7 +327,7 @@ class StreamPredictRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[StreamStart, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., reset: _Optional[_Union[Reset, _Mapping]] = ...) -> None: ...
 
 class StreamPredictResponse(_message.Message):
-    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score", "show")
+    __slots__ = ("frame_id", "presentation_time_us", "sequence", "prediction", "first", "dropped", "error", "draining", "summary", "shown", "score", "show", "predictor")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_US_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -338,6 +340,7 @@ class StreamPredictResponse(_message.Message):
     SHOWN_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SHOW_FIELD_NUMBER: _ClassVar[int]
+    PREDICTOR_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     presentation_time_us: int
     sequence: int
@@ -350,7 +353,8 @@ class StreamPredictResponse(_message.Message):
     shown: Shown
     score: Score
     show: Show
-    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., show: _Optional[_Union[Show, _Mapping]] = ...) -> None: ...
+    predictor: str
+    def __init__(self, frame_id: _Optional[str] = ..., presentation_time_us: _Optional[int] = ..., sequence: _Optional[int] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., first: _Optional[_Union[First, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., shown: _Optional[_Union[Shown, _Mapping]] = ..., score: _Optional[_Union[Score, _Mapping]] = ..., show: _Optional[_Union[Show, _Mapping]] = ..., predictor: _Optional[str] = ...) -> None: ...
 
 class Score(_message.Message):
     __slots__ = ("frames", "psnr_db", "gain_db", "mean_psnr_db", "mean_gain_db")

@@ -1,4 +1,4 @@
-"""Converts what a worker announces to msgpack and back: its model, methods, versions, price, dialect and lease.
+"""Converts what a worker announces to msgpack and back: its model, methods, versions, costs, dialect, lease and store.
 
 Releases mix: a reader takes what it knows, and what is missing is taken for what releases without it would have said.
 """
@@ -34,8 +34,9 @@ def info_bytes(
     versions: Sequence[str] = (),
     is_named: bool = False,
     lease_ms: int | None = None,
+    store: str = "",
 ) -> bytes:
-    """Serialise an announcement: a worker's model, methods and versions, what its runs cost, its dialect and lease.
+    """Serialise an announcement: a worker's model, methods and versions, its costs, its dialect, lease and store.
 
     `seconds_per_megapixel` of a step on padded pixels is for front ends of releases that cannot read `costs`.
 
@@ -45,19 +46,20 @@ def info_bytes(
     Nothing may be added inside "model": releases up to November 2026 refuse a field there that they do not know, and
     their front ends then fall silent. They ignore what stands beside it.
     """
-    described = asdict(model)
-    methods = {"all": list(described.pop("methods")), "default": described.pop("default_method")}
-    methods["head"] = described.pop("head")
-    loaded = {"all": list(versions), "named": is_named}
+    description = asdict(model)
+    methods = {"all": list(description.pop("methods")), "default": description.pop("default_method")}
+    methods["head"] = description.pop("head")
+    version_list = {"all": list(versions), "named": is_named}
     return pack(
         {
-            "model": described,
+            "model": description,
             "methods": methods,
-            "versions": loaded,
+            "versions": version_list,
             "cost": seconds_per_megapixel,
             "costs": costs,
-            "dialect": dialect(versions),
+            "dialect": dialect(versions, store),
             "lease_ms": lease_ms,
+            "store": store,
         }
     )
 
@@ -116,6 +118,14 @@ def read_dialect(data: bytes) -> str | None:
         return text_or_none(unpack(data).get("dialect"))
     except UnreadableEntry:
         return None
+
+
+def read_store(data: bytes) -> str:
+    """Read the name of the object store that a worker has; "" where it has none, or does not say."""
+    try:
+        return text_or_empty(unpack(data).get("store"))
+    except UnreadableEntry:
+        return ""
 
 
 def read_lease(data: bytes) -> int | None:

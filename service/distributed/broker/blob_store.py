@@ -1,29 +1,37 @@
-"""Bytes by name in a store elsewhere: a folder that all front ends share, or a bucket of an S3-compatible service."""
+"""Bytes by name in a store elsewhere: a folder that all processes share, or a bucket of an S3-compatible service."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from service.core.errors import NotFound, Unavailable
 from service.settings import Settings
+from service.thread_work import run_to_end
 
 #: Bytes read at once.
 PIECE = 2**20
 #: Parts of an upload to S3, bytes: the least that it takes.
 PART = 5 * 2**20
-WITHOUT_OBSTORE = "DMVFN_OBJECT_STORE=s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
+#: Times that a folder is made for a file that others empty and remove.
+OPEN_TRIES = 10
+WITHOUT_OBSTORE = "s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
+
+
+class StoreUnavailable(Unavailable):
+    """The store elsewhere fails; later it may not."""
 
 
 class BlobStore(Protocol):
-    """Names have slashes; what is before the first one is a prefix. Verbs raise Unavailable where the store fails."""
+    """Names have slashes; what is before the first one is a prefix. Verbs raise StoreUnavailable where it fails."""
 
     async def put(self, name: str, pieces: AsyncIterator[bytes]) -> None:
         """Store all of it or nothing, in the place of what was there."""
@@ -43,7 +51,7 @@ class BlobStore(Protocol):
 
 
 class FolderBlobs:
-    """A folder, of a volume that all front ends mount."""
+    """A folder, of a volume that all processes mount."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,28 +61,28 @@ class FolderBlobs:
         path = self._folder / name
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            file = await run_to_end(partial(_created, part), release=partial(_discard, part))
             try:
-                with await asyncio.to_thread(part.open, "wb") as file:
-                    async for piece in pieces:
-                        await asyncio.to_thread(file.write, piece)
-                await asyncio.to_thread(part.replace, path)
+                async for piece in pieces:
+                    await run_to_end(partial(file.write, piece))
+                await run_to_end(file.close)
+                await run_to_end(partial(part.replace, path))
             finally:
-                await asyncio.to_thread(part.unlink, missing_ok=True)
+                await run_to_end(partial(_discard, part, file))
         except OSError as error:
             raise _failed(error) from error
 
     async def get(self, name: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Yield as `BlobStore.get`."""
         try:
-            descriptor = await asyncio.to_thread(os.open, self._folder / name, os.O_RDONLY)
+            descriptor = await run_to_end(partial(os.open, self._folder / name, os.O_RDONLY), release=os.close)
         except FileNotFoundError:
             raise NotFound("the clip was deleted before it was read", field="job") from None
         except OSError as error:
             raise _failed(error) from error
         try:
             while start < stop:
-                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, stop - start), start)
+                piece = await run_to_end(partial(os.pread, descriptor, min(PIECE, stop - start), start))
                 if not piece:
                     raise NotFound("the clip was deleted while it was read", field="job")
                 start += len(piece)
@@ -100,8 +108,22 @@ class FolderBlobs:
         for name in names:
             path = self._folder / name
             path.unlink(missing_ok=True)
-            if path.parent.is_dir() and not any(path.parent.iterdir()):
-                shutil.rmtree(path.parent, ignore_errors=True)
+            with suppress(OSError):  # it holds others, or is gone
+                path.parent.rmdir()
+
+
+def _created(path: Path) -> BinaryIO:
+    """Open a new file for writing, and make its folder, which may vanish in between with the last of its files."""
+    for _ in range(OPEN_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return path.open("wb")
+    return path.open("wb")
+
+
+def _discard(path: Path, file: BinaryIO) -> None:
+    file.close()
+    path.unlink(missing_ok=True)
 
 
 class S3Blobs:
@@ -151,7 +173,7 @@ class S3Blobs:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Raise Unavailable for what the store's client raises."""
+    """Raise StoreUnavailable for what the store's client raises."""
     import obstore.exceptions
 
     try:
@@ -160,17 +182,30 @@ def _told() -> Iterator[None]:
         raise _failed(error) from error
 
 
-def _failed(error: BaseException) -> Unavailable:
-    return Unavailable(f"the object store fails: {type(error).__name__}", reason="object_store", retry_after=5.0)
+def _failed(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"the object store fails: {type(error).__name__}", reason="object_store", retry_after=5.0)
+
+
+def store_name(settings: Settings) -> str:
+    """Name the store of these settings, the same in each process that has it; "" where there is none."""
+    if not settings.object_store:
+        return ""
+    return hashlib.sha256(f"{settings.object_store} {settings.object_store_endpoint}".encode()).hexdigest()[:12]
 
 
 def blob_store(settings: Settings) -> BlobStore | None:
-    """Build the store that the settings name; None where clips stay in Redis. Raises ImportError without obstore."""
+    """Build the store that the settings name; None where all stays in Redis. Raises ImportError without obstore."""
     if not settings.object_store:
         return None
     address = urlsplit(settings.object_store)
     if address.scheme == "file":
         return FolderBlobs(Path(address.path) / settings.redis_queue)
+    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
+    return S3Blobs(s3_store(address.netloc, settings, prefix))
+
+
+def s3_store(bucket: str, settings: Settings, prefix: str = "") -> Any:
+    """Open a bucket by obstore, with the endpoint and keys of the settings. Raises ImportError without obstore."""
     try:
         from obstore.store import S3Store
     except ImportError:
@@ -183,6 +218,5 @@ def blob_store(settings: Settings) -> BlobStore | None:
     }
     if settings.object_store_endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
-    prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
-    named = {name: value for name, value in options.items() if value}
-    return S3Blobs(S3Store(address.netloc, prefix=prefix, **named))
+    nonempty = {name: value for name, value in options.items() if value}
+    return S3Store(bucket, prefix=prefix or None, **nonempty)

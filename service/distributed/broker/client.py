@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -51,6 +52,27 @@ LOST = (
 )
 #: Whatever a server may answer, full memory or a right taken away too: for loops that must outlive it.
 FAILED = (redis.RedisError, OSError)
+
+
+#: What a server answers that takes no writes for now; in a script's error of Redis 6.2 in the midst of the text.
+_NO_WRITES = re.compile(r"\b(NOREPLICAS|MISCONF|READONLY) ")
+
+
+class WritesRefused(redis.exceptions.ReadOnlyError):
+    """The server answers, but takes no writes for now: it has too few replicas, cannot save, or became a replica.
+
+    Or our user has lost a right. One of LOST. redis-py has no class for most of these answers, and none for any of them
+    within a script of Redis 6.2.
+    """
+
+
+def classify(error: Exception) -> Exception:
+    """Return WritesRefused where that is what the server's error says, else the error itself."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return WritesRefused("the server's ACL does not let us")
+    if isinstance(error, redis.ResponseError) and _NO_WRITES.search(str(error)):
+        return WritesRefused("the server takes no writes for now")
+    return error
 
 
 def _common() -> dict[str, Any]:
@@ -153,14 +175,19 @@ async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, a
                 answers.append(await client.execute_command(*command))
             except redis.ResponseError as error:
                 answers.append(error)
-        return answers
-    pipe = client.pipeline(transaction=atomic)
-    for command in commands:
-        pipe.execute_command(*command)
-    answers = await pipe.execute(raise_on_error=False)
+    else:
+        pipe = client.pipeline(transaction=atomic)
+        for command in commands:
+            pipe.execute_command(*command)
+        try:
+            answers = await pipe.execute(raise_on_error=False)
+        except redis.ResponseError as error:  # a transaction was not begun
+            raise classify(error) from error
     for answer in answers:
-        if isinstance(answer, LOST):
-            raise answer
+        # A right that we lack, such as CONFIG's, is the caller's to judge.
+        is_right = isinstance(answer, redis.exceptions.NoPermissionError)
+        if isinstance(answer, Exception) and not is_right and isinstance(failure := classify(answer), LOST):
+            raise failure
     return answers
 
 

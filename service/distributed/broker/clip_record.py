@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from service.core.errors import ServiceError
@@ -30,14 +31,18 @@ from service.serving.jobs.clip_jobs import ClipView, NewClip
 from service.serving.jobs.clip_queue import KeptPrediction
 from service.serving.jobs.job import Failure, JobState
 from service.serving.video.clip import SoundMode
+from service.serving.video.clip_frames import ConversionParams
 from service.serving.video.conversion import ClipOrder
 from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, FrameRanges
+from service.serving.video.retimed_frames import RetimingParams
 
 #: What stands in a clip's record where a call names the front end that waits for it.
 MARK = b"clip"
 #: Goes up when a maker of the last form would misunderstand the next form's orders.
 ORDER_VERSION = 1
+#: In the place of a plan's kind: frames at other times.
+RETIMING = "retiming"
 #: What this release knows of an order.
 ORDER_FIELDS = frozenset({"v", "plan", "compare", "cuts", "task", "suffix", "type", "sound"})
 
@@ -47,8 +52,8 @@ def order_bytes(order: ClipOrder, client: str) -> bytes:
     params = order.params
     return pack(
         {
-            "plan": _plan_fields(params.plan),
-            "compare": params.compare,
+            "plan": _making_fields(params),
+            "compare": isinstance(params, VideoParams) and params.compare,
             "cuts": params.scene_cuts,
             "task": task_bytes(order.options, Priority.BACKGROUND, client, None),
             "suffix": order.suffix,
@@ -67,8 +72,21 @@ def read_order(data: bytes) -> ClipOrder:
         raise UnreadableEntry(f"an order of version {value['v']}; this release knows {ORDER_VERSION}")
     with reading("an order", ServiceError):
         options, *_ = read_task(value["task"])
-        params = VideoParams(_read_plan(value["plan"]), bool(value["compare"]), bool(value["cuts"]))
+        params = _read_making(value["plan"], compare=bool(value["compare"]), scene_cuts=bool(value["cuts"]))
         return ClipOrder(params, options, str(value["suffix"]), str(value["type"]), SoundMode(value["sound"]))
+
+
+def _making_fields(params: ConversionParams) -> list[Any]:
+    if isinstance(params, RetimingParams):
+        return [RETIMING, None if params.fps is None else str(params.fps), params.conceal]
+    return _plan_fields(params.plan)
+
+
+def _read_making(fields: list[Any], *, compare: bool, scene_cuts: bool) -> ConversionParams:
+    if fields[0] != RETIMING:
+        return VideoParams(_read_plan(fields), compare, scene_cuts)
+    _, fps, conceal = fields
+    return RetimingParams(None if fps is None else Fraction(fps), bool(conceal), scene_cuts)
 
 
 def _plan_fields(plan: FramePlan) -> list[Any]:

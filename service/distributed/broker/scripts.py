@@ -23,7 +23,7 @@ from typing import Any
 import redis
 import redis.cluster
 
-from service.distributed.broker.client import AsyncRedis, SyncRedis
+from service.distributed.broker.client import AsyncRedis, SyncRedis, classify
 
 LUA = Path(__file__).parent / "lua"
 _DECLARATION = re.compile(r"-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] (\w+)")
@@ -67,19 +67,28 @@ class ScriptCall:
 
 
 async def call(client: AsyncRedis, bound: ScriptCall) -> Any:
-    """Run a script; send its text where the server does not know it yet (new, restarted, failed over)."""
+    """Run a script; send its text where the server does not know it yet (new, restarted, failed over).
+
+    Raises WritesRefused beside what redis-py raises.
+    """
     try:
-        return await client.execute_command(*bound.command)
-    except redis.exceptions.NoScriptError:
-        return await client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
+        try:
+            return await client.execute_command(*bound.command)
+        except redis.exceptions.NoScriptError:
+            return await client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
+    except redis.ResponseError as error:
+        raise classify(error) from error
 
 
 def call_sync(client: SyncRedis, bound: ScriptCall) -> Any:
     """Run a script as `call` does, from a thread."""
     try:
-        return client.execute_command(*bound.command)
-    except redis.exceptions.NoScriptError:
-        return client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
+        try:
+            return client.execute_command(*bound.command)
+        except redis.exceptions.NoScriptError:
+            return client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
+    except redis.ResponseError as error:
+        raise classify(error) from error
 
 
 def call_many_sync(client: SyncRedis, calls: Sequence[ScriptCall]) -> list[Any]:
@@ -95,10 +104,13 @@ def call_many_sync(client: SyncRedis, calls: Sequence[ScriptCall]) -> list[Any]:
     for bound in calls:
         pipe.execute_command(*bound.command)
     answers = pipe.execute(raise_on_error=False)
-    return [
-        call_sync(client, bound) if isinstance(answer, redis.exceptions.NoScriptError) else answer
-        for bound, answer in zip(calls, answers, strict=True)
-    ]
+    return [_answer_of(client, bound, answer) for bound, answer in zip(calls, answers, strict=True)]
+
+
+def _answer_of(client: SyncRedis, bound: ScriptCall, answer: Any) -> Any:
+    if isinstance(answer, redis.exceptions.NoScriptError):
+        return call_sync(client, bound)
+    return classify(answer) if isinstance(answer, Exception) else answer
 
 
 def parse(name: str, source: str) -> Script:

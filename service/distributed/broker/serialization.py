@@ -12,9 +12,10 @@ cost more time than Redis saves: a PNG of 720p takes 4 ms to write and 9 to read
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -65,14 +66,21 @@ TASK_FIELDS = frozenset(
 TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
 
 
+class Note(enum.StrEnum):
+    """What a task may say beside its options; a worker that does not know of it does without."""
+
+    TRIAL = "trial"  #: it is run though it is predicted to be late
+    RESULTS_ELSEWHERE = "elsewhere"  #: whoever asked reads large results from the object store
+
+
 class UnreadableEntry(ValueError):
     """Bytes that this release cannot read; the message says what it does not know."""
 
 
-def dialect(versions: Iterable[str] = ()) -> str:
-    """Name what a worker with these versions can do of a task: two of equal dialects can do the same tasks."""
+def dialect(versions: Iterable[str] = (), store: str = "") -> str:
+    """Name what a worker with these versions and this store can do: two of equal dialects can do the same tasks."""
     words = [*sorted(TASK_FIELDS), *RoutePolicy, *Quality, *Method, *(str(int(priority)) for priority in Priority)]
-    words += sorted(versions)
+    words += [*sorted(versions), *filter(None, [store])]
     return f"{VERSION}:{hashlib.sha256(' '.join(words).encode()).hexdigest()[:12]}"
 
 
@@ -83,9 +91,16 @@ def frame_bytes(frame: Frame) -> bytes:
     return pack({"h": frame.height, "w": frame.width, "rgb": frame.pixels.data.cast("B")})
 
 
+def is_file(data: bytes) -> bool:
+    """Tell whether a frame is a file, which takes time to be decoded; pixels are read as they are."""
+    return b"\xa4file" in data[:16]
+
+
 def read_frame(data: bytes) -> Frame:
     """Read a frame; UnreadableEntry, or the codec's own errors for a file."""
     value = unpack(data)
+    if "at" in value:
+        raise UnreadableEntry("its frames are in a store that this worker does not have (DMVFN_OBJECT_STORE)")
     with reading("a frame"):
         if "file" in value:
             return codec.decode(value["file"], TRUSTED, "frame")
@@ -93,13 +108,13 @@ def read_frame(data: bytes) -> Frame:
 
 
 def task_bytes(
-    options: Options, priority: Priority, client: str, traceparent: str | None, *, is_trial: bool = False
+    options: Options, priority: Priority, client: str, traceparent: str | None, *, notes: Collection[Note] = ()
 ) -> bytes:
-    """Serialise a task: the options, priority, client and trace of a prediction, and whether it is a trial."""
+    """Serialise a task: the options, priority, client and trace of a prediction, and what is noted beside them."""
     route = options.route
     fields = _method_fields(options)
-    if is_trial:  # a worker that does not know of it decides by itself
-        fields["notes"] = {**fields.get("notes", {}), "trial": True}
+    if notes:
+        fields["notes"] = {**fields.get("notes", {}), **{note.value: True for note in notes}}
     return pack(
         {
             "route": [route.policy.value, route.seed, route.blocks, _text(route.bits)],
@@ -127,10 +142,10 @@ def _method_fields(options: Options) -> dict[str, Any]:
     return {"method": options.method.value}
 
 
-def is_trial(task: bytes) -> bool:
-    """Tell whether a task is run though it is predicted to be late."""
+def has_note(task: bytes, note: Note) -> bool:
+    """Tell whether something is noted beside a task's options."""
     notes = unpack(task).get("notes")
-    return isinstance(notes, dict) and notes.get("trial") is True
+    return isinstance(notes, dict) and notes.get(note.value) is True
 
 
 def read_task(data: bytes) -> tuple[Options, Priority, str, str | None]:

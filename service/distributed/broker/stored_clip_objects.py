@@ -9,21 +9,19 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from service.core.errors import NotFound
 from service.distributed.broker.blob_store import BlobStore
-from service.distributed.broker.client import AsyncRedis, pipeline
+from service.distributed.broker.client import AsyncRedis
 from service.distributed.broker.clip_objects import BODY, PIECE, RANGE, ClipClaim, note_piece
-from service.distributed.broker.clock import now_ms
 from service.distributed.broker.keys import Keys
+from service.distributed.broker.stored_objects import StoredObjects, one_piece
 from service.serving.video.clip_disk import ClipFile
-
-#: Milliseconds after which what belongs to no record is taken for left over: an upload takes less.
-LEFT_OVER_MS = 3_600_000
 
 
 class StoredClipObjects:
-    """`ClipObjects` in a store elsewhere; `clip_objects` in Redis names the clips that have any."""
+    """`ClipObjects` in a store elsewhere."""
 
     def __init__(self, blobs: BlobStore, client: AsyncRedis, keys: Keys) -> None:
         self._blobs, self._client, self._keys = blobs, client, keys
+        self._stored = StoredObjects(blobs, client, keys)
 
     def held(self, nbytes: int) -> int:
         """Return 0: none of it is in Redis."""
@@ -39,7 +37,7 @@ class StoredClipObjects:
 
     async def put_body(self, clip: str, body: ClipFile) -> None:
         """Keep as `ClipObjects.put_body`. Its clip is noted first, so that nothing stays of one never accepted."""
-        await self._client.zadd(self._keys.clip_objects, {clip: await now_ms(self._client, self._keys)})
+        await self._stored.note(clip)
         await self._blobs.put(f"{clip}/{BODY}", _pieces(body))
 
     async def put_result(self, claim: ClipClaim, result: ClipFile) -> int:
@@ -49,7 +47,7 @@ class StoredClipObjects:
 
     async def put_range(self, claim: ClipClaim, number: int, data: bytes) -> int:
         """Keep as `ClipObjects.put_range`."""
-        await self._blobs.put(f"{claim.clip}/{RANGE}{number}-{len(data)}", _one(data))
+        await self._blobs.put(f"{claim.clip}/{RANGE}{number}-{len(data)}", one_piece(data))
         return await note_piece(self._client, self._keys, claim, self._keys.job(claim.clip), b"", ranges=number + 1)
 
     async def get_range(self, clip: str, number: int) -> bytes | None:
@@ -78,28 +76,17 @@ class StoredClipObjects:
 
     async def remove(self, clip: str) -> None:
         """Remove all that is kept of a clip."""
-        await self._blobs.remove(await self._blobs.names(clip))
-        await self._client.zrem(self._keys.clip_objects, clip)
+        await self._stored.remove(clip)
 
     async def trim(self, clip: str, result: str) -> None:
         """Remove all but the result."""
         await self._blobs.remove([name for name in await self._blobs.names(clip) if name != f"{clip}/{result}"])
 
     async def sweep(self) -> None:
-        """Remove what belongs to no record: uploads never accepted, clips whose time is over."""
-        latest = await now_ms(self._client, self._keys) - LEFT_OVER_MS
-        names = await self._client.zrangebyscore(self._keys.clip_objects, "-inf", latest, start=0, num=1000)
-        clips = [name.decode() for name in names]
-        records = await pipeline(self._client, [("EXISTS", self._keys.job(clip)) for clip in clips]) if clips else []
-        for clip, exists in zip(clips, records, strict=True):
-            if exists == 0:
-                await self.remove(clip)
+        """Remove as `StoredObjects.sweep`: of jobs, too."""
+        await self._stored.sweep()
 
 
 async def _pieces(file: ClipFile) -> AsyncIterator[bytes]:
     for start in range(0, file.nbytes, PIECE):
         yield await file.read_at(start, PIECE)
-
-
-async def _one(data: bytes) -> AsyncIterator[bytes]:
-    yield data

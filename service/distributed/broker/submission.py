@@ -19,6 +19,11 @@ JOBS_SHARE = 0.75
 RECORD_BYTES = 1024
 
 
+#: Seconds from the arrival of background work to its place in the index of what is due (ten years): behind all live
+#: work, and told from it by that; how long it has waited is read from it.
+BEHIND_LIVE_S = 10 * 365 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """The arguments of SUBMIT; `deadline` and `order` in seconds from now, `keep` in seconds once it has ended."""
@@ -31,7 +36,7 @@ class Submission:
     work: float  #: predicted seconds of one item
     saving: float = 0.0  #: seconds of it that an adaptive call's shortest way saves
     deadline: float | None
-    order: float
+    order: float  #: its place in the index of what is due; BEHIND_LIVE_S for background work
     keep: float
     task: bytes
     client: str = ""
@@ -59,10 +64,12 @@ def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
     """Raise TooLarge for a submission that an empty queue would not take either."""
     if max(map(len, s.frames.values())) > server.bulk:
         raise TooLarge(f"a frame may have {server.bulk} bytes in Redis", field="frames")
+    size, results = sum(map(len, s.frames.values())), server.result_limit(settings)
+    if size > settings.max_queue_bytes:
+        raise TooLarge(f"frames of {size} bytes; the queue takes {settings.max_queue_bytes}", field="frames")
     if s.waits:
         return
-    size, limit, results = sum(map(len, s.frames.values())), job_bytes(settings), server.result_limit(settings)
-    if size > limit:
+    if size > (limit := job_bytes(settings)):
         raise TooLarge(f"frames of {size} bytes; those of jobs may have {limit}", field="frames")
     if s.room > results:
         raise TooLarge(f"results would take up to {s.room} bytes; at most {results} fit", field="frames")

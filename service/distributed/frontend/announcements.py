@@ -27,6 +27,7 @@ class Announcements:
     #: Versions of the weights that some worker has, the first one's default first; where none lives the last one's.
     versions: tuple[str, ...] = ()
     is_named: bool = False  #: they have names of their own
+    stores: frozenset[str] = frozenset()  #: object stores that workers have, "" of those with none; likewise
     _model: ServedModel | None = None  #: the model that was told last
 
     def read(
@@ -47,6 +48,7 @@ class Announcements:
         self._model = self._model if self._model in models else models[0] if models else None
         costs = [cost for _, cost in readable if cost is not None]
         announcements = [value for value in data if value] or [latest or b""]
+        self.stores = frozenset(map(announcement.read_store, announcements))
         devices = filter(None, map(announcement.read_costs, announcements[:PRICED]))
         return self._model, QueuePrices(tuple(devices), sum(costs) / len(costs) if costs else None)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import redis
 
 from service.core.errors import QueueFull
-from service.distributed.broker.client import LOST
+from service.distributed.broker.client import LOST, classify
 from service.distributed.frontend.queue_client import QueueClient
 
 T = TypeVar("T")
@@ -28,3 +28,7 @@ async def ask(front: QueueClient, question: Awaitable[T]) -> T:
         raise front.unavailable() from None
     except redis.exceptions.OutOfMemoryError:
         raise QueueFull("Redis has no memory left", retry_after=5.0) from None
+    except redis.ResponseError as error:
+        if isinstance(classify(error), LOST):
+            raise front.unavailable() from None
+        raise

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Collection, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from service.core.errors import Conflict, ServiceError, TooLarge
+from service.core.errors import Conflict, ServiceError, TooLarge, Unavailable
 from service.distributed.broker import clip_record, scripts, serialization
 from service.distributed.broker.client import FAILED, LOST, end
 from service.distributed.broker.clip_objects import BODY, NO_ROOM, NOT_OURS, RESULT, ClipClaim, ClipObjects
@@ -113,7 +113,7 @@ class RedisClipLease:
         self.runs, self.ranges = whole(fields.get(b"runs")), whole(fields.get(b"ranges"))
         self._body_bytes = whole(fields.get(b"body"))
         self._done, self._notes = 0, tuple[str, ...]()
-        self._results = ResultStore(front.client, front.keys)
+        self._results = ResultStore(front.client, front.keys, objects.remove)
         self._renewing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -226,7 +226,8 @@ class RedisClipLease:
         )
         if await self._ask(scripts.call(self._front.client, bound)) != 1:
             raise Conflict(GONE)
-        await objects.trim(clip, name)
+        with contextlib.suppress(*FAILED, Unavailable):  # what is left goes with the clip
+            await objects.trim(clip, name)
 
     async def give_back(self, *, is_counted: bool, delay_s: float) -> None:
         """Give back as `ClipLease.give_back`; should Redis not answer at once, the lease lapses."""

@@ -5,6 +5,7 @@ Their bytes are where `ClipObjects` keeps them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import redis
 
 from service.core.errors import ClientLimit, Conflict, NotFound, QueueFull, Unavailable
 from service.distributed.broker import clip_record, scripts
-from service.distributed.broker.client import LOST
+from service.distributed.broker.client import FAILED, LOST
 from service.distributed.broker.clip_objects import BODY, RESULT, ClipObjects
 from service.distributed.broker.keys import whole
 from service.distributed.frontend.asking import ask
@@ -48,7 +49,7 @@ class RedisClips:
     ) -> None:
         self._settings, self._front, self._objects = settings, front, objects
         self._watchers, self._metrics = watchers, metrics
-        self._results = ResultStore(front.client, front.keys)
+        self._results = ResultStore(front.client, front.keys, objects.remove)
 
     @property
     def durability(self) -> str | None:
@@ -109,7 +110,6 @@ class RedisClips:
             names = [name for name in names if holders[name].decode() == holder]
         for name in names if holder is not None else names[:1]:
             await self._results.forget_fetched(name.decode())
-            await self._objects.remove(name.decode())
         return bool(names)
 
     def _accept_call(self, clip: NewClip, nbytes: int, *, is_question: bool) -> scripts.ScriptCall:
@@ -207,7 +207,8 @@ class RedisClips:
             holder=clip_record.text(fields, b"h"),
         )
         await self._ask(scripts.call(self._front.client, bound))
-        await self._objects.remove(clip)
+        with contextlib.suppress(*FAILED, Unavailable):  # it is forgotten all the same; the next sweep removes the rest
+            await self._objects.remove(clip)
         if view.state.final:
             return view
         self._metrics.clips.ended("cancelled")

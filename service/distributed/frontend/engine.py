@@ -12,17 +12,18 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import redis
 
 from service.core.bucket import Bucket
 from service.core.errors import ClientLimit, DeadlineExceeded, Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness, ServedModel
-from service.core.types import PredictRequest, PredictResult
+from service.core.types import PredictRequest, PredictResult, Priority
 from service.distributed.broker import buckets, serialization
 from service.distributed.broker.client import FAILED, LOST, end, pipeline
-from service.distributed.broker.submission import Submission
+from service.distributed.broker.off_loop import off_the_loop
+from service.distributed.broker.submission import BEHIND_LIVE_S, Submission
 from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.queue_client import QueueClient
 from service.engine.scheduling.admission import Trials
@@ -30,17 +31,12 @@ from service.serving.answer_size import check_answer
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
 
-T = TypeVar("T")
-P = ParamSpec("P")
-
 #: Seconds an answered call's traces stay for a front end that is slow to fetch them.
 KEEP_S = 60.0
 #: Times that answers are asked for over a link on which they take longer than a connection may be silent.
 FETCH_TRIES = 3
 #: Bytes of answers that are fetched together; one larger than this is fetched alone.
 COLLECTED_BYTES = 4 * 2**20
-#: What has more bytes is packed and read in a thread: 4K frames would stop the event loop for tens of milliseconds.
-LARGE = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +81,7 @@ class QueuedEngine:
         deadline = request.deadline
         seconds = self._settings.default_deadline_ms / 1000 if deadline is None else deadline - self._clock()
         if seconds <= 0:
-            self._metrics.deadline_missed("admit")
+            self._metrics.deadline_missed("admit", is_covered=request.is_covered)
             raise DeadlineExceeded("the deadline has passed")
         self._front.announcements.check(request.options.version)
         self._admit(request)
@@ -103,10 +99,10 @@ class QueuedEngine:
                 await self._unless_lost(self._submit(call, request, seconds), answer)
                 return await answer
         except TimeoutError:
-            self._metrics.deadline_missed("queue")
+            self._metrics.deadline_missed("queue", is_covered=request.is_covered)
             raise DeadlineExceeded("no answer within the deadline") from None
         except ServiceError as error:
-            if error.code in ("queue_full", "deadline_exceeded"):
+            if error.code == "queue_full" or (error.code == "deadline_exceeded" and not request.is_covered):
                 self._metrics.rejected(error.reason or error.code, buckets.label(_bucket(request)))
             raise
         finally:
@@ -139,7 +135,7 @@ class QueuedEngine:
     async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
         options, bucket = request.options, _bucket(request)
         deadline = self._clock() + seconds
-        frames = await _off_the_loop(_sent_bytes(request), _packed, request)
+        frames = await off_the_loop(_sent_bytes(request), _packed, request)
         price = self._front.price(bucket, options)
         origin = (request.priority, request.client, request.traceparent)
         submission = Submission(
@@ -151,7 +147,7 @@ class QueuedEngine:
             work=price.most,
             saving=price.most - price.least,
             deadline=deadline - self._clock(),
-            order=deadline - self._clock(),
+            order=deadline - self._clock() if request.priority is Priority.LIVE else BEHIND_LIVE_S,
             keep=KEEP_S,
             task=serialization.task_bytes(options, *origin),
             client=request.client,
@@ -164,7 +160,7 @@ class QueuedEngine:
             is_tried = refusal.reason == "unmeetable" and self._trials.due_behind_others(price.least, deadline, now)
             if not is_tried:
                 raise
-            task = serialization.task_bytes(options, *origin, is_trial=True)
+            task = serialization.task_bytes(options, *origin, notes=[serialization.Note.TRIAL])
             left = deadline - now
             # What it is predicted to cost is in doubt: it must not refuse others for longer than its caller waits.
             trial = replace(submission, work=min(price.most, left), saving=0.0, deadline=left, task=task, is_trial=True)
@@ -206,7 +202,7 @@ class QueuedEngine:
         for call, failure, result in zip(calls, answers[::2], answers[1::2], strict=True):
             if call in self._calls:  # else its caller left
                 nbytes = len(result) if isinstance(result, bytes) else 0
-                outcome = await _off_the_loop(nbytes, self._read, self._calls[call].request_id, failure, result)
+                outcome = await off_the_loop(nbytes, self._read, self._calls[call].request_id, failure, result)
                 self._settle(call, outcome)
         # Only now: an answer whose way here broke is asked for again. Should this fail, their time runs out.
         with contextlib.suppress(*FAILED):
@@ -259,13 +255,6 @@ class QueuedEngine:
     async def close(self) -> None:
         """Wait for withdrawals under way; then call `front.stop()`."""
         await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)
-
-
-async def _off_the_loop(nbytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do `work` on `nbytes`, in a thread where they are many."""
-    if nbytes > LARGE:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return work(*args, **kwargs)
 
 
 def _packed(request: PredictRequest) -> dict[int, bytes]:

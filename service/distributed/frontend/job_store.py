@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from service.core.bucket import Bucket
-from service.core.errors import Conflict, Internal, NotFound, ServiceError
+from service.core.errors import Conflict, Internal, NotFound, ServiceError, Unavailable
 from service.core.types import PredictResult, Priority
 from service.distributed.broker import buckets, scripts, serialization
-from service.distributed.broker.client import FAILED, pipeline
+from service.distributed.broker.client import FAILED, LOST, pipeline
+from service.distributed.broker.job_objects import LARGE, job_objects
 from service.distributed.broker.keys import GROUP, whole
-from service.distributed.broker.submission import RECORD_BYTES, ResultsFull, Submission
+from service.distributed.broker.submission import BEHIND_LIVE_S, RECORD_BYTES, ResultsFull, Submission
 from service.distributed.frontend.asking import ask
 from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
@@ -27,8 +28,6 @@ from service.settings import Settings
 
 T = TypeVar("T")
 
-#: A job's turn comes as if it had this many seconds to be done: what keeps live calls from holding it back for ever.
-PATIENCE_S = 600.0
 #: A place in the queue further back than this is told as this.
 FAR = 1000
 #: Times that room for results is made for one job; others may take it first.
@@ -49,7 +48,8 @@ class RedisJobs:
         self._settings = settings
         self._front = front
         self.watchers = JobWatchers()
-        self._results = ResultStore(front.client, front.keys)
+        self._objects = job_objects(settings, front.client, front.keys)
+        self._results = ResultStore(front.client, front.keys, self._remove_elsewhere)
         front.events = self.watchers.moved
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
@@ -63,24 +63,27 @@ class RedisJobs:
         frames = await asyncio.to_thread(
             lambda: {k: serialization.frame_bytes(frame) for k, frame in enumerate(job.frames)}
         )
-        duplicate = await self._submit(
-            Submission(
-                id=job.id,
-                frames=frames,
-                items=job.items,
-                priority=Priority.BACKGROUND,
-                bucket=buckets.name(bucket),
-                work=self._front.price(bucket, options).most,
-                deadline=None,
-                order=PATIENCE_S,
-                keep=self._settings.job_ttl_s,
-                task=serialization.task_bytes(options, Priority.BACKGROUND, job.client, job.traceparent),
-                client=job.client,
-                fingerprint=job.fingerprint,
-                webhook=job.webhook,
-                room=job.items * answer + RECORD_BYTES,
-            )
+        is_elsewhere = self._objects is not None and self._front.announcements.stores == {self._objects.name}
+        if is_elsewhere:
+            answer = min(answer, LARGE)
+        notes = [serialization.Note.RESULTS_ELSEWHERE] if is_elsewhere else []
+        submission = Submission(
+            id=job.id,
+            frames=frames,
+            items=job.items,
+            priority=Priority.BACKGROUND,
+            bucket=buckets.name(bucket),
+            work=self._front.price(bucket, options).most,
+            deadline=None,
+            order=BEHIND_LIVE_S,
+            keep=self._settings.job_ttl_s,
+            task=serialization.task_bytes(options, Priority.BACKGROUND, job.client, job.traceparent, notes=notes),
+            client=job.client,
+            fingerprint=job.fingerprint,
+            webhook=job.webhook,
+            room=job.items * answer + RECORD_BYTES,
         )
+        duplicate = await (self._submit_elsewhere if is_elsewhere else self._submit)(submission)
         if duplicate is None:
             with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
                 await own(self._front, job.client, job.id)
@@ -100,6 +103,30 @@ class RedisJobs:
                 if not await self._ask(self._results.make_room(full.missing)):
                     raise
         return await self._front.submit(submission)  # others took the room that was made
+
+    async def _submit_elsewhere(self, submission: Submission) -> tuple[bytes, bytes] | None:
+        """Submit as `_submit`, with large frames in the object store; they go again where the job is not accepted.
+
+        Where it is not known whether it was (Unavailable), they stay until they are swept. Raises StoreUnavailable.
+        """
+        assert self._objects is not None
+        try:
+            frames = await self._objects.put_frames(submission.id, submission.frames)
+        except LOST:
+            raise self._front.unavailable() from None
+        try:
+            duplicate = await self._submit(replace(submission, frames=frames))
+        except ServiceError as refusal:
+            if not isinstance(refusal, Unavailable):
+                await self._objects.discard(frames.values())
+            raise
+        if duplicate is not None:
+            await self._objects.discard(frames.values())
+        return duplicate
+
+    async def _remove_elsewhere(self, job: str) -> None:
+        if self._objects is not None:
+            await self._objects.remove(job)
 
     async def get(self, job: str, client: str) -> JobView:
         """Return a job's state, as `Jobs.get`; Unavailable while Redis is away."""
@@ -144,7 +171,11 @@ class RedisJobs:
                 raise NotFound("the result has expired")
             raise Conflict(f"the job is {view.state}; there is no such result")
         try:
+            if self._objects is not None:
+                data = await self._objects.get(data)
             result = await asyncio.to_thread(serialization.read_result, data, job)
+        except NotFound:
+            raise NotFound("the result has expired") from None
         except serialization.UnreadableEntry:
             raise Internal("the result was written by another version of the service") from None
         with contextlib.suppress(*FAILED):  # it would only make room sooner
@@ -161,6 +192,7 @@ class RedisJobs:
         outcome = await self.get(job, client)
         if outcome.state is JobState.CANCELLED:
             await self._ask(self._front.client.unlink(*(self._front.keys.out(job, k) for k in range(view.items))))
+            await self._remove_elsewhere(job)
         return outcome
 
     async def _ask(self, question: Awaitable[T]) -> T:

@@ -24,8 +24,8 @@ async def owned_records(front: QueueClient, client: str) -> list[tuple[str, dict
         return []
     answers = await ask(front, pipeline(front.client, [("HGETALL", front.keys.job(job)) for job in ids]))
     records = [(job, _fields(answer)) for job, answer in zip(ids, answers, strict=True)]
-    if gone := [job for job, fields in records if not fields]:
-        await ask(front, front.client.zrem(own, *gone))
+    if missing := [job for job, fields in records if not fields]:
+        await ask(front, front.client.zrem(own, *missing))
     return [(job, fields) for job, fields in records if fields]
 
 

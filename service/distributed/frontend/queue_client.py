@@ -31,6 +31,7 @@ from service.distributed.broker.client import (
     STEADY_CONNECTIONS,
     AsyncRedis,
     backoff,
+    classify,
     close,
     connect,
     end,
@@ -242,15 +243,15 @@ class QueueClient:
         for step in replies:
             if isinstance(step, Exception):
                 await self._discard(payload)
-                raise step
+                raise classify(step)
         if isinstance(answer, redis.exceptions.NoScriptError):
             answer = await scripts.call(self.client, submit)
         if isinstance(answer, Exception):
-            raise answer
+            raise classify(answer)
         return list(answer)
 
     async def _discard(self, payload: str) -> None:
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*FAILED):  # then its time runs out
             await self.client.unlink(payload)
 
     async def withdraw(self, job: str, *, keep: float, tell: bool) -> str | None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from service.core.interfaces import ServedModel
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys, whole
+from service.distributed.frontend import clip_stats
 from service.distributed.frontend.announcements import Announcements
+from service.distributed.frontend.clip_stats import ClipStats
 from service.distributed.frontend.prices import QueuePrices
 from service.distributed.frontend.stream_ages import ages
 
@@ -25,6 +27,7 @@ class QueueStats:
     results: int = 0  #: bytes of jobs' results, and of those to come
     workers: int = 0
     prices: QueuePrices = field(default_factory=QueuePrices)
+    clips: ClipStats = field(default_factory=ClipStats)
 
     @property
     def wait(self) -> float:
@@ -44,6 +47,7 @@ class QueueStats:
             ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, self.dead),
             ("redis_workers", "Workers alive.", queue, self.workers),
             ("redis_up", "1 while Redis answers.", queue, float(is_up)),
+            *self.clips.gauges(queue),
         ]
 
 
@@ -52,17 +56,17 @@ async def look(
 ) -> tuple[QueueStats, ServedModel | None]:
     """Read the queue and the model that its workers announce, None where none ever did. `now` is the server's, ms.
 
-    Four round trips, however many workers, and one more for every few hundred sizes: Redis may be far away. Raises what
-    FAILED names.
+    Four round trips, however many workers, one more for every few hundred sizes, and one where there are clips: Redis
+    may be far away. Raises what FAILED names.
     """
     load = ("HMGET", keys.load, "items", "bytes", "work")
     workers = ("ZRANGEBYSCORE", keys.workers, now, "+inf")
-    names, sums, streams, dead, results = await pipeline(
-        client, [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")]
-    )
-    for answer in (names, sums, streams, dead, results):
+    counts = [workers, load, ("SMEMBERS", keys.buckets), ("XLEN", keys.dead), ("HGET", keys.results, "sum")]
+    answers = await pipeline(client, [*counts, *clip_stats.commands(keys, now)])
+    for answer in answers:
         if isinstance(answer, Exception):
             raise answer
+    names, sums, streams, dead, results = answers[: len(counts)]
     *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
     model, prices = announcements.read(names, infos, latest)
     claims, oldest = await ages(client, list(streams), now)
@@ -77,5 +81,6 @@ async def look(
         results=int(results or 0),
         workers=len(names),
         prices=prices,
+        clips=await clip_stats.read_clips(client, keys, now, answers[len(counts) :]),
     )
     return stats, model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.clip_objects import PIECE
@@ -13,11 +15,17 @@ AT_ONCE = 100
 
 
 class ResultStore:
-    """The results of one queue, over a client of Redis; every verb raises what redis-py raises."""
+    """The results of one queue, over a client of Redis; every verb raises what redis-py raises.
 
-    def __init__(self, client: AsyncRedis, keys: Keys) -> None:
+    `remove_elsewhere` removes what a job or clip keeps in another store.
+    """
+
+    def __init__(
+        self, client: AsyncRedis, keys: Keys, remove_elsewhere: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
         self._client = client
         self._keys = keys
+        self._remove_elsewhere = remove_elsewhere
 
     async def fetched(self, job: str, item: int) -> None:
         """Note that one result reached its caller: a job that was fetched whole makes room for others."""
@@ -35,7 +43,11 @@ class ResultStore:
             fetched=keys.fetched,
             job_id=job,
         )
-        return bool(await scripts.call(self._client, bound))
+        if not await scripts.call(self._client, bound):
+            return False
+        if self._remove_elsewhere is not None:
+            await self._remove_elsewhere(job)
+        return True
 
     async def forget_fetched(self, job: str) -> None:
         """Remove a job, or a clip, that was fetched whole."""

@@ -1,23 +1,27 @@
-"""Moves a worker's items in Redis: take over an idle one, begin, end or hand back each.
+"""Moves a worker's items in Redis, and their bytes elsewhere: take over an idle one, begin, end or hand back each.
 
 Knows nothing of predicting, leases' renewal or of what to claim.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, LOST, AsyncRedis, pipeline
+from service.distributed.broker.client import FAILED, LOST, AsyncRedis, classify, pipeline
 from service.distributed.broker.clock import now_ms
+from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
-from service.distributed.worker.due_work import IDLE_MS
+from service.distributed.broker.wake_token import ExpectedCall
+from service.distributed.worker.due_work import IDLE_MS, Command
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_work
 from service.serving.jobs.fate import HandBack
 from service.serving.jobs.job import Failure
@@ -25,6 +29,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: A call whose verdict, task and frames were asked for with its claim, and what was answered.
+Expected = tuple[ExpectedCall, list[Any]]
 #: The wake token of work that was handed back; others are of work that was submitted.
 HANDED_BACK = b"back"
 #: The idle time of an item that was handed back, a day: longer than any worker's leases last.
@@ -34,12 +40,13 @@ UNCOUNTED = HandBack(counted=False)
 
 
 class Claims:
-    """Takes over, ends and hands back items for one worker, over a client of its own."""
+    """Takes over, ends and hands back items for one worker, over a client of its own. `objects`: the store, if any."""
 
-    def __init__(self, settings: Settings, client: AsyncRedis, worker: str) -> None:
+    def __init__(self, settings: Settings, client: AsyncRedis, worker: str, objects: JobObjects | None = None) -> None:
         self._settings = settings
         self._client = client
         self._worker = worker
+        self._objects = objects
         self.keys = Keys(settings.redis_queue)
         #: Counts the items on this worker's device: who ends the last one is idle.
         self.held: Callable[[], int] = lambda: 1
@@ -63,13 +70,16 @@ class Claims:
         """Give a token back that was meant for another worker."""
         await self._client.lpush(self.keys.wake, HANDED_BACK)
 
-    async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
-        """Read the verdict, task and frames of each item, in one round trip."""
-        calls = [self._begin_call(item) for item in items]
-        frames = [("HMGET", self.keys.payload(item.payload), str(item.index), str(item.index + 1)) for item in items]
+    async def begin(self, items: list[LeasedItem], expected: Expected | None = None) -> list[ClaimedWork]:
+        """Read the verdict, task and frames of each item, in one round trip; not again of one that was `expected`."""
+        first_run = None if expected is None else self._begun(items[0], *expected)
+        if first_run is not None:
+            items = items[1:]
+        calls = [self._begin_call(item.job, item.index, item.payload, item.front) for item in items]
+        frames = [self._frames_command(item.payload, item.index) for item in items]
         commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
-        answers = await pipeline(self._client, commands)
-        works = []
+        answers = await pipeline(self._client, commands) if commands else []
+        works = [] if first_run is None else [first_run]
         for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 reply = await scripts.call(self._client, bound)
@@ -79,14 +89,29 @@ class Claims:
             works.append(read_work(item, reply, pair))
         return works
 
-    def _begin_call(self, item: LeasedItem) -> scripts.ScriptCall:
+    def begin_along(self, call: ExpectedCall) -> list[Command]:
+        """Return the commands whose answers make an `Expected`; of a call they change nothing."""
+        begin = self._begin_call(call.job, 0, call.payload, call.front)
+        return [begin.command, self._frames_command(call.payload, 0)]
+
+    @staticmethod
+    def _begun(item: LeasedItem, call: ExpectedCall, answers: list[Any]) -> ClaimedWork | None:
+        """Read what was asked for before the claim; None where it is of another item, or failed."""
+        is_same = call == ExpectedCall(item.stream, item.job, item.payload, item.front) and item.index == 0
+        has_failed = any(isinstance(answer, Exception) for answer in answers)
+        return read_work(item, *answers) if is_same and not has_failed else None
+
+    def _begin_call(self, job: str, index: int, payload: str, front: str) -> scripts.ScriptCall:
         return scripts.BEGIN.bind(
-            job=self.keys.job(item.job),
-            front=self.keys.front(item.front),
-            item=item.index,
-            waits=int(bool(item.front)),
-            token=item.payload,
+            job=self.keys.job(job),
+            front=self.keys.front(front),
+            item=index,
+            waits=int(bool(front)),
+            token=payload,
         )
+
+    def _frames_command(self, payload: str, index: int) -> Command:
+        return "HMGET", self.keys.payload(payload), str(index), str(index + 1)
 
     async def answer(self, item: LeasedItem, result: bytes) -> bool:
         """Publish an answer if the lease is still this worker's; False if another has it."""
@@ -100,15 +125,16 @@ class Claims:
                 await scripts.call(self._client, scripts.KEEP.bind(place=attempt, value=result, ttl_ms=life_ms))
                 outcome = await scripts.call(self._client, settle)
             elif isinstance(set_reply, Exception):
-                raise set_reply
+                raise classify(set_reply)
             if isinstance(outcome, redis.exceptions.NoScriptError):
                 outcome = await scripts.call(self._client, settle)
             if isinstance(outcome, Exception):
-                raise outcome
+                raise classify(outcome)
             if outcome[0] == 0:
                 await self._client.unlink(attempt)
             if outcome[0] == 1:
                 await self._trim(item, outcome)
+                await self._trim_elsewhere(item, outcome, FRAME)
             if outcome[0] != -1:
                 return bool(outcome[0] == 1)
         raise redis.ConnectionError("an attempt vanished before it was published")  # stopped for 4 leases, three times
@@ -152,6 +178,34 @@ class Claims:
             else:
                 await self._client.unlink(*outs)
 
+    async def _trim_elsewhere(self, item: LeasedItem, outcome: list[Any], prefix: str) -> None:
+        """Remove what is kept elsewhere of a job that has ended: its frames (FRAME), its results, or all ("")."""
+        if self._objects is not None and not item.front and outcome[1] in (b"done", b"failed"):
+            await self._objects.remove(item.job, prefix)
+
+    def may_be_elsewhere(self, item: LeasedItem) -> bool:
+        """Tell whether what Redis holds of an item's frames may be references: a job's, where there is a store."""
+        return self._objects is not None and not item.front
+
+    async def frames(self, work: ClaimedWork) -> ClaimedWork:
+        """Fetch a job's frames that are elsewhere; raise NotFound where they are gone, StoreUnavailable."""
+        assert self._objects is not None
+        previous, current = await asyncio.gather(self._objects.get(work.previous), self._objects.get(work.current))
+        return replace(work, previous=previous, current=current)
+
+    async def put_elsewhere(self, work: ClaimedWork, result: bytes) -> bytes:
+        """Store a large result elsewhere if whoever asked reads it there; return what Redis is to hold of it."""
+        note = serialization.Note.RESULTS_ELSEWHERE
+        if self._objects is None or work.item.front or not serialization.has_note(work.task, note):
+            return result
+        return await self._objects.put_result(work.item.job, work.item.index, result)
+
+    async def discard_unpublished(self, item: LeasedItem, value: bytes) -> None:
+        """Remove the object that `value` refers to unless it is the item's answer."""
+        with contextlib.suppress(*FAILED):
+            if self._objects is not None and await self._client.get(self.keys.out(item.job, item.index)) != value:
+                await self._objects.discard([value])
+
     async def drop(self, item: LeasedItem) -> bool:
         """End an item that nobody waits for."""
         return await self._end(item, "drop", None)
@@ -175,6 +229,8 @@ class Claims:
         outcome = await scripts.call(self._client, self._settle_call(item, how, data))
         if outcome[0] == 1 and failure is not None:
             await self._trim(item, outcome)
+            # Frames of a dead letter stay with it.
+            await self._trim_elsewhere(item, outcome, RESULT if how == "bury" else "")
         return bool(outcome[0])
 
     async def hand_back(self, item: LeasedItem, back: HandBack) -> bool:

@@ -1,4 +1,4 @@
-"""Finds what is due first in the queue and claims this worker's share of it.
+"""Finds whose turn it is in the queue and claims this worker's share of it.
 
 Knows nothing of leases, or of what becomes of an item.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, SLOTS, Keys
+from service.distributed.broker.submission import BEHIND_LIVE_S
+from service.distributed.broker.wake_token import ExpectedCall
 from service.distributed.worker.items import LeasedItem, read_item
+from service.engine.scheduling.batch_scheduler import PATIENCE_S, PATIENT_SHARE
 from service.engine.scheduling.fair_shares import LEAST_TURN_S, QUANTUM_S
 from service.settings import Settings
 
@@ -24,6 +28,8 @@ IDLE_MS = 5000
 SWEEP_S, SWEEP_SOON_S = 1.0, 0.2
 #: Streams looked at in one script.
 SWEEP_AT_ONCE = 100
+#: A command and its arguments.
+Command = tuple[str | int | bytes, ...]
 #: Times that work is looked for again where another worker took what was seen.
 TRIES = 3
 
@@ -35,6 +41,7 @@ class Claim:
     items: list[LeasedItem]
     waiting: int = 0
     backlog: float = 0.0  #: seconds of work of all calls queued and running, for each worker
+    answers: list[Any] = field(default_factory=list)  #: of the commands that were sent along
 
 
 class DueWork:
@@ -54,6 +61,20 @@ class DueWork:
         """Return when the index is to be completed next, on the clock; who waits for work must not wait longer."""
         return self._next_sweep
 
+    async def guess(self, call: ExpectedCall, most: int, *, together: int, along: Sequence[Command]) -> Claim | None:
+        """Claim a call that a wake token told of, if nothing else waits, and run `along` in the same round trip.
+
+        None where it is not to be had so: whoever asked looks for work then. For a worker that holds no items.
+        """
+        if self._clock() >= self._next_sweep:
+            return None
+        bound = self._claim_call([call.stream.encode()], most, together, 0, 0, is_guess=1)
+        claims, *answers = await pipeline(self._client, [bound.command, *along])
+        if isinstance(claims, Exception):
+            return None
+        claim = self._read(claims)
+        return Claim(claim.items, claim.waiting, claim.backlog, answers) if claim.items else None
+
     async def claim(
         self, most: int, *, together: int, held_items: int, woken: bool = False, live_only: bool = False
     ) -> Claim:
@@ -62,28 +83,33 @@ class DueWork:
         `together`: items that its device runs at once; `held_items`: those that it runs or has ready; `woken`: by a
         token; `live_only`: leave background work.
         """
-        waiting, backlog = 0, 0.0
+        claim = Claim([])
         for _ in range(TRIES):
             if self._clock() >= self._next_sweep:
                 await self._sweep()
-            streams, existing = await scripts.call(self._client, self._look_call(held_items, live_only=live_only))
+            look = self._look_call(held_items, live_only=live_only)
+            streams, existing, is_patient = await scripts.call(self._client, look)
             if not streams:
                 if woken and existing:
                     self._next_sweep = min(self._next_sweep, self._swept + SWEEP_SOON_S)
                 if self._clock() < self._next_sweep:
                     return Claim([])
                 continue
-            bound = self._claim_call(streams, most, together, held_items)
-            now, batches, waiting, backlog_us = await scripts.call(self._client, bound)
-            backlog = backlog_us / 1e6
-            items = [
-                read_item(stream.decode(), entry.decode(), fields, now, 1)
-                for stream, entries in batches
-                for entry, fields in entries
-            ]
-            if items or waiting:
-                return Claim([item for item in items if item is not None], waiting, backlog)
-        return Claim([], waiting, backlog)
+            bound = self._claim_call(streams, most, together, held_items, is_patient)
+            claim = self._read(await scripts.call(self._client, bound))
+            if claim.items or claim.waiting:
+                return claim
+        return claim
+
+    @staticmethod
+    def _read(answer: list[Any]) -> Claim:
+        now, batches, waiting, backlog_us = answer
+        items = [
+            read_item(stream.decode(), entry.decode(), fields, now, 1)
+            for stream, entries in batches
+            for entry, fields in entries
+        ]
+        return Claim([item for item in items if item is not None], waiting, backlog_us / 1e6)
 
     def _look_call(self, held_items: int, *, live_only: bool) -> scripts.ScriptCall:
         keys = self.keys
@@ -98,9 +124,13 @@ class DueWork:
             held=held_items,
             idle_ms=IDLE_MS,
             live_only=int(live_only),
+            behind_ms=round(1000 * BEHIND_LIVE_S),
+            patience_ms=round(1000 * PATIENCE_S),
         )
 
-    def _claim_call(self, streams: list[bytes], most: int, together: int, held_items: int) -> scripts.ScriptCall:
+    def _claim_call(
+        self, streams: list[bytes], most: int, together: int, held_items: int, is_patient: int, is_guess: int = 0
+    ) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.CLAIM.bind(
             *(stream.decode() for stream in streams),
@@ -118,6 +148,9 @@ class DueWork:
             held=held_items,
             least_us=round(1e6 * LEAST_TURN_S),
             quantum_us=round(1e6 * QUANTUM_S),
+            is_patient=is_patient,
+            patient_share=repr(PATIENT_SHARE),
+            is_guess=is_guess,
         )
 
     async def _sweep(self) -> None:

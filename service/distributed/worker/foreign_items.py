@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.distributed.broker import announcement, serialization
@@ -35,7 +35,7 @@ class _ForeignItem:
 class ForeignItems:
     """The items that one worker leaves to others.
 
-    `clock` is in seconds; `worker` is this worker's own name; `versions` are those of the weights that it has.
+    `clock` is in seconds; `worker` is this worker's own name; `dialect` names what it can do.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class ForeignItems:
         claims: Claims,
         worker: str,
         clock: Callable[[], float] = time.monotonic,
-        versions: Callable[[], Sequence[str]] = tuple,
+        dialect: Callable[[], str] = serialization.dialect,
     ) -> None:
-        self._versions = versions
+        self._dialect = dialect
         self._client, self._claims, self._worker, self._clock = client, claims, worker, clock
         self._lease_s, self._longest_s = settings.lease_ms / 1000, settings.job_ttl_s
         self._foreign: dict[Lease, _ForeignItem] = {}
@@ -118,7 +118,7 @@ class ForeignItems:
         if not names:
             return False
         infos = await self._client.mget([self._claims.keys.info(name) for name in names])
-        ours = serialization.dialect(self._versions())
+        ours = self._dialect()
         return any(info is not None and announcement.read_dialect(info) != ours for info in infos)
 
     def _remember(self, item: LeasedItem, why: str) -> None:

@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeasedItem:
-    """One claimed entry. `left`: seconds to its deadline at the time of the claim; `delivery` counts from 1."""
+    """One claimed entry. `left`: seconds to its deadline at the time of the claim; `delivery` counts from 1.
+
+    `waited`: seconds from its arrival to the claim.
+    """
 
     stream: str
     entry: str
@@ -24,6 +27,7 @@ class LeasedItem:
     front: str
     left: float | None
     delivery: int
+    waited: float = 0.0
     was_handed_back: bool = False  #: its worker before gave it up; else that one fell silent
 
     @property
@@ -74,4 +78,6 @@ def read_item(stream: str, entry: str, flat: list[bytes], now: int, delivery: in
         front=fields.get(b"f", b"").decode(errors="replace"),
         left=(deadline - now) / 1000 if deadline else None,
         delivery=delivery,
+        # An entry's id is the time of its arrival on the server's clock, which may have jumped since.
+        waited=max(0.0, (now - whole(entry.partition("-")[0].encode())) / 1000),
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import redis
 
 from service.distributed.broker import scripts
-from service.distributed.broker.client import LOST, SyncRedis, hang_up_sync
+from service.distributed.broker.client import LOST, SyncRedis, classify, hang_up_sync
 from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys
 
@@ -105,10 +105,11 @@ class Leases:
     def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except LOST as error:
-            log.debug("leases wait for redis: %s", error)
         except Exception as error:
-            self._failed(error)
+            if isinstance(failure := classify(error), LOST):
+                log.debug("leases wait for redis: %s", failure)
+            else:
+                self._failed(error)
 
     def renew(self) -> None:
         """Renew every lease that is held, once, in one round trip: over a slow link one each would take too long."""

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 import redis
 
-from service.core.errors import DeadlineExceeded, Internal, ServiceError, TooLarge
+from service.core.errors import DeadlineExceeded, Internal, NotFound, ServiceError, TooLarge
+from service.distributed.broker.blob_store import StoreUnavailable
 from service.distributed.broker.client import FAILED, LOST, backoff
 from service.distributed.broker.transfers import Transfers
 from service.distributed.worker.claims import Claims
@@ -71,15 +72,18 @@ class Outcomes:
 
     async def answer(self, work: ClaimedWork, answer: bytes) -> bool:
         """Publish an answer and tell if it is the item's; one that Redis never takes becomes an error that says so."""
-        item, cuts = work.item, 0
+        item, cuts, value = work.item, 0, b""
 
         async def publish() -> bool | None:
-            nonlocal cuts
-            if not await self._claims.storable(answer):
+            nonlocal cuts, value
+            value = value or await self._claims.put_elsewhere(work, answer)
+            if not await self._claims.storable(value):
                 return None
             try:
-                async with self._transfers.place(len(answer)):
-                    return await self._claims.answer(item, answer)
+                async with self._transfers.place(len(value)):
+                    return await self._claims.answer(item, value)
+            except redis.exceptions.ReadOnlyError:  # it takes nothing at all for now, however small
+                raise
             except LOST:
                 # A server cuts the connection over a value above its limit, which it need not have told.
                 cuts += await self._claims.here()
@@ -90,13 +94,31 @@ class Outcomes:
                 log.error("job %s, item %d: its answer was refused: %s", item.job, item.index, error)
                 return None
 
-        success = await self.lasting(item, publish)
+        try:
+            success = await self.lasting(item, publish)
+        finally:
+            if value and value is not answer:
+                await self._claims.discard_unpublished(item, value)
         if success is None and self._leases.holds(item.lease):
             size = TooLarge(f"an answer of {len(answer)} bytes does not fit Redis", field="steps")
             await self.failed(work, size, end=RunEnd.UNSTORABLE)
         elif not success:
             self._metrics.lease_lost()
         return bool(success)
+
+    async def with_frames(self, work: ClaimedWork) -> ClaimedWork | None:
+        """Return the work with its frames, once the store has them; None where they are gone, which ends the item.
+
+        None, too, once the item's lease is gone.
+        """
+        if not self._claims.may_be_elsewhere(work.item):
+            return work
+        try:
+            return await self.lasting(work.item, lambda: self._claims.frames(work))
+        except NotFound:
+            failure = Failure("internal", "the frames expired before they were predicted")
+            await self.lasting(work.item, lambda: self._claims.fail(work.item, failure))
+            return None
 
     async def charge(self, client: str, flops: int) -> None:
         """Take a published answer's FLOPs from its caller's budget, unless Redis is away."""
@@ -155,7 +177,7 @@ class Outcomes:
         await self.lasting(item, lambda: self._claims.hand_back(item, back))
 
     async def lasting(self, item: LeasedItem, verb: Callable[[], Awaitable[T]]) -> T | None:
-        """Repeat `verb` until Redis is there: work that is done is not thrown away because Redis restarts.
+        """Repeat `verb` until Redis, or the store, is there: work that is done is not thrown away for a restart.
 
         None once the item's lease is gone: whoever has it now says what becomes of it.
         """
@@ -164,7 +186,7 @@ class Outcomes:
                 return None
             try:
                 return await verb()
-            except LOST as error:
-                log.warning("an answer waits for redis: %s", error)
+            except (*LOST, StoreUnavailable) as error:
+                log.warning("an item waits for redis or the object store: %s", error)
                 await asyncio.sleep(delay)
         raise AssertionError("backoff() never ends")

@@ -15,6 +15,7 @@ from service.core.errors import DeadlineExceeded, Internal, NotFound, ServiceErr
 from service.core.interfaces import Engine
 from service.core.types import PredictRequest, PredictResult
 from service.distributed.broker import serialization
+from service.distributed.broker.off_loop import off_the_loop
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.device_probe import DeviceProbe
 from service.distributed.worker.foreign_items import ForeignItems
@@ -170,13 +171,16 @@ class ItemRuns:
     async def _predict(self, work: ClaimedWork, *, sound: bool = False) -> None:
         item = work.item
         try:
-            request = await asyncio.to_thread(self._request, work)
+            if (with_frames := await self._outcomes.with_frames(work)) is None:
+                return
+            request = await self._read(with_frames)
             result = await self._patiently(request)
             self.device_seconds = result.timings.device or math.inf
             self._predicted.add(item.lease)
             self._ended.set()
             compress = not item.front
-            answer = await asyncio.to_thread(serialization.result_bytes, result, compress=compress)
+            nbytes = math.inf if compress else _answer_bytes(result)
+            answer = await off_the_loop(nbytes, serialization.result_bytes, result, compress=compress)
         except serialization.UnreadableEntry as error:
             why = str(error)
             await self._outcomes.lasting(item, lambda: self._foreign.leave(item, why))
@@ -194,6 +198,12 @@ class ItemRuns:
             self._answering.add(item.lease)
             if await self._outcomes.answer(work, answer):
                 await self._outcomes.charge(request.client, result.flops)
+
+    async def _read(self, work: ClaimedWork) -> PredictRequest:
+        """Read an item's task and frames, in a thread where that takes time."""
+        frames = (work.previous, work.current)
+        nbytes = math.inf if any(map(serialization.is_file, frames)) else sum(map(len, frames))
+        return await off_the_loop(nbytes, self._request, work)
 
     async def _patiently(self, request: PredictRequest) -> PredictResult:
         """Predict; where the engine's own queue is full, as soon as something else that runs here has ended."""
@@ -221,5 +231,12 @@ class ItemRuns:
             client=client,
             priority=priority,
             traceparent=traceparent,
-            is_trial=serialization.is_trial(work.task),
+            waited=item.waited,
+            is_trial=serialization.has_note(work.task, serialization.Note.TRIAL),
         )
+
+
+def _answer_bytes(result: PredictResult) -> int:
+    """Count the bytes of an answer's frames and maps."""
+    arrays = [array for s in result.steps for array in (s.frame.pixels, s.flow, s.mask, s.confidence)]
+    return sum(array.nbytes for array in arrays if array is not None)

@@ -15,7 +15,6 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from service.core.interfaces import Engine, ModelRepository, VersionState
 from service.distributed.broker import announcement, buckets
@@ -25,14 +24,20 @@ from service.distributed.broker.client import (
     LOST,
     AsyncRedis,
     backoff,
+    classify,
     close,
     connect,
     connect_sync,
     end,
 )
+from service.distributed.broker.job_objects import job_objects
+from service.distributed.broker.keys import Keys
+from service.distributed.broker.serialization import dialect
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
-from service.distributed.worker.due_work import DueWork
+from service.distributed.broker.wake_token import ExpectedCall
+from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims, Expected
+from service.distributed.worker.device_scheduling import DeviceScheduling
+from service.distributed.worker.due_work import Claim, DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.lapsed_items import LapsedItems
@@ -61,23 +66,6 @@ UNANSWERED = 8
 PASS_ON_S = 0.05
 
 
-class DeviceScheduling(Protocol):
-    """What a worker tells the scheduling of its device, and what it publishes of it: a `RequestQueue`."""
-
-    @property
-    def device_rows(self) -> int:
-        """Return the most requests that the device runs together."""
-        ...
-
-    def costs(self) -> dict[str, Any] | None:
-        """Return what runs have cost, as plain values; None while nothing is known."""
-        ...
-
-    def set_backlog(self, seconds: float) -> None:
-        """Take this device's part of all calls in the queue, in seconds of work."""
-        ...
-
-
 class Worker:
     """`run()` until `stop()`, or until the device is lost. `engine` must batch what is submitted together."""
 
@@ -100,11 +88,14 @@ class Worker:
         self._repository = repository
         self._metrics = metrics
         self._client = connect(settings) if client is None else client
-        self._claims = Claims(settings, self._client, self.name)
+        self._objects = job_objects(settings, self._client, Keys(settings.redis_queue), is_optional=True)
+        self._claims = Claims(settings, self._client, self.name, self._objects)
         self._due_work = DueWork(settings, self._client, self.name, clock)
         self._lapsed = LapsedItems(settings, self._client, self._claims)
         self._device = device
-        self._foreign = ForeignItems(settings, self._client, self._claims, self.name, clock, self._versions)
+        self._foreign = ForeignItems(
+            settings, self._client, self._claims, self.name, clock, lambda: dialect(self._versions(), self._store())
+        )
         self._supervisor = Supervisor(metrics, clock)
         self.server = ServerCheck(settings.redis_queue)
         self._lease_s = settings.lease_ms / 1000
@@ -128,8 +119,6 @@ class Worker:
         self._token: bytes | None = None  #: that the last rest ended with
         self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
-    # --- life -----------------------------------------------------------------------------------------------------
-
     @property
     def stopping(self) -> bool:
         """Tell whether `stop` was called."""
@@ -148,6 +137,8 @@ class Worker:
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
             self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
         ]
+        if self._objects is not None:
+            chores.append(self._supervisor.once(Background.WORKER_STORE, self._objects.prove()))
         try:
             sound = await self._work()
             await self._drain()
@@ -170,12 +161,12 @@ class Worker:
                 await self.server.look(self._client)
                 await self._stopping.unless(self._turn(), min(LAST_CLAIM_S, self._settings.shutdown_grace_s))
                 delays = backoff(self._rng)
-            except LOST as error:
-                log.warning("redis is away: %s", error)
-                self.server.away()
-                await self._stopping.unless(asyncio.sleep(next(delays)))
             except Exception as error:
-                self._supervisor.failed(Background.WORKER_CLAIMS, error)
+                if isinstance(failure := classify(error), LOST):
+                    log.warning("redis is away: %s", failure)
+                    self.server.away()
+                else:
+                    self._supervisor.failed(Background.WORKER_CLAIMS, error)
                 await self._stopping.unless(asyncio.sleep(next(delays)))
         return True
 
@@ -211,24 +202,43 @@ class Worker:
             # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
             return
-        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
-        # the calls behind it.
-        token, self._token = self._token, None
-        claim = await self._due_work.claim(
-            room, together=together, held_items=held_items, woken=token is not None, live_only=self._has_lapsed
-        )
+        claim, expected = await self._claim(room, together, held_items)
         if self._device is not None:
             self._device.set_backlog(claim.backlog)
         if claim.items:
-            await self._start(claim.items)
+            await self._start(claim.items, expected)
+            if expected is not None and not claim.waiting:
+                # What is submitted from now on leaves a token: there is nothing to look for.
+                await self._rest()
         elif claim.waiting:
             # Left to others that have nothing to do, until this device has less; should they not take it, it is seen.
             if self._runs.held >= held_items:
                 await self._stopping.unless(within(LEFT_S, self._runs.next_end()))
-        elif (rest := min(self._next_look, self._due_work.next_sweep) - time.monotonic()) > 0:
-            await self._stopping.unless(self._rest(max(0.05, min(BLOCK_S, rest))))
+        else:
+            await self._rest()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _claim(self, room: int, together: int, held_items: int) -> tuple[Claim, Expected | None]:
+        """Claim new work, by what the last wake token said where nothing else is held or waits."""
+        token, self._token = self._token, None
+        call = None if held_items or self._has_lapsed else ExpectedCall.read(token)
+        if call is not None:
+            guess = await self._due_work.guess(call, room, together=together, along=self._claims.begin_along(call))
+            if guess is not None:
+                return guess, (call, guess.answers)
+        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
+        # the calls behind it.
+        claim = await self._due_work.claim(
+            room, together=together, held_items=held_items, woken=token is not None, live_only=self._has_lapsed
+        )
+        return claim, None
+
+    async def _rest(self) -> None:
+        """Wait for a wake token, until the next look for what lapsed, or for what the index lacks, is due."""
+        seconds = min(self._next_look, self._due_work.next_sweep) - time.monotonic()
+        if seconds > 0:
+            await self._stopping.unless(self._wait_for_token(max(0.05, min(BLOCK_S, seconds))))
+
+    async def _wait_for_token(self, seconds: float) -> None:
         self._token = await self._claims.wait(seconds)
         if self._token == HANDED_BACK:
             self._next_look, self._woken = 0.0, True
@@ -251,12 +261,12 @@ class Worker:
             await self._start([item])
         await self._stopping.unless(self._runs.all_ended())
 
-    async def _start(self, items: list[LeasedItem]) -> None:
+    async def _start(self, items: list[LeasedItem], expected: Expected | None = None) -> None:
         for item in items:
             self._leases.hold(item.lease)
         self._runs.expect(items)
         try:
-            works = await self._claims.begin(items)
+            works = await self._claims.begin(items, expected)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
             self._runs.give_up(items)
@@ -298,9 +308,14 @@ class Worker:
         model, price, repository = self._engine.model(), self._runs.price.seconds_per_megapixel, self._repository
         costs = None if self._device is None else self._device.costs()
         is_named = repository is not None and repository.is_named
-        lease_ms = self._settings.lease_ms
         return announcement.info_bytes(
-            model, price, costs, versions=self._versions(), is_named=is_named, lease_ms=lease_ms
+            model,
+            price,
+            costs,
+            versions=self._versions(),
+            is_named=is_named,
+            lease_ms=self._settings.lease_ms,
+            store=self._store(),
         )
 
     def _versions(self) -> Sequence[str]:
@@ -308,6 +323,9 @@ class Worker:
         if self._repository is None:
             return (self._engine.model().version,)
         return [status.name for status in self._repository.loaded() if status.state is VersionState.READY]
+
+    def _store(self) -> str:
+        return "" if self._objects is None else self._objects.proven_name
 
     # --- chores ---------------------------------------------------------------------------------------------------
 

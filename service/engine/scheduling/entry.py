@@ -24,6 +24,7 @@ class Entry(RequestLife):
     priority: Priority = Priority.LIVE
     nbytes: int = 0
     steps: float = 1  #: passes to count beside the costs of its options; 0 where these are whole
+    waited: float = 0.0  #: seconds in a queue before this one
     is_trial: bool = False  #: whoever queued it before has decided that it is tried
     state: RequestState = field(init=False, default=RequestState.NEW)  #: changed by `enter` only
     enqueued_at: float = 0.0  #: set by `enqueue`

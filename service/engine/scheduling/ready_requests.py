@@ -97,7 +97,7 @@ class ReadyRequests:
         """
         heads = [self._head(heap) for heap in self._urgent]
         for head in reversed(heads):
-            if head is not None and head.enqueued_at < older_than:
+            if head is not None and head.enqueued_at - head.waited < older_than:
                 return head
         return next((head for head in heads if head is not None), None)
 

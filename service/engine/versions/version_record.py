@@ -60,9 +60,9 @@ def slowdown(new: VersionRecord, default: VersionRecord) -> float | None:
 def shortcoming(new: VersionRecord, default: VersionRecord) -> str:
     """Say in what the new version is worse than the default; empty where it is not, or too little is known."""
     if len(new.failures) >= FEWEST:
-        failed, usual = new.failure_rate(), default.failure_rate()
-        if failed > usual + MORE_FAILURES:
-            return f"{failed:.0%} of its requests failed, {usual:.0%} of the default's"
+        rate, usual = new.failure_rate(), default.failure_rate()
+        if rate > usual + MORE_FAILURES:
+            return f"{rate:.0%} of its requests failed, {usual:.0%} of the default's"
         ratio = slowdown(new, default)
         if ratio is not None and ratio > SLOWER:
             return f"its answers take {ratio:.1f} times as long as the default's"

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { WholeClip } from "./clips.js";
 import { Live } from "./live.js";
+import { OwnWork } from "./own-work.js";
 import { file, show } from "./pictures.js";
 import { Results } from "./results.js";
 import { CLIPS, Clip, clipFrame, fromClip, Pictures } from "./sources.js";
@@ -13,6 +14,7 @@ const pictures = new Pictures();
 const clip = new Clip($("video"));
 const whole = new WholeClip({ said: say });
 const live = new Live({ failed: complain, said: say });
+const own = new OwnWork({ attempt, said: say });
 let source = "sample";
 let asked = null; // the AbortController of the prediction under way
 
@@ -179,7 +181,8 @@ droppable($("video-drop"), (file) => attempt(async () => {
 
 droppable($("clip-drop"), (file) => { if (file) whole.put(file); });
 $("clip-mode").addEventListener("change", () => {
-  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24" }[$("clip-mode").value];
+  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24", fps: "60", conceal: "" }[$("clip-mode").value];
+  $("clip-frames").disabled = $("clip-mode").value === "conceal";
 });
 $("clip-stop").addEventListener("click", () => asked?.abort());
 
@@ -256,7 +259,11 @@ function busy(on) {
 }
 
 $("predict").addEventListener("click", () => attempt(predict));
-$("key").addEventListener("change", () => { api.useKey($("key").value); look(); });
+$("key").addEventListener("change", () => {
+  api.useKey($("key").value);
+  look();
+  attempt(() => own.look());
+});
 
 $("method").addEventListener("change", () => {
   $("method").dataset.chosen = "yes";

@@ -7,7 +7,7 @@ const LOOK = 500;
 
 /** `form`: {mode, frames, compare, sound}; `choice`: {method}, {route} or {blocks}, and scale. The query of POST /v1/video. */
 export function query(form, choice) {
-  const asked = new URLSearchParams({ [form.mode]: form.frames.trim(), sound: form.sound });
+  const asked = new URLSearchParams({ [form.mode]: form.mode === "conceal" ? "1" : form.frames.trim(), sound: form.sound });
   if (form.compare) asked.set("compare", "1");
   for (const [name, value] of Object.entries(choice)) asked.set(name, String(value));
   return asked;

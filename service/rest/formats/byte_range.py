@@ -1,4 +1,4 @@
-"""The `Range` header of a request for bytes that lie ready (RFC 9110 14): one range, or the whole."""
+"""What a request for bytes that lie ready asks for: one range of them, or all (RFC 9110, 14), unless it has them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ class ByteRange:
     def content_range(self) -> str:
         """Write the header that goes with a 206."""
         return f"bytes {self.start}-{self.stop - 1}/{self.total}"
+
+
+def is_matched(header: str | None, etag: str) -> bool:
+    """Tell whether If-None-Match names what is there already, weakly compared (RFC 9110, 13.1.2)."""
+    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+    return etag in tags or tags == ["*"]
 
 
 def parse(header: str | None, total: int) -> ByteRange | None:

@@ -17,8 +17,8 @@ _UNSAFE = re.compile(r"[^\w.\- ]+")
 def stem(disposition: str) -> str:
     """Return the file's name of a Content-Disposition, without its folders and ending; "clip" where it tells none."""
     _, parameters = parse_options_header(disposition)
-    extended = _EXTENDED.search(disposition)
-    name = unquote(extended[1]) if extended else parameters.get(b"filename", b"").decode(errors="replace")
+    match = _EXTENDED.search(disposition)
+    name = unquote(match[1]) if match else parameters.get(b"filename", b"").decode(errors="replace")
     name = re.split(r"[/\\]", name)[-1]
     base = name.rpartition(".")[0] or name
     return _UNSAFE.sub("_", base).strip(" ._")[:MOST].strip(" ._") or DEFAULT

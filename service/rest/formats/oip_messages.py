@@ -14,6 +14,7 @@ from typing import Any
 
 from service.core.errors import InvalidRequest, TooLarge, Unsupported, UnsupportedMedia
 from service.rest.formats.json_body import PIECE, NumberLists, read_numbers, read_object, split_numbers
+from service.rest.formats.params import whole_number
 from service.serving.oip.infer import InferResponse
 from service.serving.oip.requests import InferRequest
 from service.serving.oip.tensors import MAX_TYPED, Tensor, elements, encodes_base64, refuse_shared_memory
@@ -104,6 +105,8 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     lists = split_numbers(body[:size])
     document = read_object(lists.rest, max_values=MAX_VALUES)
     parameters = _parameters(document, "parameters")
+    all_binary = parameters.get("binary_data_output")
+    _must(all_binary is None or isinstance(all_binary, bool), "binary_data_output must be true or false", "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0
     tensors: Any = document.get("inputs")
@@ -121,7 +124,7 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     return Asked(
         InferRequest(model, version, name, parameters, tuple(inputs), names),
         binary,
-        parameters.get("binary_data_output") is True,
+        all_binary is True,
     )
 
 
@@ -166,12 +169,12 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
     name, datatype, sides = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str) or not isinstance(datatype, str):
         raise InvalidRequest("an input needs a name and a datatype", field=field)
-    shape: list[Any] = [_integer(side) for side in sides[:9]] if isinstance(sides, list) else []
+    shape: list[Any] = [whole_number(side) for side in sides[:9]] if isinstance(sides, list) else []
     if not isinstance(sides, list) or len(sides) > 8 or not all(type(d) is int and abs(d) < 2**128 for d in shape):
         raise InvalidRequest("an input's shape must be a list of at most 8 whole numbers", field=f"{field}.shape")
     parameters = _parameters(tensor, f"{field}.parameters")
     refuse_shared_memory(parameters, field)
-    size = _integer(parameters.get("binary_data_size"))
+    size = whole_number(parameters.get("binary_data_size"))
     if size is None:
         data = tensor.get("data")
         if (span := lists.of(data)) is not None:
@@ -221,11 +224,6 @@ def _parameters(holder: Mapping[str, object], field: str) -> dict[str, object]:
     if not isinstance(parameters, dict):
         raise InvalidRequest("parameters must be a JSON object", field=field)
     return parameters
-
-
-def _integer(value: object) -> object:
-    """Return a whole number that JSON wrote with a point as what it is; any other value as it came."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _must(holds: bool, why: str, field: str) -> None:

@@ -250,10 +250,10 @@ def _error(description: str, code: str, status: int) -> dict[str, Any]:
 
 def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Join two answers of one status, each code once."""
-    known, more = one["content"][MEDIA_TYPE]["examples"], other["content"][MEDIA_TYPE]["examples"]
-    if more.keys() <= known.keys():
+    examples, more = one["content"][MEDIA_TYPE]["examples"], other["content"][MEDIA_TYPE]["examples"]
+    if more.keys() <= examples.keys():
         return one
-    content = {**one["content"][MEDIA_TYPE], "examples": known | more}
+    content = {**one["content"][MEDIA_TYPE], "examples": examples | more}
     return {**one, "description": f"{one['description']} {other['description']}", "content": {MEDIA_TYPE: content}}
 
 

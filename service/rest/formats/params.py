@@ -73,6 +73,7 @@ def merge(sources: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
 def of_json(name: str, value: object) -> str:
     """Return an option's value in a JSON body as the text a query would hold. Refuses a value of another type."""
     kind = NAMES[name]
+    value = whole_number(value) if kind is int else value
     if kind is list:
         return ",".join(map(moments.text, moments.of_json(value)))
     # bool is an int in Python, never in JSON; a whole number is a number.
@@ -84,6 +85,11 @@ def of_json(name: str, value: object) -> str:
         return str(value)
     except ValueError:  # Python refuses to print integers of thousands of digits
         raise InvalidRequest(f"{name} has too many digits", field=name) from None
+
+
+def whole_number(value: object) -> object:
+    """Return a whole number that JSON wrote with a point as what it is; any other value as it came."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def parse(values: Mapping[str, str], timeout: str | None, settings: Settings) -> PredictParams:

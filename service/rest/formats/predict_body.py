@@ -16,7 +16,7 @@ from service.imaging.codec import FrameLimits
 from service.rest.formats import multipart
 from service.rest.formats import params as options
 from service.rest.formats.json_body import FEW, apart, base64_in_pieces, read_object
-from service.rest.transport.body import read
+from service.rest.transport.body import check_plain, read
 from service.serving.prediction import Picture, PicturePair
 
 FRAMES = ("previous", "current")
@@ -62,8 +62,7 @@ def body_kind(request: Request) -> str:
             f"the body must be {MULTIPART}, {JSON} or {RAW}, not {options.shown(kind) or 'unnamed'}",
             field="Content-Type",
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("compressed bodies are not read; images are small already", field="Content-Encoding")
+    check_plain(request, "images")
     return kind
 
 
@@ -148,8 +147,12 @@ def base64_bytes(name: str, value: object) -> bytes:
     """Decode a file in a JSON body, bare or as a data URL."""
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a string: an image file in base64", field=name)
+    if value.startswith(("http://", "https://")):
+        raise InvalidFrame(f"{name} is an address, and none is fetched; send the file in base64", field=name)
     prefix = _DATA_URL.match(value)
     try:
         return base64_in_pieces(value[prefix.end() :] if prefix else value)
     except ValueError:
-        raise InvalidFrame(f"{name} is not base64", field=name) from None
+        raise InvalidFrame(
+            f"{name} is not base64 in one line, with + and /, padded by = (RFC 4648)", field=name
+        ) from None

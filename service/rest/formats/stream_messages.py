@@ -10,9 +10,10 @@ from typing import Any
 from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
 from service.core.types import Options, Quality, route_text
-from service.imaging.codec import ImageFormat
+from service.imaging.codec import ImageFormat, check_quality
 from service.rest.formats import concealed_messages
 from service.rest.formats.json_body import FEW, read_object
+from service.rest.formats.params import whole_number
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.messages import (
     Draining,
@@ -52,6 +53,7 @@ START: dict[str, type] = {
     "scale": float,
     "quality": str,
     "score": bool,
+    "choose": bool,
     "conceal": dict,
     "show_at": str,
     "display_fps": float,
@@ -85,8 +87,9 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
         raise InvalidRequest(
             f"frame_deadline_ms must be above 0 and at most {max_deadline_ms}", field="frame_deadline_ms"
         )
-    if image_quality is not None and not 1 <= image_quality <= 100:
-        raise InvalidRequest("image_quality must be between 1 and 100", field="image_quality")
+    # What browsers draw fastest, and a tenth of a PNG.
+    format = _word(message_fields, "format", ImageFormat, ImageFormat.JPEG)
+    check_quality(format, image_quality)
     plan = StreamConfig(
         window=message_fields.get("window", StreamConfig().window),
         policy=_word(message_fields, "policy", DropPolicy, DropPolicy.LATEST),
@@ -95,13 +98,13 @@ def start(message: str | bytes, *, max_steps: int, max_deadline_ms: int) -> Stre
     return StreamRequest(
         _options(message_fields, max_steps),
         plan.check(),
-        # What browsers draw fastest, and a tenth of a PNG.
-        _word(message_fields, "format", ImageFormat, ImageFormat.JPEG),
+        format,
         image_quality,
         None if deadline_ms is None else deadline_ms / 1000,
         show=ShowAt.parse(*(message_fields.get(name) for name in ("show_at", "display_fps", "display_phase_us"))),
         conceal=concealed_messages.concealment(message_fields.get("conceal")),
         score=message_fields.get("score", False),
+        choose=message_fields.get("choose", False),
     ).check()
 
 
@@ -135,6 +138,8 @@ def incoming(message: str | bytes) -> Incoming:
     if isinstance(message, str):
         if _type(message) == "reset":
             return Reset()
+        if _type(message) == "start":
+            raise InvalidRequest("start comes once, before every frame", field="type")
         raise InvalidRequest("the text must be a reset or an end; frames are binary messages", field="type")
     header, picture = _header_and_picture(message)
     frame_id, time_us = header.get("frame_id", ""), header.get("presentation_time_us")
@@ -216,6 +221,8 @@ def _prediction(head: dict[str, Any], value: EncodedPrediction) -> bytes:
         "shortened": result.shortened,
         "timings": dict(value.stages),
     }
+    if value.predictor:
+        head["predictor"] = value.predictor
     if result.shares:
         head["shares"] = {name: round(share, 4) for name, share in result.shares.items()}
     if result.seed is not None:
@@ -264,9 +271,11 @@ def _type(text: str) -> object:
 
 
 def _check(members: dict[str, Any], types: dict[str, type]) -> None:
-    """Refuse a member that is not known or not of its type; a whole number is a number."""
+    """Refuse a member that is not known or not of its type; 2.0 becomes 2 where a whole number is wanted."""
     for name, value in members.items():
         kind = types.get(name)
+        if kind is int:
+            members[name] = value = whole_number(value)
         if kind is None:
             raise InvalidRequest(f"{name[:40]!r} is not known; there are {', '.join(types)}", field=name[:40])
         is_number = kind is float and type(value) is int and abs(value) < 2**53

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
 from service.rest.formats import byte_range, negotiation, response
+from service.rest.formats.byte_range import is_matched
 from service.rest.formats.clip_response import ClipResponse
 from service.rest.routes.job_events import EVENTS, event_stream, newer
 from service.rest.routes.jobs import LONGEST_WAIT, named_client
@@ -98,6 +99,8 @@ def _result(request: Request, jobs: ClipJobs, view: ClipView) -> Response:
     """Answer with a finished clip or with the range that is asked for; players ask for two bytes, then for the rest."""
     etag, total = view.etag, view.nbytes
     headers = {"Accept-Ranges": "bytes", "ETag": etag, "Content-Disposition": _disposition(view.file_name)}
+    if is_matched(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
     header = request.headers.get("range") if request.headers.get("if-range", etag) == etag else None
     request_context = context.of(request)
     try:

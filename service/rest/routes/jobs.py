@@ -136,7 +136,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,
-        holder=request_context.client or (request.client.host if request.client else ""),
+        holder=request_context.client or request_context.address,
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.app_state import AppState
-from service.core.errors import Cancelled, Internal, ServiceError
+from service.core.errors import Cancelled, Internal, InvalidRequest, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
@@ -48,6 +48,10 @@ def router(state: AppState) -> APIRouter:
     """Build the route of live streams."""
     routes = APIRouter(tags=["predict"])
 
+    @routes.get("/v1/stream", include_in_schema=False)
+    async def no_socket() -> Response:
+        raise InvalidRequest("a stream is a WebSocket; open it as one, with Upgrade: websocket", field="Upgrade")
+
     @routes.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         if not _same_site(socket, state.settings.cors_origins):
@@ -72,7 +76,7 @@ async def _serve(state: AppState, socket: WebSocket) -> None:
         request, first_message = _opened(state, None if is_over else first)
         live = open_stream(
             state,
-            replace(request, traceparent=request_context.trace.traceparent),
+            request.opened_by(request_context),
             Transport.WEBSOCKET,
             client=request_context.client,
             identity=request_context.request_id,

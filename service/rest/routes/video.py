@@ -34,7 +34,9 @@ from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
 from service.rest.transport import context
+from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
@@ -43,17 +45,22 @@ from service.serving.oip.served_versions import ServedVersions
 from service.serving.prediction import check_ready
 from service.serving.video.clip import SoundMode, VideoError
 from service.serving.video.clip_disk import ClipFile
+from service.serving.video.clip_frames import ConversionParams
 from service.serving.video.clip_resources import ClipResources
 from service.serving.video.conversion import OUTPUTS, ClipOrder
 from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
+from service.serving.video.retimed_frames import RetimingParams
+from service.serving.video.retiming import rate
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.
 MAX_LOST = 16 * 1024
 #: Characters of `lost` from which it is read in a thread.
 LARGE_LOST = 256
+#: What is made of the clip.
+MAKING = ("ahead", "every", "lost", "fps", "conceal")
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
-QUERY = ("ahead", "every", "lost", "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
+QUERY = (*MAKING, "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
 _CLIP: dict[str, Any] = {
     "description": "The clip.",
@@ -78,7 +85,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
     @routes.post(
         "/v1/video",
         operation_id="convertVideo",
-        summary="Predict frames of a clip: every frame ahead of time, every n-th, or those that were lost",
+        summary="Predict frames of a clip: ahead of time, every n-th, those that were lost, or those of another rate",
         response_class=Response,
         responses={200: _CLIP, **_ERRORS},
         openapi_extra={
@@ -90,11 +97,11 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
     )
     async def convert(
         request: Request,
-        ahead: Annotated[
-            int | None, Query(description="Show each frame as predicted this many frames earlier.")
-        ] = None,
+        ahead: Annotated[int | None, Query(description="Show each frame as predicted so many frames earlier.")] = None,
         every: Annotated[int | None, Query(description="Predict every n-th frame from the two before it.")] = None,
         lost: Annotated[str | None, Query(description="Predict these frames, such as 3,17,20-24; from 0.")] = None,
+        fps: Annotated[str | None, Query(description="Another, constant rate: 60, 59.94 or 60000/1001.")] = None,
+        conceal: Annotated[bool, Query(description="Find dropped and repeated frames and predict them.")] = False,
         compare: Annotated[bool, Query(description="True, predicted and error side by side.")] = False,
         sound: Annotated[
             SoundMode, Query(description="What the container holds is copied; or no sound; or the rest encoded anew.")
@@ -106,10 +113,15 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         scale: float | None = None,
         webhook: Annotated[str | None, Query(description="Of a job: where its end is told.")] = None,
     ) -> Response:
+        check_plain(request, "clips")
         _check_names(request)
-        plan = await _plan(ahead, every, lost)
+        params: ConversionParams
+        if fps is None and not conceal:
+            params = VideoParams(await _plan(ahead, every, lost), compare)
+        else:
+            params = _retiming(fps, conceal, compare, ahead is not None, every is not None, lost is not None)
         options = Options.parse(method=method, version=version, route=route, blocks=blocks, scale=scale)
-        order = _asked(state, request, VideoParams(plan, compare), options, sound)
+        order = _asked(state, request, params, options, sound)
         is_later = later.asked_for(request)
         if webhook is not None and not is_later:
             raise InvalidRequest("a webhook tells of a job; ask for one with Prefer: respond-async", field=WEBHOOK)
@@ -175,13 +187,14 @@ class _Clips:
             conversion = self._resources.conversion(order, request_context.client, file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
-            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error.
-            first = await anext(pieces, b"")
+            # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4
+            # they are dozens, and their caller may leave meanwhile.
+            first = await while_connected(request.receive, _first(pieces))
         except BaseException:
             await stack.aclose()
             raise
-        made = _Made(_after(first, pieces), request_context, order.media_type, stack)
-        return clips.noted(made, conversion.notes)
+        response = _Made(_after(first, pieces), request_context, order.media_type, stack)
+        return clips.noted(response, conversion.notes)
 
 
 class _Body:
@@ -235,6 +248,10 @@ class _Made(ClipResponse):
             await super().__call__(scope, receive, send)
 
 
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
+
+
 async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest) as pieces:
         yield first
@@ -244,8 +261,8 @@ async def _after(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenera
 
 def _caller(request: Request) -> str:
     """Name whom places and bytes are counted for: the key's name, or the address where there are no keys."""
-    client = context.of(request).client
-    return f"key {client}" if client else f"address {request.client.host if request.client else ''}"
+    request_context = context.of(request)
+    return f"key {request_context.client}" if request_context.client else f"address {request_context.address}"
 
 
 def _check_names(request: Request) -> None:
@@ -260,7 +277,9 @@ def _check_names(request: Request) -> None:
             raise InvalidRequest(f"{name} is given twice", field=name)
 
 
-def _asked(state: AppState, request: Request, params: VideoParams, options: Options, sound: SoundMode) -> ClipOrder:
+def _asked(
+    state: AppState, request: Request, params: ConversionParams, options: Options, sound: SoundMode
+) -> ClipOrder:
     media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
@@ -269,18 +288,19 @@ def _asked(state: AppState, request: Request, params: VideoParams, options: Opti
     # What is not loaded is told at once, not in the midst of the answer.
     if options.version is not None:
         ServedVersions.of(state).check_loaded(options.version)
-    steps = params.plan.steps if isinstance(params.plan, Ahead) else 1
+    steps = params.plan.steps if isinstance(params, VideoParams) and isinstance(params.plan, Ahead) else 1
     try:
         options = replace(options, steps=steps).check(state.settings.max_steps)
     except InvalidRequest as error:
-        error.field = "ahead" if error.field == "steps" else error.field
+        if error.field == "steps":
+            error.field, error.message = "ahead", error.message.replace("steps", "ahead")
         raise
     return ClipOrder(params, options, OUTPUTS[media_type], media_type, sound)
 
 
 async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
     if sum(value is not None for value in (ahead, every, lost)) != 1:
-        raise InvalidRequest("say one of ahead, every and lost", field="ahead")
+        raise InvalidRequest("say one of ahead, every, lost, fps and conceal", field="ahead")
     try:
         if ahead is not None:
             return Ahead(ahead)
@@ -292,6 +312,18 @@ async def _plan(ahead: int | None, every: int | None, lost: str | None) -> Frame
         return FillLost(await asyncio.to_thread(lost_frames, lost, most=MAX_LOST))
     except VideoError as error:
         field = "ahead" if ahead is not None else "every" if every is not None else "lost"
+        raise InvalidRequest(str(error).replace("--", ""), field=field) from error
+
+
+def _retiming(fps: str | None, conceal: bool, *others: object) -> RetimingParams:
+    """Return how the clip's times change; InvalidRequest where any of the `others` is asked for with that."""
+    field = "conceal" if fps is None else "fps"
+    if any(others):
+        why = "fps and conceal go with each other, not with ahead, every, lost or compare"
+        raise InvalidRequest(why, field=field)
+    try:
+        return RetimingParams(None if fps is None else rate(fps), conceal)
+    except VideoError as error:
         raise InvalidRequest(str(error).replace("--", ""), field=field) from error
 
 

@@ -8,7 +8,7 @@ import contextlib
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from service.core.errors import Cancelled, TooLarge
+from service.core.errors import Cancelled, TooLarge, UnsupportedMedia
 from service.rest.transport.errors import BodyTimeout
 from service.serving.byte_budget import ByteHolding
 
@@ -70,6 +70,12 @@ class BoundedBody:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request body may have at most {self._max_bytes} bytes")
+
+
+def check_plain(request: Request, content: str) -> None:
+    """Raise UnsupportedMedia if the body says that it is compressed. `content` is the noun for what it should hold."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMedia(f"compressed bodies are not read; {content} are small already", field="Content-Encoding")
 
 
 async def read(request: Request) -> bytes:

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from service.core.errors import CODES, InvalidRequest, NotFound, ServiceError, retry_after
 from service.rest.transport import context
@@ -74,6 +75,7 @@ MEANING: Mapping[str, tuple[str, str]] = {
     ),
 }
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
 #: Of the same document below /v2: KServe's client reads `error` from nothing else.
 V2_MEDIA_TYPE = "application/json"
@@ -133,10 +135,10 @@ def install(app: FastAPI) -> None:
     """Answer every error of ours, of Starlette and of FastAPI's validation in this one form."""
 
     def handle(
-        convert: Callable[[Any], tuple[ServiceError, int | None, Mapping[str, str] | None]],
+        convert: Callable[[Request, Any], tuple[ServiceError, int | None, Mapping[str, str] | None]],
     ) -> Callable[[Request, Exception], Awaitable[Response]]:
         async def handler(request: Request, error: Exception) -> Response:
-            service_error, status, headers = convert(error)
+            service_error, status, headers = convert(request, error)
             request_context = context.of(request)
             request_context.code = service_error.code
             return problem(
@@ -149,20 +151,30 @@ def install(app: FastAPI) -> None:
 
         return handler
 
-    app.add_exception_handler(ServiceError, handle(lambda error: (error, None, None)))
+    app.add_exception_handler(ServiceError, handle(lambda _, error: (error, None, None)))
     app.add_exception_handler(HTTPException, handle(_of_http))
-    app.add_exception_handler(RequestValidationError, handle(lambda error: (_of_validation(error), None, None)))
+    app.add_exception_handler(RequestValidationError, handle(lambda _, error: (_of_validation(error), None, None)))
 
 
-def _of_http(error: HTTPException) -> tuple[ServiceError, int | None, Mapping[str, str] | None]:
+def _of_http(request: Request, error: HTTPException) -> tuple[ServiceError, int | None, Mapping[str, str] | None]:
     if error.status_code == 404:
         return NotFound("there is nothing at this path"), None, error.headers
     if error.status_code == 405:
-        headers = dict(error.headers or {})
-        if headers.get("Allow") == "GET":
-            headers["Allow"] = "GET, HEAD"
-        return InvalidRequest("this path does not know this method"), 405, headers
+        methods = _methods(request)
+        why = f"this path does not know this method; it knows {methods}"
+        return InvalidRequest(why), 405, {**(error.headers or {}), "Allow": methods}
     return InvalidRequest(str(error.detail)), error.status_code, error.headers
+
+
+def _methods(request: Request) -> str:
+    """List what the path knows, as Allow does: each method has a route of its own, and Starlette tells the first's."""
+
+    def is_known(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    methods = [method for method in _METHODS if is_known(method)]
+    return ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
 
 
 def _of_validation(error: RequestValidationError) -> ServiceError:

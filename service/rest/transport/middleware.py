@@ -23,6 +23,7 @@ from service.core.errors import (
     ServiceError,
     Unauthenticated,
 )
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
@@ -61,6 +62,7 @@ class RequestMiddleware:
         self._app = app
         self._state = state
         self._tracer = tracer
+        self._proxies = TrustedProxies.of(state.settings.trusted_proxies)
         self._host_names = HostNames.serving(state.settings.allowed_hosts, state.settings.http_host)
         headers = dict(SECURITY_HEADERS)
         if state.settings.tls_cert is not None:
@@ -87,27 +89,35 @@ class RequestMiddleware:
             self._tracer,
             self._state.budget.open(),
         )
-        request_context.address = (scope.get("client") or ("",))[0]
+        peer = (scope.get("client") or ("",))[0]
+        request_context.address = self._proxies.caller(peer, headers.getlist(FORWARDED_FIELD))
         context.put(scope, request_context)
         return request_context
 
     def check_host(self, scope: Scope, headers: Headers) -> None:
         """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
         host = headers.get("host")
+        if len(headers.getlist("host")) > 1:  # which of them counts, each server on the way may answer otherwise
+            raise InvalidRequest("Host is given twice", field="Host")
         # Probes and scrapers come by an address that no setting can list, and see no caller's data.
         if not self._host_names.admit(host) and scope["path"] not in QUIET:
-            shown = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
+            printable = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
             raise InvalidRequest(
-                f"this server is not known as {shown!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
+                f"this server is not known as {printable!r}; DMVFN_ALLOWED_HOSTS lists its names", field="Host"
             )
 
     async def admit(self, scope: Scope, request_context: Context) -> None:
-        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open."""
+        """Note whose request it is and what they have left. Raises as the policy refuses, unless the path is open.
+
+        Raises NotFound for a path that none can be.
+        """
         path = scope["path"]
+        paths.check(path)
         if self._state.access.is_open or not paths.is_guarded(path, metrics=self._state.settings.metrics_need_key):
             return
         decision = await self._state.access.admit(_key(scope), paths.scope_of(path))
         request_context.client, request_context.quotas = decision.client, decision.quotas
+        request_context.key_digest = decision.key_digest
         decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

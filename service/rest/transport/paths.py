@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from service.core.api_keys import Scope
+from service.core.errors import NotFound
 
 #: Paths that need a key where keys are set; health, metrics and pages stay open.
 GUARDED = ("/v1/", "/v2/", "/debug/")
@@ -18,6 +21,17 @@ _SCOPES = (
     (METRICS + "/", Scope.METRICS),
 )
 _MODELS, _INFER = "/v2/models/", "/infer"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check(path: str) -> None:
+    """Raise NotFound for a decoded path with a control character, which no path of ours has.
+
+    Starlette's patterns end in `$`, so that its routes take a path with a line feed behind it for the path itself: it
+    would be answered with another scope than its own, or with none.
+    """
+    if _CONTROL.search(path):
+        raise NotFound("there is nothing at this path")
 
 
 def is_guarded(path: str, *, metrics: bool = False) -> bool:

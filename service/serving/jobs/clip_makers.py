@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 
 from service.core.errors import Internal, ServiceError
@@ -19,6 +19,8 @@ from service.serving.jobs.kept_predictions import KeptPredictions
 from service.serving.video.clip_disk import ClipFile
 from service.serving.video.clip_places import JOBS_AT_ONCE
 from service.serving.video.clip_resources import ClipResources
+from service.serving.video.frame_prediction import ClipPredictors
+from service.serving.video.output_frames import VideoParams
 from service.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -117,15 +119,18 @@ class ClipMakers:
 
     async def _convert(self, lease: ClipLease) -> None:
         clip = lease.clip
-        body, result = self._open(clip.holder, spooled=True), self._open(clip.holder)
-        try:
+        with ExitStack() as files:
+            body = self._open(clip.holder, files, spooled=True)
+            result = self._open(clip.holder, files)
             async with aclosing(lease.body()) as pieces:
                 async for piece in pieces:
                     await body.write(piece)
-            params = replace(clip.order.params, under_way=UNDER_WAY)
-            order = replace(clip.order, params=params)
+            order = clip.order
+            if isinstance(order.params, VideoParams):  # of others each prediction has many frames already
+                order = replace(order, params=replace(order.params, under_way=UNDER_WAY))
             conversion = self._resources.conversion(order, clip.client, body, patient=True)
-            conversion.predict = KeptPredictions(lease, conversion.predict, self._metrics.clips).predict
+            predictions = KeptPredictions(lease, conversion.predictors, self._metrics.clips)
+            conversion.predictors = ClipPredictors(predictions.by_steps, predictions.by_moments)
             async with aclosing(conversion.pieces()) as pieces:
                 async for piece in pieces:
                     await result.write(piece)
@@ -133,10 +138,9 @@ class ClipMakers:
             lease.report(conversion.progress(), conversion.notes)
             await lease.finish(result)
             self._metrics.clips.ended("done")
-        finally:
-            body.drop()
-            result.drop()
 
-    def _open(self, holder: str, *, spooled: bool = False) -> ClipFile:
+    def _open(self, holder: str, files: ExitStack, *, spooled: bool = False) -> ClipFile:
         # As one more caller: a clip that was accepted elsewhere must not wait for what its owner keeps here.
-        return self._resources.disk.open(f"making {holder}", spooled=spooled)
+        file = self._resources.disk.open(f"making {holder}", spooled=spooled)
+        files.callback(file.drop)
+        return file

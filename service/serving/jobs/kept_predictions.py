@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from service.core.types import Frame, PredictResult
 from service.serving.jobs.clip_queue import ClipLease, KeptPrediction
-from service.serving.video.frame_prediction import Predict
+from service.serving.video.frame_prediction import ClipPredictors
 from service.telemetry.clip_counts import ClipCounts
 
 #: Frames of a range, and bytes of their pixels: what is lost with a process, and held by one, at most.
@@ -31,34 +32,49 @@ class _HeldRange:
 
 
 class KeptPredictions:
-    """`predict` in the place of another function of its form, for one leased clip."""
+    """`by_steps` and `by_moments` in the place of other predictors, for one leased clip."""
 
-    def __init__(self, lease: ClipLease, predict: Predict, counts: ClipCounts) -> None:
-        self._lease, self._predict, self._counts = lease, predict, counts
+    def __init__(self, lease: ClipLease, predictors: ClipPredictors, counts: ClipCounts) -> None:
+        self._lease, self._predictors, self._counts = lease, predictors, counts
         self._held: list[_HeldRange] = []  #: ranges read back, oldest first
         self._following = 0  #: the next range to read
         self._before = lease.ranges
         self._finished: list[KeptPrediction] = []
         self._lock = asyncio.Lock()
 
-    async def predict(self, previous: Frame, current: Frame, steps: int) -> PredictResult:
+    async def by_steps(self, previous: Frame, current: Frame, steps: int) -> PredictResult:
         """Return the last of `steps` frames, kept or predicted now."""
-        digest = await asyncio.to_thread(_digest, previous, current, steps)
+
+        async def predict() -> PredictResult:
+            result = await self._predictors.steps(previous, current, steps)
+            return dataclasses.replace(result, steps=result.steps[-1:])
+
+        return await self._once(previous, current, str(steps), predict)
+
+    async def by_moments(self, previous: Frame, current: Frame, times: tuple[float, ...]) -> PredictResult:
+        """Return the frames of `times`, kept or predicted now."""
+        return await self._once(
+            previous, current, repr(times), lambda: self._predictors.moments(previous, current, times)
+        )
+
+    async def _once(
+        self, previous: Frame, current: Frame, key: str, predict: Callable[[], Awaitable[PredictResult]]
+    ) -> PredictResult:
+        digest = await asyncio.to_thread(_digest, previous, current, key)
         if (kept := await self._kept(digest)) is not None:
-            self._counts.frame(was_kept=True)
+            self._counts.frames(len(kept.steps), were_kept=True)
             return kept
-        result = await self._predict(previous, current, steps)
-        result = dataclasses.replace(result, steps=result.steps[-1:])
-        self._counts.frame(was_kept=False)
+        result = await predict()
+        self._counts.frames(len(result.steps), were_kept=False)
         await self._keep(digest, result)
         return result
 
     async def _kept(self, digest: bytes) -> PredictResult | None:
         async with self._lock:
             while True:
-                for held in self._held:
-                    if (result := held.results.get(digest)) is not None:
-                        held.unused.discard(digest)
+                for entry in self._held:
+                    if (result := entry.results.get(digest)) is not None:
+                        entry.unused.discard(digest)
                         return result
                 # Frames are asked for in about the order in which they were kept: what lies far ahead is not read yet.
                 if len(self._held) >= RANGES_HELD and self._held[0].unused:
@@ -71,16 +87,16 @@ class KeptPredictions:
 
     async def _keep(self, digest: bytes, result: PredictResult) -> None:
         self._finished.append((digest, result))
-        size = result.steps[-1].frame.pixels.nbytes
-        if len(self._finished) < RANGE_FRAMES and size * len(self._finished) < RANGE_BYTES:
+        sizes = [step.frame.pixels.nbytes for _, kept in self._finished for step in kept.steps]
+        if len(sizes) < RANGE_FRAMES and sum(sizes) < RANGE_BYTES:
             return
         predictions, self._finished = self._finished, []
         if not await self._lease.keep_range(predictions):
             self._counts.range_unkept()
 
 
-def _digest(previous: Frame, current: Frame, steps: int) -> bytes:
-    digest = hashlib.blake2b(f"{previous.pixels.shape} {steps} ".encode(), digest_size=16)
+def _digest(previous: Frame, current: Frame, key: str) -> bytes:
+    digest = hashlib.blake2b(f"{previous.pixels.shape} {key} ".encode(), digest_size=16)
     digest.update(previous.pixels.data.cast("B"))
     digest.update(current.pixels.data.cast("B"))
     return digest.digest()

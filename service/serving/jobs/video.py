@@ -111,11 +111,11 @@ class VideoJobs:
     async def submit(self, clip: NewClip, body: ClipFile) -> tuple[ClipView, bool]:
         """Accept as `ClipJobs.submit`: made when it is its turn."""
         self._forget()
-        if (known := self._jobs.get(clip.id)) is not None:
-            if (known.clip.client, known.clip.fingerprint) != (clip.client, clip.fingerprint):
+        if (earlier := self._jobs.get(clip.id)) is not None:
+            if (earlier.clip.client, earlier.clip.fingerprint) != (clip.client, clip.fingerprint):
                 raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
             body.drop()
-            return known.view(), False
+            return earlier.view(), False
         self._places.check_line(clip.holder)
         if len(self._jobs) >= MOST:
             self._make_room(clip.holder)
@@ -205,10 +205,10 @@ class VideoJobs:
             seconds_left = deadline - time.monotonic()
             if not job.view().same_as(seen) or seconds_left <= 0:
                 return job.view()
-            moved = job.moved
+            news = job.moved
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(seconds_left, LOOK_S)):
-                    await moved.wait()
+                    await news.wait()
 
     async def of_client(self, client: str) -> list[ClipView]:
         """List as `ClipJobs.of_client`."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
 from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality
-from service.imaging.codec import ImageFormat
+from service.imaging.codec import ImageFormat, check_quality
 from service.serving.oip.models import TENSORS, known
 from service.serving.oip.tensors import Tensor, files, packed, raw, typed
 
@@ -81,12 +82,12 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str
     shape: tuple[int, int] | None
     if model is TENSORS:
         pairs, shape = _frames(inputs, max_batch)
-        format, quality = ImageFormat.RAW, None
+        format, quality = parameters.no_file(request.model)
     else:
         pairs, shape = _images(inputs, max_batch), None
         format, quality = parameters.format(), parameters.whole("image_quality")
-        if quality is not None and not 1 <= quality <= 100:
-            raise InvalidRequest("image_quality must be between 1 and 100", field="parameters.image_quality")
+        with _within_parameters():
+            check_quality(format, quality)
     seeds = _seeds(inputs.get("SEED"), len(pairs))
     items = tuple(
         InferItem(previous, current, shape, parameters.options(seed, max_steps, version))
@@ -131,6 +132,17 @@ EXTENSION_PARAMETERS = frozenset(
 RESERVED_PREFIX = "triton_"
 
 
+@contextmanager
+def _within_parameters() -> Iterator[None]:
+    """Report the fields of errors raised inside as `parameters`' members."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.field and "." not in error.field:
+            error.field = f"parameters.{error.field}"
+        raise
+
+
 class _Parameters:
     """A request's parameters, by name; null is absent. Raises InvalidRequest for a name that means nothing."""
 
@@ -138,10 +150,10 @@ class _Parameters:
         for name in values:
             is_known = name in PARAMETERS or name in EXTENSION_PARAMETERS or name.startswith(RESERVED_PREFIX)
             if not is_known:
-                shown = name[:80].encode("ascii", "backslashreplace").decode()
+                printable = name[:80].encode("ascii", "backslashreplace").decode()
                 names = ", ".join(PARAMETERS)
                 raise InvalidRequest(
-                    f"there is no parameter {shown}; the parameters are {names}", field=f"parameters.{shown}"
+                    f"there is no parameter {printable}; the parameters are {names}", field=f"parameters.{printable}"
                 )
         self._values = {name: value for name, value in values.items() if value is not None}
 
@@ -195,11 +207,19 @@ class _Parameters:
             raise InvalidRequest("format must be png, jpeg, webp or ppm", field="parameters.format")
         return format
 
+    def no_file(self, model: str) -> tuple[ImageFormat, None]:
+        """Return raw pixels, without a quality. Raises InvalidRequest for a parameter that only files have."""
+        for name in ("format", "image_quality"):
+            if name in self._values:
+                why = f"{name} means nothing for {model}, which answers raw pixels; dmvfn_image answers files"
+                raise InvalidRequest(why, field=f"parameters.{name}")
+        return ImageFormat.RAW, None
+
     def options(self, seed: int | None, max_steps: int, version: str | None) -> Options:
         quality = self.text("quality") or Quality.EXACT
         if quality not in [*Quality]:
             raise InvalidRequest(f"quality must be {' or '.join(Quality)}", field="parameters.quality")
-        try:
+        with _within_parameters():
             return Options.parse(
                 method=self.text("method"),
                 version=version,
@@ -211,10 +231,6 @@ class _Parameters:
                 quality=Quality(quality),
                 times=self.times(),
             ).check(max_steps)
-        except ServiceError as error:
-            if error.field and "." not in error.field:
-                error.field = f"parameters.{error.field}"
-            raise
 
 
 def _named(inputs: Sequence[Tensor]) -> dict[str, Tensor]:

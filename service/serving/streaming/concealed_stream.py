@@ -64,6 +64,8 @@ class ConcealedStream:
         assert request.conceal is not None
         self._state, self._request, self._transport = state, request, transport
         self._client, self._identity, self._sleep = client, identity, sleep
+        is_counted = state.settings.max_client_items > 0
+        self._predicted_for = request.client_of_predictions(client, identity, is_counted=is_counted)
         self._config: Concealment = request.conceal
         self._concealer = Concealer(self._config)
         self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores)
@@ -146,13 +148,13 @@ class ConcealedStream:
             metrics.froze("repeating", self._freezes_repeating.shown(now))
         metrics.ticked(source.value)
         self.counts[f"frames_{source.value}"] += 1
-        shown = ShownTick(tick.number, source, tick.frame_id, self._time_us(tick.number))
+        shown_tick = ShownTick(tick.number, source, tick.frame_id, self._time_us(tick.number))
         if source in (TickSource.REAL, TickSource.REPEATED):
-            return shown
+            return shown_tick
         frame = await asyncio.to_thread(tick.picture)
         assert frame is not None
         picture = await self._state.codecs.encode(frame, self._request.format, self._request.image_quality)
-        return replace(shown, picture=picture, format=self._request.format, height=frame.height, width=frame.width)
+        return replace(shown_tick, picture=picture, format=self._request.format, height=frame.height, width=frame.width)
 
     def _time_us(self, number: int) -> int | None:
         return None if self._first_us is None else self._first_us + round(number * self._config.interval * 1e6)
@@ -160,7 +162,7 @@ class ConcealedStream:
     async def _read(self, incoming: AsyncIterable[Incoming], place: StreamSlot) -> None:
         settings, source = self._state.settings, aiter(incoming)
         while (message := await next_message(source, settings.stream_idle_s)) is not None:
-            self._state.access.require(self._client, Scope.STREAMS)
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             if isinstance(message, Reset):
                 self._concealer.reset()
                 self._first_us = None
@@ -209,12 +211,10 @@ class ConcealedStream:
         request, now = self._request, self._state.clock()
         limit = request.frame_deadline_s or self._state.settings.default_deadline_ms / 1000
         deadline = now + limit if request.deadline is None else min(now + limit, request.deadline)
-        caller = Caller(
-            f"{self._identity}.{pair.current.number}", self._client or self._identity, deadline, request.traceparent
-        )
+        caller = Caller(f"{self._identity}.{pair.current.number}", self._predicted_for, deadline, request.traceparent)
         options = replace(request.options, steps=1, times=pair.times)
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             pair_request = prediction.build_request(caller, pair.previous.frame, pair.current.frame, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
@@ -240,5 +240,5 @@ class ConcealedStream:
             name.removeprefix("frames_"): count for name, count in self.counts.items() if name.startswith("frames_")
         }
         ticks = {source.value: outcomes.pop(source.value, 0) for source in TickSource}
-        concealed = ConcealmentReport(ticks, self._freezes.report(), self._freezes_repeating.report())
-        return Summary(outcomes, await self._scores.final(), concealed)
+        report = ConcealmentReport(ticks, self._freezes.report(), self._freezes_repeating.report())
+        return Summary(outcomes, await self._scores.final(), report)

@@ -1,8 +1,10 @@
 """What a stream with losses shows at each tick of a steady clock: real frames, predicted ones, or both blended.
 
 Frames come with numbers that have gaps. Each pair that came leads to predictions of the ticks after it; a tick whose
-frame is not here shows one of them. Where real frames return, the prediction goes on along its motion for a few ticks
-while they are faded in, so that nothing jumps. Knows no clock, engine or transport: times are arguments, in seconds.
+frame is not here shows one of them, from the second on averaged with what the pair before led to, and as far as such
+predictions have been right: the rest is the last picture, standing still. Where real frames return, the prediction goes
+on along its motion for a few ticks while they are faded in, so that nothing jumps. Knows no clock, engine or transport:
+times are arguments, in seconds.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.errors import InvalidRequest
 from service.core.types import Frame
+from service.serving.streaming.motion_trust import Floats, MotionTrust, few_samples
 
 #: Of the clock, a second.
 LEAST_FPS, MOST_FPS = 1.0, 240.0
@@ -28,6 +32,14 @@ MOST_LATE = 64
 FOLLOWED, SLEW = 64, 0.01
 #: Predictions kept, of pairs that came before their ticks.
 MOST_LEADS = 4
+#: Part of a prediction, by its distance, that is of the pair before: what both have wrong is not the same.
+OF_OLDER = (0.0, 0.2, 0.3)
+#: The weight of a picture that is shown alone.
+ALL = np.ones((1, 1), np.float32)
+#: Predictions that are nowhere trusted more are not shown: the picture before stays.
+LEAST_TRUST = 0.1
+#: Those that are nowhere trusted less are shown as they are.
+MOST_TRUST = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +100,50 @@ class LeadingPair:
     times: tuple[float, ...]
 
 
+#: Pictures and their weights, which sum to 1: rows x columns of a grid over the picture, or 1 x 1. None: nothing new.
+Parts = tuple[tuple[Frame, Floats], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tick:
-    """One tick. `frame` is what is shown; with `over` it is a real frame of weight `weight`, faded in over that."""
+    """One tick, and the parts of the picture that it shows."""
 
     number: int
     source: TickSource
     due: float
-    frame: Frame | None = None
+    parts: Parts = ()
     frame_id: str = ""
-    over: Frame | None = None
-    weight: float = 1.0
 
     def picture(self) -> Frame | None:
         """Return the pixels to show; None where nothing new is shown."""
-        if self.frame is None or self.over is None:
-            return self.frame
-        share = round(256 * self.weight)
-        mixed = self.frame.pixels.astype(np.uint16) * share
-        mixed += self.over.pixels.astype(np.uint16) * (256 - share)
-        return Frame(((mixed + 128) >> 8).astype(np.uint8))
+        if not self.parts:
+            return None
+        (first, _), *others = self.parts
+        if not others:
+            return first
+        total, rest = np.full(first.pixels.shape, 128, np.uint16), np.full((1, 1, 1), 256, np.uint16)
+        for frame, weight in others:
+            # Rounded up more than once they could be more than all.
+            share = np.minimum(_of_pixels(np.rint(256 * weight).astype(np.uint16), frame), rest)
+            total += frame.pixels * share
+            rest = rest - share
+        total += first.pixels * rest
+        return Frame((total >> 8).astype(np.uint8))
+
+
+def _of_pixels(grid: NDArray[np.uint16], frame: Frame) -> NDArray[np.uint16]:
+    """Spread a grid over a frame: HxWx1, or 1x1x1 where one value is for all."""
+    if grid.size > 1:
+        rows = np.arange(frame.height) * grid.shape[0] // frame.height
+        columns = np.arange(frame.width) * grid.shape[1] // frame.width
+        grid = grid[rows[:, None], columns]
+    return grid[..., None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lead:
     number: int  #: of the frame it leads on from
+    still: Frame  #: that frame
     frames: tuple[Frame, ...]
 
     def at(self, number: int) -> Frame | None:
@@ -138,6 +169,7 @@ class Concealer:
         self._offsets: deque[float] = deque(maxlen=FOLLOWED)
         self._late = 0
         self._left: _Lead | None = None  #: what was shown last, where that was predicted
+        self._trust = MotionTrust()
         self._blended = 0
 
     def arrived(self, frame: NumberedFrame, now: float) -> LeadingPair | None:
@@ -154,6 +186,7 @@ class Concealer:
         if newest is not None and number <= newest.number:
             return None
         self._newest = frame
+        self._learn(frame)
         if newest is None or newest.frame.pixels.shape != frame.frame.pixels.shape:
             return None
         gap = number - newest.number
@@ -165,7 +198,7 @@ class Concealer:
         number = pair.current.number
         if self._newest is None or number > self._newest.number or (self._leads and self._leads[-1].number >= number):
             return  # of before a reset, or overtaken
-        self._leads.append(_Lead(number, tuple(frames)))
+        self._leads.append(_Lead(number, pair.current.frame, tuple(frames)))
 
     def due(self) -> float | None:
         """Return when the next tick is due; None before the first frame."""
@@ -182,7 +215,7 @@ class Concealer:
     def nbytes(self) -> int:
         """Count the bytes of pixels held."""
         frames = [ready.frame for ready in self._ready.values()]
-        frames += [frame for lead in self._leads for frame in lead.frames]
+        frames += [frame for lead in self._leads for frame in (lead.still, *lead.frames)]
         frames += [] if self._newest is None else [self._newest.frame]
         return sum(frame.pixels.nbytes for frame in frames)
 
@@ -195,23 +228,55 @@ class Concealer:
         if real is not None:
             return self._shown(real, due)
         lead = next((lead for lead in reversed(self._leads) if lead.number < number), None)
-        frame = None if lead is None else lead.at(number)
-        if lead is None or frame is None:
+        parts = () if lead is None else self._predicted(lead, number)
+        if not parts:
             self._left = None
             return Tick(number, TickSource.REPEATED, due)
         self._left, self._blended = lead, 0
-        return Tick(number, TickSource.PREDICTED, due, frame)
+        return Tick(number, TickSource.PREDICTED, due, parts)
 
     def _shown(self, real: NumberedFrame, due: float) -> Tick:
-        over = None
+        over: Parts = ()
         if self._left is not None and self._blended < self._config.blend:
-            over = self._left.at(real.number)
-        if over is None or over.pixels.shape != real.frame.pixels.shape:
+            over = self._predicted(self._left, real.number)
+        if not over or over[0][0].pixels.shape != real.frame.pixels.shape:
             self._left = None
-            return Tick(real.number, TickSource.REAL, due, real.frame, real.frame_id)
+            return Tick(real.number, TickSource.REAL, due, ((real.frame, ALL),), real.frame_id)
         self._blended += 1
-        weight = self._blended / (self._config.blend + 1)
-        return Tick(real.number, TickSource.BLENDED, due, real.frame, real.frame_id, over, weight)
+        weight = ALL * np.float32(self._blended / (self._config.blend + 1))
+        parts = ((real.frame, weight), *((frame, (1 - weight) * part) for frame, part in over))
+        return Tick(real.number, TickSource.BLENDED, due, parts, real.frame_id)
+
+    def _predicted(self, lead: _Lead, number: int) -> Parts:
+        """Return what is shown in place of a frame, as far as it is trusted; nothing where that is not far."""
+        trust, motion = self._trust.at(number - lead.number), self._motion(lead, number)
+        if not motion or trust.max() < LEAST_TRUST:
+            return ()
+        if trust.min() > MOST_TRUST:
+            return motion
+        return (*((frame, trust * part) for frame, part in motion), (lead.still, 1 - trust))
+
+    def _motion(self, lead: _Lead, number: int) -> Parts:
+        """Return a prediction, averaged with that of the pair before where there is one."""
+        frame, place = lead.at(number), self._leads.index(lead) if lead in self._leads else 0
+        if frame is None:
+            return ()
+        older = self._leads[place - 1].at(number) if place else None
+        part = np.float32(OF_OLDER[min(number - lead.number, len(OF_OLDER)) - 1])
+        if older is None or part == 0 or older.pixels.shape != frame.pixels.shape:
+            return ((frame, ALL),)
+        return ((frame, (1 - part) * ALL), (older, part * ALL))
+
+    def _learn(self, frame: NumberedFrame) -> None:
+        """Learn from what was predicted for a frame that came."""
+        truth = few_samples(frame.frame)
+        for lead in self._leads:
+            motion = self._motion(lead, frame.number)
+            if motion and lead.still.pixels.shape == frame.frame.pixels.shape:
+                prediction = np.zeros(truth.shape, np.float32)
+                for picture, part in motion:
+                    prediction += part.item() * few_samples(picture)
+                self._trust.learn(frame.number - lead.number, prediction, few_samples(lead.still), truth)
 
     def _jumps(self, number: int) -> bool:
         """Tell whether a number is so far off that the sender must have begun anew."""

@@ -48,5 +48,5 @@ class FreezeCounter:
 
     def report(self) -> FreezeReport:
         """Return the counts until the last picture."""
-        watched = 0.0 if self._first is None else self._last - self._first
-        return FreezeReport(self._count, self._total, watched)
+        seconds = 0.0 if self._first is None else self._last - self._first
+        return FreezeReport(self._count, self._total, seconds)

@@ -28,6 +28,7 @@ from service.serving.streaming.messages import (
     Summary,
 )
 from service.serving.streaming.opening import decoded, next_message
+from service.serving.streaming.predictor_trials import PredictorTrials
 from service.serving.streaming.registry import StreamSlot
 from service.serving.streaming.score_keeper import ScoreKeeper
 from service.serving.streaming.session import (
@@ -55,6 +56,8 @@ class LiveStream:
     ) -> None:
         self._state, self._request, self._transport = state, request, transport
         self._client, self._identity = client, identity
+        is_counted = state.settings.max_client_items > 0
+        self._predicted_for = request.client_of_predictions(client, identity, is_counted=is_counted)
         self._session: Session[EncodedPrediction] = Session(request.plan)
         self._room = asyncio.Event()  #: something may have become acceptable
         self._news = asyncio.Event()  #: something may have become ready
@@ -65,6 +68,7 @@ class LiveStream:
         self._draining = False
         self._opened = state.clock()
         self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores)
+        self._trials: PredictorTrials | None = None  #: of others than what predicts, where the best may be chosen
         self._shows = None if request.show is None else ShowTimes(request.show)
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end
 
@@ -79,6 +83,8 @@ class LiveStream:
         with self._state.streams.place(
             self._client, self.drain, most=settings.max_streams, most_of_client=settings.max_client_streams
         ) as place:
+            if self._request.choose:
+                self._trials = PredictorTrials(self._state, place, self._request, self._client)
             self._state.metrics.stream_opened(self._transport)
             # awaited: its end wakes _in_order, which raises what it raised
             self._reader = asyncio.create_task(self._read(incoming, place))
@@ -151,7 +157,8 @@ class LiveStream:
                 self._reading = False
             if message is None:
                 return
-            self._state.access.require(self._client, Scope.STREAMS)  # its key may be withdrawn while it goes on
+            # Its key may be withdrawn while it goes on.
+            self._state.access.require(self._client, Scope.STREAMS, self._request.key_digest)
             arrival = self._state.clock()
             if isinstance(message, Reset):
                 self._session.reset()
@@ -170,6 +177,8 @@ class LiveStream:
                 )
                 self._take_stamps(tag, message)
                 self._scores.arrived(tag, frame, begins_pair=self._session.begins_pair)
+                if self._trials is not None:
+                    self._trials.arrived(tag, frame, begins_pair=self._session.begins_pair)
             self._advance(place)
 
     def _advance(self, place: StreamSlot) -> None:
@@ -187,29 +196,33 @@ class LiveStream:
         request = self._request
         began, tag = self._state.clock(), work.tag
         try:
-            await self._state.access.admit_next(self._client, Scope.STREAMS)
+            await self._state.access.admit_next(self._client, Scope.STREAMS, self._request.key_digest)
             caller, options = self._caller(work), request.options
             if self._shows is not None:
                 options = replace(options, times=self._shows.aim(tag.sequence, tag.time_us, work.pace_us))
+            predictor = None if self._trials is None else self._trials.current
+            if self._trials is not None and predictor is not None:
+                options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
             pair_request = prediction.build_request(caller, work.previous, work.current, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
             self._session.predicted(tag.sequence)
             self._scores.predicted(tag, work.pace_us, work.current, result)
+            if self._trials is not None and predictor is not None:
+                self._trials.predicted(work, pair_request, result, predictor)
             self._advance(place)  # the engine is free: it need not wait for this one's encoding
-            outcome = Done(
-                await prediction.encode(
-                    self._state,
-                    result,
-                    request.format,
-                    request.image_quality,
-                    caller.deadline,
-                    (tag.time_us, work.pace_us),
-                    decode=tag.read - tag.arrived,
-                    waited=began - tag.read,
-                )
+            answer = await prediction.encode(
+                self._state,
+                result,
+                request.format,
+                request.image_quality,
+                caller.deadline,
+                (tag.time_us, work.pace_us),
+                decode=tag.read - tag.arrived,
+                waited=began - tag.read,
             )
+            outcome = Done(answer if predictor is None else replace(answer, predictor=predictor.value))
         except ServiceError as error:
             outcome = Failed(error)
         except Exception:
@@ -238,8 +251,7 @@ class LiveStream:
         deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
         return Caller(
             f"{self._identity}.{tag.sequence}",
-            # Without keys every stream is a client of its own, so that they take turns.
-            self._client or self._identity,
+            self._predicted_for,
             deadline if request.deadline is None else min(deadline, request.deadline),
             request.traceparent,
         )
@@ -267,4 +279,6 @@ class LiveStream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._trials is not None:
+            await self._trials.close()
         await self._scores.close()

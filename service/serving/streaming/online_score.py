@@ -37,6 +37,7 @@ class MomentScore:
     intervals: float  #: from that frame to the truth
     method: Method
     version: str
+    sequence: int  #: of that frame
 
     @property
     def gain_db(self) -> float:
@@ -136,14 +137,14 @@ class OnlineScore:
         """
         if sequence < self._scene_start:
             return []
-        scores, repeated = [], samples(current)
+        scores, repeat = [], samples(current)
         for t, step in zip(result.times, result.steps, strict=True):
             if time_us is None or pace_us is None or pace_us <= 0:
                 moment, tolerance, is_timed = sequence + t, 0.0, False
             else:
                 moment, tolerance, is_timed = time_us + pace_us * t, TOLERANCE * pace_us, True
             expectation = _Expectation(
-                *(sequence, moment, tolerance, is_timed, t, samples(step.frame), repeated),
+                *(sequence, moment, tolerance, is_timed, t, samples(step.frame), repeat),
                 *(step.method, result.model_version),
             )
             truth = next((truth for truth in self._truths.values() if expectation.is_of(truth)), None)
@@ -167,6 +168,7 @@ class OnlineScore:
             expectation.intervals,
             expectation.method,
             expectation.version,
+            expectation.sequence,
         )
         self._frames += 1
         self._sums = (self._sums[0] + score.psnr_db, self._sums[1] + score.gain_db)

@@ -49,6 +49,8 @@ class ShowAt:
             if text is not None:
                 raise InvalidRequest("show_at means nothing with display_fps", field="show_at")
             return cls("display", 0, fps, phase_us or 0)
+        if phase_us is not None:
+            raise InvalidRequest("display_phase_us means nothing without display_fps", field="display_phase_us")
         if text is None:
             return None
         match = _NOW.fullmatch(text)
@@ -105,7 +107,7 @@ class ShowTimes:
         Raises InvalidRequest where a time that this needs was not sent.
         """
         if time_us is None or pace_us is None or pace_us <= 0:
-            raise InvalidRequest("show_at needs capture times that grow", field="presentation_time_us")
+            raise InvalidRequest("show_at and display_fps need capture times that grow", field="presentation_time_us")
         entry = self._open[sequence]
         targets = self._targets(entry, pace_us)
         entry.aimed_us = tuple(round(target) for target in targets)
@@ -153,5 +155,5 @@ class ShowTimes:
         if arrival is not None:
             return arrival
         if entry.sent_us is None:
-            raise InvalidRequest("show_at needs sent_us with each frame", field="sent_us")
+            raise InvalidRequest("show_at and display_fps need sent_us with each frame", field="sent_us")
         return entry.sent_us + latency

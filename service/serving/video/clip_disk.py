@@ -6,22 +6,35 @@ room, what can be given up goes first: fetched and failed clips, then the oldest
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import errno
+import logging
 import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from typing import BinaryIO, cast
 
 from service.core.errors import NotFound, QueueFull, ServiceError, TooLarge
+from service.thread_work import run_to_end
 
+log = logging.getLogger("service.rest")
+
+#: What is said of a disk that takes no more bytes: it is full, or its owner has used up what is theirs; Python says of
+#: one that was full when it looked for a folder that there is none.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
 #: Bytes of a file kept in memory before it goes to the disk.
 SPOOL = 4 * 2**20
 #: Bytes of a clip read at once for an answer.
 PIECE = 2**20
 #: Seconds after which a refused caller may ask again: others must fetch or delete what they have.
 RETRY_S = 30.0
+
+
+class DiskFull(QueueFull):
+    """The machine's disk takes no more, whatever this service's limits say."""
 
 
 class ClipDisk:
@@ -42,9 +55,13 @@ class ClipDisk:
         return sum(file.nbytes for file in self._files)
 
     def open(self, caller: str, *, spooled: bool = False) -> ClipFile:
-        """Open a new file, empty. `spooled`: in memory while it is small; then it has no `pieces`."""
-        # Closed by `drop`.
-        file = tempfile.SpooledTemporaryFile(SPOOL) if spooled else _Nameless()  # noqa: SIM115
+        """Open a new file, empty. `spooled`: in memory while it is small; then it has no `pieces`.
+
+        Raises DiskFull.
+        """
+        with _refusing_when_full():
+            # Closed by `drop`.
+            file = tempfile.SpooledTemporaryFile(SPOOL) if spooled else _Nameless()  # noqa: SIM115
         clip = ClipFile(self, caller, cast(BinaryIO, file))
         self._files.append(clip)
         return clip
@@ -105,18 +122,23 @@ class ClipFile:
         self.expendable: Callable[[], bool] = lambda: False
 
     async def write(self, data: bytes) -> None:
-        """Append. Errors as `ClipDisk.reserve`; QueueFull if the file was given up meanwhile."""
+        """Append. Errors as `ClipDisk.reserve`; DiskFull; QueueFull if the file was given up meanwhile."""
         if not self.dropped:
             self._disk.reserve(self, len(data))
         try:
-            await asyncio.to_thread(self.file.write, data)
+            with _refusing_when_full():
+                await run_to_end(partial(self._append, data))
         except ValueError:  # closed
             raise QueueFull("this clip was given up: others need its room", retry_after=RETRY_S) from None
+
+    def _append(self, data: bytes) -> None:
+        self.file.write(data)
+        self.file.flush()  # that there is no room is told here, not to whoever reads
 
     async def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes from `start`, fewer at its end; one reader at a time. NotFound if it was dropped."""
         try:
-            return await asyncio.to_thread(self._read, start, count)
+            return await run_to_end(partial(self._read, start, count))
         except ValueError:  # closed
             raise NotFound("the clip was deleted while it was read", field="job") from None
 
@@ -137,7 +159,7 @@ class ClipFile:
         descriptor, end, at = os.dup(self.file.fileno()), self.nbytes if stop is None else stop, start
         try:
             while at < end:
-                piece = await asyncio.to_thread(os.pread, descriptor, min(PIECE, end - at), at)
+                piece = await run_to_end(partial(os.pread, descriptor, min(PIECE, end - at), at))
                 if not piece:
                     raise NotFound("the clip was deleted while it was read", field="job")
                 at += len(piece)
@@ -151,9 +173,11 @@ class ClipFile:
             return
         self.dropped = True
         self._disk.forget(self)
-        # A slow reader's descriptor would keep the bytes on the disk.
-        self.file.truncate(0)
-        self.file.close()
+        # A slow reader's descriptor would keep the bytes on the disk. Both first write what a full disk did not take.
+        with contextlib.suppress(OSError):
+            self.file.truncate(0)
+        with contextlib.suppress(OSError):
+            self.file.close()
 
 
 class _Nameless:
@@ -164,6 +188,7 @@ class _Nameless:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._descriptor = -1  # should there be no file
         with tempfile.TemporaryFile() as file:
             self._descriptor = os.dup(file.fileno())
 
@@ -175,6 +200,9 @@ class _Nameless:
             while view:
                 view = view[os.write(self.fileno(), view) :]
         return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
 
     def fileno(self) -> int:
         """Return the descriptor's number. ValueError if it is closed."""
@@ -198,6 +226,20 @@ class _Nameless:
         self.close()
 
 
+@contextlib.contextmanager
+def _refusing_when_full() -> Iterator[None]:
+    """Raise DiskFull, and tell the operator, where the system says that there is no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        log.warning("no room for clips: %s", error)
+        raise DiskFull("the server's disk has no room for more clips", retry_after=RETRY_S) from error
+
+
 def failed_for_room(error: ServiceError) -> ServiceError:
-    """Return TooLarge for a clip that found no room for its bytes: later it would find no more."""
+    """Return TooLarge for a clip that found no room for its bytes: later it would find no more. A full disk may."""
+    if isinstance(error, DiskFull):
+        return error
     return TooLarge(f"the clip does not fit: {error.message}", field="body")

@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager
 from service.core.errors import QueueFull
 from service.serving.byte_budget import ByteBudget
 from service.serving.video.clip import ClipSource
+from service.serving.video.clip_frames import ConversionParams
 from service.serving.video.clip_places import RETRY_S
-from service.serving.video.output_frames import VideoParams
-from service.serving.video.render import frames_held
 
 #: Frames that a decoder holds, and an encoder: its own, and floats while colours are converted. In frames of RGB.
 DECODING = ENCODING = 6
@@ -22,11 +21,11 @@ DECODING = ENCODING = 6
 POLL_S = 0.5
 
 
-def clip_bytes(source: ClipSource, params: VideoParams, steps: int) -> int:
+def clip_bytes(source: ClipSource, params: ConversionParams, steps: int) -> int:
     """Return the most bytes of pixels that a clip holds while it is made; `steps`: frames of one prediction."""
     frame = 3 * source.info.width * source.info.height
     width, height = params.size(source)
-    return frame * (frames_held(params.plan, steps, params.under_way) + DECODING) + 3 * width * height * ENCODING
+    return frame * (params.frames_held(steps) + DECODING) + 3 * width * height * ENCODING
 
 
 class ClipMemory:

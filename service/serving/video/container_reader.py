@@ -29,6 +29,8 @@ SAFE = {
 }
 #: Formats that store when a frame is decoded but not when it is shown.
 _WITHOUT_SHOW_TIMES = ("avi",)
+#: The format whose index names the place of every frame.
+_INDEXED = "mov,"
 _PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
 #: Frames a second; a larger rate is a guess from a clip whose frames have no common one.
 MAX_DENSEST = 240
@@ -39,6 +41,8 @@ class ContainerSource:
 
     def __init__(self, file: Path | BinaryIO, *, limits: FrameLimits, sound: bool = True) -> None:
         self._limits = limits
+        if (why := file_kinds.still_picture(file)) is not None:
+            raise VideoError(why)
         try:
             container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)
@@ -71,7 +75,9 @@ class ContainerSource:
         stream, context = self._video, self._video.codec_context
         if context.width and context.height:  # else only its first frame tells
             check_size(self._limits, context.width, context.height)
-        if stream.metadata.get("alpha_mode") == "1":
+        _check_length(self._container, stream)
+        # VP8's and VP9's transparency is a film of its own beside them, which is not decoded here; others' is in them.
+        if stream.metadata.get("alpha_mode") == "1" and context.name.startswith(("vp8", "vp9")):
             raise VideoError(pictures.TRANSPARENT)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._unit = stream.time_base or 1 / rate
@@ -90,8 +96,8 @@ class ContainerSource:
                 size = item.frame.width, item.frame.height
                 check_size(self._limits, *size)  # it may be another than the header's
                 notes = _not_read(self._container, self._video, sound)
-                counted, densest = bool(stream.frames), _densest(stream)
-                return Info(*size, rate, self._unit, frames, counted, densest, self._traits, notes)
+                is_counted, densest = bool(stream.frames), _densest(stream)
+                return Info(*size, rate, self._unit, frames, is_counted, densest, self._traits, notes)
         raise VideoError("the file has no frames")
 
     def __iter__(self) -> Iterator[Item]:
@@ -104,6 +110,8 @@ class ContainerSource:
         hidden: dict[int, Any] = {}
         try:
             for packet in self._container.demux([self._video, *self.sounds]):
+                if packet.has_sidedata("encryption_info"):
+                    raise VideoError("the film is encrypted, and no key is known here; send it without its protection")
                 self._move(packet)
                 if packet.stream is self._video:
                     yield from self._shown(packet)
@@ -148,13 +156,21 @@ class ContainerSource:
             self._orientation = pictures.orientation_of(picture)
             aspect = self._video.sample_aspect_ratio or Fraction(1)
             self._traits = pictures.traits_of(picture, aspect, self._orientation)
-            self._due = 0
+            self._due, self._coded_aspect = 0, self._pixel_aspect
+        elif self._pixel_aspect != self._coded_aspect:
+            seconds = float(self._last * self._unit)
+            raise VideoError(f"the shape of its pixels changes {seconds:.2f} s after the clip's start; cut it there")
         # A frame without a time, or not after the one before it, would stop the muxer: it comes when it is due.
         is_later = picture.pts is not None and (self._last is None or picture.pts > self._last)
         pts = picture.pts if picture.pts is not None and is_later else self._due
         duration = picture.duration or 0
         self._last, self._due = pts, pts + (duration or self._usual)
         return Timed(Frame(pictures.to_rgb(picture, self._orientation)), pts, duration)
+
+    @property
+    def _pixel_aspect(self) -> Fraction:
+        """Return the shape that the frames say; a container may say another, for all of them."""
+        return self._video.codec_context.sample_aspect_ratio or Fraction(1)
 
     def close(self) -> None:
         """Close the file."""
@@ -174,6 +190,18 @@ def _film(container: InputContainer) -> VideoStream:
     if container.streams.video:
         raise VideoError("the pictures are in a format that cannot be decoded; write H.264: ffmpeg -i in out.mp4")
     raise VideoError("the file has no pictures, only sound or text")
+
+
+def _check_length(container: InputContainer, film: VideoStream) -> None:
+    """Raise VideoError where an index in front names bytes that the file has not: its end was never sent, or saved."""
+    # Others play up to where they end; so does an MP4 of fragments, which is made so that a crash leaves a film.
+    if not (container.format.name.startswith(_INDEXED) and film.frames):
+        return
+    least_size = max((entry.pos + entry.size for entry in film.index_entries), default=0)
+    if 0 < container.size < least_size:
+        raise VideoError(
+            f"the file is cut short: it has {container.size} bytes, and its index names {least_size}; send it whole"
+        )
 
 
 def _densest(stream: VideoStream) -> Fraction | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, cast
 
 from service.app_state import AppState
@@ -13,14 +13,16 @@ from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsuppor
 from service.core.types import Options
 from service.imaging.codec import FrameLimits
 from service.serving.video import y4m
-from service.serving.video.clip import ClipSink, ClipSource, Info, SoundMode, Timed, VideoError
+from service.serving.video.clip import ClipSink, ClipSource, Item, SoundMode, Timed, VideoError
 from service.serving.video.clip_disk import ClipFile
+from service.serving.video.clip_frames import ConversionParams, clip_frames
 from service.serving.video.clip_memory import ClipMemory, clip_bytes
 from service.serving.video.compare import FrameScore
 from service.serving.video.files import y4m_sink
-from service.serving.video.frame_prediction import Predict, frame_predictor
-from service.serving.video.output_frames import VideoParams, output_frames
+from service.serving.video.frame_prediction import ClipPredictors
+from service.serving.video.retimed_frames import RetimingParams
 from service.serving.video.y4m import Y4mSource
+from service.thread_work import run_to_end
 
 #: What comes out, ours first, and the container's ending.
 OUTPUTS = {
@@ -39,7 +41,7 @@ MAX_FRAMES = 3600
 class ClipOrder:
     """What is asked for: what is made of the clip, how to predict, and the container that comes out."""
 
-    params: VideoParams
+    params: ConversionParams
     options: Options
     suffix: str
     media_type: str
@@ -85,23 +87,26 @@ class Conversion:
         self._state, self._order, self._file, self._most = state, order, file, most
         self._memory, self._patient = memory, patient
         self.done = 0
-        #: Predicts its frames; another function of this form may take its place before `pieces`.
-        self.predict: Predict = frame_predictor(state.engine, order.options, state.settings, client)
+        #: Predict its frames; others may take their place before `pieces`.
+        self.predictors = ClipPredictors.of(state.engine, order.options, state.settings, client)
         self.notes: tuple[str, ...] = ()  #: what is left out or changed; known with the first piece
 
     async def check(self) -> int | None:
         """Look at the clip's beginning, and let go of it: frames, where known. InvalidFrame if it is no clip."""
         source = await self._open()
         source.close()
-        return source.info.frames
+        return self._order.params.shown(source).info.frames
 
     async def _open(self) -> ClipSource:
         limits = FrameLimits.of(self._state.settings)
         has_sound = self._order.sound is not SoundMode.NONE
-        source = await asyncio.to_thread(_open, self._file.file, limits, has_sound)
-        info: Info = source.info
-        if info.counted and info.frames is not None and info.frames > MAX_FRAMES:
+        work = partial(_open, self._file.file, limits, has_sound)
+        source = await run_to_end(work, release=lambda clip: clip.close())
+        info, shown = source.info, self._order.params.shown(source).info
+        if info.counted and max(info.frames or 0, shown.frames or 0) > MAX_FRAMES:
             source.close()
+            if (info.frames or 0) <= MAX_FRAMES:
+                raise _too_many_shown(self._order.params, f"this one would have {shown.frames}")
             raise _too_many(f"this one has {info.frames}")
         return source
 
@@ -134,24 +139,52 @@ class Conversion:
 
     async def _converted(self, source: ClipSource) -> AsyncGenerator[bytes, None]:
         outlet = _Outlet()
-        sink = await asyncio.to_thread(_sink, outlet, source, self._order)
+        params = self._order.params
+        sink = await run_to_end(partial(_sink, outlet, params.shown(source), params.size(source), self._order))
         self.notes = (*source.info.notes, *sink.notes)
-        async with aclosing(output_frames(source, self._order.params, self.predict, FrameScore())) as items:
+        async with aclosing(clip_frames(_Bounded(source), params, self.predictors, FrameScore())) as items:
             async for item, _ in items:
-                await asyncio.to_thread(sink.write, item)
+                await run_to_end(partial(sink.write, item))
                 if isinstance(item, Timed):
                     self.done += 1
                     if self.done > MAX_FRAMES:
-                        raise _too_many("its header does not tell how many this one has, so it was begun")
+                        raise _too_many_shown(params, "this one would have more")
                 # A container's header would go out before anything is predicted, and an error could no longer be told.
                 if self.done and (data := outlet.take()):
                     yield data
-        await asyncio.to_thread(sink.close)
+        await run_to_end(sink.close)
         yield outlet.take()
+
+
+class _Bounded:
+    """A clip that ends with an error where it has more frames than it may; not every header tells their number."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self.info, self._source = source.info, source
+
+    def __iter__(self) -> Iterator[Item]:
+        count = 0
+        for item in self._source:
+            count += isinstance(item, Timed)
+            if count > MAX_FRAMES:
+                raise _too_many("its header does not tell how many this one has, so it was begun")
+            yield item
+
+    def close(self) -> None:
+        """Close the clip."""
+        self._source.close()
 
 
 def _too_many(why: str) -> InvalidRequest:
     return InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames; {why}; send it in parts", field="body")
+
+
+def _too_many_shown(params: ConversionParams, why: str) -> InvalidRequest:
+    field = "fps" if isinstance(params, RetimingParams) and params.fps is not None else "conceal"
+    message = (
+        f"a clip may come out with at most {MAX_FRAMES} frames; {why}; ask for fewer a second, or send it in parts"
+    )
+    return InvalidRequest(message, field=field)
 
 
 def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
@@ -171,8 +204,8 @@ def _open(file: BinaryIO, limits: FrameLimits, has_sound: bool) -> ClipSource:
         raise InvalidFrame(str(error), field="body") from error
 
 
-def _sink(outlet: _Outlet, source: ClipSource, order: ClipOrder) -> ClipSink:
-    width, height = order.params.size(source)
+def _sink(outlet: _Outlet, source: ClipSource, size: tuple[int, int], order: ClipOrder) -> ClipSink:
+    width, height = size
     file = cast(BinaryIO, outlet)  # of which sinks use `write` and `flush` only
     try:
         if order.suffix == ".y4m":

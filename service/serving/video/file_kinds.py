@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
+from service.imaging import other_kinds
+
 _READ = "MP4, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF and y4m are read"
+_NONE = "no video that can be read"
 _ENCODE = "make a film of it first: ffmpeg -i in -pix_fmt yuv420p out.mp4"
 _WRAP = "give its frames times in a container: ffmpeg -framerate 25 -i in -c copy out.mkv"
+_WHOLE = "send it whole"
+_ONLY_SOUND = "it has no pictures, only sound"
 _MOVE = "put its film into another container: ffmpeg -i in -c copy out.mkv"
 
+#: Bytes of the beginning that are looked at.
+_START = 4096
 #: First bytes, what begins so, and what to do.
 _KINDS = (
     (b"GIF8", "a GIF", _ENCODE),
     (b"\x89PNG", "a PNG, animated or not", _ENCODE),
-    (b"RIFF", "a WebP", _ENCODE),
     (b"\xff\xd8", "a JPEG", _ENCODE),
     (b"\x00\x00\x00\x01", "H.264 or HEVC without a container", _WRAP),
     (b"\x12\x00\x0a", "AV1 without a container", _WRAP),
@@ -23,23 +29,76 @@ _KINDS = (
     (b"\x06\x0e\x2b\x34", "an MXF file", _MOVE),
     (b"nut/multimedia", "a NUT file", _MOVE),
     (b".RMF", "a RealMedia file", _ENCODE),
+    (b"ID3", "an MP3", _ONLY_SOUND),
+    (b"\xff\xfb", "an MP3", _ONLY_SOUND),
+    (b"fLaC", "a FLAC", _ONLY_SOUND),
+    (b"FWS", "a Flash film (SWF)", _ENCODE),
+    (b"CWS", "a Flash film (SWF)", _ENCODE),
     (b"#EXTM3U", "a playlist, which names other files", "send the film itself"),
 )
+#: What begins so and has this after four bytes of its length.
+_RIFF_KINDS = {b"WEBP": ("a WebP", _ENCODE), b"WAVE": ("a WAV", _ONLY_SOUND)}
+#: Boxes of a file that are looked at in search of its index.
+_MAX_BOXES = 1000
+
+
+def still_picture(file: Path | BinaryIO) -> str | None:
+    """Return why a file is refused that holds a still picture in the boxes of a film; None for any other.
+
+    FFmpeg shows it, or the first of the tiles that phones store it in, as a film of one frame.
+    """
+    if isinstance(file, Path):
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            return still_picture(stream)
+    if not file.seekable():
+        return None
+    file.seek(0)
+    kind, _ = other_kinds.name(file.read(_START))
+    is_still = kind in ("HEIC", "AVIF") and not _has_index(file)
+    file.seek(0)
+    return f"{_NONE}: this is {kind}, a still picture; {_READ}" if is_still else None
 
 
 def refusal(file: Path | BinaryIO, why: str) -> str:
     """Say why a file that cannot be opened is no clip. `why` is the decoder's word, for a kind that is not known."""
     if isinstance(file, Path):
         if not file.is_file():  # what has been read of a pipe is gone
-            return f"no video that can be read: {why}"
-        with file.open("rb") as opened:
-            start = opened.read(16)
-    elif file.seekable():
-        file.seek(0)
-        start = file.read(16)
-    else:
-        return f"no video that can be read: {why}"
-    for magic, kind, remedy in _KINDS:
-        if start.startswith(magic):
-            return f"no video that can be read: this is {kind}; {remedy}"
-    return f"no video that can be read: {_READ} ({why})"
+            return f"{_NONE}: {why}"
+        with file.open("rb") as stream:
+            return f"{_NONE}: {_told(stream, why)}"
+    return f"{_NONE}: {_told(file, why) if file.seekable() else why}"
+
+
+def _told(file: BinaryIO, why: str) -> str:
+    file.seek(0)
+    start = file.read(_START)
+    matches = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
+    if start.startswith(b"RIFF") and start[8:12] in _RIFF_KINDS:
+        matches.append(_RIFF_KINDS[start[8:12]])
+    if matches:
+        return f"this is {matches[0][0]}; {matches[0][1]}"
+    kind, _ = other_kinds.name(start)
+    if "video" in kind and start[4:8] == b"ftyp" and not _has_index(file):
+        return (
+            f"this {kind.partition(' ')[0]} file has no index, as its recording or its sending was not ended; {_WHOLE}"
+        )
+    if kind != other_kinds.UNKNOWN and "video" not in kind:
+        return f"this is {kind}; {_READ}"
+    return f"{_READ} ({why})"
+
+
+def _has_index(file: BinaryIO) -> bool:
+    """Tell whether a file of boxes has one called moov (ISO/IEC 14496-12)."""
+    at = 0
+    for _ in range(_MAX_BOXES):
+        file.seek(at)
+        head = file.read(16)
+        size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        if head[4:8] == b"moov":
+            return True
+        if len(head) < 8 or size < 8:  # the last box may say 0: up to the end
+            return False
+        at += size
+    return True

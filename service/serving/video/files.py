@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from service.serving.video.clip import ClipSink, ClipSource, Item, SoundMode, Vi
 from service.serving.video.y4m import Y4mSink, Y4mSource
 
 PIPE, Y4M = "-", ".y4m"
+#: Where frames lie closest they come so much quicker than at the mean: more than how times are rounded.
+UNEVEN = Fraction(21, 20)
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
@@ -119,8 +122,12 @@ class OutPipe:
 
 def y4m_sink(file: BinaryIO, source: ClipSource, width: int, height: int) -> Y4mSink:
     """Begin a y4m stream that shows frames as `source` does."""
-    has_sound = bool(getattr(source, "sounds", ()))
-    return Y4mSink(file, width, height, source.info.rate, traits=source.info.traits, has_sound=has_sound)
+    info, notes = source.info, []
+    if getattr(source, "sounds", ()):
+        notes.append("the sound is left out, as y4m holds none")
+    if info.densest is not None and info.densest > info.rate * UNEVEN:
+        notes.append(f"frames come at one rate, {float(info.rate):.2f} a second, as y4m holds no times")
+    return Y4mSink(file, width, height, info.rate, traits=info.traits, notes=tuple(notes))
 
 
 def open_sink(

@@ -21,6 +21,20 @@ RETRY_AFTER = 0.5
 Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClipPredictors:
+    """What predicts a clip's frames, by steps or by moments."""
+
+    steps: Predict
+    moments: PredictMoments
+
+    @classmethod
+    def of(cls, engine: Engine, options: Options, settings: Settings, client: str = "") -> ClipPredictors:
+        """Return those that ask the engine."""
+        of_engine = (engine, options, settings, client)
+        return cls(frame_predictor(*of_engine), moment_predictor(*of_engine))
+
+
 def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     ask = _asking(engine, settings, client)

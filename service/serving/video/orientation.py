@@ -26,10 +26,10 @@ class Orientation:
     def of_matrix(cls, matrix: bytes) -> Orientation:
         """Read nine native int32, row by row (ISO/IEC 14496-12, 8.2.2). Raises VideoError for no quarter turn."""
         a, b, _, c, d = struct.unpack_from("5i", matrix)
-        straight, crossed = max(abs(a), abs(d)), max(abs(b), abs(c))
-        if min(straight, crossed) > _ROUNDING * max(straight, crossed):
+        straight, crosswise = max(abs(a), abs(d)), max(abs(b), abs(c))
+        if min(straight, crosswise) > _ROUNDING * max(straight, crosswise):
             raise VideoError("the clip is shown at an angle; turn it first: ffmpeg -i in.mp4 turned.mp4")
-        if straight >= crossed:
+        if straight >= crosswise:
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
 

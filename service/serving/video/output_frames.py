@@ -12,7 +12,7 @@ from service.serving.video.clip import ClipSource, Item, Passed, Timed
 from service.serving.video.compare import FrameScore
 from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
-from service.serving.video.render import UNDER_WAY, ShownFrame, render
+from service.serving.video.render import UNDER_WAY, ShownFrame, frames_held, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,14 @@ class VideoParams:
         """Return width and height of what is written."""
         width, height = source.info.width, source.info.height
         return compare.size(width, height) if self.compare else (width, height)
+
+    def shown(self, source: ClipSource) -> ClipSource:
+        """Return what a sink sees of the clip: itself."""
+        return source
+
+    def frames_held(self, steps: int) -> int:
+        """Return the most frames that are held at once; `steps`: frames of one prediction."""
+        return frames_held(self.plan, steps, self.under_way)
 
 
 async def output_frames(

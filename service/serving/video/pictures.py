@@ -19,6 +19,10 @@ from service.serving.video.orientation import Orientation
 #: Matrices that the scaler knows by these numbers; another is shown with the one that its height has.
 _MATRICES = {BT709: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, BT601: Colorspace.ITU601}
 _MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+#: Where formats of separate planes have their alpha.
+_ALPHA_PLANE = 3
+#: Matrices that the scaler lacks, whose colours another one would show wrong.
+_UNREAD_MATRICES = {8: "YCgCo", 11: "SMPTE 2085", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _FULL_RANGE = 2
 #: One frame for each frame, and only those that are interlaced.
 _DEINTERLACER = "mode=send_frame:deint=interlaced"
@@ -97,8 +101,9 @@ class Deinterlacer:
 
 
 def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
-    """Convert to HxWx3 as it is to be shown. Raises VideoError where a pixel is transparent."""
+    """Convert to HxWx3 as it is to be shown. Raises VideoError where a pixel is transparent or its colour not read."""
     _check_opaque(picture)
+    _check_matrix(picture)
     matrix = PictureTraits(matrix=int(picture.colorspace)).matrix_at(picture.height)
     matrix = matrix if matrix in _MATRICES else PictureTraits().matrix_at(picture.height)
     pixels: Any
@@ -115,10 +120,32 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
 
 
 def _check_opaque(picture: av.VideoFrame) -> None:
-    if not any(component.is_alpha for component in picture.format.components):
-        return
-    if picture.to_ndarray(format="rgba")[:, :, 3].min() < 255:
+    alpha = next((component for component in picture.format.components if component.is_alpha), None)
+    if alpha is not None and _least_alpha(picture, alpha) < 2 ** min(alpha.bits, 16) - 1:
         raise VideoError(TRANSPARENT)
+
+
+def _least_alpha(picture: av.VideoFrame, alpha: Any) -> int:
+    """Return the alpha of the most transparent pixel, from 0 to the largest number of so many bits.
+
+    From its own plane, where it has one: the scaler makes 254 of 4:2:2's 255, and anything of 4:2:0's last columns.
+    """
+    if alpha.plane != _ALPHA_PLANE or alpha.bits > 16:
+        least = int(picture.to_ndarray(format="rgba")[:, :, 3].min())
+        return least * (2 ** min(int(alpha.bits), 16) - 1) // 255
+    plane: Any = picture.planes[_ALPHA_PLANE]
+    order = ">" if picture.format.name.endswith("be") else "<"
+    levels: NDArray[Any] = np.frombuffer(plane, f"{order}u{1 if alpha.bits <= 8 else 2}")
+    return int(levels.reshape(plane.height, -1)[:, : picture.width].min())
+
+
+def _check_matrix(picture: av.VideoFrame) -> None:
+    name = _UNREAD_MATRICES.get(int(picture.colorspace))
+    if name is not None and not picture.format.is_rgb:
+        raise VideoError(
+            f"the clip's colours are coded as {name}, which is not read; convert them first: "
+            "ffmpeg -i in.mkv -vf zscale=matrix=709,format=yuv420p out.mp4"
+        )
 
 
 TRANSPARENT = (

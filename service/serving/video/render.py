@@ -10,6 +10,7 @@ import dataclasses
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from service.core import scene_cut
 from service.core.types import Frame, PredictResult
@@ -17,6 +18,7 @@ from service.serving.video import plan as plans
 from service.serving.video.clip import Item, Passed, Timed, VideoError
 from service.serving.video.frame_prediction import Predict
 from service.serving.video.plan import FramePlan
+from service.thread_work import run_to_end
 
 #: Predictions under way at most: enough for the engine to batch, few enough to hold in memory.
 UNDER_WAY = 4
@@ -60,7 +62,7 @@ async def render(
     waiting: deque[asyncio.Future[ShownFrame] | Passed] = deque()
     reading, count = iter(items), 0
     try:
-        while (item := await asyncio.to_thread(_next, reading)) is not None:
+        while (item := await run_to_end(partial(_next, reading))) is not None:
             waiting.append(rendering.begin(item) if isinstance(item, Timed) else item)
             count += isinstance(item, Timed)
             while count > under_way or len(waiting) > WAITING:

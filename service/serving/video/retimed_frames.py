@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from service.core import scene_cut
-from service.core.types import Frame, PredictResult, Step
+from service.core.errors import Unsupported
+from service.core.types import Frame, PredictResult
 from service.serving.video.clip import ClipSource, Info, Item, Passed, Timed, VideoError
 from service.serving.video.retiming import OutputPlaces, Retimer
+from service.thread_work import run_to_end
 
-#: Intervals whose places are predicted at once.
+#: Predictions under way at most.
 UNDER_WAY = 4
 #: Predicted places and packets of sound that wait for their turn.
 WAITING = 256
@@ -26,6 +28,7 @@ MOST_TIMES = 16
 PredictMoments = Callable[[Frame, Frame, tuple[float, ...]], Awaitable[PredictResult]]
 #: Frames with whether each was predicted.
 Output = tuple[Item, bool]
+Outputs = AsyncGenerator[Output, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,18 @@ class RetimingParams:
     def rate(self, info: Info) -> Fraction:
         """Return the frames a second of what comes out."""
         return self.fps or (info.densest if self.conceal and info.densest else info.rate)
+
+    def shown(self, source: ClipSource) -> ClipSource:
+        """Return what a sink sees of the clip."""
+        return RetimedSource(source, self)
+
+    def size(self, source: ClipSource) -> tuple[int, int]:
+        """Return width and height of what is written."""
+        return source.info.width, source.info.height
+
+    def frames_held(self, steps: int) -> int:
+        """Return the most frames that are held at once: those read, and the moments of predictions under way."""
+        return 3 + (UNDER_WAY + 1) + 2 * MOST_TIMES
 
 
 class RetimedSource:
@@ -59,34 +74,42 @@ class RetimedSource:
         self._source.close()
 
 
-async def retimed_frames(
-    source: ClipSource, params: RetimingParams, predict: PredictMoments
-) -> AsyncGenerator[Output, None]:
+async def retimed_frames(source: ClipSource, params: RetimingParams, predict: PredictMoments) -> Outputs:
     """Yield what to write, in order, and whether it was predicted. The first error ends it, and all under way."""
-    retiming, waiting = _Retiming(source, params, predict), deque[Passed | asyncio.Future[list[Output]]]()
-    count = 0
+    retiming, waiting = _Retiming(source, params, predict), deque[Passed | _UnderWay]()
     try:
-        while (entry := await asyncio.to_thread(retiming.read)) is not None:
+        while (entry := await run_to_end(retiming.read)) is not None:
             # awaited: below, in order
-            waiting.append(entry if isinstance(entry, Passed) else asyncio.ensure_future(retiming.shown(entry)))
-            count += not isinstance(entry, Passed)
-            while count > UNDER_WAY or len(waiting) > WAITING:
-                first = waiting.popleft()
-                count -= not isinstance(first, Passed)
-                for output in await _outputs(first):
+            waiting.append(entry if isinstance(entry, Passed) else _UnderWay(entry, retiming.shown(entry)))
+            while _is_enough(waiting):
+                for output in await _outputs(waiting.popleft()):
                     yield output
         while waiting:
             for output in await _outputs(waiting.popleft()):
                 yield output
     finally:
-        tasks = [entry for entry in waiting if not isinstance(entry, Passed)]
+        tasks = [entry.outputs for entry in waiting if not isinstance(entry, Passed)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _outputs(entry: Passed | asyncio.Future[list[Output]]) -> list[Output]:
-    return [(entry, False)] if isinstance(entry, Passed) else await entry
+class _UnderWay:
+    """Places whose frames are being predicted, `moments` of them."""
+
+    def __init__(self, interval: _Interval, outputs: Coroutine[None, None, list[Output]]) -> None:
+        self.moments = sum(t > 0 for t in interval.places.times) + (interval.places.next_t is not None)
+        self.outputs = asyncio.ensure_future(outputs)  # awaited: in order, by whoever shows them
+
+
+def _is_enough(waiting: Collection[Passed | _UnderWay]) -> bool:
+    """Tell whether the first must be shown before more is begun."""
+    moments = [entry.moments for entry in waiting if not isinstance(entry, Passed)]
+    return len(moments) > UNDER_WAY or sum(moments) > MOST_TIMES or len(waiting) > WAITING
+
+
+async def _outputs(entry: Passed | _UnderWay) -> list[Output]:
+    return [(entry, False)] if isinstance(entry, Passed) else await entry.outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +120,12 @@ class _Interval:
     previous: Frame | None
     current: Frame
     following: Frame | None
+
+    def slices(self) -> Iterator[_Interval]:
+        """Yield it in parts, each of one prediction."""
+        most = MOST_TIMES if self.places.next_t is None else MOST_TIMES - 1
+        for places in self.places.slices(most):
+            yield replace(self, places=places)
 
 
 class _Retiming:
@@ -110,7 +139,10 @@ class _Retiming:
         self._interval = 1 / nominal
         self._finder = None
         if params.conceal:
-            from service.serving.video.duplicates import DuplicateFinder  # PyAV, which y4m does not need otherwise
+            try:
+                from service.serving.video.duplicates import DuplicateFinder  # PyAV, which y4m does not need otherwise
+            except ImportError:
+                raise Unsupported("finding lost frames needs PyAV, which is not installed", field="conceal") from None
 
             self._finder = DuplicateFinder()
         self._pair: tuple[Frame | None, Frame] | None = None
@@ -118,21 +150,24 @@ class _Retiming:
         self._last_end = Fraction(0)
         self._moment = Fraction(0)
         self._is_over = False
+        self._slices: Iterator[_Interval] = iter(())
 
     def read(self) -> _Interval | Passed | None:
-        """Return the next thing whose places are known; None at the end."""
-        while not self._is_over:
+        """Return the next places, MOST_TIMES at most, or the next packet of sound; None at the end."""
+        while (interval := next(self._slices, None)) is None:
+            if self._is_over:
+                return None
             item = next(self._items, None)
-            if item is None:
-                self._is_over = True
-                places = self._retimer.end(max(self._last_end - self._moment, self._interval))
-                return None if self._pair is None else _Interval(places, *self._pair, None)
             if isinstance(item, Passed):
                 return item
-            interval = self._took(item)
-            if interval is not None:
-                return interval
-        return None
+            whole = self._ended() if item is None else self._took(item)
+            self._slices = iter(()) if whole is None else whole.slices()
+        return interval
+
+    def _ended(self) -> _Interval | None:
+        self._is_over = True
+        places = self._retimer.end(max(self._last_end - self._moment, self._interval))
+        return None if self._pair is None else _Interval(places, *self._pair, None)
 
     def _took(self, item: Timed) -> _Interval | None:
         moment = item.pts * self._base
@@ -154,18 +189,15 @@ class _Retiming:
         return previous is not None and scene_cut.is_cut(previous, self._thumbnail)
 
     async def shown(self, interval: _Interval) -> list[Output]:
-        """Return the frames of one interval's places."""
+        """Return the frames of some of one interval's places."""
         places, current = interval.places, interval.current
         frames: dict[Fraction, Frame] = {}
-        wanted = sorted({t for t in places.times if t > 0})
-        if wanted and interval.previous is not None:
-            moments = wanted if places.next_t is None else [*wanted, places.next_t]
-            steps: list[Step] = []
-            for first in range(0, len(moments), MOST_TIMES):
-                times = tuple(map(float, moments[first : first + MOST_TIMES]))
-                steps += (await self._predict(interval.previous, current, times)).steps
+        later_times = [t for t in places.times if t > 0]
+        if later_times and interval.previous is not None:
+            moments = later_times if places.next_t is None else [*later_times, places.next_t]
+            steps = (await self._predict(interval.previous, current, tuple(map(float, moments)))).steps
             if places.next_t is None or await asyncio.to_thread(_leads_on, steps[-1].frame, interval):
-                frames = {t: step.frame for t, step in zip(wanted, steps, strict=False) if not step.is_cut}
+                frames = {t: step.frame for t, step in zip(later_times, steps, strict=False) if not step.is_cut}
         return [
             (Timed(frames.get(t, current), number, 1), t in frames)
             for number, t in zip(places.numbers, places.times, strict=True)

@@ -6,8 +6,10 @@ stays one. Times are fractions of seconds.
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from service.serving.video.clip import VideoError
@@ -39,15 +41,26 @@ def rate(text: str) -> Fraction:
 
 @dataclass(frozen=True, slots=True)
 class OutputPlaces:
-    """The places from one frame to the next: their numbers, and the moment of each in intervals after the frame.
+    """The places from one frame to the next: `numbers`, the first of them `first_t` intervals after the frame.
 
-    Where `times` is 0 the frame itself is shown. `next_t`: the next frame's own moment, where places stand for frames
-    that may have been lost: what is predicted for it tells whether they were.
+    The others follow `step_t` apart; where both are 0, the frame itself is shown. `next_t`: the next frame's own
+    moment, where places stand for frames that may have been lost: what is predicted for it tells whether they were.
     """
 
-    numbers: tuple[int, ...]
-    times: tuple[Fraction, ...]
+    numbers: range
+    first_t: Fraction = Fraction(0)
+    step_t: Fraction = Fraction(0)
     next_t: Fraction | None = None
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """Return the moment of each place, in intervals after the frame."""
+        return tuple(self.first_t + place * self.step_t for place in range(len(self.numbers)))
+
+    def slices(self, most: int) -> Iterator[OutputPlaces]:
+        """Yield the places in parts of at most `most`: a pause may have any number of them."""
+        for start in range(0, len(self.numbers), most):
+            yield replace(self, numbers=self.numbers[start : start + most], first_t=self.first_t + start * self.step_t)
 
 
 @dataclass(slots=True)
@@ -72,7 +85,7 @@ class Retimer:
             self._start = moment
             self._number = self._first = round(moment * self._fps)
             self._last = _Shown(moment, None)
-            return OutputPlaces((), ())
+            return OutputPlaces(range(0))
         places = self._places(last, moment, is_cut=is_cut)
         self._last = _Shown(moment, None if is_cut or moment <= last.moment else moment - last.moment)
         return places
@@ -80,21 +93,20 @@ class Retimer:
     def end(self, duration: Fraction) -> OutputPlaces:
         """Return the places of the last frame, which is shown for `duration`."""
         if self._last is None:
-            return OutputPlaces((), ())
+            return OutputPlaces(range(0))
         return self._places(self._last, self._last.moment + duration, is_cut=True)
 
     def _places(self, last: _Shown, until: Fraction, *, is_cut: bool) -> OutputPlaces:
-        numbers = []
-        while self._at(self._number) < until:
-            numbers.append(self._number)
-            self._number += 1
+        end = self._first + math.ceil((until - self._start) * self._fps)
+        numbers = range(self._number, max(self._number, end))
+        self._number = numbers.stop
         gap = until - last.moment
         pace = last.pace
         is_lost = self._conceal and not is_cut and gap > LOSS * self._interval
         if pace is None or not self._moves(gap, pace, is_cut=is_cut, is_lost=is_lost):
-            return OutputPlaces(tuple(numbers), (Fraction(0),) * len(numbers))
-        times = tuple(max(Fraction(0), (self._at(number) - last.moment) / pace) for number in numbers)
-        return OutputPlaces(tuple(numbers), times, gap / pace if is_lost else None)
+            return OutputPlaces(numbers)
+        first_t = max(Fraction(0), (self._at(numbers.start) - last.moment) / pace)
+        return OutputPlaces(numbers, first_t, 1 / (self._fps * pace), gap / pace if is_lost else None)
 
     def _moves(self, gap: Fraction, pace: Fraction, *, is_cut: bool, is_lost: bool) -> bool:
         """Tell whether the motion goes on through a gap."""

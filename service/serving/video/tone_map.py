@@ -33,7 +33,7 @@ def is_hdr(transfer: int) -> bool:
 
 def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
     """Convert HxWx3 of 16 bits with curve PQ or HLG to BT.709, 8 bits."""
-    light_of, shown = _light_table(transfer), np.empty(pixels.shape, np.uint8)
+    light_of, target = _light_table(transfer), np.empty(pixels.shape, np.uint8)
     for top in range(0, len(pixels), _BAND):
         light = light_of[pixels[top : top + _BAND]]
         if transfer == HLG:
@@ -42,8 +42,8 @@ def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray
         if primaries == _BT2020:
             light = light @ _TO_709.T
         light = _rolled_off(light.clip(0))
-        shown[top : top + _BAND] = _signal_table()[(light * 65535 + 0.5).astype(np.uint16)]
-    return shown
+        target[top : top + _BAND] = _signal_table()[(light * 65535 + 0.5).astype(np.uint16)]
+    return target
 
 
 @cache
@@ -79,7 +79,7 @@ def _rolled_off(light: Values) -> Values:
     room, most = 1 - _KNEE, _PEAK / _WHITE - _KNEE
     above = np.clip(largest - _KNEE, 0, most)
     # Leaves the knee with slope 1 and reaches 1 at the peak.
-    curved = _KNEE + above / (1 + above * (1 / room - 1 / most))
-    shown = np.where(largest > _KNEE, curved, largest)
-    scaled: Values = light * (shown / np.maximum(largest, 1e-9))
-    return scaled.clip(0, 1)
+    shoulder = _KNEE + above / (1 + above * (1 / room - 1 / most))
+    target = np.where(largest > _KNEE, shoulder, largest)
+    levels: Values = light * (target / np.maximum(largest, 1e-9))
+    return levels.clip(0, 1)

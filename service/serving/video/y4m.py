@@ -134,7 +134,10 @@ class Y4mSource:
 
 
 class Y4mSink:
-    """Writes a stream. Sound and timestamps have no place in it: frames follow each other at the clip's rate."""
+    """Writes a stream. Sound and timestamps have no place in it: frames follow each other at the clip's rate.
+
+    `notes`: what of the clip that changes, in words for users.
+    """
 
     def __init__(
         self,
@@ -145,10 +148,9 @@ class Y4mSink:
         chroma: str = "420",
         *,
         traits: PictureTraits = SQUARE,
-        has_sound: bool = False,
+        notes: tuple[str, ...] = (),
     ) -> None:
-        self._stream = stream
-        self.notes = ("the sound is left out, as y4m holds none",) if has_sound else ()
+        self._stream, self.notes = stream, notes
         self._header = Y4mHeader(width, height, rate, chroma, traits.full_range, traits.pixel_aspect)
         stream.write(self._header.line())
 

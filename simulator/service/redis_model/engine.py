@@ -11,7 +11,7 @@ from simulator.service.redis_model.store import RedisRefusal, Store, ValueList
 
 #: What a server with an append-only file says of itself; nothing here is asked for more.
 INFO = b"redis_version:7.0.15\r\naof_enabled:1\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n"
-#: Commands after which a blocked read may have something to read.
+#: Commands after which a blocked read of their key may have something to read.
 NEWS = frozenset({b"XADD", b"LPUSH"})
 CONFIG = {b"appendfsync": b"everysec", b"proto-max-bulk-len": b"536870912"}
 
@@ -28,12 +28,12 @@ class CommandEngine:
             **stream_commands.COMMANDS,
             b"RENAME": self._rename,
         }
-        self.has_news = False  #: something was added that a blocked read may wait for; who looks sets it back
+        self.news: set[bytes] = set()  #: keys that got what a blocked read may wait for; who looks empties it
         self.on_rename: Callable[[bytes, bytes], None] = lambda key, name: None  #: before a key gets another name
 
     def execute(self, args: Sequence[Any]) -> Any:
         """Run a command as redis-py sends it; return its RESP2 answer. Raises RedisRefusal for an error reply."""
-        return self._execute([_encode(word) for word in args])
+        return self._execute([word if word.__class__ is bytes else _encode(word) for word in args])
 
     def blocking_pop(self, key: bytes) -> list[bytes] | None:
         """Do what BLPOP does at once: pop the head of a list, or None."""
@@ -54,7 +54,7 @@ class CommandEngine:
         command = self._commands.get(name)
         if command is not None:
             if name in NEWS:
-                self.has_news = True
+                self.news.add(args[1])
             return command(self.store, args[1:])
         if name in (b"EVALSHA", b"EVAL"):
             count = int(args[2])
@@ -76,9 +76,4 @@ class CommandEngine:
 
 
 def _encode(word: Any) -> bytes:
-    kind = type(word)
-    if kind is bytes:
-        return bytes(word)
-    if kind is float:
-        return repr(word).encode()
-    return str(word).encode()
+    return (repr(word) if word.__class__ is float else str(word)).encode()

@@ -100,13 +100,13 @@ def zrem(store: Store, args: list[bytes]) -> int:
 
 def zscore(store: Store, args: list[bytes]) -> bytes | None:
     """ZSCORE key member"""
-    score = (store.get(args[0], ScoredMembers) or ScoredMembers()).get(args[1])
-    return None if score is None else write_real(score)
+    return zmscore(store, args)[0]
 
 
 def zmscore(store: Store, args: list[bytes]) -> list[bytes | None]:
     """ZMSCORE key member..."""
-    return [zscore(store, [args[0], member]) for member in args[1:]]
+    members: dict[bytes, float] = store.get(args[0], ScoredMembers) or {}
+    return [None if (score := members.get(member)) is None else write_real(score) for member in args[1:]]
 
 
 def zcard(store: Store, args: list[bytes]) -> int:

@@ -47,12 +47,13 @@ class Store:
 
     def get(self, key: bytes, kind: type[T]) -> T | None:
         """Return the value of a key, None where there is none or its time is over. Raises RedisRefusal for others."""
-        if self.expiries and self.expiries.get(key, 1 << 62) <= self.clock():
+        expiry = self.expiries.get(key)
+        if expiry is not None and expiry <= self.clock():
             self.remove(key)
         value = self.values.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise WRONG_TYPE
-        return value
+        if value is None or value.__class__ is kind or isinstance(value, kind):
+            return value
+        raise WRONG_TYPE
 
     def make(self, key: bytes, kind: type[T]) -> T:
         """Return the value of a key, made empty where there is none."""

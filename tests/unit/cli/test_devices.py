@@ -34,19 +34,30 @@ def planned(text: str, visible: str = "", gpus: int = 2, cores: int = 8, **setti
 
 
 def test_each_gpu_is_seen_alone_and_has_ports_of_its_own() -> None:
-    assert planned("all", http_port=9000, health_port=9100) == [
+    assert planned("all", http_port=9000, health_port=9100, metrics_port=9200) == [
         DeviceProcess(
             str(index),
-            9100 + index,
+            9200 + index,
             {
                 "DMVFN_HTTP_PORT": str(9000 + index),
                 "DMVFN_HEALTH_PORT": str(9100 + index),
+                "DMVFN_METRICS_PORT": str(9200 + index),
                 "DMVFN_DEVICE": "cuda",
                 "CUDA_VISIBLE_DEVICES": str(index),
             },
         )
         for index in range(2)
     ]
+
+
+def test_ports_that_two_workers_would_share_are_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"DMVFN_HTTP_PORT \(9000\) on, and as many from DMVFN_HEALTH_PORT \(9001\)"
+    ):
+        planned("0,1", http_port=9000, health_port=9001)
+    ports = [process.environment for process in planned("0,1", http_port=9000, health_port=9002, metrics_port=9002)]
+    assert [environment["DMVFN_METRICS_PORT"] for environment in ports] == ["9002", "9003"]
+    assert planned("0", http_port=9000, health_port=9001)
 
 
 def test_indices_follow_what_the_process_may_see_and_slices_go_by_their_uuid() -> None:

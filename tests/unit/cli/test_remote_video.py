@@ -77,6 +77,14 @@ async def test_a_folder_is_made_and_not_made_again(
         assert len(engine.requests) == count + 1, "but a clip that has changed is"
 
 
+async def test_a_folder_is_made_at_another_rate(films: Path, tmp_path: Path, key_file: Path) -> None:
+    async with served() as (url, engine):
+        words = (films, "-o", tmp_path / "out", "--fps", "20", "--conceal", "--key-file", key_file, "--server", url)
+        assert await command(*words) == 0
+        assert {request.options.times for request in engine.requests} == {(0.5,)}
+    assert (tmp_path / "out" / "a.y4m").read_bytes().startswith(b"YUV4MPEG2 W48 H32 F20:1")
+
+
 async def test_a_run_that_was_stopped_goes_on_with_what_the_server_has(
     films: Path, tmp_path: Path, key_file: Path
 ) -> None:
@@ -124,11 +132,13 @@ async def test_a_wrong_key_and_wrong_words_are_told_in_one_line(
         out = ("-o", tmp_path / "out", "--server", url)
         assert await command(films, *out, "--every", 2) == 1
         assert await command(films, *out, "--every", 2, "--across-cuts") == 1
+        assert await command(films, *out) == 1
+        assert await command(films, *out, "--fps", "60", "--ahead", 2) == 1
         assert await command(films / "old", *out, "--every", 2, "--key-file", tmp_path / "nowhere") == 1
         assert await command(tmp_path / "nothing", *out, "--every", 2) == 1
         assert not engine.requests
     told = capsys.readouterr().err
-    for words in ("API key", "within scenes", "nowhere", "not there"):
+    for words in ("API key", "say one of --ahead", "not with --ahead", "within scenes", "nowhere", "not there"):
         assert words in told, told
 
 

@@ -63,6 +63,18 @@ def test_a_stream_sums_up_how_good_its_predictions_were(running: Serving) -> Non
     assert last.summary.score.frames == 3
 
 
+def test_a_stream_that_lets_the_best_be_chosen_says_what_predicted(running: Serving) -> None:
+    with GrpcClient(running.grpc) as rpc:
+        chosen = list(rpc.stream(CLIP[:3], scene_cuts=False, params={"choose": True}))
+        named = list(rpc.stream(CLIP[:3], scene_cuts=False))
+        with pytest.raises(InvalidInput, match="choose"):
+            list(rpc.stream(CLIP[:3], params={"choose": True}, method="flow"))
+    default = chosen[-1].prediction
+    assert default is not None
+    assert [answer.predictor for answer in chosen] == ["", default.method, default.method]
+    assert [answer.predictor for answer in named] == ["", "", ""]
+
+
 def test_a_concealed_stream_plays_on_through_lost_frames(running: Serving) -> None:
     frames = [Shot(CLIP[number], number=number) for number in (0, 1, 2, 4)]
     with GrpcClient(running.grpc) as rpc:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from dmvfn_client import (
     InvalidInput,
 )
 
+from service.cli.video import main as video_command
+from service.settings import Settings
+from tests.system.e2e.process import tiny_weights
 from tests.unit.client.scripted import Reply, scripted
 from tests.unit.client.serving import Serving
 from tests.unit.serving.video.clips import moving, y4m
@@ -183,6 +187,24 @@ def test_a_clip_goes_in_and_a_clip_comes_out(running: Serving, tmp_path: Path) -
     assert len(output.read_bytes()) == len(memory.getvalue())
     assert refused.value.code in ("invalid_frame", "unsupported_media")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.y4m", "out.y4m"]
+
+
+def test_a_clip_at_another_rate_is_the_same_by_command_line_and_http(running: Serving, tmp_path: Path) -> None:
+    """To the byte; a frame that repeats the one before is found by both."""
+    frames = moving(7)
+    clip, local = tmp_path / "in.y4m", tmp_path / "local.y4m"
+    clip.write_bytes(y4m([*frames[:4], frames[3], *frames[5:]]))
+    settings = Settings(weights=tiny_weights(tmp_path), threads=1)
+    assert video_command([str(clip), "-o", str(local), "--fps", "24000/1001", "--conceal", "-q"], settings) == 0
+    remote, floated = io.BytesIO(), io.BytesIO()
+    with Client(running.url) as dmvfn:
+        dmvfn.predict_video(clip, remote, fps=Fraction(24000, 1001), conceal=True, container="y4m")
+        dmvfn.predict_video(clip, floated, fps=12.5, container="y4m")
+        with pytest.raises(InvalidInput, match="say one of"):
+            dmvfn.predict_video(clip, floated, fps=60, ahead=1)
+    assert remote.getvalue() == local.read_bytes()
+    assert remote.getvalue().startswith(b"YUV4MPEG2 W48 H32 F24000:1001")
+    assert floated.getvalue().startswith(b"YUV4MPEG2 W48 H32 F25:2")
 
 
 async def test_the_async_client_converts_clips_too(running: Serving, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from service.cli.jobs import main as jobs_cli
-from service.core.types import PredictResult
+from service.core.types import Options, PredictResult
 from service.distributed.broker import clip_record, scripts
 from service.distributed.broker.keys import Keys
 from service.distributed.broker.serialization import UnreadableEntry, pack, unpack
@@ -19,6 +20,7 @@ from service.serving.jobs.clip_jobs import NewClip
 from service.serving.jobs.job import Failure
 from service.serving.video.conversion import ClipOrder
 from service.serving.video.output_frames import VideoParams
+from service.serving.video.retimed_frames import RetimingParams
 from service.settings import Settings
 from tests.unit.distributed.clip_house import ANN, BOB, KEYS, clip_house
 from tests.unit.distributed.conftest import until
@@ -79,16 +81,21 @@ async def test_a_clip_is_accepted_by_one_made_by_another_and_told_of_by_both(set
         assert maker.count("dmvfn_clip_jobs_total", outcome="done") == 1
 
 
+@pytest.mark.parametrize("query", ["ahead=1", "fps=20"])
 async def test_another_process_goes_on_where_one_that_died_was(
-    settings: Settings, server: Server, monkeypatch: pytest.MonkeyPatch
+    query: str, settings: Settings, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept is not predicted again, and the clip is the same to the byte."""
     monkeypatch.setattr(kept_predictions, "RANGE_FRAMES", RANGE)
     frames = moving(4 * RANGE + 1)
+    shown_frames, predictions = {
+        "ahead=1": (len(frames), len(frames) - 2),  # the first two have nothing before them
+        "fps=20": (2 * len(frames), len(frames) - 1),  # one between two, and after the last
+    }[query]
     first, second = Adder(), Adder()
     async with clip_house(settings) as house, clip_house(settings) as heir:
         async with working(settings, first, house.front._front):
-            path = (await house.post(y4m(frames), query="ahead=1")).headers["location"]
+            path = (await house.post(y4m(frames), query=query)).headers["location"]
             record = Keys(settings.redis_queue).job(path.rpartition("/")[2])
             slow = asyncio.Event()
             predict = first.predict
@@ -112,14 +119,13 @@ async def test_another_process_goes_on_where_one_that_died_was(
             heir.make()
             shown = await heir.comes_to(path, "done")
             result = (await heir.get(f"{path}/result")).content
-            assert shown["done"] == len(frames)
+            assert shown["done"] == shown_frames
             assert heir.count("dmvfn_clip_takeovers_total") == 1
             kept = heir.count("dmvfn_clip_frames_total", source="kept")
             assert kept >= RANGE
-            predictions = len(frames) - 2  # the first two have nothing before them
             assert heir.count("dmvfn_clip_frames_total", source="predicted") == predictions - kept
             waited = await heir.http.post(
-                "/v1/video?ahead=1", content=y4m(frames), headers={**ANN, "Accept": "video/x-yuv4mpeg2"}
+                f"/v1/video?{query}", content=y4m(frames), headers={**ANN, "Accept": "video/x-yuv4mpeg2"}
             )
             assert waited.content == result
 
@@ -244,6 +250,10 @@ def test_an_order_is_read_back_whole() -> None:
         *("params", "options", "suffix", "media_type", "sound"),
     }
     assert {field.name for field in dataclasses.fields(VideoParams)} == {"plan", "compare", "scene_cuts", "under_way"}
+    assert {field.name for field in dataclasses.fields(RetimingParams)} == {"fps", "conceal", "scene_cuts"}
+    for fps, conceal in ((Fraction(60000, 1001), False), (Fraction(60), True), (None, True)):
+        order = ClipOrder(RetimingParams(fps, conceal), Options(), ".mp4", "video/mp4")
+        assert clip_record.read_order(clip_record.order_bytes(order, "ann")) == order
     with pytest.raises(UnreadableEntry):
         clip_record.read_order(b"nothing")
     assert NewClip.__slots__ == (*("id", "client", "holder", "order", "fingerprint", "frames", "webhook", "name"),)

@@ -101,3 +101,22 @@ async def test_what_is_left_of_clips_that_are_gone_is_removed_in_time(settings: 
         assert await names(house, path) == []
         assert client.zcard(keys.clip_objects) == 0
         client.close()
+
+
+async def test_a_store_that_removes_nothing_holds_up_neither_a_clips_end_nor_its_deletion(
+    settings: Settings, server: Server, tmp_path: Path
+) -> None:
+    if not settings.object_store.startswith("file:"):
+        pytest.skip("a bucket has no folders to be in the way")
+    async with clip_house(settings) as house, working(settings, Adder(), house.front._front):
+        path = (await house.post(y4m(moving(3)))).headers["location"]
+        clip, keys, client = path.rpartition("/")[2], house.front._front.keys, server.client()
+        (tmp_path / settings.redis_queue / clip / "in the way").mkdir()  # no file, which alone can be removed
+        house.make()
+        await house.comes_to(path, "done")
+        await until(lambda: house.count("dmvfn_clip_jobs_total", outcome="done") == 1)
+        assert (await house.get(f"{path}/result")).status_code == 200
+        deleted = await house.http.delete(path, headers=ANN)
+        assert (deleted.status_code, (await house.get(path)).status_code) == (200, 404)
+        assert client.zscore(keys.clip_objects, clip) is not None  # for the next sweep
+        client.close()

@@ -83,7 +83,9 @@ def asks_more(monkeypatch: pytest.MonkeyPatch, **fields: object) -> Callable[[],
     """Front ends ask as the next release's do, until the function returned is called."""
     task_bytes = serialization.task_bytes
     monkeypatch.setattr(
-        serialization, "task_bytes", lambda *a: changed(task_bytes(*a), **(fields or {TASK_FIELD: "strong"}))
+        serialization,
+        "task_bytes",
+        lambda *a, **notes: changed(task_bytes(*a, **notes), **(fields or {TASK_FIELD: "strong"})),
     )
     return lambda: monkeypatch.setattr(serialization, "task_bytes", task_bytes)
 

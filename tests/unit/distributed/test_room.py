@@ -88,6 +88,13 @@ async def test_frames_of_jobs_leave_bytes_for_calls(bench: Bench) -> None:
         await bench.engine.predict(PredictRequest("x", frame(1), frame(1)))
 
 
+async def test_a_call_that_no_queue_would_take_is_too_large(bench: Bench) -> None:
+    with_settings(bench, max_queue_bytes=1000)
+    async with bench.work(Adder()):
+        with pytest.raises(TooLarge):
+            await bench.engine.predict(PredictRequest("x", frame(1), frame(1)))
+
+
 async def test_a_client_has_no_more_of_its_jobs_at_once_than_it_may(bench: Bench) -> None:
     jobs = with_settings(bench, max_client_items=4)
     ann = of_client("ann", 1, 2, 3, 4)

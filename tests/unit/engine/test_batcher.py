@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.core.bucket import Bucket
-from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError
+from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, ServiceError, TooLarge
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictResult, Priority, Quality, RouteChoice, RoutePolicy
 from service.engine.device import DeviceWork
@@ -247,6 +247,15 @@ async def test_a_full_queue_refuses_with_the_time_to_wait() -> None:
     assert isinstance(refused, QueueFull)
     assert (refused.retry_after or 0) > 0
     assert count(metrics, "rejected_total", reason="queue_full", bucket="le_512x512") == 1
+
+
+async def test_frames_that_no_queue_would_take_are_too_large_and_not_asked_for_again() -> None:
+    limit = 2 * 32 * 48 * 3
+    async with batching(settings=Settings(max_queue_bytes=limit, warmup_sizes=((32, 48),))) as batcher:
+        await batcher.predict(request(0, 32, 48))
+        refused = await refusal(asyncio.create_task(batcher.predict(request(1, 33, 48))))
+    assert isinstance(refused, TooLarge)
+    assert str(limit) in refused.message
 
 
 async def test_a_client_over_its_limit_is_refused_and_others_are_not() -> None:

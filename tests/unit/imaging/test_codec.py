@@ -142,6 +142,16 @@ class TestPixelKinds:
         with pytest.raises(InvalidFrame, match="transparent"):
             pixels_of(file_of(pixels, "PNG", transparency=(9, 9, 9)))
 
+    @pytest.mark.parametrize("bits", [1, 2, 4, 8])
+    def test_a_grey_level_as_key_is_refused_only_where_it_is_used(self, bits: int) -> None:
+        """Pillow compares the key, as it is written, with pixels that it has widened to 8 bits."""
+        white = 2**bits - 1
+        rows = (b"\0" + b"\xff" * (2 * bits)) * 16
+        key = [png_chunk(b"tRNS", struct.pack(">H", level)) for level in (0, white)]
+        assert pixels_of(png(16, 16, bits=bits, colour=0, data=rows, extra=key[0])).min() == 255
+        with pytest.raises(InvalidFrame, match="transparent"):
+            pixels_of(png(16, 16, bits=bits, colour=0, data=rows, extra=key[1]))
+
     def test_a_sixteen_bit_colour_key_is_refused(self) -> None:
         rows = bytes(12 * (1 + 14 * 6))
         data = png(14, 12, bits=16, data=rows, extra=png_chunk(b"tRNS", bytes(6)))
@@ -192,6 +202,11 @@ class TestPixelKinds:
         data = file_of(pixels, "JPEG", quality=95, exif=b"Exif\0\0" + exif(6, order))
         assert pixels_of(data).shape == (20, 12, 3)
 
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_an_orientation_in_four_bytes_is_read(self, order: str) -> None:
+        block = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(order + "IHHHII", 8, 1, 0x0112, 4, 1, 6)
+        assert pixels_of(file_of(noise(12, 20), "JPEG", exif=b"Exif\0\0" + block)).shape == (20, 12, 3)
+
     @pytest.mark.parametrize("block", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", exif(9), exif(0), exif(6)[:-9]])
     def test_damaged_exif_does_not_spoil_a_picture(self, block: bytes) -> None:
         data = file_of(noise(12, 20), "JPEG", exif=b"Exif\0\0" + block)
@@ -205,6 +220,12 @@ class TestPixelKinds:
         profile = png_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(8 * 2**20)))
         rows = b"".join(b"\0" + row.tobytes() for row in pixels)
         assert np.array_equal(pixels_of(png(20, 12, data=rows, extra=bomb + profile)), pixels)
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+    def test_the_clip_behind_a_phones_photo_is_not_looked_at(self, options: dict[str, int]) -> None:
+        data = file_of(smooth(64, 64), "JPEG", quality=95, **options)
+        # In a clip of some megabytes the bytes that begin a scan come up by chance, more often than a photo has scans.
+        assert np.array_equal(pixels_of(data + b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\0" * 50), pixels_of(data))
 
     def test_the_first_picture_of_an_mpo_is_taken(self) -> None:
         first, second = Image.fromarray(smooth(32, 32)), Image.fromarray(255 - smooth(32, 32))
@@ -230,6 +251,23 @@ class TestRefusals:
             (b"\0\0\0\x18ftypavif" + bytes(20), "is AVIF; .*save or share it as JPEG"),
             (b"\0\0\0\x18ftypisom" + bytes(20), "is MP4 video; .*a clip goes to POST /v1/video"),
             (b"\x1aE\xdf\xa3" + bytes(20), "WebM video; .*a clip goes to POST /v1/video"),
+            (b"RIFF\0\0\0\0AVI LIST" + bytes(20), "AVI video; .*a clip goes to POST /v1/video"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(20), "QuickTime video; .*a clip goes to POST /v1/video"),
+            (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf" + bytes(20), "is AVIF; "),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(20), "is HEIC; "),
+            (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20), "is JPEG XL; "),
+            (b"\xff\x4f\xff\x51" + bytes(20), "is JPEG 2000; "),
+            (b"II+\0\x08\0\0\0", "is BigTIFF; "),
+            (b"\0\0\1\0\1\0", "is ICO; "),
+            (b"8BPS\0\1", "is Photoshop"),
+            (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- by hand -->\n<svg/>', "is SVG; "),
+            (b"\n<!DOCTYPE html><html>404</html>", "is an HTML page; "),
+            (b'{"error": "not found"}', "is JSON; "),
+            (b"iVBORw0KGgoAAAANSUhEUg", "is a picture in base64; .*send the bytes"),
+            (b"data:image/jpeg;base64,/9j/", "is a picture in base64; .*send the bytes"),
+            (b"\x1f\x8b\x08\0", "is compressed by gzip; .*send the file itself"),
+            (b"\x93NUMPY\1\0", "is a NumPy file; .*can be sent raw"),
+            (bytes(100), "is no picture of a kind that is known here; "),
         ],
     )
     def test_what_people_have_instead_is_named_with_what_to_do(self, data: bytes, sentence: str) -> None:
@@ -251,6 +289,23 @@ class TestRefusals:
     def test_what_is_no_picture_is_refused(self, data: bytes) -> None:
         with pytest.raises(UnsupportedMedia):
             pixels_of(data)
+
+    def test_light_that_sdr_has_not_is_refused(self) -> None:
+        rows = b"".join(b"\0" + row.tobytes() for row in noise(16, 16))
+        for curve in (16, 18):
+            with pytest.raises(InvalidFrame, match="HDR"):
+                pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([9, curve, 0, 1]))))
+        assert pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([1, 13, 0, 1])))).shape == (16, 16, 3)
+
+    def test_a_webp_that_ends_too_early_is_called_so(self) -> None:
+        for options in ({"lossless": True}, {"quality": 90}):
+            with pytest.raises(InvalidFrame, match="truncated"):
+                pixels_of(file_of(noise(64, 64), "WEBP", **options)[:-20])
+
+    def test_a_jpeg_ls_is_called_no_damaged_jpeg(self) -> None:
+        frame = struct.pack(">BBHBHHB", 0xFF, 0xF7, 11, 8, 16, 16, 1) + bytes([1, 0x11, 0])
+        with pytest.raises(UnsupportedMedia, match="not 8-bit baseline or progressive"):
+            pixels_of(b"\xff\xd8" + frame + b"\xff\xda\0\x08\1\1\0\0\0\0" + bytes(40) + b"\xff\xd9")
 
     def test_nothing_is_refused(self) -> None:
         with pytest.raises(InvalidFrame, match="empty"):

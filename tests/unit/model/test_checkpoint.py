@@ -11,6 +11,8 @@ import torch
 from model import checkpoint
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
+from model.mixing import weights
+from model.mixing.head import HeadConfig, MixingHead
 from tests.golden import vectors
 
 
@@ -22,6 +24,15 @@ def test_our_format_keeps_weights_and_metadata(tiny_network: DMVFN, tmp_path: Pa
     assert not loaded.training
     for name, value in tiny_network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_whoever_the_umask_lets_may_read_a_file(tiny_network: DMVFN, tmp_path: Path) -> None:
+    """Weights are written by one user and served by another, as in a container."""
+    head = MixingHead(HeadConfig(("projected", "soft"), (4, 8, 8)))
+    checkpoint.save(tiny_network, tmp_path / "w.safetensors", checkpoint.Metadata())
+    weights.save(tmp_path / "h.safetensors", head, weights.HeadMetadata(head.config))
+    (tmp_path / "usual").write_bytes(b"")
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
 
 
 def test_half_precision_files_load_as_float32(tiny_network: DMVFN, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class ShiftEngine:
                 np.full((height, width, 4), k / 3, np.float32) if maps else None,
                 np.full((height, width), 0.25, np.float32) if maps else None,
             )
-            for k in range(1, request.options.steps + 1)
+            for k in range(1, (len(request.options.times) or request.options.steps) + 1)
         )
         seed = chosen.seed if chosen.policy is RoutePolicy.SAMPLE else None
         return PredictResult(request.id, steps, MODEL.version, Timings(0.001, 0.002, 0.003), 2, seed)

@@ -90,14 +90,20 @@ async def test_a_large_answer_that_is_read_to_its_end_is_one(header: bytes) -> N
         assert outcomes(service.small, "/v1/predict") == {"ok": 1}
 
 
-async def test_a_client_that_leaves_while_its_clip_is_made_was_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+#: The second, whose encoder looks ahead, sends nothing before many frames are predicted.
+@pytest.mark.parametrize(
+    "query", ["every=8 HTTP/1.1\r\nAccept: video/x-yuv4mpeg2", "every=2 HTTP/1.1\r\nAccept: video/mp4"]
+)
+async def test_a_client_that_leaves_while_its_clip_is_made_was_not_answered(
+    query: str, caplog: pytest.LogCaptureFixture
+) -> None:
     clip = y4m(moving(30))
     with logged(caplog) as lines:
         async with wired() as service:
             small = service.small
             small.app.include_router(video.router(small.parts))
             async with service.connect() as wire:
-                head = "POST /v1/video?every=8 HTTP/1.1\r\nHost: localhost\r\nAccept: video/x-yuv4mpeg2\r\n"
+                head = f"POST /v1/video?{query}\r\nHost: localhost\r\n"
                 await wire.send(f"{head}Content-Length: {len(clip)}\r\n\r\n".encode() + clip[: len(clip) // 2])
                 small.engine.hold = asyncio.Event()
                 await wire.send(clip[len(clip) // 2 :])
@@ -105,6 +111,7 @@ async def test_a_client_that_leaves_while_its_clip_is_made_was_not_answered(capl
                 wire.leave()
             await until(lambda: outcomes(small, "/v1/video") != {})
             assert outcomes(small, "/v1/video") == {"cancelled": 1}
+            assert (len(small.engine.withdrawn), small.parts.budget.held) == (1, 0)
     assert lines == [("cancelled", "cancelled")]
 
 

@@ -132,7 +132,8 @@ async def test_each_message_of_the_open_protocols_stream_counts() -> None:
     assert errors == ["", "", "rate_limited"]
 
 
-async def test_a_withdrawn_key_ends_its_streams() -> None:
+@pytest.mark.parametrize("name", ["other", "streamer"])  # the caller is gone, or has another key
+async def test_a_withdrawn_key_ends_its_streams(name: str) -> None:
     async with served(SmallEngine()) as s:
         s.parts.access.use(RING)
         start, first, second, _ = _messages(3)
@@ -140,7 +141,7 @@ async def test_a_withdrawn_key_ends_its_streams() -> None:
         for message in (start, first):
             await call.write(message)
         assert (await call.read()).WhichOneof("outcome") == "first"
-        s.parts.access.use(read_keys('[other]\nkey = "another-key"'))
+        s.parts.access.use(read_keys(f'[{name}]\nkey = "another-key"'))
         await call.write(second)
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call.read()

@@ -13,7 +13,9 @@ import pytest
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
+from proto.inference import inference_pb2
 from service.core.errors import Unavailable
+from service.rpc import message_reading
 from tests.unit.rest.wired import until
 from tests.unit.rpc.serving import LARGE, Served, served
 from tests.unit.rpc.small import SmallEngine, picture
@@ -82,12 +84,28 @@ async def test_a_client_that_is_gone_within_a_large_answer_was_not_answered(capl
     assert [vars(record)["outcome"] for record in caplog.records] == ["cancelled", "ok"]
 
 
+async def test_a_stream_whose_client_leaves_is_cancelled_though_it_is_owed_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(message_reading, "LEAVING_S", 60.0)  # however busy the machine is
+    async with served(SmallEngine()) as s:
+        left = s.ours.StreamPredict()
+        await left.write(_message(0))
+        await left.read()
+        left.cancel()
+        await until(lambda: outcomes(s, "StreamPredict") == {"cancelled": 1})
+        other = s.v2.ModelStreamInfer()
+        await other.write(inference_pb2.ModelInferRequest())
+        await other.read()
+        other.cancel()
+        await until(lambda: outcomes(s, "ModelStreamInfer") == {"cancelled": 1})
+
+
 async def test_streams_are_counted_by_how_they_ended() -> None:
     engine = SmallEngine()
     async with served(engine) as s:
         whole = s.ours.StreamPredict(iter([_message(0)]))
         assert len([answer async for answer in whole]) == 1
-        # Owed an answer: where nothing is, grpc may tell of a cancelled stream as of one that was sent to its end.
         engine.gate.clear()
         left = s.ours.StreamPredict()
         for n in range(2):

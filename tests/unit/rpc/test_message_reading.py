@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import Internal, QueueFull, ServiceError
-from service.rpc import health
+from service.rpc import health, message_reading
 from service.rpc.half_sent import WINDOW, HalfSentMessages
 from service.rpc.message_reading import ReadingInterceptor, ReadingPlaces
 from service.settings import Settings
@@ -178,6 +178,27 @@ async def test_a_streams_message_is_let_go_of_when_it_has_been_parsed() -> None:
     joined.codecs.close()
 
 
+async def test_a_streams_end_waits_for_the_news_that_its_client_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC may tell of a cancelled stream first that no more messages come."""
+    monkeypatch.setattr(message_reading, "LEAVING_S", 60.0)
+    joined = parts(SmallEngine())
+    taken: list[Body] = []
+
+    async def behaviour(messages: AsyncIterator[Body], _: Any) -> None:
+        taken.extend([message async for message in messages])
+
+    requests, reader = Requests(Body([1, 2, 3])), ReadingInterceptor(joined)
+    serving = asyncio.ensure_future(reader._stream(behaviour, lambda data: data)(requests, OneCall()))
+    while requests._bodies:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    joined.codecs.close()
+
+
 class OneCall:
     """A call of one message, as grpcio's context shows it."""
 
@@ -192,6 +213,33 @@ class OneCall:
 
     def peer(self) -> str:
         return "ipv4:127.0.0.1:1"
+
+
+class SilentCall(OneCall):
+    """A call whose client sends nothing, and no more."""
+
+    async def read(self) -> Any:
+        return grpc.aio.EOF
+
+
+async def test_a_call_without_a_message_waits_for_the_news_that_its_client_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was counted as the caller's fault."""
+    monkeypatch.setattr(message_reading, "LEAVING_S", 60.0)
+    joined = parts(SmallEngine())
+
+    async def behaviour(message: object, context: object) -> None:
+        raise AssertionError("it has no message to answer")
+
+    handler, details = grpc.unary_unary_rpc_method_handler(behaviour), SimpleNamespace(method=PREDICT)
+    serving = asyncio.ensure_future(ReadingInterceptor(joined)._one(handler, details, bytes)(None, SilentCall()))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    joined.codecs.close()
 
 
 async def test_a_call_may_let_go_of_its_message_before_its_answer() -> None:

@@ -83,6 +83,25 @@ async def test_without_keys_an_address_takes_turns_as_one_client() -> None:
     assert engine.asked[0].client == "address 127.0.0.1"
 
 
+async def test_a_stream_is_a_client_of_its_own_but_where_an_address_is_counted() -> None:
+    engine = SmallEngine()
+    pair = [pb.StreamPredictRequest(frame=_request().previous), pb.StreamPredictRequest(frame=_request().current)]
+    start = pb.StreamPredictRequest(start=pb.StreamStart(scene_cuts=False))
+    for limit in (0, 5):
+        async with served(engine, max_client_items=limit) as s:
+            call = s.ours.StreamPredict(iter([start, *pair]), metadata=(("x-request-id", "the-stream"),))
+            assert len([answer async for answer in call]) == 2
+    assert [request.client for request in engine.asked] == ["the-stream", "address 127.0.0.1"]
+
+
+async def test_a_trusted_proxy_says_whose_turn_it_is() -> None:
+    engine = SmallEngine()
+    for proxies in ((), ("127.0.0.1",)):
+        async with served(engine, trusted_proxies=proxies) as s:
+            await s.ours.Predict(_request(), metadata=(("x-forwarded-for", "198.51.100.1"),))
+    assert [request.client for request in engine.asked] == ["address 127.0.0.1", "address 198.51.100.1"]
+
+
 @pytest.mark.parametrize(
     ("peer", "address"),
     [("ipv4:10.0.0.7:5123", "10.0.0.7"), ("ipv6:%5B::1%5D:41", "::1"), ("ipv6:[fe80::1]:41", "fe80::1"), ("unix:", "")],
@@ -171,6 +190,8 @@ WRONG: list[tuple[pb.PredictRequest, str]] = [
     (_request(encoding=99), "options.encoding"),
     (_request(quality=-5), "options.quality"),
     (_request(image_quality=0), "options.image_quality"),
+    (_request(image_quality=90), "options.image_quality"),
+    (_request(image_quality=90, encoding=pb.ENCODING_PNG), "options.image_quality"),
     (pb.PredictRequest(previous=pb.Frame(frame_id="x" * 257), current=_raw(picture(0))), "previous.frame_id"),
 ]
 

@@ -121,6 +121,20 @@ async def test_a_callers_further_messages_are_counted_and_a_withdrawn_key_is_not
         await ruled.policy.admit_next("web", Scope.STREAMS)
 
 
+async def test_a_key_that_another_has_replaced_under_its_name_is_withdrawn() -> None:
+    ruled = Ruled()
+    decision = await ruled.policy.admit(WEB, Scope.STREAMS)
+    ruled.policy.use(read_keys(f'[web]\nkey = ["{WEB}", "the-next-key"]'))
+    ruled.policy.require("web", Scope.STREAMS, decision.key_digest)  # both, while one replaces the other
+    ruled.policy.use(read_keys('[web]\nkey = "the-next-key"'))
+    with pytest.raises(Unauthenticated):
+        ruled.policy.require("web", Scope.STREAMS, decision.key_digest)
+    with pytest.raises(Unauthenticated):
+        await ruled.policy.admit_next("web", Scope.STREAMS, decision.key_digest)
+    assert WEB not in repr(decision)
+    assert "key_digest" not in repr(decision)
+
+
 async def test_other_limits_hold_from_the_next_request_on_and_debts_stay() -> None:
     ruled = Ruled()
     await ruled.policy.admit(BATCH, None)

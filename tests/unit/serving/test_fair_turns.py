@@ -57,3 +57,24 @@ async def test_an_error_inside_gives_the_place_back() -> None:
             raise ValueError("no")
     async with asyncio.timeout(60), turns.turn("a"):
         pass
+
+
+async def test_a_place_given_back_as_its_heir_leaves_goes_to_the_next_in_line() -> None:
+    turns, gate = FairTurns(1), asyncio.Event()
+
+    async def work() -> None:
+        async with turns.turn("a"):
+            await gate.wait()
+
+    tasks = [asyncio.create_task(work()) for _ in range(3)]
+    await asyncio.sleep(0)
+    # Both in one turn of the loop, as a job's predictions are: the second one's future is cancelled, and still in line.
+    tasks[0].cancel()
+    tasks[1].cancel()
+    gate.set()
+    async with asyncio.timeout(60):
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        async with turns.turn("b"):
+            pass
+    assert [type(end) for end in ends] == [asyncio.CancelledError, asyncio.CancelledError, type(None)]
+    assert turns.is_free("a")

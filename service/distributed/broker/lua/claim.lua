@@ -10,7 +10,8 @@
 -- KEYS[1] due         sorted set: work stream -> when its next unclaimed item is due, ms
 -- KEYS[2] idle        sorted set: worker that runs nothing -> until when that counts, ms
 -- KEYS[3] workers     sorted set: worker -> until when it counts as alive, ms
--- KEYS[4] turns       hash: slot of clients -> where its device time stands, us; "now": where the last one stood
+-- KEYS[4] turns       hash: slot of clients -> where its device time stands, us; "now": where the last one stood;
+--                     "patient": when background work that has waited may go first again, ms
 -- KEYS[5] load        hash: counts of all that is queued and running
 -- KEYS[6...] streams  of one bucket that have unclaimed items, the one due first being the first
 -- ARGV[1] group       the workers' consumer group
@@ -21,8 +22,11 @@
 -- ARGV[6] held        items on its device: those that run or are ready
 -- ARGV[7] least_us    that an item counts for
 -- ARGV[8] quantum_us  places that differ by less are alike
+-- ARGV[9] is_patient  1: its background work goes first for having waited, one load of the device at most
+-- ARGV[10] patient_share  of all devices' time that such work may take
+-- ARGV[11] is_guess   1: nobody looked; it is claimed from only if nothing else waits in any stream
 -- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
---         running, for each worker alive}
+--         running, for each worker alive}; of a wrong guess {ms now, {}, -1, 0}
 -- include entries.lua
 -- include due_index.lua
 
@@ -30,6 +34,7 @@ local due, idle, workers, turns, load = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS
 local group, worker, most_items, most_pixels = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local together, held = tonumber(ARGV[5]), tonumber(ARGV[6])
 local least_us, quantum_us = tonumber(ARGV[7]), tonumber(ARGV[8])
+local is_patient, patient_share, is_guess = ARGV[9] == '1', tonumber(ARGV[10]), ARGV[11] == '1'
 
 local time = now()
 -- Needs no memory: what follows is then granted by a full server.
@@ -47,6 +52,9 @@ for i = 6, #KEYS do
     redis.call('ZREM', due, KEYS[i])
   end
 end
+if is_guess and (#lines ~= 1 or redis.call('ZCARD', due) ~= 1 or not redis.call('ZSCORE', due, lines[1].stream)) then
+  return {time, {}, -1, 0}
+end
 local alive = math.max(1, redis.call('ZCOUNT', workers, time, '+inf'))
 local backlog_us = math.floor(math.max(0, tonumber(redis.call('HGET', load, 'live') or 0)) / alive)
 if #lines == 0 then return {time, {}, redis.call('ZCARD', due), backlog_us} end
@@ -56,11 +64,14 @@ waiting = waiting + redis.call('ZCARD', due) - #lines
 local others = redis.call('ZCARD', idle) - (redis.call('ZSCORE', idle, worker) and 1 or 0)
 local share = held > 0 and 0 or math.min(together, math.ceil(waiting / (others + 1)))
 share = share + math.max(0, math.floor((waiting - share - others * together) / alive))
+-- What has waited is not left to others.
+if is_patient then share = math.max(1, math.min(share, together)) end
 local room, batches = math.min(most_items, share), {}
 local rows, columns = string.match(lines[1].stream, '(%d+)x(%d+)[^:]*$')
 if most_pixels and rows then room = math.min(room, math.max(1, math.floor(most_pixels / (rows * columns)))) end
 if room <= 0 then return {time, {}, waiting, backlog_us} end
 
+local background_us = 0
 local places, last_place = {}, tonumber(redis.call('HGET', turns, 'now') or 0)
 for _, line in ipairs(lines) do
   places[line.slot] = math.max(last_place, tonumber(redis.call('HGET', turns, line.slot) or 0))
@@ -90,11 +101,16 @@ while room > 0 do
     line.last, last_place = entries[#entries][1], math.max(last_place, lowest)
   end
   for _, entry in ipairs(entries) do
-    places[line.slot] = places[line.slot] + math.max(least_us, tonumber(fields(entry[2])['w']) or 0)
+    local work_us = math.max(least_us, tonumber(fields(entry[2])['w']) or 0)
+    places[line.slot] = places[line.slot] + work_us
+    if line.is_lead and lead_class ~= '0' then background_us = background_us + work_us end
   end
   room, waiting = room - #entries, waiting - #entries
   line.due = index_after(due, line.stream, line.last)
   redis.call('HSET', turns, line.slot, places[line.slot], 'now', last_place)
+end
+if background_us > 0 then
+  redis.call('HSET', turns, 'patient', math.floor(time + background_us / 1000 / patient_share / alive))
 end
 redis.call('ZREM', idle, worker)
 return {time, batches, waiting, backlog_us}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +18,7 @@ import pytest
 from service import addresses
 from service.core.errors import NotFound, Unavailable
 from service.distributed.broker import blob_store
-from service.distributed.broker.blob_store import PART, BlobStore
+from service.distributed.broker.blob_store import PART, PIECE, BlobStore, FolderBlobs
 from service.settings import Settings
 
 #: Of a server that `scripts/object-store` started, with a bucket `clips`; any key opens it.
@@ -78,6 +83,46 @@ async def test_an_upload_that_breaks_off_leaves_nothing(blobs: BlobStore) -> Non
     with pytest.raises((NotFound, Unavailable)):
         await blobs.put("clip/b", broken())
     assert await blobs.names("clip") == []
+
+
+@pytest.mark.parametrize("verb", ["open", "write", "replace"])
+async def test_whoever_is_cancelled_during_an_upload_leaves_the_whole_of_it_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Cancelled while a thread is at it; a file that stays open is a ResourceWarning, which fails the test."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def at_the_door(work: Callable[..., Any]) -> Callable[..., Any]:
+        def waits(*args: Any, **named: Any) -> Any:
+            begun.set()
+            may_end.wait(60)
+            return work(*args, **named)
+
+        return waits
+
+    if verb == "write":
+        opened = Path.open
+
+        def open_slow_file(path: Path, mode: str) -> Any:
+            file = opened(path, mode)
+            slow = mock.Mock(wraps=file)
+            slow.write = at_the_door(file.write)
+            return slow
+
+        monkeypatch.setattr(Path, "open", open_slow_file)
+    else:
+        monkeypatch.setattr(Path, verb, at_the_door(getattr(Path, verb)))
+    upload = asyncio.ensure_future(FolderBlobs(tmp_path).put("clip/b", pieces(b"x" * PIECE)))
+    await asyncio.to_thread(begun.wait, 60)
+    upload.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.wait({upload})
+    monkeypatch.undo()
+    gc.collect()
+    assert upload.cancelled()
+    left = [(path.name, path.stat().st_size) for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ([("b", PIECE)] if verb == "replace" else [])
 
 
 @pytest.mark.slow

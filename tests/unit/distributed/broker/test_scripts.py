@@ -15,6 +15,8 @@ from service.core.bucket import Bucket
 from service.distributed.broker import scripts
 from service.distributed.broker.keys import GROUP, Keys
 from service.distributed.broker.scripts import Script, call_sync
+from service.distributed.broker.submission import BEHIND_LIVE_S
+from service.distributed.broker.wake_token import ExpectedCall
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_shares import FairShares
@@ -24,6 +26,7 @@ from tests.unit.distributed.servers import Server, binaries, running
 
 K = Keys("t")
 STREAM = K.stream(0, "32x48@1")
+BEHIND_MS, PATIENCE_MS = round(1000 * BEHIND_LIVE_S), 20_000
 
 
 @dataclass
@@ -59,17 +62,25 @@ class Queue:
         *,
         together: int = 8,
         held: int = 0,
+        is_patient: int = 0,
+        is_guess: int = 0,
     ) -> list[Any]:
         """What CLAIM answers."""
-        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000]
+        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000, is_patient, "0.1", is_guess]
         answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
 
     def look(self, worker: str = "w1", held: int = 0, *, live_only: bool = False) -> tuple[str, ...]:
         """The streams that LOOK names."""
-        args = [K.streams, 4, worker, held, 5000, int(live_only)]
-        streams, _ = self(scripts.LOOK, [K.due, K.buckets, K.idle, K.turns], args)
-        return tuple(stream.decode() for stream in streams)
+        return self.look_at_turns(worker, held, live_only=live_only)[0]
+
+    def look_at_turns(
+        self, worker: str = "w1", held: int = 0, *, live_only: bool = False
+    ) -> tuple[tuple[str, ...], int]:
+        """The streams that LOOK names, and whether the first goes first for having waited."""
+        args = [K.streams, 4, worker, held, 5000, int(live_only), BEHIND_MS, PATIENCE_MS]
+        streams, _, is_patient = self(scripts.LOOK, [K.due, K.buckets, K.idle, K.turns], args)
+        return tuple(stream.decode() for stream in streams), is_patient
 
     def settle(self, entry: str, worker: str = "w1", job: str = "j", k: int = 0, how: str = "ok", **more: Any) -> Any:
         attempt = K.attempt(job, k, worker)
@@ -188,6 +199,56 @@ def test_the_bucket_whose_head_is_due_first_is_claimed_with_its_other_class(queu
     assert [s for s, _ in queue.claim(streams=queue.look())] == [sooner, batch]
     assert [s for s, _ in queue.claim(streams=queue.look())] == [later]
     assert queue.look() == ()
+
+
+def test_background_work_is_behind_all_live_work_until_it_has_waited(queue: Queue) -> None:
+    jobs, small = K.stream(1, "32x48@1"), K.stream(1, "16x16@1")
+    queue.submit("young", items=3, stream=jobs, order=BEHIND_MS - PATIENCE_MS + 5000, work=2000)
+    queue.submit("call", items=20, front="f1", stream=STREAM, order=10_000)
+    assert queue.look_at_turns() == ((STREAM, jobs), 0)
+    queue.submit("old", items=9, stream=small, order=BEHIND_MS - PATIENCE_MS - 1, work=200_000)
+    assert queue.look_at_turns() == ((small,), 1)
+    # It is not left to others, and is one load of the device at most.
+    claims = queue.claim_share(most=8, streams=(small,), together=2, held=3, is_patient=1)[1]
+    assert [(stream.decode(), len(entries)) for stream, entries in claims] == [(small, 2)]
+    assert queue.look_at_turns() == ((STREAM, jobs), 0), "a tenth of the devices at most"
+    queue.client.hset(K.turns, "patient", queue.client.time()[0] * 1000)
+    assert queue.look_at_turns() == ((small,), 1)
+    assert queue.look_at_turns(live_only=True) == ((STREAM,), 0)
+
+
+def test_a_fleets_share_of_patient_background_work_grows_with_its_workers(queue: Queue) -> None:
+    jobs = K.stream(1, "32x48@1")
+    shares = []
+    for workers in (1, 4):
+        queue.client.zadd(K.workers, {f"w{k}": 2**52 for k in range(workers)})
+        queue.submit(f"of {workers}", stream=jobs, order=BEHIND_MS - PATIENCE_MS - 1, work=1_000_000)
+        now = queue.claim_share(streams=(jobs,), is_patient=1)[0]
+        shares.append(int(queue.client.hget(K.turns, "patient")) - now)
+    assert shares == [10_000, 2500]
+
+
+def test_a_guess_claims_only_where_nothing_else_waits(queue: Queue) -> None:
+    other = K.stream(0, "16x16@1")
+    queue.submit("first", front="f1")
+    assert queue.claim_share(streams=(other,), is_guess=1)[1:3] == [[], -1], "nothing is there"
+    queue.submit("second", front="f1", stream=other)
+    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "another size waits, too"
+    queue.client.zrem(K.due, other)
+    assert [row[0].decode() for row in queue.claim_share(streams=(STREAM,), is_guess=1)[1]] == [STREAM]
+    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "it is claimed"
+
+
+def test_a_wake_token_tells_of_one_call_and_of_nothing_else(queue: Queue) -> None:
+    queue.submit("call", front="f1")
+    queue.submit("job", items=2)
+    tokens = queue.client.lrange(K.wake, 0, -1)
+    assert [ExpectedCall.read(token) for token in tokens] == [
+        None,
+        None,
+        ExpectedCall(STREAM, "call", "token-call", "f1"),
+    ]
+    assert ExpectedCall.read(None) is None
 
 
 def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:

@@ -181,8 +181,8 @@ def test_pixels_that_do_not_fit_their_size_are_refused() -> None:
 
 def test_a_trial_is_told_where_every_release_may_ignore_it() -> None:
     for options in (Options(), Options(method=Method.DMVFN)):
-        data = serialization.task_bytes(options, Priority.LIVE, "ann", None, is_trial=True)
+        data = serialization.task_bytes(options, Priority.LIVE, "ann", None, notes=[serialization.Note.TRIAL])
         plain = serialization.task_bytes(options, Priority.LIVE, "ann", None)
-        assert serialization.is_trial(data)
-        assert not serialization.is_trial(plain)
+        assert serialization.has_note(data, serialization.Note.TRIAL)
+        assert not serialization.has_note(plain, serialization.Note.TRIAL)
         assert serialization.read_task(data) == serialization.read_task(plain)

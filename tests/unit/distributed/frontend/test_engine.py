@@ -15,14 +15,19 @@ from redis.asyncio.connection import AbstractConnection
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.core.interfaces import Readiness
-from service.core.types import Options, PredictRequest, PredictResult
+from service.core.substitute import Substitute
+from service.core.types import Options, PredictRequest, PredictResult, Quality
 from service.distributed.broker import announcement, serialization
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import PULSE_S, QueueClient
 from service.engine.scheduling.admission import BUSY_TRIAL_S
+from service.imaging import codec
+from service.imaging.codec import ImageFormat
+from service.serving.last_way import NeverLateEngine
 from service.settings import Settings
+from tests.unit.core.test_panning import scene
 from tests.unit.distributed.conftest import Bench, metrics, until
 from tests.unit.distributed.engines import MODEL, Adder, alike, answer, frame
 from tests.unit.distributed.servers import Server
@@ -71,6 +76,31 @@ async def test_the_deadline_is_carried_and_work_past_it_is_not_run(bench: Bench)
         # Its caller is gone, so it is withdrawn from the device too.
         await until(lambda: adder.running == 0)
         await until(bench.empty)
+
+
+async def test_an_adaptive_call_that_no_worker_answers_in_time_is_answered_without(bench: Bench) -> None:
+    """Its place in the queue is given back, and no deadline is missed."""
+    adder, instruments = Adder(), metrics()
+    adder.gate = asyncio.Event()
+    engine = QueuedEngine(bench.settings, bench.front, instruments)
+    never_late = NeverLateEngine(engine, instruments)
+    adaptive = Options(quality=Quality.ADAPTIVE)
+    previous, current = scene(64, 96, 0, 0), scene(64, 96, 3, 1)
+    async with bench.work(adder):
+        for seconds in (0.3, 3.0, 30.0):  # a busy machine may not come to it sooner
+            with contextlib.suppress(DeadlineExceeded):
+                result = await never_late.predict(
+                    PredictRequest("r", previous, current, adaptive, time.monotonic() + seconds)
+                )
+                break
+        assert Substitute.of(result) in (Substitute.PANNED, Substitute.REPEATED)
+        assert result.model_version == MODEL.version
+        await until(bench.empty)
+        adder.gate.set()
+        result = await never_late.predict(PredictRequest("r", previous, current, adaptive, time.monotonic() + 60))
+        assert not result.shortened, "a worker that is in time answers"
+    assert instruments.registry.get_sample_value("dmvfn_deadline_missed_total", {"phase": "queue"}) is None
+    await engine.close()
 
 
 async def test_a_caller_who_leaves_withdraws_what_has_not_begun(bench: Bench) -> None:
@@ -223,13 +253,14 @@ async def test_large_frames_are_packed_and_read_beside_the_event_loop(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A megabyte is moved in a fraction of a millisecond; eight steps of 4K stopped every other caller for 0.3 s."""
-    threads: dict[str, set[bool]] = {"frame_bytes": set(), "read_result": set()}
+    names = ("frame_bytes", "read_frame", "result_bytes", "read_result")
+    threads: dict[str, set[bool]] = {name: set() for name in names}
     for name, inside in threads.items():
         work = getattr(serialization, name)
 
-        def seen(*args: Any, work: Any = work, inside: set[bool] = inside) -> Any:
+        def seen(*args: Any, work: Any = work, inside: set[bool] = inside, **words: Any) -> Any:
             inside.add(threading.current_thread() is threading.main_thread())
-            return work(*args)
+            return work(*args, **words)
 
         monkeypatch.setattr(serialization, name, seen)
     async with bench.work(Adder()):
@@ -237,10 +268,12 @@ async def test_large_frames_are_packed_and_read_beside_the_event_loop(
             frames = frame(3, *size), frame(4, *size)
             for inside in threads.values():
                 inside.clear()
-            # The worker packs its answer in a thread anyway, so only what is read tells the front end's.
             assert alike(await bench.engine.predict(PredictRequest("r", *frames)), answer(PredictRequest("r", *frames)))
-            assert threads["read_result"] == {is_on_the_loop}
-            assert (True in threads["frame_bytes"]) is is_on_the_loop
+            assert threads == {name: {is_on_the_loop} for name in names}, "of the front end and of the worker"
+        picture = frame(5)
+        file = dataclasses.replace(picture, source=codec.encode(picture, ImageFormat.PNG))
+        await bench.engine.predict(PredictRequest("r", file, file))
+        assert False in threads["read_frame"], "a file is decoded in a thread, however small"
 
 
 async def test_answers_are_fetched_a_few_megabytes_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

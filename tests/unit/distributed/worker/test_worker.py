@@ -11,10 +11,12 @@ import pytest
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, Priority
+from service.distributed.broker import client as client_module
 from service.distributed.broker import scripts
 from service.distributed.broker.client import connect, end
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.job_store import RedisJobs
+from service.distributed.worker import claims, due_work
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.lapsed_items import LapsedItems
 from service.distributed.worker.worker import Worker
@@ -68,6 +70,62 @@ async def test_work_of_a_worker_that_vanished_is_done_by_another_one_item_at_a_t
     assert rescuer.peak == 1
     assert bench.count("dmvfn_redis_redeliveries_total", why="lapsed") == 5
     await until(bench.empty)
+
+
+class RoundTrips:
+    """Counts what the ways to Redis of a worker are asked, by the scripts and commands of each round trip."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[str, ...]] = []
+        names = {script.sha: script.name for script in vars(scripts).values() if isinstance(script, scripts.Script)}
+
+        async def counted_call(client: Any, bound: scripts.ScriptCall, call: Any = scripts.call) -> Any:
+            self.made.append((bound.script.name,))
+            return await call(client, bound)
+
+        async def counted_pipeline(
+            client: Any, commands: Any, pipeline: Any = client_module.pipeline, **words: Any
+        ) -> Any:
+            self.made.append(tuple(names.get(command[1], command[0]) for command in commands))
+            return await pipeline(client, commands, **words)
+
+        monkeypatch.setattr(scripts, "call", counted_call)
+        for module in (claims, due_work):
+            monkeypatch.setattr(module, "pipeline", counted_pipeline)
+
+    def until_answered(self) -> list[tuple[str, ...]]:
+        """The round trips up to the one that answers, and but for a front end's sign of life."""
+        made = [trip for trip in self.made if trip != ("keep.lua",)]
+        return made[: made.index(("SET", "settle.lua")) + 1]
+
+
+async def test_an_idle_worker_begins_a_call_in_the_round_trip_that_claims_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_work, "SWEEP_S", 600.0)
+    engine = Adder()
+    async with bench.work(engine, bench.settings.replace(lease_ms=60_000)):
+        trips = RoundTrips(monkeypatch)
+
+        async def takes_two() -> bool:
+            trips.made.clear()
+            assert alike(await bench.engine.predict(request(2)), answer(request(2)))
+            return trips.until_answered() == [("claim.lua", "begin.lua", "HMGET"), ("SET", "settle.lua")]
+
+        # Not of a call that comes while the worker looks for more, after the one before.
+        await until(takes_two)
+        # Of what waits in two sizes neither is a guess's to claim.
+        engine.gate = asyncio.Event()
+        calls = [asyncio.create_task(bench.engine.predict(request(k, (32, 48 + 32 * k)))) for k in range(3)]
+        await until(lambda: bool(engine.running))
+        engine.gate.set()
+        answers = await asyncio.gather(*calls)
+        assert [len(result.steps) for result in answers] == [1, 1, 1]
+    await until(bench.empty)
+
+
+def request(number: int, size: tuple[int, int] = (32, 48)) -> PredictRequest:
+    return PredictRequest(f"call {number}", frame(number, *size), frame(number + 1, *size))
 
 
 async def test_what_lapsed_runs_before_other_jobs_and_calls_pass_both(bench: Bench) -> None:

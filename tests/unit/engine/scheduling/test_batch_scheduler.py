@@ -180,6 +180,13 @@ def test_background_work_that_waits_for_long_gets_its_part_beside_live_work_with
     assert order == [f"job-0 at {PATIENCE_S + 0.5}", "job-1 at 25.5", "job-2 at 30.5"], "a tenth of the device at most"
 
 
+def test_background_work_that_waited_elsewhere_has_waited() -> None:
+    job = entry("job", priority=Priority.BACKGROUND)
+    job.waited = PATIENCE_S + 0.1
+    waiting = queue(entry("live"), job, max_batch=1)
+    assert drain(waiting, 0.0) == [["job"], ["live"]]
+
+
 def test_clients_take_turns_however_much_one_of_them_sends() -> None:
     waiting = queue(*(entry(f"a{i}", client="a", costs=(0.2,)) for i in range(4)), max_batch=1)
     waiting.enqueue(entry("b0", client="b", costs=(0.2,)), 0.5)

@@ -89,13 +89,19 @@ def test_an_unknown_option_is_refused_by_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", True), ("steps", "1"), ("steps", 1.0), ("scale", "1"), ("scale", True), ("route", 1), ("maps", []),
+    [("steps", True), ("steps", "1"), ("steps", 1.5), ("scale", "1"), ("scale", True), ("route", 1), ("maps", []),
      ("seed", {})],
 )  # fmt: skip
 def test_json_options_have_json_types(name: str, value: object) -> None:
     with pytest.raises(InvalidRequest) as error:
         of_json(name, value)
     assert error.value.field == name
+
+
+def test_a_whole_number_that_json_wrote_with_a_point_is_one() -> None:
+    assert (of_json("steps", 2.0), of_json("seed", 1e15), of_json("scale", 1.0)) == ("2", "1000000000000000", "1.0")
+    with pytest.raises(InvalidRequest, match="seed must be a whole number"):
+        of_json("seed", 2.0**53)  # from here on a number with a point may have been another
 
 
 def test_a_json_number_of_thousands_of_digits_is_refused() -> None:

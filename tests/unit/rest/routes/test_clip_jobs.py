@@ -92,6 +92,10 @@ async def test_a_result_is_read_in_ranges_under_its_own_tag_and_name(house: Hous
     behind = await house.get(f"{path}/result", {"Range": f"bytes={len(data)}-"})
     assert (behind.status_code, behind.headers["content-range"]) == (416, f"bytes */{len(data)}")
     assert (await house.http.head(f"{path}/result", headers=ANN)).headers["content-length"] == str(len(data))
+    for known in (tag, f'"another", W/{tag}', "*"):
+        again = await house.get(f"{path}/result", {"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (await house.get(f"{path}/result", {"If-None-Match": '"another"'})).content == data
 
 
 async def test_the_same_key_and_clip_is_the_same_job_and_another_clip_a_conflict(house: House) -> None:

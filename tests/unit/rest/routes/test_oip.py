@@ -123,6 +123,23 @@ async def test_each_output_says_for_itself_whether_it_is_bytes(edge: Edge) -> No
     assert ("data" in pred, flops["data"], answer.content[size:]) == (False, [1000.0], _predicted())
 
 
+async def test_whether_all_is_bytes_is_true_or_false(edge: Edge) -> None:
+    body, headers = _body(parameters={"binary_data_output": "yes"})
+    answer = await edge.http.post("/v2/models/dmvfn/infer", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "parameters")
+
+
+async def test_pictures_of_two_sizes_are_told_by_the_inputs_name(edge: Edge) -> None:
+    inputs = []
+    for name, width in (("FRAME0", W), ("FRAME1", W + 16)):
+        file = io.BytesIO()
+        Image.new("RGB", (width, H)).save(file, "PNG")
+        data = [base64.b64encode(file.getvalue()).decode()]
+        inputs.append({"name": name, "datatype": "BYTES", "shape": [1, 1], "data": data})
+    answer = await edge.http.post("/v2/models/dmvfn_image/infer", json={"inputs": inputs})
+    assert (answer.status_code, answer.json()["field"]) == (422, "inputs.FRAME1")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_compressed_bodies_are_read_and_answered(edge: Edge, coding: str) -> None:
     body, headers = _body(parameters={"binary_data_output": True})

@@ -256,6 +256,19 @@ class TestRefusals:
         answer = await small.http.post(URL, content=b"hello", headers={"Content-Type": content_type})
         assert (answer.status_code, answer.json()["field"]) == (415, "Content-Type")
 
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("iVBORw0K\nGgoAAAAN", "in one line, with + and /"),
+            ("iVBORw0KGgoAAA_-", "in one line, with + and /"),
+            ("https://example.org/a.png", "previous is an address, and none is fetched; send the file in base64"),
+        ],
+    )
+    async def test_what_is_no_base64_says_what_it_must_be(self, small: Small, text: str, told: str) -> None:
+        answer = await small.http.post(URL, json={"previous": text, "current": text})
+        assert (answer.status_code, answer.json()["field"]) == (422, "previous")
+        assert told in answer.json()["detail"]
+
     async def test_compressed_bodies(self, small: Small) -> None:
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         answer = await small.http.post(URL, content=b"{}", headers=headers)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import uvicorn
@@ -208,6 +209,9 @@ async def test_messages_that_mean_nothing_cost_one_answer_each() -> None:
         ({"format": "gif"}, "format"),
         ({"route": "fast"}, "route"),
         ({"image_quality": 101}, "image_quality"),
+        ({"image_quality": 90, "format": "png"}, "image_quality"),
+        ({"horizon": 1.5}, "horizon"),
+        ({"display_phase_us": 5}, "display_phase_us"),
         ({"frame_deadline_ms": 0}, "frame_deadline_ms"),
         ({"scale": 3}, "scale"),
         ({"speed": 1}, "speed"),
@@ -218,6 +222,27 @@ async def test_a_start_that_cannot_be_served_is_refused_by_name(start: dict[str,
         await socket.send(json.dumps({"type": "start", **start}))
         [told], code = await _everything(socket)
     assert (told["type"], told["field"], code) == ("refused", field, 1008)
+
+
+async def test_a_whole_number_written_with_a_point_is_one_and_a_second_start_is_called_so() -> None:
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({"type": "start", "horizon": 2.0, "policy": "all"}))
+        await socket.send(_frame(picture(0)))
+        await socket.send(json.dumps({"type": "start"}))
+        for n in range(2):
+            await socket.send(_frame(picture(n)))
+        await socket.send(json.dumps({"type": "end"}))
+        answers, code = await _everything(socket)
+    assert [answer["type"] for answer in answers] == ["first", "error", "first", "prediction"]
+    assert answers[1]["message"] == "start comes once, before every frame"
+    assert (len(answers[3]["pictures"]), code) == (2, 1000)
+
+
+async def test_who_asks_for_the_stream_as_a_page_is_told_what_it_is() -> None:
+    async with live() as served, httpx.AsyncClient() as http:
+        answer = await http.get(served.url.replace("ws:", "http:"))
+    assert (answer.status_code, answer.json()["field"]) == (400, "Upgrade")
+    assert answer.json()["detail"] == "a stream is a WebSocket; open it as one, with Upgrade: websocket"
 
 
 async def test_leaving_withdraws_what_is_under_way() -> None:
@@ -390,6 +415,17 @@ async def test_who_asks_for_a_score_has_it_in_answers_and_in_a_last_message() ->
         "mean_gain_db": 31.869,
     }
     assert code == 1000
+
+
+async def test_who_lets_the_best_be_chosen_is_told_what_predicted() -> None:
+    async with live() as served, served.open() as socket:
+        await socket.send(json.dumps({**json.loads(START), "horizon": 1, "choose": True}))
+        for n in range(2):
+            await socket.send(_frame(np.full((32, 48, 3), 10 * n, np.uint8)))
+        await socket.send(json.dumps({"type": "end"}))
+        (first, prediction), _ = await _everything(socket)
+    assert "predictor" not in first
+    assert prediction["predictor"] == prediction["method"] == "dmvfn"
 
 
 async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:

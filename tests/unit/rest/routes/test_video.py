@@ -17,7 +17,7 @@ from service.imaging.codec import FrameLimits
 from service.rest.app import build
 from service.rest.routes import video
 from service.serving.jobs import video as video_jobs
-from service.serving.video import clip_places
+from service.serving.video import clip_places, conversion
 from service.serving.video.clip import Timed
 from service.serving.video.y4m import Y4mSource
 from service.settings import Settings
@@ -93,6 +93,12 @@ async def test_mp4_in_mp4_out_with_sound_and_every_frame(server: Server, tmp_pat
         ("ahead=0", b"x", 400, "ahead"),
         ("ahead=99", b"x", 400, "ahead"),
         ("lost=x", b"x", 400, "lost"),
+        ("fps=60&ahead=1", b"x", 400, "fps"),
+        ("fps=1/0", b"x", 400, "fps"),
+        ("fps=241", b"x", 400, "fps"),
+        ("conceal=1&compare=1", b"x", 400, "conceal"),
+        ("conceal=perhaps", b"x", 400, "conceal"),
+        ("fps=60&route=sample", b"x", 400, "route"),
         ("every=2&route=sample", b"x", 400, "route"),
         ("every=2&scale=3", b"x", 400, "scale"),
         ("every=2", b"", 400, "body"),
@@ -109,6 +115,30 @@ async def test_what_cannot_be_done_is_told_as_a_problem(
     answer = await server.post(query, body, **Y4M)
     # A clip that ends early may be found out after the first frames were sent: then the connection breaks instead.
     assert (answer.status_code, answer.json()["field"]) == (status, field)
+
+
+async def test_a_clip_comes_out_at_another_rate_waited_for_or_not(server: Server) -> None:
+    body = y4m(moving(5))
+    answer = await server.post("fps=20", body, **Y4M)
+    assert answer.status_code == 200, answer.text
+    assert answer.content.startswith(b"YUV4MPEG2 W48 H32 F20:1")
+    assert len(_pixels(answer.content)) == 10
+    assert [request.options.times for request in server.engine.requests] == [(0.5,)] * 4
+    path = (await server.post("fps=20", body, Prefer="respond-async", **Y4M)).headers["location"]
+    done = await _final(server, path)
+    assert (done["state"], done["items"], done["done"]) == ("done", 10, 10)
+    assert (await server.http.get(f"{path}/result")).content == answer.content
+
+
+async def test_a_rate_may_not_make_more_frames_than_a_clip_may_have(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "MAX_FRAMES", 9)
+    for headers in (Y4M, {**Y4M, "Prefer": "respond-async"}):
+        answer = await server.post("fps=20", y4m(moving(5)), **headers)
+        assert (answer.status_code, answer.json()["field"]) == (400, "fps")
+    assert (await server.post("fps=5", y4m(moving(9)), **Y4M)).status_code == 200
+    assert (await server.post("fps=5", y4m(moving(10)), **Y4M)).json()["field"] == "body"
 
 
 async def test_other_answers_than_video_are_not_acceptable(server: Server) -> None:

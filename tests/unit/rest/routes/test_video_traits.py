@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,6 +50,17 @@ async def test_a_form_with_a_file_is_taken_as_the_file_is(http: httpx.AsyncClien
     with_more = await http.post("/v1/video?every=2", files={"file": clip}, data={"every": "2"}, headers=headers)
     assert (with_more.status_code, with_more.json()["field"]) == (400, "body")
     assert "in the query" in with_more.json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP, br"])
+async def test_a_compressed_body_is_refused_as_what_it_is(http: httpx.AsyncClient, coding: str) -> None:
+    body = gzip.compress(y4m(moving(3)))
+    answer = await http.post("/v1/video?every=2", content=body, headers={"Content-Encoding": coding})
+    assert (answer.status_code, answer.json()["field"]) == (415, "Content-Encoding")
+    assert answer.json()["detail"] == "compressed bodies are not read; clips are small already"
+    plain = {"Content-Encoding": "Identity", "Accept": "video/x-yuv4mpeg2"}
+    answer = await http.post("/v1/video?every=2", content=gzip.decompress(body), headers=plain)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(

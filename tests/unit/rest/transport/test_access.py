@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import WebSocketRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from service.core.api_keys import Scope, read_keys
 from service.rest.app import build
@@ -103,6 +106,16 @@ async def test_a_missing_scope_is_403_and_named(keyed: Small, caplog: pytest.Log
     assert [vars(record)["client"] for record in caplog.records] == ["viewer"]
 
 
+async def test_a_line_feed_behind_a_path_leads_around_no_scope(previous: Pixels, current: Pixels) -> None:
+    files = {"previous": file_of(previous, "PNG"), "current": file_of(current, "PNG")}
+    async with running(Settings(metrics_need_key=True)) as small:
+        small.parts.access.use(RING)
+        predicted = await small.http.post("/v1/predict%0A", files=files, headers=bearer("viewer-key"))
+        others = [await small.http.get(f"{path}%0A") for path in ("/metrics", "/v1/model", "/healthz/live")]
+    assert [answer.status_code for answer in (predicted, *others)] == [404] * 4
+    assert small.engine.requests == []
+
+
 @pytest.mark.parametrize("needs_key", [False, True])
 async def test_metrics_take_a_key_with_their_scope_where_the_settings_say_so(needs_key: bool) -> None:
     async with running(Settings(metrics_need_key=needs_key)) as small:
@@ -152,6 +165,38 @@ async def test_a_websocket_that_is_refused_says_why(key: str, code: str, close: 
         async with served.open(subprotocols=["dmvfn.v1", f"bearer.{key}"]) as socket:
             messages, close_code = await _everything(socket)
     assert ([message["code"] for message in messages], close_code) == ([code], close)
+
+
+@pytest.mark.parametrize("conceal", [{}, {"conceal": {"fps": 30}}])
+async def test_a_stream_ends_when_its_key_is_replaced_under_its_name(conceal: dict[str, object]) -> None:
+    async with live() as served:
+        served.parts.access.use(read_keys('[a]\nkey = "stream-key"'))
+        async with served.open(additional_headers=bearer("stream-key")) as socket:
+            await socket.send(json.dumps({"type": "start", **conceal}))
+            await socket.send(_frame(picture(0)))
+            await socket.recv()
+            served.parts.access.use(read_keys('[a]\nkey = "another-key"'))
+            await socket.send(_frame(picture(1)))
+            answers, close_code = await _everything(socket)
+    assert (answers[-1]["code"], close_code) == ("unauthenticated", 1008)
+
+
+async def test_a_websocket_at_a_path_with_a_line_feed_is_not_opened() -> None:
+    async with live() as served:
+        served.parts.access.use(RING)
+        with pytest.raises(InvalidStatus, match="403"):
+            async with connect(f"{served.url}%0A", additional_headers=bearer("viewer-key")):
+                pass
+
+
+@pytest.mark.parametrize(("limit", "client"), [(0, "the-stream"), (5, "address 127.0.0.1")])
+async def test_a_stream_is_a_client_of_its_own_but_where_an_address_is_counted(limit: int, client: str) -> None:
+    headers = {"X-Request-Id": "the-stream"}
+    async with live(max_client_items=limit) as served, served.open(additional_headers=headers) as socket:
+        for message in (START, _frame(picture(0)), _frame(picture(1)), '{"type": "end"}'):
+            await socket.send(message)
+        await _everything(socket)
+        assert [request.client for request in served.engine.asked] == [client]
 
 
 async def test_each_pair_of_a_stream_over_websocket_counts() -> None:

@@ -131,6 +131,20 @@ async def test_the_frameworks_own_errors_have_the_same_form(
     assert answer.headers["content-type"] == media_type
     if status == 405:
         assert answer.headers["allow"]
+        assert answer.json()["detail"] == f"this path does not know this method; it knows {answer.headers['allow']}"
+
+
+async def test_every_method_that_a_path_knows_is_listed(small: Small) -> None:
+    """Starlette names those of the first route alone, and each method has its own."""
+    import httpx
+
+    routes = APIRouter()
+    for method in ("POST", "GET", "DELETE"):
+        routes.add_api_route("/thing/{name}", lambda: None, methods=[method], operation_id=method)
+    transport = httpx.ASGITransport(build(small.parts, (routes,)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        answer = await http.put("/thing/x")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, DELETE, HEAD")
 
 
 async def test_a_routers_typed_parameters_are_refused_in_the_same_form(small: Small) -> None:

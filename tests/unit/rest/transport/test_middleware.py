@@ -267,6 +267,11 @@ class TestHosts:
         assert (answer.status_code, answer.json()["field"]) == (400, "Host")
         assert "DMVFN_ALLOWED_HOSTS" in answer.json()["detail"]
 
+    async def test_two_of_them_are_refused(self, small: Small) -> None:
+        answer = await small.http.get("/v1/model", headers=[("Host", "localhost"), ("Host", "evil.example")])
+        assert (answer.status_code, answer.json()["field"]) == (400, "Host")
+        assert answer.json()["detail"] == "Host is given twice"
+
     @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "a.localhost"])
     async def test_the_machines_own_names_are_taken(self, small: Small, host: str) -> None:
         assert (await small.http.get("/v1/model", headers={"Host": host})).status_code == 200

@@ -262,3 +262,22 @@ async def test_what_is_asked_of_a_full_store_takes_no_longer_than_of_an_empty_on
             await jobs.get(one.id, "")
         bounds.measured(thread_s=time.thread_time() - began)
     await jobs.close()
+
+
+async def test_a_job_deleted_while_it_runs_leaves_the_callers_next_one_its_turns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Adder()
+    engine.gate = asyncio.Event()
+    jobs = jobs_over(engine)
+    # More than run at once, so that some run and some wait for their turn when it is deleted.
+    deleted, next_one = a_job(*range(2 * AT_ONCE)), a_job(1, 2, 3)
+    await jobs.submit(deleted)
+    await jobs.submit(next_one)
+    await until(lambda: engine.running == AT_ONCE)
+    assert (await jobs.cancel(deleted.id, "")).state is JobState.CANCELLED
+    engine.gate.set()
+    async with asyncio.timeout(60):
+        assert await ended(jobs, next_one.id) is JobState.DONE
+    assert [record.message for record in caplog.records] == []
+    await jobs.close()

@@ -85,6 +85,16 @@ def test_image_files_come_as_bytes_or_base64() -> None:
         assert (parsed.format, parsed.image_quality) == (ImageFormat.JPEG, 80)
 
 
+def test_a_quality_that_the_format_has_not_is_refused() -> None:
+    inputs = [Tensor(name, "BYTES", (1, 1), packed([b"file"])) for name in ("FRAME0", "FRAME1")]
+    for more in (
+        {"image_quality": 90},
+        {"image_quality": 90, "format": "ppm"},
+        {"image_quality": 101, "format": "jpeg"},
+    ):
+        assert _field(*inputs, model="dmvfn_image", **more) == "parameters.image_quality"
+
+
 def test_parameters_say_how_and_those_of_extensions_are_left_alone() -> None:
     parsed = _parse(
         _frames(), route="sample", seed=9, steps="2", scale="0.5", quality="adaptive", timeout=1500, priority=3
@@ -136,6 +146,8 @@ def test_a_parameter_that_means_nothing_is_refused_with_those_that_do() -> None:
         ([_frames()], {"route": 111111111}, "parameters.route"),
         ([_frames()], {"quality": "best"}, "parameters.quality"),
         ([_frames()], {"timeout": -1}, "parameters.timeout"),
+        ([_frames()], {"format": "png"}, "parameters.format"),
+        ([_frames()], {"image_quality": 90}, "parameters.image_quality"),
         ([Tensor("FRAME0", "BYTES", (1, 1), b"\1\0\0\0")], {"model": "dmvfn_image"}, "inputs.FRAME0"),
         ([Tensor("FRAME0", "BYTES", (1, 1), b"\1\0")], {"model": "dmvfn_image"}, "inputs.FRAME0"),
         ([Tensor("FRAME0", "BYTES", (2, 1), packed([b"a"]))], {"model": "dmvfn_image"}, "inputs.FRAME0"),

@@ -113,8 +113,8 @@ async def test_each_tick_is_answered_with_what_is_shown_and_a_summary() -> None:
     ]
     assert seen == [
         *((0, REAL, "f0", None), (1, REAL, "f1", None), (2, REAL, "f2", None)),
-        *((3, PREDICTED, "", 30), (4, PREDICTED, "", 40)),
-        *((5, BLENDED, "f5", 50), (6, REAL, "f6", None)),
+        *((3, PREDICTED, "", 30), (4, PREDICTED, "", 38)),
+        *((5, BLENDED, "f5", 49), (6, REAL, "f6", None)),
     ]
     assert isinstance(last, Summary)
     assert isinstance(last.concealed, ConcealmentReport)

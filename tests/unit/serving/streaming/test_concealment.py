@@ -31,21 +31,72 @@ def shown(tick: Tick) -> tuple[int, TickSource, int | None]:
     return tick.number, tick.source, None if picture is None else int(picture.pixels[0, 0, 0])
 
 
+#: Frames by which predictions that are right come to be trusted.
+TRUSTED = 15
+
+
 def test_lost_frames_are_predicted_on_the_beat_and_real_ones_faded_in() -> None:
-    """Frames 3, 4, 5 are lost; frame 6 comes 6 grey levels darker than the motion led to, and is not jumped to."""
+    """Three frames are lost; the one after comes 6 grey levels darker than the motion led to, and is not jumped to."""
     concealer = Concealer(Concealment(fps=10, blend=2, delay_s=0.05))
     ticks = []
-    for number in range(10):
-        if number not in (3, 4, 5):
-            arrive(concealer, number, 0.1 * number, None if number < 6 else 10 * number - 6)
+    for number in range(TRUSTED + 7):
+        place = number - TRUSTED
+        if place not in (0, 1, 2):
+            arrive(concealer, number, 0.1 * number, 10 * number - (6 if place > 0 else 0))
         due = concealer.due()
         assert due == pytest.approx(0.1 * number + 0.05)
         ticks.append(shown(concealer.tick()))
-    assert ticks == [
-        *((0, REAL, 0), (1, REAL, 10), (2, REAL, 20)),
-        *((3, PREDICTED, 30), (4, PREDICTED, 40), (5, PREDICTED, 50)),
-        *((6, BLENDED, 58), (7, BLENDED, 66), (8, REAL, 74), (9, REAL, 84)),
-    ]
+    assert ticks[:TRUSTED] == [(number, REAL, 10 * number) for number in range(TRUSTED)]
+    assert [source for _, source, _ in ticks[TRUSTED:]] == [PREDICTED] * 3 + [BLENDED] * 2 + [REAL] * 2
+    values = [value for _, _, value in ticks[TRUSTED:]]
+    assert values[:3] == [150, 160, 170]
+    # The trust in what looks four ticks ahead begins to fall with frame 18.
+    assert values[3:] == [pytest.approx(178, abs=1), pytest.approx(186, abs=1), 194, 204]
+
+
+def test_what_is_far_ahead_stands_still_in_part_until_it_has_proved_right() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    arrive(concealer, 0, 0.0)
+    arrive(concealer, 1, 0.1)
+    values = [shown(concealer.tick()) for _ in range(5)]
+    assert values[2:] == [(2, PREDICTED, 20), (3, PREDICTED, 28), (4, PREDICTED, 34)]
+
+
+def test_predictions_of_motion_that_never_comes_give_way_to_the_picture_that_stands() -> None:
+    """What flickers between two pictures is predicted to go on by each; nothing of that is ever right."""
+    concealer = Concealer(Concealment(fps=10))
+    for number in range(40):
+        arrive(concealer, number, 0.1 * number, 100 + 20 * (number % 2))
+        assert concealer.tick().source is REAL
+    assert [shown(concealer.tick())[1] for _ in range(3)] == [REPEATED] * 3
+
+
+def test_from_the_second_frame_on_a_loss_shows_what_two_pairs_led_to() -> None:
+    concealer = Concealer(Concealment(fps=10))
+    for number, value in enumerate((0, 10, 30)):
+        pair = arrive(concealer, number, 0.1 * number, value)
+    assert pair is not None
+    ticks = [concealer.tick() for _ in range(5)][3:]
+    assert [[int(frame.pixels[0, 0, 0]) for frame, _ in tick.parts] for tick in ticks] == [[50], [70, 40, 30]]
+    assert [round(float(weight.mean()), 2) for _, weight in ticks[1].parts] == [0.72, 0.18, 0.1]
+
+
+def test_what_stands_still_keeps_standing_where_only_a_part_moves() -> None:
+    """The left half moves as predicted; of the right half it was never true."""
+    concealer, picture = Concealer(Concealment(fps=10)), np.full((64, 96, 3), 100, np.uint8)
+    for number in range(15):
+        pixels = picture.copy()
+        pixels[:, :48] += np.uint8(8 * number)
+        pair = concealer.arrived(NumberedFrame(number, Frame(pixels)), 0.1 * number)
+        concealer.tick()
+        if pair is not None:
+            concealer.predicted(pair, [Frame(pixels + np.uint8(8 * t)) for t in range(1, 5)])
+    for ahead in (1, 2, 3):
+        shown_picture = concealer.tick().picture()
+        assert shown_picture is not None
+        left, right = (shown_picture.pixels[:, columns].astype(int) for columns in (slice(36), slice(60, None)))
+        assert np.abs(left - (100 + 8 * (14 + ahead))).max() <= 1
+        assert np.abs(right - 100).max() <= 8 * ahead / 3
 
 
 def test_after_a_gap_the_moments_are_parts_of_the_longer_interval() -> None:
@@ -90,7 +141,7 @@ def test_a_jump_of_the_sender_begins_anew_and_memory_stays_bounded() -> None:
     assert concealer.tick().number == 10**12
     for number in range(200):
         arrive(concealer, 10**12 + 2 + number, 5.1, value=1)
-    assert concealer.nbytes <= (64 + 2 + 4 * 8) * 4 * 6 * 3
+    assert concealer.nbytes <= (64 + 2 + 4 * 9) * 4 * 6 * 3
 
 
 def test_the_clock_follows_a_sender_whose_own_is_slower() -> None:

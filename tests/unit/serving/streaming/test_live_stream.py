@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from service.app_state import AppState
-from service.core.errors import DeadlineExceeded, InvalidFrame, QueueFull, ServiceError, Unavailable
-from service.core.types import Options
+from service.core.errors import DeadlineExceeded, InvalidFrame, InvalidRequest, QueueFull, ServiceError, Unavailable
+from service.core.interfaces import ServedModel
+from service.core.types import Method, Options, PredictRequest, PredictResult, Quality
 from service.serving.prediction import EncodedPrediction, Picture
+from service.serving.streaming.concealment import Concealment
 from service.serving.streaming.live_stream import LiveStream
 from service.serving.streaming.messages import (
     Draining,
@@ -25,6 +27,7 @@ from service.serving.streaming.messages import (
     Summary,
 )
 from service.serving.streaming.opening import opening
+from service.serving.streaming.predictor_choice import NEEDED, TRIED_FIRST
 from service.serving.streaming.session import (
     Answer,
     Done,
@@ -354,6 +357,52 @@ async def test_a_stream_is_told_how_good_its_predictions_were() -> None:
     )
     state.metrics.stream_quality.gone("small-1")
     assert state.metrics.registry.get_sample_value("dmvfn_stream_psnr_db_count", labels) is None
+
+
+class _Predictors(SmallEngine):
+    """By flow a frame goes on as the two before it did; the network, the default, shows the last one again."""
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        result = await super().predict(request)
+        if request.options.method is Method.FLOW:
+            return result
+        return dataclasses.replace(result, steps=(dataclasses.replace(result.steps[0], frame=request.current),))
+
+    def model(self) -> ServedModel:
+        return dataclasses.replace(super().model(), methods=(Method.DMVFN, Method.FLOW))
+
+
+async def test_the_predictor_that_scores_best_takes_over_and_answers_say_which_it_was() -> None:
+    state, line, predictors = parts(_Predictors()), _Line(), list[str]()
+    request = StreamRequest(plan=ALL.plan, choose=True)
+    async with aclosing(_stream(state, request).answers(line)) as answers:
+        for number in range(4 * TRIED_FIRST * NEEDED):
+            line.queue.put_nowait(_sent(np.full((32, 48, 3), 2 * number % 250, np.uint8)))
+            answer = await anext(answers)
+            if isinstance(answer, Answer) and isinstance(answer.outcome, Done):
+                predictors.append(answer.outcome.value.predictor)
+            await asyncio.sleep(0)  # a trial may end
+    assert predictors[0] == "dmvfn"
+    assert predictors[-1] == "flow", "and the live head, which is no better, does not take over from it"
+    change = predictors.index("flow")
+    assert (set(predictors[:change]), set(predictors[change:])) == ({"dmvfn"}, {"flow"})
+    labels = {"predictor": "flow"}
+    assert state.metrics.registry.get_sample_value("dmvfn_stream_predictor_changes_total", labels) == 1
+
+
+def test_a_choice_goes_with_nothing_that_names_a_predictor() -> None:
+    for field, options in (
+        ("method", Options(method=Method.FLOW)),
+        ("method", Options(method=Method.FLOW, quality=Quality.FAST)),
+        ("route", Options.parse(blocks=2)),
+        ("scale", Options(scale=0.5)),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            StreamRequest(options, choose=True).check()
+        assert refused.value.field == field
+    with pytest.raises(InvalidRequest) as refused:
+        StreamRequest(conceal=Concealment(30), choose=True).check()
+    assert refused.value.field == "conceal"
 
 
 async def test_who_asks_for_no_score_gets_no_last_message() -> None:

@@ -107,6 +107,12 @@ def test_a_wish_that_means_nothing_is_refused_by_name(text: str | None, fps: flo
     assert raised.value.field == field
 
 
+def test_a_phase_without_its_display_is_refused() -> None:
+    for text in (None, "now"):
+        with pytest.raises(InvalidRequest, match="display_phase_us means nothing without display_fps"):
+            ShowAt.parse(text, None, 5)
+
+
 def test_answers_without_receipts_cost_bounded_memory() -> None:
     times = ShowTimes(ShowAt())
     for sequence in range(2000):

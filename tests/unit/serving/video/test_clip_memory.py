@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 
 import pytest
 
@@ -11,6 +12,7 @@ from service.serving.video.clip_memory import DECODING, ENCODING, ClipMemory, cl
 from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead
 from service.serving.video.render import frames_held
+from service.serving.video.retimed_frames import RetimingParams
 from tests.unit.serving.video.clips import HEIGHT, WIDTH, Held, moving
 
 
@@ -20,6 +22,8 @@ def test_a_clip_is_counted_by_its_size_its_plan_and_what_comes_out() -> None:
     width, height = VideoParams(plan, compare=True).size(source)
     compared = frame * (frames_held(plan, 3) + DECODING) + 3 * width * height * ENCODING
     assert clip_bytes(source, VideoParams(plan, compare=True), 3) == compared
+    retiming = RetimingParams(Fraction(60))
+    assert clip_bytes(source, retiming, 1) == frame * (retiming.frames_held(1) + DECODING + ENCODING)
 
 
 def test_five_clips_of_the_most_common_size_fit_the_default() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -110,6 +111,39 @@ def test_frames_beyond_the_limits_are_refused_before_any_is_decoded(
         open_source(str(tmp_path / "in.mp4"), limits=limits)
 
 
+def _muxed_again(source: Path, target: Path, **options: str) -> None:
+    with av.open(str(source)) as film, av.open(str(target), "w", container_options=options) as container:
+        track = container.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(film.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = track
+                container.mux(packet)
+
+
+def test_a_film_whose_end_was_never_sent_is_refused_before_work_is_begun(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(8), list(range(0, 800, 100)), BASE)
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "whole.mp4", movflags="faststart")
+    whole = (tmp_path / "whole.mp4").read_bytes()
+    open_source(str(tmp_path / "whole.mp4"), limits=LIMITS).close()
+    (tmp_path / "cut.mp4").write_bytes(whole[:-9])
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "fragments.mp4", movflags="frag_every_frame+empty_moov")
+    fragments = (tmp_path / "fragments.mp4").read_bytes()
+    (tmp_path / "crashed.mp4").write_bytes(fragments[: fragments.rindex(b"mdat") + 8])
+    with closing(open_source(str(tmp_path / "crashed.mp4"), limits=LIMITS)) as source:
+        assert len(list(source)) == 7
+    told = f"cut short: it has {len(whole) - 9} bytes, and its index names {len(whole)}; send it whole"
+    with pytest.raises(VideoError, match=told):
+        open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
+
+
+def test_an_encrypted_film_is_called_so_not_damaged(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "01" * 16, "encryption_kid": "02" * 16}
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "secret.mp4", **key)
+    with pytest.raises(VideoError, match="is encrypted, and no key is known here; send it without its protection"):
+        open_source(str(tmp_path / "secret.mp4"), limits=LIMITS)
+
+
 @pytest.mark.parametrize("name", ["missing.mp4", "text.mp4"])
 def test_what_is_no_video_is_a_sentence_not_a_traceback(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.mp4").write_text("this is no video")
@@ -124,6 +158,51 @@ def test_a_picture_or_animation_is_named(tmp_path: Path, format: str, name: str)
     Image.new("RGB", (32, 32)).save(tmp_path / "in.mp4", format)
     with pytest.raises(VideoError, match=f"this is {name}"):
         open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"RIFF\0\0\0\0WAVEfmt ", "this is a WAV; it has no pictures, only sound"),
+        (b"ID3\4\0\0\0", "this is an MP3; it has no pictures, only sound"),
+        (b"FWS\6\0\0\0\0", "this is a Flash film"),
+        (b"II*\0\x08\0\0\0", "this is TIFF; MP4, .* are read"),
+        (b"PK\3\4\0\0", "this is a ZIP file; MP4, .* are read"),
+        (b"<!DOCTYPE html>", "this is an HTML page; MP4, .* are read"),
+        (b'{"url": "film.mp4"}', "this is JSON; MP4, .* are read"),
+        (b"RIFF\0\0\0\0AVI junk", r"video that can be read: MP4, .* are read \("),
+    ],
+)
+def test_what_is_no_film_is_named(tmp_path: Path, start: bytes, told: str) -> None:
+    (tmp_path / "in.mp4").write_bytes(start + bytes(500))
+    with pytest.raises(VideoError, match=told):
+        open_source(str(tmp_path / "in.mp4"), limits=LIMITS)
+
+
+@pytest.mark.parametrize(("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+def test_a_still_picture_that_opens_as_a_film_is_named(tmp_path: Path, brand: bytes, name: str) -> None:
+    """FFmpeg reads the items of a phone's photo as films of one frame, each tile one."""
+    write_mp4(tmp_path / "in.mp4", moving(3), [0, 100, 200], BASE)
+    film = (tmp_path / "in.mp4").read_bytes()
+    branded = film[:8] + brand + film[12:]
+    (tmp_path / "film.mp4").write_bytes(branded)
+    open_source(str(tmp_path / "film.mp4"), limits=LIMITS).close()
+    (tmp_path / "still.heic").write_bytes(branded.replace(b"moov", b"meta"))
+    with pytest.raises(VideoError, match=f"this is {name}, a still picture; MP4, .* are read"):
+        open_source(str(tmp_path / "still.heic"), limits=LIMITS)
+    with (tmp_path / "still.heic").open("rb") as file, pytest.raises(VideoError, match=name):
+        ContainerSource(file, limits=LIMITS)
+
+
+def test_a_film_whose_recording_was_not_ended_has_no_index(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "in.mp4", moving(8), list(range(0, 800, 100)), BASE)
+    whole = (tmp_path / "in.mp4").read_bytes()
+    for stop in (whole.index(b"moov") - 4, whole.index(b"mdat") + 100):
+        (tmp_path / "cut.mp4").write_bytes(whole[:stop])
+        with pytest.raises(
+            VideoError, match="this MP4 file has no index, as its recording or its sending was not ended"
+        ):
+            open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -27,17 +28,17 @@ def places(retimer: Retimer, moments: Sequence[Fraction], cuts: Sequence[int] = 
 def test_24_frames_a_second_to_60_are_two_fifths_apart() -> None:
     retimer = Retimer(Fraction(60), Fraction(24), conceal=False)
     moved = places(retimer, [Fraction(number, 24) for number in range(4)])
-    assert [place.numbers for place in moved] == [(0, 1, 2), (3, 4), (5, 6, 7)]
+    assert [place.numbers for place in moved] == [range(3), range(3, 5), range(5, 8)]
     fifth = Fraction(1, 5)
     assert [place.times for place in moved] == [(0 * fifth,) * 3, (fifth, 3 * fifth), (0 * fifth, 2 * fifth, 4 * fifth)]
-    assert retimer.end(Fraction(1, 24)) == OutputPlaces((8, 9), (fifth, 3 * fifth))
+    assert retimer.end(Fraction(1, 24)) == OutputPlaces(range(8, 10), fifth, 2 * fifth)
 
 
 def test_a_rate_of_60000_over_1001_keeps_its_grid_exactly() -> None:
     retimer = Retimer(rate("60000/1001"), Fraction(30000, 1001), conceal=False)
     moved = places(retimer, [Fraction(1001 * number, 30000) for number in range(1, 5)])
     assert [place.times for place in moved[1:]] == [(Fraction(0), Fraction(1, 2))] * 2
-    assert [place.numbers for place in moved] == [(2, 3), (4, 5), (6, 7)]
+    assert [place.numbers for place in moved] == [range(2, 4), range(4, 6), range(6, 8)]
 
 
 def test_a_frame_after_a_cut_is_shown_until_its_scene_has_two() -> None:
@@ -55,9 +56,19 @@ def test_a_pause_stays_one_and_uneven_frames_come_out_even() -> None:
 def test_lost_frames_are_to_be_predicted_and_judged_by_what_came() -> None:
     retimer = Retimer(Fraction(10), Fraction(10), conceal=True)
     moved = places(retimer, [Fraction(number, 10) for number in (0, 1, 4, 5, 30)])
-    assert moved[1] == OutputPlaces((1, 2, 3), (Fraction(0), Fraction(1), Fraction(2)), Fraction(3))
+    assert moved[1] == OutputPlaces(range(1, 4), Fraction(0), Fraction(1), Fraction(3))
     assert moved[3].next_t is None  # 24 in a row are no loss
     assert set(moved[3].times) == {0}
+
+
+def test_a_pause_of_hours_takes_no_more_memory_than_one_of_seconds() -> None:
+    """Its places are made in slices: a clip's times may lie as far apart as its container can write."""
+    retimer = Retimer(Fraction(240), Fraction(10), conceal=False)
+    (moved,) = places(retimer, [Fraction(0), Fraction(10**12)])
+    assert moved.numbers == range(240 * 10**12)
+    first, second = itertools.islice(moved.slices(16), 2)
+    assert (first.numbers, second.numbers) == (range(16), range(16, 32))
+    assert set(second.times) == {0}
 
 
 @pytest.mark.parametrize("text", ["0", "1/0", "x", "241", "-5", "1e3", "60000/1001/2"])
@@ -113,6 +124,40 @@ async def test_repeated_and_dropped_frames_are_found_and_replaced() -> None:
     clip = _Clip(values, [100 * number for number in numbers])
     outputs = await _retimed(clip, RetimingParams(conceal=True))
     assert outputs == [(n, 10 * n, n in (3, 6)) for n in range(9)]
+
+
+async def test_no_prediction_has_more_than_sixteen_moments_and_all_come_in_order() -> None:
+    """A slice of an interval is judged by the next frame, as the whole would be."""
+    asked: list[int] = []
+
+    async def counted(previous: Frame, current: Frame, times: tuple[float, ...]) -> PredictResult:
+        asked.append(len(times))
+        return await _linear(previous, current, times)
+
+    clip = _Clip([0, 4, 8, 20, 24], [0, 100, 200, 500, 600])
+    params = RetimingParams(Fraction(100), conceal=True)
+    outputs = [output async for output in retimed_frames(clip, params, counted)]  # type: ignore[arg-type]
+    assert [item.pts for item, _ in outputs if isinstance(item, Timed)] == list(range(70))
+    assert max(asked) <= 16
+    (lost,) = [item for item, _ in outputs if isinstance(item, Timed) and item.pts == 45]
+    assert int(lost.frame.pixels[0, 0, 0]) == 18
+
+
+async def test_no_more_frames_are_predicted_ahead_than_a_clip_is_counted_with() -> None:
+    """Of what was begun, no more is unshown than two predictions of sixteen moments."""
+    params, unshown, most = RetimingParams(Fraction(150)), 0, 0
+
+    async def counted(previous: Frame, current: Frame, times: tuple[float, ...]) -> PredictResult:
+        nonlocal unshown, most
+        unshown += len(times)
+        most = max(most, unshown)
+        return await _linear(previous, current, times)
+
+    clip = _Clip([10 * number for number in range(12)], [100 * number for number in range(12)])
+    async for _, is_prediction in retimed_frames(clip, params, counted):  # type: ignore[arg-type]
+        unshown -= is_prediction
+    assert unshown == 0
+    assert most <= params.frames_held(1)
 
 
 async def test_a_scene_that_stood_still_is_not_moved() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -72,6 +74,12 @@ def test_colours_keep_their_names_and_values(
     assert np.abs(pixels(tmp_path / f"out{target}")[0].astype(int) - before).max() <= 4
 
 
+def test_colours_that_no_matrix_here_shows_right_are_refused_by_name(tmp_path: Path) -> None:
+    film = write(tmp_path / "in.mkv", Film(pix_fmt="yuv444p", tags=(1, 1, 8, 1), coded=6))
+    with pytest.raises(VideoError, match="coded as YCgCo, which is not read; convert them first: ffmpeg "):
+        copy(film, tmp_path / "out.mp4")
+
+
 def test_an_untagged_film_of_720_lines_is_read_and_written_by_one_rule(tmp_path: Path) -> None:
     green = Frame(np.full((720, 64, 3), (40, 180, 60), np.uint8))
     film = write(tmp_path / "in.mp4", Film([green] * 2, tags=(2, 2, 2, 0), coded=1))
@@ -115,6 +123,15 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, source: str) -> None:
         assert int(np.argmin(errors)) == k
 
 
+@pytest.mark.parametrize("source", [".mp4", ".mov"])
+def test_y4m_says_that_it_holds_no_times_where_they_are_uneven(tmp_path: Path, source: str) -> None:
+    even = write(tmp_path / f"even{source}", Film())
+    assert copy(even, tmp_path / "out.y4m") == ()
+    uneven = write(tmp_path / f"uneven{source}", Film(times=(0, 100, 200, 300, 900, 1000, 1100, 1200)))
+    [note] = copy(uneven, tmp_path / "out.y4m")
+    assert re.fullmatch(r"frames come at one rate, [67].\d\d a second, as y4m holds no times", note)
+
+
 def test_an_avi_with_empty_places_keeps_its_pauses(tmp_path: Path) -> None:
     gap = tuple(time for time in range(0, 1100, 100) if not 300 <= time < 600)
     copy(write(tmp_path / "in.mp4", Film(times=gap)), tmp_path / "mid.avi")
@@ -141,6 +158,14 @@ def test_recordings_that_were_joined_follow_each_other(
     steps = np.diff(times)
     assert len(times) == 24
     assert np.abs(steps - 0.1).max() < (0.03 if sounds else 0.002)
+
+
+def test_a_broadcast_that_turns_wide_is_refused_where_it_does(tmp_path: Path) -> None:
+    parts = [write(tmp_path / f"{aspect.numerator}.ts", Film(aspect=aspect)) for aspect in (Fraction(16, 15), WIDE)]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    told = r"the shape of its pixels changes 0\.[78]\d s after the clip's start; cut it there"
+    with closing(open_source(str(tmp_path / "in.ts"), limits=LIMITS)) as reader, pytest.raises(VideoError, match=told):
+        list(reader)
 
 
 def _combing(picture: np.ndarray) -> float:
@@ -185,6 +210,28 @@ def test_transparent_films_are_refused_as_transparent_pictures_are(tmp_path: Pat
             container.mux(video.encode(None))
         with pytest.raises(VideoError, match="transparent"):
             open_source(str(tmp_path / name), limits=LIMITS)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuva420p", "yuva422p", "yuva444p", "yuva420p10le", "gbrap12le"])
+def test_an_opaque_channel_is_no_matter_whatever_the_scaler_makes_of_it(tmp_path: Path, pix_fmt: str) -> None:
+    """FFmpeg's scaler makes 254 of yuva422p's alpha, and leaves the last columns of yuva420p's as they happen to be."""
+    for name, hole in (("opaque.mkv", False), ("hole.mkv", True)):
+        picture = av.VideoFrame(50, 32, pix_fmt)
+        for plane in picture.planes:
+            plane.update(b"\x80\x01" * (plane.buffer_size // 2))
+        alpha, bits = picture.planes[3], picture.format.components[3].bits
+        levels = np.full(
+            (32, alpha.line_size * 8 // (8 if bits == 8 else 16)), 2**bits - 1, "u1" if bits == 8 else "<u2"
+        )
+        levels[31, 49] -= hole
+        alpha.update(levels.tobytes())
+        with av.open(str(tmp_path / name), "w") as container:
+            video = container.add_stream("ffv1", rate=10)
+            video.width, video.height, video.pix_fmt = 50, 32, pix_fmt
+            container.mux(video.encode(picture) + video.encode(None))
+    open_source(str(tmp_path / "opaque.mkv"), limits=LIMITS).close()
+    with pytest.raises(VideoError, match="transparent"):
+        open_source(str(tmp_path / "hole.mkv"), limits=LIMITS)
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".mov", ".avi"])

@@ -16,7 +16,7 @@ from simulator.service.virtual_threads import Threads
 SEEDS = range(1, 13)
 #: Faults that the default run plants; `make planted` plants all.
 DEFAULT = (
-    "settle: items are not counted down",
+    "claim: turns do not move on",
     "settle: frames of a call withdrawn before it came stay",  # was a real one
     "engine: a caller who leaves is not withdrawn",
 )

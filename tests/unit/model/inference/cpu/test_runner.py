@@ -16,6 +16,11 @@ from model.inference.cpu import runner as cpu_runner
 
 pytest.importorskip("numba")
 
+from model.inference.cpu import precision
+from tests.golden import vectors
+
+bfloat16 = pytest.mark.skipif(not precision.has_bfloat16(), reason="the processor has no avx512_bf16")
+
 
 def _pair(height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     previous = torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(height + width))
@@ -107,3 +112,44 @@ def test_without_numba_plain_torch_answers_the_same(tiny_network: DMVFN, monkeyp
     for one, other in zip(fast, slow, strict=True):
         torch.testing.assert_close(one.frame, other.frame, atol=2e-5, rtol=0)
         torch.testing.assert_close(one.flow, other.flow, atol=2e-4, rtol=0)
+
+
+@bfloat16
+@pytest.mark.parametrize(
+    "case", [name for name, case in vectors.meta()["cases"].items() if "1" in case.get("route", "")]
+)
+def test_golden_frames_in_bfloat16_are_the_published_ones_to_50_db(case: str) -> None:
+    about = vectors.meta()["cases"][case]
+    pair = vectors.tensor(f"in.{about['input']}.x")[None]
+    route = torch.tensor([[bit == "1" for bit in about["route"]]])
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = inference.predict(vectors.network(), pair[:, :3], pair[:, 3:], route)
+    error = (answer.frame[0] - vectors.tensor(f"{case}.pred")).square().mean()
+    assert -10 * error.log10() > 50
+
+
+@bfloat16
+def test_both_types_are_prepared_beside_each_other(tiny_network: DMVFN) -> None:
+    whole = cpu_runner.of(tiny_network)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = cpu_runner.of(tiny_network)
+    assert None is not half is not whole
+    assert cpu_runner.of(tiny_network) is whole
+    with torch.autocast("cpu", torch.bfloat16):
+        assert cpu_runner.of(tiny_network) is half
+    with torch.autocast("cpu", torch.float16):
+        assert cpu_runner.of(tiny_network) is None
+
+
+@bfloat16
+def test_an_answer_in_bfloat16_is_the_same_bit_for_bit_by_any_number_of_threads(tiny_network: DMVFN) -> None:
+    pair, route, before = _pair(48, 80), torch.ones(1, 9, dtype=torch.bool), torch.get_num_threads()
+    answers = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with torch.autocast("cpu", torch.bfloat16):
+                answers.append(inference.predict(tiny_network, *pair, route).frame)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*answers)

@@ -1,0 +1,184 @@
+"""The CPU path's convolutions as compiled loops: each keeps what it works on in a core's cache, with its PReLU.
+
+Maps are channels last, one sample, float32 or bfloat16 (uint16), with zeros around: a row and a column before, and
+behind as many as whole tiles of 4x4 pixels need and one more (`packing.bordered`). At least 8 channels where they are
+written; an even number of them in bfloat16. Compiled for either by `model.inference.cpu.kernels`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from model.inference.cpu.compiler import ZERO, get_thread_id, inlined, prange
+from model.inference.cpu.lanes import VECTOR, narrowed
+from model.inference.cpu.matrix_tiles import PANELS, matrix_product
+from model.inference.cpu.winograd_tiles import from_tile, into_tile
+
+_multiply, _convolve = matrix_product(activate=False), matrix_product(activate=True)
+
+
+@inlined
+def panel_vectors(outputs: Any) -> Any:
+    """Return how many vectors of 16 a panel of `outputs` channels takes: the most that divides all of them."""
+    vectors = (outputs + VECTOR - 1) // VECTOR
+    for number in PANELS:
+        if vectors % number == 0:
+            return number
+    return 1
+
+
+@inlined
+def clear(maps: Any, y: Any, first: Any, after: Any) -> None:
+    """Set row y of maps to zero from pixel `first` to before `after`."""
+    for x in range(first, after):
+        for k in range(maps.shape[2]):
+            maps[y, x, k] = narrowed(ZERO, maps)
+
+
+@inlined
+def clear_around(maps: Any, height: Any, width: Any) -> None:
+    """Set what lies around height x width pixels to zero."""
+    for y in range(maps.shape[0]):
+        if 0 < y <= height:
+            clear(maps, y, 0, 1)
+            clear(maps, y, width + 1, maps.shape[1])
+        else:
+            clear(maps, y, 0, maps.shape[1])
+
+
+@inlined
+def _direct_row(
+    y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, pixels: Any, out: Any
+) -> None:
+    channels, outputs = maps.shape[2], pixels * out.shape[2]
+    row, count = maps.shape[1] * channels, (3 + stride * (pixels - 1)) * channels
+    vectors = panel_vectors(outputs)
+    lanes = vectors * VECTOR
+    left, result = maps.reshape(-1), out.reshape(-1)
+    # The last panel first: what it writes beyond a pixel is the first panel's of the next one.
+    for panel in range((outputs + lanes - 1) // lanes - 1, -1, -1):
+        _convolve(
+            width // pixels, vectors, left, y * stride * row, stride * pixels * channels, 3, row, count,
+            weights, panel * 3 * count * lanes,
+            result, ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, outputs,
+            activation, panel * lanes, activation.shape[0] // 2,
+        )  # fmt: skip
+    clear(out, y + 1, 0, 1)
+    clear(out, y + 1, width + 1, out.shape[1])
+
+
+def direct(
+    maps: Any, weights: Any, activation: Any, stride: Any, pixels: Any, height: Any, width: Any, out: Any
+) -> None:
+    """Convolve maps 3x3, add the biases, apply PReLU: `out` of height x width pixels.
+
+    weights: packed, one matrix for each of 3 rows, for `pixels` neighbours at once; width is a multiple of these.
+    activation: biases, then slopes, of all of these, each up to whole vectors.
+    """
+    clear(out, 0, 0, out.shape[1])
+    for y in range(height + 1, out.shape[0]):
+        clear(out, y, 0, out.shape[1])
+    for y in prange(height):
+        _direct_row(np.int64(y), width, maps, weights, activation, stride, pixels, out)
+
+
+@inlined
+def _into_tiles(ty: Any, maps: Any, tiles: Any, place: Any, product: Any) -> None:
+    """Transform a row of tiles; its factors of one product begin at `place`, those of the next `product` later."""
+    row, channels = maps.shape[1] * maps.shape[2], maps.shape[2]
+    source = maps.reshape(-1)
+    for tx in range((maps.shape[1] - 2) // 4):
+        for k in range(0, channels, VECTOR):
+            first = max(min(k, channels - VECTOR), 0)
+            into_tile(
+                source, 4 * ty * row + 4 * tx * channels + first, row, channels,
+                tiles, place + tx * channels + first, product,
+            )  # fmt: skip
+
+
+@inlined
+def _from_tiles(
+    ty: Any, sums: Any, place: Any, product: Any, activation: Any, residual: Any, add: Any, height: Any, width: Any,
+    maps: Any,
+) -> None:  # fmt: skip
+    """Transform a row of tiles back, as `_into_tiles` lays them out, into pixels of `maps`."""
+    row, channels = maps.shape[1] * maps.shape[2], maps.shape[2]
+    out, more = maps.reshape(-1), residual.reshape(-1)
+    for tx in range((maps.shape[1] - 2) // 4):
+        for k in range(0, channels, VECTOR):
+            first = max(min(k, channels - VECTOR), 0)
+            at = (4 * ty + 1) * row + (4 * tx + 1) * channels + first
+            from_tile(
+                sums, place + tx * channels + first, product, activation, first, activation.shape[0] // 2,
+                more, at, add, out, at, row, channels,
+            )  # fmt: skip
+    for y in range(4 * ty + 1, 4 * ty + 5):
+        clear(maps, y, 0, 1)
+        clear(maps, y, width + 1 if y <= height else 1, maps.shape[1])
+
+
+def tiled(
+    maps: Any, weights: Any, activation: Any, residual: Any, add: Any, height: Any, width: Any, rows: Any,
+    tiles: Any, sums: Any, out: Any,
+) -> None:  # fmt: skip
+    """Convolve maps 3x3 by Winograd's F(4x4, 3x3), `rows` rows of tiles at a time; PReLU; then `residual` if `add`.
+
+    weights: packed, 36 matrices. tiles, sums: for each thread 36 x (tiles at a time x channels + 16) numbers.
+    """
+    down, across = (maps.shape[0] - 2) // 4, (maps.shape[1] - 2) // 4
+    inputs, outputs = maps.shape[2], out.shape[2]
+    vectors = panel_vectors(outputs)
+    lanes = vectors * VECTOR
+    panels = (outputs + lanes - 1) // lanes
+    clear(out, 0, 0, out.shape[1])
+    clear(out, out.shape[0] - 1, 0, out.shape[1])
+    for group in prange((down + rows - 1) // rows):
+        thread = get_thread_id()
+        first, after = group * rows, min(group * rows + rows, down)
+        count = (after - first) * across
+        left, right = count * inputs + VECTOR, count * outputs + VECTOR
+        for ty in range(first, after):
+            _into_tiles(ty, maps, tiles[thread], (ty - first) * across * inputs, left)
+        for i in range(36):
+            for panel in range(panels - 1, -1, -1):
+                _multiply(
+                    count, vectors, tiles[thread], i * left, inputs, 1, 0, inputs,
+                    weights, (i * panels + panel) * inputs * lanes,
+                    sums[thread], i * right + panel * lanes, outputs, activation, 0, 0,
+                )  # fmt: skip
+        for ty in range(first, after):
+            place = (ty - first) * across * outputs
+            _from_tiles(ty, sums[thread], place, right, activation, residual, add, height, width, out)
+
+
+@inlined
+def _routing_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, room: Any, sums: Any) -> None:
+    inputs, channels = maps.shape[2], sums.shape[1] // 3
+    row = maps.shape[1] * inputs
+    vectors = panel_vectors(channels)
+    lanes = vectors * VECTOR
+    for panel in range((channels + lanes - 1) // lanes - 1, -1, -1):
+        _convolve(
+            width, vectors, maps.reshape(-1), y * row, inputs, 3, row, 3 * inputs,
+            weights, panel * 9 * inputs * lanes, room, panel * lanes, channels,
+            activation, panel * lanes, activation.shape[0] // 2,
+        )  # fmt: skip
+    total = sums[y, :channels]
+    total[:] = ZERO
+    for x in range(width):
+        values = room[x * channels : (x + 1) * channels]
+        for k in range(channels):
+            total[k] += values[k]
+    sums[y, channels : 2 * channels] = room[:channels]
+    sums[y, 2 * channels :] = room[(width - 1) * channels : width * channels]
+
+
+def row_sums(maps: Any, weights: Any, activation: Any, width: Any, room: Any, sums: Any) -> None:
+    """Convolve maps 3x3 with PReLU and keep of each row, in sums hx3O, its sum, its first and its last pixel.
+
+    room: for each thread width x O + 16 numbers.
+    """
+    for y in prange(sums.shape[0]):
+        _routing_row(np.int64(y), width, maps, weights, activation, room[get_thread_id()], sums)

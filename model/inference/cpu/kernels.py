@@ -1,0 +1,48 @@
+"""The CPU path's compiled loops for maps of float32, or of bfloat16: each set is compiled when first asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels
+from model.inference.cpu.compiler import F1, F2, F3, F4, FRAME, kernel
+
+Loop = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """Loops for maps of one type of numbers; their docstrings are those of the modules they come from."""
+
+    load: Loop
+    reduce: Loop
+    direct: Loop
+    tiled: Loop
+    tiled_wide: Loop  #: as `tiled`, the answer in float32
+    row_sums: Loop
+    join: Loop
+    advance: Loop
+
+
+@functools.cache
+def of(half: bool) -> Kernels:
+    """Return the loops for bfloat16 (as uint16) where `half`, else for float32; load or compile them at first."""
+    number = "uint16" if half else "float32"
+    one, two, three = f"{number}[::1]", f"{number}[:,::1]", f"{number}[:,:,::1]"
+    place = "int64"
+    tiled = f"{three}, {one}, {F1}, {three}, boolean, {place}, {place}, {place}, {two}, {F2}"
+    wide = kernel(f"{tiled}, {F3}")(convolution_kernels.tiled)
+    return Kernels(
+        load=kernel(f"{FRAME}, {FRAME}, {place}, {place}, {F4}, {three}")(frame_kernels.load),
+        reduce=kernel(f"{three}, {place}, {place}, {place}, {three}")(frame_kernels.reduce),
+        direct=kernel(f"{three}, {one}, {F1}, {place}, {place}, {place}, {place}, {three}")(convolution_kernels.direct),
+        tiled=kernel(f"{tiled}, {three}")(convolution_kernels.tiled) if half else wide,
+        tiled_wide=wide,
+        row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),
+        join=kernel(
+            f"{F3}, {F1}, {place}, {place}, {place}, {three}, {one}, {place}, {place}, {F2}, {F3}",
+        )(join_kernels.join),
+        advance=kernel(f"{F3}, {F1}, {F4}, {three}, boolean")(frame_kernels.advance),
+    )

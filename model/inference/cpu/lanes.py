@@ -1,0 +1,171 @@
+"""What numba's language cannot say: vectors of sixteen numbers that stay in registers, and bfloat16.
+
+Built as instructions while a compiled loop is compiled; a value is a `Lanes`, written with the usual operators. Numbers
+in memory are float32, or bfloat16 as uint16: then AVX-512's instructions for it are used, so whoever compiles or calls
+such a loop must have looked whether the processor has them (`model.inference.cpu.precision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from llvmlite import ir
+
+_numba: Any = import_module("numba")
+types: Any = _numba.types
+cgutils: Any = import_module("numba.core.cgutils")
+intrinsic: Any = import_module("numba.extending").intrinsic
+# The instructions are written as assembly, which compiles for an image's processors as well as for this one.
+import_module("llvmlite.binding").initialize_native_asmparser()
+
+#: Numbers in a vector.
+VECTOR = 16
+
+INT, FLOAT = ir.IntType(64), ir.FloatType()
+FLOATS = ir.VectorType(FLOAT, VECTOR)
+_WORD, _HALF = ir.IntType(32), ir.IntType(16)
+_WORDS, _HALVES = ir.VectorType(_WORD, VECTOR), ir.VectorType(_HALF, VECTOR)
+_ROUND = ir.InlineAsm(ir.FunctionType(_HALVES, [FLOATS]), "vcvtneps2bf16 $1, $0", "=v,v")
+_ADD_PRODUCTS = ir.InlineAsm(ir.FunctionType(FLOATS, [FLOATS, _WORDS, _WORDS]), "vdpbf16ps $3, $2, $0", "=v,0,v,v")
+# Products and sums may be joined to one rounding; nothing else is assumed of numbers.
+_FLAGS = ["contract"]
+
+
+def integer(number: int) -> Any:
+    """Return a constant place or count."""
+    return ir.Constant(INT, number)
+
+
+def floats(number: float) -> Any:
+    """Return a vector of equal constants."""
+    return ir.Constant(FLOATS, [number] * VECTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Sixteen float32 in a register."""
+
+    builder: Any
+    value: Any
+
+    def __add__(self, other: Lanes) -> Lanes:
+        return Lanes(self.builder, self.builder.fadd(self.value, other.value, flags=_FLAGS))
+
+    def __sub__(self, other: Lanes) -> Lanes:
+        return Lanes(self.builder, self.builder.fsub(self.value, other.value, flags=_FLAGS))
+
+    def __mul__(self, other: Lanes) -> Lanes:
+        return Lanes(self.builder, self.builder.fmul(self.value, other.value, flags=_FLAGS))
+
+    def __rmul__(self, factor: int) -> Lanes:
+        return Lanes(self.builder, self.builder.fmul(floats(factor), self.value, flags=_FLAGS))
+
+    def prelu(self, slopes: Lanes) -> Lanes:
+        """Multiply what is not positive by `slopes`."""
+        above = self.builder.fcmp_ordered(">", self.value, floats(0))
+        return Lanes(self.builder, self.builder.select(above, self.value, (self * slopes).value))
+
+
+def splat(builder: Any, number: Any) -> Lanes:
+    """Return sixteen times the same float32."""
+    nothing = ir.Constant(FLOATS, ir.Undefined)
+    first = builder.insert_element(nothing, number, ir.Constant(_WORD, 0))
+    return Lanes(builder, builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * VECTOR)))
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A place in an array of float32 or bfloat16, while instructions are built."""
+
+    builder: Any
+    address: Any
+    half: bool
+
+    @classmethod
+    def of(cls, context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Numbers:
+        """Return number `place` of an array of numba's type `kind`."""
+        data = context.make_array(kind)(context, builder, array).data
+        return cls(builder, builder.gep(data, [place]), kind.dtype == types.uint16)
+
+    def on(self, numbers: Any) -> Numbers:
+        """Return the place so many numbers further on."""
+        steps = integer(numbers) if isinstance(numbers, int) else numbers
+        return Numbers(self.builder, self.builder.gep(self.address, [steps]), self.half)
+
+    def load(self) -> Lanes:
+        """Read sixteen numbers."""
+        if not self.half:
+            return Lanes(self.builder, self._read(FLOATS))
+        wide = self.builder.shl(self.builder.zext(self._read(_HALVES), _WORDS), ir.Constant(_WORDS, [16] * VECTOR))
+        return Lanes(self.builder, self.builder.bitcast(wide, FLOATS))
+
+    def store(self, value: Any) -> None:
+        """Write float32, one or a vector; to bfloat16 it is rounded to nearest, ties to even."""
+        if self.half:
+            value = _rounded(self.builder, value)
+        address = self.builder.bitcast(self.address, value.type.as_pointer())
+        self.builder.store(value, address, align=2 if self.half else 4)
+
+    def factors(self) -> Any:
+        """Read what sixteen sums are multiplied by in one instruction: sixteen numbers, or pairs of bfloat16."""
+        return self._read(_WORDS if self.half else FLOATS)
+
+    def factor(self) -> Any:
+        """Read one number, or a pair of bfloat16, into all lanes."""
+        kind = _WORDS if self.half else FLOATS
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, self._read(kind.element), ir.Constant(_WORD, 0))
+        return self.builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * VECTOR))
+
+    def add_products(self, sums: Any, left: Any, right: Any) -> Any:
+        """Add to `sums` what `factor` and `factors` of numbers like these read, multiplied."""
+        if self.half:
+            return self.builder.call(_ADD_PRODUCTS, [sums, right, left])
+        return self.builder.fadd(sums, self.builder.fmul(left, right, flags=_FLAGS), flags=_FLAGS)
+
+    def _read(self, kind: Any) -> Any:
+        address = self.builder.bitcast(self.address, kind.as_pointer())
+        return self.builder.load(address, align=2 if self.half else 4)
+
+
+def _rounded(builder: Any, value: Any) -> Any:
+    """Build the rounding of float32, one or a vector, to bfloat16."""
+    if value.type == FLOATS:
+        return builder.call(_ROUND, [value])
+    lanes = getattr(value.type, "count", 0)
+
+    def kind(number: Any) -> Any:
+        return ir.VectorType(number, lanes) if lanes else number
+
+    def constant(number: int) -> Any:
+        return ir.Constant(kind(_WORD), [number] * lanes if lanes else number)
+
+    bits = builder.bitcast(value, kind(_WORD))
+    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+    up = builder.add(builder.add(bits, constant(0x7FFF)), odd)
+    return builder.trunc(builder.lshr(up, constant(16)), kind(_HALF))
+
+
+@intrinsic
+def widened(_: Any, value: Any) -> Any:
+    """Read one number of maps as float32."""
+
+    def widen(__: Any, builder: Any, ___: Any, arguments: Sequence[Any]) -> Any:
+        if value != types.uint16:
+            return arguments[0]
+        return builder.bitcast(builder.shl(builder.zext(arguments[0], _WORD), ir.Constant(_WORD, 16)), FLOAT)
+
+    return types.float32(value), widen
+
+
+@intrinsic
+def narrowed(_: Any, value: Any, maps: Any) -> Any:
+    """Round float32 `value` to what `maps` holds: float32 itself, or bfloat16 (to nearest, ties to even)."""
+
+    def narrow(__: Any, builder: Any, ___: Any, arguments: Sequence[Any]) -> Any:
+        return _rounded(builder, arguments[0]) if maps.dtype == types.uint16 else arguments[0]
+
+    return maps.dtype(value, maps), narrow

@@ -1,0 +1,67 @@
+"""Weights and maps in the order in which the compiled loops read them. Knows no blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.inference.cpu.lanes import VECTOR
+from model.inference.cpu.matrix_tiles import PANELS
+
+#: float32, or bfloat16 as uint16.
+Array = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+#: Least channels of maps: what a vector writes beyond the last pixel must not pass the border behind it.
+LEAST_CHANNELS = 8
+#: Side of a tile of Winograd's outputs.
+_TILE = 4
+
+
+def channels(number: int) -> int:
+    """Return how many channels maps of so many have: 8 at least, and even, for pairs of bfloat16."""
+    return max(number + number % 2, LEAST_CHANNELS)
+
+
+def bordered(height: int, width: int) -> tuple[int, int]:
+    """Return the sides of maps of height x width pixels with their border: one before, whole tiles and one behind."""
+    return -(-height // _TILE) * _TILE + 2, -(-width // _TILE) * _TILE + 2
+
+
+def widened(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """Pad `dim` with zeros at its end up to `size`."""
+    missing = [0, 0] * (tensor.dim() - 1 - dim % tensor.dim()) + [0, size - tensor.shape[dim]]
+    return F.pad(tensor, missing)
+
+
+def packed(matrices: Tensor, half: bool) -> Array:
+    """Pack matrices SxRxKxO (S products of R stretches of K factors, KxO each) by panels of vectors; flat.
+
+    bfloat16 where `half`, the factors then in pairs: K must be even.
+    """
+    products, stretches, factors, outputs = matrices.shape
+    together = 2 if half else 1
+    vectors = -(-outputs // VECTOR)
+    lanes = VECTOR * next((number for number in PANELS if vectors % number == 0), 1)
+    panels = vectors * VECTOR // lanes
+    parts = widened(matrices, 3, vectors * VECTOR)
+    parts = parts.reshape(products, stretches, factors // together, together, panels, lanes)
+    parts = parts.permute(0, 4, 1, 2, 5, 3)
+    return numbers(parts, half).reshape(-1)
+
+
+def numbers(tensor: Tensor, half: bool) -> Array:
+    """Return a contiguous copy: float32, or bfloat16 as uint16 where `half`."""
+    if not half:
+        floats: npt.NDArray[np.float32] = tensor.float().contiguous().clone().numpy()
+        return floats
+    halves: npt.NDArray[np.uint16] = tensor.bfloat16().contiguous().view(torch.uint16).clone().numpy()
+    return halves
+
+
+def activation(biases: Tensor, slopes: Tensor) -> npt.NDArray[np.float32]:
+    """Return biases, then slopes, each with zeros up to whole vectors."""
+    size = -(-len(biases) // VECTOR) * VECTOR
+    values: npt.NDArray[np.float32] = torch.cat((widened(biases, 0, size), widened(slopes, 0, size))).float().numpy()
+    return values

@@ -1,0 +1,67 @@
+"""Whence a request came, where proxies that are trusted hand on what others ask: the field X-Forwarded-For.
+
+Anybody may write that field, so that it is read from its end, and only as far as trusted proxies wrote it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+#: As the field is called in HTTP and in gRPC's metadata.
+FORWARDED_FIELD = "x-forwarded-for"
+#: Hops that are looked at: more proxies than stand in a row anywhere.
+MOST_HOPS = 32
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedProxies:
+    """Networks of the proxies whose word counts; none: nobody's."""
+
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def of(cls, words: Iterable[str]) -> TrustedProxies:
+        """Take addresses and networks such as "10.0.0.7" and "10.1.0.0/16". Raises ValueError for anything else."""
+        return cls(tuple(ipaddress.ip_network(word) for word in words))
+
+    def caller(self, peer: str, fields: Sequence[str]) -> str:
+        """Return the address of whoever asked: `peer`, or the last one named by those that are trusted.
+
+        `peer`: the address at the other end of the connection; `fields`: the values of X-Forwarded-For, in order. What
+        is no address ends the row: the proxy that wrote it is then the caller.
+        """
+        if not self.networks or not self._trusts(_address_of(peer)):
+            return peer
+        hops = [hop for value in fields for hop in value.split(",")]
+        caller = peer
+        for hop in hops[: -MOST_HOPS - 1 : -1]:
+            address = _address_of(hop)
+            if address is None:
+                break
+            caller = str(address)
+            if not self._trusts(address):
+                break
+        return caller
+
+    def _trusts(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self.networks)
+
+
+def _address_of(text: str) -> Address | None:
+    """Read an address as proxies write it: with a port or without, IPv6 in brackets or bare; None for anything else."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # A socket for both kinds shows IPv4 as ::ffff:10.0.0.7.
+    return getattr(address, "ipv4_mapped", None) or address

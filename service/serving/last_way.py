@@ -1,0 +1,123 @@
+"""Answers an adaptive request that the engine does not answer in time: with its last frame, moved as the picture moves.
+
+Whoever asks an engine holds both frames and needs no device for this; it takes a millisecond or two, for which the end
+of the request's time is kept. How much that must be is learnt. Knows neither engine nor transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from service.core.errors import DeadlineExceeded
+from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.panning import STILL, pan, panned
+from service.core.substitute import PANNED, REPEATED, Substitute
+from service.core.timings import Timings
+from service.core.types import BLOCKS, Frame, Method, PredictRequest, PredictResult, Step
+from service.telemetry.metrics import Metrics
+
+#: Seconds kept for the answer's way out.
+MARGIN_S = 0.001
+#: Seconds of finding a pan, and of a pixel, before any was measured.
+FIRST_S, FIRST_PIXEL_S = 0.001, 1e-8
+#: Seconds at most that are learnt: of making an answer, and of being begun late.
+MOST_MAKING_S, MOST_LATE_S = 0.1, 0.02
+#: Measurements, and sizes of frames, that are remembered.
+REMEMBERED, SIZES = 16, 32
+#: Part of a request's time that may be kept for finding a pan; where it has less, the engine gets all but the margin.
+MOST_PART = 0.25
+#: Seconds in which no engine answers: it is not asked then.
+SHORTEST_S = 0.0005
+#: Two frames of more bytes are moved in a thread.
+LARGE = 2**21
+
+
+class NeverLateEngine:
+    """An engine that answers adaptive requests in time, whatever becomes of them in the one behind it."""
+
+    def __init__(self, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._metrics, self._clock = engine, metrics, clock
+        self._last_way = LastWay(clock)
+        self.debug = getattr(engine, "debug", None)
+
+    async def predict(self, request: PredictRequest) -> PredictResult:
+        """Predict as the engine does; what it cannot answer by an adaptive request's deadline is answered here."""
+        start, deadline = self._clock(), request.deadline
+        if deadline is None or start >= deadline or not request.options.allows_live:
+            return await self._engine.predict(request)
+        latest = deadline - self._last_way.reserve(request.current, deadline - start)
+        if latest - start > SHORTEST_S:
+            with contextlib.suppress(DeadlineExceeded):
+                return await self._engine.predict(replace(request, deadline=latest, is_covered=True))
+        due = min(self._clock(), max(start, latest))
+        return await self._instead(request, due, deadline)
+
+    async def _instead(self, request: PredictRequest, due: float, deadline: float) -> PredictResult:
+        arguments = (request, request.options.version or self._engine.model().version, due, deadline)
+        if request.nbytes > LARGE:
+            result = await asyncio.to_thread(self._last_way.answer, *arguments)
+        else:
+            result = self._last_way.answer(*arguments)
+        if (kind := Substitute.of(result)) is not None:
+            self._metrics.routes.shortened(kind)
+        return result
+
+    def readiness(self) -> Readiness:
+        """Return the engine's readiness."""
+        return self._engine.readiness()
+
+    def model(self) -> ServedModel:
+        """Return the engine's model."""
+        return self._engine.model()
+
+
+class LastWay:
+    """The last way to answer, and how long before its deadline it must be taken. For any thread."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._making: OrderedDict[tuple[int, int], deque[float]] = OrderedDict()  #: seconds, by height and width
+        self._late: deque[float] = deque(maxlen=REMEMBERED)  #: seconds after the due time
+
+    def reserve(self, frame: Frame, seconds: float) -> float:
+        """Return how much of a request's `seconds` must be left when its answer is begun."""
+        least, making = MARGIN_S + _upper(self._late), self._seconds(frame)
+        return least + making if making <= MOST_PART * seconds else least
+
+    def answer(self, request: PredictRequest, version: str, due: float, deadline: float) -> PredictResult:
+        """Make the answer; where even that would be late, the frame as it is. Times on the clock, seconds."""
+        start, current, times = self._clock(), request.current, request.options.times
+        self._late.append(min(MOST_LATE_S, max(0.0, start - due)))
+        has_time = deadline - start > MARGIN_S + self._seconds(current)
+        shift = pan(request.previous, current) if has_time else STILL
+        share = REPEATED if shift == STILL else PANNED
+        step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={share: 1.0})
+        moments = times or tuple(float(number) for number in range(1, request.options.steps + 1))
+        steps = tuple(replace(step, frame=panned(current, shift, t), t=t if times else None) for t in moments)
+        seconds = self._clock() - start
+        if has_time:
+            self._learn(current, seconds)
+        return PredictResult(request.id, steps, version, Timings(motion=seconds), shortened=True)
+
+    def _seconds(self, frame: Frame) -> float:
+        history = self._making.get((frame.height, frame.width))
+        return _upper(history) if history else FIRST_S + FIRST_PIXEL_S * frame.height * frame.width
+
+    def _learn(self, frame: Frame, seconds: float) -> None:
+        size = frame.height, frame.width
+        history = self._making.setdefault(size, deque(maxlen=REMEMBERED))
+        history.append(min(MOST_MAKING_S, seconds))
+        self._making.move_to_end(size)
+        while len(self._making) > SIZES:
+            self._making.popitem(last=False)
+
+
+def _upper(values: Iterable[float]) -> float:
+    """Return the upper quartile; 0 of none. One slow try in sixteen says nothing of the next."""
+    ranking = sorted(values)
+    return ranking[3 * len(ranking) // 4] if ranking else 0.0

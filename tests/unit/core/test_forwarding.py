@@ -1,0 +1,48 @@
+"""Whose word counts on where a request came from."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.core.forwarding import MOST_HOPS, TrustedProxies
+
+PROXIES = TrustedProxies.of(("10.0.0.0/8", "::1", "192.0.2.7"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "caller"),
+    [
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # no proxy of ours
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["192.168.0.1, 198.51.100.1"], "198.51.100.1"),  # what the caller itself wrote comes first
+        ("10.0.0.1", ["198.51.100.1", "10.3.0.1"], "198.51.100.1"),  # two proxies, a field each
+        ("10.0.0.1", ["198.51.100.1, 10.3.0.1"], "198.51.100.1"),
+        ("10.0.0.1", ["10.4.0.1, 10.3.0.1"], "10.4.0.1"),  # nobody but proxies
+        ("10.0.0.1", ["unknown"], "10.0.0.1"),
+        ("10.0.0.1", ["198.51.100.1, what, 10.3.0.1"], "10.3.0.1"),
+        ("10.0.0.1", ["198.51.100.1:4711"], "198.51.100.1"),
+        ("::1", ["[2001:db8::5]:4711"], "2001:db8::5"),
+        ("::1", ["2001:DB8:0::5"], "2001:db8::5"),
+        ("::ffff:10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("", ["198.51.100.1"], ""),
+        ("10.0.0.1", [",,,"], "10.0.0.1"),
+    ],
+)
+def test_a_caller_is_whom_the_last_trusted_proxy_names(peer: str, fields: list[str], caller: str) -> None:
+    assert PROXIES.caller(peer, fields) == caller
+
+
+def test_without_proxies_the_field_means_nothing() -> None:
+    assert TrustedProxies().caller("127.0.0.1", ["198.51.100.1"]) == "127.0.0.1"
+
+
+def test_a_row_of_hops_has_an_end() -> None:
+    hops = ",".join(["198.51.100.1", *["10.0.0.2"] * MOST_HOPS])
+    assert PROXIES.caller("10.0.0.1", [hops]) == "10.0.0.2"
+
+
+@pytest.mark.parametrize("word", ["example.com", "10.0.0.1/33", "10.0.0.7/8", ""])
+def test_what_is_no_network_is_refused(word: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        TrustedProxies.of((word,))

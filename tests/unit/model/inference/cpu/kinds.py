@@ -1,0 +1,43 @@
+"""The two types of numbers in which the CPU path's loops are compiled, for tests of either."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.inference.cpu import packing, precision
+
+#: Whether maps are bfloat16: float32 always, bfloat16 where the processor multiplies it.
+KINDS = [
+    pytest.param(False, id="float32"),
+    pytest.param(True, id="bfloat16", marks=pytest.mark.skipif(not precision.has_bfloat16(), reason="no avx512_bf16")),
+]
+
+
+def rounded(tensor: torch.Tensor, half: bool) -> torch.Tensor:
+    """Return the nearest values that maps or weights of this kind can hold."""
+    return tensor.bfloat16().float() if half else tensor
+
+
+def maps_of(pixels: torch.Tensor, half: bool) -> np.ndarray:
+    """Pixels HxWxC as maps with their border."""
+    height, width, _ = pixels.shape
+    maps = torch.zeros(*packing.bordered(height, width), pixels.shape[2])
+    maps[1 : height + 1, 1 : width + 1] = pixels
+    return packing.numbers(maps, half)
+
+
+def scribbled(height: int, width: int, channels: int, half: bool) -> np.ndarray:
+    """Room for maps, full of what somebody else left there."""
+    return packing.numbers(torch.full((*packing.bordered(height, width), channels), 77.0), half)
+
+
+def pixels_of(maps: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """The pixels HxWxC of maps as float32; fails unless there are zeros around them."""
+    whole = torch.from_numpy(maps)
+    values = whole.view(torch.bfloat16).float() if whole.dtype == torch.uint16 else whole.clone()
+    pixels = values[1 : height + 1, 1 : width + 1].clone()
+    values[1 : height + 1, 1 : width + 1] = 0
+    assert not values.any(), "the border is not zero"
+    return pixels

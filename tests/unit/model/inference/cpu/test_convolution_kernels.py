@@ -1,0 +1,119 @@
+"""The compiled convolutions equal torch's, in either type of numbers, at every size, and leave zeros around."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip("numba")
+
+from model.inference.cpu import compiler, kernels, packing, weights, winograd
+from model.inference.layers import LayerParameters
+from tests.unit.model.inference.cpu.kinds import KINDS, maps_of, pixels_of, rounded, scribbled
+
+
+def _layer(inputs: int, outputs: int) -> LayerParameters:
+    torch.manual_seed(inputs * outputs)
+    scale = (9 * inputs) ** 0.5
+    return LayerParameters(torch.randn(outputs, inputs, 3, 3) / scale, torch.randn(outputs), torch.rand(outputs))
+
+
+def _expected(layer: LayerParameters, pixels: torch.Tensor, stride: int) -> torch.Tensor:
+    image = pixels.permute(2, 0, 1)[None].double()
+    convolved = F.conv2d(image, layer.weight.double(), layer.bias.double(), stride, 1)
+    return F.prelu(convolved, layer.slopes.double())[0].permute(1, 2, 0).float()
+
+
+@pytest.mark.parametrize("half", KINDS)
+@pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 18, 22), (2, 6, 8), (1, 8, 8), (2, 22, 44), (1, 10, 96)])
+@pytest.mark.parametrize(("height", "width"), [(2, 4), (6, 12), (16, 48)])
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_a_direct_convolution(
+    half: bool, stride: int, inputs: int, outputs: int, height: int, width: int, pixels: int
+) -> None:
+    layer = _layer(inputs, outputs)
+    layer = layer._replace(weight=rounded(layer.weight, half))
+    image = rounded(torch.randn(height, width, inputs), half)
+    out = scribbled(height // stride, width // stride, outputs, half)
+    folded = weights.direct(layer, stride, half, inputs, pixels)
+    size = (height // stride, width // stride)
+    kernels.of(half).direct(maps_of(image, half), folded.weights, folded.activation, stride, folded.pixels, *size, out)
+    answer = pixels_of(out, *size)
+    expected = _expected(layer, image, stride)
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=2**-8 if half else 0)
+
+
+def test_channels_that_fill_no_vector_are_made_even_and_the_added_ones_are_zero() -> None:
+    layer, pixels = _layer(7, 11), torch.randn(5, 6, 7)
+    folded = weights.direct(layer, 1, False)
+    assert folded.outputs == 12
+    out = scribbled(5, 6, 12, False)
+    maps = maps_of(F.pad(pixels, (0, 1)), False)
+    kernels.of(False).direct(maps, folded.weights, folded.activation, 1, 1, 5, 6, out)
+    answer = pixels_of(out, 5, 6)
+    torch.testing.assert_close(answer[..., :11], _expected(layer, pixels, 1), atol=1e-5, rtol=0)
+    assert not answer[..., 11].any()
+
+
+@pytest.mark.parametrize("half", KINDS)
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 8), (44, 44), (44, 12), (8, 88)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (5, 9), (16, 28)])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_winograd_with_its_prelu(half: bool, inputs: int, outputs: int, height: int, width: int, rows: int) -> None:
+    layer, pixels = _layer(inputs, outputs), rounded(torch.randn(height, width, inputs), half)
+    out = scribbled(height, width, outputs, half)
+    _tiled(layer, pixels, out, rows, None, half)
+    answer, expected = pixels_of(out, height, width), _expected(layer, pixels, 1)
+    if half:
+        # Factors are rounded after the transforms: a few hundredths of what the sums are made of.
+        assert (answer - expected).square().mean().sqrt() < 0.04 * expected.square().mean().sqrt()
+    else:
+        torch.testing.assert_close(answer, expected, atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("half", KINDS)
+def test_winograd_adds_a_residual_after_the_activation(half: bool) -> None:
+    layer, pixels = _layer(8, 8), rounded(torch.randn(6, 9, 8), half)
+    more = rounded(100 * torch.randn(6, 9, 8), half)
+    without, added = scribbled(6, 9, 8, half), scribbled(6, 9, 8, half)
+    _tiled(layer, pixels, without, 2, None, half)
+    _tiled(layer, pixels, added, 2, more, half)
+    expected = pixels_of(without, 6, 9) + more
+    torch.testing.assert_close(pixels_of(added, 6, 9), expected, atol=0.02 if half else 1e-5, rtol=2**-7 if half else 0)
+
+
+@pytest.mark.parametrize("half", KINDS)
+def test_the_last_of_them_answers_in_float32(half: bool) -> None:
+    layer, pixels = _layer(8, 8), rounded(torch.randn(4, 4, 8), half)
+    wide, out = scribbled(4, 4, 8, False), scribbled(4, 4, 8, half)
+    _tiled(layer, pixels, wide, 1, None, half)
+    _tiled(layer, pixels, out, 1, None, half)
+    assert torch.equal(rounded(pixels_of(wide, 4, 4), half), pixels_of(out, 4, 4))
+
+
+def _tiled(
+    layer: LayerParameters, pixels: torch.Tensor, out: np.ndarray, rows: int, residual: torch.Tensor | None, half: bool
+) -> None:
+    height, width, inputs = pixels.shape
+    folded, threads = weights.tiled(layer, half), compiler.use_threads(2)
+    count = rows * -(-width // 4)
+    tiles = packing.numbers(torch.empty(threads, winograd.PRODUCTS * (count * inputs + 16)), half)
+    sums = np.empty((threads, winograd.PRODUCTS * (count * out.shape[2] + 16)), np.float32)
+    maps = maps_of(pixels, half)
+    more = maps if residual is None else maps_of(residual, half)
+    loop = kernels.of(half).tiled if out.dtype == maps.dtype else kernels.of(half).tiled_wide
+    loop(maps, folded.weights, folded.activation, more, residual is not None, height, width, rows, tiles, sums, out)
+
+
+@pytest.mark.parametrize("half", KINDS)
+def test_sums_of_rows_keep_their_ends(half: bool) -> None:
+    layer, pixels = _layer(6, 32), rounded(torch.randn(4, 14, 6), half)
+    layer = layer._replace(weight=rounded(layer.weight, half))
+    folded, threads = weights.direct(layer, 1, half, 6), compiler.use_threads(2)
+    sums, room = np.empty((4, 96), np.float32), np.empty((threads, 14 * 32 + 16), np.float32)
+    kernels.of(half).row_sums(maps_of(pixels, half), folded.weights, folded.activation, 14, room, sums)
+    expected = _expected(layer, pixels, 1)
+    whole = torch.cat((expected.sum(1), expected[:, 0], expected[:, -1]), 1)
+    torch.testing.assert_close(torch.from_numpy(sums), whole, atol=1e-4, rtol=0)
