@@ -13,9 +13,10 @@
 #        8  255  [255]               [255]
 #
 # Why it surprises: pixels of 2 and 4 bits are widened to 0..255 as they are read, the key beside them stays what the
-# file says, so that it can match no pixel but black: what the file makes transparent is opaque, without a word. 1 bit is converted, 8 need nothing. Saved again, the key is written beside pixels of 8 bits and now names a grey
-# that was opaque (here none has it, in a photo some do). A program that refuses or flattens transparent pictures lets
-# these pass: oxipng and others write such files, as they make black and white logos smallest.
+# file says, so that it can match no pixel but black: what the file makes transparent is opaque, without a word. 1 bit is
+# converted, 8 need nothing. Saved again, the key is written beside pixels of 8 bits and now names a grey that was opaque
+# (here none has it, in a photo some do). A program that refuses or flattens transparent pictures lets these pass;
+# optimisers write them, as they make black and white logos smallest.
 # Saving of the key for modes 1 and I came with python-pillow/Pillow#3744; no report of this was found.
 set -euo pipefail
 work=$(mktemp -d)

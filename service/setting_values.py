@@ -1,8 +1,11 @@
-"""Reads plain values of settings: numbers within bounds, words of a list, flags."""
+"""Reads plain values of settings: numbers within bounds, words of a list, names, sizes, flags."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+from service.addresses import words_of
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -46,3 +49,21 @@ def flag(text: str) -> bool:
         return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
     except KeyError:
         raise ValueError("must be 1 or 0") from None
+
+
+def sizes(text: str) -> tuple[tuple[int, int], ...]:
+    """Read sizes such as 256x448,512x1024, height first."""
+    pairs = []
+    for word in words_of(text):
+        height, _, width = word.partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            raise ValueError("must be sizes like 256x448,512x1024 (height x width)")
+        pairs.append((int(height), int(width)))
+    return tuple(pairs)
+
+
+def name(text: str) -> str:
+    """Read a name of at most 64 letters, digits, dots, dashes and underscores."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes and underscores")
+    return text

@@ -13,7 +13,7 @@ from typing import Any
 from service.core.types import Priority
 from service.distributed.broker import announcement, scripts, serialization
 from service.distributed.broker.blob_store import BlobStore, StoreUnavailable, blob_store
-from service.distributed.broker.client import LOST, SyncRedis, connect_sync, hang_up_sync
+from service.distributed.broker.client import FAILED, LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.clip_record import MARK
 from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys, whole
@@ -31,7 +31,7 @@ NOT_REPLAYED[-4] = "part of its record is lost; submit it again"
 
 
 def main(argv: Sequence[str], settings: Settings) -> int:
-    """Run one verb; return 0, 1 if something named is not there, 2 for a wrong command, 4 if Redis is away."""
+    """Run one verb; return 0, 1 if something named is not there, 2 for a wrong command, 4 where Redis fails."""
     parser = argparse.ArgumentParser(prog="python -m service jobs", description="Look at the queue and mend it.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="streams, workers and counts")
@@ -53,6 +53,9 @@ def main(argv: Sequence[str], settings: Settings) -> int:
         return int(_VERBS[params.verb](client, Keys(settings.redis_queue), params, settings))
     except LOST as error:
         print(f"redis is away: {error}", file=sys.stderr)
+        return 4
+    except FAILED as error:  # a queue that the ACL hides from its user, say
+        print(f"redis refuses what queue {settings.redis_queue!r} was asked: {error}", file=sys.stderr)
         return 4
     finally:
         hang_up_sync(client)
@@ -178,7 +181,9 @@ def _purge(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: 
         client.unlink(keys.payload(f.get("p", b"").decode()))
         client.xdel(keys.dead, entry)
         job_ids.append(f["j"].decode())
-    _remove_elsewhere(settings, job_ids)
+    # Not of one that was accepted anew under the same id since its record went.
+    over = [job for job in job_ids if client.hget(keys.job(job), "s") in (None, b"failed")]
+    _remove_elsewhere(settings, over)
     if not client.xlen(keys.dead):
         client.unlink(keys.dead)
     if not params.quiet:

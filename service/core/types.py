@@ -274,12 +274,10 @@ class PredictRequest:
     is_trial: bool = False  #: admitted elsewhere though it is predicted to be late, so that the prediction is measured
 
     def __post_init__(self) -> None:
-        if self.previous.pixels.shape != self.current.pixels.shape:
-            raise InvalidFrame(
-                f"both frames must have one size: previous is {self.previous.width}x{self.previous.height}, "
-                f"current is {self.current.width}x{self.current.height}",
-                field="current",
-            )
+        older, newer = self.previous, self.current
+        if older.pixels.shape != newer.pixels.shape:
+            sizes = f"previous is {older.width}x{older.height}, current is {newer.width}x{newer.height}"
+            raise InvalidFrame(f"both frames must have one size: {sizes}", field="current")
 
     @property
     def nbytes(self) -> int:

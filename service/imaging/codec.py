@@ -9,7 +9,7 @@ What comes in, and what is made of it:
 * Alpha that is opaque everywhere is dropped. Real transparency is refused: what would show through is not in the file.
 * CMYK is refused: without its profile the colours mean nothing.
 * Exif's orientation is applied. Colour profiles and gamma are ignored: numbers are taken as sRGB, as the network was
-  trained. Several pictures in one JPEG (MPO): the first counts.
+  trained; only what PNG marks as HDR (PQ, HLG) is refused. Several pictures in one JPEG (MPO): the first counts.
 * A JPEG with damaged data inside may decode with wrong blocks: libjpeg repairs it silently, nothing here can tell.
 
 What goes out has RGB, 8 bits, no metadata.

@@ -88,7 +88,7 @@ class Callback:
     `context` None: it is called in the loop's own.
     """
 
-    __slots__ = ("_source_traceback", "arguments", "context", "function", "is_cancelled", "process", "time")
+    __slots__ = ("arguments", "context", "function", "is_cancelled", "process", "time")
 
     def __init__(
         self,

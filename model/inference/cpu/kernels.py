@@ -32,13 +32,13 @@ def of(half: bool) -> Kernels:
     number = "uint16" if half else "float32"
     one, two, three = f"{number}[::1]", f"{number}[:,::1]", f"{number}[:,:,::1]"
     place = "int64"
-    tiled = f"{three}, {one}, {F1}, {three}, boolean, {place}, {place}, {place}, {two}, {F2}"
-    wide = kernel(f"{tiled}, {F3}")(convolution_kernels.tiled)
+    arguments = f"{three}, {one}, {F1}, {three}, boolean, {place}, {place}, {place}, {two}, {F2}"
+    wide = kernel(f"{arguments}, {F3}")(convolution_kernels.tiled)
     return Kernels(
         load=kernel(f"{FRAME}, {FRAME}, {place}, {place}, {F4}, {three}")(frame_kernels.load),
         reduce=kernel(f"{three}, {place}, {place}, {place}, {three}")(frame_kernels.reduce),
         direct=kernel(f"{three}, {one}, {F1}, {place}, {place}, {place}, {place}, {three}")(convolution_kernels.direct),
-        tiled=kernel(f"{tiled}, {three}")(convolution_kernels.tiled) if half else wide,
+        tiled=kernel(f"{arguments}, {three}")(convolution_kernels.tiled) if half else wide,
         tiled_wide=wide,
         row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),
         join=kernel(

@@ -3,11 +3,14 @@
 Built as instructions while a compiled loop is compiled; a value is a `Lanes`, written with the usual operators. Numbers
 in memory are float32, or bfloat16 as uint16: then AVX-512's instructions for it are used, so whoever compiles or calls
 such a loop must have looked whether the processor has them (`model.inference.cpu.precision`).
+
+numba compiles a loop again when the file it lies in has changed, not for a change here or in the `*_tiles` modules:
+delete `__pycache__/*.nbi` then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,7 +20,8 @@ from llvmlite import ir
 _numba: Any = import_module("numba")
 types: Any = _numba.types
 cgutils: Any = import_module("numba.core.cgutils")
-intrinsic: Any = import_module("numba.extending").intrinsic
+#: Makes a function of compiled loops of one that returns its signature, and what builds its instructions.
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = import_module("numba.extending").intrinsic
 # The instructions are written as assembly, which compiles for an image's processors as well as for this one.
 import_module("llvmlite.binding").initialize_native_asmparser()
 
@@ -120,11 +124,11 @@ class Numbers:
         first = self.builder.insert_element(nothing, self._read(kind.element), ir.Constant(_WORD, 0))
         return self.builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * VECTOR))
 
-    def add_products(self, sums: Any, left: Any, right: Any) -> Any:
+    def add_products(self, sums: Any, factor: Any, factors: Any) -> Any:
         """Add to `sums` what `factor` and `factors` of numbers like these read, multiplied."""
         if self.half:
-            return self.builder.call(_ADD_PRODUCTS, [sums, right, left])
-        return self.builder.fadd(sums, self.builder.fmul(left, right, flags=_FLAGS), flags=_FLAGS)
+            return self.builder.call(_ADD_PRODUCTS, [sums, factors, factor])
+        return self.builder.fadd(sums, self.builder.fmul(factor, factors, flags=_FLAGS), flags=_FLAGS)
 
     def _read(self, kind: Any) -> Any:
         address = self.builder.bitcast(self.address, kind.as_pointer())

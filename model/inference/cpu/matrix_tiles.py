@@ -33,23 +33,23 @@ PANELS = tuple(sorted(ROWS, reverse=True))
 def matrix_product(*, activate: bool) -> Any:
     """Return a function of compiled loops: rows x (16 vectors) sums of products, `vectors` a key of ROWS.
 
-    It takes rows and vectors; then flat arrays and, behind each, the place to begin at: left, from row to row,
-    stretches that are summed, from one to the next, numbers in a stretch (even for bfloat16); right, packed
-    (`model.inference.cpu.packing`); result, from row to row; activation. Where `activate` the sums begin with the
-    biases and end with PReLU: activation holds all biases, and the slopes `slopes` numbers after them.
+    It takes rows and vectors; then flat arrays and, behind each, the place to begin at: the left matrix, from row to
+    row, stretches that are summed, from one to the next, numbers in a stretch (even for bfloat16); the right one,
+    packed (`model.inference.cpu.packing`); result, from row to row; activation. Where `activate` the sums begin with
+    the biases and end with PReLU: activation holds all biases, and the slopes `slopes` numbers after them.
     Rows are written in order and some of them twice: what a row has beyond the result's, the next one overwrites.
     """
 
     @intrinsic
     def multiply(
-        _: Any, rows: Any, vectors: Any, left: Any, at: Any, step: Any, stretches: Any, stretch_step: Any, count: Any,
-        right: Any, right_at: Any, out: Any, out_at: Any, out_step: Any,
+        _: Any, rows: Any, vectors: Any, lhs: Any, at: Any, step: Any, stretches: Any, stretch_step: Any, count: Any,
+        rhs: Any, rhs_at: Any, out: Any, out_at: Any, out_step: Any,
         activation: Any, activation_at: Any, slopes: Any,
     ) -> Any:  # fmt: skip
         place = types.intp
         signature = types.void(
-            place, place, left, place, place, place, place, place,
-            right, place, out, place, place, activation, place, place,
+            place, place, lhs, place, place, place, place, place,
+            rhs, place, out, place, place, activation, place, place,
         )  # fmt: skip
 
         def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
@@ -69,13 +69,13 @@ class _Call:
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any], activate: bool) -> None:
         self._builder, self._activate = builder, activate
-        (self._rows, self.vectors, _, left_at, self._step, self._stretches, self._stretch_step, self._count,
-         _, right_at, _, out_at, self._out_step, _, activation_at, self._slopes) = arguments  # fmt: skip
+        (self._rows, self.vectors, _, lhs_at, self._step, self._stretches, self._stretch_step, self._count,
+         _, rhs_at, _, out_at, self._out_step, _, activation_at, self._slopes) = arguments  # fmt: skip
 
         def numbers(argument: int, place: Any) -> Numbers:
             return Numbers.of(context, builder, signature.args[argument], arguments[argument], place)
 
-        self._left, self._right = numbers(2, left_at), numbers(8, right_at)
+        self._lhs, self._rhs = numbers(2, lhs_at), numbers(8, rhs_at)
         self._out, self._biases = numbers(10, out_at), numbers(13, activation_at)
 
     def build(self, vectors: int) -> None:
@@ -96,28 +96,28 @@ class _Call:
         for row in sums:
             for v, sum_ in enumerate(row):
                 builder.store(self._biases.on(VECTOR * v).load().value if self._activate else floats(0), sum_)
-        start = self._left.on(builder.mul(first, self._step))
+        start = self._lhs.on(builder.mul(first, self._step))
         with cgutils.for_range(builder, self._stretches) as loop:
-            left = start.on(builder.mul(loop.index, self._stretch_step))
+            lhs = start.on(builder.mul(loop.index, self._stretch_step))
             weights_place = builder.mul(loop.index, builder.mul(self._count, integer(VECTOR * vectors)))
-            self._stretch(sums, left, self._right.on(weights_place))
+            self._stretch(sums, lhs, self._rhs.on(weights_place))
         out = self._out.on(builder.mul(first, self._out_step))
         for index, row in enumerate(sums):
             there = out.on(builder.mul(self._out_step, integer(index)))
             for v, sum_ in enumerate(row):
                 there.on(VECTOR * v).store(self._finished(v, Lanes(builder, builder.load(sum_))).value)
 
-    def _stretch(self, sums: Sequence[Sequence[Any]], left: Numbers, right: Numbers) -> None:
-        builder, numbers = self._builder, 2 if left.half else 1
-        rows = [left.on(builder.mul(self._step, integer(row))) for row in range(len(sums))]
+    def _stretch(self, sums: Sequence[Sequence[Any]], lhs: Numbers, rhs: Numbers) -> None:
+        builder, numbers = self._builder, 2 if lhs.half else 1
+        rows = [lhs.on(builder.mul(self._step, integer(row))) for row in range(len(sums))]
         with cgutils.for_range(builder, builder.sdiv(self._count, integer(numbers))) as loop:
-            near = right.on(builder.mul(loop.index, integer(VECTOR * numbers * len(sums[0]))))
+            near = rhs.on(builder.mul(loop.index, integer(VECTOR * numbers * len(sums[0]))))
             weights = [near.on(VECTOR * numbers * v).factors() for v in range(len(sums[0]))]
             place = builder.mul(loop.index, integer(numbers))
             for row, row_sums in zip(rows, sums, strict=True):
                 factor = row.on(place).factor()
                 for sum_, weight in zip(row_sums, weights, strict=True):
-                    builder.store(left.add_products(builder.load(sum_), factor, weight), sum_)
+                    builder.store(lhs.add_products(builder.load(sum_), factor, weight), sum_)
 
     def _finished(self, v: int, sums: Lanes) -> Lanes:
         if not self._activate:

@@ -1,4 +1,4 @@
-"""The CPU path: folded weights, compiled loops, matrix products, no memory taken per call but the answer's.
+"""The CPU path: packed weights, compiled loops, no memory taken per call but the answer's.
 
 Samples run one after the other, each through its own blocks: on a processor a batch gains nothing over that, a
 skipped block costs nothing, and an answer cannot depend on its neighbours. Needs numba; `of` says if it can run.
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _MOST_SPATIAL = 8
 #: Tiles that Winograd's products take at a time: fewer would read the weights too often, more would leave the cache.
 _TILES_AT_A_TIME = 48
+#: Numbers in a vector, by which rooms are larger than what lies in them.
+_VECTOR = 16
 
 #: One caller at a time: the buffers are shared, and so are the processor's cores.
 _turn = threading.Lock()
@@ -87,7 +89,7 @@ class CpuRunner:
         from model.inference.cpu import compiler, frame_kernels, join_kernels, kernels, packing, weights
 
         self._half, self._loops, self._blend = half, kernels.of(half), frame_kernels.blend
-        self._seen = weights.seen(half)
+        self._seen = weights.SEEN
         self._use_threads, self._bordered = compiler.use_threads, packing.bordered
         self._join_room = join_kernels.room_of
         self._blocks = [weights.fold(network.block(i), half) for i in range(network.config.blocks)]
@@ -168,13 +170,13 @@ class CpuRunner:
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, seen: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
+    def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
         height, width = size
-        small, low = seen, (height // block.scale, width // block.scale)
+        small, low = maps, (height // block.scale, width // block.scale)
         if block.scale > 1:
-            small = self._maps("reduced", *low, seen.shape[2])
-            self._loops.reduce(seen, block.scale, *low, small)
+            small = self._maps("reduced", *low, maps.shape[2])
+            self._loops.reduce(maps, block.scale, *low, small)
         half, quarter = (low[0] // 2, low[1] // 2), (low[0] // 4, low[1] // 4)
         entry = self._direct("entry0", block.entry_first if first else block.entry[0], small, half)
         entry = self._direct("entry1", block.entry[1], entry, quarter)
@@ -183,20 +185,11 @@ class CpuRunner:
         motion = self._tiled("maps0", block.body[2], motion, quarter, entry)
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
         middle = (height // 2, width // 2)
-        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], seen, middle)
+        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], maps, middle)
         spatial = self._direct("spatial1", block.spatial[1], spatial, middle)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
-        self._loops.join(
-            motion,
-            block.motion_corners,
-            *quarter,
-            2 * block.scale,
-            spatial,
-            block.spatial_corners,
-            *middle,
-            room,
-            state,
-        )
+        last = (motion, block.motion_corners, *quarter, 2 * block.scale)
+        self._loops.join(*last, spatial, block.spatial_corners, *middle, room, state)
 
     def _direct(self, name: str, layer: Convolution, maps: Array, size: tuple[int, int]) -> Array:
         """Convolve `maps` 3x3 to `size`, with PReLU, into the room `name`."""
@@ -213,8 +206,8 @@ class CpuRunner:
         across, down = (sides[1] - 2) // 4, (sides[0] - 2) // 4
         # No fewer groups than threads, where there are so many rows.
         rows = max(1, min(-(-_TILES_AT_A_TIME // across), -(-down // self._workers)))
-        tiles = self._numbers("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + 16))
-        sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + 16))
+        tiles = self._numbers("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR))
+        sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + _VECTOR))
         room = self._floats if wide else self._numbers
         out = room(name, *sides, layer.outputs)
         loop = self._loops.tiled_wide if wide else self._loops.tiled
@@ -228,7 +221,7 @@ class CpuRunner:
         _, frames = self._load(previous, current, height, width)
         channels = len(self._routing_mean[0][0])
         sums = self._floats("routed", height, 3 * channels)
-        room = self._floats("routing", self._workers, width * channels + 16)
+        room = self._floats("routing", self._workers, width * channels + _VECTOR)
         self._loops.row_sums(frames, self._routing.weights, self._routing.activation, width, room, sums)
         rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
         features = conv_mean.mean_of_rows(rows, *self._routing_mean, width)
@@ -244,7 +237,8 @@ class CpuRunner:
 
     def _numbers(self, name: str, *shape: int) -> Array:
         """Return working memory of the type of maps, kept from call to call with what its last user left in it."""
-        return self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
+        room: Array = self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
+        return room
 
     def _floats(self, name: str, *shape: int) -> Floats:
         """Return such memory of float32."""
@@ -253,6 +247,7 @@ class CpuRunner:
 
     def _room(self, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
         size = math.prod(shape)
-        if name not in self._rooms or self._rooms[name].size < size:
-            self._rooms[name] = np.empty(size, kind)
+        if name not in self._rooms or self._rooms[name].size < size + _VECTOR:
+            # Loops take whole vectors: they may read this far behind the last pixel.
+            self._rooms[name] = np.empty(size + _VECTOR, kind)
         return self._rooms[name][:size].reshape(shape)

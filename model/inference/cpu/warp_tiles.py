@@ -42,15 +42,15 @@ class _Quads:
         return self._builder.fadd(near, more, flags=flags)
 
     def sample(self, image: Numbers, row: Any, places: Sequence[Any], shares: Sequence[Any]) -> Any:
-        """Sample four numbers a pixel of `image`, rows of `row` pixels, between left, top, right and bottom."""
-        left, top, right, bottom = (self._builder.sext(place, INT) for place in places)
+        """Sample four numbers a pixel of `image`, rows of `row` pixels, between west, north, east and south."""
+        west, north, east, south = (self._builder.sext(place, INT) for place in places)
 
         def pixel(y: Any, x: Any) -> Any:
             at = self._builder.add(self._builder.mul(y, row), x)
             return self.load(image.on(self._builder.shl(at, integer(2))))
 
-        above = self.blend(pixel(top, left), pixel(top, right), shares[0])
-        below = self.blend(pixel(bottom, left), pixel(bottom, right), shares[0])
+        above = self.blend(pixel(north, west), pixel(north, east), shares[0])
+        below = self.blend(pixel(south, west), pixel(south, east), shares[0])
         return self.blend(above, below, shares[1])
 
     def positions(self, flow: Any, x: Any, y: Any, width: Any, height: Any) -> tuple[Any, Any, Any]:

@@ -22,8 +22,9 @@ Floats = npt.NDArray[np.float32]
 
 #: A pixel of flow and mask with one unused place.
 VALUES = 6
-#: Channels of the maps that a first block sees, two frames.
-FRAMES = 6
+#: Channels of the maps that a first block sees, two frames, and of those that others see: 17 and a zero. Even, for
+#: pairs of bfloat16; in float32 a zero more costs nothing that can be measured.
+FRAMES, SEEN = 6, 18
 #: Numbers of a corner of the last layer: of each of two rows two pixels, up to a whole vector.
 CORNER = 32
 
@@ -55,11 +56,6 @@ class FoldedBlock:
     bias: Floats  #: 6
 
 
-def seen(half: bool) -> int:
-    """Return the channels of the maps that later blocks see: 17, and a zero to make them even for bfloat16."""
-    return 18 if half else 17
-
-
 def fold(block: VoxelFlowBlock, half: bool) -> FoldedBlock:
     """Rewrite the weights of `block`, as bfloat16 where `half` but for what the last layer takes of the motion."""
     first, second = stem(block), part(block.conv0, 1)
@@ -71,11 +67,11 @@ def fold(block: VoxelFlowBlock, half: bool) -> FoldedBlock:
     assert bias is not None
     return FoldedBlock(
         scale=block.scale,
-        entry=(direct(first, 2, half, seen(half)), direct(second, 2, half)),
+        entry=(direct(first, 2, half, SEEN), direct(second, 2, half)),
         entry_first=direct(_without_state(first), 2, half, FRAMES),
         body=(body[0], body[1], body[2]),
         squeeze=tiled(parts(block.conv_sq), half),
-        spatial=(direct(spatial, 2, half, seen(half), 2), direct(spatial_second, 1, half, 0, 2)),
+        spatial=(direct(spatial, 2, half, SEEN, 2), direct(spatial_second, 1, half, 0, 2)),
         spatial_first=direct(_without_state(spatial), 2, half, FRAMES, 2),
         motion_corners=_motion_corners(last[:split]),
         spatial_corners=_spatial_corners(last[split:], half),

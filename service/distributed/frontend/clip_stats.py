@@ -52,18 +52,18 @@ def commands(keys: Keys, now: int) -> list[tuple[Any, ...]]:
 
 async def read_clips(client: AsyncRedis, keys: Keys, now: int, answers: Sequence[Any]) -> ClipStats:
     """Read what `commands` were answered; one round trip more where there are clips. Raises what FAILED names."""
-    line, lapsed_clips, running, names = answers
+    line, without_maker, running, names = answers
     clips = [name.decode() for name in names]
     records = await pipeline(client, [("HMGET", keys.job(clip), *FIELDS) for clip in clips]) if clips else []
     frames = ranges = nbytes = oldest = 0
     for record in records:
         if isinstance(record, Exception):
             raise record
-        accepted_at, total, done_frames, stored_frames, body, result = map(whole, record[1:])
+        accepted_at, total, written, range_count, body, result = map(whole, record[1:])
         if record[0] == b"queued":
             oldest = max(oldest, now - accepted_at)
         if record[0] in (b"queued", b"running"):
-            frames, ranges, nbytes = frames + max(0, total - done_frames), ranges + stored_frames, nbytes + body
+            frames, ranges, nbytes = frames + max(0, total - written), ranges + range_count, nbytes + body
         else:
             nbytes += result
-    return ClipStats(line + lapsed_clips, running, frames, ranges, nbytes, oldest / 1000)
+    return ClipStats(line + without_maker, running, frames, ranges, nbytes, oldest / 1000)

@@ -30,7 +30,7 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 #: A call whose verdict, task and frames were asked for with its claim, and what was answered.
-Expected = tuple[ExpectedCall, list[Any]]
+Prefetch = tuple[ExpectedCall, list[Any]]
 #: The wake token of work that was handed back; others are of work that was submitted.
 HANDED_BACK = b"back"
 #: The idle time of an item that was handed back, a day: longer than any worker's leases last.
@@ -70,16 +70,16 @@ class Claims:
         """Give a token back that was meant for another worker."""
         await self._client.lpush(self.keys.wake, HANDED_BACK)
 
-    async def begin(self, items: list[LeasedItem], expected: Expected | None = None) -> list[ClaimedWork]:
-        """Read the verdict, task and frames of each item, in one round trip; not again of one that was `expected`."""
-        first_run = None if expected is None else self._begun(items[0], *expected)
-        if first_run is not None:
+    async def begin(self, items: list[LeasedItem], prefetch: Prefetch | None = None) -> list[ClaimedWork]:
+        """Read the verdict, task and frames of each item, in one round trip; not again of one with a `prefetch`."""
+        first = None if prefetch is None else self._prefetched(items[0], *prefetch)
+        if first is not None:
             items = items[1:]
         calls = [self._begin_call(item.job, item.index, item.payload, item.front) for item in items]
         frames = [self._frames_command(item.payload, item.index) for item in items]
         commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
         answers = await pipeline(self._client, commands) if commands else []
-        works = [] if first_run is None else [first_run]
+        works = [] if first is None else [first]
         for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 reply = await scripts.call(self._client, bound)
@@ -90,12 +90,12 @@ class Claims:
         return works
 
     def begin_along(self, call: ExpectedCall) -> list[Command]:
-        """Return the commands whose answers make an `Expected`; of a call they change nothing."""
+        """Return the commands whose answers make a `Prefetch`; of a call they change nothing."""
         begin = self._begin_call(call.job, 0, call.payload, call.front)
         return [begin.command, self._frames_command(call.payload, 0)]
 
     @staticmethod
-    def _begun(item: LeasedItem, call: ExpectedCall, answers: list[Any]) -> ClaimedWork | None:
+    def _prefetched(item: LeasedItem, call: ExpectedCall, answers: list[Any]) -> ClaimedWork | None:
         """Read what was asked for before the claim; None where it is of another item, or failed."""
         is_same = call == ExpectedCall(item.stream, item.job, item.payload, item.front) and item.index == 0
         has_failed = any(isinstance(answer, Exception) for answer in answers)
@@ -179,8 +179,9 @@ class Claims:
                 await self._client.unlink(*outs)
 
     async def _trim_elsewhere(self, item: LeasedItem, outcome: list[Any], prefix: str) -> None:
-        """Remove what is kept elsewhere of a job that has ended: its frames (FRAME), its results, or all ("")."""
-        if self._objects is not None and not item.front and outcome[1] in (b"done", b"failed"):
+        """Remove what is kept elsewhere of a job that this item ended: its frames (FRAME), its results, or all ("")."""
+        _, state, items, _ = outcome  # no items: it had ended before, and a dead letter may have its frames
+        if self._objects is not None and not item.front and items and state in (b"done", b"failed"):
             await self._objects.remove(item.job, prefix)
 
     def may_be_elsewhere(self, item: LeasedItem) -> bool:

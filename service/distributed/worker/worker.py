@@ -35,7 +35,7 @@ from service.distributed.broker.keys import Keys
 from service.distributed.broker.serialization import dialect
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.wake_token import ExpectedCall
-from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims, Expected
+from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims, Prefetch
 from service.distributed.worker.device_scheduling import DeviceScheduling
 from service.distributed.worker.due_work import Claim, DueWork
 from service.distributed.worker.foreign_items import ForeignItems
@@ -202,12 +202,12 @@ class Worker:
             # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
             return
-        claim, expected = await self._claim(room, together, held_items)
+        claim, prefetch = await self._claim(room, together, held_items)
         if self._device is not None:
             self._device.set_backlog(claim.backlog)
         if claim.items:
-            await self._start(claim.items, expected)
-            if expected is not None and not claim.waiting:
+            await self._start(claim.items, prefetch)
+            if prefetch is not None and not claim.waiting:
                 # What is submitted from now on leaves a token: there is nothing to look for.
                 await self._rest()
         elif claim.waiting:
@@ -217,7 +217,7 @@ class Worker:
         else:
             await self._rest()
 
-    async def _claim(self, room: int, together: int, held_items: int) -> tuple[Claim, Expected | None]:
+    async def _claim(self, room: int, together: int, held_items: int) -> tuple[Claim, Prefetch | None]:
         """Claim new work, by what the last wake token said where nothing else is held or waits."""
         token, self._token = self._token, None
         call = None if held_items or self._has_lapsed else ExpectedCall.read(token)
@@ -261,12 +261,12 @@ class Worker:
             await self._start([item])
         await self._stopping.unless(self._runs.all_ended())
 
-    async def _start(self, items: list[LeasedItem], expected: Expected | None = None) -> None:
+    async def _start(self, items: list[LeasedItem], prefetch: Prefetch | None = None) -> None:
         for item in items:
             self._leases.hold(item.lease)
         self._runs.expect(items)
         try:
-            works = await self._claims.begin(items, expected)
+            works = await self._claims.begin(items, prefetch)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
             self._runs.give_up(items)

@@ -75,6 +75,7 @@ MEANING: Mapping[str, tuple[str, str]] = {
     ),
 }
 
+#: What Allow may list; HEAD is known wherever GET is.
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MEDIA_TYPE = "application/problem+json"
 #: Of the same document below /v2: KServe's client reads `error` from nothing else.

@@ -143,7 +143,8 @@ def _of_pixels(grid: NDArray[np.uint16], frame: Frame) -> NDArray[np.uint16]:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lead:
     number: int  #: of the frame it leads on from
-    still: Frame  #: that frame
+    after: int  #: number of the frame before it in its pair
+    still: Frame  #: the frame it leads on from
     frames: tuple[Frame, ...]
 
     def at(self, number: int) -> Frame | None:
@@ -198,7 +199,7 @@ class Concealer:
         number = pair.current.number
         if self._newest is None or number > self._newest.number or (self._leads and self._leads[-1].number >= number):
             return  # of before a reset, or overtaken
-        self._leads.append(_Lead(number, pair.current.frame, tuple(frames)))
+        self._leads.append(_Lead(number, pair.previous.number, pair.current.frame, tuple(frames)))
 
     def due(self) -> float | None:
         """Return when the next tick is due; None before the first frame."""
@@ -257,11 +258,11 @@ class Concealer:
         return (*((frame, trust * part) for frame, part in motion), (lead.still, 1 - trust))
 
     def _motion(self, lead: _Lead, number: int) -> Parts:
-        """Return a prediction, averaged with that of the pair before where there is one."""
-        frame, place = lead.at(number), self._leads.index(lead) if lead in self._leads else 0
+        """Return a prediction, averaged with that of the pair before where there is one: both pairs share a frame."""
+        frame, before = lead.at(number), next((other for other in self._leads if other.number == lead.after), None)
+        older = None if before is None else before.at(number)
         if frame is None:
             return ()
-        older = self._leads[place - 1].at(number) if place else None
         part = np.float32(OF_OLDER[min(number - lead.number, len(OF_OLDER)) - 1])
         if older is None or part == 0 or older.pixels.shape != frame.pixels.shape:
             return ((frame, ALL),)

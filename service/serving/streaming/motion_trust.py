@@ -20,6 +20,8 @@ FIRST_WEIGHT = 200.0
 KEPT = 0.95
 #: Distances that are learnt; what is farther ahead is judged by the last.
 LEARNT = 4
+#: What came is taken to be at most so many times what was predicted: across a cut it would count as a thousand frames.
+LEAST_AGREED, MOST_AGREED = -1.0, 2.0
 #: Samples a side, around each, that are taken together: a seventh of a picture's height.
 TOGETHER = 7
 
@@ -51,6 +53,7 @@ class MotionTrust:
         place, start = distance - 1, still.astype(np.float32)
         way = prediction - start
         agreement, motion = (_together(way * other) for other in (truth - start, way))
+        agreement = np.clip(agreement, LEAST_AGREED * motion, MOST_AGREED * motion)
         if agreement.shape == self._agreed[place].shape:
             agreement = KEPT * self._agreed[place] + agreement
             motion = KEPT * self._moved[place] + motion

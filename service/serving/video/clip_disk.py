@@ -22,9 +22,9 @@ from service.thread_work import run_to_end
 
 log = logging.getLogger("service.rest")
 
-#: What is said of a disk that takes no more bytes: it is full, or its owner has used up what is theirs; Python says of
-#: one that was full when it looked for a folder that there is none.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.ENOENT)
+#: What is said where no more can be kept: the disk is full, its owner has used up what is theirs, or there are as many
+#: open files as may be. Of a disk that was full when Python looked for a folder it says that there is none.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOENT)
 #: Bytes of a file kept in memory before it goes to the disk.
 SPOOL = 4 * 2**20
 #: Bytes of a clip read at once for an answer.
@@ -34,7 +34,7 @@ RETRY_S = 30.0
 
 
 class DiskFull(QueueFull):
-    """The machine's disk takes no more, whatever this service's limits say."""
+    """The machine takes no more, whatever this service's limits say."""
 
 
 class ClipDisk:
@@ -235,7 +235,7 @@ def _refusing_when_full() -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         log.warning("no room for clips: %s", error)
-        raise DiskFull("the server's disk has no room for more clips", retry_after=RETRY_S) from error
+        raise DiskFull("the server has no room for more clips now", retry_after=RETRY_S) from error
 
 
 def failed_for_room(error: ServiceError) -> ServiceError:

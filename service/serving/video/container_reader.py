@@ -112,6 +112,8 @@ class ContainerSource:
             for packet in self._container.demux([self._video, *self.sounds]):
                 if packet.has_sidedata("encryption_info"):
                     raise VideoError("the film is encrypted, and no key is known here; send it without its protection")
+                if packet.is_corrupt and self._container.format.name.startswith(_INDEXED):
+                    continue  # the file ends within it; a decoder that gets it forgets the frames it still owes
                 self._move(packet)
                 if packet.stream is self._video:
                     yield from self._shown(packet)

@@ -132,7 +132,7 @@ def _least_alpha(picture: av.VideoFrame, alpha: Any) -> int:
     """
     if alpha.plane != _ALPHA_PLANE or alpha.bits > 16:
         least = int(picture.to_ndarray(format="rgba")[:, :, 3].min())
-        return least * (2 ** min(int(alpha.bits), 16) - 1) // 255
+        return int(least * (2 ** min(int(alpha.bits), 16) - 1) // 255)
     plane: Any = picture.planes[_ALPHA_PLANE]
     order = ">" if picture.format.name.endswith("be") else "<"
     levels: NDArray[Any] = np.frombuffer(plane, f"{order}u{1 if alpha.bits <= 8 else 2}")

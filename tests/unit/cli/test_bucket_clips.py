@@ -37,6 +37,7 @@ class Place:
     settings: Settings
     folder: Path
     store: Any = None
+    bucket: Any = None  #: opens an address
     fetched: list[str] = field(default_factory=list)
 
     def put(self, name: str, data: bytes) -> None:
@@ -90,11 +91,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
         def counted(name: str, tag: str) -> Iterator[bytes]:
             place.fetched.append(name)
-            return fetch(name, tag)
+            yield from fetch(name, tag)
 
         bucket.fetch = counted
         return bucket
 
+    place.bucket = made
     monkeypatch.setattr(remote_video, "S3Bucket", made)
     for seed, name in enumerate(("a.y4m", "b.y4m", "old/c.y4m")):
         place.put(name, y4m(moving(5, seed=seed)))
@@ -145,7 +147,7 @@ async def test_an_address_without_clips_or_a_changed_one_is_told_in_one_line(
         more = ("-o", tmp_path / "out", "--every", 2, "--key-file", key_file, "--server", url)
         assert await command(place, f"{place.address}/nothing", *more) == 1
     assert "holds no clips" in capsys.readouterr().err
-    bucket = remote_video.S3Bucket(place.address, place.settings)
+    bucket = place.bucket(place.address, place.settings)
     clip = next(clip for clip in remote_video.clips_in(bucket, tmp_path) if clip.name == "a.y4m")
     place.put("a.y4m", y4m(moving(7)))
     with pytest.raises(VideoError, match="changed"), clip.source.on_disk(tmp_path):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.tools import missing
+from tests.tools import missing, require
 from tests.unit.deploy.manifests import DEPLOY
 
 #: Where this Python's packages are.
@@ -31,14 +31,15 @@ def link(names: Iterable[str], folder: Path) -> None:
 
 def slim(folder: Path) -> None:
     """Remove from a folder of packages what the image leaves out."""
-    subprocess.run([str(DEPLOY / "image" / "slim"), str(folder)], check=True, timeout=120)
+    subprocess.run([str(DEPLOY / "image" / "slim"), str(folder)], check=True, timeout=600)
 
 
 def shrink_libraries(folder: Path) -> None:
     """Make the libraries of a folder of packages smaller, as in the image."""
-    # The interpreter by its own name: the script's, in an image, is the only one.
+    for tool in ("strip", "readelf", "as", "ld"):
+        require(tool)
     command = [sys.executable, "-S", str(DEPLOY / "image" / "shrink-libraries"), str(folder)]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=600)
 
 
 def megabytes(folder: Path) -> float:

@@ -140,6 +140,10 @@ assert wide.shape == (193, 322, 4)
 y, x = np.mgrid[0:192, 0:320].astype(np.float32)
 maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
 assert np.array_equal(cv2.remap(a, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), a)
+assert cv2.cvtColor(a, cv2.COLOR_RGB2RGBA).shape == (192, 320, 4)
+assert cv2.copyMakeBorder(a, 0, 1, 0, 2, cv2.BORDER_REPLICATE).shape == (193, 322, 3)
+changed = cv2.dilate((grey[0] > 250).astype(np.uint8), np.ones((3, 3), np.uint8))
+assert cv2.connectedComponentsWithStats(changed, connectivity=8)[0] > 1
 grid = cv2.transform(cv2.absdiff(a, b), np.full((1, 3), 0.3, np.float32))
 matrix, _ = cv2.Rodrigues(np.array([0.1, 0.2, 0.3]))
 assert np.allclose(cv2.Rodrigues(matrix)[0].T, (0.1, 0.2, 0.3))
@@ -174,7 +178,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _run_with(packages: Path, program: str) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": f"{packages}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [str(Path(sys.executable).resolve()), "-S", "-c", program]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert run.returncode == 0, f"{run.returncode}: {run.stderr}"
     return run.stdout.split()
 

@@ -10,6 +10,7 @@ from service.serving.jobs.job import JobState
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, until
 from tests.unit.distributed.engines import Adder
+from tests.unit.distributed.servers import running, shipped_acl
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
 
 
@@ -84,3 +85,10 @@ def test_without_redis_it_says_what_to_set(capsys: pytest.CaptureFixture[str]) -
     assert main(["list"], Settings()) == 2
     assert "DMVFN_REDIS_URL" in capsys.readouterr().err
     assert main(["list"], Settings(redis_url="unix:///nowhere/s")) == 4
+
+
+def test_a_queue_that_the_acl_hides_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(acl=shipped_acl()) as redis:
+        assert main(["list"], Settings(redis_url=redis.url)) == 0
+        assert main(["list"], Settings(redis_url=redis.url, redis_queue="another")) == 4
+    assert "redis refuses what queue 'another' was asked" in capsys.readouterr().err

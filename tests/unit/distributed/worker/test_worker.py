@@ -11,9 +11,8 @@ import pytest
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
 from service.core.types import Options, PredictRequest, Priority
-from service.distributed.broker import client as client_module
 from service.distributed.broker import scripts
-from service.distributed.broker.client import connect, end
+from service.distributed.broker.client import connect, end, pipeline
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.worker import claims, due_work
@@ -83,9 +82,7 @@ class RoundTrips:
             self.made.append((bound.script.name,))
             return await call(client, bound)
 
-        async def counted_pipeline(
-            client: Any, commands: Any, pipeline: Any = client_module.pipeline, **words: Any
-        ) -> Any:
+        async def counted_pipeline(client: Any, commands: Any, pipeline: Any = pipeline, **words: Any) -> Any:
             self.made.append(tuple(names.get(command[1], command[0]) for command in commands))
             return await pipeline(client, commands, **words)
 

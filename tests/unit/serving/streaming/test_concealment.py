@@ -81,6 +81,17 @@ def test_from_the_second_frame_on_a_loss_shows_what_two_pairs_led_to() -> None:
     assert [round(float(weight.mean()), 2) for _, weight in ticks[1].parts] == [0.72, 0.18, 0.1]
 
 
+def test_what_an_older_pair_led_to_counts_only_where_no_pair_between_is_missing() -> None:
+    """It may have been the one across a cut, whose prediction failed."""
+    concealer = Concealer(Concealment(fps=10))
+    arrive(concealer, 0, 0.0, 200)
+    arrive(concealer, 1, 0.1, 201)
+    assert concealer.arrived(NumberedFrame(2, flat(10)), 0.2) is not None  # and nothing is heard of it
+    arrive(concealer, 3, 0.3, 40)
+    ticks = [concealer.tick() for _ in range(6)][4:]
+    assert [[int(frame.pixels[0, 0, 0]) for frame, _ in tick.parts] for tick in ticks] == [[70], [100, 40]]
+
+
 def test_what_stands_still_keeps_standing_where_only_a_part_moves() -> None:
     """The left half moves as predicted; of the right half it was never true."""
     concealer, picture = Concealer(Concealment(fps=10)), np.full((64, 96, 3), 100, np.uint8)

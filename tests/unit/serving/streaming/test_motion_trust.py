@@ -60,3 +60,10 @@ def test_each_place_of_a_picture_is_trusted_by_itself_and_another_size_begins_an
     small = STILL[:8, :8]
     trust.learn(1, small + way[:8, :8], small, small)
     assert trust.at(1).shape == (8, 8)
+
+
+def test_one_cut_is_no_more_than_one_frame_that_was_wrong() -> None:
+    trust, other_scene = MotionTrust(), np.full(STILL.shape, 255, np.uint8)
+    teach(trust, 1, 1.0)
+    trust.learn(1, STILL - np.float32(10), STILL, other_scene)
+    assert trust.at(1).min() > 0.85

@@ -47,7 +47,7 @@ async def test_what_a_full_disk_did_not_take_is_let_go_of(on_full_disk: ClipFile
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.ENOENT, DiskFull), (errno.EIO, OSError)],
+    [(errno.ENOSPC, DiskFull), (errno.EMFILE, DiskFull), (errno.ENOENT, DiskFull), (errno.EIO, OSError)],
 )
 async def test_a_disk_without_room_for_one_more_file_is_full(
     monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]

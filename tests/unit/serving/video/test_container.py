@@ -17,6 +17,7 @@ from service.serving.video.clip import Passed, Timed, VideoError  # noqa: E402
 from service.serving.video.container_reader import ContainerSource  # noqa: E402
 from service.serving.video.files import open_sink, open_source  # noqa: E402
 from tests.unit.serving.video.clips import moving, write_mp4  # noqa: E402
+from tests.unit.serving.video.films import Film, write  # noqa: E402
 
 LIMITS = FrameLimits(max_pixels=10**6, min_side=2)
 #: Uneven on purpose: what a phone or a screen recorder writes.
@@ -126,14 +127,19 @@ def test_a_film_whose_end_was_never_sent_is_refused_before_work_is_begun(tmp_pat
     whole = (tmp_path / "whole.mp4").read_bytes()
     open_source(str(tmp_path / "whole.mp4"), limits=LIMITS).close()
     (tmp_path / "cut.mp4").write_bytes(whole[:-9])
-    _muxed_again(tmp_path / "in.mp4", tmp_path / "fragments.mp4", movflags="frag_every_frame+empty_moov")
-    fragments = (tmp_path / "fragments.mp4").read_bytes()
-    (tmp_path / "crashed.mp4").write_bytes(fragments[: fragments.rindex(b"mdat") + 8])
-    with closing(open_source(str(tmp_path / "crashed.mp4"), limits=LIMITS)) as source:
-        assert len(list(source)) == 7
     told = f"cut short: it has {len(whole) - 9} bytes, and its index names {len(whole)}; send it whole"
     with pytest.raises(VideoError, match=told):
         open_source(str(tmp_path / "cut.mp4"), limits=LIMITS)
+
+
+def test_a_film_of_fragments_that_a_crash_left_is_one_of_all_its_whole_frames(tmp_path: Path) -> None:
+    write(tmp_path / "in.mp4", Film(options=(("bf", "3"), ("crf", "4"))))
+    _muxed_again(tmp_path / "in.mp4", tmp_path / "fragments.mp4", movflags="frag_every_frame+empty_moov")
+    # Of the last frame half is there; the frames before it that wait for their turn must not go with it.
+    fragments = (tmp_path / "fragments.mp4").read_bytes()
+    (tmp_path / "crashed.mp4").write_bytes(fragments[: fragments.rindex(b"mdat") + 12])
+    with closing(open_source(str(tmp_path / "crashed.mp4"), limits=LIMITS)) as source:
+        assert len(list(source)) == 7
 
 
 def test_an_encrypted_film_is_called_so_not_damaged(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ class Answers:
 
 def request(priority: Priority, now: float) -> PredictRequest:
     number = next(NUMBERS)
-    frames = (picture(number, index, *WARM_SIZES[0]) for index in range(2))
-    return PredictRequest(str(number), *frames, deadline=now + DEADLINE_S, priority=priority)
+    previous, current = (picture(number, index, *WARM_SIZES[0]) for index in range(2))
+    return PredictRequest(str(number), previous, current, deadline=now + DEADLINE_S, priority=priority)
 
 
 async def ask(
@@ -112,7 +112,7 @@ async def over_redis(loop: VirtualLoop, threads: Threads, links: dict[Any, Any])
         await asyncio.sleep(0.1)
     answers: Answers = await front.process.run(ask(loop, front.engine, front.engine.jobs.submit))
     view = await front.process.run(front.engine.jobs.get("job", ""))
-    answers.job = [view.finished] if view.state is JobState.DONE else []
+    answers.job = [view.finished or 0.0] if view.state is JobState.DONE else []
     fleet.end()
     await asyncio.sleep(1.0)
     return answers

@@ -75,7 +75,7 @@ def test_blending_mixes_both_warped_frames() -> None:
     warped = [warp.warp(frame[None], moved[None, 2 * i : 2 * i + 2]) for i, frame in enumerate((previous, current))]
     frame, flow_out, mask_out = (np.empty((n, 13, 30), np.float32) for n in (3, 4, 1))
     frame_kernels.blend(_state(flow, mask), bias.numpy(), gather, frame, flow_out, mask_out)
-    blended = warp.blend(*warped, weight[None])[0, :, :13, :30]
+    blended = warp.blend(warped[0], warped[1], weight[None])[0, :, :13, :30]
     torch.testing.assert_close(torch.from_numpy(frame), blended, atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.from_numpy(flow_out), moved[:, :13, :30])
     torch.testing.assert_close(torch.from_numpy(mask_out), weight[:, :13, :30])
@@ -90,7 +90,8 @@ def _moved() -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf"), 3e38])
 def test_a_broken_flow_reads_no_memory_but_the_frame(broken: float) -> None:
-    gather = _gather(*torch.rand(2, 3, 16, 16), 16, 16)
+    previous, current = torch.rand(2, 3, 16, 16)
+    gather = _gather(previous, current, 16, 16)
     state = _state(torch.full((4, 16, 16), broken), torch.zeros(1, 16, 16))
     frame, flow, mask = (np.empty((n, 16, 16), np.float32) for n in (3, 4, 1))
     frame_kernels.blend(state, np.zeros(VALUES, np.float32), gather, frame, flow, mask)
@@ -99,5 +100,5 @@ def test_a_broken_flow_reads_no_memory_but_the_frame(broken: float) -> None:
     maps = scribbled(16, 16, 18, False)
     kernels.of(False).advance(state, np.zeros(VALUES, np.float32), gather, maps, True)
     warped = pixels_of(maps, 16, 16)[..., 6:12]
-    usable = warped[warped.isfinite()]
-    assert ((usable >= 0) & (usable <= 1)).all()
+    inside = warped[warped.isfinite()]
+    assert ((inside >= 0) & (inside <= 1)).all()
