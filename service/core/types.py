@@ -198,10 +198,9 @@ class Options:
         """Parse the options of any edge; None: the caller did not name it. Raises InvalidRequest as the parsers do."""
         if times and steps is not None:
             raise InvalidRequest("steps means nothing with t", field="steps")
-        if is_fast := quality is Quality.FAST:
-            if method not in (None, Method.FLOW):
-                raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
-            method = Method.FLOW
+        if (is_fast := quality is Quality.FAST) and method not in (None, Method.FLOW):
+            raise InvalidRequest(f"quality fast is of method flow, not {method[:40]!r}", field="quality")
+        method = Method.FLOW if is_fast else method
         return cls(
             RouteChoice.parse("auto" if route is None else route, seed=seed, blocks=blocks),
             1 if steps is None else steps,

@@ -130,7 +130,7 @@ class Batcher:
         row = self.versions.table.choose(request)
         pending = self._pending(request, future, row)
         # First what can be done before the device thread is woken: it needs the interpreter then.
-        timer = loop.call_later(max(0.0, pending.entry.deadline - self._clock()), self._expire, pending)
+        timer = loop.call_later(max(0.0, pending.entry.deadline - self._clock()), self._answer_at_deadline, pending)
         self._watchdog.arm(loop)
         row.enter()
         try:
@@ -264,7 +264,7 @@ class Batcher:
         """Return the seconds an idle device has refused by prediction alone and answered nothing; 0: it has not."""
         return self._refusal_times[1] - self._refusal_times[0] if self._refusal_times else 0.0
 
-    def _expire(self, pending: Pending) -> None:
+    def _answer_at_deadline(self, pending: Pending) -> None:
         before = self._queue.expire(pending)
         if before not in WAITING and before is not RequestState.RUNNING:
             return  # it has its outcome

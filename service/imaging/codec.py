@@ -3,8 +3,9 @@
 What comes in, and what is made of it:
 
 * PNG, JPEG, WebP, BMP, PPM (P6) and PGM (P5), told apart by their bytes, never by a name or a media type.
-* The header is checked first (`service.imaging.image_header`, `FrameLimits`): no pixel of a file that is too large, too
-  narrow, animated, or of a kind that is refused is decoded, and nothing is allocated for it.
+* The header is checked first (`service.imaging.image_header`, `FrameLimits`): what is too large, too narrow, animated,
+  or of a kind that is refused is refused before any pixel is decoded or has its memory. Only real transparency, and
+  modes that no header tells, show when the pixels are there.
 * Grey, 1-bit and palette pictures become RGB. 16-bit ones keep their high byte.
 * Alpha that is opaque everywhere is dropped. Real transparency is refused: what would show through is not in the file.
 * CMYK is refused: without its profile the colours mean nothing.

@@ -47,7 +47,8 @@ class IdleFleet:
         """Have one caller ask for much, and a moment later another for little, who waits for a part of it only."""
         # More than all workers have ready at once, so that some of it waits in the queue when the other comes.
         at_once = len(self.fleet.workers) * self.together
-        size = at_once * (1 + MOST_READY) + 12
+        beside = at_once - self.together  # what other devices run while the last of it runs
+        size = at_once * (1 + MOST_READY) + beside + 12
         if size > LARGEST_BURST or not self.fleet.fronts:
             return
         front = self.fleet.fronts[0]
@@ -58,7 +59,7 @@ class IdleFleet:
         outcomes = await asyncio.gather(*many)
         if any(call is None or call.outcome != "ok" for call in (few, *outcomes)):
             self.verdict.broke(Guarantee.REFUSED, "a burst on an idle fleet was not answered")
-        elif left <= at_once:
+        elif left <= beside:
             self.verdict.broke(Guarantee.STARVED, f"one call waited for {size - left} of the {size} of another caller")
 
     async def abandon(self) -> None:

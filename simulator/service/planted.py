@@ -129,6 +129,7 @@ FAULTS = (
     PlantedFault(
         "worker: withdrawals are not heard",
         (PythonEdit(ItemRuns, "withdraw", "if item.job in jobs:", "if False:"),),
+        seed=2,
     ),
     PlantedFault(
         "engine: calls outlive their deadline",

@@ -69,7 +69,7 @@ class BatchScheduler:
         self._entries: dict[str, Entry] = {}
         self._running: dict[str, Entry] = {}
         self._to_route: dict[Bucket, deque[Entry]] = {}
-        self._too_late_to_route: set[str] = set()  #: left out of those lines, and not yet looked at by `_expire`
+        self._too_late_to_route: set[str] = set()  #: in none of them, until `_take_unmeetable` looks
         self._ready = ReadyRequests()
         self._expiry = ExpiryQueue()
         self._workload = Workload()
@@ -173,7 +173,7 @@ class BatchScheduler:
 
     def next_batch(self, now: float) -> BatchDecision:
         """Take the batch to run now. The most urgent request names the bucket, and only that bucket fills the batch."""
-        late = self._expire(now)
+        late = self._take_unmeetable(now)
         lead = self._ready.most_urgent(now - PATIENCE_S if now >= self._next_patient else -math.inf)
         if lead is None:
             return BatchDecision(expired=late)
@@ -291,7 +291,7 @@ class BatchScheduler:
         else:
             self._to_route.setdefault(entry.bucket, deque()).append(entry)
 
-    def _expire(self, now: float) -> tuple[Entry, ...]:
+    def _take_unmeetable(self, now: float) -> tuple[Entry, ...]:
         late = []
         while (entry := self._expiry.pop_before(now)) is not None:
             latest = self._latest_start(entry)  # its route or the overhead may have changed since

@@ -20,7 +20,7 @@ FIRST_MIXTURE, FIRST_LIVE, FIRST_SHIFTED = 5e-7, 2e-7, 1e-8
 #: than for its pixels, and on a busy machine it mostly waits, for which every larger frame would be refused.
 MOST_OVER_FIRST = 20.0
 #: What the live head takes at a part of the size, in frames at full size: what learning starts from.
-PARTS = {1.0: 1.0, 0.5: 0.3, 0.25: 0.15}
+PARTS = {1.0: 1.0, 0.5: 0.4, 0.25: 0.2}
 #: Each halves what is left of an error.
 CORRECTIONS = 8
 

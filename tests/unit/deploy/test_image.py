@@ -131,6 +131,12 @@ mean = cv2.addWeighted(a, 0.5, smooth, 0.5, 0, dtype=cv2.CV_8U)
 blended = cv2.blendLinear(a, smooth, *np.full((2, 192, 320), 0.5, np.float32))
 assert cv2.absdiff(mean, blended).max() <= 1
 assert cv2.convertScaleAbs(flow).dtype == np.uint8
+spot = np.zeros((96, 160), np.uint8)
+spot[20, 30] = 1
+count, _, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(spot, np.ones((5, 5), np.uint8)), connectivity=8)
+assert (count, *boxes[1]) == (2, 28, 18, 5, 5, 25)
+wide = cv2.copyMakeBorder(cv2.cvtColor(a, cv2.COLOR_RGB2RGBA), 0, 1, 0, 2, cv2.BORDER_REPLICATE)
+assert wide.shape == (193, 322, 4)
 y, x = np.mgrid[0:192, 0:320].astype(np.float32)
 maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
 assert np.array_equal(cv2.remap(a, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), a)

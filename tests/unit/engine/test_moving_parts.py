@@ -17,6 +17,7 @@ from service.engine import moving_parts
 from service.engine.device import DeviceWork, RunOutput
 from service.engine.mixture import Mixtures
 from service.engine.predictor import Predictor
+from service.engine.scheduling.mixture_costs import PARTS
 from tests.unit.engine.tiny import network
 
 HEIGHT, WIDTH = 320, 480
@@ -79,8 +80,7 @@ def test_what_stands_still_is_copied_and_what_moves_is_what_it_is_by_itself(opti
     assert steps[0].shares["still"] > 0.5
     load = ran.live.load if ran.live is not None else ran.load
     pixels = sum(box.area + moving_parts.CALL_PIXELS for box in boxes)
-    scale = 0.3 if options is HALF else 1.0
-    assert load.pixels == pytest.approx(pixels * scale, rel=0.01), "priced as what was run"
+    assert load.pixels == pytest.approx(pixels * PARTS[options.scale], rel=0.01), "priced as what was run"
 
 
 def test_it_is_near_what_the_whole_frame_gives_where_something_moves() -> None:
