@@ -438,7 +438,9 @@ async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:
         (*ticks, last), code = await _everything(socket)
     assert [tick["number"] for tick in ticks] == list(range(max(6, len(ticks))))
     assert all(("pictures" in tick) == (tick["source"] in ("predicted", "blended")) for tick in ticks)
-    assert all(tick["pictures"][0][0] == 10 * tick["number"] for tick in ticks if "pictures" in tick)
+    # Motion that has not proved right yet is trusted less the farther it looks.
+    levels = {tick["number"]: tick["pictures"][0][0] for tick in ticks if "pictures" in tick}
+    assert all(7 * number <= level <= 10 * number for number, level in levels.items()), levels
     assert all(tick["frame_id"] == str(tick["number"]) for tick in ticks if tick["source"] in ("real", "blended"))
     assert sum(last["concealed"]["ticks"].values()) == len(ticks)
     assert code == 1000
