@@ -157,7 +157,9 @@ def _shim() -> Path:
     library = Path(tempfile.gettempdir()) / f"fsynced-{os.getuid()}.so"
     source = Path(__file__).with_name("fsynced.c")
     if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
-        building = library.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", building, source, "-ldl"], check=True)
-        building.replace(library)
+        # In a folder of its own: rounds build it at the same time.
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+            built = Path(folder) / library.name
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", built, source, "-ldl"], check=True)
+            built.replace(library)
     return library
