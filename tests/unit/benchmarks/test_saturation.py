@@ -9,7 +9,7 @@ from tests.system.e2e.process import tiny_weights
 
 
 def test_service_and_executor_give_the_same_frames(tmp_path: Path) -> None:
-    found = saturation.measure(tiny_weights(tmp_path), (32, 48), ("auto", "full"), seconds=0.3, rounds=2)
+    found = saturation.measure(tiny_weights(tmp_path), (32, 48), ("auto", "full"), seconds=0.1, rounds=1)
     assert list(found) == ["auto", "full"]
     for outcome in found.values():
         assert outcome.wrong == 0

@@ -173,25 +173,24 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Table.read(tmp_path / "table.json") == TABLE
 
 
-def test_the_command_prints_every_question_and_writes_the_page_the_data_and_the_pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "questions", [("routes",), pytest.param(("autoscaling", "batches", "routes"), marks=pytest.mark.slow)]
+)
+def test_the_command_prints_its_questions_and_writes_the_page_the_data_and_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], questions: tuple[str, ...]
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     page = tmp_path / "scaling.md"
     page.write_text("before\n<!-- simulated -->\nold\n<!-- /simulated -->\nafter\n")
     monkeypatch.setattr(command, "PAGE", page)
-    assert command.main(["run", "--effort", "0.001", "--only", "batches", "routes", "autoscaling", "--write"]) == 0
+    assert command.main(["run", "--effort", "0.001", "--only", *questions, "--write"]) == 0
     assert "simulated" in capsys.readouterr().out
     written = page.read_text()
     assert written.startswith("before\n")
     assert written.endswith("<!-- /simulated -->\nafter\n")
     assert "old" not in written
     assert json.loads((tmp_path / "simulated.json").read_text())["simulated"] is True
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
-        "simulated-autoscaling.png",
-        "simulated-batches.png",
-        "simulated-routes.png",
-    ]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"simulated-{name}.png" for name in questions]
 
 
 def test_the_command_says_what_a_million_frames_cost(capsys: pytest.CaptureFixture[str]) -> None:
