@@ -58,7 +58,7 @@ def quality_against_time(lines: list[SummaryRow], milliseconds: dict[str, float]
     for line in lines:
         if line.upto != 1 or line.method not in milliseconds or line.method == "repeat":
             continue
-        ours = line.method in ("auto", "mean of three", "flow", "mix", "sharp", "live")
+        ours = not line.method.startswith(("dis", "farneback"))
         place = (milliseconds[line.method], line.values["psnr"])
         axes.plot(*place, "*" if ours else "o", color="tab:red" if ours else "tab:grey", markersize=11 if ours else 6)
         axes.annotate(line.method, place, (6, 4), textcoords="offset points", fontsize=8)
