@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 
 Loop = TypeVar("Loop", bound=Callable[..., None])
 
@@ -25,6 +26,20 @@ prange, get_thread_id = _numba.prange, _numba.get_thread_id
 # OpenMP shares the processor politely with torch's own pool; the work queue, numba's last resort, tolerates one
 # calling thread only, which `model.inference.cpu.runner` guarantees with a lock.
 _numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+
+
+def _start_threads() -> None:
+    """Start numba's threads, and leave torch's number of them as it was.
+
+    Starting them sets OpenMP's number for the thread that does it to that of the machine's cores, and torch, which
+    shares OpenMP's runtime, would go by it from then on.
+    """
+    threads = torch.get_num_threads()
+    _numba.get_num_threads()
+    torch.set_num_threads(threads)
+
+
+_start_threads()
 
 #: Signature parts: contiguous float32 arrays of one to four dimensions, and frames of any strides.
 F1, F2, F3, F4 = "float32[::1]", "float32[:,::1]", "float32[:,:,::1]", "float32[:,:,:,::1]"

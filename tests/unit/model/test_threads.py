@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait: what must be said before torch or numba are loaded."""
+"""OpenMP's threads: how they wait, and how many there are, with torch and numba sharing one runtime."""
 
 from __future__ import annotations
 
@@ -32,3 +32,26 @@ def test_idle_threads_hardly_spin_unless_the_environment_says_otherwise(
     run = [sys.executable, "-c", WATCHED.format(module=module)]
     printed = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
     assert printed.strip() == expected
+
+
+#: Predicts twice on one thread, and prints how many threads torch and our loops use.
+COUNTED = """
+import torch
+from model.dmvfn.network import DMVFN
+from model.inference import predict
+from model.inference.cpu import runner
+torch.set_num_threads(1)
+torch.get_num_threads()  # from here on torch takes OpenMP's number for its own
+network = DMVFN().eval().requires_grad_(False)
+frames = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+for _ in range(2):
+    predict.probabilities(network, *frames)
+    print(torch.get_num_threads(), runner.of(network)._workers)
+"""
+
+
+def test_compiled_loops_leave_the_number_of_threads_that_was_set() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    run = [sys.executable, "-c", COUNTED]
+    printed = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert printed.splitlines() == ["1 1", "1 1"]
