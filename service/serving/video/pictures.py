@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata import sidedata
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
@@ -51,6 +52,17 @@ def traits_of(picture: av.VideoFrame, pixel_aspect: Fraction, orientation: Orien
     if tone_map.is_hdr(traits.transfer):
         return replace(traits, primaries=BT709, transfer=BT709, matrix=BT709, full_range=False)
     return traits
+
+
+def _unknown_kind(kinds: Any, number: int) -> Any:
+    """Return a kind of side data that PyAV has no name for: it would refuse to tell any of a picture's."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"UNKNOWN_{number}", number
+    return kind
+
+
+# FFmpeg 8 has Exif (31), which the motion JPEG of cameras holds; PyAV 18.1 does not know it (PyAV pull request 2392).
+sidedata.Type._missing_ = classmethod(_unknown_kind)  # type: ignore[method-assign,assignment]
 
 
 def display_matrix(picture: av.VideoFrame) -> bytes | None:

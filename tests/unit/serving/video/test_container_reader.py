@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
+from PIL import Image, ImageOps
 
 from service.serving.video.clip import Timed
 from service.serving.video.files import open_source
@@ -143,3 +145,24 @@ def test_two_joined_interlaced_films_of_two_sizes_are_both_read(tmp_path: Path) 
     reader: Any = open_source(str(joined), limits=LIMITS)
     assert [item.frame.pixels.shape[:2] for item in reader] == [(64, 96)] * 6 + [(96, 128)] * 6
     reader.close()
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6])
+def test_motion_jpeg_of_a_camera_is_shown_as_its_exif_says(tmp_path: Path, orientation: int) -> None:
+    """PyAV knows no side data of that kind and told none at all: each such film was an internal error."""
+    picture = Image.fromarray(moving(1, 32, 48)[0].pixels)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    picture.save(file, "JPEG", quality=95, subsampling=0, exif=exif)
+    with av.open(str(tmp_path / "in.avi"), "w") as container:
+        video: Any = container.add_stream("mjpeg", rate=10)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuvj444p"
+        for number in range(2):
+            packet = av.Packet(file.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 10), video
+            container.mux(packet)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    for shown in pixels(tmp_path / "in.avi"):
+        assert shown.shape == wanted.shape
+        assert np.abs(shown.astype(int) - wanted).mean() < 3
