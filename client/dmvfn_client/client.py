@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from dmvfn_client import rest, video
-from dmvfn_client.deadline import TIMEOUT, Deadline, TimedUpload, cutting
+from dmvfn_client.deadline import TIMEOUT, Deadline, bound_connection, bounding
 from dmvfn_client.errors import ConnectionFailed
 from dmvfn_client.options import ClipParams, Encoding, Options, PairOptions, PictureOptions, PredictParams
 from dmvfn_client.pictures import Picture
@@ -169,16 +169,14 @@ class Client:
     @contextlib.contextmanager
     def _answer(self, request: httpx.Request, deadline: Deadline) -> Iterator[httpx.Response]:
         """Sends the request; the answer can be read until the deadline. What httpx raises meanwhile becomes ours."""
-        if isinstance(request.stream, httpx.SyncByteStream):
-            request.stream = TimedUpload(request.stream, deadline)
+        request.extensions["trace"] = bound_connection
         try:
-            response = self._http.send(request, stream=True)
-            try:
-                with cutting(response, deadline):
+            with bounding(deadline):
+                response = self._http.send(request, stream=True)
+                try:
                     yield response
-            finally:
-                response.close()
-            deadline.check()  # an answer without a length that was cut looks whole
+                finally:
+                    response.close()
         except httpx.TimeoutException as raised:
             raise deadline.error() from raised
         except httpx.TransportError as raised:

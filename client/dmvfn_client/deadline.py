@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
-from collections.abc import Iterator
-
-import httpx
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from dmvfn_client.errors import DeadlineExceeded
 
@@ -44,37 +42,57 @@ class Deadline:
         return self.left
 
 
-class TimedUpload(httpx.SyncByteStream):
-    """A request's body that stops at the deadline, however slowly it is taken."""
+class _Bound(threading.local):
+    """What bounds the calling thread's reads and writes."""
 
-    def __init__(self, stream: httpx.SyncByteStream, deadline: Deadline) -> None:
-        self._stream, self._deadline = stream, deadline
+    deadline: Deadline | None = None
 
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._stream:
-            self._deadline.check()
-            yield piece
+
+_bound = _Bound()
+#: Bytes written in one go: the deadline is looked at between two.
+_PIECE = 2**14
+#: Seconds of the shortest wait; 0 would mean none at all, which is another error.
+_SHORTEST = 0.001
 
 
 @contextlib.contextmanager
-def cutting(response: httpx.Response, deadline: Deadline) -> Iterator[None]:
-    """Ends the answer's connection at the deadline: a server that trickles would keep each single read in time."""
-    left = deadline.left
-    stream = response.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream is not None else None
-    if left is None or not isinstance(connection, socket.socket):
-        yield
-        return
-    timer = threading.Timer(max(0.0, left), _cut, (connection,))
-    timer.daemon = True
-    timer.start()
+def bounding(deadline: Deadline) -> Iterator[None]:
+    """Bounds all that this thread reads and writes meanwhile, over connections that `bound_connection` has seen.
+
+    A server that trickles its head, its body, or what it takes, keeps each single read and write in time.
+    """
+    _bound.deadline = deadline
     try:
         yield
     finally:
-        timer.cancel()
+        _bound.deadline = None
 
 
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # closed already
-        # Of the base class: an SSLSocket's own would be used by two threads at once.
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+def bound_connection(event: str, info: Mapping[str, Any]) -> None:
+    """Takes a new connection, as httpx' extension `trace` tells of it, so that `bounding` reaches it."""
+    if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+        stream: Any = info["return_value"]
+        stream.read, stream.write = _bounded_read(stream.read), _bounded_write(stream.write)
+
+
+def _bounded_read(read: Callable[[int, float | None], bytes]) -> Callable[..., bytes]:
+    def bounded(max_bytes: int, timeout: float | None = None) -> bytes:
+        return read(max_bytes, _shorter(timeout))
+
+    return bounded
+
+
+def _bounded_write(write: Callable[[bytes, float | None], None]) -> Callable[..., None]:
+    def bounded(buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _PIECE):
+            write(buffer[start : start + _PIECE], _shorter(timeout))
+
+    return bounded
+
+
+def _shorter(timeout: float | None) -> float | None:
+    """Returns the seconds that a read or write may take; raises DeadlineExceeded where none are left."""
+    left = None if _bound.deadline is None else _bound.deadline.check()
+    if left is None:
+        return timeout
+    return max(_SHORTEST, left if timeout is None else min(timeout, left))

@@ -88,7 +88,16 @@ def _upright(image: Image.Image) -> Image.Image:
         )
     is_png = image.format == "PNG"
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and is_png):
+    if image.mode == "CMYK":
+        raise ValueError(
+            "the colours of CMYK mean nothing without their profile: make the picture RGB first, such as "
+            "ImageCms.profileToProfile(image, io.BytesIO(image.info['icc_profile']), ImageCms.createProfile('sRGB'), "
+            "outputMode='RGB')"
+        )
+    is_deep = image.mode.startswith("I;16") or (image.mode == "I" and is_png)
+    if is_deep and "transparency" in image.info:
+        raise ValueError("the picture marks a 16-bit level as transparent: save it with an alpha channel, or without")
+    if is_deep:
         levels = np.asarray(image)
         return Image.fromarray((levels >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -89,13 +90,14 @@ class ClipServer:
             if response.status == 200:
                 file.seek(0)
                 file.truncate()
-            # read() returns what came before a connection broke, and then "": the length tells.
-            due = int(response.headers.get("Content-Length") or 0)
+            # read() returns what came before a connection broke, and then "": the length tells. A proxy may send
+            # pieces without one; of those read() tells itself that the last is missing.
+            length, received = response.headers.get("Content-Length"), 0
             while piece := response.read(PIECE):
                 file.write(piece)
-                due -= len(piece)
-            if due:
-                raise http.client.IncompleteRead(b"", due)
+                received += len(piece)
+            if length is not None and received != int(length):
+                raise http.client.IncompleteRead(b"", int(length) - received)
             return Reply(200, {}, {})
         finally:
             connection.close()
@@ -134,7 +136,7 @@ class ClipServer:
                 if reply.status not in BUSY:
                     raise VideoError(reason)
                 deadline = time.monotonic() + PATIENCE_S  # it lives, and is full
-                pause = max(wait, float(reply.headers.get("retry-after") or 0))
+                pause = max(wait, _seconds(reply.headers.get("retry-after", "")))
             if time.monotonic() >= deadline:
                 raise VideoError(reason)
             if self._stop.wait(min(pause, LONGEST_S)):
@@ -145,6 +147,11 @@ class ClipServer:
         if self._stop.is_set():
             raise VideoError("stopped")
         return self._connect(self._host, self._port, timeout=TIMEOUT_S)
+
+
+def _seconds(retry_after: str) -> float:
+    """Return the seconds of a Retry-After; 0 where a proxy gives a date, or nothing."""
+    return float(retry_after) if re.fullmatch("[0-9]{1,9}", retry_after) else 0.0
 
 
 def _reply(response: http.client.HTTPResponse) -> Reply:

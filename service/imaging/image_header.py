@@ -51,6 +51,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 #: Transfer curves of ISO/IEC 23091-2 whose numbers mean far more light than SDR's.
 _HDR_CURVES = (16, 18)
+#: Before cICP there was this name of a profile, which stands for PQ whatever the profile holds.
+_PQ_PROFILE = b"ITUR_2100_PQ_FULL\0"
 _BLANK = rb"(?:[ \t\r\n]|#[^\r\n]{0,512}[\r\n])+"
 _ANYMAP = re.compile(rb"P([56])" + (_BLANK + rb"(\d{1,7})") * 3 + rb"[ \t\r\n]")
 #: A marker amid compressed data is neither a stuffed zero nor a restart; bytes that fill may stand before it.
@@ -111,8 +113,8 @@ def _png(data: bytes, field: str) -> ImageHeader:
             raise _animated(field)
         if name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
-        if name == b"cICP" and length == 4 and data[at + 9] in _HDR_CURVES:
-            raise InvalidFrame(f"{field} is HDR (PQ or HLG), which is not read; save it as SDR", field=field)
+        if name in (b"cICP", b"iCCP"):
+            _check_png_colours(name, data[at + 8 : end - 4], field)
         if name in _PNG_NEEDED:
             is_key = name == b"tRNS" and length == 2 and colour == 0 and bits in (2, 4)
             chunks.append(_scaled_key(data[at:end], bits) if is_key else data[at:end])
@@ -128,6 +130,15 @@ def _png(data: bytes, field: str) -> ImageHeader:
     if colour not in (0, 2, 3, 4, 6):
         raise damaged(field)
     return ImageHeader(Kind.PNG, width, height, b"".join(chunks), orientation)
+
+
+def _check_png_colours(name: bytes, content: bytes, field: str) -> None:
+    """Raise InvalidFrame where a chunk says that numbers mean other light than SDR's of full range."""
+    is_coded = name == b"cICP" and len(content) == 4
+    if (is_coded and content[1] in _HDR_CURVES) or (name == b"iCCP" and content.startswith(_PQ_PROFILE)):
+        raise InvalidFrame(f"{field} is HDR (PQ or HLG), which is not read; save it as SDR", field=field)
+    if is_coded and content[3] == 0:
+        raise InvalidFrame(f"{field} is of limited range (16 to 235), which is not read; save it as full", field=field)
 
 
 def _scaled_key(chunk: bytes, bits: int) -> bytes:

@@ -19,8 +19,9 @@ import grpc
 from service.app_state import AppState
 from service.core import auth
 from service.core.api_keys import Scope
-from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unauthenticated
+from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, TooLarge, Unauthenticated
 from service.rpc.half_sent import HalfSentMessages
+from service.rpc.message_fields import check_fields
 from service.serving.access import AccessDecision
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
@@ -95,11 +96,19 @@ class UnparsedMessage:
 
 
 def lenient_parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed."""
+    """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed.
+
+    Likewise for a message of so many fields that parsing it would take memory and time that its bytes do not show.
+    """
+    descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
 
     def parse_leniently(data: bytes) -> Any:
         try:
+            if descriptor is not None:
+                check_fields(data, descriptor)
             return parse(data)
+        except TooLarge as error:
+            return UnparsedMessage(error)
         except Exception:  # a protobuf runtime may raise what it likes
             return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
 
@@ -258,7 +267,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
             with ExitStack() as call:
 
                 async def messages() -> AsyncIterator[Any]:
-                    parse = handler.request_deserializer
+                    parse = lenient_parser(handler.request_deserializer)
                     while (message := await self._reflection.next(context, _host(context), parse, call)) is not None:
                         if isinstance(message, UnparsedMessage):
                             return

@@ -17,6 +17,7 @@ from service.rest.routes.job_events import EVENTS, event_stream, newer
 from service.rest.transport import context
 from service.rest.transport.disconnect import while_connected
 from service.rest.transport.head_requests import wants_no_body
+from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
 
@@ -32,7 +33,7 @@ NOT_DURABLE = "jobs of this server end with its process"
 
 def router(state: AppState, jobs: Jobs) -> APIRouter:
     """Build all routes under /v1/jobs."""
-    routes = APIRouter(tags=["jobs"])
+    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY])
 
     @routes.post(
         "/v1/jobs",

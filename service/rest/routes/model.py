@@ -11,6 +11,7 @@ from service.core.types import BLOCKS, SCALES, Quality, RoutePolicy
 from service.rest.formats import response
 from service.rest.formats.params import Maps
 from service.rest.formats.schemas import LimitsInfo, ModelInfo, OptionsInfo, ShadowInfo, VersionInfo
+from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.oip.served_versions import ServedVersions
 
 NAME = "dmvfn"
@@ -25,7 +26,7 @@ OUTPUTS = [format.media_type for format in response.PICTURES] + [
 
 def router(state: AppState) -> APIRouter:
     """Build the route of the model."""
-    routes = APIRouter(tags=["model"])
+    routes = APIRouter(tags=["model"], dependencies=[KNOWN_QUERY])
     settings = state.settings
 
     @routes.get("/v1/model", operation_id="getModel", summary="The model, its worth, limits and options")

@@ -37,6 +37,7 @@ from service.rest.transport import context
 from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
 from service.rest.transport.disconnect import while_connected
+from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.clip_jobs import ClipJobs, NewClip
 from service.serving.jobs.job import Hooks, job_id
 from service.serving.jobs.job import fingerprint as job_fingerprint
@@ -77,7 +78,7 @@ _ERRORS = error_answers(
 
 def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJobs | None = None) -> APIRouter:
     """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it; by default of this process."""
-    routes = APIRouter(tags=["video"])
+    routes = APIRouter(tags=["video"], dependencies=[KNOWN_QUERY])
     resources = resources or ClipResources(state)
     jobs = jobs or VideoJobs(state.settings, resources, state.work, state.metrics)
     accepting = _Clips(state, resources, jobs)

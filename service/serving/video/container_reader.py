@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,10 @@ SAFE = {
 }
 #: Formats that store when a frame is decoded but not when it is shown.
 _WITHOUT_SHOW_TIMES = ("avi",)
+#: Frames in a row that are shown at once where their times are those of the ones before; of more, the times are wrong.
+MOST_AT_ONCE = 16
+#: Units a second that a clip's times are counted in at least: between two frames there must be room for more.
+LEAST_UNITS = 1000
 #: The format whose index names the place of every frame.
 _INDEXED = "mov,"
 _PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
@@ -80,7 +85,9 @@ class ContainerSource:
         if stream.metadata.get("alpha_mode") == "1" and context.name.startswith(("vp8", "vp9")):
             raise VideoError(pictures.TRANSPARENT)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._unit = stream.time_base or 1 / rate
+        unit = stream.time_base or 1 / rate
+        self._fineness = 1 if self._decoded is not None else math.ceil(unit * LEAST_UNITS)
+        self._unit = unit / self._fineness
         self._usual = max(1, round(1 / rate / self._unit))
         frames = stream.frames or None
         if self._container.duration:
@@ -107,6 +114,7 @@ class ContainerSource:
 
     def _read(self) -> Iterator[Item]:
         self._last: int | None = None
+        self._at_once = 0
         hidden: dict[int, Any] = {}
         try:
             for packet in self._container.demux([self._video, *self.sounds]):
@@ -135,7 +143,8 @@ class ContainerSource:
     def _move(self, packet: Any) -> None:
         """Put a packet's times on the clip's own clock."""
         unit = packet.time_base or self._unit
-        time = None if packet.dts is None else packet.dts * unit
+        # What an edit list hides between two of its parts is decoded again from before: no jump of the clip's clock.
+        time = None if packet.dts is None or packet.is_discard else packet.dts * unit
         length = (packet.duration or 0) * unit or Fraction(self._usual * self._unit)
         offset = round(self._timeline.offset(packet.stream.index, time, length) / unit)
         if offset and packet.pts is not None:
@@ -154,25 +163,39 @@ class ContainerSource:
                 yield self._frame(frame)
 
     def _frame(self, picture: av.VideoFrame) -> Timed:
+        # Said with every picture, or (by H.264 itself) with those that one may begin at; joined recordings may differ.
+        matrix = pictures.display_matrix(picture)
+        if matrix is not None or picture.key_frame:
+            self._orientation = Orientation() if matrix is None else Orientation.of_matrix(matrix)
         if self._last is None:
-            self._orientation = pictures.orientation_of(picture)
             aspect = self._video.sample_aspect_ratio or Fraction(1)
             self._traits = pictures.traits_of(picture, aspect, self._orientation)
             self._due, self._coded_aspect = 0, self._pixel_aspect
         elif self._pixel_aspect != self._coded_aspect:
             seconds = float(self._last * self._unit)
             raise VideoError(f"the shape of its pixels changes {seconds:.2f} s after the clip's start; cut it there")
-        # A frame without a time, or not after the one before it, would stop the muxer: it comes when it is due.
-        is_later = picture.pts is not None and (self._last is None or picture.pts > self._last)
-        pts = picture.pts if picture.pts is not None and is_later else self._due
-        duration = picture.duration or 0
+        duration = (picture.duration or 0) * self._fineness
+        pts = self._placed(picture)
         self._last, self._due = pts, pts + (duration or self._usual)
         return Timed(Frame(pictures.to_rgb(picture, self._orientation)), pts, duration)
 
+    def _placed(self, picture: av.VideoFrame) -> int:
+        """Return when a picture is shown; always later than the one before, or no muxer would take it."""
+        if picture.pts is None:
+            return self._due
+        pts = int(picture.pts) * self._fineness
+        if self._last is None or pts > self._last:
+            self._at_once = 0
+            return pts
+        self._at_once += 1
+        # Not a whole frame later: those after it have their own times, and would be late for their sound.
+        return self._last + 1 if self._at_once <= MOST_AT_ONCE else self._due
+
     @property
     def _pixel_aspect(self) -> Fraction:
-        """Return the shape that the frames say; a container may say another, for all of them."""
-        return self._video.codec_context.sample_aspect_ratio or Fraction(1)
+        """Return the shape that the frames say, as shown; a container may say another, for all of them."""
+        aspect = self._video.codec_context.sample_aspect_ratio or Fraction(1)
+        return 1 / aspect if self._orientation.transposed else aspect
 
     def close(self) -> None:
         """Close the file."""

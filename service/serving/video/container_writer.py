@@ -43,6 +43,8 @@ STREAMED = {
 }
 #: Sound that waits for its pictures is held by the muxer, seconds.
 _MAX_INTERLEAVE = {"max_interleave_delta": "10000000"}
+#: How many times as wide or high a picture may become where its pixels are made square: larger ones take memory.
+MOST_STRETCHED = 4
 #: Numbers that encoders know (ISO/IEC 23091-2); another is not told rather than wrong.
 _PRIMARIES = {1, *range(4, 13), 22}
 _TRANSFERS = {1, *range(4, 19)}
@@ -94,6 +96,7 @@ class ContainerSink:
             quality |= {"bf": "0"}
         self._from, self._last, self._until = info.time_base, -1, -1
         self._durations: dict[int, int] = {}
+        self._usual = max(1, round(1 / info.rate / self._base))
         video = self._container.add_stream(codec, rate=rate, options=quality)
         assert isinstance(video, VideoStream)
         assert isinstance(video.codec_context, VideoCodecContext)
@@ -116,6 +119,9 @@ class ContainerSink:
         """Return the sides that are written, and note where they are others than the clip's."""
         if self._suffix == ".webm":
             # VP9 takes odd sides; but PyAV cannot write WebM's aspect, so pixels are made square.
+            if not 1 / MOST_STRETCHED <= aspect <= MOST_STRETCHED:
+                shape = f"{aspect.numerator}:{aspect.denominator}"
+                raise VideoError(f"pixels of {shape} are not made square, as .webm wants them; write .mp4 or .mkv")
             square = max(1, round(width * aspect))
             if square != width:
                 self._note(f"pixels of {aspect.numerator}:{aspect.denominator} are made square: {square}x{height}")
@@ -171,6 +177,9 @@ class ContainerSink:
         if item.duration:
             self._durations[picture.pts] = max(1, round(item.duration * scale))
             self._until += self._durations[picture.pts] - 1
+        elif self._suffix != ".avi":
+            # The muxer would take the distance of the last two, which may be next to nothing.
+            self._durations[picture.pts] = self._usual
         self._final = item
         self._mux(self._video.encode(picture))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata import sidedata
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
@@ -16,14 +17,21 @@ from service.serving.video import tone_map
 from service.serving.video.clip import BT601, BT709, UNSPECIFIED, PictureTraits, VideoError
 from service.serving.video.orientation import Orientation
 
+#: Numbers of two more matrices.
+SMPTE240M, BT2020 = 7, 9
 #: Matrices that the scaler knows by these numbers; another is shown with the one that its height has.
 _MATRICES = {BT709: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, BT601: Colorspace.ITU601}
-_MATRICES |= {7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}
+_MATRICES |= {SMPTE240M: Colorspace.SMPTE240M, BT2020: Colorspace.BT2020}
+#: The matrix that follows from a clip's primaries (number 12), by their number: one that the scaler knows.
+_DERIVED, _DERIVED_MATRICES = 12, {1: BT709, 6: SMPTE240M, 7: SMPTE240M, 9: BT2020}
 #: Where formats of separate planes have their alpha.
 _ALPHA_PLANE = 3
-#: Matrices that the scaler lacks, whose colours another one would show wrong.
-_UNREAD_MATRICES = {8: "YCgCo", 11: "SMPTE 2085", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+#: Matrices that the scaler lacks, or (constant luminance) takes for another: their colours would come out wrong.
+_UNREAD_MATRICES = {8: "YCgCo", 10: "BT.2020 of constant luminance", 11: "SMPTE 2085", 13: "constant luminance"}
+_UNREAD_MATRICES |= {_DERIVED: "its primaries tell", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _FULL_RANGE = 2
+#: Formats of grey, and the same with chroma.
+_COLOURED = {"gray": "yuv420p"} | {f"gray{bits}le": f"yuv420p{bits}le" for bits in (9, 10, 12, 14, 16)}
 #: One frame for each frame, and only those that are interlaced.
 _DEINTERLACER = "mode=send_frame:deint=interlaced"
 
@@ -36,7 +44,7 @@ def scaler_matrix(matrix: int) -> Colorspace:
 def traits_of(picture: av.VideoFrame, pixel_aspect: Fraction, orientation: Orientation) -> PictureTraits:
     """Read how frames like this one, put right, are to be shown."""
     aspect = 1 / pixel_aspect if orientation.transposed else pixel_aspect
-    matrix = int(picture.colorspace) if int(picture.colorspace) in _MATRICES else UNSPECIFIED
+    matrix = _matrix_of(picture)
     # Old formats of this name say their range by nothing else.
     is_full = int(picture.color_range) == _FULL_RANGE or picture.format.name.startswith("yuvj")
     is_full = is_full and not picture.format.is_rgb  # RGB is always full; what is written of it need not be
@@ -46,11 +54,22 @@ def traits_of(picture: av.VideoFrame, pixel_aspect: Fraction, orientation: Orien
     return traits
 
 
-def orientation_of(picture: av.VideoFrame) -> Orientation:
-    """Read how the camera was held. Raises VideoError for an angle that is no quarter turn."""
+def _unknown_kind(kinds: Any, number: int) -> Any:
+    """Return a kind of side data that PyAV has no name for: it would refuse to tell any of a picture's."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"UNKNOWN_{number}", number
+    return kind
+
+
+# FFmpeg 8 has Exif (31), which the motion JPEG of cameras holds; PyAV 18.1 does not know it (PyAV pull request 2392).
+sidedata.Type._missing_ = classmethod(_unknown_kind)  # type: ignore[method-assign,assignment]
+
+
+def display_matrix(picture: av.VideoFrame) -> bytes | None:
+    """Return what says how the camera was held, for `Orientation.of_matrix`; None where nothing does."""
     side_data: Any = picture.side_data
     matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
-    return Orientation() if matrix is None else Orientation.of_matrix(bytes(matrix))
+    return None if matrix is None else bytes(matrix)
 
 
 class Deinterlacer:
@@ -59,14 +78,17 @@ class Deinterlacer:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._graph: Any = None
+        self._kind: object = None  #: what a graph is made for: size and format
 
     def frames(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
         """Yield what is ready; an interlaced picture waits for the next one."""
         if self._graph is None and not picture.interlaced_frame:
             yield picture
             return
-        if self._graph is None:
-            self._graph = self._started(picture)
+        kind = picture.width, picture.height, picture.format.name
+        if kind != self._kind:
+            yield from self.rest()
+            self._graph, self._kind = self._started(picture), kind
         self._graph.push(picture)
         yield from self._pulled()
 
@@ -103,9 +125,8 @@ class Deinterlacer:
 def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
     """Convert to HxWx3 as it is to be shown. Raises VideoError where a pixel is transparent or its colour not read."""
     _check_opaque(picture)
-    _check_matrix(picture)
-    matrix = PictureTraits(matrix=int(picture.colorspace)).matrix_at(picture.height)
-    matrix = matrix if matrix in _MATRICES else PictureTraits().matrix_at(picture.height)
+    picture = _with_chroma(picture)
+    matrix = PictureTraits(matrix=_matrix_of(picture)).matrix_at(picture.height)
     pixels: Any
     options: Any = {"src_colorspace": _MATRICES[matrix], "dst_color_range": ColorRange.JPEG}
     if tone_map.is_hdr(int(picture.color_trc)):
@@ -119,9 +140,32 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     return upright
 
 
+def _with_chroma(picture: av.VideoFrame) -> av.VideoFrame:
+    """Return a grey picture whose range is limited as one of 4:2:0; any other as it is.
+
+    The scaler takes all grey for full range, whatever the film says: its black would be 16 and its white 235.
+    """
+    name = _COLOURED.get(picture.format.name)
+    if name is None or int(picture.color_range) != ColorRange.MPEG:
+        return picture
+    coloured, bits = av.VideoFrame(picture.width, picture.height, name), picture.format.components[0].bits
+    kind = np.dtype("<u2" if bits > 8 else "u1")
+    source, luma, *chroma = picture.planes[0], *coloured.planes
+    rows = np.frombuffer(source, kind).reshape(source.height, -1)[:, : source.width]
+    target = np.frombuffer(luma, kind).reshape(luma.height, -1)
+    target[:, : rows.shape[1]] = rows
+    for plane in chroma:
+        np.frombuffer(plane, kind)[:] = 1 << (bits - 1)
+    coloured.colorspace, coloured.color_range = picture.colorspace, picture.color_range
+    coloured.color_primaries, coloured.color_trc = picture.color_primaries, picture.color_trc
+    return coloured
+
+
 def _check_opaque(picture: av.VideoFrame) -> None:
     alpha = next((component for component in picture.format.components if component.is_alpha), None)
-    if alpha is not None and _least_alpha(picture, alpha) < 2 ** min(alpha.bits, 16) - 1:
+    is_clear = alpha is not None and _least_alpha(picture, alpha) < 2 ** min(alpha.bits, 16) - 1
+    # A palette's colours have alpha, too, which no component of its format tells.
+    if is_clear or (picture.format.has_palette and picture.to_ndarray(format="rgba")[:, :, 3].min() < 255):
         raise VideoError(TRANSPARENT)
 
 
@@ -139,13 +183,21 @@ def _least_alpha(picture: av.VideoFrame, alpha: Any) -> int:
     return int(levels.reshape(plane.height, -1)[:, : picture.width].min())
 
 
-def _check_matrix(picture: av.VideoFrame) -> None:
-    name = _UNREAD_MATRICES.get(int(picture.colorspace))
-    if name is not None and not picture.format.is_rgb:
+def _matrix_of(picture: av.VideoFrame) -> int:
+    """Return a matrix that the scaler knows, or UNSPECIFIED. Raises VideoError for one that it would show wrong."""
+    number = int(picture.colorspace)
+    if number == _DERIVED:
+        number = _DERIVED_MATRICES.get(int(picture.color_primaries), _DERIVED)
+    elif number == UNSPECIFIED and tone_map.is_hdr(int(picture.color_trc)):
+        number = BT2020  # high dynamic range knows no other (BT.2100)
+    if number in _MATRICES:
+        return number
+    if number in _UNREAD_MATRICES and not picture.format.is_rgb:
         raise VideoError(
-            f"the clip's colours are coded as {name}, which is not read; convert them first: "
+            f"the clip's colours are coded as {_UNREAD_MATRICES[number]}, which is not read; convert them first: "
             "ffmpeg -i in.mkv -vf zscale=matrix=709,format=yuv420p out.mp4"
         )
+    return UNSPECIFIED
 
 
 TRANSPARENT = (

@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 
 #: ISO/IEC 23091-2's numbers of the transfer curves.
 PQ, HLG = 16, 18
-_BT2020 = 9
+#: ISO/IEC 23091-2's numbers of primaries: BT.709's, and P3's of cinemas and of displays.
+_BT709, _DCI_P3, _DISPLAY_P3 = 1, 11, 12
 #: Rows that are computed at once: floats of a whole 4K frame would take 400 MB.
 _BAND = 64
 #: cd/m2: diffuse white and the brightest that is told apart.
 _WHITE, _PEAK = 203.0, 1000.0
 #: Share of SDR's range where the roll-off begins.
 _KNEE = 0.6
-_TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
+_2020_TO_709 = np.array(
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+)
+_P3_TO_709 = np.array([[1.2249, -0.2249, 0.0], [-0.0421, 1.0421, 0.0], [-0.0196, -0.0786, 1.0982]], np.float32)
+#: By primaries. BT.2100 has BT.2020's, so that a film that does not tell has these.
+_TO_709 = {_BT709: None, _DCI_P3: _P3_TO_709, _DISPLAY_P3: _P3_TO_709}
 _LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
 Values = NDArray[np.float32]
@@ -34,13 +40,14 @@ def is_hdr(transfer: int) -> bool:
 def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
     """Convert HxWx3 of 16 bits with curve PQ or HLG to BT.709, 8 bits."""
     light_of, target = _light_table(transfer), np.empty(pixels.shape, np.uint8)
+    to_709 = _TO_709.get(primaries, _2020_TO_709)
     for top in range(0, len(pixels), _BAND):
         light = light_of[pixels[top : top + _BAND]]
         if transfer == HLG:
             # The display's brightness works on luma: what is dark on the stage is darker on the screen.
             light *= np.maximum(light @ _LUMA_2020 / np.float32(_PEAK / _WHITE), 1e-6)[..., None] ** np.float32(0.2)
-        if primaries == _BT2020:
-            light = light @ _TO_709.T
+        if to_709 is not None:
+            light = light @ to_709.T
         light = _rolled_off(light.clip(0))
         target[top : top + _BAND] = _signal_table()[(light * 65535 + 0.5).astype(np.uint16)]
     return target

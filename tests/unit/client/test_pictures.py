@@ -97,6 +97,8 @@ def test_what_is_transparent_is_refused_and_what_only_could_be_is_not() -> None:
             _reopened(Image.new("L", (16, 16)), "GIF", save_all=True, append_images=[Image.new("L", (16, 16), 9)]),
             "predict_video",
         ),
+        (Image.new("CMYK", (16, 16)), "CMYK mean nothing without their profile"),
+        (_reopened(Image.new("I;16", (16, 16)), transparency=0), "marks a 16-bit level as transparent"),
     ],
 )
 def test_an_image_that_would_have_to_be_changed_is_refused_with_what_to_do(image: Image.Image, why: str) -> None:

@@ -69,6 +69,22 @@ def trickle(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
+def trickle_head(connection: socket.socket) -> None:
+    """A line of the head every 50 ms until the client leaves."""
+    connection.sendall(HEAD)
+    for number in range(round(ENDLESS / 0.05)):
+        connection.sendall(b"X-%d: 1\r\n" % number)
+        time.sleep(0.05)
+
+
+def sip(connection: socket.socket) -> None:
+    """Take a little of the request every 50 ms until the client leaves, and answer nothing."""
+    for _ in range(round(ENDLESS / 0.05)):
+        if not connection.recv(2**12):
+            return
+        time.sleep(0.05)
+
+
 def stall(connection: socket.socket) -> None:
     """Some of the answer, and then nothing until the client leaves."""
     connection.sendall(HEAD + b"\r\n{")
@@ -82,7 +98,7 @@ def break_off(connection: socket.socket) -> None:
     connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\n" + bytes(500))
 
 
-@pytest.mark.parametrize("answer", [trickle, stall])
+@pytest.mark.parametrize("answer", [trickle, trickle_head, stall])
 def test_the_timeout_is_for_the_whole_call(answer: Callable[[socket.socket], None]) -> None:
     """It was for each read: one of a second returned after five and a half."""
     with raw_server(answer) as url, Client(url, timeout=0.4) as dmvfn:
@@ -92,7 +108,14 @@ def test_the_timeout_is_for_the_whole_call(answer: Callable[[socket.socket], Non
         assert time.monotonic() - began < ENDLESS / 2
 
 
-@pytest.mark.parametrize("answer", [trickle, stall])
+def test_the_timeout_is_for_what_is_sent_too(tmp_path: Path) -> None:
+    """A server that takes a little now and then kept each single write in time."""
+    with raw_server(sip) as url, Client(url, retry=NEVER) as dmvfn, pytest.raises(DeadlineExceeded):
+        dmvfn.predict_video(bytes(2**25), tmp_path / "out.mp4", every=2, timeout=0.4)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [trickle, trickle_head, stall])
 async def test_the_async_clients_timeout_is_too(answer: Callable[[socket.socket], None]) -> None:
     with raw_server(answer) as url:
         async with AsyncClient(url) as dmvfn:

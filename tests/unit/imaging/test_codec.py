@@ -295,6 +295,11 @@ class TestRefusals:
         for curve in (16, 18):
             with pytest.raises(InvalidFrame, match="HDR"):
                 pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([9, curve, 0, 1]))))
+        profile = b"ITUR_2100_PQ_FULL\0\0" + zlib.compress(bytes(128))
+        with pytest.raises(InvalidFrame, match="HDR"):
+            pixels_of(png(16, 16, data=rows, extra=png_chunk(b"iCCP", profile)))
+        with pytest.raises(InvalidFrame, match="limited range"):
+            pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([1, 1, 0, 0]))))
         assert pixels_of(png(16, 16, data=rows, extra=png_chunk(b"cICP", bytes([1, 13, 0, 1])))).shape == (16, 16, 3)
 
     def test_a_webp_that_ends_too_early_is_called_so(self) -> None:

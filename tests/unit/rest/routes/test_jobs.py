@@ -127,6 +127,24 @@ async def test_head_of_a_result_tells_whether_there_is_one_and_fetches_nothing(h
     assert (head.status_code, head.content) == (200, b"")
 
 
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("?wiat=3", "no option wiat; the options are wait"),
+        ("?wait=0&wait=0", "wait is given twice"),
+        ("/result?mpas=float16", "no option mpas; the options are item, image_quality, maps"),
+        ("/result?item=0&item=1", "item is given twice"),
+    ],
+)
+async def test_a_slip_in_a_query_is_told_not_ignored(house: House, query: str, why: str) -> None:
+    posted = await house.post(*pictures(2))
+    answer = await house.client.get(f"{posted.headers['location']}{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert why in answer.json()["detail"]
+    withdrawn = await house.client.delete(f"{posted.headers['location']}?force=1")
+    assert "no option force; this path has none" in withdrawn.json()["detail"]
+
+
 async def test_a_caller_lists_its_own_jobs_newest_first(house: House) -> None:
     paths = [(await house.post(*pictures(count))).headers["location"] for count in (2, 3)]
     for path in paths:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.core.types import Frame
-from service.serving.video.tone_map import HLG, PQ, to_sdr
+from service.serving.video.tone_map import HLG, PQ, _light_table, to_sdr
 
 #: Signals of 8 bits: diffuse white (203 cd/m2) in PQ is 58 %, in HLG 75 %.
 WHITE = {PQ: 148, HLG: 191}
@@ -31,6 +31,25 @@ def test_grey_stays_grey_and_colours_keep_their_order(transfer: int) -> None:
     assert np.ptp(grey) <= 1
     red, green, blue = to_sdr(np.full((2, 2, 3), (38550, 28270, 17990), np.uint16), transfer, 9)[0, 0].astype(int)
     assert red > green > blue
+
+
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_a_colour_is_the_same_whichever_primaries_say_it(transfer: int) -> None:
+    """P3's, of phones and cinemas, were taken for BT.709's; primaries that are not told are BT.2020's (BT.2100)."""
+    red_709 = np.array([0.3, 0.02, 0.02])
+    matrices = {
+        1: np.eye(3),
+        9: [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]],
+        12: [[0.8225, 0.1774, 0.0], [0.0332, 0.9669, 0.0], [0.0171, 0.0724, 0.9108]],
+    }
+    to_light = _light_table(transfer)
+    shown = []
+    for primaries in (1, 9, 2, 12, 11):
+        wanted = np.array(matrices[{2: 9, 11: 12}.get(primaries, primaries)]) @ red_709
+        signal = np.searchsorted(to_light, wanted * (1.0 if transfer == PQ else 4.0)).astype(np.uint16)
+        shown.append(to_sdr(np.broadcast_to(signal, (2, 2, 3)), transfer, primaries)[0, 0].astype(int))
+    spread = 1 if transfer == PQ else 12  # HLG's display works on luma, which differs with the primaries
+    assert np.ptp(shown, axis=0).max() <= spread
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".webm", ".y4m"])

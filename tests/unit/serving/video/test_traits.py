@@ -14,7 +14,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 
 from service.core.types import Frame  # noqa: E402
 from service.serving.video.clip import VideoError  # noqa: E402
-from service.serving.video.files import open_source  # noqa: E402
+from service.serving.video.files import open_sink, open_source  # noqa: E402
 from tests.unit.serving.video.films import LIMITS, Film, copy, pixels, probe, stream, write  # noqa: E402
 
 INPUTS = (".mp4", ".mov", ".mkv", ".avi", ".ts")
@@ -39,6 +39,16 @@ def test_the_shape_of_a_pixel_is_kept(tmp_path: Path, source: str, target: str) 
         assert notes == ("pixels of 64:45 are made square: 68x32",)
     else:
         assert (found.size, found.aspect, notes) == ((48, 32), WIDE, ())
+
+
+@pytest.mark.parametrize("aspect", [Fraction(30), Fraction(1, 30)])
+def test_pixels_that_would_become_a_huge_picture_are_not_made_square(tmp_path: Path, aspect: Fraction) -> None:
+    """A few kilobytes made the encoder of WebM take memory for pictures 30 times as wide as the clip's."""
+    film = write(tmp_path / "in.mp4", Film(aspect=aspect))
+    reader = open_source(str(film), limits=LIMITS)
+    with pytest.raises(VideoError, match=r"are not made square.*write \.mp4"):
+        open_sink(str(tmp_path / "out.webm"), reader, reader.info.width, reader.info.height)
+    reader.close()
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".y4m"])
