@@ -99,6 +99,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Count afresh: bodies are bounded by the middleware."""
         self._unseen = 0
+        # uvicorn adds to `body` what nobody has received yet, and hands out `bytes(body)`. Mostly that is one piece of
+        # some hundred kilobytes: as bytes it is copied neither here nor there.
+        if (cycle := self.cycle) is not None:
+            if not cycle.body:
+                cycle.body = b""  # type: ignore[assignment]  # nothing changes it in place but `+=`
+            elif isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
