@@ -31,7 +31,7 @@ from service.distributed.frontend.backend import FrontendEngine
 from service.distributed.worker.due_work import DueWork
 from service.distributed.worker.worker import Worker
 from service.engine.batcher import Batcher
-from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
+from service.engine.device import ChosenRoute, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -66,9 +66,9 @@ class SleepingDevice:
         """Count one FLOP a block, and one for routing."""
         return Flops(1, (1,) * 9)
 
-    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+    def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:
         """Choose all blocks."""
-        return [Choice(FULL, (1.0,) * 9) for _ in requests]
+        return [ChosenRoute(FULL, (1.0,) * 9) for _ in requests]
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Sleep for the works' blocks, step by step."""

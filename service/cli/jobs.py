@@ -74,8 +74,8 @@ def _list(client: SyncRedis, keys: Keys, params: argparse.Namespace, settings: S
         with contextlib.suppress(serialization.UnreadableEntry):
             model = announcement.read_info(info)[0].version if info else "?"
         print(f"worker {worker.decode()}  {'alive' if until > now else 'silent'}  model {model}")
-    waiting, being_made_count = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
-    print(f"clips  waiting {waiting}  being made {being_made_count}  kept {client.hlen(keys.clips)}")
+    waiting_clips, clips_under_way = client.zcard(keys.clip_line), client.zcard(keys.clip_leases)
+    print(f"clips  waiting {waiting_clips}  being made {clips_under_way}  kept {client.hlen(keys.clips)}")
     print(f"results  bytes {int(client.hget(keys.results, 'sum') or 0)}")
     print(f"dead letters {client.xlen(keys.dead)}")
     for _, fields in reversed(client.xrevrange(keys.dead, count=LISTED)):

@@ -44,7 +44,6 @@ class HostNames:
         if ANY in self.names or header is None:  # a browser, whose pages are what is guarded against, always sends one
             return True
         name = name_of(header)
-        return any(
-            name == pattern or (pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[1:])
-            for pattern in self.names
+        return name in self.names or any(
+            pattern.startswith("*.") and name.endswith(pattern[1:]) and name != pattern[1:] for pattern in self.names
         )

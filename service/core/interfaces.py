@@ -140,7 +140,7 @@ class VersionScores(Protocol):
 
 
 class Engine(Protocol):
-    """Predicts. Implemented by `service.engine.batcher` and, over Redis, by `service.jobs`."""
+    """Predicts. Implemented by `service.engine.batcher` and, over Redis, by `service.distributed.frontend.engine`."""
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """Return the answer, or raise a ServiceError. Cancelling the awaiting task withdraws the request."""

@@ -224,7 +224,7 @@ class Options:
         if self.scale not in SCALES:
             raise InvalidRequest("scale must be 1, 0.5 or 0.25", field="scale")
         if self.method is not None and self.method is not Method.DMVFN:
-            route = None if self.route == RouteChoice() else self.route
+            route = None if self.route.policy is RoutePolicy.AUTO else self.route
             is_whole = self.scale == 1.0 or self.quality is Quality.FAST
             Method.parse(self.method, route=route, scale=None if is_whole else self.scale)
         return self
@@ -242,13 +242,13 @@ class Options:
     @property
     def names_network(self) -> bool:
         """Tell whether an option has a value that only the network, or its maps, can mean."""
-        return self.route != RouteChoice() or self.scale != 1.0 or self.maps
+        return self.route.policy is not RoutePolicy.AUTO or self.scale != 1.0 or self.maps
 
     @property
     def allows_live(self) -> bool:
         """Tell whether the live head may answer where all else is late: adaptive, and nothing of the network named."""
-        is_open = self.method is None and not self.names_network
-        return self.quality is Quality.ADAPTIVE and (is_open or self.method is Method.FLOW)
+        is_adaptive = self.quality is Quality.ADAPTIVE
+        return is_adaptive and (self.method is Method.FLOW or (self.method is None and not self.names_network))
 
     def method_or(self, default: Method) -> Method:
         """Return the method to predict by, where `default` is the served weights' own."""

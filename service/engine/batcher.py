@@ -189,7 +189,7 @@ class Batcher:
     def debug(self) -> dict[str, Any]:
         """Return the queue and the last decisions, for /debug/batcher."""
         items, nbytes, age, inflight, work = self._queue.gauges(self._clock())
-        cost = self._queue.cost
+        cost = None if self._queue.device_costs is None else self._queue.device_costs.network
         return {
             "ready": self._reason is None,
             "reason": self._reason,

@@ -26,8 +26,8 @@ class Flops:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A request's first route. `probabilities` is None where the routing module had nothing to say."""
+class ChosenRoute:
+    """A request's route, for one step. `probabilities` is None where the routing module had nothing to say."""
 
     route: Route
     probabilities: tuple[float, ...] | None = None
@@ -66,9 +66,14 @@ class RunOutput:
     shifted: MeasuredRun | None = None
 
     @property
+    def stand_ins(self) -> tuple[MeasuredRun, ...]:
+        """Return what ran in place of the batch's own method."""
+        return tuple([run for run in (self.live, self.shifted) if run is not None])
+
+    @property
     def only_stood_in(self) -> bool:
         """Tell whether nothing ran by the batch's own method: the live head or motions before answered all."""
-        return (self.live or self.shifted) is not None and not self.load.pixels
+        return bool(self.stand_ins) and not self.load.pixels
 
 
 class Device(Protocol):
@@ -102,7 +107,7 @@ class Device(Protocol):
         """Return the cost of a frame of this bucket."""
         ...
 
-    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+    def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:
         """Choose the first routes of requests of one bucket. May raise anything; the batcher isolates."""
         ...
 

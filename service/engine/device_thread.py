@@ -16,14 +16,15 @@ from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.timings import Timings
-from service.core.types import Method, PredictResult, Quality, Route, RoutePolicy, Step
+from service.core.types import Method, PredictResult, Route, RoutePolicy, Step
 from service.engine.batch_counts import Answers, BatchCounts, count_isolated
-from service.engine.device import Choice, Device, DeviceWork, RunOutput, batch_timings
-from service.engine.fault_isolation import isolate
+from service.engine.device import ChosenRoute, Device, DeviceWork, RunOutput, batch_timings
+from service.engine.fault_isolation import run_isolated
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import CostModel
+from service.engine.scheduling.cost_model import CostModel, MeasuredRun
 from service.engine.scheduling.mixture_costs import MixtureCosts
+from service.engine.scheduling.pricing import DeviceCosts
 from service.engine.scheduling.request_state import RequestState
 from service.engine.self_test import SMALLEST, DeviceHealth
 from service.engine.versions.loaded_devices import LoadedDevices
@@ -44,7 +45,7 @@ COUNT_AFTER = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class BatchRecord:
     """One batch, for people: what was taken, why not more, and how long it was thought to take and took (seconds)."""
 
     at: float
@@ -90,11 +91,11 @@ class DeviceThread:
         # owned: _main reports how it ends, whatever happens, and the process ends with it
         self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._devices: LoadedDevices
-        self._cost: CostModel
-        self._mixtures: MixtureCosts
+        self._costs: DeviceCosts
+        self._cold: ColdRuns
         self._health: DeviceHealth
         self._memory_at = float("-inf")
-        self.decisions: deque[Decision] = deque(maxlen=DECISIONS)
+        self.decisions: deque[BatchRecord] = deque(maxlen=DECISIONS)
         #: (since, predicted seconds) while the device works; `since` moves on with every step and every retry.
         self.busy: tuple[float, float] | None = None
         self._routing_seconds = 0.0  #: spent on choosing routes ahead, since a batch was counted last
@@ -111,16 +112,15 @@ class DeviceThread:
     def _main(self) -> None:
         try:
             device = self._build()
-            self._cost = CostModel(device.weights_of_blocks, device.weight_of_routing)
+            network = CostModel(device.weights_of_blocks, device.weight_of_routing)
+            self._costs = DeviceCosts(network, MixtureCosts.of(device.info.methods))
             table = list(device.warm_up(self._sizes))
-            self._mixtures = MixtureCosts.of(device.info.methods)
-            self._cost.fit([run for run in table if run.bucket.method is Method.DMVFN])
-            self._mixtures.fit(table)
-            cold = ColdRuns(COLD_RUNS_CPU if device.info.device == "cpu" else COLD_RUNS_GPU)
-            cold.mark_warm(table)
-            self._devices = LoadedDevices(device, self._cost, self._mixtures, cold)
+            self._costs.fit(table)
+            self._cold = ColdRuns(COLD_RUNS_CPU if device.info.device == "cpu" else COLD_RUNS_GPU)
+            self._cold.mark_warm(table)
+            self._devices = LoadedDevices(device, self._costs, self._cold)
             self._health = DeviceHealth(self._devices, self._sizes[0] if self._sizes else SMALLEST)
-            self._queue.cost, self._queue.mixtures = self._cost, self._mixtures
+            self._queue.device_costs = self._costs
             self._queue.knows_motion = self._devices.knows_motion
             self._queue.scheduler.device_rows = device.rows
             self._queue.refresh_costs()
@@ -183,10 +183,10 @@ class DeviceThread:
         start, device = self._clock(), self._devices.of(requests[0].entry.bucket)
         self.busy = (start, 0.0)
 
-        def choose(part: Sequence[Pending]) -> list[Choice | ServiceError]:
+        def choose(part: Sequence[Pending]) -> list[ChosenRoute | ServiceError]:
             return list(device.routes([pending.request for pending in part]))
 
-        choices = isolate(choose, requests, lambda items: self._shrink(requests[0].entry.bucket, items))
+        choices = run_isolated(choose, requests, lambda items: self._shrink(requests[0].entry.bucket, items))
         self.busy, seconds = None, self._clock() - start
         self._routing_seconds += seconds
         failures: Answers = []
@@ -197,17 +197,11 @@ class DeviceThread:
                 failures.append((pending, choice))
                 continue
             pending.was_empty = choice.was_empty
-            options = pending.request.options
             self._record_route(pending, choice.route)
-            adaptive = options.quality is Quality.ADAPTIVE
-            ladder = choice.probabilities if adaptive else None
-            later = options.work - 1
-            bucket = pending.entry.bucket
-            ways = self._cost.route_options(bucket, choice.route, ladder, options.work, later)
-            if options.allows_live:
-                ways = self._mixtures.with_live(ways, bucket, options.work, self._cost.passes)
-            if pending.entry.route_options[-1].shifted:
-                ways = self._mixtures.with_shifted(ways, bucket, options.work, self._cost.passes)
+            entry, shifted = pending.entry, pending.entry.route_options[-1].shifted
+            ways = self._costs.routed_options(
+                entry.bucket, pending.request.options, choice.route, choice.probabilities, shifted=shifted
+            )
             prices.append((pending, ways))
         self._queue.price(prices)
         if failures:
@@ -227,7 +221,9 @@ class DeviceThread:
         self._queue.refresh_costs()
         decision = turn.decision
         self.decisions.append(
-            Decision(start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds)
+            BatchRecord(
+                start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds
+            )
         )
         empty, flops = sum([output.empty_routes for output, _ in runs]), self._devices.of(bucket).flops(bucket)
         counts = BatchCounts.of(answers, decision.limit, flops, seconds, estimate, empty, self._routing_seconds)
@@ -245,7 +241,7 @@ class DeviceThread:
     def _note(self, answers: Answers) -> None:
         self.busy = (self._clock(), 0.0)  # a device that is put to the test may hang, too
         try:
-            self._health.note(answer for _, answer in answers)
+            self._health.note([answer for _, answer in answers])
         finally:
             self.busy = None
 
@@ -257,10 +253,11 @@ class DeviceThread:
         if len(runs) != 1:
             return None
         (output, seconds) = runs[0]
-        if self._devices.is_cold(bucket, output):
+        timed_bucket = bucket._replace(method=Method.FLOW) if output.only_stood_in else bucket
+        if self._cold.is_cold(timed_bucket, len(output.outcomes)):
             return None
         trial = any(pending.entry.trial is not None for pending in turn.batch)
-        ratio = self._devices.observe(bucket, output, seconds, trial=trial)
+        ratio = self._costs.observe(MeasuredRun(bucket, output.load, seconds), output.stand_ins, trial=trial)
         if trial:
             self._queue.record_trial(turn.batch, ratio)
         return seconds / ratio
@@ -285,7 +282,7 @@ class DeviceThread:
         # Callers may have left since it was taken.
         active = [work for work in works if keep(work)]
         try:
-            outcomes = dict(zip(active, isolate(run, active, lambda n: self._shrink(bucket, n)), strict=True))
+            outcomes = dict(zip(active, run_isolated(run, active, lambda n: self._shrink(bucket, n)), strict=True))
         finally:
             self.busy = None
         times = BatchTimes(start, batch_timings(bucket, [output for output, _ in runs], self._clock() - start))
@@ -324,7 +321,7 @@ class DeviceThread:
 
     def _record_route(self, pending: Pending, route: Route) -> None:
         if pending.request.options.route.policy in (RoutePolicy.AUTO, RoutePolicy.SAMPLE):
-            self._cost.record_route(route)
+            self._costs.network.record_route(route)
 
     # --- reports --------------------------------------------------------------------------------------------------
 

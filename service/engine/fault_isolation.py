@@ -74,7 +74,7 @@ def classify(error: BaseException) -> Fault:
     """Tell what is wrong by the error's type and words.
 
     Errors of a GPU's runtime are the device's unless they are known to be harmless. Those that nothing is known of are
-    taken for an item's: bisecting finds out at little cost, and `engine.selftest` tests a device that goes on failing.
+    taken for an item's: bisecting finds out at little cost, and `engine.self_test` tests a device that goes on failing.
     """
     text = str(error).lower()
     # "out of memory" is an item's own word, too: only of a runtime's error does it tell of memory.
@@ -92,7 +92,7 @@ def classify(error: BaseException) -> Fault:
     return Fault.ITEM
 
 
-def isolate(
+def run_isolated(
     run: Callable[[Sequence[T]], Sequence[R | ServiceError]], items: Sequence[T], ran_out: Callable[[int], None]
 ) -> list[R | ServiceError]:
     """Run all items together; where that fails, run halves, down to the items at fault, which get errors.
@@ -131,4 +131,4 @@ def isolate(
                 is_retry = True
                 continue
         half = len(items) // 2
-        return isolate(run, items[:half], ran_out) + isolate(run, items[half:], ran_out)
+        return run_isolated(run, items[:half], ran_out) + run_isolated(run, items[half:], ran_out)

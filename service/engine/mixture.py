@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     Mixer = Callable[..., Mixed | ReducedMixture]
 
-Outcome = tuple[Step, ...] | ServiceError
+MixtureOutcome = tuple[Step, ...] | ServiceError
 
 
 @dataclass(slots=True, eq=False)
 class MixtureRun:
     """What a run of several works did: their outcomes, the frames predicted, and how long it took."""
 
-    outcomes: dict[DeviceWork, Outcome] = field(default_factory=dict)
+    outcomes: dict[DeviceWork, MixtureOutcome] = field(default_factory=dict)
     frames: float = 0  #: those carried on from another count as the part that they take
     seconds: float = 0.0
     motion_seconds: float = 0.0  #: of them, for the candidates
@@ -104,7 +104,7 @@ class Mixtures:
 
     def _predict(
         self, work: DeviceWork, method: Method, keep: Callable[[DeviceWork], bool], record: MixtureRun
-    ) -> Outcome:
+    ) -> MixtureOutcome:
         request, is_less = work.request, work.live or work.shifted
         network = self._network if method is Method.MIX and not is_less else None
         method = Method.MIX if network is not None else Method.FLOW
@@ -131,7 +131,7 @@ class Mixtures:
 
     def _by_parts(
         self, request: PredictRequest, mix: Mixer, goes_on: Callable[[], bool], record: MixtureRun
-    ) -> Outcome | None:
+    ) -> MixtureOutcome | None:
         """Predict only what moves; None where that is most of the frame, or where something leaves the parts."""
         boxes = self._mixing.boxes(request.previous.pixels, request.current.pixels, request.options.scale)
         if boxes is None:
@@ -168,7 +168,7 @@ class Mixtures:
         record: MixtureRun,
         note: Callable[[Floats], None] | None,
         share: float = 1.0,
-    ) -> Outcome:
+    ) -> MixtureOutcome:
         """Predict one frame after the other; `share`: of a frame's pixels that these are.
 
         `note` is told the first one's flow HxWx2.

@@ -28,7 +28,7 @@ from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Method, PredictRequest, Step
 from service.engine import carried, rollout, warm_up
-from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
+from service.engine.device import ChosenRoute, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.engine.scheduling.mixture_costs import mixture_load
@@ -151,15 +151,15 @@ class Predictor:
         several = min(4, self._largest_batch, self.rows)
         return warm_up.measure(self, sizes, several, warm_runs)
 
-    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+    def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:
         """Choose the first routes of requests of one bucket."""
-        choices: list[rollout.ChosenRoute] = []
+        choices: list[ChosenRoute] = []
         with self._running():
             for call in self._calls(requests):
                 previous, current = self._tensors(call)
                 members = [_member(DeviceWork(request)) for request in call]
                 choices += rollout.choose(self._network, previous, current, members, 0)
-        return [Choice(choice.route, choice.probabilities, choice.was_empty) for choice in choices]
+        return choices
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Predict the frames of every work; one whose values are not finite gets Internal, its neighbours their frames.

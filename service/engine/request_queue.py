@@ -14,9 +14,9 @@ from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.types import Method, PredictRequest, PredictResult, Quality
 from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler
-from service.engine.scheduling.cost_model import CostModel, RouteOption
+from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
-from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live
+from service.engine.scheduling.mixture_costs import is_left_to_live
 from service.engine.scheduling.pricing import DeviceCosts, needs_routing
 from service.engine.scheduling.request_state import ENDS, RequestState
 
@@ -51,8 +51,7 @@ class RequestQueue:
     """
 
     scheduler: BatchScheduler
-    cost: CostModel | None = None  #: set once, before the first request
-    mixtures: MixtureCosts = field(default_factory=MixtureCosts)  #: set with it
+    device_costs: DeviceCosts | None = None  #: set once, before the first request
     knows_motion: Callable[[Bucket, PredictRequest], bool] = lambda bucket, request: False  #: set with it
     _in_flight: dict[str, Pending] = field(default_factory=dict)
     _chores: deque[Iterator[None]] = field(default_factory=deque)  #: done step by step between batches
@@ -135,7 +134,7 @@ class RequestQueue:
 
     def costs(self) -> dict[str, Any] | None:
         """Return what runs on this device have cost, as `DeviceCosts.read` takes it; None before it has started."""
-        return None if self.cost is None else DeviceCosts(self.cost, self.mixtures).as_dict()
+        return None if self.device_costs is None else self.device_costs.as_dict()
 
     def set_backlog(self, seconds: float) -> None:
         """Tell what this device's part of the queue that feeds this one would like, in seconds: it shortens routes."""
@@ -178,8 +177,9 @@ class RequestQueue:
         """
         with self._lock:
             while entries := self.scheduler.next_to_route(now):
+                passes = self._costs().network.passes
                 for entry in entries:
-                    if is_left_to_live(entry.route_options, entry.deadline - now - entry.steps * self._cost().passes):
+                    if is_left_to_live(entry.route_options, entry.deadline - now - entry.steps * passes):
                         behind = [option for option in entry.route_options if option.live or option.shifted]
                         self.scheduler.price(entry, (entry.route_options[0], *behind))
                 requests = [self._in_flight[e.id] for e in entries if e.state is RequestState.ROUTING]
@@ -214,8 +214,9 @@ class RequestQueue:
     def refresh_costs(self) -> None:
         """Let the scheduler decide with what the cost model has learnt."""
         with self._lock:
-            if self.cost is not None:
-                self.scheduler.overhead, self.scheduler.margin = self.cost.passes, self.cost.margin
+            if self.device_costs is not None:
+                network = self.device_costs.network
+                self.scheduler.overhead, self.scheduler.margin = network.passes, network.margin
 
     def record_trial(self, batch: Iterable[Pending], ratio: float) -> None:
         """Tell the scheduler how a batch compared with its prediction: its trials proved or refuted that."""
@@ -256,26 +257,26 @@ class RequestQueue:
                 pending.entry.enter(state)
             return before
 
-    def _cost(self) -> CostModel:
-        if self.cost is None:
-            raise RuntimeError("the queue has no cost model before the device has started")
-        return self.cost
+    def _costs(self) -> DeviceCosts:
+        if self.device_costs is None:
+            raise RuntimeError("the queue knows no costs before the device has started")
+        return self.device_costs
 
     def _estimate_cost(self, entry: Entry, request: PredictRequest) -> None:
         options = request.options
         entry.needs_route = entry.bucket.method is Method.DMVFN and needs_routing(options)
-        cost = self._cost()
-        entry.route_options = DeviceCosts(cost, self.mixtures).route_options(entry.bucket, options)
+        costs = self._costs()
+        entry.route_options = costs.route_options(entry.bucket, options)
         if options.allows_live and self.knows_motion(entry.bucket, request):
-            ways, work = entry.route_options, options.work
-            entry.route_options = self.mixtures.with_shifted(ways, entry.bucket, work, cost.passes)
+            ways, passes = entry.route_options, costs.network.passes
+            entry.route_options = costs.mixtures.with_shifted(ways, entry.bucket, options.work, passes)
             entry.steps = 0
 
     def _surely_in_time(self, requests: list[Pending], now: float) -> bool:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):
             return False
         entries = [pending.entry for pending in requests]
-        cost, steps = self._cost(), max(entry.steps for entry in entries)
+        cost, steps = self._costs().network, max(entry.steps for entry in entries)
         full = [1.0] * len(cost.block_weights)
         most = sum(cost.cost(entry.bucket, full, entry.steps, entry.steps) for entry in entries)
         finish = now + (self.scheduler.work(now) + most + cost.passes * steps) * (1 + cost.margin)

@@ -17,6 +17,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
 from service.core.types import MAX_SEED, Options, Route, RoutePolicy
+from service.engine.device import ChosenRoute
 from service.engine.scheduling.pricing import needs_routing
 
 #: Odd constants of splitmix64 (Steele, Lea, Flood 2014), which turns (seed, step) into well separated seeds.
@@ -64,15 +65,6 @@ class Tally:
         self.routes.append(output.route)
         self.routings += output.used_routing
         self.empties += output.was_empty
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenRoute:
-    """Routes of some members, with the probabilities they came from (None: none were needed)."""
-
-    route: Route
-    probabilities: tuple[float, ...] | None
-    was_empty: bool
 
 
 def step_seed(seed: int, step: int) -> int:

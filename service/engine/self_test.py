@@ -6,7 +6,7 @@ Called on the device thread only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,13 +32,12 @@ class DeviceHealth:
         self._devices, self._size = devices, size
         self._failures = 0
 
-    def note(self, outcomes: Iterable[PredictResult | ServiceError]) -> None:
+    def note(self, outcomes: Sequence[PredictResult | ServiceError]) -> None:
         """Remember how requests ended on the device; raise DeviceLost if it then fails its test.
 
         A success among them is proof enough of the device; only Internal errors are failures, since all others say
         something of a request or of memory.
         """
-        outcomes = list(outcomes)
         if any(isinstance(outcome, PredictResult) for outcome in outcomes):
             self._failures = 0
             return

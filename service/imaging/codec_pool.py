@@ -6,11 +6,14 @@ Knows nothing of transports; what is accepted is decided in `service.imaging.cod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from service.core.types import Frame
 from service.imaging import codec
@@ -25,17 +28,44 @@ INLINE_BYTES = 64 * 1024
 INLINE_COPY = 2**20
 
 
+@dataclass(slots=True, eq=False)
+class _Task:
+    """Work for a thread, and the future of the event loop that waits for it."""
+
+    stage: Stage
+    work: Callable[[], Any]
+    future: asyncio.Future[Any]
+    began: float
+
+    def settle(self, result: object, error: BaseException | None) -> None:
+        """Give the future its outcome, from any thread; do nothing where nobody waits any more."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.future.get_loop().call_soon_threadsafe(_settle, self.future, result, error)
+
+
 class Codecs:
-    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
+    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL.
+
+    The threads are our own: `ThreadPoolExecutor`, behind `run_in_executor`, is some forty calls of Python an image.
+    """
 
     def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
         self.limits = limits
         self._metrics = metrics
-        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._is_closed = False
+        count = threads or len(os.sched_getaffinity(0))
+        # owned: `close` ends them; daemons, so that whoever forgets it is not kept
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"codec_{number}", daemon=True) for number in range(count)
+        ]
+        self._has_started = False
 
-    async def decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
-        """Decode as `codec.decode`; `reserve` is called in a thread."""
-        return await self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
+    def decode(
+        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None
+    ) -> asyncio.Future[Frame]:
+        """Decode as `codec.decode`, from now on; `reserve` is called in a thread."""
+        return self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
@@ -56,16 +86,55 @@ class Codecs:
             return codec.encode(frame, format, quality)
         return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
 
-    async def _run(self, stage: Stage, work: Callable[[], T]) -> T:
-        """Run `work` in a thread and time it.
+    def _run(self, stage: Stage, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Run `work` in a thread and time it. RuntimeError once closed.
 
-        Cancelling the caller drops work that has not begun; only work that succeeded is timed, waiting included.
+        Cancelling the future drops work that has not begun; only work that succeeded is timed, waiting included.
         """
-        began = time.perf_counter()
-        result = await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        self._metrics.stage_took(stage, time.perf_counter() - began)
-        return result
+        if self._is_closed:
+            raise RuntimeError("the codecs are closed")
+        if not self._has_started:
+            self._has_started = True
+            for thread in self._threads:
+                thread.start()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tasks.put(_Task(stage, work, future, time.perf_counter()))
+        return future
+
+    def _serve(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if self._is_closed or task.future.cancelled():
+                task.settle(None, asyncio.CancelledError())
+            else:
+                self._do(task)
+            del task  # nothing is kept while the thread waits
+
+    def _do(self, task: _Task) -> None:
+        try:
+            result = task.work()
+        except BaseException as error:
+            task.settle(None, error)
+        else:
+            self._metrics.stage_took(task.stage, time.perf_counter() - task.began)
+            task.settle(result, None)
+        finally:
+            del task  # the traceback of an error holds this frame: a cycle that would keep what was to be decoded
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
-        self._pool.shutdown(cancel_futures=True)
+        self._is_closed = True
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads if self._has_started else ():
+            thread.join()
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        future.cancel()
+    elif error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

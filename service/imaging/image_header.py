@@ -144,8 +144,8 @@ def _check_png_colours(name: bytes, content: bytes, field: str) -> None:
 def _scaled_key(chunk: bytes, bits: int) -> bytes:
     """Return the chunk of a grey that is transparent, as of 8 bits: Pillow compares it with pixels that it widened."""
     (key,) = struct.unpack_from(">H", chunk, 8)
-    chunk8 = b"tRNS" + struct.pack(">H", min(0xFFFF, key * 255 // (2**bits - 1)))
-    return chunk[:4] + chunk8 + struct.pack(">I", zlib.crc32(chunk8))
+    name_and_data = b"tRNS" + struct.pack(">H", min(0xFFFF, key * 255 // (2**bits - 1)))
+    return chunk[:4] + name_and_data + struct.pack(">I", zlib.crc32(name_and_data))
 
 
 def _jpeg(data: bytes, field: str) -> ImageHeader:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Lifespan
+from starlette.types import ASGIApp, Lifespan
 
 from service.app_state import AppState
 from service.rest.formats import openapi as docs
@@ -16,7 +16,7 @@ from service.rest.routes import jobs as jobs_routes
 from service.rest.routes import model, predict
 from service.rest.routes import operations as ops
 from service.rest.transport import errors
-from service.rest.transport.fast_path import FastPath
+from service.rest.transport.fast_path import FastPathApp
 from service.rest.transport.middleware import RequestMiddleware
 from service.serving.jobs.job import Jobs
 from service.telemetry.tracing import Tracer
@@ -49,10 +49,7 @@ def build(
 ) -> FastAPI:
     """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one middleware."""
     predict_router = predict.router(state, jobs)
-    middleware = [
-        Middleware(RequestMiddleware, state=state, tracer=tracer or Tracer()),
-        Middleware(FastPath, router=predict_router),
-    ]
+    middleware = [Middleware(RequestMiddleware, state=state, tracer=tracer or Tracer())]
     if state.settings.cors_origins:
         # Outside the middleware: a preflight carries no key, and a refusal must be readable too.
         cors = Middleware(
@@ -64,7 +61,7 @@ def build(
             max_age=600,
         )
         middleware.insert(0, cors)
-    app = FastAPI(
+    app = FastPathApp(
         title="DMVFN video prediction",
         summary="Two video frames in, the next frames out.",
         version=RELEASE,
@@ -81,6 +78,7 @@ def build(
     for router in (predict_router, model.router(state), ops.router(state), errors.router(), *extra):
         app.include_router(router)
     errors.install(app)
+    app.shorten(predict_router, lambda endpoint: _behind(middleware, endpoint))
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -88,6 +86,12 @@ def build(
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+def _behind(middleware: Sequence[Middleware], app: ASGIApp) -> ASGIApp:
+    for layer, arguments, options in reversed(middleware):
+        app = layer(app, *arguments, **options)
     return app
 
 

@@ -10,8 +10,6 @@ import threading
 from types import TracebackType
 
 from service.core.errors import QueueFull
-from service.core.types import PredictRequest, PredictResult
-from service.serving.answer_size import answer_nbytes
 
 #: Seconds after which a refused caller may try again: about as long as a small answer takes to leave.
 RETRY_S = 1.0
@@ -86,20 +84,3 @@ class ByteHolding:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.release()
-
-
-def reserve_answer(holding: ByteHolding, request: PredictRequest) -> None:
-    """Reserve what the answer to `request` will need beyond its frames, which are let go of when it has been predicted.
-
-    An answer is its frames, its maps if they are asked for (five float32 a pixel), and the encoding of both, which
-    is taken to be as large. QueueFull where there is no room.
-    """
-    current = request.current
-    frames = request.previous.pixels.nbytes + current.pixels.nbytes
-    holding.grow(max(0, 2 * answer_nbytes(current.height * current.width, request.options) - frames))
-
-
-def result_bytes(result: PredictResult) -> int:
-    """Sum the bytes of a prediction's frames and maps."""
-    arrays = (array for step in result.steps for array in (step.frame.pixels, step.flow, step.mask))
-    return sum(array.nbytes for array in arrays if array is not None)

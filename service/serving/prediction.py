@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ from service.core.types import (
 )
 from service.imaging.codec import ImageFormat
 from service.imaging.codec_pool import Codecs
-from service.serving.byte_budget import ByteHolding, reserve_answer
+from service.serving.answer_size import answer_reserve
+from service.serving.byte_budget import ByteHolding
 from service.telemetry.request_context import Notes, RequestContext, sharer
 
 T = TypeVar("T")
@@ -172,6 +173,13 @@ async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding |
         # Raw pixels are looked at where they are, so that there is nothing to do at once.
         previous = await decode(state, pair.previous, first, holding)
         return previous, await decode(state, pair.current, second, holding)
+    if pair.previous.shape is None and pair.current.shape is None:
+        reserve = None if holding is None else holding.grow
+        decode_file = state.codecs.decode  # no task for either: each costs turns of the loop
+        previous, current = await together(
+            (decode_file(pair.previous.data, first, reserve), decode_file(pair.current.data, second, reserve))
+        )
+        return previous, current
     previous, current = await together(
         (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
     )
@@ -204,7 +212,7 @@ def admit(state: AppState, request: PredictRequest, holding: ByteHolding | None 
     """Reserve the answer in `holding` before the engine is asked. Raises QueueFull, DeadlineExceeded if late."""
     check_deadline(state, request.deadline, "admit", "the deadline passed while the frames were read")
     if holding is not None:
-        reserve_answer(holding, request)
+        holding.grow(answer_reserve(request))
 
 
 async def encode(
@@ -243,24 +251,30 @@ async def encode(
 async def encode_steps(
     codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
 ) -> tuple[bytes, ...]:
-    """Encode the frames of all steps, at once: `reserve_answer` has counted every one."""
+    """Encode the frames of all steps, at once: `admit` has counted every one."""
     if len(result.steps) == 1:
         return (await codecs.encode(result.steps[0].frame, format, quality),)
     return tuple(await together(codecs.encode(step.frame, format, quality) for step in result.steps))
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def together(works: Iterable[Awaitable[T]]) -> list[T]:
     """Run all `works` at once and return what they give. The first error is raised, the others cancelled and over."""
-    tasks = [asyncio.ensure_future(work) for work in works]  # awaited: by gather below
+    tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(work) for work in works]  # awaited: by gather below
+    del works  # these may be the tasks themselves
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if unfinished := [task for task in tasks if not task.done()]:
+            _cancel(unfinished)
+            await asyncio.gather(*unfinished, return_exceptions=True)
         # An error's traceback holds this frame, and it the tasks with their errors: a cycle that would keep the frames.
         tasks.clear()
-        del task
+        unfinished.clear()
+
+
+def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def routes_text(result: PredictResult) -> str:

@@ -16,6 +16,7 @@ from service.core.errors import QueueFull
 from service.engine.request_queue import Pending, RequestQueue, ScheduledBatch
 from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import CostModel, RouteOption
+from service.engine.scheduling.pricing import DeviceCosts
 from service.engine.scheduling.request_state import ENDS, RequestState
 
 
@@ -50,7 +51,7 @@ class Windowed(RequestQueue):
         queue = cls(BatchScheduler(limits), window=window)
         # Whoever waits for a window runs all that it gathered.
         queue.scheduler.device_rows = limits.max_batch if window else rows
-        queue.cost = cost
+        queue.device_costs = DeviceCosts(cost)
         queue.refresh_costs()
         return queue
 

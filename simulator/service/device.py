@@ -12,7 +12,7 @@ import torch
 from service.core.bucket import Bucket
 from service.core.interfaces import ServedModel
 from service.core.types import BLOCKS, Frame, PredictRequest, Route, Step
-from service.engine.device import Choice, DeviceWork, Flops, RunOutput, bucket_of
+from service.engine.device import ChosenRoute, DeviceWork, Flops, RunOutput, bucket_of
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 
 ALL: Route = (True,) * BLOCKS
@@ -68,11 +68,11 @@ class MadeUpDevice:
         """Return round numbers."""
         return Flops(1000, (1000,) * BLOCKS)
 
-    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+    def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:
         """Choose every block."""
         self._obey()
         self._sleep(0.0005 * len(requests))
-        return [Choice(ALL, (0.9,) * BLOCKS) for _ in requests]
+        return [ChosenRoute(ALL, (0.9,) * BLOCKS) for _ in requests]
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:
         """Let the time of a batch pass, and add each pair up."""

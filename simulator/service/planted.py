@@ -147,7 +147,7 @@ FAULTS = (
     ),
     PlantedFault(
         "device: answers of a batch change places",
-        (PythonEdit(DeviceThread, "_run_batch", "isolate(run, active,", "isolate(run, active[::-1],"),),
+        (PythonEdit(DeviceThread, "_run_batch", "run_isolated(run, active,", "run_isolated(run, active[::-1],"),),
     ),
     PlantedFault(
         "worker: an item gets its neighbour's frame",

@@ -1,10 +1,12 @@
 """Prices a request: the ways it may be answered, each with its predicted seconds, by what one device's runs have cost.
 
-Pure, and without torch: who holds the device prices by it, and so does whoever queues work for it elsewhere.
+Pure, and without torch: who holds the device prices by it and teaches it; whoever queues work for it elsewhere prices,
+too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from service.core.bucket import Bucket
-from service.core.types import BLOCKS, Method, Options, Quality, RoutePolicy
-from service.engine.scheduling.cost_model import SIZES, CostModel, RouteOption
+from service.core.types import BLOCKS, Method, Options, Quality, Route, RoutePolicy
+from service.engine.scheduling.cost_model import SIZES, CostModel, MeasuredRun, RouteOption
 from service.engine.scheduling.mixture_costs import MixtureCosts
 
 #: Times that a copy is tried while the device's thread adds sizes.
@@ -62,10 +64,66 @@ class DeviceCosts:
             ways = cost.route_options(bucket, None, (1.0,) * blocks if is_adaptive else None, steps, steps)
         return self.mixtures.with_live(ways, bucket, steps, cost.passes) if options.allows_live else ways
 
+    def routed_options(
+        self, bucket: Bucket, options: Options, route: Route, probabilities: Sequence[float] | None, *, shifted: bool
+    ) -> tuple[RouteOption, ...]:
+        """List the ways to answer a request whose `route` is chosen, as `route_options`.
+
+        `shifted`: by the motion before, too. An adaptive request's route may lose its least probable blocks.
+        """
+        cost, steps = self.network, options.work
+        ladder = probabilities if options.quality is Quality.ADAPTIVE else None
+        ways = cost.route_options(bucket, route, ladder, steps, steps - 1)
+        if options.allows_live:
+            ways = self.mixtures.with_live(ways, bucket, steps, cost.passes)
+        return self.mixtures.with_shifted(ways, bucket, steps, cost.passes) if shifted else ways
+
     def price(self, bucket: Bucket, options: Options) -> PriceRange:
         """Predict the seconds that a request takes by itself."""
         ways, passes = self.route_options(bucket, options), self.network.passes * options.work
         return PriceRange(ways[0].cost + passes, ways[-1].cost + passes)
+
+    # --- learning ---------------------------------------------------------------------------------------------------
+
+    def fit(self, table: Sequence[MeasuredRun]) -> None:
+        """Start from a warm-up's measurements."""
+        self.network.fit([run for run in table if run.bucket.method is Method.DMVFN])
+        self.mixtures.fit(table)
+
+    def observe(self, run: MeasuredRun, stand_ins: Sequence[MeasuredRun] = (), *, trial: bool = False) -> float:
+        """Learn from a batch, whose seconds are those of all of it, and apart from it from what stood in.
+
+        Returns the ratio of measured to predicted time: of the batch's method, or of what stood in where nothing else
+        ran. A `trial` as of `CostModel.observe`.
+        """
+        ratio, seconds = 1.0, run.seconds
+        for stand_in in stand_ins:
+            ratio = self.mixtures.observe(stand_in, trial=trial)
+            seconds -= stand_in.seconds
+        if stand_ins and not run.load.pixels:
+            return ratio
+        if run.bucket.method is Method.DMVFN:
+            return self.network.observe(run.bucket, run.load, seconds, trial=trial)
+        return self.mixtures.observe(dataclasses.replace(run, seconds=seconds), trial=trial)
+
+    def adopt(self, weights: int, like: int) -> None:
+        """Expect of the weights with this number what is known of those numbered `like`."""
+        self.network.adopt(weights, like)
+        self.mixtures.adopt(weights, like)
+
+    def fit_size(self, run: MeasuredRun) -> None:
+        """Correct what is expected of a run's own size and weights, and nothing else."""
+        if run.bucket.method is Method.DMVFN:
+            self.network.fit_size(run)
+        else:
+            self.mixtures.fit_size(run)
+
+    def forget(self, weights: int) -> None:
+        """Forget weights that are not loaded any more."""
+        self.network.forget(weights)
+        self.mixtures.forget(weights)
+
+    # --- between processes ------------------------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
         """Return all that prices need as plain values, for `read`; from any thread."""

@@ -15,7 +15,7 @@ from service.engine.scheduling.fair_shares import FairShares
 from service.engine.scheduling.request_state import RequestState
 
 
-class Key(NamedTuple):
+class HeapKey(NamedTuple):
     """Heap order: the number first; `seq` is unique, so entries are never compared."""
 
     key: float
@@ -28,7 +28,7 @@ class WaitingClient:
     """One client's ready requests, most urgent first, and its place in the turns since it began to wait."""
 
     place: float
-    requests: list[Key] = field(default_factory=list)
+    requests: list[HeapKey] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -44,11 +44,11 @@ class FairQueue:
         """Add a request; `key` orders those of its client, lower first."""
         if entry.client not in self.clients:
             self.clients[entry.client] = WaitingClient(self.shares.place(entry.client))
-        heapq.heappush(self.clients[entry.client].requests, Key(key, entry.seq, entry))
+        heapq.heappush(self.clients[entry.client].requests, HeapKey(key, entry.seq, entry))
 
     def peek(self) -> Entry | None:
         """Return the entry whose turn it is; those that wait no more are dropped on the way."""
-        first: tuple[int, Key] | None = None
+        first: tuple[int, HeapKey] | None = None
         self._lowest = math.inf
         for client, waiting in list(self.clients.items()):
             own = waiting.requests
@@ -78,7 +78,7 @@ class ReadyRequests:
         self.shares = FairShares()
         self._queues: dict[Bucket, dict[int, FairQueue]] = {}
         #: A heap for each priority, the highest first.
-        self._urgent: tuple[list[Key], ...] = tuple([] for _ in Priority)
+        self._urgent: tuple[list[HeapKey], ...] = tuple([] for _ in Priority)
 
     def __len__(self) -> int:
         """Count the heaps' elements, tombstones included."""
@@ -88,7 +88,7 @@ class ReadyRequests:
         """Line up a request whose cost is known."""
         key = urgency(entry.enqueued_at, entry.deadline, entry.most_seconds)
         self._queues.setdefault(entry.bucket, {}).setdefault(entry.group, FairQueue(self.shares)).push(entry, key)
-        heapq.heappush(self._urgent[entry.priority], Key(key, entry.seq, entry))
+        heapq.heappush(self._urgent[entry.priority], HeapKey(key, entry.seq, entry))
 
     def most_urgent(self, older_than: float = -math.inf) -> Entry | None:
         """Return the request that must run first, or None where nothing is ready.
@@ -102,7 +102,7 @@ class ReadyRequests:
         return next((head for head in heads if head is not None), None)
 
     @staticmethod
-    def _head(heap: list[Key]) -> Entry | None:
+    def _head(heap: list[HeapKey]) -> Entry | None:
         while heap and heap[0].entry.state is not RequestState.READY:
             heapq.heappop(heap)
         return heap[0].entry if heap else None

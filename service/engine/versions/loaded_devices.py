@@ -1,4 +1,4 @@
-"""The networks on one device, one for each loaded version, by the number of its weights; and what their runs cost.
+"""The networks on one device, one for each loaded version, by the number of its weights.
 
 Used by the device thread only, except where it says otherwise.
 """
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from service.core.bucket import Bucket
 from service.core.interfaces import ServedModel
-from service.core.types import Method, PredictRequest
-from service.engine.device import Device, RunOutput
+from service.core.types import PredictRequest
+from service.engine.device import Device
 from service.engine.fault_isolation import DeviceLost, Fault, classify
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import CostModel, MeasuredRun
-from service.engine.scheduling.mixture_costs import MixtureCosts
+from service.engine.scheduling.cost_model import MeasuredRun
+from service.engine.scheduling.pricing import DeviceCosts
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 class LoadedDevices:
     """Devices that share what they run on. The first has the number 0."""
 
-    def __init__(self, first: Device, cost: CostModel, mixtures: MixtureCosts, cold: ColdRuns) -> None:
+    def __init__(self, first: Device, costs: DeviceCosts, cold: ColdRuns) -> None:
         self.first = first  #: or, once that is gone, the oldest that is left
         self._devices = {0: first}
-        self._cost, self._mixtures, self._cold = cost, mixtures, cold
+        self._costs, self._cold = costs, cold
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -58,13 +58,13 @@ class LoadedDevices:
         device = None
         try:
             device = build()
-            self._adopt(number, like)
+            self._costs.adopt(number, like)
             yield
             for measurement in device.warm_up(sizes):
                 self._learn(measurement, number)
                 yield
         except Exception as error:
-            self._forget(number)
+            self._costs.forget(number)
             fault = classify(error)
             if fault is Fault.DEVICE:
                 raise DeviceLost(str(error)) from error
@@ -81,49 +81,17 @@ class LoadedDevices:
         device = self._devices.pop(number)
         if device is self.first:
             self.first = next(iter(self._devices.values()))
-        self._forget(number)
+        self._costs.forget(number)
         device.free()
         del device
         _trim_heap()
         report()
         yield
 
-    def is_cold(self, bucket: Bucket, output: RunOutput) -> bool:
-        """Count a run; return True where it is a size's first one, whose time is no evidence."""
-        ran = bucket._replace(method=Method.FLOW) if output.only_stood_in else bucket
-        return self._cold.is_cold(ran, len(output.outcomes))
-
-    def observe(self, bucket: Bucket, output: RunOutput, seconds: float, *, trial: bool) -> float:
-        """Teach the costs of the batch's method, and apart from it those of what stood in; return the former's ratio.
-
-        The ratio of the live head, or of the motion before, where nothing else ran.
-        """
-        ratio = 1.0
-        for run in (output.live, output.shifted):
-            if run is not None:
-                ratio = self._mixtures.observe(run, trial=trial)
-                seconds -= run.seconds
-        if output.only_stood_in:
-            return ratio
-        if bucket.method is Method.DMVFN:
-            return self._cost.observe(bucket, output.load, seconds, trial=trial)
-        return self._mixtures.observe(MeasuredRun(bucket, output.load, seconds), trial=trial)
-
-    def _adopt(self, number: int, like: int) -> None:
-        self._cost.adopt(number, like)
-        self._mixtures.adopt(number, like)
-
     def _learn(self, measurement: MeasuredRun, number: int) -> None:
         measurement = dataclasses.replace(measurement, bucket=measurement.bucket._replace(weights=number))
         self._cold.mark_warm([measurement])
-        if measurement.bucket.method is Method.DMVFN:
-            self._cost.fit_size(measurement)
-        else:
-            self._mixtures.fit_size(measurement)
-
-    def _forget(self, number: int) -> None:
-        self._cost.forget(number)
-        self._mixtures.forget(number)
+        self._costs.fit_size(measurement)
 
 
 def _trim_heap() -> None:

@@ -224,7 +224,7 @@ class VersionRepository:
         idle: asyncio.Future[None] = loop.create_future()
         removal: asyncio.Future[None] = loop.create_future()
         row.on_idle = lambda: _answer(idle, None)
-        row.look()
+        row.notify_idle()
         try:
             await idle
             self._thread.remove(row.number, partial(self._on_loop, _answer, removal, None))

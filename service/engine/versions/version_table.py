@@ -43,9 +43,9 @@ class VersionRow:
     def leave(self) -> None:
         """Count it no more."""
         self.in_flight -= 1
-        self.look()
+        self.notify_idle()
 
-    def look(self) -> None:
+    def notify_idle(self) -> None:
         """Call `on_idle` where there is nothing to wait for."""
         if self.in_flight == 0 and self.on_idle is not None:
             on_idle, self.on_idle = self.on_idle, None

@@ -41,7 +41,7 @@ class ClipResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer. Returns without its last message, which closes the connection, if it breaks off."""
         try:
-            await while_connected(receive, self.stream_response(send))
+            await while_connected(scope, receive, self.stream_response(send))
             self.complete = True
         except ServiceError as error:
             self._break_off(error)

@@ -17,7 +17,7 @@ from service.rest.formats.params import PredictParams
 from service.rest.formats.response import ResponseFormat
 from service.rest.transport import context
 from service.rest.transport.pieces import MadeAsSent
-from service.serving.byte_budget import result_bytes
+from service.serving.answer_size import result_nbytes
 from service.serving.jobs.job import Jobs, JobState, JobView
 from service.serving.prediction import encode_steps
 
@@ -29,7 +29,7 @@ async def one(
     request_context = context.of(request)
     result = await jobs.result(view.id, request_context.client, item)
     form = _form(request, params, len(result.steps))
-    request_context.holding.grow(2 * result_bytes(result))
+    request_context.holding.grow(2 * result_nbytes(result))
     files = await encode_steps(codecs, result, form.format, form.quality)
     return response.build_files(result, files, form, response.facts(result), request_context.holding)
 
@@ -45,7 +45,7 @@ async def every(jobs: Jobs, view: JobView, request: Request, params: PredictPara
     steps = len(first.steps)
     form = _form(request, params, view.items * steps)
     # One item at a time, and its encoding; the one before may still be on its way out.
-    request_context.holding.grow(3 * result_bytes(first))
+    request_context.holding.grow(3 * result_nbytes(first))
     headers = {**response.weights(first), **response.shape_header(first, form, view.items * steps), "Vary": "Accept"}
     items = _Items(jobs, view, request_context.client)
     if form.media_type == response.JSON:

@@ -37,7 +37,7 @@ def choose(accept: str | None, offers: Sequence[str]) -> str | None:
     """
     if accept in offers:  # what most programs send: one type, and nothing to weigh
         return accept
-    ranges = _parse(accept or "")
+    ranges = _parse(accept) if accept else []
     if not ranges:
         return offers[0]
     best, best_quality = None, 0.0

@@ -49,7 +49,7 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
             return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
         if wait and not view.state.final:
-            view = await while_connected(request.receive, newer(state, jobs, view, client, wait))
+            view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, wait))
         return JSONResponse(document(view, jobs))
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")

@@ -59,7 +59,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
             return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
         if wait and not view.state.final:
-            view = await while_connected(request.receive, newer(state, jobs, view, client, wait))
+            view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, wait))
         return JSONResponse(document(view, jobs), headers=_headers(view))
 
     @routes.get(

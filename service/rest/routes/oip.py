@@ -129,7 +129,7 @@ def _infer(routes: APIRouter, state: AppState) -> None:
         length = request.headers.get(LENGTH)
         message = await apart(lambda: oip_messages.read(content, length, model, version), len(content))
         caller = Caller.of(request_context, None, request_context.holding)
-        answer = await while_connected(request.receive, oip_infer.infer(state, message.request, caller))
+        answer = await while_connected(request.scope, request.receive, oip_infer.infer(state, message.request, caller))
         answer.slowest.report(request_context)
 
         def write_answer() -> tuple[bytes, int | None, str | None]:

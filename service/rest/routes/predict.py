@@ -43,7 +43,7 @@ def router(state: AppState, jobs: Jobs | None = None) -> APIRouter:
         caller = Caller.of(request_context, deadline, request_context.holding)
         work = prediction.predict(state, body.pair, predict_params.options, form.format, form.quality, caller)
         del body  # what is decoded lets go of the body
-        value = await while_connected(request.receive, work)
+        value = await while_connected(request.scope, request.receive, work)
         value.report(request_context)
         return response.build(value, form, request_context.holding)
 

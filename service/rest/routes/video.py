@@ -190,7 +190,7 @@ class _Clips:
             stack.push_async_callback(pieces.aclose)
             # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4
             # they are dozens, and their caller may leave meanwhile.
-            first = await while_connected(request.receive, _first(pieces))
+            first = await while_connected(request.scope, request.receive, _first(pieces))
         except BaseException:
             await stack.aclose()
             raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from starlette.types import Scope
@@ -16,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.core.errors import InvalidRequest
 from service.rest.transport.errors import problem
 
-#: Where a request's ASGI scope tells how to wait for its answer to leave.
-_DRAINED = "dmvfn.drained"
+#: Where a request's ASGI scope tells how to wait for its answer to leave, and how to learn that its client did.
+_DRAINED, _WATCH = "dmvfn.drained", "dmvfn.watch"
 
 
 def drained(scope: Scope) -> Callable[[], Awaitable[bool]] | None:
@@ -27,6 +28,12 @@ def drained(scope: Scope) -> Callable[[], Awaitable[bool]] | None:
     """
     wait: Callable[[], Awaitable[bool]] | None = scope.get("extensions", {}).get(_DRAINED)
     return wait
+
+
+def watch_client(scope: Scope, on_left: Callable[[], None]) -> Callable[[], object] | None:
+    """Have `on_left` called once this request's client has left; return how to end that. None on another server."""
+    watch: Callable[[Callable[[], None]], Callable[[], object]] | None = scope.get("extensions", {}).get(_WATCH)
+    return None if watch is None else watch(on_left)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -47,7 +54,9 @@ class BoundedProtocol(HttpToolsProtocol):
             # Head and body are written one after the other: without it the body waits 40 ms for the client's ACK.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unseen = 0
-        self._is_cut = False
+        self._is_cut = self._is_in_head = False
+        self._has_left = False
+        self._watchers: list[Callable[[], None]] = []
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
@@ -59,31 +68,44 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_head_timer()
         self._cancel_stall_timer()
         super().connection_lost(exc)
+        self._tell_left()
 
     def data_received(self, data: bytes) -> None:
         """Count bytes that lead to nothing (neither a whole head nor some body); refuse too many."""
         self._unseen += len(data)
         super().data_received(data)
-        if self._unseen > self.max_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._unseen > self.max_head:
             self._refuse(431, f"the head of a request may have at most {self.max_head} bytes")
+        elif self._is_in_head and self._head_timer is None:  # most heads arrive whole, and need no timer
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
 
     def on_message_begin(self) -> None:
-        """Start the time in which the head must arrive."""
+        """Note that a head has begun: from the end of these bytes on, the rest of it has `head_seconds`."""
         super().on_message_begin()
         self._cancel_head_timer()
-        self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+        self._is_in_head = True
 
     def on_headers_complete(self) -> None:
         """Stop the head's time and count, as the head is whole."""
         extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
-        extensions[_DRAINED] = self._drained
+        extensions[_DRAINED], extensions[_WATCH] = self._drained, self._watch_client
         self._unseen = 0
+        self._is_in_head = False
         self._cancel_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count afresh: bodies are bounded by the middleware."""
         self._unseen = 0
+        # uvicorn adds to `body` what nobody has received yet, and hands out `bytes(body)`. Mostly that is one piece of
+        # some hundred kilobytes: as bytes it is copied neither here nor there.
+        if (cycle := self.cycle) is not None:
+            if not cycle.body:
+                cycle.body = b""  # type: ignore[assignment]  # nothing changes it in place but `+=`
+            elif isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -110,6 +132,24 @@ class BoundedProtocol(HttpToolsProtocol):
         await self.flow.drain()
         return not self._is_cut
 
+    def _watch_client(self, on_left: Callable[[], None]) -> Callable[[], object]:
+        if self._has_left:
+            return self.loop.call_soon(on_left).cancel
+        self._watchers.append(on_left)
+        # A body of some size paused it, and nobody who does not read sees the end of a connection.
+        self.flow.resume_reading()
+        return partial(self._forget_watcher, on_left)
+
+    def _forget_watcher(self, on_left: Callable[[], None]) -> None:
+        if on_left in self._watchers:
+            self._watchers.remove(on_left)
+
+    def _tell_left(self) -> None:
+        self._has_left = True
+        watchers, self._watchers = self._watchers, []
+        for on_left in watchers:
+            on_left()
+
     def _watch_reader(self, nbytes: int) -> None:
         self._cancel_stall_timer()
         self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_reader, nbytes)
@@ -133,6 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application waits for a body that will not come: to it, the client left.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+            self._tell_left()
             running = False
         if not running:
             answer = problem(InvalidRequest(why), "", status=status, headers={"Connection": "close"})

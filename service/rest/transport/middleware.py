@@ -90,16 +90,18 @@ class RequestMiddleware:
             self._state.budget.open(),
         )
         peer = (scope.get("client") or ("",))[0]
-        request_context.address = self._proxies.caller(peer, headers.getlist(FORWARDED_FIELD))
+        forwarded = headers.getlist(FORWARDED_FIELD) if self._proxies.networks else ()
+        request_context.address = self._proxies.caller(peer, forwarded)
         context.put(scope, request_context)
         return request_context
 
     def check_host(self, scope: Scope, headers: Headers) -> None:
         """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
-        host = headers.get("host")
-        if len(headers.getlist("host")) > 1:  # which of them counts, each server on the way may answer otherwise
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:  # which of them counts, each server on the way may answer otherwise
             raise InvalidRequest("Host is given twice", field="Host")
         # Probes and scrapers come by an address that no setting can list, and see no caller's data.
+        host = hosts[0] if hosts else None
         if not self._host_names.admit(host) and scope["path"] not in QUIET:
             printable = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
             raise InvalidRequest(
@@ -225,8 +227,9 @@ class _Exchange:
 
     async def _read_some_rest(self, start: Message) -> None:
         """Receive some of the rest of the body where the answer comes before its end, else close."""
-        has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
-        if not has_body or self._body.complete or self._body.left:
+        if self._body.complete or self._body.left:
+            return
+        if self._headers.get("content-length", "0") == "0" and "transfer-encoding" not in self._headers:
             return
         if self._status == 408:  # waited long enough
             start["headers"].append((b"connection", b"close"))

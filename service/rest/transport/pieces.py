@@ -51,7 +51,7 @@ class MadeAsSent(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer as it is made; Cancelled where the client leaves on the way."""
-        await while_connected(receive, self._all(send))
+        await while_connected(scope, receive, self._all(send))
 
     async def _all(self, send: Send) -> None:
         async with aclosing(self._source) as pieces:

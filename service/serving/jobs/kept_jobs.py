@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from service.core.errors import QueueFull, TooLarge
 from service.core.types import PredictResult
-from service.serving.byte_budget import result_bytes
+from service.serving.answer_size import result_nbytes
 from service.serving.jobs.job import JobState, JobView, NewJob
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class KeptJobs:
 
     def ended(self, entry: KeptJob, now: float) -> None:
         """Count a final job by its results from now on; `now` in seconds on any one clock."""
-        holder, nbytes = self._holders[entry.holder], RECORD_BYTES + sum(map(result_bytes, entry.results.values()))
+        holder, nbytes = self._holders[entry.holder], RECORD_BYTES + sum(map(result_nbytes, entry.results.values()))
         holder.open_bytes -= entry.nbytes
         holder.nbytes += nbytes - entry.nbytes
         self.nbytes += nbytes - entry.nbytes

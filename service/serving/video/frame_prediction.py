@@ -18,14 +18,14 @@ from service.settings import Settings
 #: Seconds after which a full queue is asked again, where it does not say.
 RETRY_AFTER = 0.5
 #: previous, current, steps -> the answer.
-Predict = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
+PredictSteps = Callable[[Frame, Frame, int], Awaitable[PredictResult]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClipPredictors:
     """What predicts a clip's frames, by steps or by moments."""
 
-    steps: Predict
+    steps: PredictSteps
     moments: PredictMoments
 
     @classmethod
@@ -35,7 +35,7 @@ class ClipPredictors:
         return cls(frame_predictor(*of_engine), moment_predictor(*of_engine))
 
 
-def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> Predict:
+def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> PredictSteps:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     ask = _asking(engine, settings, client)
     options = seeded(options)  # once: a clip's frames are drawn with one seed

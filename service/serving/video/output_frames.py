@@ -10,7 +10,7 @@ from service.core.types import Frame
 from service.serving.video import compare
 from service.serving.video.clip import ClipSource, Item, Passed, Timed
 from service.serving.video.compare import FrameScore
-from service.serving.video.frame_prediction import Predict
+from service.serving.video.frame_prediction import PredictSteps
 from service.serving.video.plan import FramePlan
 from service.serving.video.render import UNDER_WAY, ShownFrame, frames_held, render
 
@@ -39,7 +39,7 @@ class VideoParams:
 
 
 async def output_frames(
-    source: ClipSource, params: VideoParams, predict: Predict, score: FrameScore
+    source: ClipSource, params: VideoParams, predict: PredictSteps, score: FrameScore
 ) -> AsyncGenerator[tuple[Item, bool], None]:
     """Yield what to write, in order, and whether it was predicted. `score` grows with every comparison."""
     outputs = render(source, params.plan, predict, under_way=params.under_way, scene_cuts=params.scene_cuts)

@@ -16,7 +16,7 @@ from service.core import scene_cut
 from service.core.types import Frame, PredictResult
 from service.serving.video import plan as plans
 from service.serving.video.clip import Item, Passed, Timed, VideoError
-from service.serving.video.frame_prediction import Predict
+from service.serving.video.frame_prediction import PredictSteps
 from service.serving.video.plan import FramePlan
 from service.thread_work import run_to_end
 
@@ -55,7 +55,12 @@ class _Place:
 
 
 async def render(
-    items: Iterable[Item], plan: FramePlan, predict: Predict, *, under_way: int = UNDER_WAY, scene_cuts: bool = True
+    items: Iterable[Item],
+    plan: FramePlan,
+    predict: PredictSteps,
+    *,
+    under_way: int = UNDER_WAY,
+    scene_cuts: bool = True,
 ) -> AsyncGenerator[ShownFrame | Passed, None]:
     """Yield what is shown, in order, sound in its places. The first error ends it, and all that is under way."""
     rendering = _Run(plan, predict, scene_cuts)
@@ -78,7 +83,7 @@ async def render(
 class _Run:
     """The memory of one rendering."""
 
-    def __init__(self, plan: FramePlan, predict: Predict, scene_cuts: bool) -> None:
+    def __init__(self, plan: FramePlan, predict: PredictSteps, scene_cuts: bool) -> None:
         self._plan = plan
         self._predict = predict
         self._scene_cuts = scene_cuts

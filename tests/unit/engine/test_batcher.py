@@ -322,7 +322,7 @@ async def test_a_wrong_prediction_does_not_refuse_for_ever_and_the_impossible_sp
             return True
 
         assert [await ask(60), await ask(60)] == [False, True], "the first is refused, the second tried"
-        cost = batcher._queue.cost
+        cost = batcher._queue.device_costs
         believed = copy.deepcopy(cost)
         assert not await ask(1e-5)
         assert cost == believed, "who asked for less time than it takes spoiled it for others"
@@ -333,7 +333,7 @@ async def test_the_first_run_of_a_size_teaches_nothing_and_the_second_does() -> 
     """It compiles and allocates: learnt from, a slow one had the size refused dozens of times."""
     device, metrics = Rigged(), Metrics(CollectorRegistry())
     async with batching(device, metrics=metrics) as batcher:
-        cost, warmed_up = batcher._queue.cost, Bucket.of(32, 48)
+        cost, warmed_up = batcher._queue.device_costs, Bucket.of(32, 48)
         assert cost is not None
         believed = copy.deepcopy(cost)
         device.before_run = lambda works: time.sleep(0.3)
@@ -342,7 +342,7 @@ async def test_the_first_run_of_a_size_teaches_nothing_and_the_second_does() -> 
         assert count(metrics, "cost_model_error_ratio_count", bucket="le_512x512") == 0
         device.before_run = lambda works: None
         await batcher.predict(request(1, 64, 96, options=Options(FULL)))
-        assert list(cost.factors) == [warmed_up, Bucket.of(64, 96)]
+        assert list(cost.network.factors) == [warmed_up, Bucket.of(64, 96)]
         await batcher.predict(request(1, options=Options(FULL)))  # a size that was warmed up has no first run
         assert count(metrics, "cost_model_error_ratio_count", bucket="le_512x512") == 2
 

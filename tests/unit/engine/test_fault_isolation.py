@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import Internal, InvalidRequest, ServiceError, Unavailable
-from service.engine.fault_isolation import DeviceLost, Fault, classify, isolate
+from service.engine.fault_isolation import DeviceLost, Fault, classify, run_isolated
 
 #: What NVIDIA says of errors after which "any further CUDA work will return the same error".
 STICKY_WORDS = (
@@ -76,7 +76,7 @@ def test_exactly_the_bad_items_fail_wherever_they_are(bad: set[int], size: int) 
             raise ValueError("somebody here is bad")
         return [item * 10 for item in items]
 
-    answers = isolate(run, range(size), never)
+    answers = run_isolated(run, range(size), never)
     assert [isinstance(answer, Internal) for answer in answers] == [i in bad for i in range(size)]
     assert [answer for answer in answers if not isinstance(answer, ServiceError)] == [
         i * 10 for i in range(size) if i not in bad
@@ -92,7 +92,7 @@ def test_one_bad_item_of_eight_costs_at_most_three_splits() -> None:
             raise ValueError("five")
         return list(items)
 
-    isolate(run, range(8), never)
+    run_isolated(run, range(8), never)
     assert sorted(calls, reverse=True) == [8, 4, 4, 2, 2, 1, 1]
 
 
@@ -100,7 +100,7 @@ def test_an_items_own_service_error_is_its_answer() -> None:
     def run(items: Sequence[int]) -> list[int | ServiceError]:
         raise InvalidRequest("no", field="steps")
 
-    (answer,) = isolate(run, [1], never)
+    (answer,) = run_isolated(run, [1], never)
     assert isinstance(answer, InvalidRequest)
 
 
@@ -108,7 +108,7 @@ def test_an_internal_error_tells_the_caller_nothing_of_the_cause() -> None:
     def run(items: Sequence[int]) -> list[int | ServiceError]:
         raise ValueError("/secret/path")
 
-    (answer,) = isolate(run, [1], never)
+    (answer,) = run_isolated(run, [1], never)
     assert isinstance(answer, Internal)
     assert "secret" not in answer.message
 
@@ -121,7 +121,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return list(items)
 
-    assert isolate(run, range(8), short.append) == list(range(8))
+    assert run_isolated(run, range(8), short.append) == list(range(8))
     assert short == [8, 4, 4]
 
 
@@ -133,7 +133,7 @@ def test_a_single_item_gets_a_second_try_in_freed_memory() -> None:
             raise MemoryError
         return list(items)
 
-    assert isolate(run, [7], free.append) == [7]
+    assert run_isolated(run, [7], free.append) == [7]
 
 
 def test_an_item_that_never_fits_is_told_so_and_its_neighbours_are_answered() -> None:
@@ -144,7 +144,7 @@ def test_an_item_that_never_fits_is_told_so_and_its_neighbours_are_answered() ->
             raise MemoryError
         return list(items)
 
-    first, second = isolate(run, [0, 1], short.append)
+    first, second = run_isolated(run, [0, 1], short.append)
     assert isinstance(first, Unavailable)
     assert first.reason == "out_of_memory"
     assert second == 1
@@ -159,7 +159,7 @@ def test_a_broken_device_is_not_tried_again() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(DeviceLost):
-        isolate(run, range(8), never)
+        run_isolated(run, range(8), never)
     assert calls == [8]
 
 
@@ -169,4 +169,4 @@ def test_nothing_to_run_is_never_run() -> None:
     def run(items: Sequence[int]) -> list[int | ServiceError]:
         raise IndexError(f"a batch of {len(items)}")
 
-    assert isolate(run, [], lambda n: None) == []
+    assert run_isolated(run, [], lambda n: None) == []

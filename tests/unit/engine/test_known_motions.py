@@ -18,8 +18,9 @@ from service.engine.known_motions import MOST_PAIRS, KnownMotions
 from service.engine.mixture import Mixtures
 from service.engine.predictor import Predictor
 from service.engine.scheduling.cold_runs import ColdRuns
-from service.engine.scheduling.cost_model import CostModel, RouteOption
+from service.engine.scheduling.cost_model import CostModel, MeasuredRun, RouteOption
 from service.engine.scheduling.mixture_costs import MixtureCosts, is_left_to_live
+from service.engine.scheduling.pricing import DeviceCosts
 from service.engine.versions.loaded_devices import LoadedDevices
 from service.telemetry.metrics import Metrics
 from tests.unit.engine.tiny import Rigged, batching, count, network, request
@@ -30,6 +31,11 @@ ADAPTIVE = Options(quality=Quality.ADAPTIVE)
 def device() -> Predictor:
     net = network()
     return Predictor(net, device="cpu", threads=1, mixtures=Mixtures.load(net))
+
+
+def costs_of(device: Predictor) -> DeviceCosts:
+    network = CostModel(device.weights_of_blocks, device.weight_of_routing)
+    return DeviceCosts(network, MixtureCosts.of(device.info.methods))
 
 
 def sliding(count: int, step: int = 2) -> list[Frame]:
@@ -137,8 +143,7 @@ async def test_a_streams_next_pair_finds_the_motion_that_the_network_left() -> N
 
 def test_each_version_knows_the_motions_that_its_own_weights_found() -> None:
     own, other, frames = device(), device(), sliding(3)
-    costs = MixtureCosts.of(own.info.methods)
-    devices = LoadedDevices(own, CostModel(own.weights_of_blocks, own.weight_of_routing), costs, ColdRuns(1))
+    devices = LoadedDevices(own, costs_of(own), ColdRuns(1))
     bucket, reports = Bucket(32, 48, 1.0), list[object]()
     for _ in devices.install(1, 0, lambda: other, [], reports.append):
         pass
@@ -152,12 +157,12 @@ def test_what_stood_in_teaches_its_own_costs_and_not_those_of_the_method() -> No
     own, frames, bucket = device(), sliding(3), Bucket(32, 48, 1.0)
     assert own._mixtures is not None
     own._mixtures.known.remember(frames[1], flow(-2))
-    costs, mixtures = CostModel(own.weights_of_blocks, own.weight_of_routing), MixtureCosts.of(own.info.methods)
-    devices = LoadedDevices(own, costs, mixtures, ColdRuns(1))
+    costs = costs_of(own)
+    network, mixtures = costs.network, costs.mixtures
     output = own.run([DeviceWork(pair(frames, 1), shifted=True)], lambda work: True)
     assert output.shifted is not None
-    before = mixtures.with_shifted((), bucket, 1, 0.0), costs.factors.copy()
+    before = mixtures.with_shifted((), bucket, 1, 0.0), network.factors.copy()
     slow = dataclasses.replace(output, shifted=dataclasses.replace(output.shifted, seconds=1.0))
-    devices.observe(bucket, slow, 1.0, trial=False)
+    costs.observe(MeasuredRun(bucket, slow.load, 1.0), slow.stand_ins)
     assert mixtures.with_shifted((), bucket, 1, 0.0)[0].cost > 2 * before[0][0].cost
-    assert costs.factors == before[1]
+    assert network.factors == before[1]

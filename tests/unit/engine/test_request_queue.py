@@ -15,6 +15,7 @@ from service.engine.request_queue import Pending, RequestQueue
 from service.engine.scheduling.batch_scheduler import BatchScheduler, QueueLimits
 from service.engine.scheduling.cost_model import CostModel, Load, MeasuredRun
 from service.engine.scheduling.entry import Entry
+from service.engine.scheduling.pricing import DeviceCosts
 from service.engine.scheduling.request_state import RequestState
 from tests.unit.engine.tiny import Rigged, batching, request
 
@@ -22,7 +23,7 @@ FULL = Options(route=RouteChoice(RoutePolicy.FULL))
 
 
 def empty_queue() -> RequestQueue:
-    return RequestQueue(BatchScheduler(QueueLimits()), CostModel((1.0,) * BLOCKS, 1.0))
+    return RequestQueue(BatchScheduler(QueueLimits()), DeviceCosts(CostModel((1.0,) * BLOCKS, 1.0)))
 
 
 def pending(id: str = "a", deadline: float = 100.0, options: Options = FULL) -> Pending:

@@ -19,7 +19,7 @@ from service.core.bucket import Bucket
 from service.core.interfaces import ServedModel
 from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.engine.batcher import Batcher
-from service.engine.device import Choice, Device, DeviceWork, Flops, RunOutput
+from service.engine.device import ChosenRoute, Device, DeviceWork, Flops, RunOutput
 from service.engine.predictor import Predictor
 from service.engine.scheduling.cost_model import MeasuredRun
 from service.settings import Settings
@@ -143,7 +143,7 @@ class Rigged:
     def flops(self, bucket: Bucket) -> Flops:
         return self.real.flops(bucket)
 
-    def routes(self, requests: Sequence[PredictRequest]) -> list[Choice]:
+    def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:
         self.before_routes(requests)
         self.routed += [asked.id for asked in requests]
         return self.real.routes(requests)

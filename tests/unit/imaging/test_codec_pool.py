@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.core.errors import InvalidFrame, TooLarge
+from service.core.errors import InvalidFrame, QueueFull, TooLarge
 from service.core.types import Frame
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.imaging.codec_pool import Codecs
@@ -65,3 +69,66 @@ async def test_raw_rows_become_a_frame(codecs: Codecs, stride: int | None) -> No
 async def test_limits_hold_for_raw_frames(codecs: Codecs) -> None:
     with pytest.raises(TooLarge):
         await codecs.raw(b"", 513, 513, "current")
+
+
+async def test_work_whose_caller_left_before_it_began_is_not_done(codecs: Codecs, registry: CollectorRegistry) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(nbytes: int) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    data = await codecs.encode(picture(), ImageFormat.PNG)
+    holding = [codecs.decode(data, "previous", hold) for _ in range(2)]  # both threads
+    waiting = codecs.decode(data, "current", lambda nbytes: pytest.fail("it was done"))
+    assert await asyncio.to_thread(begun.wait, 60)
+    waiting.cancel()
+    go_on.set()
+    await asyncio.gather(*holding)
+    await codecs.decode(data, "previous")
+    assert count(registry, "decode") == 3
+
+
+async def test_closing_waits_for_what_has_begun_and_drops_the_rest() -> None:
+    codecs = Codecs(FrameLimits(), 1, Metrics(CollectorRegistry()))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(nbytes: int) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    data = await codecs.encode(picture(), ImageFormat.PNG)
+    running, waiting = codecs.decode(data, "previous", hold), codecs.decode(data, "current")
+    assert await asyncio.to_thread(begun.wait, 60)
+    closing = asyncio.create_task(asyncio.to_thread(codecs.close))
+    async with asyncio.timeout(60):
+        while not codecs._is_closed:
+            await asyncio.sleep(0.001)
+    go_on.set()
+    await closing
+    assert np.array_equal((await running).pixels, picture().pixels)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(RuntimeError):
+        codecs.decode(data, "previous")
+
+
+async def test_what_could_not_be_decoded_is_not_kept_by_its_error(codecs: Codecs) -> None:
+    """An error's traceback holds frames, and they what they worked on: such a cycle lives until a collection."""
+
+    def reserve(nbytes: int) -> None:
+        raise QueueFull("full")
+
+    data, there = await codecs.encode(picture(), ImageFormat.PNG), weakref.ref(reserve)
+    gc.disable()
+    try:
+        future = codecs.decode(data, "previous", reserve)
+        del reserve
+        with contextlib.suppress(QueueFull):
+            await future
+        del future
+        async with asyncio.timeout(60):  # what the loop and the thread themselves still hold
+            while there() is not None:
+                await asyncio.sleep(0.001)
+    finally:
+        gc.enable()

@@ -123,7 +123,7 @@ async def test_a_refused_body_is_not_kept_by_its_error() -> None:
         body = Body()
         there = weakref.ref(body)
         try:
-            await while_connected(connected, work(body))
+            await while_connected({}, connected, work(body))
         except QueueFull:
             del body
         await asyncio.sleep(0)  # what the loop itself still holds

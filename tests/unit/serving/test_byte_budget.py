@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from service.core.errors import QueueFull
-from service.core.types import Frame, Options, PredictRequest
-from service.serving.byte_budget import ByteBudget, reserve_answer
+from service.serving.byte_budget import ByteBudget
 
 
 def test_what_does_not_fit_is_refused_with_a_time_and_changes_nothing() -> None:
@@ -82,14 +80,3 @@ def test_threads_of_one_request_lose_no_count() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert holding.nbytes == 4 * 3000
-
-
-@pytest.mark.parametrize(
-    ("options", "beyond_the_frames"),
-    [(Options(), 0), (Options(steps=4), 6 * 300), (Options(maps=True), 40 * 100)],
-)
-def test_an_answer_takes_the_place_of_its_frames(options: Options, beyond_the_frames: int) -> None:
-    frame = Frame(np.zeros((10, 10, 3), np.uint8))
-    holding = ByteBudget(10**9).open()
-    reserve_answer(holding, PredictRequest("id", frame, frame, options, 0.0))
-    assert holding.nbytes == beyond_the_frames

@@ -252,8 +252,8 @@ async def test_a_new_version_is_expected_to_cost_what_the_old_one_did_until_it_i
     async with swapping(MemorySource(v0=0, v1=1), warmup_sizes=((32, 48),)) as batcher:
         for _ in range(3):
             await batcher.predict(request(0, 64, 64, options=FULL))
-        cost = batcher._queue.cost
-        assert cost is not None
+        assert batcher._queue.device_costs is not None
+        cost = batcher._queue.device_costs.network
         known = cost.factors[Bucket(64, 64, 1.0)]
         await batcher.versions.load("v1")
         assert cost.factors[Bucket(64, 64, 1.0, weights=1)] == known
