@@ -27,7 +27,7 @@ def test_a_clock_that_jumps_goes_on() -> None:
 
 
 def test_packets_in_the_order_of_their_decoding_are_no_jumps() -> None:
-    """Matroska tells when frames are shown: after a join, each frame that is shown before one decoded earlier jumped."""
+    """Matroska tells only when frames are shown: behind a join, each that is shown before an earlier one jumped."""
     order = [0, 0.3, 0.1, 0.2, 0.6, 0.4, 0.5]
     assert _times(Timeline(Fraction(0), is_broadcast=False), 0, order) == order
 
