@@ -11,6 +11,8 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
+from service.serving.video.clip import VideoError
+
 #: What is encoded where a container does not hold the sound as it is.
 _ENCODERS = {".webm": "libopus", ".avi": "libmp3lame"}
 _DEFAULT_ENCODER = "aac"
@@ -75,6 +77,7 @@ class SoundCopy:
     def __init__(self, track: Any, is_edited: bool) -> None:
         self._track, self._is_edited = track, is_edited
         self._last: int | None = None
+        self._rate_index: int | None = None
 
     def packets(self, packet: Any) -> list[Any]:
         """Return what to write for this packet."""
@@ -83,6 +86,7 @@ class SoundCopy:
         if self._last is not None and packet.dts < self._last + max(1, (packet.duration or 0) // 2):
             return []  # where recordings were joined, the end of one lies over the start of the next
         self._last = packet.dts
+        self._check_rate(packet)
         packet = _without_adts(packet)
         packet.stream = self._track
         return [packet]
@@ -91,13 +95,29 @@ class SoundCopy:
         """Return nothing: no packet is held back."""
         return []
 
+    def _check_rate(self, packet: Any) -> None:
+        """Raise VideoError where a broadcast's AAC changes its rate: a file tells it once, and plays the rest by it."""
+        if not _has_adts(packet):
+            return
+        index = bytes(packet)[2] >> 2 & 0xF
+        if self._rate_index not in (None, index):
+            seconds = float(packet.dts * packet.time_base)
+            raise VideoError(f"the rate of its sound changes {seconds:.2f} s after the clip's start; cut it there")
+        self._rate_index = index
+
 
 class SoundEncoder:
-    """Decodes packets and encodes what they hold, sample after sample: an encoder takes no other times."""
+    """Decodes packets and encodes what they hold, sample after sample: an encoder takes no other times.
+
+    A broadcast may change its rate and channels on the way; what is encoded has those it began with.
+    """
 
     def __init__(self, track: Any, sound: Any) -> None:
         self._track, self._sound = track, sound
+        self._rate = int(track.codec_context.sample_rate)
         self._due: int | None = None  #: the sample that comes next
+        self._kind: object = None  #: what the resampler is made for: format, channels and rate
+        self._resampler: Any = None
 
     def packets(self, packet: Any) -> list[Any]:
         """Return what to write for this packet: none, or some. A damaged one is left out."""
@@ -111,28 +131,47 @@ class SoundEncoder:
 
     def rest(self) -> list[Any]:
         """Return the last packets."""
-        return self._encoded(self._sound.codec_context.decode(None)) + list(self._track.encode(None))
+        packets = self._encoded(self._sound.codec_context.decode(None))
+        return packets + self._written(self._held()) + list(self._track.encode(None))
 
     def _encoded(self, heard: list[Any]) -> list[Any]:
         packets: list[Any] = []
         for samples in heard:
-            if self._timed(samples):
-                packets += self._track.encode(samples)
+            if self._follows(samples):
+                packets += self._written(self._resampled(samples))
         return packets
 
-    def _timed(self, samples: Any) -> bool:
+    def _follows(self, samples: Any) -> bool:
         """Count samples on; a pause stays one. Return False for what lies over what was heard before."""
-        rate = samples.sample_rate
         if samples.pts is not None:
-            start = round(samples.pts * samples.time_base * rate)
-            if self._due is None or start > self._due + rate * GAP:
+            start = round(samples.pts * samples.time_base * self._rate)
+            if self._due is None or start > self._due + self._rate * GAP:
                 self._due = start
-            elif start < self._due - rate * GAP:
+            elif start < self._due - self._rate * GAP:
                 return False
-        first = self._due or 0
-        samples.pts, samples.time_base = first, Fraction(1, rate)
-        self._due = first + samples.samples
         return True
+
+    def _resampled(self, samples: Any) -> list[Any]:
+        kind = samples.format.name, samples.layout.name, samples.sample_rate
+        held: list[Any] = []
+        if kind != self._kind:
+            held, context = self._held(), self._track.codec_context
+            self._resampler = av.AudioResampler(context.format, context.layout, self._rate)
+            self._kind = kind
+        samples.pts = None  # where it lies is counted here
+        return held + list(self._resampler.resample(samples))
+
+    def _held(self) -> list[Any]:
+        """Return what the resampler still holds."""
+        return [] if self._resampler is None else list(self._resampler.resample(None))
+
+    def _written(self, pieces: list[Any]) -> list[Any]:
+        packets: list[Any] = []
+        for piece in pieces:
+            piece.pts, piece.time_base = self._due or 0, Fraction(1, self._rate)
+            self._due = piece.pts + piece.samples
+            packets += self._track.encode(piece)
+        return packets
 
 
 def _added(container: OutputContainer, sound: Any) -> Any:
@@ -161,13 +200,19 @@ def _aac_config(context: Any) -> bytes:
     return (_AAC_LOW_COMPLEXITY << 11 | index << 7 | (7 if channels == 8 else channels) << 3).to_bytes(2, "big")
 
 
+def _has_adts(packet: Any) -> bool:
+    context = packet.stream.codec_context
+    if context.name != "aac" or context.extradata:
+        return False
+    head = bytes(memoryview(packet)[:9])
+    return len(head) == 9 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+
+
 def _without_adts(packet: Any) -> Any:
     """Take off the header that a broadcast's AAC packet has (13818-7, 6.2): 7 bytes, 9 with a checksum."""
-    if packet.stream.codec_context.name != "aac" or packet.stream.codec_context.extradata:
+    if not _has_adts(packet):
         return packet
     data = bytes(packet)
-    if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
-        return packet
     bare = av.Packet(data[7 if data[1] & 1 else 9 :])
     bare.pts, bare.dts, bare.time_base = packet.pts, packet.dts, packet.time_base
     bare.duration, bare.is_keyframe = packet.duration, True

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 #: Seconds that a packet may lie before the one before it in its track: muxers are that careless.
 BACK = Fraction(1, 10)
+#: Packets by which it may lie before it: where a container tells when frames are shown, and not when they are decoded.
+REORDERED = 4
 #: Seconds of silence in a broadcast's clock that are a jump of the clock and no pause.
 FORWARD = Fraction(10)
 #: Seconds at which a clip with a clock of its own may begin; what begins later was cut from something long.
@@ -38,7 +40,8 @@ class Timeline:
         clock = self._tracks.setdefault(track, _TrackClock())
         if time is None:
             return self._offsets[clock.jumps]
-        while self._jumps(clock, time - self._offsets[clock.jumps]):
+        back = max(BACK, REORDERED * duration)
+        while self._jumps(clock, time - self._offsets[clock.jumps], back):
             clock.jumps += 1
             if clock.jumps == len(self._offsets):
                 self._offsets.append(time - clock.due)
@@ -50,10 +53,10 @@ class Timeline:
         clock.due = clock.last + duration
         return offset
 
-    def _jumps(self, clock: _TrackClock, time: Fraction) -> bool:
+    def _jumps(self, clock: _TrackClock, time: Fraction, back: Fraction) -> bool:
         if clock.last is None:
             return False
-        return time < clock.last - BACK or (self._is_broadcast and time > clock.due + FORWARD)
+        return time < clock.last - back or (self._is_broadcast and time > clock.due + FORWARD)
 
     def _is_near(self, clock: _TrackClock, time: Fraction) -> bool:
         """Tell whether another track's jump explains this one: then both keep their distance."""

@@ -16,7 +16,7 @@ import pytest
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
 from service.serving.video.clip import SoundMode, VideoError  # noqa: E402
-from service.serving.video.files import open_source  # noqa: E402
+from service.serving.video.files import open_sink, open_source  # noqa: E402
 from tests.tools import require  # noqa: E402
 from tests.unit.serving.video.films import LIMITS, Film, copy, probe, stream, write  # noqa: E402
 
@@ -165,3 +165,48 @@ def test_a_pipe_with_a_name_is_read_like_a_file(tmp_path: Path, suffix: str) -> 
     copy(pipe, tmp_path / "out.mp4")
     writer.join(60)
     assert len(probe(tmp_path / "out.mp4").times) == 8
+
+
+def _joined(folder: Path, codec: str) -> Path:
+    """Two broadcasts of 0.8 s each, the second with another rate: a tone of the same number of samples is higher."""
+    films = [write(folder / f"{rate}.ts", Film(sounds=((codec, rate, ""),))) for rate in (44100, 48000)]
+    path = folder / "joined.ts"
+    path.write_bytes(b"".join(film.read_bytes() for film in films))
+    return path
+
+
+def _pitch(samples: np.ndarray, rate: int) -> float:
+    """Hertz of the loudest tone."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * rate / len(samples))
+
+
+@pytest.mark.parametrize("codec", ["mp2", "aac", "ac3"])
+def test_sound_that_changes_its_rate_is_encoded_at_one(tmp_path: Path, codec: str) -> None:
+    """The encoder took no other rate, and the clip broke off where a broadcast's next programme began."""
+    copy(_joined(tmp_path, codec), tmp_path / "out.webm", SoundMode.TRANSCODE)
+    with av.open(str(tmp_path / "out.webm")) as container:
+        frames = list(container.decode(audio=0))
+    rate = frames[0].sample_rate
+    heard = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    assert len(heard) / rate == pytest.approx(1.6, abs=0.12)
+    for start, source_rate in ((0.3, 44100), (1.2, 48000)):
+        at = round(start * rate)
+        assert _pitch(heard[at : at + rate // 4], rate) == pytest.approx(0.2 * source_rate / (2 * np.pi), abs=45)
+
+
+def test_aac_that_changes_its_rate_is_not_copied_at_another(tmp_path: Path) -> None:
+    """What followed was played by the rate of what came first: lower, and later and later."""
+    reader: Any = open_source(str(_joined(tmp_path, "aac")), limits=LIMITS)
+    sink = open_sink(str(tmp_path / "out.mp4"), reader, reader.info.width, reader.info.height)
+
+    def write_all() -> None:
+        for item in reader:
+            sink.write(item)
+
+    try:
+        with pytest.raises(VideoError, match=r"rate of its sound changes 0\.[89]\d s after"):
+            write_all()
+    finally:
+        sink.close()
+        reader.close()

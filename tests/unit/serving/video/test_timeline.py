@@ -26,6 +26,12 @@ def test_a_clock_that_jumps_goes_on() -> None:
     assert _times(Timeline(Fraction(0), is_broadcast=True), 0, [0, 0.1, 50.0, 50.1, 3.0]) == [0, 0.1, 0.2, 0.3, 0.4]
 
 
+def test_packets_in_the_order_of_their_decoding_are_no_jumps() -> None:
+    """Matroska tells only when frames are shown: behind a join, each that is shown before an earlier one jumped."""
+    order = [0, 0.3, 0.1, 0.2, 0.6, 0.4, 0.5]
+    assert _times(Timeline(Fraction(0), is_broadcast=False), 0, order) == order
+
+
 def test_a_pause_stays_one() -> None:
     assert _times(Timeline(Fraction(0), is_broadcast=True), 0, [0, 9.0]) == [0, 9.0]
     assert _times(Timeline(Fraction(0), is_broadcast=False), 0, [0, 50.0]) == [0, 50.0]
