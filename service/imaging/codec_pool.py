@@ -37,11 +37,6 @@ class _Task:
     future: asyncio.Future[Any]
     began: float
 
-    def settle(self, result: object, error: BaseException | None) -> None:
-        """Give the future its outcome, from any thread; do nothing where nobody waits any more."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.future.get_loop().call_soon_threadsafe(_settle, self.future, result, error)
-
 
 class Codecs:
     """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL.
@@ -53,13 +48,10 @@ class Codecs:
         self.limits = limits
         self._metrics = metrics
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._unsettled = 0  #: tasks that wait, run, or whose future is yet to be told
         self._is_closed = False
-        count = threads or len(os.sched_getaffinity(0))
-        # owned: `close` ends them; daemons, so that whoever forgets it is not kept
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"codec_{number}", daemon=True) for number in range(count)
-        ]
-        self._has_started = False
+        self._most_threads = threads or len(os.sched_getaffinity(0))
+        self._threads: list[threading.Thread] = []
 
     def decode(
         self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None
@@ -93,18 +85,23 @@ class Codecs:
         """
         if self._is_closed:
             raise RuntimeError("the codecs are closed")
-        if not self._has_started:
-            self._has_started = True
-            for thread in self._threads:
-                thread.start()
+        self._unsettled += 1
+        if len(self._threads) < min(self._unsettled, self._most_threads):
+            self._start_thread()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._tasks.put(_Task(stage, work, future, time.perf_counter()))
         return future
 
+    def _start_thread(self) -> None:
+        # owned: `close` ends it; a daemon, so that whoever forgets that is not kept
+        thread = threading.Thread(target=self._serve, name=f"codec_{len(self._threads)}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _serve(self) -> None:
         while (task := self._tasks.get()) is not None:
             if self._is_closed or task.future.cancelled():
-                task.settle(None, asyncio.CancelledError())
+                self._report(task, None, asyncio.CancelledError())
             else:
                 self._do(task)
             del task  # nothing is kept while the thread waits
@@ -113,28 +110,33 @@ class Codecs:
         try:
             result = task.work()
         except BaseException as error:
-            task.settle(None, error)
+            self._report(task, None, error)
         else:
             self._metrics.stage_took(task.stage, time.perf_counter() - task.began)
-            task.settle(result, None)
+            self._report(task, result, None)
         finally:
             del task  # the traceback of an error holds this frame: a cycle that would keep what was to be decoded
+
+    def _report(self, task: _Task, result: object, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            task.future.get_loop().call_soon_threadsafe(self._settle, task.future, result, error)
+
+    def _settle(self, future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+        """Give a future its outcome, on its loop; nothing where nobody waits any more."""
+        self._unsettled -= 1
+        if future.done():
+            return
+        if isinstance(error, asyncio.CancelledError):
+            future.cancel()
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
         self._is_closed = True
         for _ in self._threads:
             self._tasks.put(None)
-        for thread in self._threads if self._has_started else ():
+        for thread in self._threads:
             thread.join()
-
-
-def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if isinstance(error, asyncio.CancelledError):
-        future.cancel()
-    elif error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)

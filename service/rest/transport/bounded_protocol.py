@@ -101,9 +101,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unseen = 0
         # uvicorn adds to `body` what nobody has received yet, and hands out `bytes(body)`. Mostly that is one piece of
         # some hundred kilobytes: as bytes it is copied neither here nor there.
-        if (cycle := self.cycle) is not None:
+        cycle: Any = self.cycle
+        if cycle is not None:
             if not cycle.body:
-                cycle.body = b""  # type: ignore[assignment]  # nothing changes it in place but `+=`
+                cycle.body = b""
             elif isinstance(cycle.body, bytes):
                 cycle.body = bytearray(cycle.body)
         super().on_body(body)
