@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.core.size_seconds import SizeSeconds
 from service.core.types import Frame
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
@@ -23,6 +24,11 @@ T = TypeVar("T")
 INLINE_BYTES = 64 * 1024
 #: Frames up to this many bytes are copied there into an answer of raw pixels, for the same reason.
 INLINE_COPY = 2**20
+#: Seconds of encoding a frame, and one of its pixels, before any was measured; the same of mere copies.
+FIRST_S, FIRST_PIXEL_S = 0.0005, 1e-8
+FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
+#: Seconds that one measurement counts as at most.
+MOST_S = 0.2
 
 
 class Codecs:
@@ -31,6 +37,12 @@ class Codecs:
     def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
         self.limits = limits
         self._metrics = metrics
+        self._encoding = {
+            format: SizeSeconds(FIRST_COPY_S, FIRST_COPIED_PIXEL_S, MOST_S)
+            if format in (ImageFormat.RAW, ImageFormat.PPM)
+            else SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_S)
+            for format in ImageFormat
+        }
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
 
     async def decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None) -> Frame:
@@ -55,6 +67,14 @@ class Codecs:
         if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
             return codec.encode(frame, format, quality)
         return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
+
+    def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
+        """Note how long each frame of an answer took, on average, frames of this one's size."""
+        self._encoding[format].learn(frame.height, frame.width, seconds)
+
+    def expect_encoding(self, frame: Frame, format: ImageFormat) -> float:
+        """Return the seconds to reckon with for each frame, of this one's size, of an answer: as it was of late."""
+        return self._encoding[format].expect(frame.height, frame.width)
 
     async def _run(self, stage: Stage, work: Callable[[], T]) -> T:
         """Run `work` in a thread and time it.
