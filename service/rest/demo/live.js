@@ -29,6 +29,7 @@ export class Live {
   #delayed = new Delayed();
   #receipt = null;
   #delay = 0;
+  #scored = 0; // predictions that a later frame was compared with
   #shown = 0; // frames that the camera has given
   #before = Promise.resolve(); // the frame before is on its way
   #tell;
@@ -75,6 +76,7 @@ export class Live {
     this.#sequence = 0;
     this.#sentAt.clear();
     this.#receipt = null;
+    this.#scored = 0;
     this.#fates.take();
     this.#timer = setInterval(() => this.#send(), 1000 / RATE);
     this.#tick = setInterval(() => this.#report(), 1000);
@@ -171,7 +173,8 @@ export class Live {
     if (told.type !== "summary") this.#receipt = { receipt: { sequence: told.sequence, received_us: Math.round(1000 * performance.now()) } };
     if (told.score) {
       $("live-gain").textContent = `${told.score.mean_gain_db.toFixed(1)} dB`;
-      if (told.type === "prediction") this.#plots.gain.push(told.score.gain_db);
+      if (told.score.frames !== this.#scored) this.#plots.gain.push(told.score.gain_db);
+      this.#scored = told.score.frames;
     }
     const sent = this.#sentAt.get(Number(told.frame_id));
     this.#sentAt.delete(Number(told.frame_id));
