@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from benchmarks import clips
 from benchmarks.machine import describe
-from benchmarks.wire import Caller, Reply, post
+from benchmarks.wire import Caller, post
 from model import checkpoint
 from service.core.substitute import BEFORE, PANNED, REPEATED
 from tests.system.e2e.process import service
@@ -27,15 +28,15 @@ from tests.system.e2e.process import service
 DEADLINES_MS = (3, 5, 10, 20, 30)
 
 
-def kind(reply: Reply) -> str:
+def kind(status: int, headers: Mapping[str, str]) -> str:
     """Name what was answered: a substitute, or the method that was asked for; the status of an error."""
-    if reply.status != 200:
-        return f"status {reply.status}"
-    shares = reply.headers.get("x-dmvfn-shares", "")
+    if status != 200:
+        return f"status {status}"
+    shares = headers.get("x-dmvfn-shares", "")
     alone = next((name for name in (PANNED, REPEATED, BEFORE) if shares.startswith(f"{name}=")), None)
-    if alone is None and reply.headers.get("x-dmvfn-shortened"):
+    if alone is None and headers.get("x-dmvfn-shortened"):
         return "live head or fewer blocks"
-    return alone or reply.headers["x-dmvfn-method"]
+    return alone or headers["x-dmvfn-method"]
 
 
 def measure(
@@ -50,7 +51,7 @@ def measure(
         start = time.perf_counter()
         reply = http.ask(request)
         milliseconds.append(1000 * (time.perf_counter() - start))
-        kinds[kind(reply)] += 1
+        kinds[kind(reply.status, reply.headers)] += 1
         time.sleep(rest)
     return kinds, milliseconds
 

@@ -28,7 +28,7 @@ LEVELS = 1
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One request: a file of what is sent, and one of the body that answers it."""
+    """One request: a file of what is sent, and one of the body that answers it; "": any body is right."""
 
     request: str
     expected: str
@@ -47,13 +47,14 @@ class Plan:
     connections: int = 1
     seconds: float = 0.0
     patience: float = 30.0  #: seconds after which a request counts as never answered
+    headers: tuple[str, ...] = ()  #: of each answer, in lower case: those to bring back
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One request's fate: seconds from when it was due to its whole answer; status 0: none came.
 
-    `right`: status 200 and the expected frame.
+    `right`: status 200 and the expected frame. `headers`: those that the plan asks for, "" where there was none.
     """
 
     kind: int
@@ -61,6 +62,8 @@ class Shot:
     took: float
     status: int
     right: bool
+    wait: float = 0.0  #: seconds from when it was due until it was sent
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def run(plan: Plan, core: int | None = None) -> Fired:
     if child.returncode:
         raise RuntimeError(f"the load generator ended with status {child.returncode}")
     found = json.loads(out)
-    return Fired(tuple(Shot(*shot) for shot in found["shots"]), found["seconds"], found["client_cpu"])
+    shots = (Shot(*shot, headers=tuple(headers)) for *shot, headers in found["shots"])
+    return Fired(tuple(shots), found["seconds"], found["client_cpu"])
 
 
 class _Gun:
@@ -103,22 +107,25 @@ class _Gun:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.requests = [Path(kind.request).read_bytes() for kind in plan.kinds]
-        self.expected = [Path(kind.expected).read_bytes() for kind in plan.kinds]
+        self.expected = [Path(kind.expected).read_bytes() if kind.expected else None for kind in plan.kinds]
         self.pool = Pool("127.0.0.1", plan.port)
         self.shots: list[Shot] = []
         self.begun = time.perf_counter()
 
     async def fire(self, kind: int, due: float) -> None:
-        status, body = 0, b""
+        status, body, headers = 0, b"", dict[str, str]()
+        wait = time.perf_counter() - self.begun - due
         try:
             async with asyncio.timeout(self.plan.patience):
                 reply = await self.pool.exchange(self.requests[kind])
-            status, body = reply.status, reply.body
+            status, body, headers = reply.status, reply.body, dict(reply.headers)
         except (OSError, TimeoutError):
             pass
         took = time.perf_counter() - self.begun - due
-        right = status == 200 and alike(body, self.expected[kind])
-        self.shots.append(Shot(kind, due, took, status, right))
+        expected = self.expected[kind]
+        right = status == 200 and (expected is None or alike(body, expected))
+        values = tuple(headers.get(name, "") for name in self.plan.headers)
+        self.shots.append(Shot(kind, due, took, status, right, wait, values))
 
     async def open_loop(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -158,6 +165,7 @@ def main() -> None:
     """Plan in, shots out."""
     given = json.load(sys.stdin)
     given["kinds"] = tuple(Kind(**kind) for kind in given["kinds"])
+    given["headers"] = tuple(given["headers"])
     fired = uvloop.run(_carry_out(Plan(**given)))
     shots = [dataclasses.astuple(shot) for shot in fired.shots]
     print(json.dumps({"shots": shots, "seconds": fired.seconds, "client_cpu": fired.client_cpu}))

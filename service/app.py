@@ -36,6 +36,7 @@ from service.serving.jobs.clip_makers import ClipMakers
 from service.serving.last_way import NeverLateEngine
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
+from service.short_turns import take_short_turns
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
 from service.telemetry.tracing import Tracer
@@ -234,6 +235,8 @@ async def _started(host: Backend, stop: Stop) -> bool:
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
     startup.finish()
+    # Now that the device's threads are there: they would have them too, and need not wake soon.
+    take_short_turns()
     return True
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from service.core.errors import DeadlineExceeded
 from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.lateness import Lateness
 from service.core.panning import STILL, pan, panned
+from service.core.size_seconds import SizeSeconds
 from service.core.substitute import PANNED, REPEATED, Substitute
 from service.core.timings import Timings
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, PredictResult, Step
@@ -25,10 +26,8 @@ from service.telemetry.metrics import Metrics
 MARGIN_S = 0.001
 #: Seconds of finding a pan, and of a pixel, before any was measured.
 FIRST_S, FIRST_PIXEL_S = 0.001, 1e-8
-#: Seconds at most that are learnt: of making an answer, and of being begun late.
+#: Seconds at most that are learnt: of making an answer, and of being late with it.
 MOST_MAKING_S, MOST_LATE_S = 0.1, 0.02
-#: Measurements, and sizes of frames, that are remembered.
-REMEMBERED, SIZES = 16, 32
 #: Part of a request's time that may be kept for finding a pan; where it has less, the engine gets all but the margin.
 MOST_PART = 0.25
 #: Seconds in which no engine answers: it is not asked then.
@@ -81,44 +80,30 @@ class LastWay:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._making: OrderedDict[tuple[int, int], deque[float]] = OrderedDict()  #: seconds, by height and width
-        self._late: deque[float] = deque(maxlen=REMEMBERED)  #: seconds after the due time
+        self._making = SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_MAKING_S)
+        self._late = Lateness(MOST_LATE_S)  #: of answers, after they were due and the time that one takes
+        self._overrun = Lateness(MOST_LATE_S)  #: of answers, from when they were begun
 
     def reserve(self, frame: Frame, seconds: float) -> float:
         """Return how much of a request's `seconds` must be left when its answer is begun."""
-        # By the latest of sixteen: what is kept for nothing costs quality, what is not kept breaks the promise.
-        least, making = MARGIN_S + max(list(self._late), default=0.0), self._seconds(frame)
+        # By one in a thousand: what is kept for nothing costs quality, what is not kept breaks the promise.
+        least, making = MARGIN_S + self._late.allowance(), self._making.expect(frame.height, frame.width)
         return least + making if making <= MOST_PART * seconds else least
 
     def answer(self, request: PredictRequest, version: str, due: float, deadline: float) -> PredictResult:
         """Make the answer; where even that would be late, the frame as it is. Times on the clock, seconds."""
         start, current, times = self._clock(), request.current, request.options.times
-        self._late.append(min(MOST_LATE_S, max(0.0, start - due)))
-        has_time = deadline - start > MARGIN_S + self._seconds(current)
+        making = self._making.expect(current.height, current.width)
+        has_time = deadline - start > MARGIN_S + making + self._overrun.allowance()
         shift = pan(request.previous, current) if has_time else STILL
         share = REPEATED if shift == STILL else PANNED
         step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={share: 1.0})
         moments = times or tuple(float(number) for number in range(1, request.options.steps + 1))
         steps = tuple(replace(step, frame=panned(current, shift, t), t=t if times else None) for t in moments)
-        seconds = self._clock() - start
+        end = self._clock()
+        expected = making if has_time else 0.0
+        self._late.learn(end - due - expected, end)
         if has_time:
-            self._learn(current, seconds)
-        return PredictResult(request.id, steps, version, Timings(motion=seconds), shortened=True)
-
-    def _seconds(self, frame: Frame) -> float:
-        history = self._making.get((frame.height, frame.width))
-        return _upper(history) if history else FIRST_S + FIRST_PIXEL_S * frame.height * frame.width
-
-    def _learn(self, frame: Frame, seconds: float) -> None:
-        size = frame.height, frame.width
-        history = self._making.setdefault(size, deque(maxlen=REMEMBERED))
-        history.append(min(MOST_MAKING_S, seconds))
-        self._making.move_to_end(size)
-        while len(self._making) > SIZES:
-            self._making.popitem(last=False)
-
-
-def _upper(values: Iterable[float]) -> float:
-    """Return the upper quartile; 0 of none. One slow try in sixteen says nothing of the next."""
-    ranking = sorted(values)
-    return ranking[3 * len(ranking) // 4] if ranking else 0.0
+            self._overrun.learn(end - start - expected, end)
+            self._making.learn(current.height, current.width, end - start)
+        return PredictResult(request.id, steps, version, Timings(motion=end - start), shortened=True)

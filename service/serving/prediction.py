@@ -22,6 +22,7 @@ from service.core.types import (
     PredictRequest,
     PredictResult,
     Priority,
+    Quality,
     RoutePolicy,
     route_text,
 )
@@ -32,6 +33,9 @@ from service.serving.byte_budget import ByteHolding
 from service.telemetry.request_context import Notes, RequestContext, sharer
 
 T = TypeVar("T")
+
+#: Part of the time left to an adaptive request that may be kept for encoding its answer.
+ENCODING_PART = 0.5
 
 #: Name and seconds of each stage of a prediction, in order.
 Stages = tuple[tuple[str, float], ...]
@@ -125,7 +129,8 @@ async def predict(
     previous, current = await decode_pair(state, pair, caller.holding)
     decode_seconds = state.clock() - start
     try:
-        request = build_request(caller, previous, current, options)
+        due = engine_deadline(state, caller.deadline, options, current, format)
+        request = build_request(replace(caller, deadline=due), previous, current, options)
     except InvalidFrame as error:
         error.field = pair.fields[1]
         raise
@@ -208,6 +213,19 @@ def build_request(caller: Caller, previous: Frame, current: Frame, options: Opti
     )
 
 
+def engine_deadline(
+    state: AppState, deadline: float | None, options: Options, frame: Frame, format: ImageFormat
+) -> float | None:
+    """Return when the engine must have answered, for the answer, encoded as `format`, to be there by `deadline`.
+
+    Earlier for adaptive requests only: these get less where time is short. Others are not to be refused on a guess.
+    """
+    if deadline is None or options.quality is not Quality.ADAPTIVE:
+        return deadline
+    seconds = options.frames * state.codecs.expect_encoding(frame, format)
+    return deadline - min(seconds, max(0.0, ENCODING_PART * (deadline - state.clock())))
+
+
 def admit(state: AppState, request: PredictRequest, holding: ByteHolding | None = None) -> None:
     """Reserve the answer in `holding` before the engine is asked. Raises QueueFull, DeadlineExceeded if late."""
     check_deadline(state, request.deadline, "admit", "the deadline passed while the frames were read")
@@ -233,6 +251,7 @@ async def encode(
     """
     start = state.clock()
     pictures = await encode_steps(state.codecs, result, format, quality)
+    state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
     timings = result.timings
     mixture = (("motion", timings.motion), ("mixing", timings.mixing)) if timings.motion else ()

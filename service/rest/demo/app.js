@@ -1,7 +1,7 @@
 // Joins the page: tabs, choices, the predict button, errors. Everything else has its own module.
 
 import * as api from "./api.js";
-import { WholeClip } from "./clips.js";
+import { MODES, WholeClip } from "./clips.js";
 import { Live } from "./live.js";
 import { OwnWork } from "./own-work.js";
 import { file, show } from "./pictures.js";
@@ -13,7 +13,7 @@ const results = new Results();
 const pictures = new Pictures();
 const clip = new Clip($("video"));
 const whole = new WholeClip({ said: say });
-const live = new Live({ failed: complain, said: say });
+const live = new Live({ failed: complain, said: say, begun: calm });
 const own = new OwnWork({ attempt, said: say });
 let source = "sample";
 let asked = null; // the AbortController of the prediction under way
@@ -54,7 +54,12 @@ function fit() {
   quality.disabled = isClip;
   fast.disabled = $("method").value !== "flow";
   if (fast.disabled && quality.value === "fast") quality.value = "exact";
-  for (const id of ["steps", "t"]) $(id).disabled = isClip || (id === "steps" && $("t").value.trim() !== "");
+  // A live view with a delay says itself for when it predicts.
+  const isTimed = isClip || (source === "live" && $("live-delay").value !== "0");
+  for (const id of ["steps", "t"]) $(id).disabled = isTimed || (id === "steps" && $("t").value.trim() !== "");
+  const compare = $("clip-compare");
+  compare.disabled = !MODES[$("clip-mode").value].compares;
+  if (compare.disabled) compare.checked = false;
 }
 
 /** What the page says of how to predict, and its words for people. */
@@ -181,9 +186,13 @@ droppable($("video-drop"), (file) => attempt(async () => {
 
 droppable($("clip-drop"), (file) => { if (file) whole.put(file); });
 $("clip-mode").addEventListener("change", () => {
-  $("clip-frames").value = { every: "2", ahead: "1", lost: "3,17,20-24", fps: "60", conceal: "" }[$("clip-mode").value];
-  $("clip-frames").disabled = $("clip-mode").value === "conceal";
+  const mode = MODES[$("clip-mode").value];
+  $("clip-frames-name").textContent = mode.name;
+  $("clip-frames").value = mode.usual;
+  $("clip-frames").placeholder = mode.without ?? "";
+  fit();
 });
+$("live-delay").addEventListener("input", fit);
 $("clip-stop").addEventListener("click", () => asked?.abort());
 
 async function moment() {

@@ -5,9 +5,22 @@ import { ask, headers, Problem } from "./api.js";
 /** Milliseconds between two looks at a job. */
 const LOOK = 500;
 
+/** What can be predicted of a clip: what the field beside it holds, its usual value (or what none means), whether true
+ *  frames stand beside the predicted ones. */
+export const MODES = {
+  every: { name: "n", usual: "2", compares: true },
+  ahead: { name: "n", usual: "1", compares: true },
+  lost: { name: "Which, from 0", usual: "3,17,20-24", compares: true },
+  fps: { name: "Frames a second", usual: "60", compares: false },
+  conceal: { name: "Frames a second", usual: "", without: "as it is", compares: false },
+};
+
 /** `form`: {mode, frames, compare, sound}; `choice`: {method}, {route} or {blocks}, and scale. The query of POST /v1/video. */
 export function query(form, choice) {
-  const asked = new URLSearchParams({ [form.mode]: form.mode === "conceal" ? "1" : form.frames.trim(), sound: form.sound });
+  const frames = form.frames.trim(), isConcealed = form.mode === "conceal";
+  const asked = new URLSearchParams({ [form.mode]: isConcealed ? "1" : frames });
+  if (isConcealed && frames) asked.set("fps", frames);
+  asked.set("sound", form.sound);
   if (form.compare) asked.set("compare", "1");
   for (const [name, value] of Object.entries(choice)) asked.set(name, String(value));
   return asked;

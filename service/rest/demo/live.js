@@ -29,16 +29,19 @@ export class Live {
   #delayed = new Delayed();
   #receipt = null;
   #delay = 0;
+  #scored = 0; // predictions that a later frame was compared with
+  #shown = 0; // frames that the camera has given
+  #before = Promise.resolve(); // the frame before is on its way
   #tell;
 
-  /** `tell`: {failed(error), said(text)}. */
+  /** `tell`: {failed(error), said(text), begun()}. */
   constructor(tell) {
     this.#tell = tell;
     this.#video.muted = true;
     this.#video.playsInline = true;
     $("live-delay").addEventListener("input", () => ($("live-delay-at").textContent = `${$("live-delay").value} ms`));
     $("live-delay").addEventListener("change", () => this.running && this.start(this.#options).catch(tell.failed));
-    for (const name of ["latency", "dropped", "blocks"]) this.#plots[name] = new Plot($(`plot-${name}`));
+    for (const name of ["latency", "dropped", "blocks", "gain"]) this.#plots[name] = new Plot($(`plot-${name}`));
   }
 
   get running() {
@@ -48,6 +51,7 @@ export class Live {
   /** `options`: {width, choice, steps, times}. Throws a Problem where there is no camera or no stream. */
   async start(options) {
     this.stop();
+    this.#tell.begun();
     this.#options = options;
     this.#delay = Number($("live-delay").value);
     $("live-start").disabled = true;
@@ -63,6 +67,7 @@ export class Live {
     $("live").hidden = false;
     $("live-stop").disabled = false;
     $("live-delayed-view").hidden = !this.#delay;
+    $("live-frames").classList.toggle("delayed", this.#delay > 0);
     $("live-gain").textContent = "–";
     if (this.#delay) $("live-note").textContent = `the same instant, foreseen ${this.#delay} ms before`;
     else if (options.times.length) $("live-note").textContent = `${Math.max(...options.times)} intervals ahead`;
@@ -71,6 +76,7 @@ export class Live {
     this.#sequence = 0;
     this.#sentAt.clear();
     this.#receipt = null;
+    this.#scored = 0;
     this.#fates.take();
     this.#timer = setInterval(() => this.#send(), 1000 / RATE);
     this.#tick = setInterval(() => this.#report(), 1000);
@@ -121,9 +127,13 @@ export class Live {
     if (event.code !== 1000) this.#tell.failed(new Problem("offline", "The live stream ended.", event.reason || `The connection was closed (${event.code}).`));
   }
 
-  async #send() {
+  #send() {
     const socket = this.#socket;
     if (!socket || !this.#video.videoWidth) return;
+    // In poor light a camera is slower than RATE: the same picture twice would say that nothing moves.
+    const shown = this.#video.getVideoPlaybackQuality().totalVideoFrames;
+    if (shown && shown === this.#shown) return;
+    this.#shown = shown;
     if (socket.bufferedAmount > BACKLOG || this.#sentAt.size >= UNANSWERED) {
       this.#fates.dropped();
       return;
@@ -134,7 +144,16 @@ export class Live {
     paint($("live-camera"), frame);
     const taken = Math.round(1000 * performance.now());
     if (this.#delay) this.#delayed.keep(sequence, frame);
-    const picture = await (await file(frame, "image/jpeg", 0.85)).arrayBuffer();
+    const picture = file(frame, "image/jpeg", 0.85).then((blob) => blob.arrayBuffer());
+    // One after the other: of two pictures the newer may be encoded first, and the server takes them as they come.
+    this.#before = Promise.all([picture, this.#before]).then(
+      ([bytes]) => this.#post(socket, bytes, sequence, taken),
+      (error) => { this.#sentAt.delete(sequence); this.#tell.failed(error); },
+    );
+  }
+
+  /** Sends the picture that was taken at `taken`, microseconds on the page's clock. */
+  #post(socket, picture, sequence, taken) {
     if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
     const header = new TextEncoder().encode(JSON.stringify({ frame_id: String(sequence), presentation_time_us: taken, sent_us: taken, ...this.#receipt }));
     const message = new Uint8Array(4 + header.length + picture.byteLength);
@@ -152,7 +171,11 @@ export class Live {
       return;
     }
     if (told.type !== "summary") this.#receipt = { receipt: { sequence: told.sequence, received_us: Math.round(1000 * performance.now()) } };
-    if (told.score) $("live-gain").textContent = `${told.score.mean_gain_db.toFixed(1)} dB`;
+    if (told.score) {
+      $("live-gain").textContent = `${told.score.mean_gain_db.toFixed(1)} dB`;
+      if (told.score.frames !== this.#scored) this.#plots.gain.push(told.score.gain_db);
+      this.#scored = told.score.frames;
+    }
     const sent = this.#sentAt.get(Number(told.frame_id));
     this.#sentAt.delete(Number(told.frame_id));
     if (told.type === "dropped") this.#fates.dropped();

@@ -38,9 +38,9 @@ export class Plot {
     pen.lineTo(width, height - 0.5);
     pen.stroke();
     if (!this.#values.length) return;
-    const top = Math.max(...this.#values, 1e-9) * 1.15;
+    const top = Math.max(...this.#values, 1e-9) * 1.15, bottom = Math.min(0, ...this.#values);
     const x = (i) => (i / (this.#most - 1)) * width;
-    const y = (value) => height - 2 - (value / top) * (height - 6);
+    const y = (value) => height - 2 - ((value - bottom) / (top - bottom)) * (height - 6);
     pen.beginPath();
     this.#values.forEach((value, i) => (i ? pen.lineTo(x(i), y(value)) : pen.moveTo(x(i), y(value))));
     pen.strokeStyle = style.getPropertyValue("--accent");

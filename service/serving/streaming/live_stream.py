@@ -204,7 +204,8 @@ class LiveStream:
             if self._trials is not None and predictor is not None:
                 options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
-            pair_request = prediction.build_request(caller, work.previous, work.current, options)
+            due = prediction.engine_deadline(self._state, caller.deadline, options, work.current, request.format)
+            pair_request = prediction.build_request(replace(caller, deadline=due), work.previous, work.current, options)
             prediction.admit(self._state, pair_request)
             result = await self._state.engine.predict(pair_request)
             self._session.predicted(tag.sequence)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.settings import Settings
+from tests.system.browser.clips import write_webm
 from tests.system.browser.page import Demo
 from tests.system.e2e.process import SAMPLES
 from tests.unit.client.serving import Serving, serving
@@ -107,7 +108,7 @@ def test_two_pictures_of_ones_own_with_and_without_the_true_next(demo: Demo) -> 
 
 def test_a_video_is_opened_moved_through_and_predicted(demo: Demo, tmp_path: Path) -> None:
     demo.page.click("#tab-video")
-    demo.page.set_input_files("#video-file", _webm(tmp_path / "clip.webm"))
+    demo.page.set_input_files("#video-file", write_webm(tmp_path / "clip.webm"))
     demo.page.wait_for_selector("#video-tools:not([hidden])")
     demo.until("document.getElementById('said').textContent.includes('is open')")
     assert "dB from the true one" in demo.predict()
@@ -116,36 +117,6 @@ def test_a_video_is_opened_moved_through_and_predicted(demo: Demo, tmp_path: Pat
     )
     assert demo.text("#video-at") == "0.30 s"
     assert "predicted" in demo.predict()
-
-
-def test_a_whole_clip_goes_in_and_comes_out_to_see_and_to_keep(demo: Demo, tmp_path: Path) -> None:
-    demo.page.click("#tab-clip")
-    assert demo.page.is_disabled("#quality")
-    demo.page.click("#predict")
-    assert demo.error() == "That did not work. Choose a clip first."
-    demo.page.set_input_files("#clip-file", _webm(tmp_path / "clip.webm"))
-    assert demo.text("#clip-name").startswith("clip.webm, ")
-    demo.page.fill("#clip-frames", "3")
-    demo.page.check("#clip-compare")
-    demo.page.select_option("#route", "1")
-    demo.page.select_option("#scale", "0.5")
-    with demo.page.expect_request("**/v1/video?*") as sent:
-        assert demo.predict() == "The clip is made."
-    asked = sent.value.url.partition("?")[2]
-    assert asked == "every=3&sound=copy&compare=1&blocks=1&scale=0.5"
-    with demo.page.expect_download() as kept:
-        demo.page.click("#clip-save")
-    assert kept.value.suggested_filename == "clip-predicted.mp4"
-    assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
-
-
-def test_a_clip_that_cannot_be_made_says_why(demo: Demo, tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("this is no video")
-    demo.page.click("#tab-clip")
-    demo.page.set_input_files("#clip-file", tmp_path / "text.mp4")
-    demo.page.click("#predict")
-    assert "no video that can be read" in demo.error()
-    assert demo.page.is_hidden("#clip-progress")
 
 
 def test_scale_quality_and_nine_digits_are_sent(demo: Demo) -> None:
@@ -231,12 +202,46 @@ def test_the_delayed_view_stands_beside_what_was_predicted_for_its_instant(demo:
     demo.until("document.getElementById('live-delayed').width === 160")
     demo.until("document.getElementById('live-gain').textContent.endsWith('dB')")
     assert "200 ms" in demo.text("#live-note")
+    assert [demo.page.is_disabled(name) for name in ("#steps", "#t")] == [True, True], "the delay says for when"
+    tops = [demo.page.locator(name).bounding_box()["y"] for name in ("#live-delayed", "#live-predicted")]
+    assert tops[0] == tops[1], "what is compared stands side by side"
     assert demo.differs("#live-delayed", "#live-predicted") >= 0
     demo.page.evaluate("document.getElementById('live-delay').value = 0")
     demo.page.dispatch_event("#live-delay", "input")
     demo.page.dispatch_event("#live-delay", "change")
     demo.until("document.getElementById('live-delayed-view').hidden && !document.getElementById('live-stop').disabled")
     demo.page.click("#live-stop")
+    assert demo.page.is_enabled("#steps"), "without a delay the choice counts again"
+
+
+def test_live_frames_are_sent_in_order_though_the_newer_be_encoded_first(demo: Demo) -> None:
+    """The server refuses times that go back: "show_at needs capture times that grow"."""
+    demo.page.evaluate(
+        """() => {
+          const encode = HTMLCanvasElement.prototype.toBlob, send = WebSocket.prototype.send;
+          let calls = 0;
+          HTMLCanvasElement.prototype.toBlob = function (done, ...how) {
+            const wait = calls++ % 2 ? 0 : 200;
+            encode.call(this, (blob) => setTimeout(done, wait, blob), ...how);
+          };
+          window.times = [];
+          WebSocket.prototype.send = function (message) {
+            if (typeof message !== "string") {
+              const size = new DataView(message.buffer).getUint32(0, true);
+              window.times.push(JSON.parse(new TextDecoder().decode(message.slice(4, 4 + size))).presentation_time_us);
+            }
+            send.call(this, message);
+          };
+        }"""
+    )
+    demo.page.click("#tab-live")
+    demo.page.select_option("#live-width", "160")
+    demo.page.click("#live-start")
+    demo.until("window.times.length >= 8")
+    demo.page.click("#live-stop")
+    times = demo.page.evaluate("window.times")
+    assert times == sorted(times)
+    assert demo.page.is_hidden("#error")
 
 
 @pytest.mark.parametrize(
@@ -293,20 +298,3 @@ def test_a_server_with_keys_asks_for_one_and_takes_it(browser: Any) -> None:
         demo.page.click("#live-start")
         demo.until("/\\d+ ms/.test(document.getElementById('live-latency').textContent)")
         demo.page.click("#live-stop")
-
-
-def _webm(path: Path) -> Path:
-    """Twelve sample frames as WebM: Debian's Chromium plays it whatever codecs it was built with."""
-    import numpy as np
-    from PIL import Image
-
-    av = pytest.importorskip("av", reason="PyAV is not installed")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libvpx", rate=10, options={"b": "2000000"})
-        stream.width, stream.height, stream.pix_fmt = 448, 256, "yuv420p"
-        for k in range(12):
-            with Image.open(SAMPLES / f"frame{k:02}.png") as image:
-                frame = av.VideoFrame.from_ndarray(np.array(image.convert("RGB")), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path

@@ -7,6 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.core.errors import DeadlineExceeded, QueueFull, ServiceError
+from service.core.lateness import KEPT_S
+from service.core.size_seconds import REMEMBERED
 from service.core.substitute import Substitute
 from service.core.types import Frame, Method, Options, PredictRequest, PredictResult, Quality
 from service.serving.last_way import (
@@ -14,7 +16,6 @@ from service.serving.last_way import (
     MARGIN_S,
     MOST_LATE_S,
     MOST_MAKING_S,
-    REMEMBERED,
     LastWay,
     NeverLateEngine,
 )
@@ -78,10 +79,33 @@ def test_what_it_takes_is_learnt_by_size_and_within_limits() -> None:
     for _ in range(REMEMBERED):
         way.answer(request, "v", due=clock.now, deadline=clock.now + 100)
     assert abs(way.reserve(small, 60) - MARGIN_S - MOST_LATE_S - MOST_MAKING_S) < 1e-9
-    clock.step = 0.0005
+    clock.step, clock.now = 0.0005, clock.now + KEPT_S + 1
     for _ in range(REMEMBERED):
         way.answer(request, "v", due=clock.now + clock.step, deadline=clock.now + 100)
-    assert abs(way.reserve(small, 60) - MARGIN_S - 0.0005) < 1e-9, "and forgotten again"
+    assert abs(way.reserve(small, 60) - MARGIN_S - 0.0005) < 1e-9, "and forgotten after a while"
+
+
+def test_one_late_answer_is_allowed_for_long_after_sixteen_others() -> None:
+    """With the latest of sixteen one of seventeen was later than that; 99.9 % in time was out of reach."""
+    clock = Clock(0.0005)
+    way, request = LastWay(clock), pair(ADAPTIVE)
+    for number in range(200):
+        due = clock.now + clock.step - (0.006 if number == 20 else 0.0)
+        way.answer(request, "v", due=due, deadline=clock.now + 1)
+    assert way.reserve(request.current, 60) == pytest.approx(MARGIN_S + 0.0005 + 0.006)
+
+
+def test_a_pan_is_not_begun_where_others_took_longer_than_is_left() -> None:
+    clock = Clock(0.001)
+    way, request = LastWay(clock), pair(ADAPTIVE)
+    for _ in range(REMEMBERED):
+        way.answer(request, "v", due=clock.now + clock.step, deadline=clock.now + 1)
+    left = MARGIN_S + 0.0015
+    panned = way.answer(request, "v", due=clock.now, deadline=clock.now + clock.step + left)
+    clock.step = 0.004  # the machine has taken its turn away once
+    way.answer(request, "v", due=clock.now, deadline=clock.now + 1)
+    repeated = way.answer(request, "v", due=clock.now, deadline=clock.now + clock.step + left)
+    assert [Substitute.of(panned), Substitute.of(repeated)] == [Substitute.PANNED, Substitute.REPEATED]
 
 
 class _Late(SmallEngine):

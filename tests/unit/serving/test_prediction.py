@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import threading
 
 import pytest
 
 from service.core.errors import DeadlineExceeded, QueueFull, UnsupportedMedia
-from service.core.types import MAX_SEED, Options, RouteChoice, RoutePolicy
+from service.core.size_seconds import REMEMBERED
+from service.core.types import MAX_SEED, Frame, Options, PredictRequest, Quality, RouteChoice, RoutePolicy
 from service.imaging.codec import ImageFormat
+from service.imaging.codec_pool import MOST_S
 from service.serving import prediction
 from service.serving.byte_budget import ByteBudget, ByteHolding
 from service.serving.prediction import Caller, Picture, PicturePair
@@ -109,3 +113,33 @@ def test_only_a_sampled_route_without_a_seed_gets_one() -> None:
     assert all(seed is not None and 0 <= seed <= MAX_SEED for seed in seeds)
     for options in (Options(), Options(route=RouteChoice(RoutePolicy.SAMPLE, seed=5))):
         assert prediction.seeded(options) is options
+
+
+async def test_an_adaptive_request_gets_the_time_that_its_encoding_leaves() -> None:
+    """What no engine answers is answered at the end of its time: once that was its caller's, encoding made it late."""
+    engine = SmallEngine()
+    state = dataclasses.replace(parts(engine), clock=lambda: 100.0)
+    adaptive, frame = Options(quality=Quality.ADAPTIVE), Frame(picture(0))
+    for _ in range(REMEMBERED):
+        state.codecs.learn_encoding(frame, ImageFormat.PNG, 0.03)
+    for options, format, deadline in (
+        (adaptive, ImageFormat.PNG, 101.0),
+        (dataclasses.replace(adaptive, steps=3), ImageFormat.PNG, 101.0),
+        (adaptive, ImageFormat.PNG, 100.01),
+        (Options(), ImageFormat.PNG, 101.0),
+        (adaptive, ImageFormat.PNG, None),
+    ):
+        await prediction.predict(state, PNGS, options, format, None, Caller("c", deadline=deadline))
+    deadlines = [request.deadline for request in engine.asked]
+    assert deadlines == [pytest.approx(100.97), pytest.approx(100.91), pytest.approx(100.005), 101.0, None]
+
+
+async def test_how_long_encoding_takes_is_learnt_by_size_and_format() -> None:
+    state, frame = parts(SmallEngine()), Frame(picture(0))
+    before = state.codecs.expect_encoding(frame, ImageFormat.PNG)
+    clock = itertools.count(0.0, 1.5)
+    clocked = dataclasses.replace(state, clock=lambda: next(clock))
+    result = await state.engine.predict(PredictRequest("r", frame, frame, Options(steps=3)))
+    await prediction.encode(clocked, result, ImageFormat.PNG, None)
+    assert state.codecs.expect_encoding(frame, ImageFormat.PNG) == MOST_S, "at most so much is learnt of one"
+    assert state.codecs.expect_encoding(frame, ImageFormat.JPEG) == before, "another format is another matter"

@@ -1,0 +1,70 @@
+"""The adaptive load: what becomes of requests, joined from both sides, and told by kind, deadline and lateness."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import adaptive_load
+from benchmarks.adaptive_load import Fate
+from benchmarks.load import Shot
+from benchmarks.wire import Caller
+from service.imaging.codec import ImageFormat
+from tests.unit.client.serving import serving
+
+FLOW, PANNED = ("flow", "projected=1.000", ""), ("flow", "panned=1.000", "1")
+
+
+def test_the_client_and_the_services_log_make_one_fate() -> None:
+    line = {"message": "POST /v1/predict 200", "request_id": "a", "duration_ms": 7.5}
+    log = adaptive_load.durations(f"text\n{json.dumps(line)}\n{json.dumps({**line, 'message': 'GET /healthz 200'})}\n")
+    assert log == {"a": 7.5}
+    shots = [
+        Shot(0, 0.0, 0.0095, 200, True, 0.001, ("a", *FLOW)),
+        Shot(1, 0.0, 0.02, 504, False, 0.0, ("b", "", "", "")),
+        Shot(1, 0.0, 30.0, 0, False, headers=("", "", "", "")),
+    ]
+    first, refused, lost = adaptive_load.fates(shots, (8, 9), log)
+    assert (first.deadline, first.kind, first.client, first.service, first.wait) == (8, "flow", 8.5, 7.5, 1.0)
+    assert [first.is_in_time, first.is_in_time_at_client] == [True, False]
+    assert [(fate.kind, fate.service, fate.is_in_time) for fate in (refused, lost)] == [
+        ("status 504", float("inf"), False),
+        ("status 0", float("inf"), False),
+    ]
+
+
+def test_shares_are_told_by_kind_and_by_deadline() -> None:
+    results = [
+        Fate(3, "panned", 2.5, 2.0, 0.0),
+        Fate(30, "flow", 31.0, 29.0, 0.1),
+        Fate(30, "flow", 28.0, 27.0, 0.1),
+        Fate(5, "status 504", 6.0, 5.5, 0.0),
+    ]
+    assert adaptive_load.table(results).splitlines()[2:] == [
+        "| flow | 2 | 100.00 % | 50.00 % |",
+        "| panned | 1 | 100.00 % | 100.00 % |",
+        "| status 504 | 1 | 0.00 % | 0.00 % |",
+        "| 3 to 4 ms | 1 | 100.00 % | 100.00 % |",
+        "| 5 to 8 ms | 1 | 0.00 % | 0.00 % |",
+        "| 21 to 30 ms | 2 | 100.00 % | 50.00 % |",
+        "| **all** | 4 | 75.00 % | 50.00 % |",
+    ]
+    service, client, between, wait = adaptive_load.lateness(results).splitlines()[2:]
+    assert service == "| late, at the service | 1 | 0.50 | 0.50 | 0.50 | 0.50 |"
+    assert client.startswith("| late, at the client | 2 | 1.00 |")
+    assert between.endswith("| 2.00 |")
+    assert wait.endswith("| 0.10 |")
+    assert adaptive_load.lateness(results[:1]).splitlines()[2] == "| late, at the service | 0 | | | | |"
+
+
+def test_what_is_asked_is_what_the_service_takes() -> None:
+    pair = np.stack([np.asarray(Image.new("RGB", (48, 32), color)) for color in ("red", "teal")])
+    with serving() as running, closing(Caller("127.0.0.1", urlsplit(running.url).port or 80)) as http:
+        for format in (ImageFormat.RAW, ImageFormat.PNG, ImageFormat.JPEG):
+            reply = http.ask(adaptive_load.request(pair, 20_000, format))
+            assert (reply.status, reply.headers["content-type"]) == (200, format.media_type)
+            assert set(adaptive_load.KIND_HEADERS[:1]) | {adaptive_load.ID} <= set(reply.headers)
