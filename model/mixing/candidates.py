@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from model.motion import classical
-from model.motion.field import Floats, Pixels, Places, grey, places, project, read, sample
+from model.motion.field import Floats, Pixels, grey, places, project, read, sample
 
 #: Every candidate there is, in the order of a head's weights.
 NAMES = (
@@ -79,13 +79,11 @@ def true_detail(previous: Pixels, current: Pixels, motion: Floats) -> float:
     sharp, nothing where their finest part is noise. On one row of `MEASURED_ROWS`, softened along rows only, for a
     quarter of the time.
     """
-    every = slice(None, None, MEASURED_ROWS)
-    whole, parts = places(motion)
-    where = Places(np.ascontiguousarray(whole[every]), np.ascontiguousarray(parts[every]))
-    frame = read(previous, where).astype(np.float32)
+    frame = read(previous, places(motion, MEASURED_ROWS)).astype(np.float32)
     detail = frame - cv2.GaussianBlur(frame, (7, 1), SOFT)
     energy = float(np.vdot(detail, detail))
-    return min(max(float(np.vdot(current[every] - frame, detail)) / energy, 0.0), 1.0) if energy > 0 else 0.0
+    missing = float(np.vdot(current[::MEASURED_ROWS] - frame, detail))
+    return min(max(missing / energy, 0.0), 1.0) if energy > 0 else 0.0
 
 
 def build(

@@ -5,6 +5,7 @@ Synchronous, called from the device thread, one request after the other. Knows n
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from model import flops
 from model.dmvfn.network import DMVFN
 from model.mixing import weights
 from model.mixing.head import MixingHead
+from model.mixing.threads import SMALL, MixingThreads
 from model.mixing.weights import HeadMetadata
 from model.motion import carry
 from model.motion import field as motion
@@ -68,6 +70,7 @@ class Mixtures:
         #: What the head's file says of itself on held-out clips, as it is shown beside the network's: "psnr_t1_flow" ..
         self.scores = {f"{name}_flow": value for name, value in head[1].scores.items() if name.endswith(("_t1", "_t3"))}
         self.known = KnownMotions()
+        self._threads = MixingThreads()
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
     @classmethod
@@ -89,7 +92,18 @@ class Mixtures:
         from model.mixing import moving, predictor, reduced
 
         scale = predictor.NETWORK_SCALE
-        return SimpleNamespace(mix=predictor.mix, network_scale=scale, reduced=reduced.mix, boxes=moving.boxes)
+        return SimpleNamespace(
+            mix=predictor.mix, weigh=predictor.weigh, network_scale=scale, reduced=reduced.mix, boxes=moving.boxes
+        )
+
+    def choose_threads(self) -> None:
+        """Find out by how many threads small frames are mixed best: some tenths of a second."""
+        head, (height, width) = self._live[0], SMALL
+        names = tuple(name for name in head.config.candidates if name != "network")
+        frames = [np.zeros((height, width, 3), np.uint8)] * len(names)
+        flow = np.zeros((height, width, 2), np.float32)
+        weigh = self._mixing.weigh
+        self._threads.choose(lambda: weigh(head, names, frames, flow))
 
     def run(self, works: Iterable[DeviceWork], method: Method, keep: Callable[[DeviceWork], bool]) -> MixtureRun:
         """Predict every work's frames by `method`, or by the live head where it says so.
@@ -175,9 +189,13 @@ class Mixtures:
         """
         previous, current, steps = request.previous, request.current, list[Step]()
         motions, ahead = None, 1
+        # The network, where it is a candidate, gains by every thread.
+        pixels = current.height * current.width * request.options.scale**2
+        mixed_pixels = pixels if method is Method.FLOW else math.inf
         while len(steps) < request.options.steps and (not steps or goes_on()):
             try:
-                mixture = mix(previous.pixels, current.pixels, ahead=ahead, motions=motions)
+                with self._threads.of(mixed_pixels):
+                    mixture = mix(previous.pixels, current.pixels, ahead=ahead, motions=motions)
             except FloatingPointError as error:
                 return Internal(str(error))
             record.frames += share * (request.options.work if request.options.times else 1)

@@ -54,12 +54,11 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
     )
     for is_inside, rows, columns in edges:
         if is_inside:
-            y, x = np.mgrid[rows, columns].astype(np.float32)
-            along = flow[rows, columns] * furthest
+            places = flow[rows, columns] * furthest
+            places[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
+            places[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
             pixels, still = part.current.pixels, part.current.pixels[rows, columns]
-            next_edge = cv2.remap(
-                pixels, x + along[..., 0], y + along[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
-            )
+            next_edge = cv2.remap(pixels, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
             if cv2.absdiff(next_edge, still).max() > MOST_LEVELS:
                 raise MotionLeaves
 

@@ -149,6 +149,9 @@ class Predictor:
         # all later ones.
         warm_runs = 1 if self._device.type == "cpu" else 2
         several = min(4, self._largest_batch, self.rows)
+        if sizes and self._mixtures is not None:
+            with self._running():
+                self._mixtures.choose_threads()
         return warm_up.measure(self, sizes, several, warm_runs)
 
     def routes(self, requests: Sequence[PredictRequest]) -> list[ChosenRoute]:

@@ -16,15 +16,22 @@ log = logging.getLogger("service.stream")
 
 #: Comparisons that wait for their thread at most; what comes beyond is not scored.
 MOST_WAITING = 32
+#: Seconds by which comparisons may wait where nobody is told of them: a frame at a camera's pace is answered by then,
+#: and its way is not shared with a thread that needs the interpreter.
+UNHURRIED_S = 0.02
 
 
 class ScoreKeeper:
-    """The score of one stream; its metrics grow with every comparison, and `versions` is told of each."""
+    """The score of one stream; its metrics grow with every comparison, and `versions` is told of each.
 
-    def __init__(self, metrics: StreamQuality, versions: VersionScores | None = None) -> None:
-        self._metrics, self._versions = metrics, versions
+    `delay_s`: seconds for which comparisons are gathered before a thread makes them.
+    """
+
+    def __init__(self, metrics: StreamQuality, versions: VersionScores | None = None, delay_s: float = 0.0) -> None:
+        self._metrics, self._versions, self._delay_s = metrics, versions, delay_s
         self._score = OnlineScore()
         self._waiting: asyncio.Queue[Callable[[], Sequence[MomentScore]]] = asyncio.Queue(MOST_WAITING)
+        self._has_work = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
     def arrived(self, tag: Tag, frame: Frame, *, begins_pair: bool) -> None:
@@ -50,35 +57,59 @@ class ScoreKeeper:
         return self._score.report()
 
     async def close(self) -> None:
-        """Compare no more."""
+        """Compare no more; what was only gathered is compared at once."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
+            if self._delay_s:
+                self._record(_compared(self._gathered()))
 
     def _later(self, compare: Callable[[], Sequence[MomentScore]]) -> None:
         if self._waiting.full():
             return
         self._waiting.put_nowait(compare)
+        self._has_work.set()
         if self._worker is None:
             # owned: by the stream, which closes this; its errors are logged one by one
             self._worker = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while True:
-            compare = await self._waiting.get()
-            try:
-                for score in await asyncio.to_thread(compare):
-                    self._metrics.scored(
-                        score.method,
-                        score.version,
-                        is_next=score.is_next,
-                        psnr_db=score.psnr_db,
-                        repeated_db=score.repeated_db,
-                    )
-                    # Method flow is the same whatever the weights.
-                    if self._versions is not None and score.is_next and score.method is not Method.FLOW:
-                        self._versions.record_score(score.version, score.gain_db)
-            except Exception:
-                log.exception("a prediction could not be scored")
-            finally:
+            await self._has_work.wait()
+            if self._delay_s:
+                await asyncio.sleep(self._delay_s)
+            self._has_work.clear()
+            compares = self._gathered()
+            self._record(await asyncio.to_thread(_compared, compares))
+            for _ in compares:
                 self._waiting.task_done()
+
+    def _gathered(self) -> list[Callable[[], Sequence[MomentScore]]]:
+        return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
+
+    def _record(self, scores: Sequence[MomentScore]) -> None:
+        try:
+            for score in scores:
+                self._metrics.scored(
+                    score.method,
+                    score.version,
+                    is_next=score.is_next,
+                    psnr_db=score.psnr_db,
+                    repeated_db=score.repeated_db,
+                )
+                # Method flow is the same whatever the weights.
+                if self._versions is not None and score.is_next and score.method is not Method.FLOW:
+                    self._versions.record_score(score.version, score.gain_db)
+        except Exception:
+            log.exception("a score could not be counted")
+
+
+def _compared(compares: Sequence[Callable[[], Sequence[MomentScore]]]) -> list[MomentScore]:
+    """Make comparisons one after the other; one that fails is logged, and costs no other."""
+    scores: list[MomentScore] = []
+    for compare in compares:
+        try:
+            scores += compare()
+        except Exception:
+            log.exception("a prediction could not be scored")
+    return scores

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from benchmarks.stream import LARGE, clip, stream
+from benchmarks.stream import LARGE, clip, start_message, stream
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from tests.system.e2e.joined import joined
@@ -30,7 +30,7 @@ async def _single(channel: Any, older: bytes, newer: bytes, size: tuple[int, int
 async def test_every_frame_is_answered_or_reported_in_order(policy: str, size: tuple[int, int]) -> None:
     frames = clip(FRAMES, *size)
     async with joined() as service, grpc.aio.insecure_channel(service.grpc, options=LARGE) as channel:
-        outcome, predicted = await stream(channel, frames, *size, fps=0, policy=policy, window=2)
+        outcome, predicted = await stream(channel, frames, *size, fps=0, start=start_message(policy=policy, window=2))
         single = {
             str(n): await _single(channel, older, newer, size)
             for n, (older, newer) in enumerate(itertools.pairwise(frames), start=1)

@@ -47,6 +47,19 @@ def test_black_to_a_scene_is_a_cut_and_black_to_black_is_not() -> None:
     assert not _cut(black, black + 3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (97, 203), (256, 448)])
+def test_a_thumbnail_is_the_means_of_its_samples_and_the_shares_of_their_colours(height: int, width: int) -> None:
+    picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    small = thumbnail(Frame(picture))
+    rows, columns = np.arange(72) * height // 72, np.arange(120) * width // 120
+    means = picture[rows][:, columns].reshape(24, 3, 40, 3, 3).mean((1, 3), dtype=np.float32)
+    assert np.array_equal(small.pixels, means)
+    red, green, blue = np.moveaxis((means / 64).astype(int), 2, 0)
+    assert np.array_equal(
+        small.colours, (np.bincount((16 * red + 4 * green + blue).ravel(), minlength=64) / 960).astype(np.float32)
+    )
+
+
 def test_the_smallest_frames_have_thumbnails_too() -> None:
     small = thumbnail(Frame(_picture(2, 16, 16)))
     assert small.pixels.shape == (24, 40, 3)

@@ -15,6 +15,7 @@ from model.checkpoint import CheckpointError
 from model.mixing import predictor as mixing
 from model.mixing import weights
 from model.mixing.head import HeadConfig, MixingHead
+from model.mixing.threads import MixingThreads
 from model.motion import field
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, Internal, InvalidRequest
@@ -27,7 +28,7 @@ from service.engine.scheduling.cost_model import MeasuredRun
 from service.engine.scheduling.mixture_costs import mixture_load
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.unit.engine.tiny import Rigged, batching, count, network, predictor, request, same
+from tests.unit.engine.tiny import Rigged, batching, count, frames, network, predictor, request, same
 
 FAST = Options.parse(quality=Quality.FAST)
 FLOW, MIX, LIVE = Options(method=Method.FLOW), Options(method=Method.MIX), Options(quality=Quality.ADAPTIVE)
@@ -163,6 +164,28 @@ def test_a_rollout_stops_where_nobody_waits_any_more() -> None:
 def test_what_opencv_cannot_allocate_is_memory() -> None:
     words = "OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes in function"
     assert classify(RuntimeError(words)) is Fault.MEMORY
+
+
+def test_one_thread_or_two_predict_the_same_small_frame() -> None:
+    previous, current = frames(5, 96, 160)
+    fast, outcomes = PredictRequest("threads", previous, current, FAST), []
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(threads)
+            outcomes += run(FLOWING, fast, live=True).outcomes
+    finally:
+        torch.set_num_threads(1)
+    by_two, by_one = ([step.frame.pixels for step in steps] for steps in outcomes if isinstance(steps, tuple))
+    assert np.array_equal(by_one, by_two)
+
+
+def test_a_warm_up_finds_out_by_how_many_threads_small_frames_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed_by: list[int] = []
+    monkeypatch.setattr(MixingThreads, "choose", lambda self, mix_small: mixed_by.append(mix_small().shares.shape[0]))
+    list(FLOWING.warm_up([]))
+    assert mixed_by == []
+    list(FLOWING.warm_up([(32, 48)]))
+    assert mixed_by == [6]  # five candidates of the live head, and the detail
 
 
 def test_warm_up_measures_every_method_and_the_live_head() -> None:

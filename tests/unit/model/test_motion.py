@@ -169,3 +169,10 @@ def test_small_frames_get_an_answer(size: tuple[int, int]) -> None:
 def test_frames_that_do_not_fit_are_refused(other: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="one size"):
         DenseInverseSearch()(np.zeros((8, 8, 3), np.uint8), other)
+
+
+def test_places_of_some_rows_are_those_rows_of_all_places() -> None:
+    flow = np.random.default_rng(3).normal(0, 3, (19, 23, 2)).astype(np.float32)
+    some, whole = field.places(flow, 4), field.places(flow)
+    assert np.array_equal(some.whole, whole.whole[::4])
+    assert np.array_equal(some.parts, whole.parts[::4])

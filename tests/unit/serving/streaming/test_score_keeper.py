@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -35,3 +37,20 @@ async def test_versions_are_told_of_predictions_that_their_weights_made(method: 
     assert report is not None
     assert [version for version, _ in versions.scores] == ["v7"] * count
     assert [gain for _, gain in versions.scores] == pytest.approx([OUT_BY_4 - OUT_BY_8] * count, abs=1e-3)
+
+
+async def test_comparisons_that_nobody_waits_for_are_gathered_and_none_is_lost_at_the_end() -> None:
+    registry = CollectorRegistry()
+    keeper = ScoreKeeper(Metrics(registry).stream_quality, delay_s=3600)
+    keeper.arrived(Tag(0, "0"), flat(100), begins_pair=True)
+    keeper.predicted(Tag(1, "1"), None, flat(108), predicted(112))
+    keeper.arrived(Tag(2, "2"), flat(116), begins_pair=False)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert keeper.report() is None
+    await keeper.close()
+    report = keeper.report()
+    assert report is not None
+    assert report.frames == 1
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    assert [sample.value for sample in samples if sample.name == "dmvfn_stream_psnr_db_count"] == [1]
