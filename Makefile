@@ -8,7 +8,7 @@ SIMULATED = PYTHONHASHSEED=0 OPENBLAS_NUM_THREADS=1 $(PY) -m simulator.service
 
 .PHONY: help install install-dev serve worker test check format house coverage proto docs lock train evaluate bench bench-gpu bench-peers loop \
 	simulate chaos restarts clips object-store swaps soak fuzz fuzz-guided deploy-check upgrade compose-check sim planted \
-	clients inputs clean
+	api-server-check clients inputs clean
 
 help:            ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -71,6 +71,8 @@ object-store: install-dev ## clips and jobs whose bytes are in an S3 server (ins
 	@VENV=$(VENV) scripts/object-store
 upgrade: install-dev ## an upgrade from the release before (UPGRADE_FROM) with twenty jobs and calls in flight: none lost
 	@$(PY) -m pytest -q -s -m "" tests/system/e2e/test_upgrade.py
+api-server-check: install-dev ## the manifests applied to a real API server: make api-server-check KUBE_APISERVER=program (scripts/build-api-server makes one)
+	@$(PY) -m pytest -q -s -m "" tests/system/api_server
 compose-check: install-dev ## twenty jobs across `down` and `up` of docker-compose.yml, by a real engine
 	@docker info > /dev/null 2>&1 && $(PY) scripts/compose-check || BUILD=1 scripts/docker-engine $(PY) scripts/compose-check
 swaps: install-dev  ## 1,000 swaps of the weights under load: none lost, no batch mixed, every answer its version's

@@ -106,13 +106,14 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
         log_in_force(settings, os.environ)
         startup.collect_seldom()
         startup.begin("loading the service")
+        from service.greeting import announce_failure
         from service.http_server import StartFailed
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(begin(settings))
         except StartFailed as error:
-            print(f"cannot start: {error}", file=sys.stderr)
+            announce_failure(error)
             return EXIT_FAILED
 
     return Verb(description, run)

@@ -12,6 +12,11 @@ from service.core.forwarding import TrustedProxies
 from service.core.urls import normal_url
 
 
+def authority(host: str, port: int) -> str:
+    """Write a host and a port as they stand in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """Split a comma-separated text; return its words without spaces around them, the empty ones left out."""
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)

@@ -22,6 +22,7 @@ from importlib import metadata
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from service import key_file, startup
+from service.addresses import authority
 from service.app_state import AppState
 from service.backends import Backend, DrainingEngine, LocalBackend, RedisBackend
 from service.greeting import announce, greeting
@@ -281,7 +282,7 @@ async def _grpc(state: AppState, tracer: Tracer) -> AsyncIterator[rpc.RunningSer
     try:
         server = await rpc.start(state, tracer)
     except RuntimeError:
-        where = f"{state.settings.grpc_host}:{state.settings.grpc_port}"
+        where = authority(state.settings.grpc_host, state.settings.grpc_port)
         raise StartFailed(f"gRPC cannot listen on {where}; set DMVFN_GRPC_PORT or DMVFN_GRPC_ENABLED=0") from None
     try:
         yield server

@@ -1,4 +1,7 @@
-"""A TLS certificate whose files are replaced while the service runs, as cert-manager and certbot do before it ends."""
+"""TLS files that are replaced while the service runs.
+
+A certificate, as cert-manager and certbot renew it before it ends, and the authorities that sign callers' certificates.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,38 @@ CHECK_S = 10.0
 
 
 class CertificateFiles:
-    """A PEM chain and its private key on disk. `renewed` is for one reader."""
+    """A PEM chain, its private key and, where callers must show a certificate, the authorities that sign those.
 
-    def __init__(self, chain: Path, key: Path) -> None:
-        self.chain, self.key = chain, key
+    `renewed` is for one reader.
+    """
+
+    def __init__(self, chain: Path, key: Path, authorities: Path | None = None) -> None:
+        self.chain, self.key, self.authorities = chain, key, authorities
         self._used = self._warned = self._versions()
 
-    def renewed(self) -> bool:
-        """Tell whether the files hold another pair than at the last call that said so.
+    def context(self) -> ssl.SSLContext:
+        """Make a server's context of what the files hold now. Raises OSError, as SSLError is, if it cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # A key under a passphrase is refused: asked for none, OpenSSL would wait for one at the terminal.
+        context.load_cert_chain(self.chain, self.key, password="")
+        if self.authorities is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.authorities)
+        return context
 
-        Files that do not fit each other, half of them written perhaps, are no pair: the one in use stays.
+    def renewed(self) -> bool:
+        """Tell whether the files hold something else than at the last call that said so.
+
+        Files that do not fit each other, half of them written perhaps, change nothing: what is in use stays.
         """
         versions = self._versions()
         if versions == self._used:
             return False
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key)
-        except OSError as error:  # SSLError is one
+            self.context()
+        except OSError as error:
             if versions != self._warned:
-                log.warning("the renewed TLS certificate cannot be used; the one before stays: %s", error)
+                log.warning("the renewed TLS files cannot be used; those before stay in force: %s", error)
             self._warned = versions
             return False
         self._used = versions
@@ -42,11 +58,22 @@ class CertificateFiles:
         return True
 
     async def keep(self, context: ssl.SSLContext, check_s: float = CHECK_S) -> None:
-        """Load a renewed certificate into `context`, for new connections. Runs until it is cancelled."""
+        """Make new connections of `context` use what is renewed. Runs until it is cancelled."""
         while True:
             await asyncio.sleep(check_s)
             if self.renewed():
-                context.load_cert_chain(self.chain, self.key)
+                self._put_into(context)
+
+    def _put_into(self, context: ssl.SSLContext) -> None:
+        """Give each handshake that begins with `context` a fresh one: an authority can be added to one, never taken."""
+        fresh = self.context()
+        fresh.set_ciphers(":".join(cipher["name"] for cipher in context.get_ciphers()))
+
+        def begin(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            connection.context = fresh
+
+        context.sni_callback = begin  # called without a name, too
 
     def _versions(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(file_version(path) for path in (self.chain, self.key))
+        paths = (self.chain, self.key, self.authorities)
+        return tuple(file_version(path) for path in paths if path is not None)

@@ -1,10 +1,11 @@
-"""Tells the person who started the service that it is ready, and the log where there is no such person."""
+"""Tells the person who started the service that it is ready, or why not, and the log where there is no such person."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
+from service.addresses import authority
 from service.core.errors import Unavailable
 from service.core.interfaces import Engine
 from service.settings import Settings
@@ -21,12 +22,20 @@ def announce(text: str) -> None:
         log.info("; ".join(line.strip() for line in text.splitlines()))
 
 
+def announce_failure(error: Exception) -> None:
+    """Print on a terminal why the service cannot start; elsewhere log it, so that the last line is JSON, too."""
+    if sys.stderr.isatty():
+        print(f"cannot start: {error}", file=sys.stderr)
+    else:
+        log.error("cannot start: %s", error)
+
+
 def greeting(settings: Settings, http_port: int, grpc_port: int | None, engine: Engine) -> str:
     """Describe the running service: release, addresses, weights and their scores."""
     scheme = "https" if settings.tls_cert else "http"
-    lines = [f"DMVFN {RELEASE} is ready: {scheme}://{_reachable(settings.http_host)}:{http_port}"]
+    lines = [f"DMVFN {RELEASE} is ready: {scheme}://{authority(_reachable(settings.http_host), http_port)}"]
     if grpc_port:
-        lines[0] += f", gRPC on {_reachable(settings.grpc_host)}:{grpc_port}"
+        lines[0] += f", gRPC on {authority(_reachable(settings.grpc_host), grpc_port)}"
     try:
         model = engine.model()
     except Unavailable as error:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmana
 
 import uvicorn
 
+from service.addresses import authority
 from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rest import app as rest
@@ -41,11 +42,29 @@ def listen(settings: Settings, variable: str = "DMVFN_HTTP_PORT") -> socket.sock
     host, port = settings.http_host, settings.http_port
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # `::` is every interface, as for gRPC, and those of IPv4 are some.
+        is_both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=is_both)
     except OSError as error:
-        raise StartFailed(
-            f"cannot listen on {host}:{port} ({error.strerror}); set {variable} or DMVFN_HTTP_HOST"
-        ) from None
+        where = authority(host, port)
+        raise StartFailed(f"cannot listen on {where} ({error.strerror}); set {variable} or DMVFN_HTTP_HOST") from None
+
+
+def _tls_files(settings: Settings) -> CertificateFiles | None:
+    """Return the settings' TLS files, or None without TLS. Raises StartFailed, which names those that are of no use."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    files = CertificateFiles(settings.tls_cert, settings.tls_key)
+    variables = "DMVFN_TLS_CERT and DMVFN_TLS_KEY"
+    try:
+        files.context()
+        if settings.tls_client_ca is not None:
+            variables = "DMVFN_TLS_CLIENT_CA"
+            files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+            files.context()
+    except OSError as error:
+        raise StartFailed(f"{variables} cannot be used: {error}") from None
+    return files
 
 
 @asynccontextmanager
@@ -54,8 +73,10 @@ async def serving(
 ) -> AsyncIterator[HttpServer]:
     """Serve HTTP during the block; then connections get `config.timeout_graceful_shutdown` seconds.
 
-    `on_failure` is called with a sentence if the server ends before the block does.
+    `on_failure` is called with a sentence if the server ends before the block does. Raises StartFailed for TLS files
+    that are of no use.
     """
+    files = _tls_files(settings)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
         http=BoundedProtocol,
@@ -79,8 +100,7 @@ async def serving(
     server = HttpServer(config)
     config.load()
     renewing: asyncio.Future[None] | None = None
-    if settings.tls_cert and settings.tls_key and config.ssl:
-        files = CertificateFiles(settings.tls_cert, settings.tls_key)
+    if files is not None and config.ssl:
         renewing = asyncio.ensure_future(files.keep(config.ssl))  # awaited below
     running = asyncio.ensure_future(server.serve([listener]))  # awaited below; its early end stops the process
     running.add_done_callback(lambda _: None if server.should_exit else on_failure("the HTTP server ended by itself"))

@@ -28,7 +28,7 @@ def read_key_file(path: Path) -> KeyRing:
     if len(data) > MOST_BYTES:
         raise ValueError(f"has more than {MOST_BYTES} bytes")
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # Windows' editors begin with a mark
     except UnicodeDecodeError:
         raise ValueError("is no text") from None
     return read_keys(text)

@@ -43,6 +43,13 @@ def one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def device(text: str) -> str:
+    """Read the name of a device. Raises ValueError for none that the service knows."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return text
+
+
 def flag(text: str) -> bool:
     """Read 1 or 0, yes or no. Raises ValueError for anything else."""
     try:

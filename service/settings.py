@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from service import addresses, weights_reference
 from service.core.api_keys import pairs_of
 from service.key_file import usable_key_file
+from service.setting_values import device as _device
 from service.setting_values import flag as _flag
 from service.setting_values import name as _name
 from service.setting_values import number as _number
@@ -47,7 +48,7 @@ def _text_of(name: str, field: dataclasses.Field[Any], environment: Mapping[str,
         if text.strip():
             raise SettingsError(f"{name} and {name}_FILE are both set: give one")
         try:
-            text = Path(file).read_text()
+            text = Path(file).read_text(encoding="utf-8-sig")  # Windows' editors begin with a mark
         except (OSError, ValueError):
             raise SettingsError(f"{name}_FILE={file!r}: cannot be read as text") from None
     return text.rstrip("\r\n") if field.metadata["parse"] is str and field.metadata["secret"] else text.strip()
@@ -58,7 +59,11 @@ class Settings:
     """Everything that can be configured. Defaults suit a laptop."""
 
     # Listening
-    http_host: str = _set("127.0.0.1", str, "Address HTTP listens on; 0.0.0.0 for every interface.")
+    http_host: str = _set(
+        "127.0.0.1",
+        str,
+        "Address HTTP listens on; 0.0.0.0 for every interface of IPv4, `::` for those of IPv6 as well.",
+    )
     http_port: int = _set(8000, _whole(0, 65535), "HTTP port; 0 picks a free one.")
     grpc_host: str = _set("127.0.0.1", str, "Address gRPC listens on.")
     grpc_port: int = _set(8001, _whole(0, 65535), "gRPC port; 0 picks a free one.")
@@ -67,7 +72,9 @@ class Settings:
         None, existing, "PEM certificate chain; with `tls_key`, both edges speak TLS. Re-read when replaced."
     )
     tls_key: Path | None = _set(None, existing, "PEM private key of `tls_cert`.")
-    tls_client_ca: Path | None = _set(None, existing, "PEM bundle; clients must show a certificate signed by it.")
+    tls_client_ca: Path | None = _set(
+        None, existing, "PEM bundle; clients must show a certificate signed by it. Re-read when replaced."
+    )
     health_port: int = _set(
         0, _whole(0, 65535), "Port of health and metrics in plain HTTP, for probes where TLS is on; 0: none."
     )
@@ -82,7 +89,7 @@ class Settings:
     api_keys: tuple[tuple[str, str], ...] = _set(
         (),
         pairs_of,
-        "`name:key` pairs, comma-separated. Any given: requests need `Authorization: Bearer KEY`.",
+        "`name:key` pairs, separated by commas or lines. Any given: requests need `Authorization: Bearer KEY`.",
         secret=True,
     )
     api_keys_file: Path | None = _set(
@@ -124,7 +131,7 @@ class Settings:
     default_method: str = _set(
         "auto", _one_of("auto", "dmvfn", "flow", "mix"), "What predicts where no method is named; `auto`: the weights'."
     )
-    device: str = _set("auto", str, "`auto`, `cpu`, `cuda` or `cuda:N`.")
+    device: str = _set("auto", _device, "`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: str = _set(
         "float32",
         _one_of("float32", "bfloat16", "float16"),
@@ -302,7 +309,8 @@ class Settings:
                     raise ValueError("must be UTF-8")
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
-                value = "(hidden)" if field.metadata["hidden"] else repr(text)
+                # A URL may hold a password, or a signature that opens it.
+                value = "(hidden)" if field.metadata["hidden"] or "://" in text else repr(text)
                 raise SettingsError(f"{name}={value}: {error}") from None
         return cls(**values)
 

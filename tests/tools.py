@@ -10,6 +10,7 @@ import pytest
 
 #: Where each comes from, for the message.
 SOURCES = {
+    "etcd": "Debian's package etcd-server; KUBE_ETCD names another",
     "gcc": "a C compiler",
     "kubectl": "a Kubernetes client",
     "node": "Node.js",

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
+from service.addresses import authority
 from service.settings import Settings
 
 #: Seconds; a service that needs longer for this answer is not well.
@@ -20,10 +21,10 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
     parser = argparse.ArgumentParser(prog="python -m service health", description="Exit 0 if the service is ready.")
     parser.add_argument("--live", action="store_true", help="ask only whether it answers at all")
     path = "live" if parser.parse_args(arguments).live else "ready"
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.http_host, settings.http_host)
-    url = f"http{'s' if settings.tls_cert else ''}://{host}:{settings.http_port}/healthz/{path}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http_host, settings.http_host)
+    url = f"http{'s' if settings.tls_cert else ''}://{authority(host, settings.http_port)}/healthz/{path}"
     if settings.health_port:
-        url = f"http://{host}:{settings.health_port}/healthz/{path}"
+        url = f"http://{authority(host, settings.health_port)}/healthz/{path}"
     try:
         # The address is made above, so it is http(s) and this machine's own.
         with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=_context(settings)) as answer:  # nosec B310

@@ -114,13 +114,20 @@ def digest_of(api_key: str) -> bytes:
     return hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).digest()
 
 
+def _can_be_sent(key: str) -> bool:
+    """Tell whether a key is long enough, and one that every client can put into a header: gRPC's take ASCII only."""
+    return len(key) >= SHORTEST and key.isascii() and key.isprintable()
+
+
 def pairs_of(text: str) -> tuple[tuple[str, str], ...]:
-    """Read `name:key` pairs, separated by commas. Raises ValueError for anything else."""
+    """Read `name:key` pairs, separated by commas or lines. Raises ValueError for anything else."""
     pairs = []
-    for word in (part.strip() for part in text.split(",")):
-        name, _, key = word.partition(":")
-        if word and (not name or len(key) < SHORTEST):
-            raise ValueError(f"must be name:key pairs, keys of at least {SHORTEST} characters")
+    for word in (part.strip() for part in re.split(r"[,\r\n]", text)):
+        name, _, key = (part.strip() for part in word.partition(":"))
+        if word and not (name and _can_be_sent(key)):
+            raise ValueError(
+                f"must be name:key pairs, keys of at least {SHORTEST} characters, all of them printable ASCII"
+            )
         if word:
             pairs.append((name, key))
     return tuple(pairs)
@@ -182,8 +189,8 @@ def _digests(name: str, table: Mapping[str, Any]) -> tuple[bytes, ...]:
     """Return the digests of a table's `key` and `sha256`, each a text or a list of them."""
     digests = []
     for key in _texts(name, table, "key"):
-        if len(key) < SHORTEST:
-            raise ValueError(f"[{name}] key must have at least {SHORTEST} characters")
+        if not _can_be_sent(key):
+            raise ValueError(f"[{name}] key must have at least {SHORTEST} characters, all of them printable ASCII")
         digests.append(digest_of(key))
     for text in _texts(name, table, "sha256"):
         if not _DIGEST.fullmatch(text):

@@ -35,6 +35,9 @@ class TrustedProxies:
         `peer`: the address at the other end of the connection; `fields`: the values of X-Forwarded-For, in order. What
         is no address ends the row: the proxy that wrote it is then the caller.
         """
+        # A socket for both kinds shows IPv4 as ::ffff:10.0.0.7.
+        if peer.startswith("::ffff:") and "." in peer:
+            peer = peer.removeprefix("::ffff:")
         if not self.networks or not self._trusts(_address_of(peer)):
             return peer
         hops = [hop for value in fields for hop in value.split(",")]
@@ -63,5 +66,4 @@ def _address_of(text: str) -> Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # A socket for both kinds shows IPv4 as ::ffff:10.0.0.7.
     return getattr(address, "ipv4_mapped", None) or address

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2_grpc
+from service.addresses import authority
 from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rpc import oip, predict
@@ -98,8 +99,7 @@ async def start(state: AppState, tracer: Tracer | None = None) -> RunningServer:
     add(oip.InferenceService(state, tracer), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection((predict.NAME, oip.NAME, HEALTH, reflection.SERVICE_NAME), server)
-    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
-    address = f"{host}:{settings.grpc_port}"
+    address = authority(settings.grpc_host, settings.grpc_port)
     credentials = _credentials(settings)
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     if not port:
@@ -133,14 +133,16 @@ def _most_calls(settings: Settings) -> int:
 def _credentials(settings: Settings) -> Any:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    ca = settings.tls_client_ca.read_bytes() if settings.tls_client_ca is not None else None
-    files = CertificateFiles(settings.tls_cert, settings.tls_key)
+    files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
     def in_force() -> Any:
         pair = (files.key.read_bytes(), files.chain.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], root_certificates=ca)
+        authorities = files.authorities.read_bytes() if files.authorities is not None else None
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=authorities)
 
     # Asked at each handshake.
     return grpc.dynamic_ssl_server_credentials(
-        in_force(), lambda: in_force() if files.renewed() else None, require_client_authentication=ca is not None
+        in_force(),
+        lambda: in_force() if files.renewed() else None,
+        require_client_authentication=files.authorities is not None,
     )

@@ -69,8 +69,19 @@ BAD = [
     *[("WEBHOOK_PREFIXES", value) for value in (f"https://u:{SECRET}@h/", f"https://{SECRET}", f"{SECRET}")],
     *[("API_KEYS", value) for value in (SECRET, f"{SECRET}:short", f":{SECRET}")],
     *[(name, f"{SECRET}\udcff") for name in ("REDIS_PASSWORD", "WEBHOOK_SECRET", "REDIS_URL")],
+    *[
+        ("WEIGHTS", value)
+        for value in (
+            f"https://u:{SECRET}@h/x#sha256={'0' * 64}",
+            f"https://h/x?signature={SECRET}#sha256=0",
+            f"s3://{SECRET}@h/x",
+        )
+    ],
+    *[("OBJECT_STORE", value) for value in (f"s3://id:{SECRET}@bucket/x", f"https://u:{SECRET}@h/bucket")],
     ("API_KEYS_FILE", f"/nowhere/{'x' * 300}"),
     ("WEIGHTS", "x" * 5000),
+    ("DEVICE", "banana"),
+    ("DEVICE", "cuda:"),
 ]
 
 
@@ -139,8 +150,9 @@ def test_a_password_is_given_once() -> None:
 
 def test_a_secret_may_stand_in_a_file_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "password"
-    file.write_text(f"{EVERY}\n")
-    assert Settings.from_env({"DMVFN_REDIS_PASSWORD_FILE": str(file)}).redis_password == EVERY
+    for begin, end in (("", "\n"), ("\ufeff", "\r\n")):  # the other as Windows' editors write it
+        file.write_text(f"{begin}{EVERY}{end}", encoding="utf-8", newline="")
+        assert Settings.from_env({"DMVFN_REDIS_PASSWORD_FILE": str(file)}).redis_password == EVERY
     with pytest.raises(SettingsError, match="DMVFN_REDIS_PASSWORD_FILE"):
         Settings.from_env({"DMVFN_REDIS_PASSWORD_FILE": str(file), "DMVFN_REDIS_PASSWORD": "x"})
     file.write_bytes(b"\xff\xfe")

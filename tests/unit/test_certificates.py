@@ -31,6 +31,54 @@ async def _served(port: int) -> str:
     return ssl.DER_cert_to_PEM_cert(shown)
 
 
+async def _is_let_in(port: int, identity: CertificateFiles) -> bool:
+    """Whether a caller with that certificate is answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(identity.chain, identity.key)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        answer = await reader.read()  # under TLS 1.3 it is here that a refusal is seen
+        writer.close()
+    except OSError:
+        return False
+    return answer == b"in"
+
+
+async def _let_in(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"in")
+    writer.close()
+
+
+async def test_an_authority_that_is_replaced_signs_for_nobody_any_more(tmp_path: Path) -> None:
+    """One that was added is believed, and one that is gone is not: callers of neither need a restart."""
+    signers = [_certificate("first authority"), _certificate("second authority")]
+    callers = []
+    for number, signer in enumerate(signers):
+        (tmp_path / str(number)).mkdir()
+        callers.append(_write(tmp_path / str(number), _certificate("caller", signer)))
+    pair = _write(tmp_path, _certificate("server"))
+    bundle = tmp_path / "authorities"
+    bundle.write_bytes(_pem(signers[0])[1])
+    files = CertificateFiles(pair.chain, pair.key, bundle)
+    context = files.context()
+    server = await asyncio.start_server(_let_in, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    keeping = asyncio.ensure_future(files.keep(context, 0.01))
+    try:
+        assert [await _is_let_in(port, caller) for caller in callers] == [True, False]
+        for number, outcome in ((1, [False, True]), (0, [True, False])):
+            bundle.write_bytes(_pem(signers[number])[1])
+            async with asyncio.timeout(60):
+                while not await _is_let_in(port, callers[number]):
+                    await asyncio.sleep(0.01)
+            assert [await _is_let_in(port, caller) for caller in callers] == outcome
+    finally:
+        keeping.cancel()
+        server.close()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
 async def test_new_connections_get_the_renewed_certificate(tmp_path: Path) -> None:
     files = _write(tmp_path, _certificate("first"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

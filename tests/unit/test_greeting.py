@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model import checkpoint
+from service.core.errors import Unavailable
 from service.core.interfaces import ServedModel
 from service.core.types import Method
 from service.engine.mixture import Mixtures
@@ -14,6 +15,17 @@ from service.settings import Settings
 from tests.unit.engine.tiny import network
 
 SCORES = {"psnr_t1": 28.6, "psnr_t1_repeat": 24.5}
+
+
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("::", "localhost"), ("10.0.0.7", "10.0.0.7")])
+def test_the_address_can_be_followed(host: str, shown: str) -> None:
+    class Starting:
+        def model(self) -> ServedModel:
+            raise Unavailable("no worker yet")
+
+    settings = Settings(http_host=host, grpc_host=host)
+    first = greeting(settings, 8000, 8001, Starting()).splitlines()[0]  # type: ignore[arg-type]
+    assert first.endswith(f" is ready: http://{shown}:8000, gRPC on {shown}:8001")
 
 
 class Described:

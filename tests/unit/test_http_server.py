@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from service.app_state import AppState
+from service.cli import health
 from service.http_server import StartFailed, listen, plain_ports, serving
 from service.rest.app import build, operations
 from service.settings import Settings, SettingsError
 from tests.unit.rpc.small import SmallEngine, parts
+from tests.unit.rpc.test_server import _certificate, _pem
+
+
+def _under_a_passphrase() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"a passphrase")
+    return key.private_bytes(serialization.Encoding.PEM, *form)
+
 
 PATHS = ("/healthz/live", "/metrics", "/v1/model")
 
@@ -49,6 +62,53 @@ async def test_metrics_have_a_port_of_their_own_and_are_on_no_other() -> None:
         assert await _statuses(http, metrics) == [404, 200, 404]
     assert await _inside(build(state)) == [200, 404, 200]
     assert await _inside(operations(state)) == [200, 404, 404]  # a worker's
+
+
+@pytest.mark.parametrize(
+    ("broken", "variables"),
+    [
+        ({"tls_cert": b"no certificate"}, "DMVFN_TLS_CERT and DMVFN_TLS_KEY"),
+        ({"tls_key": _pem(_certificate("another"))[0]}, "DMVFN_TLS_CERT and DMVFN_TLS_KEY"),
+        ({"tls_key": _under_a_passphrase()}, "DMVFN_TLS_CERT and DMVFN_TLS_KEY"),
+        ({"tls_client_ca": b"no authority"}, "DMVFN_TLS_CLIENT_CA"),
+        ({"tls_client_ca": b""}, "DMVFN_TLS_CLIENT_CA"),
+    ],
+)
+async def test_tls_files_of_no_use_stop_the_start_by_their_names(
+    broken: dict[str, bytes], variables: str, tmp_path: Path
+) -> None:
+    """One line, as of any other setting, instead of a traceback in a loop."""
+    key, chain = _pem(_certificate("server"))
+    contents = {"tls_cert": chain, "tls_key": key, "tls_client_ca": chain, **broken}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    settings = Settings(http_port=0, **{name: tmp_path / name for name in contents})
+    with (
+        contextlib.closing(listen(settings)) as listener,
+        pytest.raises(StartFailed, match=f"^{variables} cannot be used"),
+    ):
+        async with serving(settings, operations(_state()), listener, _fail):
+            pass
+
+
+async def test_every_interface_of_ipv6_is_every_interface() -> None:
+    """As for gRPC: probes and callers come by either kind of address where a cluster has both."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    (port,) = free_ports(1)
+    state = _state(health_port=port, http_host="::")
+    async with plain_ports(state, _fail), httpx.AsyncClient() as http:
+        hosts = ("127.0.0.1", "[::1]")
+        assert [(await http.get(f"http://{host}:{port}/healthz/live")).status_code for host in hosts] == [200, 200]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
+async def test_the_check_of_the_image_asks_where_the_service_listens(host: str) -> None:
+    if ":" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    (port,) = free_ports(1)
+    async with plain_ports(_state(health_port=port, http_host=host), _fail):
+        assert await asyncio.to_thread(health.main, ["--live"], Settings(health_port=port, http_host=host)) == 0
 
 
 async def test_both_may_share_a_port() -> None:

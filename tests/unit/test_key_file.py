@@ -47,6 +47,15 @@ def test_a_replaced_file_is_read_again(path: Path) -> None:
     assert not file.renewed()
 
 
+@pytest.mark.parametrize("content", [f'[next]\r\nkey = "{SECOND}"\r\n', f"next:{SECOND}\r\n"])
+def test_a_mark_at_the_files_begin_is_no_part_of_a_name(path: Path, content: str) -> None:
+    """As Windows' editors write it."""
+    path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+    file = KeyFile(path)
+    assert names(file) == ["next"]
+    assert file.keys.identify(SECOND).name == "next"
+
+
 @pytest.mark.parametrize("content", ["", "[web]\nkey = ", "\xff\xfe"])
 def test_content_that_cannot_be_used_keeps_the_old_keys_and_says_so(
     path: Path, content: str, caplog: pytest.LogCaptureFixture

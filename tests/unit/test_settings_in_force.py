@@ -100,6 +100,23 @@ def test_the_greeting_is_for_terminals(caplog: pytest.LogCaptureFixture, monkeyp
     ]
 
 
+def test_a_start_that_fails_is_told_the_same_way(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "w", buffering=1) as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        greeting.announce_failure(OSError("the port is taken"))
+        assert screen.read(1000).decode().splitlines() == ["cannot start: the port is taken"]
+    assert caplog.records == []
+    with Path(os.devnull).open("w") as pipe:
+        monkeypatch.setattr("sys.stderr", pipe)
+        greeting.announce_failure(OSError("the port is taken"))
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("ERROR", "cannot start: the port is taken")
+    ]
+
+
 def test_a_row_holds_what_it_says() -> None:
     row = next(row for row in in_force(Settings(), {}) if row.variable == "DMVFN_HEALTH_PORT")
     assert row == SettingInForce("DMVFN_HEALTH_PORT", "0", "default", row.help)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.api_keys import ANYBODY, ApiKey, KeyRing, Scope, read_keys
+from service.core.api_keys import ANYBODY, ApiKey, KeyRing, Scope, pairs_of, read_keys
 from service.core.errors import PermissionDenied, Unauthenticated
 from service.core.token_bucket import Allowance
 
@@ -103,11 +103,30 @@ def test_pairs_may_stand_in_the_file_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "alice:alice-key-1\nbob:bob-key-22\n",
+        "alice:alice-key-1\r\nbob:bob-key-22",
+        " alice : alice-key-1 ,\n\n bob:bob-key-22,",
+    ],
+)
+def test_pairs_may_have_lines_of_their_own(text: str) -> None:
+    """As a block of YAML or an editor puts them: what follows a line's end is no part of the key before it."""
+    assert pairs_of(text) == PAIRS
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ("", "holds no key"),
         ("\n", "holds no key"),
         (f"web:{SECRET[:5]}", "name:key pairs"),
+        (
+            f"web:{SECRET}\u00fc",
+            "printable ASCII",
+        ),  # curl would send it as UTF-8, a browser as Latin-1, gRPC not at all
+        (f"web:{SECRET}\x7f", "printable ASCII"),
+        (f'[web]\nkey = "{SECRET}\u00fc"', "printable ASCII"),
         ("[web]\n", r"\[web\] needs sha256 or key"),
         (f'[web]\nsha256 = "{SECRET}"', "64 hexadecimal"),
         (f"[web]\nsha256 = {SECRET}", r"is no TOML \(line 2, column 10\)"),

@@ -37,6 +37,13 @@ def test_without_proxies_the_field_means_nothing() -> None:
     assert TrustedProxies().caller("127.0.0.1", ["198.51.100.1"]) == "127.0.0.1"
 
 
+@pytest.mark.parametrize("proxies", [TrustedProxies(), PROXIES])
+def test_a_caller_has_one_address_whatever_the_socket_is_for(proxies: TrustedProxies) -> None:
+    """One that listens on `::` shows IPv4 in IPv6's form; a share of places must not be had twice."""
+    assert proxies.caller("::ffff:203.0.113.9", []) == "203.0.113.9"
+    assert proxies.caller("::ffff:1:2", []) == "::ffff:1:2"
+
+
 def test_a_row_of_hops_has_an_end() -> None:
     hops = ",".join(["198.51.100.1", *["10.0.0.2"] * MOST_HOPS])
     assert PROXIES.caller("10.0.0.1", [hops]) == "10.0.0.2"

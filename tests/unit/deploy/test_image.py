@@ -100,6 +100,11 @@ def test_the_entry_point_knows_the_command(command: str) -> None:
     assert "usage:" in run.stdout.lower()
 
 
+def test_the_entry_point_helps_whoever_asks_it() -> None:
+    run = _run(ENTRY, "--help", path=f"{TOOLS}:{os.environ['PATH']}")
+    assert (run.returncode, "verbs:" in run.stdout) == (0, True), run.stderr
+
+
 def test_the_entry_point_runs_anything_else_as_it_is() -> None:
     assert _run(ENTRY, "echo", "as it is").stdout == "as it is\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,16 @@ def test_webhooks_leave_to_the_world_and_not_to_the_inside(name: str) -> None:
     assert not _lets_out(rules, "203.0.113.7", 80)
 
 
+def test_every_port_has_its_protocol(tmp_path: Path) -> None:
+    """The server adds what is left out, and lists are compared whole: each apply would write the policy again."""
+    for manifest in rendered(
+        with_components(tmp_path, "worker", "redis", "monitoring", "tls", "openshift", "worker-egress")
+    ):
+        if manifest["kind"] == "NetworkPolicy":
+            rules = [*manifest["spec"].get("ingress", []), *manifest["spec"].get("egress", [])]
+            assert all(set(port) == {"port", "protocol"} for rule in rules for port in rule["ports"])
+
+
 def test_workers_send_none() -> None:
     assert not _lets_out(_egress(overlay("redis-scale-out"), "worker"), "203.0.113.7", 443)
 
@@ -78,3 +89,21 @@ def test_openshifts_dns_router_and_monitoring_pass(tmp_path_factory: pytest.Temp
     assert peers == [{"kubernetes.io/metadata.name": "openshift-dns"}]
     assert {entry["port"] for entry in policy["egress"][0]["ports"]} == {5353}
     assert len(policy["ingress"]) == 2
+
+
+def test_openshifts_monitoring_reaches_metrics_where_tls_moves_them(tmp_path: Path) -> None:
+    manifests = rendered(with_components(tmp_path, "worker", "redis", "monitoring", "tls", "openshift"))
+    (policy,) = (m["spec"] for m in manifests if m["metadata"]["name"] == "dmvfn-openshift")
+    (rule,) = (r for r in policy["ingress"] if "user-workload-monitoring" in str(r["from"]))
+    (monitor,) = (m["spec"] for m in manifests if m["kind"] == "PodMonitor")
+    assert {entry["port"] for entry in rule["ports"]} == {end["port"] for end in monitor["podMetricsEndpoints"]}
+
+
+def test_workers_that_fetch_weights_or_frames_are_let_out_by_a_component(tmp_path: Path) -> None:
+    """As far as servers are, and no further."""
+    manifests = rendered(with_components(tmp_path, "worker", "worker-egress"))
+    worker, server = _egress(manifests, "worker"), _egress(manifests, "server")
+    for address in ("203.0.113.7", "2001:db8::7", "10.1.2.3", "169.254.169.254", "fd00::1"):
+        assert _lets_out(worker, address, 443) == _lets_out(server, address, 443), address
+    assert _lets_out(worker, "203.0.113.7", 443)
+    assert not _lets_out(worker, "203.0.113.7", 80)

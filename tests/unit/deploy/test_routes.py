@@ -68,6 +68,15 @@ def test_jobs_and_clips_go_where_a_caller_stays_with_one_pod(routes: Any, everyt
         assert max(matching, key=lambda match: len(match[0]))[1] == "dmvfn-jobs"
 
 
+def test_a_prediction_asked_for_as_a_job_goes_there_too(everything: tuple[Manifest, ...]) -> None:
+    """Else the pod that is asked for the job would be another one than took it."""
+    for manifests in (everything, overlay("cpu")):
+        (rule,) = one(manifests, "HTTPRoute", "dmvfn-jobs")["spec"]["rules"]
+        (match,) = (match for match in rule["matches"] if match["path"]["value"] == "/v1/predict")
+        assert match["path"]["type"] == "Exact"  # before the prefix /v1 of the other route
+        assert match["headers"] == [{"name": "Prefer", "value": "respond-async"}]
+
+
 def test_a_caller_stays_with_one_pod_as_long_as_results_are_kept() -> None:
     for name in ("cpu", "gpu", "redis-scale-out"):
         spec = one(overlay(name), "Service", "dmvfn-jobs")["spec"]
@@ -88,7 +97,7 @@ def test_the_gateways_cookie_and_the_ingress_hash_do_the_same(everything: tuple[
 def test_no_gateway_is_first_to_give_up(everything: tuple[Manifest, ...]) -> None:
     """0 means never; a route for requests waits longer than the longest deadline a caller may ask for."""
     waits = {path: float(rule["timeouts"]["request"].removesuffix("s")) for _, path, _, rule in _gateway(everything)}
-    assert {path for path, seconds in waits.items() if seconds == 0} == {"/v1/stream", *OF_ONE_PROCESS}
+    assert {path for path, seconds in waits.items() if seconds == 0} == {"/v1/stream", "/v1/predict", *OF_ONE_PROCESS}
     assert min(waits["/v1"], waits["/v2"]) > DEFAULTS.max_deadline_ms / 1000
 
 

@@ -114,6 +114,50 @@ def test_keda_reaches_redis_from_its_own_namespace() -> None:
     assert scaler["address"] == "redis.example.com:6379"
 
 
+@pytest.mark.parametrize(
+    ("host", "address", "from_outside"),
+    [
+        ("dmvfn-redis:6380", "dmvfn-redis:6380", "dmvfn-redis.dmvfn.svc:6380"),
+        ("redis.example.com:6378", "redis.example.com:6378", "redis.example.com:6378"),
+        ("10.0.0.7", "10.0.0.7:6379", "10.0.0.7:6379"),
+        ("fd00::7", "[fd00::7]:6379", "[fd00::7]:6379"),
+        ("[fd00::7]:6380", "[fd00::7]:6380", "[fd00::7]:6380"),
+    ],
+)
+def test_a_redis_elsewhere_is_named_as_its_operator_does(host: str, address: str, from_outside: str) -> None:
+    made = _made("--redis-host", host)
+    settings = Settings.from_env(made["dmvfn-secrets"]["stringData"])
+    assert settings.redis_url == f"redis://{address}/0"
+    assert made["dmvfn-redis-scaler"]["stringData"]["address"] == from_outside
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--redis-host", "redis://h"),
+        ("--redis-host", "u:p@h"),
+        ("--redis-host", "h:0"),
+        ("--queue", "q" * 65),  # the service takes 64
+        ("--queue", "a/b"),
+        ("--client", "web:1"),
+    ],
+)
+def test_a_name_that_nobody_could_use_is_refused(words: tuple[str, str]) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "deploy-secrets"), *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+
+
+def test_keys_on_lines_of_their_own_are_told_apart() -> None:
+    """As the service reads them: a client that is there is not added again, and one leaves alone."""
+    stored = _stored("web", "batch")
+    pairs = [f"{name}:{key}" for name, key in _keys(stored).items()]
+    stored["data"]["DMVFN_API_KEYS"] = base64.b64encode(",\n  ".join(pairs).encode()).decode()
+    assert _change(stored, "--add-client", "batch").returncode == 1
+    changed = json.loads(_change(stored, "--remove-client", "web").stdout)
+    assert _keys(changed) == {"batch": pairs[1].partition(":")[2]}
+
+
 def test_external_secrets_make_the_same_secrets() -> None:
     """Names, keys, and the ACL's text with the passwords' digests."""
     path = DEPLOY / "kubernetes" / "components" / "external-secrets" / "externalsecrets.yaml"

@@ -130,3 +130,21 @@ def test_the_components_services_say_that_they_speak_tls(component: tuple[Manife
     assert len(services) == 3
     assert {port["appProtocol"] for m in services for port in m["spec"]["ports"]} == {"https"}
     assert all(port["targetPort"] for m in services for port in m["spec"]["ports"])
+
+
+def test_an_ingress_speaks_tls_to_pods_that_do(tmp_path: Path) -> None:
+    """ingress-nginx sends plain HTTP unless it is told otherwise, whatever a Service's appProtocol says."""
+    manifests = rendered(with_components(tmp_path, "ingress", "tls"))
+    protocol = "nginx.ingress.kubernetes.io/backend-protocol"
+    spoken = {
+        m["metadata"]["name"]: m["metadata"]["annotations"][protocol] for m in manifests if m["kind"] == "Ingress"
+    }
+    assert spoken == {"dmvfn": "HTTPS", "dmvfn-jobs": "HTTPS", "dmvfn-grpc": "GRPCS"}
+
+
+def test_a_renewed_certificate_rolls_nothing(component: tuple[Manifest, ...]) -> None:
+    """The files are followed: a restart would only end streams."""
+    annotations = one(component, "Deployment", "dmvfn-server")["metadata"]["annotations"]
+    assert annotations["secret.reloader.stakater.com/reload"] == "dmvfn-secrets"
+    (container,) = one(component, "Deployment", "dmvfn-server")["spec"]["template"]["spec"]["containers"]
+    assert not any("subPath" in mount for mount in container["volumeMounts"])  # such a mount is never renewed

@@ -303,6 +303,9 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
         assert await ask(*_pem(_certificate("client", ca))) == grpc.StatusCode.OK
         assert await ask(*_pem(_certificate("stranger", other))) == grpc.StatusCode.UNAVAILABLE
         assert await ask() == grpc.StatusCode.UNAVAILABLE
+        (tmp_path / "ca").write_bytes(_pem(other)[1])  # a new authority, and no restart
+        assert await ask(*_pem(_certificate("client", ca))) == grpc.StatusCode.UNAVAILABLE
+        assert await ask(*_pem(_certificate("stranger", other))) == grpc.StatusCode.OK
     finally:
         await server.drain(0)
         joined.codecs.close()

@@ -1,0 +1,1 @@
+"""The manifests against a real API server, where KUBE_APISERVER names one."""
