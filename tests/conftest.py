@@ -25,11 +25,13 @@ pytest_plugins = ["tests.reruns"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts whole processes `alone`, and put browser tests last.
+    """Mark what starts whole processes `processes`, of these what loads them fully `alone`; put browser tests last.
 
     Playwright keeps an event loop running in this thread, under which no other can run.
     """
     for item in items:
         if item.nodeid.startswith("tests/system/"):
+            item.add_marker(pytest.mark.processes)
+        if item.nodeid.startswith(("tests/system/chaos/", "tests/system/soak/")):
             item.add_marker(pytest.mark.alone)
     items.sort(key=lambda item: "tests/system/browser/" in item.nodeid)

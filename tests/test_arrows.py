@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -169,6 +170,18 @@ def test_what_a_front_end_over_redis_loads_reaches_no_device() -> None:
     assert "torch" in _loads(engine_above, FRONTEND_ROOTS, wanted=DEVICE)
     lent = sources | {f"{FRONTEND}.results": {"service.engine.request_queue"}}
     assert "service.engine.request_queue" in _loads(lent, FRONTEND_ROOTS, wanted=DEVICE)
+
+
+@pytest.mark.parametrize("script", ["deploy/image/compile-loops", "scripts/loops"])
+def test_what_compiles_loops_ahead_loads_every_module_that_has_some(script: str) -> None:
+    """Else each start compiles the others: in an image that nobody may write to, every single one."""
+    sources = {_module(path): _imports_on_load(path) for path in _sources("model")}
+    compiled = {_module(path) for path in _sources("model/mixing") if "\n@kernel(" in path.read_text()}
+    compiled.add("model.inference.cpu.kernels")
+    assert "model.mixing.kernels" in compiled
+    commands = re.findall(r'-c "(.*?)"', (ROOT / script).read_text().replace("$1", "False,"), re.DOTALL)
+    roots = _imported(ast.walk(ast.parse("\n".join(commands))), ROOT / script)
+    assert compiled - _loads(sources, tuple(roots), wanted=("model",)) == set()
 
 
 def test_an_import_in_a_function_or_for_type_checkers_is_not_loaded(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""One process of a two-process run, started by torchrun: trains the tiny network and writes down its weights."""
+"""One process of a two-process run: trains the tiny network and writes down its weights."""
 
 from __future__ import annotations
 
-import sys
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ ROUTED = Phase("routed", 2, size=64, batch=1, routed=True, synthetic=1.0, shift=
 FIXED = Phase("fixed", 2, size=64, batch=1, blocks=(0, 3), train=(3,), synthetic=1.0, shift=4.0, warm_up=1)
 
 
-def main(out: Path) -> None:
+def start(out: Path, environment: Mapping[str, str]) -> None:
+    """Train as the rank that `environment` names, in torchrun's words; leave step and weights in `out`."""
+    os.environ.update(environment)
     torch.set_num_threads(1)
     with processes.joined("cpu") as place:
         # Another start on every rank: sharing must come from the run, not from luck with seeds.
@@ -28,7 +31,3 @@ def main(out: Path) -> None:
         loop = Loop(plan, DMVFN(ModelConfig.tiny()), batches, out, place, Habits(say=lambda line: None))
         loop.run(stopped=lambda: place.rank == 1 and loop.step == 3)
         torch.save((loop.step, loop.network.state_dict()), out / f"rank{place.rank}.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
