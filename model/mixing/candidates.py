@@ -32,6 +32,10 @@ NAMES = (
 MOVED = frozenset({"projected", "carried", "fast", "turned", "farneback", "older"})
 #: Sigma in pixels of the two softened candidates: that of the second comes to 3 with what halving blurs.
 SOFT, BLURRED_AT_HALF = 1.0, 1.4
+#: Luma as fine as this (`fineness`) is softened by so many pixels (sigma) before motion is sought in it. DIS begins at
+#: half size, where detail finer than two pixels turns into patterns that change with every odd pixel of motion; in
+#: coarser frames softening takes as much as it gives (decision 91).
+TOO_FINE, ANTI_ALIAS = 0.42, 0.7
 #: One row of so many tells how soft warps are.
 MEASURED_ROWS = 4
 
@@ -60,7 +64,7 @@ def find(
 
     `detailed`: whether to measure `true_detail` along that one.
     """
-    here, there = grey(current), grey(previous)
+    there, here = _searched(previous, current)
     main = classical.dis(here, there, preset)  # type: ignore[arg-type]  # checked by `dis`' own table
     return Motions(
         main,
@@ -69,6 +73,22 @@ def find(
         classical.farneback(here, there, 2) if "farneback" in names else None,
         true_detail(previous, current, main) if detailed else 0.0,
     )
+
+
+def fineness(luma: Pixels) -> float:
+    """Measure how fine the detail of luma HxW is: how much neighbours differ against the next but one, squared.
+
+    A quarter where all is smooth, a half for edges as sharp as pixels, 1 for white noise; 0 for a flat picture.
+    ValueError below three pixels a side.
+    """
+    if min(luma.shape) < 3:
+        raise ValueError(f"three pixels a side expected, not {luma.shape}")
+
+    def energy(step: int) -> float:
+        across = cv2.norm(luma[:, step:], luma[:, :-step], cv2.NORM_L2SQR)
+        return across + cv2.norm(luma[step:], luma[:-step], cv2.NORM_L2SQR)
+
+    return energy(1) / max(energy(2), 1.0)
 
 
 def true_detail(previous: Pixels, current: Pixels, motion: Floats) -> float:
@@ -137,6 +157,14 @@ def build(
         else:
             raise ValueError(f"no such candidate here: {name!r}")
     return Candidates([np.asarray(frame, np.uint8) for frame in frames], flow)
+
+
+def _searched(previous: Pixels, current: Pixels) -> list[Pixels]:
+    """Return the luma HxW of two frames as motion is sought in it."""
+    lumas = [grey(previous), grey(current)]
+    if min(lumas[1].shape) < classical.SHORTEST_SIDE or fineness(lumas[1]) < TOO_FINE:
+        return lumas
+    return [np.asarray(cv2.GaussianBlur(luma, (0, 0), ANTI_ALIAS), np.uint8) for luma in lumas]
 
 
 def _blurred(main: Pixels, current: Pixels) -> Pixels:

@@ -22,7 +22,7 @@ from model.dmvfn.network import DMVFN
 from model.mixing import candidates, predictor, weights
 from model.mixing.head import HeadConfig, MixingHead
 from model.mixing.prepared import PreparedHead
-from model.motion import field
+from model.motion import classical, field
 
 NAMES = ("projected", "carried", "turned", "still", "soft", "network")
 
@@ -141,6 +141,49 @@ def test_frames_further_on_are_taken_from_the_sent_ones_along_the_motion_found_o
         field_of = field.steady(previous, current, answer.flow, ahead)
         assert np.median(field_of.current[inner][..., 0]) == pytest.approx(-2 * ahead, abs=0.1)
         assert np.median(field_of.previous[inner][..., 0]) == pytest.approx(-2 * (ahead + 1), abs=0.1)
+
+
+@pytest.mark.parametrize("preset", ["medium", "sparse"])
+def test_motion_by_an_odd_pixel_is_found_in_detail_that_half_the_size_cannot_hold(preset: classical.Preset) -> None:
+    pattern = np.random.default_rng(5).integers(0, 256, (64, 96, 3), np.uint8)
+    previous, current = (np.ascontiguousarray(np.roll(pattern, 3 * k, 1)) for k in range(2))
+    motions = candidates.find(previous, current, ("projected", "turned"), preset)
+    plain = classical.dis(field.grey(current), field.grey(previous), preset)
+    plain_onward = classical.dis(field.grey(previous), field.grey(current), "sparse")
+    assert motions.onward is not None
+    assert _distance(motions.main, -3) < 0.7 * _distance(plain, -3) < 0.2
+    assert _distance(motions.onward, 3) < 0.7 * _distance(plain_onward, 3) < 0.2
+
+
+def _distance(flow: NDArray[np.float32], right: float) -> float:
+    """Measure how far a flow is from one motion to the right, in pixels, away from the border."""
+    return float(np.hypot(flow[..., 0] - right, flow[..., 1])[16:-16, 16:-16].mean())
+
+
+def test_coarse_frames_are_searched_as_they_are() -> None:
+    previous, current, _ = _pair(64, 96)
+    for preset in ("medium", "sparse"):
+        motions = candidates.find(previous, current, ("projected", "turned"), preset)
+        assert np.array_equal(motions.main, classical.dis(field.grey(current), field.grey(previous), preset))
+
+
+def test_fineness_tells_sharp_pictures_from_smooth_ones() -> None:
+    noise = np.random.default_rng(6).integers(0, 256, (96, 128), np.uint8)
+    steps = np.kron(noise[::6, ::6], np.ones((6, 6), np.uint8))
+    smooth = cv2.GaussianBlur(noise, (0, 0), 3)
+    assert candidates.fineness(noise) == pytest.approx(1, abs=0.05)
+    assert candidates.fineness(steps) == pytest.approx(0.5, abs=0.05)
+    assert 0.2 < candidates.fineness(np.asarray(smooth, np.uint8)) < 0.3
+    assert candidates.fineness(np.full((3, 3), 7, np.uint8)) == 0
+    with pytest.raises(ValueError, match="three pixels"):
+        candidates.fineness(noise[:2])
+
+
+def test_in_frames_too_small_for_a_search_nothing_moves() -> None:
+    motions = candidates.find(np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 9, np.uint8), ("projected", "turned"))
+    assert motions.onward is not None
+    assert not motions.main.any()
+    assert not motions.onward.any()
 
 
 def test_the_mean_lies_between_its_two_warps() -> None:
