@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import BinaryIO
 
 from service.imaging import other_kinds
+from service.serving.video.clip import VideoError
 
 _READ = "MP4, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF and y4m are read"
 _NONE = "no video that can be read"
@@ -38,6 +40,12 @@ _KINDS = (
 )
 #: What begins so and has this after four bytes of its length.
 _RIFF_KINDS = {b"WEBP": ("a WebP", _ENCODE), b"WAVE": ("a WAV", _ONLY_SOUND)}
+#: Where a container describes Dolby Vision: its record's name, two bytes of a version, and the profile in seven bits.
+_DOLBY = re.compile(rb"dvcC.{0,8}?\x01\x00(.)", re.DOTALL)
+#: The profile whose pictures no other decoder shows right: its colours are coded as IPT.
+_DOLBY_IPT = 5
+#: Bytes of an index that are looked at.
+_MAX_INDEX = 4 * 2**20
 #: Boxes of a file that are looked at in search of its index.
 _MAX_BOXES = 1000
 
@@ -59,6 +67,23 @@ def still_picture(file: Path | BinaryIO) -> str | None:
     is_still = kind in ("HEIC", "AVIF") and not _has_index(file)
     file.seek(0)
     return f"{_NONE}: this is {kind}, a still picture; {_READ}" if is_still else None
+
+
+def check_dolby(file: Path | BinaryIO) -> None:
+    """Raise VideoError for Dolby Vision of profile 5, whose colours nothing that FFmpeg tells of a picture shows."""
+    if isinstance(file, Path):
+        if file.is_file():
+            with file.open("rb") as stream:
+                check_dolby(stream)
+        return
+    if not file.seekable():
+        return
+    place = file.tell()
+    file.seek(_index_place(file) or 0)
+    match = _DOLBY.search(file.read(_MAX_INDEX))
+    file.seek(place)
+    if match is not None and match[1][0] >> 1 == _DOLBY_IPT:
+        raise VideoError("the film is Dolby Vision of profile 5, whose colours are not read; export it as HDR10 or SDR")
 
 
 def refusal(file: Path | BinaryIO, why: str) -> str:
@@ -90,15 +115,20 @@ def _told(file: BinaryIO, why: str) -> str:
 
 
 def _has_index(file: BinaryIO) -> bool:
-    """Tell whether a file of boxes has one called moov (ISO/IEC 14496-12)."""
+    """Tell whether a file of boxes has an index."""
+    return _index_place(file) is not None
+
+
+def _index_place(file: BinaryIO) -> int | None:
+    """Return where in a file of boxes the one called moov begins (ISO/IEC 14496-12); None: there is none."""
     at = 0
     for _ in range(_MAX_BOXES):
         file.seek(at)
         head = file.read(16)
         size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
         if head[4:8] == b"moov":
-            return True
+            return at
         if len(head) < 8 or size < 8:  # the last box may say 0: up to the end
-            return False
+            return None
         at += size
-    return True
+    return at

@@ -150,7 +150,8 @@ def _with_chroma(picture: av.VideoFrame) -> av.VideoFrame:
         return picture
     coloured, bits = av.VideoFrame(picture.width, picture.height, name), picture.format.components[0].bits
     kind = np.dtype("<u2" if bits > 8 else "u1")
-    source, luma, *chroma = picture.planes[0], *coloured.planes
+    planes: Any = (picture.planes[0], *coloured.planes)
+    source, luma, *chroma = planes
     rows = np.frombuffer(source, kind).reshape(source.height, -1)[:, : source.width]
     target = np.frombuffer(luma, kind).reshape(luma.height, -1)
     target[:, : rows.shape[1]] = rows

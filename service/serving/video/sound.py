@@ -54,7 +54,9 @@ def _is_taken(format: str, add: Callable[[OutputContainer], Any]) -> bool:
 
 def copied(container: OutputContainer, sound: Any) -> SoundCopy:
     """Add a track that takes the sound's packets as they are."""
-    return SoundCopy(_described(_added(container, sound), sound), container.format.name in _WITH_EDITS)
+    is_strict = av.format.Flags.ts_nonstrict not in av.format.Flags(container.format.flags)
+    track = _described(_added(container, sound), sound)
+    return SoundCopy(track, is_edited=container.format.name in _WITH_EDITS, is_strict=is_strict)
 
 
 def encoded(container: OutputContainer, sound: Any, suffix: str) -> SoundEncoder:
@@ -72,20 +74,24 @@ def _encoder(container: OutputContainer, sound: Any, suffix: str) -> Any:
 
 
 class SoundCopy:
-    """Hands packets on, their times rising; none of what is hidden or lies over what was heard before."""
+    """Hands packets on, their times rising; none of what is hidden or lies over what was heard before.
 
-    def __init__(self, track: Any, is_edited: bool) -> None:
-        self._track, self._is_edited = track, is_edited
+    `is_strict`: the container takes no two packets of one time.
+    """
+
+    def __init__(self, track: Any, *, is_edited: bool, is_strict: bool) -> None:
+        self._track, self._is_edited, self._is_strict = track, is_edited, is_strict
         self._last: int | None = None
+        self._until = 0  #: where what was heard ends
         self._rate_index: int | None = None
 
     def packets(self, packet: Any) -> list[Any]:
         """Return what to write for this packet."""
         if packet.pts is not None and packet.pts < 0 and not self._is_edited:
             return []  # hidden; here it would move everything
-        if self._last is not None and packet.dts < self._last + max(1, (packet.duration or 0) // 2):
+        if self._was_heard(packet):
             return []  # where recordings were joined, the end of one lies over the start of the next
-        self._last = packet.dts
+        self._last, self._until = packet.dts, packet.dts + (packet.duration or 0)
         self._check_rate(packet)
         packet = _without_adts(packet)
         packet.stream = self._track
@@ -94,6 +100,13 @@ class SoundCopy:
     def rest(self) -> list[Any]:
         """Return nothing: no packet is held back."""
         return []
+
+    def _was_heard(self, packet: Any) -> bool:
+        """Tell whether most of it lies over the packet before, whose length may be another: Vorbis has two."""
+        if self._last is None:
+            return False
+        is_back = packet.dts <= self._last if self._is_strict else packet.dts < self._last
+        return is_back or packet.dts + (packet.duration or 0) // 2 < self._until
 
     def _check_rate(self, packet: Any) -> None:
         """Raise VideoError where a broadcast's AAC changes its rate: a file tells it once, and plays the rest by it."""

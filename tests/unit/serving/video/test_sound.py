@@ -210,3 +210,46 @@ def test_aac_that_changes_its_rate_is_not_copied_at_another(tmp_path: Path) -> N
     finally:
         sink.close()
         reader.close()
+
+
+def _clicks(path: Path) -> list[float]:
+    """Seconds at which each click of a sound begins."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    rate = frames[0].sample_rate
+    heard = np.zeros(2 * rate)
+    for frame in frames:
+        start = max(0, round(frame.time * rate))
+        samples = frame.to_ndarray()[0]
+        heard[start : start + len(samples)] = samples
+    loud = np.flatnonzero(np.abs(heard) > np.abs(heard).max() / 3)
+    return [float(at) / rate for at, before in zip(loud, [-rate, *loud[:-1]], strict=True) if at - before > rate / 10]
+
+
+@pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
+def test_packets_of_two_lengths_are_all_copied(tmp_path: Path, target: str) -> None:
+    """Vorbis has short ones for what is sudden; the long one after them was taken for what was heard before."""
+    wave = np.zeros(48000, np.int16)
+    for start in range(6000, 48000, 12000):
+        wave[start : start + 1200] = 20000 * np.sin(np.arange(1200) * 0.3)
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        video: Any = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        track: Any = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        for number, frame in enumerate(Film().frames):
+            picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 10)
+            container.mux(video.encode(picture))
+        start = 0
+        while start < len(wave):
+            length = 240 if start % 12000 < 2400 else 2400
+            packet = av.Packet(wave[start : start + length].tobytes())
+            packet.pts = packet.dts = start
+            packet.duration, packet.time_base, packet.stream = length, Fraction(1, 48000), track
+            container.mux(packet)
+            start += length
+        container.mux(video.encode(None))
+    stream(tmp_path / "in.mkv", tmp_path / f"out{target}")
+    assert _clicks(tmp_path / "in.mkv") == pytest.approx([0.125, 0.375, 0.625, 0.875], abs=0.001)
+    assert _clicks(tmp_path / f"out{target}") == pytest.approx([0.125, 0.375, 0.625, 0.875], abs=0.004)
+    assert _heard(tmp_path / f"out{target}") == pytest.approx(1.0, abs=0.001)

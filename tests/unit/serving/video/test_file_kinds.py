@@ -1,0 +1,59 @@
+"""What a file's own bytes tell that its decoder does not."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.serving.video import file_kinds
+from service.serving.video.clip import VideoError
+
+
+def _record(profile: int) -> bytes:
+    return bytes([1, 0]) + struct.pack(">H", profile << 9 | 0b1101) + bytes(20)
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def _mp4(profile: int) -> bytes:
+    """An index behind the film, as recorders write it."""
+    record = _box(b"dvcC", _record(profile))
+    return _box(b"ftyp", b"isom" + bytes(4)) + _box(b"mdat", bytes(5 * 2**20)) + _box(b"moov", bytes(500) + record)
+
+
+def _matroska(profile: int) -> bytes:
+    return bytes.fromhex("1a45dfa3") + bytes(300) + b"\x41\xe7\x84dvcC\x41\xed\x98" + _record(profile) + bytes(9000)
+
+
+@pytest.mark.parametrize("film", [_mp4, _matroska])
+def test_dolby_vision_that_nobody_else_shows_is_refused(tmp_path: Path, film: Callable[[int], bytes]) -> None:
+    """Its pictures came out purple and green: they are coded as IPT, which no tag of a picture says."""
+    file, path = io.BytesIO(film(5)), tmp_path / "film"
+    file.seek(7)
+    with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
+        file_kinds.check_dolby(file)
+    assert file.tell() == 7
+    path.write_bytes(film(5))
+    with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
+        file_kinds.check_dolby(path)
+    # Phones record profile 8, whose pictures are HLG or HDR10 for everybody else.
+    for profile in (4, 7, 8):
+        file_kinds.check_dolby(io.BytesIO(film(profile)))
+
+
+def test_a_films_reader_looks(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from service.serving.video.files import open_source
+    from tests.unit.serving.video.films import LIMITS, Film, write
+
+    film = write(tmp_path / "in.mkv", Film(codec="libx265", options=(("x265-params", "log-level=none"),)))
+    open_source(str(film), limits=LIMITS).close()
+    film.write_bytes(film.read_bytes() + _matroska(5)[300:])
+    with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
+        open_source(str(film), limits=LIMITS)
