@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -303,17 +304,15 @@ class DeviceThread:
         was_open = entry.selection is not None and entry.selection.route is None
         if was_open and outcome[0].method is Method.DMVFN and not outcome[0].is_cut:
             self._record_route(pending, outcome[0].route)
-        choice, stages = request.options.route, times.stages
+        choice = request.options.route
         return PredictResult(
             id=request.id,
             steps=outcome,
             model_version=self._devices.of(entry.bucket).info.version,
-            timings=Timings(
+            timings=dataclasses.replace(
+                times.stages,
                 queue=max(0.0, times.start - entry.enqueued_at - pending.route_seconds),
-                route=pending.route_seconds + stages.route,
-                blocks=stages.blocks,
-                motion=stages.motion,
-                mixing=stages.mixing,
+                route=pending.route_seconds + times.stages.route,
             ),
             batch_size=size,
             seed=choice.seed if choice.policy is RoutePolicy.SAMPLE else None,

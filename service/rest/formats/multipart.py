@@ -5,7 +5,6 @@ Parsed from a body that is already in memory: parts are views of it, nothing is 
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,9 +15,6 @@ from service.core.errors import InvalidRequest
 MAX_PARTS = 32
 #: Bytes of one part's headers.
 MAX_HEADERS = 8192
-#: What most clients write; all else is taken apart by the library, at several times the cost.
-_USUAL_TYPE = re.compile(r"multipart/form-data; ?boundary=([0-9A-Za-z_-]{1,70})")
-_USUAL_DISPOSITION = re.compile(rb' ?form-data; ?name="([0-9A-Za-z_]{1,64})"(?:; ?filename="[0-9A-Za-z_. -]{0,255}")?')
 
 
 def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
@@ -27,7 +23,8 @@ def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[
     Streaming parsers look at every byte in Python; with the whole body at hand, the boundary is found at memory speed.
     """
     try:
-        boundary = _boundary(content_type)
+        _, parameters = parse_options_header(content_type)
+        boundary = parameters.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 70:
             raise InvalidRequest("multipart needs a boundary of 1 to 70 characters", field="Content-Type")
         view = memoryview(body)
@@ -43,13 +40,6 @@ def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[
     # LookupError: a parameter in a character set that does not exist.
     except (ValueError, LookupError) as error:
         raise InvalidRequest("the multipart body is not well-formed", field="body") from error
-
-
-def _boundary(content_type: str) -> bytes:
-    if match := _USUAL_TYPE.fullmatch(content_type):
-        return match[1].encode()
-    _, parameters = parse_options_header(content_type)
-    return parameters.get(b"boundary", b"")
 
 
 def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
@@ -77,8 +67,6 @@ def _name(headers: bytes) -> str:
     for line in headers.split(b"\r\n"):
         title, _, value = line.partition(b":")
         if title.strip().lower() == b"content-disposition":
-            if match := _USUAL_DISPOSITION.fullmatch(value):
-                return match[1].decode()
             kind, parameters = parse_options_header(value.strip().decode("latin-1"))
             if kind == b"form-data" and parameters.get(b"name"):
                 return parameters[b"name"].decode("utf-8", "replace")

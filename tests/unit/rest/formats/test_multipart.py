@@ -98,18 +98,3 @@ def test_mixed_parts_are_read_back_by_an_independent_parser() -> None:
     assert first["X-Dmvfn-Step"] == "1"
     assert first.get_payload(decode=True) == b"\x89PNG\r\n--"
     assert second.get_payload(decode=True) == b"two"
-
-
-@pytest.mark.parametrize(
-    "disposition",
-    [
-        b' form-data; name="previous"',
-        b'form-data;name="previous";filename="a frame.png"',
-        b" form-data; name=previous",
-        b' Form-Data; filename="a\\"b.png"; name="previous" ',
-        b' form-data; name="previous"; filename="\xc3\xa9.png"; filename*=utf-8\'\'x',
-    ],
-)
-def test_a_part_has_its_name_however_that_is_written(disposition: bytes) -> None:
-    body = b"--XX\r\nContent-Disposition:" + disposition + b"\r\n\r\ndata\r\n--XX--\r\n"
-    assert [(name, bytes(data)) for name, data in parse(body, TYPE)] == [("previous", b"data")]
