@@ -135,8 +135,8 @@ def bucket_of(request: PredictRequest, method: Method = Method.DMVFN, weights: i
 
 def batch_timings(bucket: Bucket, runs: Sequence[RunOutput], seconds: float) -> Timings:
     """Part a batch's seconds into stages; what is in none of them counts to the last stage of its own method."""
-    routing, motion = sum([run.route_seconds for run in runs]), sum([run.motion_seconds for run in runs])
+    routing, motion = sum(run.route_seconds for run in runs), sum(run.motion_seconds for run in runs)
     if bucket.method is not Method.DMVFN:
         return Timings(motion=motion, mixing=max(0.0, seconds - motion))
-    mixing = sum([run.mixing_seconds for run in runs])
+    mixing = sum(run.mixing_seconds for run in runs)
     return Timings(0.0, routing, max(0.0, seconds - routing - motion - mixing), motion, mixing)

@@ -276,8 +276,8 @@ class RequestQueue:
         if any(pending.request.options.quality is Quality.ADAPTIVE for pending in requests):
             return False
         entries = [pending.entry for pending in requests]
-        cost, steps = self._costs().network, max([entry.steps for entry in entries])
+        cost, steps = self._costs().network, max(entry.steps for entry in entries)
         full = [1.0] * len(cost.block_weights)
-        most = sum([cost.cost(entry.bucket, full, entry.steps, entry.steps) for entry in entries])
+        most = sum(cost.cost(entry.bucket, full, entry.steps, entry.steps) for entry in entries)
         finish = now + (self.scheduler.work(now) + most + cost.passes * steps) * (1 + cost.margin)
-        return finish <= min([entry.deadline for entry in entries])
+        return finish <= min(entry.deadline for entry in entries)
