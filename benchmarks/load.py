@@ -97,8 +97,8 @@ def run(plan: Plan, core: int | None = None) -> Fired:
     if child.returncode:
         raise RuntimeError(f"the load generator ended with status {child.returncode}")
     found = json.loads(out)
-    shots = (Shot(*shot, headers=tuple(headers)) for *shot, headers in found["shots"])
-    return Fired(tuple(shots), found["seconds"], found["client_cpu"])
+    shots = tuple(dataclasses.replace(Shot(*shot), headers=tuple(shot[-1])) for shot in found["shots"])
+    return Fired(shots, found["seconds"], found["client_cpu"])
 
 
 class _Gun:

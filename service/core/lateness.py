@@ -1,12 +1,11 @@
 """Learns how late things happen, and tells what to allow for so that one in a thousand is later.
 
-Pure: seconds and the time are arguments. For any thread.
+Pure: seconds and the time are arguments. For one thread at a time.
 """
 
 from __future__ import annotations
 
 import bisect
-import threading
 from collections import deque
 
 #: Of so many, one may be later than what is allowed for.
@@ -24,20 +23,17 @@ class Lateness:
         self._most = most
         self._history: deque[tuple[float, float]] = deque()  #: when, and how late
         self._ranking: list[float] = []
-        self._lock = threading.Lock()
 
     def learn(self, seconds: float, now: float) -> None:
         """Remember that something was `seconds` late; below 0 it was early, which counts as 0."""
         seconds = min(self._most, max(0.0, seconds))
-        with self._lock:
-            self._history.append((now, seconds))
-            bisect.insort(self._ranking, seconds)
-            while len(self._history) > LEAST_REMEMBERED and (
-                len(self._history) > MOST_REMEMBERED or self._history[0][0] < now - KEPT_S
-            ):
-                del self._ranking[bisect.bisect_left(self._ranking, self._history.popleft()[1])]
+        self._history.append((now, seconds))
+        bisect.insort(self._ranking, seconds)
+        while len(self._history) > LEAST_REMEMBERED and (
+            len(self._history) > MOST_REMEMBERED or self._history[0][0] < now - KEPT_S
+        ):
+            del self._ranking[bisect.bisect_left(self._ranking, self._history.popleft()[1])]
 
     def allowance(self) -> float:
         """Return the seconds to allow for: what one of RARE exceeded; with fewer remembered, the latest; 0 of none."""
-        with self._lock:
-            return self._ranking[-1 - len(self._ranking) // RARE] if self._ranking else 0.0
+        return self._ranking[-1 - len(self._ranking) // RARE] if self._ranking else 0.0

@@ -1,6 +1,6 @@
 """Learns how long one kind of work on a frame takes, by the frame's size, and tells what to reckon with.
 
-Pure: seconds are an argument. For any thread.
+Pure: seconds are an argument. For one thread at a time.
 """
 
 from __future__ import annotations

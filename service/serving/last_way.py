@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from service.core.panning import STILL, pan, panned
 from service.core.size_seconds import SizeSeconds
 from service.core.substitute import PANNED, REPEATED, Substitute
 from service.core.timings import Timings
-from service.core.types import BLOCKS, Frame, Method, PredictRequest, PredictResult, Step
+from service.core.types import BLOCKS, Method, PredictRequest, PredictResult, Step
 from service.telemetry.metrics import Metrics
 
 #: Seconds kept for the answer's way out.
@@ -49,7 +50,7 @@ class NeverLateEngine:
         start, deadline = self._clock(), request.deadline
         if deadline is None or start >= deadline or not request.options.allows_live:
             return await self._engine.predict(request)
-        latest = deadline - self._last_way.reserve(request.current, deadline - start)
+        latest = deadline - self._last_way.reserve(request, deadline - start)
         if latest - start > SHORTEST_S:
             with contextlib.suppress(DeadlineExceeded):
                 return await self._engine.predict(replace(request, deadline=latest, is_covered=True))
@@ -80,30 +81,38 @@ class LastWay:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._lock = threading.Lock()  # around what is learnt: large frames are moved in threads
         self._making = SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_MAKING_S)
         self._late = Lateness(MOST_LATE_S)  #: of answers, after they were due and the time that one takes
         self._overrun = Lateness(MOST_LATE_S)  #: of answers, from when they were begun
 
-    def reserve(self, frame: Frame, seconds: float) -> float:
+    def reserve(self, request: PredictRequest, seconds: float) -> float:
         """Return how much of a request's `seconds` must be left when its answer is begun."""
         # By one in a thousand: what is kept for nothing costs quality, what is not kept breaks the promise.
-        least, making = MARGIN_S + self._late.allowance(), self._making.expect(frame.height, frame.width)
+        with self._lock:
+            least, making = MARGIN_S + self._late.allowance(), self._making.expect(*_size(request))
         return least + making if making <= MOST_PART * seconds else least
 
     def answer(self, request: PredictRequest, version: str, due: float, deadline: float) -> PredictResult:
         """Make the answer; where even that would be late, the frame as it is. Times on the clock, seconds."""
         start, current, times = self._clock(), request.current, request.options.times
-        making = self._making.expect(current.height, current.width)
-        has_time = deadline - start > MARGIN_S + making + self._overrun.allowance()
+        with self._lock:
+            making, overrun = self._making.expect(*_size(request)), self._overrun.allowance()
+        has_time = deadline - start > MARGIN_S + making + overrun
         shift = pan(request.previous, current) if has_time else STILL
         share = REPEATED if shift == STILL else PANNED
         step = Step(current, (False,) * BLOCKS, 0, method=Method.FLOW, shares={share: 1.0})
         moments = times or tuple(float(number) for number in range(1, request.options.steps + 1))
         steps = tuple(replace(step, frame=panned(current, shift, t), t=t if times else None) for t in moments)
         end = self._clock()
-        expected = making if has_time else 0.0
-        self._late.learn(end - due - expected, end)
-        if has_time:
-            self._overrun.learn(end - start - expected, end)
-            self._making.learn(current.height, current.width, end - start)
+        with self._lock:
+            self._late.learn(end - due - (making if has_time else 0.0), end)
+            if has_time:
+                self._overrun.learn(end - start - making, end)
+                self._making.learn(*_size(request), end - start)
         return PredictResult(request.id, steps, version, Timings(motion=end - start), shortened=True)
+
+
+def _size(request: PredictRequest) -> tuple[int, int]:
+    """Return the rows and columns of all frames that are wanted: several take longer than one."""
+    return request.options.frames * request.current.height, request.current.width
