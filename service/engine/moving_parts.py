@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -52,6 +52,7 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
     are asked for.
     """
     height, width = part.current.height, part.current.width
+    none: Any = None
     furthest = np.float32(max(part.options.times, default=part.options.steps))
     edges = (
         (box.top > 0, slice(0, EDGE), slice(0, width)),
@@ -65,7 +66,7 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
             places[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
             places[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
             pixels, still = part.current.pixels, part.current.pixels[rows, columns]
-            next_edge = cv2.remap(pixels, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+            next_edge = cv2.remap(pixels, places, none, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             if cv2.absdiff(next_edge, still).max() > MOST_LEVELS:
                 raise MotionLeaves
 

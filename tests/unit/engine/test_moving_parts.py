@@ -57,14 +57,20 @@ def frames(request: PredictRequest) -> tuple[Step, ...]:
 def alone(request: PredictRequest, box: Box, options: Options, ahead: int = 1) -> tuple[Box, np.ndarray]:
     """What the head of these options predicts of what moves in a part, along that part's motion; and where it is."""
     head = weights.load(weights.LIVE if options is FAST or options is HALF else weights.DEFAULT)
-    pair = [np.ascontiguousarray(box.of(frame.pixels)) for frame in (request.previous, request.current)]
-    core = moving.core(*pair, options.scale)
-    inner = [np.ascontiguousarray(core.of(frame)) for frame in pair]
+    before, after = parts(request, box)
+    core = moving.core(before, after, options.scale)
+    older, newer = (np.ascontiguousarray(core.of(frame)) for frame in (before, after))
     if options is HALF:
-        motions = reduced.find_motions(*pair, *head, 0.5).of(*core.slices(0.5))
-        return core.within(box), reduced.mix(*inner, *head, 0.5, ahead, motions).pixels
-    motions = mixing.find_motions(*pair, *head).of(*core.slices(1.0))
-    return core.within(box), mixing.mix(*inner, None, *head, ahead, motions).pixels
+        motions = reduced.find_motions(before, after, *head, 0.5).of(*core.slices(0.5))
+        return core.within(box), reduced.mix(older, newer, *head, 0.5, ahead, motions).pixels
+    motions = mixing.find_motions(before, after, *head).of(*core.slices(1.0))
+    return core.within(box), mixing.mix(older, newer, None, *head, ahead, motions).pixels
+
+
+def parts(request: PredictRequest, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """A part of both frames."""
+    previous, current = (np.ascontiguousarray(box.of(frame.pixels)) for frame in (request.previous, request.current))
+    return previous, current
 
 
 @pytest.mark.parametrize("options", [FLOW, FAST, HALF])
