@@ -4,8 +4,8 @@
 
 One pair after the other through the predictor, without queue or transport: the older frame is there, the newer one is
 decoded from raw. Wall and processor time, the fastest of so many turns, all ways in turn. A still camera's pair is
-equal but for one block that makes up `--moving` of its pixels. `first`: the very first pair of a size that this process
-has not seen, as a multiple of the fastest.
+equal but for one block that makes up `--moving` of its pixels; the network predicts that one whole, too. `first`: the
+very first pair of a size that this process has not seen, as a multiple of the fastest.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ WAYS = {
     "fast": Options.parse(quality=Quality.FAST),
     "fast, scale 0.5": Options.parse(quality=Quality.FAST, scale=0.5),
     "fast, scale 0.25": Options.parse(quality=Quality.FAST, scale=0.25),
+    "dmvfn, auto": Options(method=Method.DMVFN),
 }
 
 

@@ -56,6 +56,15 @@ class Motions(NamedTuple):
     farneback: Floats | None  #: as `main`
     detail: float = 0.0  #: as `true_detail`; 0 where nobody asked for it
 
+    def of(self, rows: slice, columns: slice) -> Motions:
+        """Return the motions of a part of the frames."""
+
+        def part(flow: Floats | None) -> Floats | None:
+            return None if flow is None else np.ascontiguousarray(flow[rows, columns])
+
+        main = np.ascontiguousarray(self.main[rows, columns])
+        return Motions(main, part(self.fast), part(self.onward), part(self.farneback), self.detail)
+
 
 def find(
     previous: Pixels, current: Pixels, names: Sequence[str], preset: str = "medium", detailed: bool = False

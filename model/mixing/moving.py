@@ -5,6 +5,7 @@ What lies outside them is the same in both frames, byte for byte. Frames are HxW
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,6 +22,10 @@ TILE = 8
 #: Tiles that are taken with those that change, on every side, where motion is found at this part of the size: the
 #: smaller, the further around what moves it is found, too.
 AROUND = {1.0: 4, 0.5: 8, 0.25: 12}
+#: Tiles on every side of what changes that are mixed; beyond, frames are only looked at for their motion.
+AROUND_CORE = {1.0: 2, 0.5: 4, 0.25: 4}
+#: Shortest sides of what is mixed, tiles.
+LEAST_CORE = 6
 #: Shortest sides of a part, tiles (of a frame that has as many): motion of some pixels is found on several sizes.
 LEAST_TILES = 12
 #: Parts' sides are multiples of so many tiles where there is room: every new size takes some milliseconds more.
@@ -48,6 +53,15 @@ class Box(NamedTuple):
         """Return its pixels."""
         return (self.bottom - self.top) * (self.right - self.left)
 
+    def within(self, other: Box) -> Box:
+        """Return this part of a part of a frame as a part of the frame."""
+        return Box(self.top + other.top, self.left + other.left, self.bottom + other.top, self.right + other.left)
+
+    def slices(self, scale: float) -> tuple[slice, slice]:
+        """Return its rows and columns in a frame of `scale` times the size."""
+        rows = slice(round(self.top * scale), math.ceil(self.bottom * scale))
+        return rows, slice(round(self.left * scale), math.ceil(self.right * scale))
+
 
 @kernel(f"{_ROWS}, {_ROWS}, int64, int64, uint8[:,::1]")
 def _mark(previous: Any, current: Any, width: Any, every: Any, tiles: Any) -> None:
@@ -70,12 +84,8 @@ def boxes(previous: Pixels, current: Pixels, scale: float = 1.0) -> list[Box] | 
     Where a sample of rows shows that most has changed, no more is looked at.
     """
     height, width = current.shape[:2]
-    tiles = np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8)
-    first, second = previous.reshape(height, -1), current.reshape(height, -1)
     for every in (TILE, 1):
-        with predictor.turn:
-            compiler.use_threads(1)  # waking another takes longer
-            _mark(first, second, 3 * TILE, every, tiles)
+        tiles = _changed(previous, current, every)
         if tiles.mean() > MOST_AREA:
             return None
     side = 2 * AROUND[scale] + 1
@@ -84,16 +94,45 @@ def boxes(previous: Pixels, current: Pixels, scale: float = 1.0) -> list[Box] | 
     rows, columns = tiles.shape
     parts = _apart(
         [
-            _box(_widened(top, top + high, rows), _widened(start, start + wide, columns), height, width)
+            _box(
+                _widened(top, top + high, rows, LEAST_TILES),
+                _widened(start, start + wide, columns, LEAST_TILES),
+                height,
+                width,
+            )
             for start, top, wide, high, _ in components[1:count].tolist()
         ]
     )
     return parts if sum(part.area for part in parts) <= MOST_AREA * height * width else None
 
 
-def _widened(start: int, end: int, count: int) -> tuple[int, int]:
-    """Widen start..end to LEAST_TILES, and to a multiple of STEP, within 0..count."""
-    length = -(-max(LEAST_TILES, end - start) // STEP) * STEP
+def core(previous: Pixels, current: Pixels, scale: float = 1.0) -> Box:
+    """Find what is to be mixed of a part of two frames, in which something changes; motion is found on all of it.
+
+    Both frames as contiguous arrays; `scale` as for `boxes`. What a head softens needlessly becomes less, too.
+    """
+    height, width = current.shape[:2]
+    tiles, margin = _changed(previous, current, 1), AROUND_CORE[scale]
+    rows, columns = (
+        _widened(max(0, int(places[0]) - margin), min(count, int(places[-1]) + 1 + margin), count, LEAST_CORE)
+        for places, count in zip((np.flatnonzero(tiles.any(axis)) for axis in (1, 0)), tiles.shape, strict=True)
+    )
+    return _box(rows, columns, height, width)
+
+
+def _changed(previous: Pixels, current: Pixels, every: int) -> NDArray[np.uint8]:
+    """Mark the tiles of two frames that differ in one of their rows 0, every, 2 every ... by 1, others by 0."""
+    height, width = current.shape[:2]
+    tiles = np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8)
+    with predictor.turn:
+        compiler.use_threads(1)  # waking another takes longer
+        _mark(previous.reshape(height, -1), current.reshape(height, -1), 3 * TILE, every, tiles)
+    return tiles
+
+
+def _widened(start: int, end: int, count: int, least: int) -> tuple[int, int]:
+    """Widen start..end to `least` tiles, and to a multiple of STEP, within 0..count."""
+    length = -(-max(least, end - start) // STEP) * STEP
     start = max(0, min(start - (length - (end - start)) // 2, count - length))
     return start, min(count, start + length)
 

@@ -129,6 +129,12 @@ def mix(
     return Mixed(mixture.frame, stack.flow, report, motions)
 
 
+def find_motions(previous: Pixels, current: Pixels, head: MixingHead, about: HeadMetadata) -> candidates.Motions:
+    """Find the motions that `mix` without the network follows between two frames."""
+    names = tuple(name for name in head.config.candidates if name != "network")
+    return candidates.find(previous, current, names, about.preset, about.sharpening > 0)
+
+
 def rollout(
     previous: Pixels, current: Pixels, steps: int, network: DMVFN | None, head: MixingHead, about: HeadMetadata
 ) -> list[Mixed]:

@@ -84,6 +84,14 @@ def mix(
     return ReducedMixture(pixels, stack.flow, report, motions, is_finite)
 
 
+def find_motions(
+    previous: Pixels, current: Pixels, head: MixingHead, about: HeadMetadata, scale: float
+) -> candidates.Motions:
+    """Find the motions that `mix` follows between two frames: of the smaller ones."""
+    factor = 2 ** DOUBLINGS[scale]
+    return predictor.find_motions(_reduced(previous, factor), _reduced(current, factor), head, about)
+
+
 def _maps(
     current: Pixels,
     flows: tuple[Floats, Floats],

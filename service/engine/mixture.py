@@ -35,11 +35,13 @@ from service.engine.device import DeviceWork
 from service.engine.known_motions import KnownMotions
 
 if TYPE_CHECKING:
+    from model.mixing.candidates import Motions
     from model.mixing.moving import Box
     from model.mixing.predictor import Mixed
     from model.mixing.reduced import ReducedMixture
 
     Mixer = Callable[..., Mixed | ReducedMixture]
+    Finder = Callable[..., Motions]
 
 MixtureOutcome = tuple[Step, ...] | ServiceError
 
@@ -93,7 +95,14 @@ class Mixtures:
 
         scale = predictor.NETWORK_SCALE
         return SimpleNamespace(
-            mix=predictor.mix, weigh=predictor.weigh, network_scale=scale, reduced=reduced.mix, boxes=moving.boxes
+            mix=predictor.mix,
+            find=predictor.find_motions,
+            weigh=predictor.weigh,
+            network_scale=scale,
+            reduced=reduced.mix,
+            find_reduced=reduced.find_motions,
+            boxes=moving.boxes,
+            core=moving.core,
         )
 
     def choose_threads(self) -> None:
@@ -126,12 +135,13 @@ class Mixtures:
             return frames
         if work.shifted and (frames := self._shift(request, record)):
             return frames
-        mix = self._mixer(request, network, self._live if is_less else self._head)
+        head = self._live if is_less else self._head
+        mix, find = self._mixer(request, network, head), self._finder(request, head)
 
         def goes_on() -> bool:
             return keep(work)
 
-        if network is None and (parts := self._by_parts(request, mix, goes_on, record)) is not None:
+        if network is None and (parts := self._by_parts(request, mix, find, goes_on, record)) is not None:
             return parts
 
         remember = partial(self.known.remember, request.current) if request.options.allows_live else None
@@ -143,35 +153,68 @@ class Mixtures:
             return partial(self._mixing.reduced, head=head[0], about=head[1], scale=request.options.scale)
         return partial(self._mixing.mix, network=network, head=head[0], about=head[1])
 
+    def _finder(self, request: PredictRequest, head: tuple[MixingHead, HeadMetadata]) -> Finder:
+        """Return what finds the motions that `_mixer`'s answer follows, without the network."""
+        if request.options.scale != 1.0:
+            return partial(self._mixing.find_reduced, head=head[0], about=head[1], scale=request.options.scale)
+        return partial(self._mixing.find, head=head[0], about=head[1])
+
     def _by_parts(
-        self, request: PredictRequest, mix: Mixer, goes_on: Callable[[], bool], record: MixtureRun
+        self, request: PredictRequest, mix: Mixer, find: Finder, goes_on: Callable[[], bool], record: MixtureRun
     ) -> MixtureOutcome | None:
         """Predict only what moves; None where that is most of the frame, or where something leaves the parts."""
         boxes = self._mixing.boxes(request.previous.pixels, request.current.pixels, request.options.scale)
         if boxes is None:
             return None
+        places: list[Box] = []
         flows, parts = list[Floats](), list[tuple[Step, ...]]()
-        height, width = request.current.height, request.current.width
-
-        def note(box: Box, part: PredictRequest, flow: Floats) -> None:
-            moving_parts.check_still_around(box, request, part, flow)
-            flows.append(flow)
-
         for box in boxes:
             if parts and not goes_on():
                 return ()
-            part = moving_parts.cropped(request, box)
-            share = (box.area + moving_parts.CALL_PIXELS) / (height * width)
             try:
-                outcome = self._roll(part, mix, Method.FLOW, goes_on, record, partial(note, box, part), share)
+                place, outcome = self._part(request, box, mix, find, goes_on, record, flows.append)
             except moving_parts.MotionLeaves:
                 return None
             if isinstance(outcome, ServiceError):
                 return outcome
+            places.append(place)
             parts.append(outcome)
         if request.options.allows_live:
-            self.known.remember(request.current, moving_parts.assembled_flow(request, boxes, flows))
-        return moving_parts.assembled(request, boxes, parts)
+            self.known.remember(request.current, moving_parts.assembled_flow(request, places, flows))
+        return moving_parts.assembled(request, places, parts)
+
+    def _part(
+        self,
+        request: PredictRequest,
+        box: Box,
+        mix: Mixer,
+        find: Finder,
+        goes_on: Callable[[], bool],
+        record: MixtureRun,
+        note: Callable[[Floats], None],
+    ) -> tuple[Box, MixtureOutcome]:
+        """Predict what moves in a part of the frame, or all of that part where something leaves what moves.
+
+        Motion is found on the whole part. Raises MotionLeaves where something leaves that, too.
+        """
+        part, scale, start = moving_parts.cropped(request, box), request.options.scale, time.perf_counter()
+        core = self._mixing.core(part.previous.pixels, part.current.pixels, scale)
+        with self._threads.of(box.area * scale**2):
+            motions = find(part.previous.pixels, part.current.pixels)
+        record.motion_seconds += time.perf_counter() - start
+        pixels = request.current.height * request.current.width
+        whole = box._replace(top=0, left=0, bottom=box.bottom - box.top, right=box.right - box.left)
+        for inner in (core, whole):
+            place = inner.within(box)
+            mixed, share = moving_parts.cropped(request, place), moving_parts.priced_pixels(box, place) / pixels
+            checked = partial(moving_parts.noted, note, place, request, mixed)
+            mixed_motions = motions.of(*inner.slices(scale))
+            try:
+                return place, self._roll(mixed, mix, Method.FLOW, goes_on, record, checked, share, mixed_motions)
+            except moving_parts.MotionLeaves:
+                if inner == whole:
+                    raise
+        raise AssertionError("the whole part is predicted, or something leaves it")
 
     def _roll(
         self,
@@ -182,13 +225,14 @@ class Mixtures:
         record: MixtureRun,
         note: Callable[[Floats], None] | None,
         share: float = 1.0,
+        motions: Motions | None = None,
     ) -> MixtureOutcome:
         """Predict one frame after the other; `share`: of a frame's pixels that these are.
 
-        `note` is told the first one's flow HxWx2.
+        `note` is told the first one's flow HxWx2. `motions`: between both frames, where they were found before.
         """
         previous, current, steps = request.previous, request.current, list[Step]()
-        motions, ahead = None, 1
+        ahead = 1
         # The network, where it is a candidate, gains by every thread.
         pixels = current.height * current.width * request.options.scale**2
         mixed_pixels = pixels if method is Method.FLOW else math.inf

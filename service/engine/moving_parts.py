@@ -5,9 +5,9 @@ For mixtures of motions. Knows no head: what predicts a part is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 EDGE, MOST_LEVELS = 4, 32
 #: A part takes as long as so many pixels more: each has its calls.
 CALL_PIXELS = 8192
+#: The part of a frame's time in which its motion is looked for.
+FINDING = 0.25
 _NO_BLOCK = (False,) * BLOCKS
 
 
 class MotionLeaves(Exception):
     """Something moves out of a part of the frame, so that the whole one must be predicted."""
+
+
+def priced_pixels(box: Box, mixed: Box) -> float:
+    """Return the pixels of a frame that takes as long as the motion of `box` and the mixture of a part of it."""
+    return FINDING * box.area + (1 - FINDING) * mixed.area + CALL_PIXELS
 
 
 def cropped(request: PredictRequest, box: Box) -> PredictRequest:
@@ -45,6 +52,7 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
     are asked for.
     """
     height, width = part.current.height, part.current.width
+    none: Any = None
     furthest = np.float32(max(part.options.times, default=part.options.steps))
     edges = (
         (box.top > 0, slice(0, EDGE), slice(0, width)),
@@ -58,9 +66,17 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
             places[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
             places[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
             pixels, still = part.current.pixels, part.current.pixels[rows, columns]
-            next_edge = cv2.remap(pixels, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+            next_edge = cv2.remap(pixels, places, none, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             if cv2.absdiff(next_edge, still).max() > MOST_LEVELS:
                 raise MotionLeaves
+
+
+def noted(
+    note: Callable[[Floats], None], box: Box, request: PredictRequest, part: PredictRequest, flow: Floats
+) -> None:
+    """Hand a part's flow on to `note`. Raises as `check_still_around`."""
+    check_still_around(box, request, part, flow)
+    note(flow)
 
 
 def assembled(request: PredictRequest, boxes: Sequence[Box], parts: Sequence[Sequence[Step]]) -> tuple[Step, ...]:

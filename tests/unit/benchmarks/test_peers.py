@@ -37,6 +37,13 @@ def test_a_tuned_peer_reads_what_it_was_told(monkeypatch: pytest.MonkeyPatch) ->
     assert Tuned.from_env() == tuned
 
 
+def test_ours_is_asked_for_the_network_which_is_what_the_others_run() -> None:
+    """Where no method is named the weights' own answers, on a processor flow."""
+    (ours,) = (contender for contender in CONTENDERS if contender.name == OURS)
+    request_line = ours.request(clips.pair(32, 48), 1.0).split(b"\r\n")[0]
+    assert b"method=dmvfn" in request_line
+
+
 def test_a_row_counts_late_and_wrong_answers() -> None:
     shots = [
         Shot(0, 0.0, 0.1, 200, True),

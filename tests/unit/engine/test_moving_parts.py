@@ -54,13 +54,23 @@ def frames(request: PredictRequest) -> tuple[Step, ...]:
     return steps
 
 
-def alone(request: PredictRequest, box: Box, options: Options) -> np.ndarray:
-    """What the head of these options predicts of a part, as if it were all there is."""
-    previous, current = (np.ascontiguousarray(box.of(frame.pixels)) for frame in (request.previous, request.current))
+def alone(request: PredictRequest, box: Box, options: Options, ahead: int = 1) -> tuple[Box, np.ndarray]:
+    """What the head of these options predicts of what moves in a part, along that part's motion; and where it is."""
+    head = weights.load(weights.LIVE if options is FAST or options is HALF else weights.DEFAULT)
+    before, after = parts(request, box)
+    core = moving.core(before, after, options.scale)
+    older, newer = (np.ascontiguousarray(core.of(frame)) for frame in (before, after))
     if options is HALF:
-        return reduced.mix(previous, current, *weights.load(weights.LIVE), 0.5).pixels
-    head = weights.load(weights.LIVE if options is FAST else weights.DEFAULT)
-    return mixing.mix(previous, current, None, *head).pixels
+        motions = reduced.find_motions(before, after, *head, 0.5).of(*core.slices(0.5))
+        return core.within(box), reduced.mix(older, newer, *head, 0.5, ahead, motions).pixels
+    motions = mixing.find_motions(before, after, *head).of(*core.slices(1.0))
+    return core.within(box), mixing.mix(older, newer, None, *head, ahead, motions).pixels
+
+
+def parts(request: PredictRequest, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """A part of both frames."""
+    previous, current = (np.ascontiguousarray(box.of(frame.pixels)) for frame in (request.previous, request.current))
+    return previous, current
 
 
 @pytest.mark.parametrize("options", [FLOW, FAST, HALF])
@@ -69,9 +79,12 @@ def test_what_stands_still_is_copied_and_what_moves_is_what_it_is_by_itself(opti
     boxes = moving.boxes(one.previous.pixels, one.current.pixels, options.scale)
     assert boxes is not None
     assert len(boxes) == 2
-    expected = one.current.pixels.copy()
+    expected, places = one.current.pixels.copy(), []
     for box in boxes:
-        box.of(expected)[:] = alone(one, box, options)
+        place, pixels = alone(one, box, options)
+        assert place.area < box.area
+        place.of(expected)[:] = pixels
+        places.append(place)
     ran = run(one)
     (steps,) = ran.outcomes
     assert isinstance(steps, tuple)
@@ -79,8 +92,8 @@ def test_what_stands_still_is_copied_and_what_moves_is_what_it_is_by_itself(opti
     assert sum(steps[0].shares.values()) == pytest.approx(1, abs=1e-3)
     assert steps[0].shares["still"] > 0.5
     load = ran.live.load if ran.live is not None else ran.load
-    pixels = sum(box.area + moving_parts.CALL_PIXELS for box in boxes)
-    assert load.pixels == pytest.approx(pixels * PARTS[options.scale], rel=0.01), "priced as what was run"
+    priced = sum(moving_parts.priced_pixels(box, place) for box, place in zip(boxes, places, strict=True))
+    assert load.pixels == pytest.approx(priced * PARTS[options.scale], rel=0.01), "priced as what was run"
 
 
 def test_it_is_near_what_the_whole_frame_gives_where_something_moves() -> None:
@@ -111,25 +124,38 @@ def test_a_frame_in_which_nothing_changes_is_repeated_at_once(options: Options) 
 
 
 def test_steps_moments_and_maps_are_assembled_too() -> None:
-    boxes = moving.boxes(scene((140, 200)).pixels, scene((140, 203)).pixels)
+    one = pair(FLOW, (140, 200))
+    boxes = moving.boxes(one.previous.pixels, one.current.pixels)
     assert boxes is not None
     (box,) = boxes
-    for options in (
-        dataclasses.replace(FLOW, steps=2, maps=True),
-        dataclasses.replace(FLOW, times=(0.5, 2.0), maps=True),
-    ):
-        one = pair(options, (140, 200))
-        part, steps = frames(moving_parts.cropped(one, box)), frames(one)
-        assert [step.t for step in steps] == [step.t for step in part]
-        assert len(steps) == 2
-        for step, of_part in zip(steps, part, strict=True):
-            assert np.array_equal(box.of(step.frame.pixels), of_part.frame.pixels)
-            assert step.flow is not None
-            assert of_part.flow is not None
-            assert np.array_equal(box.of(step.flow), of_part.flow)
-            box.of(step.flow)[:] = 0
-            assert not step.flow.any(), "outside nothing moves"
-        assert sum(step.flops for step in steps) == sum(step.flops for step in part)
+    steps = frames(dataclasses.replace(one, options=dataclasses.replace(FLOW, steps=2, maps=True)))
+    moments = frames(dataclasses.replace(one, options=dataclasses.replace(FLOW, times=(0.5, 2.0), maps=True)))
+    assert ([step.t for step in steps], [step.t for step in moments]) == ([None] * 2, [0.5, 2.0])
+    for ahead, step in enumerate(steps, 1):
+        place, pixels = alone(one, box, FLOW, ahead)
+        assert np.array_equal(place.of(step.frame.pixels), pixels)
+    for step in (*steps, *moments):
+        assert step.flow is not None
+        assert float(np.abs(place.of(step.flow)).max()) > 1
+        outside = step.frame.pixels.copy()
+        place.of(outside)[:], place.of(step.flow)[:] = place.of(one.current.pixels), 0
+        assert np.array_equal(outside, one.current.pixels)
+        assert not step.flow.any(), "outside nothing moves"
+
+
+def test_what_leaves_its_surroundings_is_predicted_with_the_whole_part() -> None:
+    """What moves fast is seen to leave what is mixed, along a motion that does not leave where it was looked for."""
+    before, after = (scene((120, left), side=80, blur=0.5) for left in (200, 212))
+    one = PredictRequest("leaving", before, after, dataclasses.replace(HALF, steps=4))
+    boxes = moving.boxes(one.previous.pixels, one.current.pixels, 0.5)
+    assert boxes is not None
+    (box,) = boxes
+    expected, part = (
+        one.current.pixels.copy(),
+        [np.ascontiguousarray(box.of(frame.pixels)) for frame in (before, after)],
+    )
+    box.of(expected)[:] = reduced.mix(*part, *weights.load(weights.LIVE), 0.5).pixels
+    assert np.array_equal(frames(one)[0].frame.pixels, expected)
 
 
 def test_what_leaves_a_part_is_told_but_not_what_only_seems_to_move() -> None:

@@ -94,3 +94,18 @@ def test_bars_above_and_below_a_film_are_left_out() -> None:
     first, second = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
     first[160:320], second[160:320] = frame(160), frame(160)[::-1]
     assert moving.boxes(first, second) == [Box(160 - REACH[1.0], 0, 320 + REACH[1.0], WIDTH)]
+
+
+@pytest.mark.parametrize(("height", "width"), [(HEIGHT, WIDTH), (203, 301)])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
+def test_the_core_of_a_part_has_all_that_changes_and_what_is_around_it(height: int, width: int, scale: float) -> None:
+    picture = frame(height, width)
+    for y, x in itertools.product((0, 100, height - 1), (0, 151, width - 1)):
+        core = moving.core(picture, changed(picture, (y, x)), scale)
+        around = moving.AROUND_CORE[scale] * TILE
+        assert core.top <= max(0, y - around) < min(height, y + around + 1) <= core.bottom
+        assert core.left <= max(0, x - around) < min(width, x + around + 1) <= core.right
+        assert core.bottom - core.top <= max(2 * around + 2 * TILE, moving.LEAST_CORE * TILE)
+        small = picture[:: round(1 / scale), :: round(1 / scale)][core.slices(scale)]
+        rows, columns = (-(-side // round(1 / scale)) for side in (core.bottom - core.top, core.right - core.left))
+        assert small.shape == (rows, columns, 3)
