@@ -73,6 +73,14 @@ def endpoint(text: str) -> str:
     return text
 
 
+def store_endpoint(text: str) -> str:
+    """Check the URL of an S3-compatible service. A user or password is refused: those stand apart."""
+    host = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
+    if not re.fullmatch(rf"https?://{host}(:[0-9]{{1,5}})?(/[!-~]*)?", text) or "?" in text or "#" in text:
+        raise ValueError("must be a URL like http://minio:9000, without user and password")
+    return text
+
+
 def prefixes(text: str) -> tuple[str, ...]:
     """Read URL prefixes, separated by commas."""
     urls = []

@@ -234,7 +234,9 @@ class Settings:
         "Where clips and large frames and results of jobs over Redis are: `s3://BUCKET/PREFIX` (needs obstore), or "
         "`file:///FOLDER` that all processes share; empty: in Redis. Jobs' go there once all workers have it.",
     )
-    object_store_endpoint: str = _set("", str, "URL of an S3-compatible service; empty: Amazon's.", hidden=True)
+    object_store_endpoint: str = _set(
+        "", addresses.store_endpoint, "URL of an S3-compatible service; empty: Amazon's.", hidden=True
+    )
     object_store_region: str = _set("", str, "Region of the bucket; empty: as the environment or the service say.")
     object_store_key_id: str = _set("", str, "Access key of the bucket; empty: as the environment or the host say.")
     object_store_secret: str = _set("", str, "Its secret.", secret=True)

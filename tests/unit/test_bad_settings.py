@@ -45,6 +45,8 @@ BAD = [
             f"redis://u:{SECRET}@h/0?tls=1",
             f"redis://u:{SECRET}@h/0?socket_timeout=soon",
             f"rediss://u:{SECRET}@h?ssl_cert_reqs=x",
+            f"rediss://u:{SECRET}@h?ssl_ca_certs=/nowhere/ca.crt",
+            f"rediss://u:{SECRET}@h?ssl_certfile=/nowhere/tls.crt",
             f"unix://u:{SECRET}",
             f"unix://u:{SECRET}/b@/run/redis.sock",
             f"redis://u:{SECRET}\n@h/0",
@@ -78,6 +80,10 @@ BAD = [
         )
     ],
     *[("OBJECT_STORE", value) for value in (f"s3://id:{SECRET}@bucket/x", f"https://u:{SECRET}@h/bucket")],
+    *[
+        ("OBJECT_STORE_ENDPOINT", value)
+        for value in (SECRET, f"http://id:{SECRET}@h:9000", f"ftp://{SECRET}", f"http://h/?key={SECRET}")
+    ],
     ("API_KEYS_FILE", f"/nowhere/{'x' * 300}"),
     ("WEIGHTS", "x" * 5000),
     ("DEVICE", "banana"),
@@ -140,6 +146,11 @@ def test_urls_that_redis_can_use_are_taken(value: str) -> None:
 )
 def test_endpoints_that_can_be_used_are_taken(value: str) -> None:
     assert Settings.from_env({"DMVFN_OTLP_ENDPOINT": value}).otlp_endpoint == value
+
+
+@pytest.mark.parametrize("value", ["http://minio:9000", "https://s3.example.com/tenant/", "http://[fd00::7]:9000"])
+def test_stores_that_can_be_used_are_taken(value: str) -> None:
+    assert Settings.from_env({"DMVFN_OBJECT_STORE_ENDPOINT": value}).object_store_endpoint == value
 
 
 def test_a_password_is_given_once() -> None:

@@ -82,7 +82,8 @@ async def test_tls_files_of_no_use_stop_the_start_by_their_names(
     contents = {"tls_cert": chain, "tls_key": key, "tls_client_ca": chain, **broken}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    settings = Settings(http_port=0, **{name: tmp_path / name for name in contents})
+    paths: dict[str, Any] = {name: tmp_path / name for name in contents}
+    settings = Settings(http_port=0, **paths)
     with (
         contextlib.closing(listen(settings)) as listener,
         pytest.raises(StartFailed, match=f"^{variables} cannot be used"),

@@ -7,6 +7,7 @@ these clients wait and reconnect themselves.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -80,14 +81,21 @@ def _common() -> dict[str, Any]:
 
 
 def check(settings: Settings) -> None:
-    """Make a connection's object, which connects to nothing: SettingsError for an option that redis-py cannot use."""
+    """Make a connection's object, which connects to nothing: SettingsError for an option that redis-py cannot use.
+
+    The same for a file of TLS that is not there, as redis-py opens it at each try and calls the server away.
+    """
     if settings.redis_url:
         try:
-            redis.Redis.from_url(settings.redis_url).connection_pool.make_connection()
+            connection = redis.Redis.from_url(settings.redis_url).connection_pool.make_connection()
         except Exception:  # whatever it is, its message may hold the password
             raise SettingsError(
                 "DMVFN_REDIS_URL=(hidden): holds an option, behind the ?, that redis-py does not know or cannot use"
             ) from None
+        for attribute in ("ca_certs", "certfile", "keyfile"):
+            file = getattr(connection, attribute, None)
+            if file and not os.access(file, os.R_OK):
+                raise SettingsError(f"DMVFN_REDIS_URL=(hidden): the file of ssl_{attribute} cannot be read")
 
 
 def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:

@@ -63,13 +63,15 @@ class ApiServer:
         return json.loads(self.kubectl("get", "-o", "json", *words))
 
     def apply(self, manifests: Sequence[Manifest], *words: str) -> dict[str, str]:
-        """Apply manifests as `kubectl apply` does; return what became of each: created, configured or unchanged."""
-        lines = self.kubectl("apply", *words, "-f", "-", text=self.text_of(manifests)).splitlines()
+        """Apply manifests; return what became of each: created, configured or unchanged. Raises at a warning, too."""
+        run = self.try_kubectl("apply", *words, "-f", "-", text=self.text_of(manifests))
+        assert (run.returncode, run.stderr) == (0, "")
+        lines = run.stdout.splitlines()
         return {line.split()[0]: line.split()[1] for line in lines}
 
     def text_of(self, manifests: Sequence[Manifest]) -> str:
         """Write manifests as YAML, each in an API version that this server has."""
-        return yaml.safe_dump_all(map(self._in_its_version, manifests), sort_keys=False)
+        return str(yaml.safe_dump_all(map(self._in_its_version, manifests), sort_keys=False))
 
     def translations(self) -> dict[str, str]:
         """Return which API versions this server lacks, and by which of its own the same kinds go."""

@@ -138,7 +138,7 @@ def _install(server: ApiServer, name: str) -> dict[str, str]:
     """Do what docs/deploy.md says for an overlay; return what became of each object."""
     namespace = _namespace(name)
     if server.try_kubectl("get", "namespace", namespace).returncode:
-        server.kubectl("create", "namespace", namespace)
+        server.kubectl("create", "namespace", namespace, "--save-config")
     secrets = _secrets("--namespace", namespace, "--client", "web", "--client", "batch")
     server.kubectl("apply", "-f", "-", text=secrets)
     server.apply(overlay(name), "--dry-run=server")
@@ -283,7 +283,7 @@ def test_a_release_before_is_upgraded_in_place(server: ApiServer, name: str) -> 
     """No field that cannot be changed was changed: an apply over the old objects is taken, and by a third is done."""
     old = by_kubectl(tree(BEFORE) / "deploy" / "kubernetes" / "overlays" / name, require("kubectl"))
     if server.try_kubectl("get", "namespace", _namespace(name)).returncode:
-        server.kubectl("create", "namespace", _namespace(name))
+        server.kubectl("create", "namespace", _namespace(name), "--save-config")
     server.apply(old)
     try:
         server.apply(overlay(name))
