@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import os
 import subprocess
@@ -43,14 +44,19 @@ class Tools:
 @functools.cache
 def _fetched() -> Path | str:
     """The folder, or why there is none."""
+    lock_file = ROOT / ".cache" / "v2-clients.lock"
+    lock_file.parent.mkdir(exist_ok=True)
     try:
-        done = subprocess.run(
-            [ROOT / "scripts" / "clients"],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            env={**os.environ, "PYTHON": sys.executable},
-        )
+        # Of the processes that run tests at once, one fetches and the others wait for it.
+        with lock_file.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = subprocess.run(
+                [ROOT / "scripts" / "clients"],
+                capture_output=True,
+                text=True,
+                timeout=900,
+                env={**os.environ, "PYTHON": sys.executable},
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return Path(done.stdout.strip().splitlines()[-1]) if done.returncode == 0 else done.stderr[-400:]

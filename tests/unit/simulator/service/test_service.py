@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import pytest
@@ -22,7 +23,12 @@ DEFAULT = (
 )
 
 
+@functools.cache
 def played(seed: int) -> tuple[Outcome, list[str]]:
+    return played_anew(seed)
+
+
+def played_anew(seed: int) -> tuple[Outcome, list[str]]:
     lines: list[str] = []
     return Simulation(Plan.draw(seed).shorter(), lines.append).run(), lines
 
@@ -35,7 +41,7 @@ def test_every_promise_is_kept_whatever_befalls_the_fleet(seed: int) -> None:
 
 
 def test_a_seed_gives_the_same_trace_each_time_and_another_seed_another() -> None:
-    (one, lines), (again, lines_again) = played(3), played(3)
+    (one, lines), (again, lines_again) = played(3), played_anew(3)
     assert lines == lines_again
     assert one.digest == again.digest != played(4)[0].digest
     assert any(" fault: " in line for line in lines)
@@ -54,7 +60,7 @@ def test_every_planted_fault_fits_the_code_as_it_is(fault: PlantedFault) -> None
 
 def test_the_run_leaves_the_real_clock_and_the_real_loop_alone() -> None:
     before = time.monotonic
-    played(2)
+    played_anew(2)
     assert time.monotonic is before
     assert asyncio.run(asyncio.sleep(0, "real")) == "real"
 
