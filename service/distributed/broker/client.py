@@ -22,6 +22,8 @@ import redis.cluster
 import redis.retry
 import redis.sentinel
 
+from service.distributed.broker.frame_parser import FrameParser
+from service.distributed.broker.quick_client import QuickRedis
 from service.settings import Settings, SettingsError
 
 # redis-py's annotations say Awaitable[X] | X of every command, for both of its worlds; nothing can be checked by them.
@@ -104,15 +106,8 @@ def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
         sentinels = asynchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
         return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
     # A burst of calls waits for one of a few connections rather than opening hundreds.
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=connections,
-        timeout=None,
-        retry=never,
-        **_user(settings),
-        **_common(),
-    )
-    return redis.asyncio.Redis.from_pool(pool)
+    options = {"retry": never, "parser_class": FrameParser, **_user(settings), **_common()}
+    return QuickRedis(redis.asyncio.ConnectionPool.from_url(settings.redis_url, **options), connections)
 
 
 def connect_sync(settings: Settings) -> SyncRedis:
@@ -175,6 +170,11 @@ async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, a
                 answers.append(await client.execute_command(*command))
             except redis.ResponseError as error:
                 answers.append(error)
+    elif isinstance(client, QuickRedis):
+        try:
+            answers = await client.exchange(commands, is_atomic=atomic)
+        except redis.ResponseError as error:  # a transaction was not begun
+            raise classify(error) from error
     else:
         pipe = client.pipeline(transaction=atomic)
         for command in commands:

@@ -66,7 +66,7 @@ async def test_an_idle_worker_ends_at_once_though_redis_does_not_answer(bench: B
         await asyncio.sleep(0.1)
         with Stopwatch() as watch:
             worker.stop()
-            while worker._client.connection_pool._in_use_connections and watch.seconds < 10:
+            while worker._client.busy and watch.seconds < 10:
                 await asyncio.sleep(0.02)
             assert watch.allows(BEYOND_S)
         server.go_on()
