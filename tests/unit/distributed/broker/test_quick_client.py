@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+import uvloop
 
 from service.distributed.broker import client as broker_client
 from service.distributed.broker.client import connect, pipeline
@@ -230,3 +231,26 @@ async def test_a_closed_client_holds_no_connection(one_server: Server) -> None:
             return len(await other.client_list()) == 1
 
         await until(alone)
+
+
+def test_frames_go_and_come_on_the_loop_that_the_service_runs_on(one_server: Server) -> None:
+    """The other tests are on asyncio's own; uvloop's transports are not asyncio's."""
+
+    async def there_and_back() -> None:
+        async with Link(one_server, 200e6).open() as link:
+            for url in (one_server.url, link.url):
+                async with client_of(url, connections=2) as client:
+                    commands = [("HSET", "p", "0", FRAME), ("HSET", "p", "1", FRAME), ("HMGET", "p", "0", "1")]
+                    left = asyncio.create_task(client.exchange(commands))
+                    await asyncio.sleep(0)
+                    left.cancel()
+                    for _ in range(3):
+                        *_, frames = await client.exchange(commands, is_atomic=True)
+                        assert frames == [FRAME, FRAME]
+                    admin = one_server.client()
+                    admin.client_kill_filter(_type="normal", skipme=True)
+                    admin.close()
+                    await until(lambda client=client: not client.has_sound_connection)
+                    assert await client.hmget("p", "0", "1") == [FRAME, FRAME]
+
+    uvloop.run(there_and_back())
