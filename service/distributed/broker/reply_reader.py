@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 #: Bytes that are received at once where no large value is awaited.
 ROOM = 2**16
 #: Kinds of replies that hold others: arrays, sets, pushes, and maps, whose numbers count pairs.
@@ -52,7 +54,8 @@ class ReplyReader:
         self._buffer = bytearray(ROOM)
         self._start = self._end = 0  #: of what came and is not read yet
         self._open: list[_Aggregate] = []
-        self._bulk, self._bulk_kind, self._bulk_filled = bytearray(), 0, 0  #: a value under way, with its line's end
+        self._bulk = memoryview(b"")  #: memory of a value under way, with its line's end
+        self._bulk_kind = self._bulk_filled = 0
 
     @property
     def is_amid(self) -> bool:
@@ -62,7 +65,7 @@ class ReplyReader:
     def room(self) -> memoryview:
         """Return the memory for the next bytes, at least one."""
         if self._bulk:
-            return memoryview(self._bulk)[self._bulk_filled :]
+            return self._bulk[self._bulk_filled :]
         if self._start and self._end == len(self._buffer):
             rest = self._buffer[self._start : self._end]
             self._buffer[: len(rest)] = rest
@@ -77,8 +80,8 @@ class ReplyReader:
             self._bulk_filled += nbytes
             if self._bulk_filled < len(self._bulk):
                 return
-            value, self._bulk = self._bulk, bytearray()
-            self._take_bulk(self._bulk_kind, memoryview(value))
+            value, self._bulk = self._bulk, memoryview(b"")
+            self._take_bulk(self._bulk_kind, value)
         else:
             self._end += nbytes
         while not self._bulk and (eol := self._buffer.find(b"\r\n", self._start, self._end)) >= 0:
@@ -124,7 +127,9 @@ class ReplyReader:
             self._start = end
             self._take_bulk(kind, view)
             return
-        self._bulk, self._bulk_kind, self._bulk_filled = bytearray(size + 2), kind, self._end - self._start
+        # Memory that is not written before what comes is: zeros for hundreds of megabytes would stop the event loop.
+        self._bulk = np.empty(size + 2, np.uint8).data
+        self._bulk_kind, self._bulk_filled = kind, self._end - self._start
         self._bulk[: self._bulk_filled] = memoryview(self._buffer)[self._start : self._end]
         self._start = self._end = 0
 
