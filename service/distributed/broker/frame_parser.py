@@ -92,7 +92,7 @@ class FrameParser(_AsyncRESP3Parser):
     """A parser for redis-py's asyncio connections, `parser_class`; RESP 2 as well."""
 
     def __init__(self, socket_read_size: int) -> None:
-        super().__init__(socket_read_size)
+        super().__init__(socket_read_size)  # type: ignore[no-untyped-call]  # redis-py's parsers have no annotations
         self._replies = ReplyReader(self.parse_error)
         self._receiver: ReplyReceiver | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -100,7 +100,7 @@ class FrameParser(_AsyncRESP3Parser):
 
     def on_connect(self, connection: Any) -> None:
         """Take over what comes on a connection that was opened just now."""
-        super().on_connect(connection)
+        super().on_connect(connection)  # type: ignore[no-untyped-call]
         self._replies = ReplyReader(self.parse_error)
         self._writer = connection._writer
         transport = connection._writer.transport
@@ -112,7 +112,7 @@ class FrameParser(_AsyncRESP3Parser):
 
     def on_disconnect(self) -> None:
         """Forget the connection."""
-        super().on_disconnect()
+        super().on_disconnect()  # type: ignore[no-untyped-call]
         self._receiver = self._writer = None
 
     @property
@@ -161,7 +161,7 @@ class FrameParser(_AsyncRESP3Parser):
                 raise reply
             if not isinstance(reply, Push):
                 return reply
-            answer = await self.handle_push_response(list(reply))
+            answer = await self.handle_push_response(list(reply))  # type: ignore[no-untyped-call]
             if push_request:
                 return answer
 

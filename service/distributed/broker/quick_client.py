@@ -92,7 +92,8 @@ class QuickRedis(redis.asyncio.Redis):
                     self._idle.append(connection)
 
     def _new_connection(self) -> Any:
-        connection: Any = self.connection_pool.make_connection()
+        pool: Any = self.connection_pool  # without annotations
+        connection: Any = pool.make_connection()
         self._connections.append(connection)
         return connection
 

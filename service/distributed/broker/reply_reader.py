@@ -134,7 +134,7 @@ class ReplyReader:
         self._start = self._end = 0
 
     def _take_bulk(self, kind: int, value: memoryview) -> None:
-        if value[-2:] != b"\r\n":
+        if bytes(value[-2:]) != b"\r\n":
             raise ProtocolBroken("a value that does not end where its length says")
         if kind == ord("!"):
             self._deliver(self._error(bytes(value[:-2]).decode("utf-8", errors="replace")))

@@ -140,10 +140,13 @@ def random_reply(rng: random.Random, depth: int = 0) -> bytes:
 
 
 async def test_a_thousand_random_replies_are_read_as_redis_py_reads_them() -> None:
-    from redis._parsers import _AsyncRESP3Parser
+    from redis._parsers import Encoder, _AsyncRESP3Parser
+
+    encoders: Any = Encoder
+    parsers: Any = _AsyncRESP3Parser
 
     class Opened:
-        encoder = redis.asyncio.connection.Encoder("utf-8", "strict", False)
+        encoder = encoders("utf-8", "strict", False)
 
     for seed in range(20):
         rng = random.Random(seed)
@@ -152,7 +155,7 @@ async def test_a_thousand_random_replies_are_read_as_redis_py_reads_them() -> No
         opened._reader = asyncio.StreamReader()
         opened._reader.feed_data(b"".join(replies))
         opened._reader.feed_eof()
-        theirs: Any = _AsyncRESP3Parser(65536)
+        theirs = parsers(65536)
         theirs.on_connect(opened)
         expected = [await theirs.read_response() for _ in replies]
         assert read(b"".join(replies), [rng.randrange(1, 5000) for _ in range(5000)]) == expected
