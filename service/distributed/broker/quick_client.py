@@ -71,7 +71,8 @@ class QuickRedis(redis.asyncio.Redis):
         """Close all connections."""
         connections, self._connections, self._idle = self._connections, [], []
         for connection in connections:
-            await connection.disconnect()
+            await connection.disconnect(nowait=True)  # waits for nothing: whoever is in a hurry leaves none open
+        await asyncio.sleep(0)  # in which they close
         await super().aclose(close_connection_pool)
 
     async def _exchange(self, commands: Sequence[Words]) -> list[Any]:
@@ -88,8 +89,10 @@ class QuickRedis(redis.asyncio.Redis):
                     raise redis.ConnectionError(f"Connection lost: {error}") from error
                 raise
             finally:
-                if connection in self._connections:  # else this client was closed meanwhile
+                if connection in self._connections:
                     self._idle.append(connection)
+                else:  # this client was closed meanwhile, perhaps before the connection was open
+                    await connection.disconnect(nowait=True)
 
     def _new_connection(self) -> Any:
         pool: Any = self.connection_pool  # without annotations

@@ -218,6 +218,25 @@ async def test_frames_go_up_a_narrow_link_as_long_as_something_comes_through(
         assert await client.hmget("p", "0", "1") == [FRAME, FRAME]
 
 
+async def test_a_client_that_is_closed_while_it_connects_leaves_no_connection_open(one_server: Server) -> None:
+    """Whoever leaves is in a hurry: its close is cut short, too."""
+    async with client_of(one_server.url) as other:
+        for turns in range(12):
+            client = connect(Settings(engine="redis", redis_url=one_server.url))
+            asked = [asyncio.create_task(client.ping()) for _ in range(4)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing = asyncio.create_task(client.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.gather(closing, *asked, return_exceptions=True)
+        await until(lambda: only_one(other))
+
+
+async def only_one(client: Any) -> bool:
+    return len(await client.client_list()) == 1
+
+
 async def test_a_closed_client_holds_no_connection(one_server: Server) -> None:
     async with client_of(one_server.url) as other:
         async with client_of(one_server.url) as client:
@@ -227,10 +246,7 @@ async def test_a_closed_client_holds_no_connection(one_server: Server) -> None:
         with pytest.raises(redis.ConnectionError):
             await waiting
 
-        async def alone() -> bool:
-            return len(await other.client_list()) == 1
-
-        await until(alone)
+        await until(lambda: only_one(other))
 
 
 def test_frames_go_and_come_on_the_loop_that_the_service_runs_on(one_server: Server) -> None:
