@@ -1,7 +1,8 @@
 """What a caller gets behind Redis against the engine in its own process: same scheduler, same made-up device, one run.
 
 `python -m benchmarks.embedded_and_redis` prints a table in Markdown. The device sleeps for as long as it says a
-prediction takes, so what differs is queueing, sharing, admission and the way, and no network is needed.
+prediction takes, so what differs is queueing, sharing, admission and the way, and no network is needed. Loop and memory
+are those of the service.
 
 Both ways run in this one process; the burst has four workers here, as four processes would be.
 """
@@ -18,8 +19,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import uvloop
 from prometheus_client import CollectorRegistry
 
+from service import startup
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
 from service.core.interfaces import Engine, ServedModel
@@ -291,7 +294,8 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="rows with these words; burst; claim")
-    asyncio.run(table(parser.parse_args().only))
+    startup.keep_freed_memory()
+    uvloop.run(table(parser.parse_args().only))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
 
         log_in_force(settings, os.environ)
         startup.collect_seldom()
+        startup.keep_freed_memory()
         startup.begin("loading the service")
         from service.greeting import announce_failure
         from service.http_server import StartFailed

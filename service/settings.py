@@ -252,7 +252,6 @@ class Settings:
     device_peak_flops: float = _set(
         0.0, _number(0, 1e18), "FLOPs a second the device can do in `dtype`, shown beside those done; 0: not shown."
     )
-    nv_metrics: bool = _set(False, _flag, "Also show the nv_* metrics that Triton's dashboards read.")
 
     def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):

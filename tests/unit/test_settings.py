@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from service.settings import Settings, SettingsError, table, unknown
+from tests.house import ROOT
 
 
 def test_defaults_need_no_environment() -> None:
@@ -82,3 +85,10 @@ def test_the_documentation_holds_the_same_table() -> None:
 
 def test_every_setting_is_explained() -> None:
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(Settings))
+
+
+def test_every_setting_has_an_effect() -> None:
+    """Each is read by its name somewhere: of one that was not, the documentation promised what nothing did."""
+    texts = [path.read_text("utf-8") for path in (ROOT / "service").rglob("*.py")]
+    words = Counter(word for text in texts for word in re.findall(r"\.(\w+)", text))
+    assert [field.name for field in dataclasses.fields(Settings) if not words[field.name]] == []

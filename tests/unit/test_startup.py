@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,3 +111,29 @@ def test_garbage_is_looked_for_seldom_while_it_lasts_and_as_usual_then(
     startup.finish()
     assert gc.get_threshold() == thresholds
     assert caplog.records[0].message.split(" (")[0] == "starting: a test"
+
+
+#: Frames of 256x448 made and freed, twenty times, and the page faults of the last ten.
+FREES = """
+import resource
+from service import startup
+
+{before}
+for turn in range(20):
+    if turn == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    frames = [bytearray(344_064) for _ in range(4)]
+    joined = b"".join(frames)
+    del frames, joined
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries free memory by rules of their own")
+def test_memory_of_frames_is_kept_for_the_next_ones() -> None:
+    def faults(before: str) -> int:
+        command = [sys.executable, "-c", FREES.format(before=before)]
+        return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("") > 5000
+    assert faults("startup.keep_freed_memory()") < 500

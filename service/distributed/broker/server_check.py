@@ -75,13 +75,18 @@ class ServerCheck:
             return "none"
         return f"fsync:{self.fsync}" if self.fsync and self.problems[ConfigProblem.AOF_OFF] is False else None
 
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the next `look` asks the server."""
+        return time.monotonic() >= self._ask_at
+
     def away(self) -> None:
         """Forget when the server was asked: the connection was lost, what answers next may be another server."""
         self._ask_at = 0.0
 
     async def look(self, client: AsyncRedis) -> None:
         """Ask the server, unless it was asked within ASK_AGAIN_S; warn of new problems. Raises what LOST names."""
-        if time.monotonic() < self._ask_at:
+        if not self.is_due:
             return
         commands: list[tuple[str, ...]] = [("INFO",), ("CONFIG GET", "appendfsync")]
         key = self._keys.load

@@ -25,7 +25,7 @@ from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.off_loop import off_the_loop
 from service.distributed.broker.submission import BEHIND_LIVE_S, Submission
 from service.distributed.broker.transfers import Transfers
-from service.distributed.frontend.queue_client import QueueClient
+from service.distributed.frontend.queue_client import LEAVE_S, QueueClient
 from service.engine.scheduling.admission import Trials
 from service.serving.answer_size import check_answer
 from service.settings import Settings
@@ -253,8 +253,13 @@ class QueuedEngine:
         self._front.supervisor.once(Background.REDIS_CALL, work)
 
     async def close(self) -> None:
-        """Wait for withdrawals under way; then call `front.stop()`."""
-        await asyncio.gather(*self._front.supervisor.pending, return_exceptions=True)
+        """Wait for withdrawals under way, LEAVE_S at most; then call `front.stop()`.
+
+        What a silent Redis does not hear of then, workers drop when this front end's sign of life lapses.
+        """
+        if pending := self._front.supervisor.pending:
+            await asyncio.wait(pending, timeout=LEAVE_S)
+            await end(*pending)
 
 
 def _packed(request: PredictRequest) -> dict[int, bytes]:

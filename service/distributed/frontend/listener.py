@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ async def listen(
             ids = [fields[b"j"].decode(errors="replace") for _, fields in rows if b"j" in fields]
             if key == reply:
                 on_answers(ids)
+                await asyncio.sleep(0)  # the answers are asked for first: whoever waits, waits for those
                 await client.xdel(reply, *(row for row, _ in rows))
             else:
                 on_events(ids)

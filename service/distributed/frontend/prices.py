@@ -9,6 +9,9 @@ from service.core.types import Method, Options
 from service.distributed.broker import buckets
 from service.engine.scheduling.pricing import DeviceCosts, PriceRange
 
+#: The most seconds that one prediction is taken to cost, a day. Redis adds them up, in whole microseconds of 64 bits.
+MOST_S = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class QueuePrices:
@@ -27,6 +30,11 @@ class QueuePrices:
         devices = [costs for costs in self.devices if method is Method.DMVFN or method in costs.mixtures.models]
         if devices:
             prices = [costs.price(bucket, options) for costs in devices]
-            return PriceRange(*(sum(seconds) / len(prices) for seconds in zip(*prices, strict=True)))
-        seconds = buckets.work(bucket, options.work, self.per_megapixel)
+            return PriceRange(*(_bounded(sum(seconds) / len(prices)) for seconds in zip(*prices, strict=True)))
+        seconds = _bounded(buckets.work(bucket, options.work, self.per_megapixel))
         return PriceRange(seconds, seconds)
+
+
+def _bounded(seconds: float) -> float:
+    """Return what a prediction can cost that is nearest: workers learn their costs, and may learn nonsense."""
+    return min(max(0.0, seconds), MOST_S)

@@ -59,6 +59,8 @@ FRONT_MS = 10_000
 PULSE_S = 1.0
 #: Between two looks at Redis while it is away or this process starts, seconds.
 SOON_S = 0.02
+#: Seconds that the end of a front end waits for Redis, for withdrawals and then for its goodbye.
+LEAVE_S = 1.0
 #: Times that an upload is sent over a link on which it takes longer than a connection may be silent.
 UPLOAD_TRIES = 3
 
@@ -116,8 +118,9 @@ class QueueClient:
     async def stop(self) -> None:
         """Remove this front end's keys and close its connections; calls still waiting are the caller's to end first."""
         await end(*self._tasks)
-        with contextlib.suppress(*LOST):
-            await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
+        with contextlib.suppress(*LOST, TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
         await close(self.client)
         await close(self.steady)
 

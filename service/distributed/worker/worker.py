@@ -158,7 +158,8 @@ class Worker:
                 await self._stopping.unless(asyncio.sleep(0.2))
                 continue
             try:
-                await self.server.look(self._client)
+                if self.server.is_due:
+                    await self._stopping.unless(self.server.look(self._client))
                 await self._stopping.unless(self._turn(), min(LAST_CLAIM_S, self._settings.shutdown_grace_s))
                 delays = backoff(self._rng)
             except Exception as error:

@@ -122,6 +122,24 @@ async def test_a_worker_ends_the_items_of_a_record_that_is_half_gone(bench: Benc
     assert all(client.ttl(bench.keys.job(job)) != -1 for job in submitted), "kept for ever"
 
 
+@pytest.mark.parametrize("name", ["load", "buckets"])
+async def test_counts_that_were_lost_are_right_again_once_nothing_is_queued(
+    bench: Bench, server: Server, name: str
+) -> None:
+    """They stayed below zero by what was queued, for ever, and the queue took so much more than it may."""
+    device, client = Adder(), server.client()
+    device.gate = asyncio.Event()
+    async with bench.work(device):
+        calls = [
+            asyncio.create_task(bench.engine.predict(PredictRequest(str(k), frame(k), frame(9)))) for k in range(6)
+        ]
+        await until(lambda: client.hget(bench.keys.load, "items") == b"6" and device.running > 0)
+        client.delete(getattr(bench.keys, name))
+        device.gate.set()
+        await asyncio.gather(*calls)
+        await until(bench.empty)
+
+
 async def test_a_webhook_that_outlives_its_job_leaves_nothing_behind(bench: Bench, server: Server) -> None:
     client = server.client()
     settings = bench.settings.replace(webhook_secret="x" * 16)

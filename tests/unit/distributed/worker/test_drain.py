@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from service.distributed.broker import client as broker_client
 from service.distributed.worker.worker import Worker
 from service.serving.jobs.job import JobState
 from service.settings import Settings
@@ -70,6 +71,21 @@ async def test_an_idle_worker_ends_at_once_though_redis_does_not_answer(bench: B
                 await asyncio.sleep(0.02)
             assert watch.allows(BEYOND_S)
         server.go_on()
+
+
+async def test_a_worker_that_starts_on_a_silent_redis_ends_when_it_is_told(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asked for the server's configuration then, for as long as a connection may be silent: here for ever."""
+    await until(lambda: not bench.front.is_away)
+    monkeypatch.setattr(broker_client, "SOCKET_TIMEOUT", 1000.0)
+    worker = Worker(bench.settings, Adder(), metrics())
+    server.pause()
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(worker._client.connection_pool._in_use_connections) == 2)  # it listens for withdrawals, and looks
+    worker.stop()
+    await asyncio.wait_for(running, 60)
+    server.go_on()
 
 
 async def lapsed_item(bench: Bench) -> str:

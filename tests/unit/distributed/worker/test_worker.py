@@ -397,6 +397,7 @@ async def test_a_crash_of_redis_loses_no_accepted_job(settings: Settings) -> Non
         await until(lambda: slow.running > 0)
         server.kill()
         slow.gate.set()  # answers come while nobody is there to take them
+        await until(lambda: front.is_away)
         server.start()
         await until(lambda: front.readiness().ready)
         assert [await ended(jobs, job.id) for job in work] == [JobState.DONE] * 10

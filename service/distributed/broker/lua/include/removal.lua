@@ -24,6 +24,8 @@ local function remove(stream, group, id, entry, load, buckets, clients, due)
     redis.call('DEL', stream)
     redis.call('SREM', buckets, stream)
     redis.call('ZREM', due, stream)
+    -- Nothing is queued: counts of a server that lost some of them, and not these items, end here.
+    if redis.call('SCARD', buckets) == 0 then redis.call('HSET', load, 'items', 0, 'bytes', 0, 'work', 0, 'live', 0) end
   end
 end
 
