@@ -30,8 +30,8 @@ def test_the_client_and_the_services_log_make_one_fate() -> None:
     ]
     first, refused, lost = adaptive_load.fates(shots, (8, 9), log)
     assert (first.deadline, first.kind, first.client, first.service, first.wait) == (8, "flow", 8.5, 7.5, 1.0)
-    assert [first.is_in_time, first.is_in_time_at_client] == [True, False]
-    assert [(fate.kind, fate.service, fate.is_in_time) for fate in (refused, lost)] == [
+    assert [first.is_answered, first.is_handed_over, first.is_in_time_at_client] == [True, True, False]
+    assert [(fate.kind, fate.service, fate.is_answered) for fate in (refused, lost)] == [
         ("status 504", float("inf"), False),
         ("status 0", float("inf"), False),
     ]
@@ -43,19 +43,20 @@ def test_shares_are_told_by_kind_and_by_deadline() -> None:
         Fate(30, "flow", 31.0, 29.0, 0.1),
         Fate(30, "flow", 28.0, 27.0, 0.1),
         Fate(5, "status 504", 6.0, 5.5, 0.0),
+        Fate(4, "panned", 4.5, 4.25, 0.0),
     ]
     assert adaptive_load.table(results).splitlines()[2:] == [
-        "| flow | 2 | 100.00 % | 50.00 % |",
-        "| panned | 1 | 100.00 % | 100.00 % |",
-        "| status 504 | 1 | 0.00 % | 0.00 % |",
-        "| 3 to 4 ms | 1 | 100.00 % | 100.00 % |",
-        "| 5 to 8 ms | 1 | 0.00 % | 0.00 % |",
-        "| 21 to 30 ms | 2 | 100.00 % | 50.00 % |",
-        "| **all** | 4 | 75.00 % | 50.00 % |",
+        "| panned | 2 | 100.00 % | 50.00 % | 50.00 % |",
+        "| flow | 2 | 100.00 % | 100.00 % | 50.00 % |",
+        "| status 504 | 1 | 0.00 % | 0.00 % | 0.00 % |",
+        "| 3 to 4 ms | 2 | 100.00 % | 50.00 % | 50.00 % |",
+        "| 5 to 8 ms | 1 | 0.00 % | 0.00 % | 0.00 % |",
+        "| 21 to 30 ms | 2 | 100.00 % | 100.00 % | 50.00 % |",
+        "| **all** | 5 | 80.00 % | 60.00 % | 40.00 % |",
     ]
     service, client, between, wait = adaptive_load.lateness(results).splitlines()[2:]
-    assert service == "| late, at the service | 1 | 0.50 | 0.50 | 0.50 | 0.50 |"
-    assert client.startswith("| late, at the client | 2 | 1.00 |")
+    assert service == "| late, at the service | 2 | 0.38 | 0.50 | 0.50 | 0.50 |"
+    assert client.startswith("| late, at the client | 3 | 1.00 |")
     assert between.endswith("| 2.00 |")
     assert wait.endswith("| 0.10 |")
     assert adaptive_load.lateness(results[:1]).splitlines()[2] == "| late, at the service | 0 | | | | |"
