@@ -113,7 +113,8 @@ def frame(picture: Picture, id: str = "", time_us: int | None = None, number: in
     if pixels is None:
         made.encoded = to_bytes(picture)
     else:
-        made.raw.CopyFrom(pb.RawPicture(pixels=pixels.tobytes(), height=pixels.shape[0], width=pixels.shape[1]))
+        # In its place: a message built apart would be copied into this one.
+        made.raw.pixels, (made.raw.height, made.raw.width) = pixels.tobytes(), pixels.shape[:2]
     return made
 
 

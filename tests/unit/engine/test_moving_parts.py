@@ -150,11 +150,9 @@ def test_what_leaves_its_surroundings_is_predicted_with_the_whole_part() -> None
     boxes = moving.boxes(one.previous.pixels, one.current.pixels, 0.5)
     assert boxes is not None
     (box,) = boxes
-    expected, part = (
-        one.current.pixels.copy(),
-        [np.ascontiguousarray(box.of(frame.pixels)) for frame in (before, after)],
-    )
-    box.of(expected)[:] = reduced.mix(*part, *weights.load(weights.LIVE), 0.5).pixels
+    older, newer = parts(one, box)
+    expected = one.current.pixels.copy()
+    box.of(expected)[:] = reduced.mix(older, newer, *weights.load(weights.LIVE), 0.5).pixels
     assert np.array_equal(frames(one)[0].frame.pixels, expected)
 
 
