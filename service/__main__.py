@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service import startup
+from service.process_exit import leave
 from service.settings import PREFIX, Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
 
@@ -112,10 +113,11 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(begin(settings))
+                status = runner.run(begin(settings))
         except StartFailed as error:
             announce_failure(error)
-            return EXIT_FAILED
+            status = EXIT_FAILED
+        return leave(status)
 
     return Verb(description, run)
 

@@ -31,8 +31,8 @@ class CertificateFiles:
     def context(self) -> ssl.SSLContext:
         """Make a server's context of what the files hold now. Raises OSError, as SSLError is, if it cannot be used."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # A key under a passphrase is refused: asked for none, OpenSSL would wait for one at the terminal.
-        context.load_cert_chain(self.chain, self.key, password="")
+        # A key under a passphrase is refused, by an empty one: OpenSSL would else wait for one at the terminal.
+        context.load_cert_chain(self.chain, self.key, password=bytes)
         if self.authorities is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.authorities)
