@@ -22,7 +22,7 @@ serve: install   ## start the service: HTTP on DMVFN_HTTP_PORT (8000), gRPC on D
 worker: install  ## start a worker for DMVFN_REDIS_URL
 	@exec $(PY) -m service work
 
-test: install-dev   ## checks, then every test that runs by default (minutes on 2 cores)
+test: install-dev   ## checks, then every test that runs by default
 	@scripts/check
 	@scripts/test
 check: install-dev  ## ruff, mypy strict, bandit

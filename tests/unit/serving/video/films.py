@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import shutil
@@ -155,18 +156,25 @@ class Probed:
 
 
 def probe(path: Path) -> Probed:
-    """Ask ffprobe, or PyAV where it is not installed."""
+    """Ask ffprobe, or PyAV where it is not installed; once of a file that stays as it is."""
+    state = path.stat()
+    return _probed(path, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@functools.lru_cache(maxsize=8)
+def _probed(path: Path, *state: int) -> Probed:
     return _ffprobe(path) if shutil.which("ffprobe") else _pyav(path)
 
 
 def _ffprobe(path: Path) -> Probed:
-    what = ["-show_streams", "-show_format", "-show_frames", "-select_streams", "v"]
-    video = _asked(path, what)
-    sounds = _asked(path, ["-show_streams", "-select_streams", "a"])["streams"]
-    [stream] = video["streams"]
+    # One run for all: most of its time is its start.
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format", "-show_frames", str(path)]
+    film = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    [stream] = [each for each in film["streams"] if each["codec_type"] == "video"]
+    sounds = [each for each in film["streams"] if each["codec_type"] == "audio"]
+    frames = [frame for frame in film["frames"] if frame["media_type"] == "video"]
     numbers = stream.get("sample_aspect_ratio", "1:1").split(":")
     names = ("color_range", "color_space", "color_primaries", "color_transfer")
-    frames = video["frames"]
     last = frames[-1]
     until = float(last["best_effort_timestamp_time"]) + float(
         last.get("duration_time", last.get("pkt_duration_time", 0))
@@ -177,15 +185,10 @@ def _ffprobe(path: Path) -> Probed:
         tuple(stream.get(name, "unknown") for name in names),
         stream["pix_fmt"],
         [float(frame["best_effort_timestamp_time"]) for frame in frames],
-        float(video["format"].get("duration", until)),
+        float(film["format"].get("duration", until)),
         Fraction(stream["r_frame_rate"]),
         [(sound.get("codec_name", "?"), sound.get("tags", {}).get("language", "")) for sound in sounds],
     )
-
-
-def _asked(path: Path, what: list[str]) -> Any:
-    command = ["ffprobe", "-v", "error", "-of", "json", *what, str(path)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
 
 _RANGES = {0: "unknown", 1: "tv", 2: "pc"}
