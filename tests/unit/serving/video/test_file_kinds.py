@@ -33,7 +33,7 @@ def _matroska(profile: int) -> bytes:
 
 @pytest.mark.parametrize("film", [_mp4, _matroska])
 def test_dolby_vision_that_nobody_else_shows_is_refused(tmp_path: Path, film: Callable[[int], bytes]) -> None:
-    """Its pictures came out purple and green: they are coded as IPT, which no tag of a picture says."""
+    """Its pictures are coded as IPT, which no tag of them says: they were read by another matrix."""
     file, path = io.BytesIO(film(5)), tmp_path / "film"
     file.seek(7)
     with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
