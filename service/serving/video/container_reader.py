@@ -56,8 +56,7 @@ class ContainerSource:
             raise VideoError(file_kinds.refusal(file, reason(error))) from error
         try:
             self._video = _film(container)
-            if self._video.codec_context.name == "hevc":
-                file_kinds.check_dolby(file)
+            file_kinds.check_dolby(file)
             self._video.thread_type = "AUTO"
             # Else FFmpeg crops the left side to whole words of memory only, and shows what is to be hidden.
             self._video.codec_context.flags |= Flags.unaligned

@@ -105,8 +105,9 @@ class SoundCopy:
         """Tell whether most of it lies over the packet before, whose length may be another: Vorbis has two."""
         if self._last is None:
             return False
-        is_back = packet.dts <= self._last if self._is_strict else packet.dts < self._last
-        return is_back or packet.dts + (packet.duration or 0) // 2 < self._until
+        start, length = int(packet.dts), int(packet.duration or 0)
+        is_back = start <= self._last if self._is_strict else start < self._last
+        return is_back or start + length // 2 < self._until
 
     def _check_rate(self, packet: Any) -> None:
         """Raise VideoError where a broadcast's AAC changes its rate: a file tells it once, and plays the rest by it."""
@@ -214,11 +215,11 @@ def _aac_config(context: Any) -> bytes:
 
 
 def _has_adts(packet: Any) -> bool:
-    context = packet.stream.codec_context
+    context: Any = packet.stream.codec_context
     if context.name != "aac" or context.extradata:
         return False
     head = bytes(memoryview(packet)[:9])
-    return len(head) == 9 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    return len(head) == 9 and head[0] == 0xFF and (head[1] & 0xF6) == 0xF0
 
 
 def _without_adts(packet: Any) -> Any:

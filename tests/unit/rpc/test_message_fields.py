@@ -35,7 +35,7 @@ def _refusal(data: bytes) -> BaseException:
 
 @pytest.mark.parametrize("field", [INPUT, OUTPUT, RAW, UNKNOWN])
 def test_a_message_of_tiny_fields_is_refused_before_it_is_parsed(field: bytes) -> None:
-    """Twelve megabytes of empty inputs took 1.3 GB, and all other calls waited until they were converted."""
+    """Twelve megabytes of empty inputs took a gigabyte, and all other calls waited until they were converted."""
     assert isinstance(_refusal(field * (MAX_FIELDS + 1)), TooLarge)
     assert not isinstance(PARSE(field * MAX_FIELDS), UnparsedMessage)
 
