@@ -73,6 +73,14 @@ async def outcome(awaitable: Any) -> Any:
         return type(error), str(error)
 
 
+async def cut(server: Server, client: Any) -> None:
+    """Have the server close all connections, and wait until `client` knows."""
+    admin = server.client()
+    admin.client_kill_filter(_type="normal", skipme=True)
+    admin.close()
+    await until(lambda: not client.has_sound_connection)
+
+
 def in_words(replies: list[Any]) -> list[Any]:
     return [str(type(reply)) if isinstance(reply, Exception) else reply for reply in replies]
 
@@ -191,10 +199,7 @@ async def test_a_connection_that_the_server_cut_is_replaced_before_it_is_used(on
     async with client_of(one_server.url) as client:
         for _ in range(3):
             await client.ping()
-            admin = one_server.client()
-            admin.client_kill_filter(_type="normal", skipme=True)
-            admin.close()
-            await until(lambda: not client.has_sound_connection)
+            await cut(one_server, client)
         assert await client.ping()
 
 
@@ -263,10 +268,7 @@ def test_frames_go_and_come_on_the_loop_that_the_service_runs_on(one_server: Ser
                     for _ in range(3):
                         *_, frames = await client.exchange(commands, is_atomic=True)
                         assert frames == [FRAME, FRAME]
-                    admin = one_server.client()
-                    admin.client_kill_filter(_type="normal", skipme=True)
-                    admin.close()
-                    await until(lambda client=client: not client.has_sound_connection)
+                    await cut(one_server, client)
                     assert await client.hmget("p", "0", "1") == [FRAME, FRAME]
 
     uvloop.run(there_and_back())
