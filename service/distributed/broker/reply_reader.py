@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+T = TypeVar("T", int, float)
 #: Bytes that are received at once where no large value is awaited.
 ROOM = 2**16
 #: Kinds of replies that hold others: arrays, sets, pushes, and maps, whose numbers count pairs.
@@ -113,7 +114,7 @@ class ReplyReader:
         if kind in b":(":
             return _number(text)
         if kind == ord(","):
-            return float(text)
+            return _number(text, float)
         if kind == ord("#"):
             return text == b"t"
         if kind == ord("_"):
@@ -152,8 +153,8 @@ class ReplyReader:
         self.replies.append(value)
 
 
-def _number(text: bytes) -> int:
+def _number(text: bytes, kind: Callable[[bytes], T] = int) -> T:
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
         raise ProtocolBroken("a length or number that is none") from None

@@ -105,7 +105,9 @@ def test_a_line_longer_than_the_room_is_read_whole() -> None:
     assert str(reply) == "ERR " + text
 
 
-@pytest.mark.parametrize("data", [b"?\r\n", b"$x\r\n", b"*1.5\r\n", b":one\r\n", b"$2\r\nabcd", b"HTTP/1.1 400\r\n"])
+@pytest.mark.parametrize(
+    "data", [b"?\r\n", b"$x\r\n", b"*1.5\r\n", b":one\r\n", b",one\r\n", b"$2\r\nabcd", b"HTTP/1.1 400\r\n"]
+)
 def test_what_is_no_reply_is_an_error(data: bytes) -> None:
     with pytest.raises(ProtocolBroken):
         read(data)
