@@ -5,12 +5,11 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
 from service.core.bucket import Bucket
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, Unavailable
@@ -19,6 +18,7 @@ from service.core.substitute import Substitute
 from service.core.types import Options, PredictRequest, PredictResult, Quality
 from service.distributed.broker import announcement, serialization
 from service.distributed.broker.keys import GROUP
+from service.distributed.broker.quick_client import QuickRedis
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.queue_client import PULSE_S, QueueClient
@@ -196,18 +196,18 @@ async def test_to_look_at_a_large_queue_takes_few_round_trips(
             admin.xreadgroup(GROUP, "w", {f"{keys.buckets}:{k}": ">"})
             admin.sadd(keys.buckets, f"{keys.buckets}:{k}")
         sent: list[object] = []
-        send = AbstractConnection.send_packed_command
+        exchange = QuickRedis._exchange
 
-        async def counted(self: AbstractConnection, *command: Any, **more: Any) -> None:
-            sent.append(command)
-            await send(self, *command, **more)
+        async def counted(self: QuickRedis, commands: Sequence[Any]) -> list[Any]:
+            sent.append(commands)
+            return await exchange(self, commands)
 
         front = QueueClient(bench.settings)
-        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+        monkeypatch.setattr(QuickRedis, "_exchange", counted)
         await front._look()
         monkeypatch.undo()
         assert (front.snapshot.workers, front.snapshot.leased) == (301, 300), "of all sizes, not of some"
-        assert len(sent) < 30, sent  # what the worker and the other front end said meanwhile included
+        assert 5 <= len(sent) < 30, sent  # what the worker and the other front end said meanwhile included
         await front.stop()
         admin.flushall()
         admin.close()
