@@ -45,6 +45,7 @@ from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.listener import listen
 from service.distributed.frontend.queue_stats import QueueStats, look
+from service.distributed.frontend.stream_ages import StreamAges
 from service.engine.scheduling.pricing import PriceRange
 from service.settings import Settings
 from service.supervision import Supervisor
@@ -91,6 +92,7 @@ class QueueClient:
     _is_logged: bool = False  #: the log says already that Redis is away
     _pulsed: float = -math.inf  #: when the last sign of life that was written was sent
     announcements: Announcements = field(default_factory=Announcements)
+    _ages: StreamAges = field(default_factory=StreamAges)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _rng: random.Random = field(default_factory=random.Random)
 
@@ -328,7 +330,7 @@ class QueueClient:
         return self.clock() - self._pulsed <= FRONT_MS / 2000
 
     async def _look(self) -> None:
-        self.snapshot, model = await look(self.steady, self.keys, self.announcements, await self.now_ms())
+        self.snapshot, model = await look(self.steady, self.keys, self.announcements, self._ages, await self.now_ms())
         if model is not None and model != self._model:
             if self._model is not None:
                 self.metrics.model_gone(**_labels(self._model))

@@ -11,7 +11,7 @@ from service.distributed.frontend import clip_stats
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.clip_stats import ClipStats
 from service.distributed.frontend.prices import QueuePrices
-from service.distributed.frontend.stream_ages import ages
+from service.distributed.frontend.stream_ages import StreamAges
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class QueueStats:
 
 
 async def look(
-    client: AsyncRedis, keys: Keys, announcements: Announcements, now: int
+    client: AsyncRedis, keys: Keys, announcements: Announcements, ages: StreamAges, now: int
 ) -> tuple[QueueStats, ServedModel | None]:
     """Read the queue and the model that its workers announce, None where none ever did. `now` is the server's, ms.
 
@@ -69,14 +69,14 @@ async def look(
     names, sums, streams, dead, results = answers[: len(counts)]
     *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
     model, prices = announcements.read(names, infos, latest)
-    claims, oldest = await ages(client, list(streams), now)
+    await ages.read(client, list(streams), now)
     items, size, work = map(whole, sums)
     stats = QueueStats(
         items=items,
         bytes=size,
         work=work / 1e6,
-        leased=claims,
-        oldest=(now - oldest) / 1000,
+        leased=ages.claims,
+        oldest=0.0 if ages.oldest_ms is None else max(0, now - ages.oldest_ms) / 1000,
         dead=dead,
         results=int(results or 0),
         workers=len(names),

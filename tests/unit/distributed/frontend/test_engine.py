@@ -207,7 +207,7 @@ async def test_to_look_at_a_large_queue_takes_few_round_trips(
         await front._look()
         monkeypatch.undo()
         assert (front.snapshot.workers, front.snapshot.leased) == (301, 300), "of all sizes, not of some"
-        assert len(sent) < 30, sent  # what the worker and the other front end said meanwhile included
+        assert 5 <= len(sent) < 30, sent  # what the worker and the other front end said meanwhile included
         await front.stop()
         admin.flushall()
         admin.close()
