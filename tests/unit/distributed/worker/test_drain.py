@@ -82,7 +82,8 @@ async def test_a_worker_that_starts_on_a_silent_redis_ends_when_it_is_told(
     worker = Worker(bench.settings, Adder(), metrics())
     server.pause()
     running = asyncio.create_task(worker.run())
-    await until(lambda: len(worker._client.connection_pool._in_use_connections) == 2)  # it listens for withdrawals, and looks
+    in_use = worker._client.connection_pool._in_use_connections
+    await until(lambda: len(in_use) == 2)  # it listens for withdrawals, and looks
     worker.stop()
     await asyncio.wait_for(running, 60)
     server.go_on()
