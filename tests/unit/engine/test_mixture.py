@@ -183,9 +183,9 @@ def test_one_thread_or_two_predict_the_same_small_frame() -> None:
 def test_a_warm_up_finds_out_by_how_many_threads_small_frames_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed_by: list[int] = []
     monkeypatch.setattr(MixingThreads, "choose", lambda self, mix_small: mixed_by.append(mix_small().shares.shape[0]))
-    list(FLOWING.warm_up([]))
+    FLOWING.warm_up([])
     assert mixed_by == []
-    list(FLOWING.warm_up([(32, 48)]))
+    FLOWING.warm_up([(32, 48)])
     assert mixed_by == [6]  # five candidates of the live head, and the detail
 
 
