@@ -138,7 +138,10 @@ async def predict(
     admit(state, request, caller.holding)
     result = await state.engine.predict(request)
     del request  # the answer takes the place of its frames
-    return await encode(state, result, format, quality, caller.deadline, times, decode=decode_seconds)
+    is_adaptive = options.quality is Quality.ADAPTIVE
+    return await encode(
+        state, result, format, quality, caller.deadline, times, decode=decode_seconds, is_adaptive=is_adaptive
+    )
 
 
 def check_ready(engine: Engine, admitting: str | None = "draining") -> None:
@@ -243,15 +246,18 @@ async def encode(
     *,
     decode: float = 0.0,
     waited: float = 0.0,
+    is_adaptive: bool = False,
 ) -> EncodedPrediction:
     """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
 
     `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
-    seconds that went by before the engine had it, the latter for a turn within its stream.
+    seconds that went by before the engine had it, the latter for a turn within its stream. What an adaptive request's
+    answer takes is learnt, for `engine_deadline`.
     """
     start = state.clock()
     pictures = await encode_steps(state.codecs, result, format, quality)
-    state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
+    if is_adaptive:
+        state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
     timings = result.timings
     mixture = (("motion", timings.motion), ("mixing", timings.mixing)) if timings.motion else ()

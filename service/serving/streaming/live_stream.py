@@ -16,6 +16,7 @@ from dataclasses import replace
 from service.app_state import AppState
 from service.core.api_keys import Scope
 from service.core.errors import Internal, ServiceError
+from service.core.types import Quality
 from service.serving import prediction
 from service.serving.prediction import Caller, EncodedPrediction
 from service.serving.streaming.messages import (
@@ -223,6 +224,7 @@ class LiveStream:
                 (tag.time_us, work.pace_us),
                 decode=tag.read - tag.arrived,
                 waited=began - tag.read,
+                is_adaptive=options.quality is Quality.ADAPTIVE,
             )
             outcome = Done(answer if predictor is None else replace(answer, predictor=predictor.value))
         except ServiceError as error:

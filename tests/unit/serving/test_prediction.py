@@ -141,5 +141,7 @@ async def test_how_long_encoding_takes_is_learnt_by_size_and_format() -> None:
     clocked = dataclasses.replace(state, clock=lambda: next(clock))
     result = await state.engine.predict(PredictRequest("r", frame, frame, Options(steps=3)))
     await prediction.encode(clocked, result, ImageFormat.PNG, None)
+    assert state.codecs.expect_encoding(frame, ImageFormat.PNG) == before, "others have no use for it"
+    await prediction.encode(clocked, result, ImageFormat.PNG, None, is_adaptive=True)
     assert state.codecs.expect_encoding(frame, ImageFormat.PNG) == MOST_S, "at most so much is learnt of one"
     assert state.codecs.expect_encoding(frame, ImageFormat.JPEG) == before, "another format is another matter"

@@ -13,7 +13,8 @@ import pytest
 from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.core.interfaces import ServedModel
-from service.core.types import Method, Options, PredictRequest, PredictResult, Quality
+from service.core.size_seconds import REMEMBERED
+from service.core.types import Frame, Method, Options, PredictRequest, PredictResult, Quality
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.concealment import Concealment
 from service.serving.streaming.live_stream import LiveStream
@@ -187,6 +188,17 @@ async def test_requests_carry_the_earlier_of_the_frames_and_the_streams_deadline
     deadlines = [asked.deadline - now for asked in engine.asked if asked.deadline is not None]
     assert deadlines == pytest.approx([5.0, 7.0, joined.settings.default_deadline_ms / 1000], abs=1.0)
     assert deadlines[0] >= 5.0
+
+
+async def test_an_adaptive_frame_gets_the_time_that_its_encoding_leaves() -> None:
+    engine = SmallEngine()
+    joined = dataclasses.replace(parts(engine), clock=lambda: 100.0)
+    for _ in range(REMEMBERED):
+        joined.codecs.learn_encoding(Frame(picture(0)), ALL.format, 0.125)
+    for quality in (Quality.ADAPTIVE, Quality.EXACT):
+        request = StreamRequest(Options(quality=quality), plan=ALL.plan, frame_deadline_s=60.0)
+        await _all(_stream(joined, request), _messages(_sent(picture(0)), _sent(picture(1))))
+    assert [asked.deadline for asked in engine.asked] == [159.875, 160.0]
 
 
 async def test_leaving_withdraws_what_is_under_way() -> None:
