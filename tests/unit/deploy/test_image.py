@@ -138,6 +138,7 @@ assert cv2.absdiff(mean, blended).max() <= 1
 assert cv2.convertScaleAbs(flow).dtype == np.uint8
 spot = np.zeros((96, 160), np.uint8)
 spot[20, 30] = 1
+assert round(cv2.norm(spot[:, 1:], spot[:, :-1], cv2.NORM_L2SQR), 6) == 2
 count, _, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(spot, np.ones((5, 5), np.uint8)), connectivity=8)
 assert (count, *boxes[1]) == (2, 28, 18, 5, 5, 25)
 wide = cv2.copyMakeBorder(cv2.cvtColor(a, cv2.COLOR_RGB2RGBA), 0, 1, 0, 2, cv2.BORDER_REPLICATE)
