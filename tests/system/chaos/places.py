@@ -40,7 +40,7 @@ def plain(program: Path, fsync: str = "always") -> Server:
 def deployed(program: Path, fsync: str = "always") -> Guarded:
     """A server with the configuration, the ACL and the passwords that scripts/deploy-secrets and the manifests give."""
     script = runpy.run_path(str(ROOT / "scripts" / "deploy-secrets"))
-    manifests = script["manifests"]("dmvfn", "redis", Settings().redis_queue, [])
+    manifests = script["manifests"]("dmvfn", ("redis", 6379), Settings().redis_queue, [])
     secrets = {item["metadata"]["name"]: item["stringData"] for item in manifests}
     acl = secrets["dmvfn-redis-acl"]["users.acl"]
     # Redis 7.0 and older do not know the subcommand, and refuse the file as a whole: the scaler's line only.
