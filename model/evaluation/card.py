@@ -61,18 +61,21 @@ def head_scores(val: Report, unseen: Report) -> str:
 
 def written(text: str, val: Report, unseen: Report) -> str:
     """Return a card's text with both tables anew. Raises ValueError where a table's marks are gone."""
-    for name, table in (("network", network_scores(val)), ("heads", head_scores(val, unseen))):
-        marked = re.compile(rf"(<!-- scores: {name} -->\n).*?(<!-- /scores -->)", re.DOTALL)
-        text, count = marked.subn(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]
-        if count != 1:
-            raise ValueError(f"the card has no place for the scores of the {name}")
-    return text
+    return _filled(_filled(text, "network", network_scores(val)), "heads", head_scores(val, unseen))
 
 
 def reports() -> tuple[Report, Report]:
     """Read the reports on the held-out clips and on those that nothing was tuned to."""
     val, unseen = (json.loads((ROOT / "docs" / f"evaluation{name}.json").read_text()) for name in ("", "-unseen"))
     return val, unseen
+
+
+def _filled(text: str, name: str, table: str) -> str:
+    marked = re.compile(rf"(<!-- scores: {name} -->\n).*?(<!-- /scores -->)", re.DOTALL)
+    text, count = marked.subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+    if count != 1:
+        raise ValueError(f"the card has no place for the scores of the {name}")
+    return text
 
 
 def _score(report: Report, method: str, steps: int) -> dict[str, float]:
