@@ -37,6 +37,11 @@ class HeadConfig:
         if self.candidates[:1] != ("projected",) or "soft" not in self.candidates:
             raise ValueError(f"the first candidate must be projected, and soft among the others, not {self}")
 
+    @property
+    def without_network(self) -> tuple[str, ...]:
+        """Return the candidates that need no network."""
+        return tuple(name for name in self.candidates if name != "network")
+
 
 class Mixture(NamedTuple):
     """What a head answers for a batch."""

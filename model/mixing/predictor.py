@@ -111,7 +111,7 @@ def mix(
     """
     check(previous, current)
     began = time.perf_counter()
-    names = tuple(name for name in head.config.candidates if name != "network" or network is not None)
+    names = head.config.without_network if network is None else head.config.candidates
     answer = answered(network, previous, current) if network is not None and "network" in names else None
     is_crisp = about.crispness > 0
     names_needed = (*names, "crisp") if is_crisp else names
@@ -131,8 +131,7 @@ def mix(
 
 def find_motions(previous: Pixels, current: Pixels, head: MixingHead, about: HeadMetadata) -> candidates.Motions:
     """Find the motions that `mix` without the network follows between two frames."""
-    names = tuple(name for name in head.config.candidates if name != "network")
-    return candidates.find(previous, current, names, about.preset, about.sharpening > 0)
+    return candidates.find(previous, current, head.config.without_network, about.preset, about.sharpening > 0)
 
 
 def rollout(

@@ -68,7 +68,7 @@ def mix(
     """
     check(previous, current)
     began = time.perf_counter()
-    doublings, names = DOUBLINGS[scale], tuple(name for name in head.config.candidates if name != "network")
+    doublings, names = DOUBLINGS[scale], head.config.without_network
     small_previous, small_current = (_reduced(frame, 2**doublings) for frame in (previous, current))
     motions = motions or candidates.find(small_previous, small_current, names, about.preset, about.sharpening > 0)
     stack = candidates.build(small_previous, small_current, names, None, about.preset, ahead, motions)

@@ -108,7 +108,7 @@ class Mixtures:
     def choose_threads(self) -> None:
         """Find out by how many threads small frames are mixed best: some tenths of a second."""
         head, (height, width) = self._live[0], SMALL
-        names = tuple(name for name in head.config.candidates if name != "network")
+        names = head.config.without_network
         frames = [np.zeros((height, width, 3), np.uint8)] * len(names)
         flow = np.zeros((height, width, 2), np.float32)
         weigh = self._mixing.weigh
