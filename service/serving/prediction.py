@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -164,11 +164,21 @@ def check_deadline(state: AppState, deadline: float | None, phase: str, message:
     return now
 
 
-async def decode(state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None) -> Frame:
-    """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`."""
+def decode(
+    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None
+) -> asyncio.Future[Frame] | Coroutine[Any, Any, Frame]:
+    """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`.
+
+    Of a file a future, which needs no task to be waited for beside others: each costs turns of the loop.
+    """
     if picture.shape is None:
-        return await state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
-    height, width = picture.shape
+        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
+    return _take_raw(state, picture, *picture.shape, field, holding)
+
+
+async def _take_raw(
+    state: AppState, picture: Picture, height: int, width: int, field: str, holding: ByteHolding | None
+) -> Frame:
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
     return await state.codecs.raw(picture.data, height, width, field, picture.stride)
@@ -181,13 +191,6 @@ async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding |
         # Raw pixels are looked at where they are, so that there is nothing to do at once.
         previous = await decode(state, pair.previous, first, holding)
         return previous, await decode(state, pair.current, second, holding)
-    if pair.previous.shape is None and pair.current.shape is None:
-        reserve = None if holding is None else holding.grow
-        decode_file = state.codecs.decode  # no task for either: each costs turns of the loop
-        previous, current = await together(
-            (decode_file(pair.previous.data, first, reserve), decode_file(pair.current.data, second, reserve))
-        )
-        return previous, current
     previous, current = await together(
         (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
     )
