@@ -75,7 +75,7 @@ class Keys:
         return self._key("c", client)
 
     def reply(self, front: str) -> str:
-        """Name the stream of the ids of one front end's answered calls."""
+        """Name the stream of the ids of one front end's answered calls, or, by the id of a call, of that one alone."""
         return self._key("r", front)
 
     def front(self, front: str) -> str:

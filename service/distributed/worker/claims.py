@@ -274,7 +274,7 @@ class Claims:
             load=keys.load,
             attempt=self._attempt(item),
             out=keys.out(item.job, item.index),
-            reply=keys.reply(item.front),
+            reply=keys.reply(item.job if item.has_own_reply else item.front),
             events=keys.events,
             buckets=keys.buckets,
             hooks=keys.hooks,
