@@ -243,8 +243,8 @@ class QueueClient:
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:
         # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
-        hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
-        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit.command]
+        words = [word for number, frame in frames.items() for word in (str(number), frame)]
+        commands = [("HSET", payload, *words), ("PEXPIRE", payload, UPLOAD_MS), submit.command]
         *replies, answer = await pipeline(self.client, commands, atomic=True)
         for step in replies:
             if isinstance(step, Exception):

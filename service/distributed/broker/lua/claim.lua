@@ -26,7 +26,7 @@
 -- ARGV[10] patient_share  of all devices' time that such work may take
 -- ARGV[11] is_guess   1: nobody looked; it is claimed from only if nothing else waits in any stream
 -- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
---         running, for each worker alive}; of a wrong guess {ms now, {}, -1, 0}
+--         running, for each worker alive}; of a wrong guess {ms now, {}, -1, 0}. Of the fields those that a worker reads
 -- include entries.lua
 -- include due_index.lua
 
@@ -83,6 +83,15 @@ local function is_before(a, b)
   if turn_a ~= turn_b then return turn_a < turn_b end
   return a.due < b.due
 end
+-- What a worker reads of an entry (worker/items.py); each value takes its client two steps.
+local READ = {j = true, k = true, p = true, f = true, x = true, o = true}
+local function read_fields(list)
+  local part = {}
+  for i = 1, #list, 2 do
+    if READ[list[i]] then part[#part + 1], part[#part + 2] = list[i], list[i + 1] end
+  end
+  return part
+end
 while room > 0 do
   local line, rivals, lowest = nil, false, math.huge
   for _, other in ipairs(lines) do
@@ -97,7 +106,9 @@ while room > 0 do
   local reply = redis.call('XREADGROUP', 'GROUP', group, worker, 'COUNT', most, 'STREAMS', line.stream, '>')
   local entries = reply and reply[1][2] or {}
   if #entries > 0 then
-    batches[#batches + 1] = {line.stream, entries}
+    local batch = {}
+    for i, entry in ipairs(entries) do batch[i] = {entry[1], read_fields(entry[2])} end
+    batches[#batches + 1] = {line.stream, batch}
     line.last, last_place = entries[#entries][1], math.max(last_place, lowest)
   end
   for _, entry in ipairs(entries) do
