@@ -86,15 +86,15 @@ class DueWork:
         """
         tokens, frames = (self.keys.wake_of(self._worker), self.keys.wake), self.keys.begun_frames(self._worker)
         if isinstance(self._client, redis.asyncio.cluster.RedisCluster):  # no pipeline there would be one exchange
-            popped: Any = await self._client.blpop(tokens, timeout=seconds)
-            return None if popped is None else bytes(popped[1]), None
+            reply = await self._client.blpop(tokens, timeout=seconds)
+            return None if reply is None else bytes(reply[1]), None
         bound = self._begin_call()
         commands = [("BLPOP", *tokens, seconds), bound.command, ("HMGET", frames, "0", "1"), ("UNLINK", frames)]
         reply, claim, pair, _ = await pipeline(self._client, commands)
         if isinstance(claim, redis.exceptions.NoScriptError):
             # The frames were read before this claim, so they are none of its: they are asked for again.
             claim, pair = await scripts.call(self._client, bound), [None, None]
-        for answer in (reply, claim):
+        for answer in (reply, claim, pair):
             if isinstance(answer, Exception):
                 raise answer
         return None if reply is None else bytes(reply[1]), None if claim is None else _read_begun(claim, pair)
@@ -217,12 +217,10 @@ class DueWork:
             await scripts.call(self._client, bound)
 
 
-def _read_begun(claim: list[Any], pair: list[bytes | None] | Exception) -> BegunCall | None:
-    """Read what CLAIM_CALL answered, and the frames; where these were not to be had they are asked for again."""
+def _read_begun(claim: list[Any], pair: list[bytes | None]) -> BegunCall | None:
     now, stream, entry, fields, backlog_us, verdict = claim
     item = read_item(stream.decode(), entry.decode(), fields, now, 1)
     if item is None:
         return None
-    frames = [None, None] if isinstance(pair, Exception) else pair
-    has_frames = verdict[0] != b"run" or None not in frames
-    return BegunCall(item, read_work(item, verdict, frames) if has_frames else None, backlog_us / 1e6)
+    has_frames = verdict[0] != b"run" or None not in pair
+    return BegunCall(item, read_work(item, verdict, pair) if has_frames else None, backlog_us / 1e6)

@@ -252,37 +252,6 @@ def test_the_one_call_that_waits_is_claimed_and_begun_for_an_idle_worker(queue: 
     assert queue.settle(entry.decode(), job="call", stream=stream) == [1, b"done"]
 
 
-@pytest.mark.parametrize("client", ["", "ann"])
-def test_a_call_that_is_begun_so_counts_as_one_that_is_claimed_after_a_look(queue: Queue, client: str) -> None:
-    """Its client's turn, the index, who is idle and the worker's claim: all as the other scripts leave them."""
-    stream, states = K.stream(0, "32x48@1", slot_of(client)), []
-    for is_looked_for in (False, True):
-        queue.client.flushall()
-        queue.client.set(K.front("f1"), 1)
-        queue.client.hset(K.turns, mapping={"now": 700, str(slot_of(client)): 900})
-        queue.look("w1")
-        queue.look("w2")
-        queue.submit("call", front="f1", stream=stream, work=2000)
-        if is_looked_for:
-            queue.claim(streams=queue.look())
-        else:
-            queue.claim_call()
-        (row,) = queue.client.xpending_range(stream, GROUP, "-", "+", 9)
-        turns, idle = queue.client.hgetall(K.turns), queue.client.zrange(K.idle, 0, -1)
-        states.append((turns, idle, queue.client.exists(K.due), row["consumer"], row["times_delivered"], queue.load()))
-    assert states[0] == states[1]
-
-
-def test_a_call_is_begun_so_with_memory_full_to_the_last_byte(queue: Queue) -> None:
-    queue.client.set(K.front("f1"), 1)
-    queue.look()
-    queue.submit("call", front="f1", deadline=60_000)
-    queue.client.hset(K.payload("token-call"), "1", b"y" * 200_000)
-    queue.fill()
-    assert queue.claim_call()[5] == [b"run", b"task", -1]
-    assert queue.client.hget(K.begun_frames("w1"), "1") == b"y" * 200_000
-
-
 def test_no_call_is_begun_so_that_has_its_turn_to_wait_for(queue: Queue) -> None:
     other, jobs = K.stream(0, "16x16@1"), K.stream(1, "32x48@1")
     queue.look()
