@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, LOST, AsyncRedis, classify, pipeline
+from service.distributed.broker.client import BLOCK_S, FAILED, LOST, AsyncRedis, backoff, classify, pipeline
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
@@ -35,6 +36,8 @@ Prefetch = tuple[ExpectedCall, list[Any]]
 HANDED_BACK = b"back"
 #: The idle time of an item that was handed back, a day: longer than any worker's leases last.
 HANDED_BACK_MS = 86_400_000
+#: Seconds until withdrawals are listened for again, at most and spread: what runs meanwhile may run for nobody.
+HEAR_AGAIN_S = 1.0
 #: The return of an item that was not run, or whose worker leaves.
 UNCOUNTED = HandBack(counted=False)
 
@@ -296,6 +299,20 @@ class Claims:
             dead_ms=round(1000 * self._settings.dead_letter_ttl_s),
             rest_ms=IDLE_MS if self.held() == 0 else 0,
         )
+
+    async def hear_withdrawals(self, withdraw: Callable[[list[str]], None], rng: random.Random) -> None:
+        """Call `withdraw` with the jobs that their callers withdraw, for ever. `rng` spreads new tries."""
+        delays, since = backoff(rng, HEAR_AGAIN_S), None
+        while True:
+            try:
+                since, jobs = await self.withdrawn(since, BLOCK_S)
+                delays = backoff(rng, HEAR_AGAIN_S)
+            except FAILED as error:
+                if not isinstance(error, LOST):  # that Redis is away, the worker's main loop says
+                    log.warning("withdrawals are not heard: %s", error)
+                await asyncio.sleep(next(delays))
+                continue
+            withdraw(jobs)
 
     async def withdrawn(self, since: bytes | None, block_s: float) -> tuple[bytes, list[str]]:
         """Wait up to `block_s` for jobs cancelled after `since` (None: now); return a new `since` and their ids."""

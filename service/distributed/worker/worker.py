@@ -20,7 +20,6 @@ from service.core.interfaces import Engine, ModelRepository, VersionState
 from service.distributed.broker import announcement, buckets
 from service.distributed.broker.client import (
     BLOCK_S,
-    FAILED,
     LOST,
     AsyncRedis,
     backoff,
@@ -135,7 +134,9 @@ class Worker:
         self._leases.start()
         chores = [
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
-            self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
+            self._supervisor.loop(
+                Background.WORKER_WITHDRAWALS, lambda: self._claims.hear_withdrawals(self._runs.withdraw, self._rng)
+            ),
         ]
         if self._objects is not None:
             chores.append(self._supervisor.once(Background.WORKER_STORE, self._objects.prove()))
@@ -334,17 +335,3 @@ class Worker:
         while True:
             self._leases.beat()
             await asyncio.sleep(self._lease_s / 6)
-
-    async def _listen(self) -> None:
-        """Cancel in the engine the items that their callers withdrew from the queue."""
-        delays, since = backoff(self._rng), None
-        while True:
-            try:
-                since, jobs = await self._claims.withdrawn(since, BLOCK_S)
-                delays = backoff(self._rng)
-            except FAILED as error:
-                if not isinstance(error, LOST):  # that Redis is away, the main loop says
-                    log.warning("withdrawals are not heard: %s", error)
-                await asyncio.sleep(next(delays))
-                continue
-            self._runs.withdraw(jobs)

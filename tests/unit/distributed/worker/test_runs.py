@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+
+import pytest
+
 from service.core.types import Options, Priority
 from service.distributed.broker import serialization
-from service.distributed.broker.client import close
+from service.distributed.broker.client import close, connect
+from service.distributed.worker import claims
+from service.distributed.worker.claims import Claims
 from service.distributed.worker.items import ClaimedWork, LeasedItem
 from service.distributed.worker.worker import Worker
 from service.settings import Settings
 from tests.unit.distributed.conftest import metrics
 from tests.unit.distributed.engines import Adder, frame
+from tests.unit.distributed.servers import Server
 
 
 async def test_an_item_that_is_withdrawn_while_its_frames_are_on_their_way_is_not_run(settings: Settings) -> None:
@@ -29,3 +37,27 @@ async def test_an_item_that_is_withdrawn_while_its_frames_are_on_their_way_is_no
     await runs.all_ended()
     assert [request.id for request in engine.seen] == [other.job, item.job]
     await close(worker._client)
+
+
+async def test_withdrawals_are_heard_again_soon_however_long_redis_was_away(
+    settings: Settings, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose main loop was back ran calls for nobody until its ears were, seven seconds later at worst."""
+    pauses, sleep = list[float](), asyncio.sleep
+
+    async def short_sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    server.kill()
+    monkeypatch.setattr(claims.asyncio, "sleep", short_sleep)
+    client = connect(settings)
+    hearing = Claims(settings, client, "w")
+    task = asyncio.create_task(hearing.hear_withdrawals(lambda jobs: None, random.Random(1)))
+    while len(pauses) < 12:
+        await sleep(0.001)
+    assert max(pauses) <= 1.5 * claims.HEAR_AGAIN_S
+    assert pauses[0] < pauses[3] < pauses[6]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await close(client)
