@@ -20,6 +20,7 @@ from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, refining
 from model.mixing.head import MixingHead
 from model.mixing.predictor import MixReport
+from model.mixing.prepared import STRIDE
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, Places, check, read
 
@@ -79,7 +80,7 @@ def mix(
     is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
     pixels = _refined(current, maps, doublings)
     end = time.perf_counter()
-    height, width = (padding.padded(side, predictor.STRIDE) for side in small_current.shape[:2])
+    height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
     report = MixReport(mixture.means, between - began, end - between, predictor.macs(head, height, width))
     return ReducedMixture(pixels, stack.flow, report, motions, is_finite)
 

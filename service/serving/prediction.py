@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from service.core.types import (
     route_text,
 )
 from service.imaging.codec import ImageFormat
-from service.imaging.codec_pool import Codecs
+from service.imaging.codec_pool import Codecs, EncodingAhead
 from service.serving.answer_size import answer_reserve
 from service.serving.byte_budget import ByteHolding
 from service.telemetry.request_context import Notes, RequestContext, sharer
@@ -128,20 +128,29 @@ async def predict(
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
     previous, current = await decode_pair(state, pair, caller.holding)
     decode_seconds = state.clock() - start
+    ahead = EncodingAhead(state.codecs, state.clock, format, quality)
     try:
         due = engine_deadline(state, caller.deadline, options, current, format)
-        request = build_request(replace(caller, deadline=due), previous, current, options)
+        request = build_request(replace(caller, deadline=due), previous, current, options, ahead.begin)
     except InvalidFrame as error:
         error.field = pair.fields[1]
         raise
     del pair, previous, current  # what is decoded lets go of its pictures
     admit(state, request, caller.holding)
-    result = await state.engine.predict(request)
-    del request  # the answer takes the place of its frames
-    is_adaptive = options.quality is Quality.ADAPTIVE
-    return await encode(
-        state, result, format, quality, caller.deadline, times, decode=decode_seconds, is_adaptive=is_adaptive
-    )
+    with ahead:
+        result = await state.engine.predict(request)
+        del request  # the answer takes the place of its frames
+        return await encode(
+            state,
+            result,
+            format,
+            quality,
+            caller.deadline,
+            times,
+            decode=decode_seconds,
+            is_adaptive=options.quality is Quality.ADAPTIVE,
+            ahead=ahead,
+        )
 
 
 def check_ready(engine: Engine, admitting: str | None = "draining") -> None:
@@ -191,6 +200,12 @@ async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding |
         # Raw pixels are looked at where they are, so that there is nothing to do at once.
         previous = await decode(state, pair.previous, first, holding)
         return previous, await decode(state, pair.current, second, holding)
+    if pair.previous.shape is None and pair.current.shape is None:
+        files = ((pair.previous.data, first), (pair.current.data, second))
+        decoding = state.codecs.decode_together(files, holding.grow if holding is not None else None)
+        del files  # what is decoded lets go of its pictures
+        previous, current = await decoding.results()
+        return previous, current
     previous, current = await together(
         (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
     )
@@ -205,7 +220,13 @@ def seeded(options: Options) -> Options:
     return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
 
 
-def build_request(caller: Caller, previous: Frame, current: Frame, options: Options) -> PredictRequest:
+def build_request(
+    caller: Caller,
+    previous: Frame,
+    current: Frame,
+    options: Options,
+    on_result: Callable[[PredictResult], None] | None = None,
+) -> PredictRequest:
     """Build what the engine is asked, with a seed if it needs one. Raises InvalidFrame for frames of two sizes."""
     return PredictRequest(
         caller.request_id,
@@ -216,6 +237,7 @@ def build_request(caller: Caller, previous: Frame, current: Frame, options: Opti
         caller.client,
         caller.priority,
         caller.traceparent,
+        on_result=on_result,
     )
 
 
@@ -250,15 +272,20 @@ async def encode(
     decode: float = 0.0,
     waited: float = 0.0,
     is_adaptive: bool = False,
+    ahead: EncodingAhead | None = None,
 ) -> EncodedPrediction:
     """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
 
     `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
     seconds that went by before the engine had it, the latter for a turn within its stream. What an adaptive request's
-    answer takes is learnt, for `engine_deadline`.
+    answer takes is learnt, for `engine_deadline`. `ahead`: what may have begun to encode it.
     """
-    start = state.clock()
-    pictures = await encode_steps(state.codecs, result, format, quality)
+    begun = None if ahead is None else ahead.begun(result)
+    if begun is None:
+        start = state.clock()
+        pictures = await encode_steps(state.codecs, result, format, quality)
+    else:
+        start, pictures = begun.time, tuple(await begun.work.results())
     if is_adaptive:
         state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
@@ -280,9 +307,7 @@ async def encode_steps(
     codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
 ) -> tuple[bytes, ...]:
     """Encode the frames of all steps, at once: `admit` has counted every one."""
-    if len(result.steps) == 1:
-        return (await codecs.encode(result.steps[0].frame, format, quality),)
-    return tuple(await together(codecs.encode(step.frame, format, quality) for step in result.steps))
+    return await codecs.encode_together([step.frame for step in result.steps], format, quality)
 
 
 async def together(works: Iterable[Awaitable[T]]) -> list[T]:
