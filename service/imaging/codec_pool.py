@@ -1,4 +1,4 @@
-"""Decodes and encodes off the event loop, in a few threads, and times it.
+"""Decodes and encodes off the event loop, in a few threads, what is due first before the rest, and times it.
 
 Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
 """
@@ -9,13 +9,13 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from service.core.size_seconds import SizeSeconds
 from service.core.types import Frame
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.deadline_pool import DeadlinePool
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -29,30 +29,47 @@ FIRST_S, FIRST_PIXEL_S = 0.0005, 1e-8
 FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
 #: Seconds that one measurement counts as at most.
 MOST_S = 0.2
+#: Seconds after which work is due that has no deadline: it waits behind what is urgent, and not for ever.
+NO_DEADLINE_S = 30.0
 
 
 class Codecs:
-    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
+    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL.
 
-    def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
+    Deadlines are on `clock`, seconds; None: there is none.
+    """
+
+    def __init__(
+        self, limits: FrameLimits, threads: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits
-        self._metrics = metrics
+        self._metrics, self._clock = metrics, clock
         self._encoding = {
             format: SizeSeconds(FIRST_COPY_S, FIRST_COPIED_PIXEL_S, MOST_S)
             if format in (ImageFormat.RAW, ImageFormat.PPM)
             else SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_S)
             for format in ImageFormat
         }
-        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        self._pool = DeadlinePool(threads or len(os.sched_getaffinity(0)), "codec")
 
     def decode(
-        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None
+        self,
+        data: bytes | memoryview,
+        field: str,
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
     ) -> asyncio.Future[Frame]:
         """Decode as `codec.decode`, from now on; `reserve` is called in a thread."""
-        return self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
+        return self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve), deadline)
 
     async def raw(
-        self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
+        self,
+        data: bytes | memoryview,
+        height: int,
+        width: int,
+        field: str,
+        stride: int | None = None,
+        deadline: float | None = None,
     ) -> Frame:
         """Take raw pixels as `codec.from_raw`."""
 
@@ -62,13 +79,15 @@ class Codecs:
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
             return work()
-        return await self._run(Stage.DECODE, work)
+        return await self._run(Stage.DECODE, work, deadline)
 
-    async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
+    async def encode(
+        self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
+    ) -> bytes:
         """Encode as `codec.encode`."""
         if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
             return codec.encode(frame, format, quality)
-        return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
+        return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality), deadline)
 
     def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
         """Note how long each frame of an answer took, on average, frames of this one's size."""
@@ -78,8 +97,8 @@ class Codecs:
         """Return the seconds to reckon with for each frame, of this one's size, of an answer: as it was of late."""
         return self._encoding[format].expect(frame.height, frame.width)
 
-    def _run(self, stage: Stage, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Run `work` in a thread and time it. RuntimeError once closed.
+    def _run(self, stage: Stage, work: Callable[[], T], deadline: float | None) -> asyncio.Future[T]:
+        """Run `work` in a thread, the earliest deadline first, and time it. RuntimeError once closed.
 
         Cancelling the future drops work that has not begun; only work that succeeded is timed, waiting included.
         """
@@ -90,8 +109,8 @@ class Codecs:
             self._metrics.stage_took(stage, time.perf_counter() - began)
             return result
 
-        return asyncio.get_running_loop().run_in_executor(self._pool, timed)
+        return self._pool.submit(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.close()

@@ -126,7 +126,7 @@ async def predict(
     DeadlineExceeded as soon as the deadline has passed, and never an answer after it.
     """
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
-    previous, current = await decode_pair(state, pair, caller.holding)
+    previous, current = await decode_pair(state, pair, caller.holding, caller.deadline)
     decode_seconds = state.clock() - start
     try:
         due = engine_deadline(state, caller.deadline, options, current, format)
@@ -165,34 +165,48 @@ def check_deadline(state: AppState, deadline: float | None, phase: str, message:
 
 
 def decode(
-    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None
+    state: AppState,
+    picture: Picture,
+    field: str,
+    holding: ByteHolding | None = None,
+    deadline: float | None = None,
 ) -> asyncio.Future[Frame] | Coroutine[Any, Any, Frame]:
     """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`.
+
+    What is due first, by `deadline` on the service's clock, is decoded first.
 
     Of a file a future, which needs no task to be waited for beside others: each costs turns of the loop.
     """
     if picture.shape is None:
-        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
-    return _take_raw(state, picture, *picture.shape, field, holding)
+        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None, deadline)
+    return _take_raw(state, picture, *picture.shape, field, holding, deadline)
 
 
 async def _take_raw(
-    state: AppState, picture: Picture, height: int, width: int, field: str, holding: ByteHolding | None
+    state: AppState,
+    picture: Picture,
+    height: int,
+    width: int,
+    field: str,
+    holding: ByteHolding | None,
+    deadline: float | None,
 ) -> Frame:
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await state.codecs.raw(picture.data, height, width, field, picture.stride)
+    return await state.codecs.raw(picture.data, height, width, field, picture.stride, deadline)
 
 
-async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding | None = None) -> tuple[Frame, Frame]:
+async def decode_pair(
+    state: AppState, pair: PicturePair, holding: ByteHolding | None = None, deadline: float | None = None
+) -> tuple[Frame, Frame]:
     """Decode both pictures at once. Raises the first error, which names its field, once neither is being decoded."""
     first, second = pair.fields
     if pair.previous.shape is not None and pair.current.shape is not None:
         # Raw pixels are looked at where they are, so that there is nothing to do at once.
-        previous = await decode(state, pair.previous, first, holding)
-        return previous, await decode(state, pair.current, second, holding)
+        previous = await decode(state, pair.previous, first, holding, deadline)
+        return previous, await decode(state, pair.current, second, holding, deadline)
     previous, current = await together(
-        (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
+        (decode(state, pair.previous, first, holding, deadline), decode(state, pair.current, second, holding, deadline))
     )
     return previous, current
 
@@ -258,7 +272,7 @@ async def encode(
     answer takes is learnt, for `engine_deadline`.
     """
     start = state.clock()
-    pictures = await encode_steps(state.codecs, result, format, quality)
+    pictures = await encode_steps(state.codecs, result, format, quality, deadline)
     if is_adaptive:
         state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
@@ -277,12 +291,12 @@ async def encode(
 
 
 async def encode_steps(
-    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
+    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None, deadline: float | None = None
 ) -> tuple[bytes, ...]:
-    """Encode the frames of all steps, at once: `admit` has counted every one."""
+    """Encode the frames of all steps, at once: `admit` has counted every one. What is due first is encoded first."""
     if len(result.steps) == 1:
-        return (await codecs.encode(result.steps[0].frame, format, quality),)
-    return tuple(await together(codecs.encode(step.frame, format, quality) for step in result.steps))
+        return (await codecs.encode(result.steps[0].frame, format, quality, deadline),)
+    return tuple(await together(codecs.encode(step.frame, format, quality, deadline) for step in result.steps))
 
 
 async def together(works: Iterable[Awaitable[T]]) -> list[T]:
