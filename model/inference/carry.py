@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.dmvfn.warp import warp
-from model.motion.carry import BACK_ROUNDS, JUMP
+from model.motion.carry import BACK_ROUNDS, BESIDE, JUMP
 
 
 class CarriedPrediction(NamedTuple):
@@ -51,12 +52,14 @@ def carried(
 def _back(values: Tensor, part: float) -> tuple[Tensor, Tensor]:
     """Find for `part` < 0 the offsets Bx2xHxW that lead back to each pixel, and the `values` Bx5xHxW there.
 
-    As `model.motion.carry` does: what has no such offset moves as in its own place, and has the values of that.
+    As `model.motion.carry` does: what has no such offset moves as in its own place, and has the
+    values of that.
     """
     to_current = values[:, 2:4]
     own = offset = part * to_current
     for _ in range(BACK_ROUNDS):
         offset = part * warp(to_current, offset)
     values_at_t = warp(values, offset)
-    hidden = (values_at_t[:, 2:4] - offset / part).abs().amax(1, keepdim=True) > JUMP
+    jump = (values_at_t[:, 2:4] - offset / part).abs().amax(1, keepdim=True)
+    hidden = F.max_pool2d(jump, BESIDE.shape, 1, BESIDE.shape[0] // 2) > JUMP
     return torch.where(hidden, own, offset), torch.where(hidden, values, values_at_t)

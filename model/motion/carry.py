@@ -22,6 +22,8 @@ HEDGE = 0.5
 BACK_ROUNDS = 2
 #: By how many pixels of an interval the motions of the last two rounds may differ; by more, there is no fixed point.
 JUMP = 1.0
+#: Pixels beside one without, where what is read is half of the one motion: a seam else.
+BESIDE = np.ones((3, 3), np.uint8)
 
 
 class Landing(NamedTuple):
@@ -64,14 +66,15 @@ def _back(place: int, flow: Floats, part: np.float32) -> Landing:
 
     There is none for what the next frame hides, in front of what moves, and none at the front of what moves where the
     field ends too early. Offsets then jump between two motions, and one followed by the other shows bits of what moves
-    far from it. Such a pixel is taken to move as the field says in its own place.
+    far from it. Such a pixel, and those beside it, are taken to move as the field says in their own places.
     """
     offset = part * flow
     for _ in range(BACK_ROUNDS):
         offset = np.asarray(part * sample(flow, offset), np.float32)
     landing = _landing(place, offset, flow)
     jump = cv2.scaleAdd(offset, float(-1 - 1 / part), landing.to_current)
-    hidden = np.nonzero(cv2.inRange(jump, (-JUMP, -JUMP), (JUMP, JUMP)) == 0)
+    is_one = cv2.erode(cv2.inRange(jump, (-JUMP, -JUMP), (JUMP, JUMP)), BESIDE)
+    hidden = np.nonzero(is_one == 0)
     offset[hidden] = part * flow[hidden]
     landing.to_current[hidden] = (1 + part) * flow[hidden]
     landing.where.whole[hidden] = np.stack(hidden[::-1], 1)
