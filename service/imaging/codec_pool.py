@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -20,7 +20,7 @@ from service.core.size_seconds import SizeSeconds
 from service.core.types import Frame, PredictResult
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
-from service.imaging.deadline_executor import DeadlineExecutor
+from service.imaging.waiting_work import WaitingWork
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -115,7 +115,8 @@ class Codecs:
             else SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_S)
             for format in ImageFormat
         }
-        self._pool = DeadlineExecutor(threads or len(os.sched_getaffinity(0)), "codec")
+        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        self._waiting = WaitingWork()
 
     def decode(
         self,
@@ -137,13 +138,7 @@ class Codecs:
         return PoolWork([self._decode(data, field, reserve, deadline) for data, field in files])
 
     async def raw(
-        self,
-        data: bytes | memoryview,
-        height: int,
-        width: int,
-        field: str,
-        stride: int | None = None,
-        deadline: float | None = None,
+        self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
     ) -> Frame:
         """Take raw pixels as `codec.from_raw`."""
 
@@ -153,7 +148,7 @@ class Codecs:
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
             return work()
-        return await asyncio.wrap_future(self._submit(Stage.DECODE, work, deadline))
+        return await asyncio.wrap_future(self._submit(Stage.DECODE, work, None))
 
     async def encode(
         self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
@@ -215,11 +210,25 @@ class Codecs:
             self._metrics.stage_took(stage, time.perf_counter() - began)
             return result
 
-        return self._pool.submit(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        future = self._waiting.add(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        self._pool.submit(self._do_most_urgent)
+        return future
+
+    def _do_most_urgent(self) -> None:
+        *_, run, future = self._waiting.take()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+            # The error's traceback holds this frame, and the future the error: a cycle that would keep the pictures.
+            del run, future
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
+        self._waiting.cancel()
 
 
 class BegunEncoding(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -173,57 +173,34 @@ def check_deadline(state: AppState, deadline: float | None, phase: str, message:
     return now
 
 
-def decode(
-    state: AppState,
-    picture: Picture,
-    field: str,
-    holding: ByteHolding | None = None,
-    deadline: float | None = None,
-) -> asyncio.Future[Frame] | Coroutine[Any, Any, Frame]:
+async def decode(
+    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None, deadline: float | None = None
+) -> Frame:
     """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`.
 
-    What is due first, by `deadline` on the service's clock, is decoded first.
-
-    Of a file a future, which needs no task to be waited for beside others: each costs turns of the loop.
+    Of the files that wait, the one with the earliest `deadline`, on the service's clock, is decoded first.
     """
     if picture.shape is None:
-        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None, deadline)
-    return _take_raw(state, picture, *picture.shape, field, holding, deadline)
-
-
-async def _take_raw(
-    state: AppState,
-    picture: Picture,
-    height: int,
-    width: int,
-    field: str,
-    holding: ByteHolding | None,
-    deadline: float | None,
-) -> Frame:
+        return await state.codecs.decode(picture.data, field, holding.grow if holding is not None else None, deadline)
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await state.codecs.raw(picture.data, height, width, field, picture.stride, deadline)
+    return await state.codecs.raw(picture.data, *picture.shape, field, picture.stride)
 
 
 async def decode_pair(
     state: AppState, pair: PicturePair, holding: ByteHolding | None = None, deadline: float | None = None
 ) -> tuple[Frame, Frame]:
-    """Decode both pictures at once. Raises the first error, which names its field, once neither is being decoded."""
+    """Decode both pictures, files at once. Raises the first error, which names its field, once both are let go of."""
     first, second = pair.fields
-    if pair.previous.shape is not None and pair.current.shape is not None:
-        # Raw pixels are looked at where they are, so that there is nothing to do at once.
-        previous = await decode(state, pair.previous, first, holding, deadline)
-        return previous, await decode(state, pair.current, second, holding, deadline)
     if pair.previous.shape is None and pair.current.shape is None:
         files = ((pair.previous.data, first), (pair.current.data, second))
         decoding = state.codecs.decode_together(files, holding.grow if holding is not None else None, deadline)
         del files  # what is decoded lets go of its pictures
         previous, current = await decoding.results()
         return previous, current
-    previous, current = await together(
-        (decode(state, pair.previous, first, holding, deadline), decode(state, pair.current, second, holding, deadline))
-    )
-    return previous, current
+    # Raw pixels are looked at where they are, so that there is nothing to do at once.
+    previous = await decode(state, pair.previous, first, holding, deadline)
+    return previous, await decode(state, pair.current, second, holding, deadline)
 
 
 def seeded(options: Options) -> Options:
