@@ -140,6 +140,14 @@ class Keys:
         """Name the list that idle workers block on: a token for each item submitted."""
         return self._key("wake")
 
+    def wake_of(self, worker: str) -> str:
+        """Name the list that one worker blocks on, too: a token when it is to stop."""
+        return self._key("wake", worker)
+
+    def begun_frames(self, worker: str) -> str:
+        """Name the hash: a copy of the frames of the call that a worker claims and begins in one exchange."""
+        return self._key("g", worker)
+
     @property
     def events(self) -> str:
         """Name the stream of the ids of jobs that moved; every front end reads it."""

@@ -129,11 +129,5 @@ else
 end
 -- Where it is there already, an item that came before is the next one.
 redis.call('ZADD', due, 'NX', time + order_ms, stream)
--- What a worker that has nothing else to do needs to begin (`broker/wake_token.py`). Large frames it asks for once they
--- are its own.
-local token_of_call
-if is_call and items == 1 and size <= 1048576 then
-  token_of_call = table.concat({'call', stream, job_id, token, front}, ' ')
-end
-wake_workers(wake, items, token_of_call)
+wake_workers(wake, items)
 return {1, first}
