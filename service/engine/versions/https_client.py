@@ -35,7 +35,11 @@ def opened(url: str, headers: Mapping[str, str] | None = None) -> HTTPResponse:
     request = urllib.request.Request(url)
     for name, value in (headers or {}).items():
         request.add_unredirected_header(name, value)
-    return cast("HTTPResponse", urllib.request.build_opener(_HttpsOnly).open(request, timeout=SILENCE_S))
+    try:
+        return cast("HTTPResponse", urllib.request.build_opener(_HttpsOnly).open(request, timeout=SILENCE_S))
+    except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, too, with a connection
+        raise
 
 
 def pieces_of(answer: HTTPResponse) -> Iterator[bytes]:
