@@ -134,8 +134,10 @@ class RequestMiddleware:
                 # Opened first: a refused handshake is all that a browser's script would learn.
                 await send({"type": "websocket.accept", "subprotocol": _offered(scope)})
                 await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
-            code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
-            await send({"type": "websocket.close", "code": code, "reason": error.code})
+                code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
+                await send({"type": "websocket.close", "code": code, "reason": error.code})
+            else:
+                await problem(error, request_context.request_id)(scope, receive, send)
             request_context.code = error.code
             self._streamed(_template(scope), request_context)
             return
