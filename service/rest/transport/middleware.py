@@ -23,7 +23,7 @@ from service.core.errors import (
     ServiceError,
     Unauthenticated,
 )
-from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
@@ -91,7 +91,7 @@ class RequestMiddleware:
         )
         peer = (scope.get("client") or ("",))[0]
         forwarded = headers.getlist(FORWARDED_FIELD) if self._proxies.networks else ()
-        request_context.address = self._proxies.caller(peer, forwarded)
+        request_context.address = caller_of(self._proxies.caller(peer, forwarded))
         context.put(scope, request_context)
         return request_context
 
