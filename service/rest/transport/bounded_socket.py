@@ -139,8 +139,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self._refuse(TooLarge(f"a message may have at most {self.max_pieces} pieces"))
 
     def send_receive_event_to_app(self) -> None:
-        """Hand a whole message to the stream."""
+        """Hand a whole message to the stream; a text must be one, or its client is heard no more (RFC 6455, 8.1)."""
         self._cancel_message_timer()
+        if self.curr_msg_data_type == "text" and not _is_text(self.frames):
+            self._refuse(InvalidRequest("a message of text is not UTF-8"))
+            return
         if not (self.close_sent or self._is_deaf):
             self._untaken.append(self._half_sent)
         self._half_sent = 0
@@ -218,3 +221,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self._message_timer is not None:
             self._message_timer.cancel()
             self._message_timer = None
+
+
+def _is_text(pieces: list[bytes]) -> bool:
+    try:
+        b"".join(pieces).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

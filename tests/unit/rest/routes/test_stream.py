@@ -469,6 +469,7 @@ async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:
         ({"conceal": {"fps": "30"}}, "conceal.fps"),
         ({"conceal": {"fps": 30, "most": 17}}, "conceal.most"),
         ({"conceal": {"fps": 30, "moist": 1}}, "conceal"),
+        ({"conceal": {"fps": 30, "delay_ms": 1001}}, "conceal.delay_ms"),
         ({"conceal": True}, "conceal"),
         ({"conceal": {"fps": 30}, "t": 0.5}, "t"),
         ({"conceal": {"fps": 30}, "horizon": 2}, "horizon"),

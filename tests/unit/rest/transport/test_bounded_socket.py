@@ -138,6 +138,19 @@ async def test_a_message_of_endless_pieces_is_refused() -> None:
     assert (message["code"], code) == ("too_large", 1008)
 
 
+@pytest.mark.parametrize("opening", [b"", frame(TEXT, START.encode())])
+async def test_a_text_that_is_none_is_refused_without_an_error_of_ours(
+    opening: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sent one wrote a traceback into the log, and was counted as one who had left."""
+    async with live() as served:
+        async with opened(served) as wire:
+            await wire.send(opening + frame(TEXT, b'{"type":', is_last=False) + frame(CONTINUED, b"\xff"))
+            message, code = await told(wire)
+        assert (message["type"], message["code"], code) == ("refused", "invalid_request", 1008)
+    assert not [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_flood_of_pings_is_refused_and_pings_are_answered() -> None:
     async with live() as served:
         async with opened(served) as wire:
