@@ -40,10 +40,16 @@ _KINDS = (
 )
 #: What begins so and has this after four bytes of its length.
 _RIFF_KINDS = {b"WEBP": ("a WebP", _ENCODE), b"WAVE": ("a WAV", _ONLY_SOUND)}
-#: Where a container describes Dolby Vision: its record's name, two bytes of a version, and the profile in seven bits.
-_DOLBY = re.compile(rb"dvcC.{0,8}?\x01\x00(.)", re.DOTALL)
-#: The profile whose pictures no other decoder shows right: its colours are coded as IPT.
-_DOLBY_IPT = 5
+#: Where a container describes Dolby Vision: its record's name, a version, its profile, and who else shows it.
+_DOLBY = re.compile(rb"dv[cvw]C.{0,8}?\x01\x00(...)", re.DOTALL)
+#: The same in a broadcast's table of its programme.
+_DOLBY_DESCRIPTOR = re.compile(rb"\xb0[\x05\x07]\x01\x00(...)", re.DOTALL)
+#: Profiles whose pictures no other decoder shows right, as their colours are coded as IPT: the latter may be.
+_DOLBY_IPT, _DOLBY_MAYBE_IPT = 5, (10, 20)
+#: How a transport stream's packets lie: where the first begins, and how far apart they are.
+_PACKETS = ((0, 188), (4, 192))
+#: Bytes of a transport stream that are looked at: its tables come several times a second.
+_MAX_TABLES = 2**20
 #: Bytes of an index that are looked at.
 _MAX_INDEX = 4 * 2**20
 #: Boxes of a file that are looked at in search of its index.
@@ -80,10 +86,28 @@ def check_dolby(file: Path | BinaryIO) -> None:
         return
     place = file.tell()
     file.seek(_index_place(file) or 0)
-    match = _DOLBY.search(file.read(_MAX_INDEX))
+    records = _dolby_records(file.read(_MAX_INDEX))
     file.seek(place)
-    if match is not None and match[1][0] >> 1 == _DOLBY_IPT:
-        raise VideoError("the film is Dolby Vision of profile 5, whose colours are not read; export it as HDR10 or SDR")
+    for record in records:
+        profile, shown_by = record[0] >> 1, record[2] >> 4
+        if profile == _DOLBY_IPT or (profile in _DOLBY_MAYBE_IPT and not shown_by):
+            raise VideoError(
+                f"the film is Dolby Vision of profile {profile}, whose colours are not read; export it as HDR10 or SDR"
+            )
+
+
+def _dolby_records(data: bytes) -> list[bytes]:
+    """Return what follows the version in each record of Dolby Vision: profile in 7 bits, 9 others, who shows it in 4.
+
+    Looks for boxes, or in a transport stream for the tables of its programmes (ISO/IEC 13818-1, 2.4.4.9).
+    """
+    for start, step in _PACKETS:
+        if all(data[start + k * step : start + k * step + 1] == b"G" for k in range(3)):
+            packets = (data[at : at + 188] for at in range(start, min(len(data), _MAX_TABLES), step))
+            tables = [packet for packet in packets if packet[1:2] >= b"\x40" and packet[4:6] == b"\x00\x02"]
+            return [record for table in tables for record in _DOLBY_DESCRIPTOR.findall(table)]
+    match = _DOLBY.search(data)
+    return [] if match is None else [match[1]]
 
 
 def refusal(file: Path | BinaryIO, why: str) -> str:
