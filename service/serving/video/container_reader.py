@@ -52,6 +52,7 @@ class ContainerSource:
         self._limits = limits
         if (why := file_kinds.still_picture(file)) is not None:
             raise VideoError(why)
+        file_kinds.check_shown_here(file)
         try:
             container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)
@@ -60,7 +61,6 @@ class ContainerSource:
             raise VideoError(file_kinds.refusal(file, reason(error))) from error
         try:
             self._video = _film(container)
-            file_kinds.check_dolby(file)
             self._video.thread_type = "AUTO"
             # Else FFmpeg crops the left side to whole words of memory only, and shows what is to be hidden.
             self._video.codec_context.flags |= Flags.unaligned
@@ -175,7 +175,7 @@ class ContainerSource:
         if self._edit_parts is not None and packet.size:
             # Each in an object of its own: PyAV forgets one that two packets have as soon as the first is gone.
             packet.opaque = [self._edit_parts.number(packet)]
-        for picture in packet.decode():
+        for picture in self._decode(packet):
             if self._edit_parts is not None and picture.opaque is not None and picture.pts is not None:
                 picture.pts = self._edit_parts.moved(picture.opaque[0], picture.pts, picture.duration or 0)
             if self._decoded:
@@ -183,6 +183,16 @@ class ContainerSource:
                 picture.pts = self._decoded.popleft()
             for frame in self._deinterlacer.frames(picture):
                 yield self._frame(frame)
+
+    def _decode(self, packet: Any) -> list[av.VideoFrame]:
+        try:
+            decoded: list[av.VideoFrame] = packet.decode()
+        except av.InvalidDataError:
+            # What was cut out of a longer film, or tuned in to, begins with what nothing before it explains.
+            if self._last is not None or self._container.format.name.startswith(_INDEXED):
+                raise
+            return []
+        return decoded
 
     def _frame(self, picture: av.VideoFrame) -> Timed:
         # Said with every picture, or (by H.264 itself) with those that one may begin at; joined recordings may differ.
@@ -228,8 +238,8 @@ def _film(container: InputContainer) -> VideoStream:
     """Return the first stream of pictures that is no cover. Raises VideoError where there is none."""
     streams = [stream for stream in container.streams.video if _is_known(stream)]
     films = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
-    # Not every cover is marked as one; beside a film, what is coded as single pictures is one, or the shorter of such.
-    films.sort(key=lambda film: (1, film.frames == 1, -_seconds(film)) if _is_of_pictures(film) else (0, False, 0.0))
+    # Not every cover is marked as one; beside a film, what is one picture, or coded as single ones, is one.
+    films.sort(key=lambda film: (_is_of_pictures(film), film.frames == 1, -_seconds(film)))
     if films:
         return films[0]
     if streams:
@@ -244,7 +254,9 @@ def _is_of_pictures(film: VideoStream) -> bool:
 
 
 def _seconds(film: VideoStream) -> float:
-    """Return how long a track's header, or in Matroska its tag, says that it is; 0 where neither does."""
+    """Return how long the header, or in Matroska a tag, says that single pictures are shown; 0 where neither does."""
+    if not _is_of_pictures(film):
+        return 0.0
     if film.duration is not None and film.time_base is not None:
         return float(film.duration * film.time_base)
     match = _LENGTH.match(film.metadata.get("DURATION", ""))
@@ -293,7 +305,8 @@ def _not_read(container: InputContainer, film: VideoStream, sound: bool) -> tupl
         elif stream.type == "subtitle":
             notes.append(f"track {stream.index + 1}, subtitles, is left out")
         elif stream.type == "video" and stream is not film and not stream.disposition & Disposition.attached_pic:
-            notes.append(f"track {stream.index + 1}, a second film, is left out")
+            kind = "a still picture" if stream.frames == 1 else "a second film"
+            notes.append(f"track {stream.index + 1}, {kind}, is left out")
     return tuple(notes)
 
 

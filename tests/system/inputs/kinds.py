@@ -25,7 +25,7 @@ COVERS = (
         "cover.mov",
         "a JPEG, not marked as cover, before a film of PNG",
         "$FF -i small.jpg -i base.mp4 -map 0:v -map 1:v -c:v:0 copy -c:v:1 png -pix_fmt:v:1 rgb24 {out}",
-        Expected(note="second film"),
+        Expected(note="still picture"),
     ),
     Clip(
         "cover.ogv",
@@ -34,6 +34,12 @@ COVERS = (
         'import base64, struct; d = open("cover.png", "rb").read(); m = b"image/png"\n'
         'print(base64.b64encode(struct.pack(">II", 3, len(m)) + m + struct.pack(">6I", 0, 64, 64, 24, 0, len(d)) + d).decode())\n'
         "')\" {out}",
+    ),
+    Clip(
+        "moving.avif",
+        "an animated AVIF, which begins with a still picture",
+        "$FF -i base.mp4 -an -frames:v 5 -c:v libaom-av1 -cpu-used 8 -crf 20 {out}",
+        Expected(note="still picture"),
     ),
     Clip(
         "song.ogg",
@@ -277,4 +283,44 @@ TAILS = (
     ),
 )
 
-CLIPS = (*COVERS, *UNKNOWN_SOUNDS, *SOUNDS, *CLOCKS, *SHAPES, *PIXELS, *TAILS)
+REMNANTS = (
+    Clip(
+        "segment.m4s",
+        "a segment of DASH without its beginning",
+        "$FF -i base.mp4 -c copy -f dash -seg_duration 1 -use_template 1 dash.mpd; cp chunk-stream0-00001.m4s {out}",
+        Expected(refused="put that in front"),
+    ),
+    Clip(
+        "live.mp4",
+        "fragments of a live stream, at 500 s",
+        "$FF -i base.mp4 -c copy -output_ts_offset 500 -movflags frag_keyframe+empty_moov+default_base_moof {out}",
+    ),
+    Clip(
+        "scrambled.ts",
+        "a scrambled broadcast",
+        "python3 -c \"import random; b = bytearray(open('a.ts', 'rb').read()); "
+        "packets = [at for at in range(0, len(b), 188) if (b[at + 1] & 31) << 8 | b[at + 2] > 255]; noise = random.Random(1).randbytes(188); "
+        "[b.__setitem__(slice(at + 3, at + 188), bytes([b[at + 3] & 0xdf | 0x80]) + noise[:184]) for at in packets]; open('{out}', 'wb').write(b)\"",
+        Expected(refused="scrambled"),
+    ),
+    Clip(
+        "lost.ts",
+        "a broadcast of which packets were lost",
+        f"$FF {TEST} {X264} -g 5 all.ts; python3 -c \"b = open('all.ts', 'rb').read(); "
+        "open('{out}', 'wb').write(b''.join(b[k * 188 : k * 188 + 188] for k in range(len(b) // 188) if k % 37 != 20))\"",
+    ),
+    Clip(
+        "two.ts",
+        "two programmes in one MPEG-TS",
+        f"$FF -i base.mp4 {TEST} -map 0:v -map 0:a -map 1:v {X264} -c:a aac -program title=a:st=0:st=1 -program title=b:st=2 {{out}}",
+        Expected(note="second film"),
+    ),
+    Clip("frame.y4m", "y4m with parameters of each frame", "sed 's/^FRAME$/FRAME Ip XNAME=a/' base.y4m > {out}"),
+    Clip(
+        "older.y4m",
+        "y4m whose chroma the older word tells",
+        "$FF -i base.y4m -pix_fmt yuv444p new.y4m; sed '1s/ C444//' new.y4m > {out}",
+    ),
+)
+
+CLIPS = (*COVERS, *UNKNOWN_SOUNDS, *SOUNDS, *CLOCKS, *SHAPES, *PIXELS, *TAILS, *REMNANTS)

@@ -157,6 +157,25 @@ def test_a_cover_before_a_film_of_single_pictures_is_not_the_film(tmp_path: Path
     assert [frame.shape for frame in pixels(path)] == [(32, 48, 3)] * 8
 
 
+def test_a_still_picture_before_a_film_is_not_the_film(tmp_path: Path) -> None:
+    """An animated AVIF has both, coded alike; of any film but one of single pictures the first track was taken."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        streams = {}
+        for frames in (moving(1, 16, 16), moving(8, 32, 48)):
+            video: Any = container.add_stream("libx264", rate=10)
+            video.width, video.height, video.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+            streams[video] = frames
+        for track, frames in streams.items():
+            for number, frame in enumerate(frames):
+                picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
+                picture.pts, picture.time_base = number, Fraction(1, 10)
+                container.mux(track.encode(picture))
+            container.mux(track.encode(None))
+    assert [frame.shape for frame in pixels(path)] == [(32, 48, 3)] * 8
+    assert copy(path, tmp_path / "out.mp4") == ("track 1, a still picture, is left out",)
+
+
 def test_a_film_without_a_whole_frame_says_what_is_missing(tmp_path: Path) -> None:
     """It was said to have no frames."""
     coding = (("bf", "0"), ("g", "20"), ("x264-params", "intra-refresh=1:scenecut=0"))
