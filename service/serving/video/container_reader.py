@@ -176,8 +176,9 @@ class ContainerSource:
             # Each in an object of its own: PyAV forgets one that two packets have as soon as the first is gone.
             packet.opaque = [self._edit_parts.number(packet)]
         for picture in self._decode(packet):
-            if self._edit_parts is not None and picture.opaque is not None and picture.pts is not None:
-                picture.pts = self._edit_parts.moved(picture.opaque[0], picture.pts, picture.duration or 0)
+            part: Any = picture.opaque
+            if self._edit_parts is not None and part is not None and picture.pts is not None:
+                picture.pts = self._edit_parts.moved(part[0], picture.pts, picture.duration or 0)
             if self._decoded:
                 # Frames come in the order shown, each for one packet: the first shown has the first time.
                 picture.pts = self._decoded.popleft()
