@@ -35,7 +35,7 @@ def published(docs: Path) -> list[Comparison]:
 def marked(page: Path, comparisons: Sequence[Comparison]) -> str:
     """Return the text of a page with the tables of `comparisons` between its markers."""
     tables_of = PAGES[page.name]
-    written = "\n\n".join(f"{' and '.join(each.sizes)}: {tables_of(each)}" for each in comparisons)
+    written = "\n\n".join(tables_of(each) for each in comparisons)
     text, count = _MARKED.subn(lambda match: f"{match[1]}{written}\n{match[2]}", page.read_text())
     if count != 1:
         raise ValueError(f"{page}: the markers <!-- peers --> and <!-- /peers --> are gone")

@@ -73,7 +73,7 @@ def summarise(
         offered=rate,
         answered=len(right) / last,
         errors=1 - len(right) / len(shots),
-        on_time=share(in_time, parts),
+        on_time=share(in_time, parts, [shot.took for shot in shots]),
         p50=quantile(took, when, 0.5) if took else None,
         p99=quantile(took, when, 0.99) if took else None,
     )

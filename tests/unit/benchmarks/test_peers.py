@@ -154,7 +154,7 @@ def test_the_pages_show_the_figures_that_are_kept_beside_them(tmp_path: Path) ->
     assert publish.published(tmp_path) == [comparison]
     assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "benchmarks-history.md").read_text()
-    assert page.startswith("before\n<!-- peers -->\n32x48: ")
+    assert page.startswith("before\n<!-- peers -->\n32x48 takes 50.0 ms alone")
     assert tables.line(comparison.rows[1]) in page
     assert page.endswith("\n<!-- /peers -->\nafter\n")
 
