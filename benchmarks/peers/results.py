@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import load
-from benchmarks.peers.intervals import Estimate, part_of, quantile, share
+from benchmarks.peers.intervals import PARTS, Estimate, difference, part_of, quantile, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Row:
     on_time: Estimate
     p50: Estimate | None
     p99: Estimate | None
+    outcomes: tuple[str, ...]  #: for each part of the run a "1" or "0" an arrival, in order: on time or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def summarise(
     seconds: float,
 ) -> Row:
     """Count what became of the requests of one load."""
+    shots = sorted(shots, key=lambda shot: shot.at)
     parts = [part_of(shot.at, seconds) for shot in shots]
     in_time = [shot.right and shot.took <= deadlines[shot.kind] for shot in shots]
     right = [(shot, part) for shot, part in zip(shots, parts, strict=True) if shot.right]
@@ -76,7 +78,25 @@ def summarise(
         on_time=share(in_time, parts, [shot.took for shot in shots]),
         p50=quantile(took, when, 0.5) if took else None,
         p99=quantile(took, when, 0.99) if took else None,
+        outcomes=tuple(
+            "".join(str(int(hit)) for hit, when in zip(in_time, parts, strict=True) if when == part)
+            for part in range(PARTS)
+        ),
     )
+
+
+def ahead(first: Row, second: Row) -> Estimate:
+    """Estimate by how much more of the same arrivals `first` answered on time than `second`, -1 to 1.
+
+    ValueError where their arrivals were not the same.
+    """
+    hits = [
+        (part, one == "1", other == "1")
+        for part, outcomes in enumerate(zip(first.outcomes, second.outcomes, strict=True))
+        for one, other in zip(*outcomes, strict=True)
+    ]
+    parts, ours, theirs = zip(*hits, strict=True)
+    return difference(ours, theirs, parts)
 
 
 def write(path: Path, comparison: Comparison) -> None:
@@ -93,11 +113,14 @@ def read(path: Path) -> Comparison:
 
 def parse(document: dict[str, Any]) -> Comparison:
     """Return the comparison in a document of JSON."""
-    rows = tuple(
-        Row(**{**row, **{name: _estimate(row[name]) for name in ("on_time", "p50", "p99")}}) for row in document["rows"]
-    )
+    rows = tuple(map(_row, document["rows"]))
     lists = {name: tuple(document[name]) for name in ("sizes", "alone")}
     return Comparison(**{**document, **lists, "rows": rows})
+
+
+def _row(document: dict[str, Any]) -> Row:
+    estimates = {name: _estimate(document[name]) for name in ("on_time", "p50", "p99")}
+    return Row(**{**document, **estimates, "outcomes": tuple(document["outcomes"])})
 
 
 def _estimate(document: dict[str, Any] | None) -> Estimate | None:

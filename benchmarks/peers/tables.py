@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.peers.contenders import OURS
 from benchmarks.peers.intervals import Estimate
-from benchmarks.peers.results import Comparison, Row
+from benchmarks.peers.results import Comparison, Row, ahead
 
 HEAD = (
     "| server | load | requests | offered /s | right answers /s | on time, % | errors, % | p50, ms | p99, ms |\n|"
@@ -34,7 +35,7 @@ def bounded(estimate: Estimate | None, factor: float) -> str:
     if estimate is None:
         return "-"
     figure, low, high = (
-        "" if end is None else f"{factor * end:.0f}" for end in (estimate.value, estimate.low, estimate.high)
+        "" if end is None else str(round(factor * end)) for end in (estimate.value, estimate.low, estimate.high)
     )
     if low and high:
         return f"{figure} ({low} to {high})"
@@ -57,22 +58,37 @@ def every_figure(comparison: Comparison) -> str:
 
 
 def shares_on_time(comparison: Comparison) -> str:
-    """Return the terms and a table with a line for each server: on time under each load, latencies at the lightest."""
+    """Return the terms, a table of shares on time and latencies at light load, and one of how far ours is ahead."""
     loads = sorted({row.load for row in comparison.rows})
-    head = [
-        "server",
-        *(f"{share:g} x capacity" for share in loads),
-        "p50, ms, at the lightest",
-        "p99, ms, at the lightest",
-    ]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    head = ["server", *_titles(loads), "p50, ms, at the lightest", "p99, ms, at the lightest"]
+    lines = []
     for server in servers(comparison):
-        rows = {row.load: row for row in _of(comparison, server)}
-        shares = [bounded(rows[share].on_time, 100) if share in rows else "-" for share in loads]
-        lightest = rows.get(loads[0])
+        rows = [comparison.row(server, share) for share in loads]
+        shares = [bounded(row.on_time, 100) if row else "-" for row in rows]
+        lightest = rows[0]
         latencies = [bounded(lightest.p50, 1e3), bounded(lightest.p99, 1e3)] if lightest else ["-", "-"]
-        lines.append(f"| {' | '.join([server, *shares, *latencies])} |")
-    return "\n".join([terms(comparison), "", *lines])
+        lines.append([server, *shares, *latencies])
+    return f"{terms(comparison)}\n\n{_table(head, lines)}{_ours_ahead(comparison, loads)}"
+
+
+def _ours_ahead(comparison: Comparison, loads: Sequence[float]) -> str:
+    lines = []
+    for server in servers(comparison):
+        pairs = [(comparison.row(OURS, share), comparison.row(server, share)) for share in loads]
+        cells = [bounded(ahead(ours, theirs), 100) if ours and theirs else "-" for ours, theirs in pairs]
+        if server != OURS and any(cell != "-" for cell in cells):
+            lines.append([server, *cells])
+    words = "Percent of the same requests that ours answered on time, less those that the other did:"
+    return f"\n\n{words}\n\n{_table(['server', *_titles(loads)], lines)}" if lines else ""
+
+
+def _titles(loads: Sequence[float]) -> list[str]:
+    return [f"{share:g} x capacity" for share in loads]
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def servers(comparison: Comparison) -> Sequence[str]:

@@ -66,6 +66,21 @@ def test_p99_has_an_upper_bound_from_368_requests_on(count: int, bounded: bool) 
     assert (estimate.high is not None) == bounded
 
 
+def test_a_difference_of_the_same_arrivals_has_the_interval_of_their_gains() -> None:
+    """A fifth of the requests gained: 20 of 100, variance 0.2 * 0.8, all parts alike."""
+    first = [True] * 100
+    second = [number % 25 >= 5 for number in range(100)]
+    half = 2.7764 * (0.2 * 0.8 / 100) ** 0.5
+    estimate = intervals.difference(first, second, EVEN)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+
+
+def test_two_that_agree_in_all_may_yet_differ() -> None:
+    estimate = intervals.difference([True] * 100, [True] * 100, EVEN)
+    half = 2.7764**2 / (100 + 2.7764**2)
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.0, -half, half))
+
+
 def test_none_at_all_is_no_figure() -> None:
     with pytest.raises(ValueError, match="no share"):
         intervals.share([], [], [])

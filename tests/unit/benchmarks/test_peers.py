@@ -24,7 +24,8 @@ from tests.system.e2e.process import tiny_weights
 def row_of(server: str, share: float, p99: float | None = 0.2) -> results.Row:
     """A row with plain figures; `p99`: the upper bound of its p99, None where too few came."""
     on_time, p50 = Estimate(0.9, 0.8, 0.95), Estimate(0.1, 0.09, 0.11)
-    return results.Row(server, share, 120, 2.0, 1.8, 0.1, on_time, p50, Estimate(0.15, 0.12, p99))
+    outcomes = ("11",) * 5 if server == OURS else ("11", "10", "11", "01", "11")
+    return results.Row(server, share, 10, 2.0, 1.8, 0.1, on_time, p50, Estimate(0.15, 0.12, p99), outcomes)
 
 
 def comparison_of(*rows: results.Row) -> results.Comparison:
@@ -81,10 +82,29 @@ def test_a_row_without_a_right_answer_has_no_latency() -> None:
 
 def test_every_line_of_a_table_has_its_columns() -> None:
     comparison = comparison_of(row_of("ours", 0.2), row_of("mosec", 0.2, p99=None))
-    for table in (tables.every_figure(comparison), tables.shares_on_time(comparison)):
-        lines = [line for line in table.splitlines() if line.startswith("|")]
-        assert len(lines) == 4
-        assert len({line.count("|") for line in lines}) == 1
+    for text, lengths in ((tables.every_figure(comparison), [4]), (tables.shares_on_time(comparison), [4, 3])):
+        parts = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+        assert [len(lines) for lines in parts] == lengths
+        for lines in parts:
+            assert len({line.count("|") for line in lines}) == 1
+
+
+def test_ours_is_ahead_by_what_it_answered_of_the_same_requests() -> None:
+    """Two of ten more, one each in two parts."""
+    text = tables.shares_on_time(comparison_of(row_of("ours", 0.2), row_of("mosec", 0.2), row_of("ray", 2.0)))
+    assert "| mosec | 20 (" in text
+    assert text.count("| ray |") == 1  # only its own share: ours was not under this load
+
+
+def test_outcomes_stand_in_the_order_of_their_arrivals() -> None:
+    shots = [Shot(0, 0.9, 0.1, 200, True), Shot(0, 0.1, 0.1, 200, True), Shot(0, 0.15, 0.5, 200, True)]
+    assert results.summarise("ours", 0.2, 1.0, shots, (0.2,), seconds=1.0).outcomes == ("10", "", "", "", "1")
+
+
+def test_other_arrivals_are_not_compared() -> None:
+    other = dataclasses.replace(row_of("mosec", 0.2), outcomes=("1",) * 5)
+    with pytest.raises(ValueError, match="shorter"):
+        results.ahead(row_of("ours", 0.2), other)
 
 
 def test_a_figure_is_written_with_the_bounds_it_has() -> None:
