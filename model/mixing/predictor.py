@@ -115,9 +115,8 @@ def mix(
     network_frame = None if answer is None else answer.frame
     stack = candidates.build(previous, current, names_needed, network_frame, about.preset, ahead, motions)
     between = time.perf_counter()
-    crisp = stack.frames.pop() if is_crisp else None
     detail = about.sharpening * motions.detail
-    mixture = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail)
+    mixture = weigh(head, names, stack.frames, stack.flow, crispness=about.crispness, sharpening=detail)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
@@ -159,10 +158,9 @@ def mean(previous: Pixels, current: Pixels, preset: str = "medium") -> Floats:
 def weigh(
     head: MixingHead,
     names: Sequence[str],
-    frames: Sequence[Pixels],
+    frames: Sequence[Pixels] | Pixels,
     flow: Floats,
     half: bool | None = None,
-    crisp: Pixels | None = None,
     crispness: float = 0.0,
     sharpening: float = 0.0,
 ) -> Weighed:
@@ -170,8 +168,9 @@ def weigh(
 
     A candidate that is absent looks like the first one and weighs nothing. `half`: whether to convolve in bfloat16;
     None: where the processor multiplies it (half the time; weights then differ by a hundredth).
-    `crisp` HxWx3 is the first candidate warped bicubically: its difference from that is added, `crispness` times,
-    as far as the candidates that move weigh; and the first's from its softened copy, `sharpening` times.
+    Of the first candidate, warped bicubically, the difference from it is added, `crispness` times, as far as the
+    candidates that move weigh: that is one frame more, the last; and the first's from its softened copy, `sharpening`
+    times. Frames that lie as the head's candidates do, KxHxWx3, are not copied.
     """
     height, width = flow.shape[:2]
     places = head.config.candidates
@@ -179,24 +178,32 @@ def weigh(
     frame = np.empty((height, width, 3), np.float32)
     with turn:
         compiler.use_threads(torch.get_num_threads())
-        stack = memory.take("stack", np.uint8, len(places) + (crisp is not None), height, width, 3)
-        for place, name in enumerate(places):
-            stack[place] = frames[names.index(name)] if name in names else frames[0]
-        if crisp is not None:
-            stack[-1] = crisp
+        stack = _stacked(frames, names, places)
         half = precision.has_bfloat16() if half is None else half
         convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, half=half), half)
         logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
-        weights, sums = (
-            np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32),
-            np.empty((tall // 2, len(places)), np.float32),
-        )
+        weights = np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32)
+        sums = np.empty((tall // 2, len(places)), np.float32)
         is_present = np.array([name in names for name in places], np.uint8)
         is_moving = np.array([name in candidates.MOVED for name in places], np.uint8)
         head_kernels.share(logits, is_present, is_moving, np.float32(sharpening), np.float32(crispness), weights, sums)
         kernels.mix(stack, places.index("soft"), weights, frame)
     means = (sums.sum(0, np.float64) / (weights.shape[1] * weights.shape[2])).tolist()
     return Weighed(frame, {name: means[places.index(name)] for name in names}, weights)
+
+
+def _stacked(frames: Sequence[Pixels] | Pixels, names: Sequence[str], places: Sequence[str]) -> Pixels:
+    """Return frames in the order of a head's candidates `places`, the first in place of absent ones, then those left.
+
+    As they are where they lie so, else copies in the working memory.
+    """
+    if isinstance(frames, np.ndarray) and tuple(names) == tuple(places):
+        return np.ascontiguousarray(frames)
+    order = [names.index(name) if name in names else 0 for name in places] + list(range(len(names), len(frames)))
+    stack = memory.take("stack", np.uint8, len(order), *frames[0].shape)
+    for place, number in enumerate(order):
+        stack[place] = frames[number]
+    return stack
 
 
 def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
