@@ -50,7 +50,7 @@ async def test_withdrawals_are_heard_again_soon_however_long_redis_was_away(
         await sleep(0)
 
     server.kill()
-    monkeypatch.setattr(claims.asyncio, "sleep", short_sleep)
+    monkeypatch.setattr(asyncio, "sleep", short_sleep)
     client = connect(settings)
     hearing = Claims(settings, client, "w")
     task = asyncio.create_task(hearing.hear_withdrawals(lambda jobs: None, random.Random(1)))

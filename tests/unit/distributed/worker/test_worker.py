@@ -121,6 +121,31 @@ async def test_an_idle_worker_begins_a_call_in_the_round_trip_that_claims_it(
     await until(bench.empty)
 
 
+async def test_a_call_that_comes_as_a_resting_worker_stops_is_left_to_others(bench: Bench) -> None:
+    """The lease is longer than the call waits: what the server had claimed for a worker that left would be lost."""
+    settings = bench.settings.replace(lease_ms=600_000)
+    async with bench.work(Adder(), settings):
+        pass
+    for k in range(3):
+        async with bench.work(Adder(), settings) as worker:
+            call = asyncio.create_task(bench.engine.predict(request(k)))
+            await asyncio.sleep(0.002 * k)
+            worker.stop()
+        async with bench.work(Adder(), settings):
+            assert alike(await call, answer(request(k)))
+    await until(bench.empty)
+
+
+async def test_a_resting_worker_tells_a_server_again_what_it_forgot(bench: Bench, server: Server) -> None:
+    async with bench.work(Adder()):
+        for k in range(3):
+            client = server.client()
+            client.script_flush()
+            client.close()
+            assert alike(await bench.engine.predict(request(k)), answer(request(k)))
+    await until(bench.empty)
+
+
 def request(number: int, size: tuple[int, int] = (32, 48)) -> PredictRequest:
     return PredictRequest(f"call {number}", frame(number, *size), frame(number + 1, *size))
 
