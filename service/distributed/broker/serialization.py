@@ -62,6 +62,9 @@ TASK_FIELDS = frozenset(
         "notes",
     }
 )
+#: Characters of a text in an error: what a library says of tensors may be endless, and a value that a server does not
+#: take would be sent again and again.
+LONGEST_TEXT = 8000
 #: A worker reads what a front end has checked; these only keep a damaged length from allocating the machine's memory.
 TRUSTED = FrameLimits(max_bytes=2**32, max_pixels=2**32, min_side=1, max_side=2**20, max_aspect=float(2**20))
 
@@ -247,8 +250,9 @@ def _read_step(step: dict[str, Any]) -> Step:
 
 
 def failure_bytes(failure: Failure) -> bytes:
-    """Serialise an error."""
-    return pack(asdict(failure))
+    """Serialise an error. Of a text so long that a server might not take it, its beginning."""
+    fields = asdict(failure)
+    return pack({name: text[:LONGEST_TEXT] if isinstance(text, str) else text for name, text in fields.items()})
 
 
 def read_failure(data: bytes) -> Failure:

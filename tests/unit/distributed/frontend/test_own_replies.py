@@ -12,12 +12,14 @@ import redis
 from service.core.errors import InvalidRequest
 from service.core.types import PredictRequest
 from service.distributed.broker.client import pipeline
+from service.distributed.broker.serialization import LONGEST_TEXT
 from service.distributed.frontend import own_replies
 from service.distributed.frontend.own_replies import MOST_BYTES, MOST_CALLS, OwnReplies
 from service.distributed.worker import due_work, items
 from tests.unit.distributed.conftest import Bench, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
 from tests.unit.distributed.frontend.test_engine import request
+from tests.unit.distributed.servers import Server
 
 
 async def is_clean(bench: Bench) -> bool:
@@ -128,3 +130,19 @@ async def test_the_place_of_a_caller_who_left_is_free_again(bench: Bench, monkey
         call.cancel()
         await until(lambda: bench.engine._own_replies._places == MOST_CALLS)
         await until(bench.empty)
+
+
+async def test_an_error_of_many_words_ends_its_call_though_the_server_takes_no_such_value(
+    bench: Bench, server: Server
+) -> None:
+    """A worker sent it again for as long as it had the lease, and of a job it has that for ever."""
+    admin = server.client()
+    admin.config_set("proto-max-bulk-len", 2**20)
+    adder = Adder()
+    adder.error = lambda asked: InvalidRequest("a tensor of " + "1, " * 10**6)
+    async with bench.work(adder):
+        with pytest.raises(InvalidRequest, match="a tensor of 1, 1") as caught:
+            await bench.engine.predict(request(3))
+        assert len(caught.value.message) == LONGEST_TEXT
+        await until(lambda: is_clean(bench))
+    admin.close()
