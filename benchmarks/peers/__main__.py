@@ -88,7 +88,8 @@ def compare(
     ours, theirs = cores.pair()
     deadlines = [DEADLINE * alone for alone in case.alone]
     tuned = Tuned(str(weights), batch, max(deadlines), free_port())
-    with tempfile.TemporaryDirectory() as name:
+    # What a server started may still write while it is being killed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         kinds = []
         for number, (pair, frame) in enumerate(zip(case.pairs, case.frames, strict=True)):
