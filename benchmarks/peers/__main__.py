@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -199,6 +201,7 @@ def main() -> int:
     if arguments.publish:
         publish(DOCS, [results.read(path) for path in arguments.publish])
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as SIGINT does: the server that runs is ended, too
     comparison, case = begin(arguments)
     print(f"{describe()}\none core for a server, another for the load; deadline {DEADLINE:g} times the time alone")
     comparison = carry_out(comparison, case, arguments)
