@@ -146,8 +146,10 @@ class ContainerSource:
             for packet in self._container.demux([self._video, *self.sounds]):
                 if packet.has_sidedata("encryption_info"):
                     raise VideoError("the film is encrypted, and no key is known here; send it without its protection")
-                if packet.is_corrupt and self._is_indexed:
-                    continue  # the file ends within it; a decoder that gets it forgets the frames it still owes
+                if packet.is_corrupt and (self._is_indexed or _is_of_pictures(self._video)):
+                    # The file ends within it: a decoder that gets it forgets the frames it still owes, or, of single
+                    # pictures, leaves what is missing to chance.
+                    continue
                 self._move(packet)
                 if packet.stream is self._video:
                     yield from self._shown(packet)
