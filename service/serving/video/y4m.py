@@ -23,6 +23,7 @@ MAGIC = b"YUV4MPEG2"
 MAX_LINE = 1024
 #: Frames a second at most: some programs write their clock's rate here.
 MAX_RATE = 10**6
+NO_FRAMES = "the y4m stream has no frames"
 
 #: Chroma's step in x and y; mono has none.
 _STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
@@ -129,6 +130,8 @@ class Y4mSource:
         self.header = header = Y4mHeader.parse(line)
         # Before a frame is read: the header alone decides how much memory that takes.
         check_size(limits, header.width, header.height)
+        if length == len(line) + 1:
+            raise VideoError(NO_FRAMES)
         frames = None if length is None else (length - len(line) - 1) // (header.frame_bytes + 6)
         traits = PictureTraits(header.pixel_aspect, full_range=header.full_range)
         size = header.width, header.height
@@ -144,6 +147,8 @@ class Y4mSource:
                 raise VideoError(f"the y4m stream ends inside frame {pts}")
             yield Timed(Frame(to_rgb(data, self.header)), pts, 1)
             pts += 1
+        if not pts:
+            raise VideoError(NO_FRAMES)
 
     def close(self) -> None:
         """Do nothing: the stream belongs to the caller."""

@@ -116,6 +116,14 @@ def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() 
         next(source)
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_stream_without_a_frame_is_no_clip(is_file: bool) -> None:
+    """What came of it was an empty answer with status 200, and a traceback of the command."""
+    header = b"YUV4MPEG2 W32 H16 F25:1\n"
+    with pytest.raises(VideoError, match="no frames"):
+        list(Y4mSource(io.BytesIO(header), limits=LIMITS, length=len(header) if is_file else None))
+
+
 @pytest.mark.parametrize("size", [b"W60000 H60000", b"W8 H15", b"W9000 H900", b"W1700 H100"])
 def test_frames_beyond_the_limits_are_refused_before_any_is_read(size: bytes) -> None:
     header = b"YUV4MPEG2 " + size + b" F25:1\n"
