@@ -60,7 +60,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         transport = cast(asyncio.Transport, transport)
         self._reader_watch = ReaderWatch(transport, self.stall_seconds)
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1)  # at 0, asyncio's TLS would say "wait" with nothing to wait for
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what the connection holds."""
