@@ -29,6 +29,7 @@ NO_FRAMES = "the y4m stream has no frames"
 _STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
 #: Kinds of 8 bits; where 4:2:0's chroma sits between pixels makes no difference that is read.
 _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?")
+_OLDER_CHROMA = b"XYSCSS="
 _DEEP = re.compile(r".*?(?:p|mono)(?:9|1[0-9])")
 SQUARE = PictureTraits()
 _INTERLACED = ("t", "b", "m")
@@ -77,7 +78,8 @@ class Y4mHeader:
         if tags.get(b"I") in _INTERLACED:
             raise VideoError("the y4m stream is interlaced; pipe whole frames: ffmpeg ... -vf bwdif -f yuv4mpegpipe -")
         full_range = b"XCOLORRANGE=FULL" in words
-        return cls(width, height, rate, _chroma(tags.get(b"C", "420jpeg")), full_range, _aspect(tags.get(b"A", "")))
+        chroma = tags.get(b"C") or _older_chroma(words)
+        return cls(width, height, rate, _chroma(chroma), full_range, _aspect(tags.get(b"A", "")))
 
     def line(self) -> bytes:
         """Write the first line of a stream."""
@@ -89,6 +91,12 @@ class Y4mHeader:
             f"A{aspect.numerator}:{aspect.denominator} C{chroma}{' XCOLORRANGE=FULL' if self.full_range else ''}"
         )
         return text.encode() + b"\n"
+
+
+def _older_chroma(words: list[bytes]) -> str:
+    """Return the chroma that the word before `C` tells, which FFmpeg reads, too; 420jpeg where neither is there."""
+    names = [word.removeprefix(_OLDER_CHROMA) for word in words if word.startswith(_OLDER_CHROMA)]
+    return names[0].decode("ascii", "replace").lower() if names else "420jpeg"
 
 
 def _chroma(name: str) -> str:
