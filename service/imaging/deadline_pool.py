@@ -15,6 +15,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from service.short_turns import take_short_turns
+
 T = TypeVar("T")
 
 
@@ -72,6 +74,7 @@ class DeadlinePool:
             thread.join()
 
     def _serve(self) -> None:
+        take_short_turns()  # else a picture waits for a device's thread to have used up its turn
         while (work := self._next()) is not None:
             if not work.future.cancelled():
                 _run(work)
