@@ -133,7 +133,7 @@ def fates(
     return joined
 
 
-def durations(output: str) -> dict[str, Logged]:
+def read_log(output: str) -> dict[str, Logged]:
     """Read the service's log: how long each prediction took and when it was over, by request id."""
     lines = (json.loads(line) for line in output.splitlines() if line.startswith("{") and "/v1/predict" in line)
     return {
@@ -238,7 +238,7 @@ def measure(running: Service, plan: Load) -> tuple[float, list[Fate], list[Stall
         due = load.poisson(rate, max(plan.seconds, plan.requests / rate), range(len(DEADLINES_MS)), plan.seed)
         with stalls.watching() if plan.is_watched else contextlib.nullcontext(list[Stall]()) as stalls_seen:
             pressed = load.run(load.Plan(port, tuple(kinds[:-1]), due=due, headers=headers))
-    return capacity, fates(pressed.shots, deadlines, durations(running.output()), stalls_seen), stalls_seen
+    return capacity, fates(pressed.shots, deadlines, read_log(running.output()), stalls_seen), stalls_seen
 
 
 def main() -> None:

@@ -152,10 +152,10 @@ class DeadlinePool:
 
         `deadline` in seconds of any clock, the same for all. Cancelling the future drops work that has not begun.
         """
-        if self._is_closed:
-            raise RuntimeError("the pool is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the pool is closed")
             heapq.heappush(self._heap, _Work(deadline, next(self._numbers), run, future))
         self._wakeups.put(None)
         if len(self._threads) < self._most:

@@ -297,7 +297,8 @@ class Concealer:
         interval = self._config.interval
         self._offsets.append(now - self._base - (number - self._first) * interval)
         step = max(-SLEW * interval, min(SLEW * interval, min(self._offsets)))
-        if self._late >= SLOWER and (wait := min(list(self._offsets)[-SLOWER:])) <= self._config.most * interval:
+        wait = min(list(self._offsets)[-SLOWER:])
+        if self._late >= SLOWER and wait - self._delay <= self._config.most * interval:
             step, self._late = max(step, wait), 0
             while len(self._offsets) > SLOWER:
                 self._offsets.popleft()

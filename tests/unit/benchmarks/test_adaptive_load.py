@@ -25,7 +25,7 @@ FLOW, PANNED = ("flow", "projected=1.000", ""), ("flow", "panned=1.000", "1")
 def test_the_client_and_the_services_log_make_one_fate() -> None:
     moment = "1970-01-01T00:01:40.500Z"
     line = {"time": moment, "message": "POST /v1/predict 200", "request_id": "a", "duration_ms": 7.5}
-    log = adaptive_load.durations(f"text\n{json.dumps(line)}\n{json.dumps({**line, 'message': 'GET /healthz 200'})}\n")
+    log = adaptive_load.read_log(f"text\n{json.dumps(line)}\n{json.dumps({**line, 'message': 'GET /healthz 200'})}\n")
     assert log == {"a": (7.5, 100.5)}
     shots = [
         Shot(0, 0.0, 0.0095, 200, True, 0.001, ("a", *FLOW)),

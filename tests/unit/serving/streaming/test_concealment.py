@@ -176,9 +176,9 @@ def test_the_clock_follows_a_sender_whose_own_is_slower() -> None:
     assert set(sources) == {REAL}
 
 
-def ticks_of(arrivals: list[tuple[int, float]], end: float) -> list[Tick]:
+def ticks_of(arrivals: list[tuple[int, float]], end: float, delay_s: float | None = None) -> list[Tick]:
     """Push frames as they come, (number, seconds), and take every tick that is due before `end`."""
-    concealer, ticks = Concealer(Concealment(fps=10)), list[Tick]()
+    concealer, ticks = Concealer(Concealment(fps=10, delay_s=delay_s)), list[Tick]()
     for number, now in [*arrivals, (-1, end)]:
         while (due := concealer.due()) is not None and due < now:
             ticks.append(concealer.tick())
@@ -199,6 +199,13 @@ def test_a_link_that_has_become_slower_is_waited_for_once() -> None:
     gaps = np.diff([tick.due for tick in ticks])
     assert gaps.max() == pytest.approx(0.1 + 0.17, abs=0.02), "one tick stays longer"
     assert (gaps > 0.11).sum() == 1
+
+
+def test_it_is_waited_for_whatever_delay_is_allowed() -> None:
+    """Frames may come 9 intervals after their times, and come 10.7 after; only 8 are predicted in a row."""
+    arrivals = [(number, 0.1 * number + (1.07 if number >= 20 else 0.0)) for number in range(60)]
+    ticks = ticks_of(arrivals, 7.0, delay_s=0.9)
+    assert len([tick for tick in ticks if tick.source in (PREDICTED, REPEATED)]) <= SLOWER + 2
 
 
 def test_a_few_late_frames_are_not_waited_for() -> None:
