@@ -30,7 +30,7 @@ def take_short_turns() -> bool:
 
     Its policy and nice value stay. One that an operator gave another policy is left alone.
     """
-    return _set_attributes(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 0)
+    return _set_attributes(None, 0)
 
 
 def go_first() -> bool:
@@ -39,14 +39,18 @@ def go_first() -> bool:
     That takes a right: root's, CAP_SYS_NICE, or a limit (`ulimit -e 30`). A nice value that an operator gave is left
     alone. Threads that it starts do not go first, and ask for short turns themselves.
     """
-    if os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) != 0:
-        return False
     return _set_attributes(FIRST_NICE, _RESET_ON_FORK)
 
 
-def _set_attributes(nice: int, flags: int) -> bool:
+def _set_attributes(nice: int | None, flags: int) -> bool:
+    """Set the calling thread's turns and its `nice` value, if it has the usual one; None leaves that."""
     number = _CALLS.get(platform.machine()) if platform.system() == "Linux" else None
     if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return False
+    own_nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    if nice is None:
+        nice = own_nice
+    elif own_nice != 0:
         return False
     attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, os.SCHED_OTHER, flags, nice, 0, round(TURN_S * 1e9), 0, 0)
     return int(ctypes.CDLL(None).syscall(number, 0, attributes, 0)) == 0

@@ -1,4 +1,4 @@
-"""Decodes and encodes off the event loop, in a few threads, what is due first before the rest, and times it.
+"""Decodes and encodes off the event loop, what is due first before the rest, and times it; an answer once it is there.
 
 Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
 """
@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from service.core.size_seconds import SizeSeconds
-from service.core.types import Frame
+from service.core.types import Frame, PredictResult
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.waiting_work import WaitingWork
 from service.short_turns import take_short_turns
 from service.telemetry.metrics import Metrics, Stage
 
@@ -36,6 +37,66 @@ FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
 MOST_S = 0.2
 #: Seconds after which work is due that has no deadline: it waits behind what is urgent, and not for ever.
 NO_DEADLINE_S = 30.0
+
+
+class PoolWork(Generic[T]):
+    """Works that an executor has been given, at least one; the first that fails drops those that have not begun."""
+
+    def __init__(self, futures: Sequence[Future[T]]) -> None:
+        """Take the works' futures, on any thread; they are this object's from now on."""
+        self._futures = tuple(futures)
+        self._lock = threading.Lock()  # around what works that end in several threads change
+        self._unfinished = len(self._futures)
+        self._error: BaseException | None = None
+        self._all_over: Future[None] = Future()
+        self._all_over.set_running_or_notify_cancel()  # whoever stops waiting for it does not cancel it
+        for future in self._futures:
+            future.add_done_callback(self._note_end)
+
+    async def results(self) -> list[T]:
+        """Return each work's result, once all have ended. To be awaited once.
+
+        Raises the first error, and CancelledError where works were dropped. Cancelling drops those that have not begun.
+        """
+        try:
+            if not self._all_over.done():
+                await asyncio.wrap_future(self._all_over)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        # Each future holds this object as its callback's: together they would live until a collection.
+        futures, self._futures = self._futures, ()
+        error, self._error = self._error, None
+        if error is not None:
+            # Its traceback will hold this frame: a cycle, if the frame or what it holds had the error.
+            del futures
+            try:
+                raise error
+            finally:
+                del error
+        if any(future.cancelled() for future in futures):
+            raise asyncio.CancelledError
+        return [future.result() for future in futures]
+
+    def cancel(self) -> None:
+        """Drop the works that have not begun, and what the others give. Nobody may await the results then."""
+        futures, self._futures = self._futures, ()
+        for future in futures:
+            future.cancel()
+
+    def _note_end(self, future: Future[T]) -> None:
+        error = None if future.cancelled() else future.exception()
+        with self._lock:
+            self._unfinished -= 1
+            is_last = self._unfinished == 0
+            is_first_error = error is not None and self._error is None
+            if is_first_error:
+                self._error = error
+        if is_first_error:
+            for other in self._futures:
+                other.cancel()
+        if is_last:
+            self._all_over.set_result(None)
 
 
 class Codecs:
@@ -55,7 +116,10 @@ class Codecs:
             else SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_S)
             for format in ImageFormat
         }
-        self._pool = DeadlinePool(threads or len(os.sched_getaffinity(0)))
+        # In short turns: else a picture waits for a thread of the device to have used up its own.
+        count = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="codec", initializer=take_short_turns)
+        self._waiting = WaitingWork()
 
     def decode(
         self,
@@ -65,16 +129,19 @@ class Codecs:
         deadline: float | None = None,
     ) -> asyncio.Future[Frame]:
         """Decode as `codec.decode`, from now on; `reserve` is called in a thread."""
-        return self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve), deadline)
+        return asyncio.wrap_future(self._decode(data, field, reserve, deadline))
+
+    def decode_together(
+        self,
+        files: Sequence[tuple[bytes | memoryview, str]],
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
+    ) -> PoolWork[Frame]:
+        """Decode several images, each with its field, as `decode`."""
+        return PoolWork([self._decode(data, field, reserve, deadline) for data, field in files])
 
     async def raw(
-        self,
-        data: bytes | memoryview,
-        height: int,
-        width: int,
-        field: str,
-        stride: int | None = None,
-        deadline: float | None = None,
+        self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
     ) -> Frame:
         """Take raw pixels as `codec.from_raw`."""
 
@@ -84,15 +151,42 @@ class Codecs:
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
             return work()
-        return await self._run(Stage.DECODE, work, deadline)
+        return await asyncio.wrap_future(self._submit(Stage.DECODE, work, None))
 
     async def encode(
         self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
     ) -> bytes:
         """Encode as `codec.encode`."""
-        if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
-            return codec.encode(frame, format, quality)
-        return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality), deadline)
+        (file,) = await self.encode_together((frame,), format, quality, deadline)
+        return file
+
+    async def encode_together(
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
+    ) -> tuple[bytes, ...]:
+        """Encode several frames of one size as `codec.encode`."""
+        if not frames or self.needs_no_thread(frames[0], format):
+            return tuple([codec.encode(frame, format, quality) for frame in frames])
+        return tuple(await self.begin_encoding(frames, format, quality, deadline).results())
+
+    @staticmethod
+    def needs_no_thread(frame: Frame, format: ImageFormat) -> bool:
+        """Tell whether encoding `frame` is a copy that costs less than a thread's hand-over."""
+        return format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY
+
+    def begin_encoding(
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
+    ) -> PoolWork[bytes]:
+        """Begin to encode several frames in threads, from whatever thread. RuntimeError once closed."""
+        works = [partial(codec.encode, frame, format, quality) for frame in frames]
+        return PoolWork([self._submit(Stage.ENCODE, work, deadline) for work in works])
 
     def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
         """Note how long each frame of an answer took, on average, frames of this one's size."""
@@ -102,7 +196,12 @@ class Codecs:
         """Return the seconds to reckon with for each frame, of this one's size, of an answer: as it was of late."""
         return self._encoding[format].expect(frame.height, frame.width)
 
-    def _run(self, stage: Stage, work: Callable[[], T], deadline: float | None) -> asyncio.Future[T]:
+    def _decode(
+        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None, deadline: float | None
+    ) -> Future[Frame]:
+        return self._submit(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve), deadline)
+
+    def _submit(self, stage: Stage, work: Callable[[], T], deadline: float | None) -> Future[T]:
         """Run `work` in a thread, the earliest deadline first, and time it. RuntimeError once closed.
 
         Cancelling the future drops work that has not begun; only work that succeeded is timed, waiting included.
@@ -114,108 +213,78 @@ class Codecs:
             self._metrics.stage_took(stage, time.perf_counter() - began)
             return result
 
-        return self._pool.submit(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        future = self._waiting.add(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        self._pool.submit(self._do_most_urgent)
+        return future
+
+    def _do_most_urgent(self) -> None:
+        *_, run, future = self._waiting.take()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+            # The error's traceback holds this frame, and the future the error: a cycle that would keep the pictures.
+            del run, future
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
-        self._pool.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._waiting.cancel()
 
 
-class _Work(NamedTuple):
-    """What waits for a thread; sorts by its deadline, then by when it came."""
+class BegunEncoding(NamedTuple):
+    """The encoding of all steps of `result`, since `time` on the service's clock, seconds."""
 
-    deadline: float
-    number: int
-    run: Callable[[], Any]
-    future: asyncio.Future[Any]
+    result: PredictResult
+    time: float
+    work: PoolWork[bytes]
 
 
-class DeadlinePool:
-    """At most `threads` threads, each started by the work that first wants it. Submit from one loop.
+class EncodingAhead:
+    """One answer's encoding, begun on the thread that has it: whoever waits is woken with the bytes.
 
-    A standard pool is first come first served: a request with milliseconds would wait behind one with half a minute.
+    A context: its end drops the work. Whether the answer is still wanted is decided in `service.serving.prediction`.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._most = threads
-        self._threads: list[threading.Thread] = []
-        self._heap: list[_Work] = []
-        self._lock = threading.Lock()  # around the heap
-        #: An element for each work that was submitted, and one for each thread once closed. No Condition: that is
-        #: Python code, some fourteen calls a wait; this is C.
-        self._wakeups: SimpleQueue[None] = SimpleQueue()
-        self._numbers = itertools.count()
-        self._is_closed = False
+    def __init__(
+        self,
+        codecs: Codecs,
+        clock: Callable[[], float],
+        format: ImageFormat,
+        quality: int | None,
+        deadline: float | None = None,
+    ) -> None:
+        self._codecs, self._clock, self._format, self._quality = codecs, clock, format, quality
+        self._deadline = deadline
+        self._begun: BegunEncoding | None = None
+        self._is_over = False
 
-    def submit(self, run: Callable[[], T], deadline: float) -> asyncio.Future[T]:
-        """Have `run` called in a thread; the future has what it returns or raises. RuntimeError once closed.
+    def __enter__(self) -> Self:
+        return self
 
-        `deadline` in seconds of any clock, the same for all. Cancelling the future drops work that has not begun.
-        """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        with self._lock:
-            if self._is_closed:
-                raise RuntimeError("the pool is closed")
-            heapq.heappush(self._heap, _Work(deadline, next(self._numbers), run, future))
-        self._wakeups.put(None)
-        if len(self._threads) < self._most:
-            # owned: `close` joins it
-            thread = threading.Thread(target=self._serve, name=f"codec_{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        return future
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what was begun and is not awaited any more; begin nothing from now on."""
+        self._is_over = True
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.work.cancel()
 
-    def close(self) -> None:
-        """Wait for work that has begun; cancel the rest."""
-        with self._lock:
-            self._is_closed = True
-            dropped, self._heap = self._heap, []
-        for work in dropped:
-            _tell(work.future, work.future.cancel)
-        for _ in self._threads:
-            self._wakeups.put(None)
-        for thread in self._threads:
-            thread.join()
+    def begin(self, result: PredictResult) -> None:
+        """Begin to encode an answer, in the codecs' threads. For any thread; raises nothing, and returns at once."""
+        frames = [step.frame for step in result.steps]
+        if self._is_over or self._begun is not None or not frames:
+            return
+        if self._codecs.needs_no_thread(frames[0], self._format):
+            return
+        start = self._clock()
+        with contextlib.suppress(RuntimeError):  # the codecs are closed: whoever awaits the answer is told
+            work = self._codecs.begin_encoding(frames, self._format, self._quality, self._deadline)
+            self._begun = BegunEncoding(result, start, work)
 
-    def _serve(self) -> None:
-        take_short_turns()  # else a picture waits for a device's thread to have used up its turn
-        while (work := self._next()) is not None:
-            if not work.future.cancelled():
-                _run(work)
-            del work  # while it waits for the next, the thread holds nothing of this one
-
-    def _next(self) -> _Work | None:
-        """Wait for work and return the most urgent; None once closed."""
-        while True:
-            self._wakeups.get()
-            with self._lock:
-                if self._heap:
-                    return heapq.heappop(self._heap)
-                if self._is_closed:
-                    return None
-
-
-def _run(work: _Work) -> None:
-    try:
-        result = work.run()
-    except BaseException as error:
-        _tell(work.future, _fail, work.future, error)
-        # The error's traceback holds this frame, and the future the error: a cycle that would keep the frames.
-        del work
-    else:
-        _tell(work.future, _succeed, work.future, result)
-
-
-def _tell(future: asyncio.Future[Any], call: Callable[..., object], *arguments: object) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-        future.get_loop().call_soon_threadsafe(call, *arguments)
-
-
-def _succeed(future: asyncio.Future[Any], result: object) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    def begun(self, result: PredictResult) -> BegunEncoding | None:
+        """Return the encoding of just this answer, if it was begun: another may have been given in its place."""
+        return self._begun if self._begun is not None and self._begun.result is result else None

@@ -123,7 +123,7 @@ async def test_closing_waits_for_what_has_begun_and_drops_the_rest() -> None:
     assert await asyncio.to_thread(begun.wait, 60)
     closing = asyncio.create_task(asyncio.to_thread(codecs.close))
     async with asyncio.timeout(60):
-        while not codecs._pool._is_closed:
+        while not codecs._pool._shutdown:
             await asyncio.sleep(0.001)
     go_on.set()
     await closing

@@ -101,7 +101,7 @@ async def test_a_frame_is_decoded_before_what_is_due_later() -> None:
     jobs = joined.codecs.decode(file, "previous", note)
     request = dataclasses.replace(ALL, frame_deadline_s=20.0)
     answers = asyncio.ensure_future(_all(_stream(joined, request), _messages(FrameMessage(Picture(file), "a"))))
-    await _until(lambda: len(joined.codecs._pool._heap) == 2)
+    await _until(lambda: len(joined.codecs._waiting._heap) == 2)
     go_on.set()
     await asyncio.gather(blocking, jobs, answers)
     joined.codecs.close()
