@@ -194,7 +194,7 @@ def of(half: bool) -> HeadKernels:
     """Return the loops for bfloat16 (as uint16) where `half`, else for float32; load or compile them at first."""
     number, place = "uint16" if half else "float32", "int64"
     one, three = f"{number}[::1]", f"{number}[:,:,::1]"
-    convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}, {place}"
+    convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}"
     wide = kernel(f"{convolution}, {F3}")(convolution_kernels.direct)
     return HeadKernels(
         see=kernel(f"uint8[:,:,:,::1], {F3}, {place}, {place}, {three}")(see),

@@ -40,8 +40,7 @@ class PreparedHead:
             self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.middle)
         ]
         self._coarse = [
-            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2, in_pairs=False)
-            for number, layer in enumerate(head.coarse)
+            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.coarse)
         ]
         self._up_middle = self._layer(head.up_middle[0], parts=(coarse, middle))
         self._up_fine = self._layer(head.up_fine[0], parts=(middle, fine))
@@ -74,12 +73,8 @@ class PreparedHead:
         parts: tuple[int, ...] = (),
         *,
         slope: float = 0.0,
-        in_pairs: bool = True,
     ) -> Convolution:
-        """Pack a layer. `parts`: channels of the maps that lie side by side in its input; `slope`: 1 for no ReLU.
-
-        `in_pairs`: whether its maps are of an even width, so that two pixels of few channels can share a vector.
-        """
+        """Pack a layer. `parts`: channels of the maps that lie side by side in its input; `slope`: 1 for no ReLU."""
         layer = cast(nn.Conv2d, convolution)
         assert layer.bias is not None
         weight = layer.weight.detach()
@@ -88,15 +83,14 @@ class PreparedHead:
             packing.widened(piece, 1, packing.channels(piece.shape[1])) for piece in torch.split(weight, list(parts), 1)
         ]
         parameters = LayerParameters(torch.cat(pieces, 1), layer.bias.detach(), torch.full_like(layer.bias, slope))
-        pixels = 2 if in_pairs and packing.channels(len(weight)) == packing.LEAST_CHANNELS else 1
-        return direct(parameters, stride, self._half, sum(piece.shape[1] for piece in pieces), pixels)
+        return direct(parameters, stride, self._half, sum(piece.shape[1] for piece in pieces))
 
     def _convolved(
         self, name: str, maps: Array, layer: Convolution, size: tuple[int, int], *, wide: bool = False
     ) -> Array:
         out = self._maps(name, size, layer.outputs, wide=wide)
         loop = self._loops.direct_wide if wide else self._loops.direct
-        loop(maps, layer.weights, layer.activation, layer.stride, layer.pixels, *size, out)
+        loop(maps, layer.weights, layer.activation, layer.stride, *size, out)
         return out
 
     def _beside(self, small: Array, fine: Array, size: tuple[int, int]) -> Array:

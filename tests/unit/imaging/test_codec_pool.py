@@ -94,10 +94,10 @@ async def test_what_is_due_first_is_done_first_whenever_it_came() -> None:
     go_on, order = threading.Event(), list[str]()
     data = await codecs.encode(picture(), ImageFormat.PNG)
 
-    def hold(nbytes: int) -> None:
-        go_on.wait(60)
+    def held(nbytes: int) -> None:
+        assert go_on.wait(60)
 
-    blocking = codecs.decode(data, "previous", hold)
+    blocking = codecs.decode(data, "previous", held)
 
     def begun(name: str, deadline: float | None) -> asyncio.Future[Frame]:
         return codecs.decode(data, name, lambda nbytes: order.append(name), deadline)
