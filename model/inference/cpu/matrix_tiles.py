@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.inference.cpu.lanes import FLOATS, VECTOR, Lanes, Numbers, cgutils, floats, integer, intrinsic, types
 
@@ -53,10 +53,7 @@ def matrix_product(*, activate: bool) -> Any:
         )  # fmt: skip
 
         def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            call = _Call(context, builder, signature, arguments, activate)
-            for vectors in ROWS:
-                with builder.if_then(builder.icmp_signed("==", call.vectors, integer(vectors))):
-                    call.build(vectors)
+            _Call(context, builder, signature, arguments, factors=1, activate=activate).build()
             return context.get_dummy_value()
 
         return signature, build
@@ -64,21 +61,69 @@ def matrix_product(*, activate: bool) -> Any:
     return multiply
 
 
+@intrinsic
+def sum_of_products(
+    _: Any, rows: Any, vectors: Any,
+    lhs: Any, at: Any, step: Any, stretches: Any, stretch_step: Any, count: Any, rhs: Any, rhs_at: Any,
+    other: Any, other_at: Any, other_step: Any, other_stretches: Any, other_stretch_step: Any, other_count: Any,
+    other_rhs: Any, other_rhs_at: Any,
+    out: Any, out_at: Any, out_step: Any, activation: Any, activation_at: Any, slopes: Any,
+) -> Any:  # fmt: skip
+    """As `matrix_product` with an activation, of two products of so many rows and vectors, added up."""
+    place = types.intp
+    signature = types.void(
+        place, place, lhs, place, place, place, place, place, rhs, place,
+        other, place, place, place, place, place, other_rhs, place,
+        out, place, place, activation, place, place,
+    )  # fmt: skip
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        _Call(context, builder, signature, arguments, factors=2, activate=True).build()
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+class _Factors(NamedTuple):
+    """The two matrices of a product, and how the left one lies."""
+
+    lhs: Numbers
+    rhs: Numbers
+    step: Any
+    stretches: Any
+    stretch_step: Any
+    count: Any
+
+
 class _Call:
-    """Builds one call of a matrix product, tile by tile."""
+    """Builds one call: the sum of one matrix product or several, tile by tile."""
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any], activate: bool) -> None:
+    def __init__(
+        self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any], *, factors: int, activate: bool
+    ) -> None:
         self._builder, self._activate = builder, activate
-        (self._rows, self.vectors, _, lhs_at, self._step, self._stretches, self._stretch_step, self._count,
-         _, rhs_at, _, out_at, self._out_step, _, activation_at, self._slopes) = arguments  # fmt: skip
+        self._rows, self._vectors = arguments[:2]
 
-        def numbers(argument: int, place: Any) -> Numbers:
-            return Numbers.of(context, builder, signature.args[argument], arguments[argument], place)
+        def numbers(argument: int) -> Numbers:
+            """Return the place in an array that the argument behind it says."""
+            array, place = arguments[argument : argument + 2]
+            return Numbers.of(context, builder, signature.args[argument], array, place)
 
-        self._lhs, self._rhs = numbers(2, lhs_at), numbers(8, rhs_at)
-        self._out, self._biases = numbers(10, out_at), numbers(13, activation_at)
+        self._factors = [
+            _Factors(numbers(first), numbers(first + 6), *arguments[first + 2 : first + 6])
+            for first in range(2, 2 + 8 * factors, 8)
+        ]
+        rest = 2 + 8 * factors
+        self._out, self._out_step = numbers(rest), arguments[rest + 2]
+        self._biases, self._slopes = numbers(rest + 3), arguments[rest + 5]
 
-    def build(self, vectors: int) -> None:
+    def build(self) -> None:
+        """Build the call for every number of vectors."""
+        for vectors in ROWS:
+            with self._builder.if_then(self._builder.icmp_signed("==", self._vectors, integer(vectors))):
+                self._build(vectors)
+
+    def _build(self, vectors: int) -> None:
         """Build the loop over rows, for this number of vectors; the last tile may compute rows again."""
         builder, many = self._builder, integer(ROWS[vectors])
         with builder.if_else(builder.icmp_signed(">=", self._rows, many)) as (then, otherwise):
@@ -96,21 +141,22 @@ class _Call:
         for row in sums:
             for v, sum_ in enumerate(row):
                 builder.store(self._biases.on(VECTOR * v).load().value if self._activate else floats(0), sum_)
-        start = self._lhs.on(builder.mul(first, self._step))
-        with cgutils.for_range(builder, self._stretches) as loop:
-            lhs = start.on(builder.mul(loop.index, self._stretch_step))
-            weights_place = builder.mul(loop.index, builder.mul(self._count, integer(VECTOR * vectors)))
-            self._stretch(sums, lhs, self._rhs.on(weights_place))
+        for factors in self._factors:
+            start = factors.lhs.on(builder.mul(first, factors.step))
+            with cgutils.for_range(builder, factors.stretches) as loop:
+                lhs = start.on(builder.mul(loop.index, factors.stretch_step))
+                weights_place = builder.mul(loop.index, builder.mul(factors.count, integer(VECTOR * vectors)))
+                self._stretch(sums, lhs, factors.rhs.on(weights_place), factors)
         out = self._out.on(builder.mul(first, self._out_step))
         for index, row in enumerate(sums):
             there = out.on(builder.mul(self._out_step, integer(index)))
             for v, sum_ in enumerate(row):
                 there.on(VECTOR * v).store(self._finished(v, Lanes(builder, builder.load(sum_))).value)
 
-    def _stretch(self, sums: Sequence[Sequence[Any]], lhs: Numbers, rhs: Numbers) -> None:
+    def _stretch(self, sums: Sequence[Sequence[Any]], lhs: Numbers, rhs: Numbers, factors: _Factors) -> None:
         builder, numbers = self._builder, 2 if lhs.half else 1
-        rows = [lhs.on(builder.mul(self._step, integer(row))) for row in range(len(sums))]
-        with cgutils.for_range(builder, builder.sdiv(self._count, integer(numbers))) as loop:
+        rows = [lhs.on(builder.mul(factors.step, integer(row))) for row in range(len(sums))]
+        with cgutils.for_range(builder, builder.sdiv(factors.count, integer(numbers))) as loop:
             near = rhs.on(builder.mul(loop.index, integer(VECTOR * numbers * len(sums[0]))))
             weights = [near.on(VECTOR * numbers * v).factors() for v in range(len(sums[0]))]
             place = builder.mul(loop.index, integer(numbers))
