@@ -16,7 +16,7 @@ import numpy as np
 
 from model.inference.cpu import convolution_kernels
 from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
-from model.inference.cpu.convolution_kernels import clear, clear_around, panel_vectors
+from model.inference.cpu.convolution_kernels import clear_around, clear_rows, clear_sides, panel_vectors
 from model.inference.cpu.lanes import VECTOR, narrowed, widened
 from model.inference.cpu.matrix_tiles import sum_of_products
 from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
@@ -97,13 +97,11 @@ def _join_row(
             width // 2, vectors,
             small.reshape(-1), (y // 2 + odd) * small_row, small_channels, 2, small_row, 3 * small_channels,
             small_weights, (odd * panels + panel) * 6 * small_channels * lanes,
-            fine.reshape(-1), y * fine_row, 2 * fine_channels, 3, fine_row, 4 * fine_channels,
-            fine_weights, panel * 12 * fine_channels * lanes,
             out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, outputs,
             activation, panel * lanes, activation.shape[0] // 2,
+            fine.reshape(-1), y * fine_row, 2 * fine_channels, 3, fine_row, 4 * fine_channels,
+            fine_weights, panel * 12 * fine_channels * lanes,
         )  # fmt: skip
-    clear(out, y + 1, 0, 1)
-    clear(out, y + 1, width + 1, out.shape[1])
 
 
 def join(
@@ -114,11 +112,11 @@ def join(
     Two neighbours at once see three pixels of two rows of the small map, other ones in even rows and in odd, by sums of
     the weights. Weights are packed (`prepared.Joining`); activation as for `direct`, of both neighbours.
     """
-    clear(out, 0, 0, out.shape[1])
-    for y in range(height + 1, out.shape[0]):
-        clear(out, y, 0, out.shape[1])
+    clear_rows(out, height)
     for y in prange(height):
-        _join_row(np.int64(y), width, small, fine, small_weights, fine_weights, activation, out)
+        row = np.int64(y)
+        _join_row(row, width, small, fine, small_weights, fine_weights, activation, out)
+        clear_sides(out, row + 1, width)
 
 
 @inlined
@@ -215,6 +213,8 @@ class HeadKernels:
     join: Loop
     direct: Loop
     direct_wide: Loop  #: as `direct`, the answer in float32
+    narrow: Loop  #: `direct_narrow`
+    narrow_wide: Loop  #: as `narrow`, the answer in float32
 
 
 @functools.cache
@@ -222,11 +222,15 @@ def of(half: bool) -> HeadKernels:
     """Return the loops for bfloat16 (as uint16) where `half`, else for float32; load or compile them at first."""
     number, place = "uint16" if half else "float32", "int64"
     one, three = f"{number}[::1]", f"{number}[:,:,::1]"
-    convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}, {place}"
-    wide = kernel(f"{convolution}, {F3}")(convolution_kernels.direct)
+    convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}"
+    wide, narrow_wide = (
+        kernel(f"{convolution}, {F3}")(loop) for loop in (convolution_kernels.direct, convolution_kernels.direct_narrow)
+    )
     return HeadKernels(
         see=kernel(f"uint8[:,:,:,::1], {F3}, {place}, {place}, {three}")(see),
         join=kernel(f"{three}, {three}, {one}, {one}, {F1}, {place}, {place}, {three}")(join),
         direct=kernel(f"{convolution}, {three}")(convolution_kernels.direct) if half else wide,
         direct_wide=wide,
+        narrow=kernel(f"{convolution}, {three}")(convolution_kernels.direct_narrow) if half else narrow_wide,
+        narrow_wide=narrow_wide,
     )

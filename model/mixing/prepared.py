@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from model.inference import padding
 from model.inference.cpu import packing
-from model.inference.cpu.packing import LEAST_CHANNELS, Array
-from model.inference.cpu.weights import Convolution, direct
+from model.inference.cpu.packing import Array
+from model.inference.cpu.weights import Convolution, direct, narrow
 from model.inference.layers import LayerParameters
 from model.mixing import head_kernels
 from model.mixing.head import MixingHead
@@ -53,8 +53,7 @@ class PreparedHead:
             self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.middle)
         ]
         self._coarse = [
-            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2, in_pairs=False)
-            for number, layer in enumerate(head.coarse)
+            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.coarse)
         ]
         self._up_middle = self._joining(head.up_middle[0], coarse)
         self._up_fine = self._joining(head.up_fine[0], middle)
@@ -80,17 +79,11 @@ class PreparedHead:
         fine = self._joined("seen", middle, fine, self._up_fine, sizes[1])
         return cast(Floats, self._convolved("logits", fine, self._leave, sizes[1], wide=True))
 
-    def _layer(
-        self, convolution: nn.Module, stride: int = 1, *, inputs: int = 0, slope: float = 0.0, in_pairs: bool = True
-    ) -> Convolution:
-        """Pack a layer. `inputs`: channels of the maps it sees, 0: as many as its own have; `slope`: 1 for no ReLU.
-
-        `in_pairs`: whether its maps are of an even width, so that two pixels of few channels can share a vector.
-        """
+    def _layer(self, convolution: nn.Module, stride: int = 1, *, inputs: int = 0, slope: float = 0.0) -> Convolution:
+        """Pack a layer. `inputs`: channels of the maps it sees, 0: as many as its own have; `slope`: 1 for no ReLU."""
         layer = _parameters(convolution, slope)
-        inputs = inputs or channels_of(layer.weight.shape[1])
-        pixels = 2 if in_pairs and len(layer.weight) == LEAST_CHANNELS else 1
-        return direct(layer, stride, self._half, inputs, pixels)
+        pack = narrow if len(layer.bias) == packing.NARROW else direct
+        return pack(layer, stride, self._half, inputs or channels_of(layer.weight.shape[1]))
 
     def _joining(self, convolution: nn.Module, small_inputs: int) -> Joining:
         """Pack a layer whose `small_inputs` first channels are those of a map that is enlarged by two."""
@@ -110,8 +103,12 @@ class PreparedHead:
         self, name: str, maps: Array, layer: Convolution, size: tuple[int, int], *, wide: bool = False
     ) -> Array:
         out = self._maps(name, size, layer.outputs, wide=wide)
-        loop = self._loops.direct_wide if wide else self._loops.direct
-        loop(maps, layer.weights, layer.activation, layer.stride, layer.pixels, *size, out)
+        loops = self._loops
+        if layer.outputs == packing.NARROW:
+            loop = loops.narrow_wide if wide else loops.narrow
+        else:
+            loop = loops.direct_wide if wide else loops.direct
+        loop(maps, layer.weights, layer.activation, layer.stride, *size, out)
         return out
 
     def _joined(self, name: str, small: Array, fine: Array, layer: Joining, size: tuple[int, int]) -> Array:
@@ -126,7 +123,7 @@ class PreparedHead:
 
 def channels_of(number: int) -> int:
     """Return how many channels a head's maps of so many have: with two neighbours, whole vectors."""
-    return -(-number // LEAST_CHANNELS) * LEAST_CHANNELS
+    return -(-number // packing.NARROW) * packing.NARROW
 
 
 def _parameters(convolution: nn.Module, slope: float) -> LayerParameters:

@@ -1,4 +1,4 @@
-"""Decodes and encodes off the event loop, in a few threads, and times it; an answer from the moment it is there.
+"""Decodes and encodes off the event loop, what is due first before the rest, and times it; an answer once it is there.
 
 Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
 """
@@ -20,6 +20,7 @@ from service.core.size_seconds import SizeSeconds
 from service.core.types import Frame, PredictResult
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.waiting_work import WaitingWork
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ FIRST_S, FIRST_PIXEL_S = 0.0005, 1e-8
 FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
 #: Seconds that one measurement counts as at most.
 MOST_S = 0.2
+#: Seconds after which work is due that has no deadline: it waits behind what is urgent, and not for ever.
+NO_DEADLINE_S = 30.0
 
 
 class PoolWork(Generic[T]):
@@ -96,11 +99,16 @@ class PoolWork(Generic[T]):
 
 
 class Codecs:
-    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
+    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL.
 
-    def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
+    Deadlines are on `clock`, seconds; None: there is none.
+    """
+
+    def __init__(
+        self, limits: FrameLimits, threads: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits
-        self._metrics = metrics
+        self._metrics, self._clock = metrics, clock
         self._encoding = {
             format: SizeSeconds(FIRST_COPY_S, FIRST_COPIED_PIXEL_S, MOST_S)
             if format in (ImageFormat.RAW, ImageFormat.PPM)
@@ -108,18 +116,26 @@ class Codecs:
             for format in ImageFormat
         }
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        self._waiting = WaitingWork()
 
     def decode(
-        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None
+        self,
+        data: bytes | memoryview,
+        field: str,
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
     ) -> asyncio.Future[Frame]:
         """Decode as `codec.decode`, from now on; `reserve` is called in a thread."""
-        return asyncio.wrap_future(self._decode(data, field, reserve))
+        return asyncio.wrap_future(self._decode(data, field, reserve, deadline))
 
     def decode_together(
-        self, files: Sequence[tuple[bytes | memoryview, str]], reserve: Callable[[int], None] | None = None
+        self,
+        files: Sequence[tuple[bytes | memoryview, str]],
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
     ) -> PoolWork[Frame]:
         """Decode several images, each with its field, as `decode`."""
-        return PoolWork([self._decode(data, field, reserve) for data, field in files])
+        return PoolWork([self._decode(data, field, reserve, deadline) for data, field in files])
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
@@ -132,20 +148,26 @@ class Codecs:
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
             return work()
-        return await asyncio.wrap_future(self._submit(Stage.DECODE, work))
+        return await asyncio.wrap_future(self._submit(Stage.DECODE, work, None))
 
-    async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
+    async def encode(
+        self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
+    ) -> bytes:
         """Encode as `codec.encode`."""
-        (file,) = await self.encode_together((frame,), format, quality)
+        (file,) = await self.encode_together((frame,), format, quality, deadline)
         return file
 
     async def encode_together(
-        self, frames: Sequence[Frame], format: ImageFormat, quality: int | None = None
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
     ) -> tuple[bytes, ...]:
         """Encode several frames of one size as `codec.encode`."""
         if not frames or self.needs_no_thread(frames[0], format):
             return tuple([codec.encode(frame, format, quality) for frame in frames])
-        return tuple(await self.begin_encoding(frames, format, quality).results())
+        return tuple(await self.begin_encoding(frames, format, quality, deadline).results())
 
     @staticmethod
     def needs_no_thread(frame: Frame, format: ImageFormat) -> bool:
@@ -153,10 +175,15 @@ class Codecs:
         return format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY
 
     def begin_encoding(
-        self, frames: Sequence[Frame], format: ImageFormat, quality: int | None = None
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
     ) -> PoolWork[bytes]:
         """Begin to encode several frames in threads, from whatever thread. RuntimeError once closed."""
-        return PoolWork([self._submit(Stage.ENCODE, partial(codec.encode, frame, format, quality)) for frame in frames])
+        works = [partial(codec.encode, frame, format, quality) for frame in frames]
+        return PoolWork([self._submit(Stage.ENCODE, work, deadline) for work in works])
 
     def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
         """Note how long each frame of an answer took, on average, frames of this one's size."""
@@ -166,11 +193,13 @@ class Codecs:
         """Return the seconds to reckon with for each frame, of this one's size, of an answer: as it was of late."""
         return self._encoding[format].expect(frame.height, frame.width)
 
-    def _decode(self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None) -> Future[Frame]:
-        return self._submit(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
+    def _decode(
+        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None, deadline: float | None
+    ) -> Future[Frame]:
+        return self._submit(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve), deadline)
 
-    def _submit(self, stage: Stage, work: Callable[[], T]) -> Future[T]:
-        """Run `work` in a thread and time it. RuntimeError once closed.
+    def _submit(self, stage: Stage, work: Callable[[], T], deadline: float | None) -> Future[T]:
+        """Run `work` in a thread, the earliest deadline first, and time it. RuntimeError once closed.
 
         Cancelling the future drops work that has not begun; only work that succeeded is timed, waiting included.
         """
@@ -181,11 +210,25 @@ class Codecs:
             self._metrics.stage_took(stage, time.perf_counter() - began)
             return result
 
-        return self._pool.submit(timed)
+        future = self._waiting.add(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        self._pool.submit(self._do_most_urgent)
+        return future
+
+    def _do_most_urgent(self) -> None:
+        *_, run, future = self._waiting.take()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+            # The error's traceback holds this frame, and the future the error: a cycle that would keep the pictures.
+            del run, future
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
         self._pool.shutdown(cancel_futures=True)
+        self._waiting.cancel()
 
 
 class BegunEncoding(NamedTuple):
@@ -202,8 +245,16 @@ class EncodingAhead:
     A context: its end drops the work. Whether the answer is still wanted is decided in `service.serving.prediction`.
     """
 
-    def __init__(self, codecs: Codecs, clock: Callable[[], float], format: ImageFormat, quality: int | None) -> None:
+    def __init__(
+        self,
+        codecs: Codecs,
+        clock: Callable[[], float],
+        format: ImageFormat,
+        quality: int | None,
+        deadline: float | None = None,
+    ) -> None:
         self._codecs, self._clock, self._format, self._quality = codecs, clock, format, quality
+        self._deadline = deadline
         self._begun: BegunEncoding | None = None
         self._is_over = False
 
@@ -228,7 +279,8 @@ class EncodingAhead:
             return
         start = self._clock()
         with contextlib.suppress(RuntimeError):  # the codecs are closed: whoever awaits the answer is told
-            self._begun = BegunEncoding(result, start, self._codecs.begin_encoding(frames, self._format, self._quality))
+            work = self._codecs.begin_encoding(frames, self._format, self._quality, self._deadline)
+            self._begun = BegunEncoding(result, start, work)
 
     def begun(self, result: PredictResult) -> BegunEncoding | None:
         """Return the encoding of just this answer, if it was begun: another may have been given in its place."""

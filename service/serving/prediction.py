@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -126,9 +126,9 @@ async def predict(
     DeadlineExceeded as soon as the deadline has passed, and never an answer after it.
     """
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
-    previous, current = await decode_pair(state, pair, caller.holding)
+    previous, current = await decode_pair(state, pair, caller.holding, caller.deadline)
     decode_seconds = state.clock() - start
-    ahead = EncodingAhead(state.codecs, state.clock, format, quality)
+    ahead = EncodingAhead(state.codecs, state.clock, format, quality, caller.deadline)
     try:
         due = engine_deadline(state, caller.deadline, options, current, format)
         request = build_request(replace(caller, deadline=due), previous, current, options, ahead.begin)
@@ -173,43 +173,34 @@ def check_deadline(state: AppState, deadline: float | None, phase: str, message:
     return now
 
 
-def decode(
-    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None
-) -> asyncio.Future[Frame] | Coroutine[Any, Any, Frame]:
+async def decode(
+    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None, deadline: float | None = None
+) -> Frame:
     """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`.
 
-    Of a file a future, which needs no task to be waited for beside others: each costs turns of the loop.
+    Of the files that wait, the one with the earliest `deadline`, on the service's clock, is decoded first.
     """
     if picture.shape is None:
-        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
-    return _take_raw(state, picture, *picture.shape, field, holding)
-
-
-async def _take_raw(
-    state: AppState, picture: Picture, height: int, width: int, field: str, holding: ByteHolding | None
-) -> Frame:
+        return await state.codecs.decode(picture.data, field, holding.grow if holding is not None else None, deadline)
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await state.codecs.raw(picture.data, height, width, field, picture.stride)
+    return await state.codecs.raw(picture.data, *picture.shape, field, picture.stride)
 
 
-async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding | None = None) -> tuple[Frame, Frame]:
-    """Decode both pictures at once. Raises the first error, which names its field, once neither is being decoded."""
+async def decode_pair(
+    state: AppState, pair: PicturePair, holding: ByteHolding | None = None, deadline: float | None = None
+) -> tuple[Frame, Frame]:
+    """Decode both pictures, files at once. Raises the first error, which names its field, once both are let go of."""
     first, second = pair.fields
-    if pair.previous.shape is not None and pair.current.shape is not None:
-        # Raw pixels are looked at where they are, so that there is nothing to do at once.
-        previous = await decode(state, pair.previous, first, holding)
-        return previous, await decode(state, pair.current, second, holding)
     if pair.previous.shape is None and pair.current.shape is None:
         files = ((pair.previous.data, first), (pair.current.data, second))
-        decoding = state.codecs.decode_together(files, holding.grow if holding is not None else None)
+        decoding = state.codecs.decode_together(files, holding.grow if holding is not None else None, deadline)
         del files  # what is decoded lets go of its pictures
         previous, current = await decoding.results()
         return previous, current
-    previous, current = await together(
-        (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
-    )
-    return previous, current
+    # Raw pixels are looked at where they are, so that there is nothing to do at once.
+    previous = await decode(state, pair.previous, first, holding, deadline)
+    return previous, await decode(state, pair.current, second, holding, deadline)
 
 
 def seeded(options: Options) -> Options:
@@ -283,7 +274,7 @@ async def encode(
     begun = None if ahead is None else ahead.begun(result)
     if begun is None:
         start = state.clock()
-        pictures = await encode_steps(state.codecs, result, format, quality)
+        pictures = await encode_steps(state.codecs, result, format, quality, deadline)
     else:
         start, pictures = begun.time, tuple(await begun.work.results())
     if is_adaptive:
@@ -304,10 +295,10 @@ async def encode(
 
 
 async def encode_steps(
-    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
+    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None, deadline: float | None = None
 ) -> tuple[bytes, ...]:
-    """Encode the frames of all steps, at once: `admit` has counted every one."""
-    return await codecs.encode_together([step.frame for step in result.steps], format, quality)
+    """Encode the frames of all steps, at once: `admit` has counted every one. What is due first is encoded first."""
+    return await codecs.encode_together([step.frame for step in result.steps], format, quality, deadline)
 
 
 async def together(works: Iterable[Awaitable[T]]) -> list[T]:

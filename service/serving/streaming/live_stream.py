@@ -208,7 +208,9 @@ class LiveStream:
                 options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
             due = prediction.engine_deadline(self._state, caller.deadline, options, work.current, request.format)
-            ahead = EncodingAhead(self._state.codecs, self._state.clock, request.format, request.image_quality)
+            ahead = EncodingAhead(
+                self._state.codecs, self._state.clock, request.format, request.image_quality, caller.deadline
+            )
             pair_request = prediction.build_request(
                 replace(caller, deadline=due), work.previous, work.current, options, ahead.begin
             )
