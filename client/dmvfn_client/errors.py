@@ -114,12 +114,13 @@ def of_problem(status: int, problem: Mapping[str, Any] | None, retry_after: floa
         found = code.get(status, "unavailable" if status in (502, 503) else "internal")
         return of(found, f"HTTP status {status}, not from the service itself", retry_after=retry_after)
     wait_ms = problem.get("retry_after_ms")
-    is_told = isinstance(wait_ms, (int, float)) and 0 <= wait_ms < math.inf
+    if isinstance(wait_ms, (int, float)) and 0 <= wait_ms < math.inf:
+        retry_after = wait_ms / 1000
     return of(
         str(problem["code"]),
         str(problem.get("detail") or problem.get("title") or f"HTTP status {status}"),
         field=problem.get("field"),
         reason=problem.get("reason"),
-        retry_after=wait_ms / 1000 if is_told else retry_after,
+        retry_after=retry_after,
         request_id=problem.get("request_id"),
     )

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio.cluster
@@ -87,7 +87,7 @@ class DueWork:
         tokens, frames = (self.keys.wake_of(self._worker), self.keys.wake), self.keys.begun_frames(self._worker)
         if isinstance(self._client, redis.asyncio.cluster.RedisCluster):  # no pipeline there would be one exchange
             reply = await self._client.blpop(tokens, timeout=seconds)
-            return None if reply is None else bytes(reply[1]), None
+            return None if reply is None else cast(bytes, reply[1]), None
         bound = self._begin_call()
         commands = [("BLPOP", *tokens, seconds), bound.command, ("HMGET", frames, "0", "1"), ("UNLINK", frames)]
         reply, claim, pair, _ = await pipeline(self._client, commands)
@@ -97,7 +97,7 @@ class DueWork:
         for answer in (reply, claim, pair):
             if isinstance(answer, Exception):
                 raise answer
-        return None if reply is None else bytes(reply[1]), None if claim is None else _read_begun(claim, pair)
+        return None if reply is None else cast(bytes, reply[1]), None if claim is None else _read_begun(claim, pair)
 
     async def wake_after(self, stop: Awaitable[None]) -> None:
         """End this worker's `wait`, or the next one, once `stop` has ended, unless Redis does not answer."""

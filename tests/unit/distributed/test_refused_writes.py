@@ -48,7 +48,7 @@ def in_somebody_elses_script(admin: redis.Redis, *, refuses: bool) -> None:
     if refuses:
         admin.config_set("lua-time-limit", 1)
         running = admin.connection_pool.get_connection()
-        running.send_command("EVAL", "while true do end", 0)  # whose answer nobody reads
+        running.send_command("EVAL", "while true do end", 0)  # type: ignore[no-untyped-call]  # whose answer nobody reads
     else:
         admin.execute_command("SCRIPT", "KILL")  # type: ignore[no-untyped-call]
     while _is_busy(admin) is not refuses:

@@ -93,7 +93,11 @@ async def test_what_is_due_first_is_done_first_whenever_it_came() -> None:
     codecs = Codecs(FrameLimits(), 1, Metrics(CollectorRegistry()), lambda: 100.0)
     go_on, order = threading.Event(), list[str]()
     data = await codecs.encode(picture(), ImageFormat.PNG)
-    blocking = codecs.decode(data, "previous", lambda nbytes: go_on.wait(60) and None)
+
+    def held(nbytes: int) -> None:
+        assert go_on.wait(60)
+
+    blocking = codecs.decode(data, "previous", held)
 
     def begun(name: str, deadline: float | None) -> asyncio.Future[Frame]:
         return codecs.decode(data, name, lambda nbytes: order.append(name), deadline)

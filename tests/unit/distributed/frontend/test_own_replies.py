@@ -14,7 +14,7 @@ from service.core.types import PredictRequest
 from service.distributed.broker.client import pipeline
 from service.distributed.frontend import own_replies
 from service.distributed.frontend.own_replies import MOST_BYTES, MOST_CALLS, OwnReplies
-from service.distributed.worker import due_work
+from service.distributed.worker import due_work, items
 from tests.unit.distributed.conftest import Bench, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
 from tests.unit.distributed.frontend.test_engine import request
@@ -76,7 +76,7 @@ async def test_of_more_calls_than_have_places_the_others_are_heard_of_together(
 async def test_a_worker_of_the_release_before_tells_the_front_end_and_its_answer_is_fetched(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_item = due_work.read_item
+    read_item = items.read_item
 
     def read_before(*entry: Any) -> Any:
         item = read_item(*entry)
