@@ -1,4 +1,4 @@
-"""The compiled loops around a head's convolutions: what it sees, a map enlarged beside a finer one, and its shares.
+"""A head's compiled loops: what it sees, the convolution of a map enlarged beside a finer one, and its shares.
 
 One sample. Maps are as in `model.inference.cpu.convolution_kernels`: channels last, zeros around, float32 or bfloat16.
 The same arithmetic as `MixingHead`'s. Loops run over whole rows of one channel, so that they become vector
@@ -16,8 +16,9 @@ import numpy as np
 
 from model.inference.cpu import convolution_kernels
 from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
-from model.inference.cpu.convolution_kernels import clear_around
-from model.inference.cpu.lanes import narrowed, widened
+from model.inference.cpu.convolution_kernels import clear_around, clear_rows, clear_sides, panel_vectors
+from model.inference.cpu.lanes import VECTOR, narrowed, widened
+from model.inference.cpu.matrix_tiles import sum_of_products
 from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
 
 Loop = Callable[..., None]
@@ -81,16 +82,41 @@ def see(frames: Any, flow: Any, height: Any, width: Any, maps: Any) -> None:
                     maps[y + 1, x + 1, k] = rounded[k, x]
 
 
-def beside(small: Any, fine: Any, height: Any, width: Any, out: Any) -> None:
-    """Write `small`, enlarged by two, and behind it the channels of `fine`: maps of height x width pixels."""
-    coarse_channels, fine_channels = small.shape[2], fine.shape[2]
-    clear_around(out, height, width)
+@inlined
+def _join_row(
+    y: Any, width: Any, small: Any, fine: Any, small_weights: Any, fine_weights: Any, activation: Any, out: Any
+) -> None:
+    small_channels, fine_channels, outputs = small.shape[2], fine.shape[2], 2 * out.shape[2]
+    small_row, fine_row = small.shape[1] * small_channels, fine.shape[1] * fine_channels
+    vectors = panel_vectors(outputs)
+    lanes, odd = vectors * VECTOR, y % 2
+    panels = (outputs + lanes - 1) // lanes
+    # The last panel first: what it writes beyond a pixel is the first panel's of the next one.
+    for panel in range(panels - 1, -1, -1):
+        sum_of_products(
+            width // 2, vectors,
+            small.reshape(-1), (y // 2 + odd) * small_row, small_channels, 2, small_row, 3 * small_channels,
+            small_weights, (odd * panels + panel) * 6 * small_channels * lanes,
+            out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, outputs,
+            activation, panel * lanes, activation.shape[0] // 2,
+            fine.reshape(-1), y * fine_row, 2 * fine_channels, 3, fine_row, 4 * fine_channels,
+            fine_weights, panel * 12 * fine_channels * lanes,
+        )  # fmt: skip
+
+
+def join(
+    small: Any, fine: Any, small_weights: Any, fine_weights: Any, activation: Any, height: Any, width: Any, out: Any
+) -> None:
+    """Convolve `small`, enlarged by two, and `fine` beside it 3x3: `out` of height x width pixels, even numbers.
+
+    Two neighbours at once see three pixels of two rows of the small map, other ones in even rows and in odd, by sums of
+    the weights. Weights are packed (`prepared.Joining`); activation as for `direct`, of both neighbours.
+    """
+    clear_rows(out, height)
     for y in prange(height):
-        for x in range(width):
-            for k in range(coarse_channels):
-                out[y + 1, x + 1, k] = small[y // 2 + 1, x // 2 + 1, k]
-            for k in range(fine_channels):
-                out[y + 1, x + 1, coarse_channels + k] = fine[y + 1, x + 1, k]
+        row = np.int64(y)
+        _join_row(row, width, small, fine, small_weights, fine_weights, activation, out)
+        clear_sides(out, row + 1, width)
 
 
 @inlined
@@ -184,9 +210,11 @@ class HeadKernels:
     """Loops for maps of one type of numbers; their docstrings are those of the functions they are compiled from."""
 
     see: Loop
-    beside: Loop
+    join: Loop
     direct: Loop
     direct_wide: Loop  #: as `direct`, the answer in float32
+    narrow: Loop  #: `direct_narrow`
+    narrow_wide: Loop  #: as `narrow`, the answer in float32
 
 
 @functools.cache
@@ -195,10 +223,14 @@ def of(half: bool) -> HeadKernels:
     number, place = "uint16" if half else "float32", "int64"
     one, three = f"{number}[::1]", f"{number}[:,:,::1]"
     convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}"
-    wide = kernel(f"{convolution}, {F3}")(convolution_kernels.direct)
+    wide, narrow_wide = (
+        kernel(f"{convolution}, {F3}")(loop) for loop in (convolution_kernels.direct, convolution_kernels.direct_narrow)
+    )
     return HeadKernels(
         see=kernel(f"uint8[:,:,:,::1], {F3}, {place}, {place}, {three}")(see),
-        beside=kernel(f"{three}, {three}, {place}, {place}, {three}")(beside),
+        join=kernel(f"{three}, {three}, {one}, {one}, {F1}, {place}, {place}, {three}")(join),
         direct=kernel(f"{convolution}, {three}")(convolution_kernels.direct) if half else wide,
         direct_wide=wide,
+        narrow=kernel(f"{convolution}, {three}")(convolution_kernels.direct_narrow) if half else narrow_wide,
+        narrow_wide=narrow_wide,
     )

@@ -69,6 +69,8 @@ def _mark(previous: Any, current: Any, width: Any, every: Any, tiles: Any) -> No
     for i in prange(tiles.shape[0]):
         for y in range(i * TILE, min((i + 1) * TILE, previous.shape[0]), every):
             for j in range(tiles.shape[1]):
+                if tiles[i, j]:
+                    continue
                 first, second = previous[y, j * width : (j + 1) * width], current[y, j * width : (j + 1) * width]
                 differs = np.uint8(0)
                 for x in range(first.shape[0]):

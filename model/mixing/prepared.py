@@ -5,16 +5,17 @@ They are the network's own (`model.inference.cpu`), in float32 or bfloat16. Need
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from model.inference import padding
 from model.inference.cpu import packing
 from model.inference.cpu.packing import Array
-from model.inference.cpu.weights import Convolution, direct
+from model.inference.cpu.weights import Convolution, direct, narrow
 from model.inference.layers import LayerParameters
 from model.mixing import head_kernels
 from model.mixing.head import MixingHead
@@ -23,6 +24,18 @@ from model.motion.field import Floats, Pixels
 
 #: The head halves a frame three times.
 STRIDE = 8
+#: For even and odd rows (or columns) of the enlarged map: the small map's row that each of three taps falls on, counted
+#: from the one before.
+TAPS = ((0, 1, 1), (1, 1, 2))
+
+
+class Joining(NamedTuple):
+    """A 3x3 convolution over an enlarged map and a finer one side by side, packed for two neighbours at once."""
+
+    small_weights: Array  #: for even rows, then for odd ones: a matrix for each of two rows of the small map
+    fine_weights: Array  #: a matrix for each of three rows
+    activation: Floats
+    outputs: int  #: channels of its maps
 
 
 class PreparedHead:
@@ -32,18 +45,18 @@ class PreparedHead:
     def __init__(self, head: MixingHead, memory: WorkingMemory, *, half: bool) -> None:
         """Take the weights, as bfloat16 where `half`: the processor must have instructions for it."""
         self._loops, self._half, self._memory = head_kernels.of(half), half, memory
-        fine, middle, coarse = head.config.widths
+        _, middle, coarse = head.config.widths
         self._kind = np.uint16 if half else np.float32
         self._seen = packing.channels(len(head.config.candidates) + 4)
-        self._enter = self._layer(head.enter[0], stride=2)
+        self._enter = self._layer(head.enter[0], 2, inputs=self._seen)
         self._middle = [
             self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.middle)
         ]
         self._coarse = [
             self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.coarse)
         ]
-        self._up_middle = self._layer(head.up_middle[0], parts=(coarse, middle))
-        self._up_fine = self._layer(head.up_fine[0], parts=(middle, fine))
+        self._up_middle = self._joining(head.up_middle[0], coarse)
+        self._up_fine = self._joining(head.up_fine[0], middle)
         self._leave = self._layer(head.leave, slope=1.0)
 
     def logits(self, frames: Pixels, flow: Floats) -> Floats:
@@ -62,42 +75,79 @@ class PreparedHead:
         coarse = middle
         for number, layer in enumerate(self._coarse):
             coarse = self._convolved(f"coarse{number % 2}", coarse, layer, sizes[3])
-        middle = self._convolved("middle0", self._beside(coarse, middle, sizes[2]), self._up_middle, sizes[2])
-        fine = self._convolved("seen", self._beside(middle, fine, sizes[1]), self._up_fine, sizes[1])
+        middle = self._joined("middle0", coarse, middle, self._up_middle, sizes[2])
+        fine = self._joined("seen", middle, fine, self._up_fine, sizes[1])
         return cast(Floats, self._convolved("logits", fine, self._leave, sizes[1], wide=True))
 
-    def _layer(
-        self,
-        convolution: nn.Module,
-        stride: int = 1,
-        parts: tuple[int, ...] = (),
-        *,
-        slope: float = 0.0,
-    ) -> Convolution:
-        """Pack a layer. `parts`: channels of the maps that lie side by side in its input; `slope`: 1 for no ReLU."""
-        layer = cast(nn.Conv2d, convolution)
-        assert layer.bias is not None
-        weight = layer.weight.detach()
-        parts = parts or (weight.shape[1],)
-        pieces = [
-            packing.widened(piece, 1, packing.channels(piece.shape[1])) for piece in torch.split(weight, list(parts), 1)
-        ]
-        parameters = LayerParameters(torch.cat(pieces, 1), layer.bias.detach(), torch.full_like(layer.bias, slope))
-        return direct(parameters, stride, self._half, sum(piece.shape[1] for piece in pieces))
+    def _layer(self, convolution: nn.Module, stride: int = 1, *, inputs: int = 0, slope: float = 0.0) -> Convolution:
+        """Pack a layer. `inputs`: channels of the maps it sees, 0: as many as its own have; `slope`: 1 for no ReLU."""
+        layer = _parameters(convolution, slope)
+        pack = narrow if len(layer.bias) == packing.NARROW else direct
+        return pack(layer, stride, self._half, inputs or channels_of(layer.weight.shape[1]))
+
+    def _joining(self, convolution: nn.Module, small_inputs: int) -> Joining:
+        """Pack a layer whose `small_inputs` first channels are those of a map that is enlarged by two."""
+        layer = _parameters(convolution, 0.0)
+        small, fine = layer.weight[:, :small_inputs], layer.weight[:, small_inputs:]
+        small, fine = (packing.widened(part, 1, channels_of(part.shape[1])) for part in (small, fine))
+        windows = fine.permute(2, 3, 1, 0)
+        neighbours = torch.cat((F.pad(windows, (0, 0, 0, 0, 0, 1)), F.pad(windows, (0, 0, 0, 0, 1, 0))), 3)
+        return Joining(
+            packing.packed(_summed(small), self._half),
+            packing.packed(neighbours.reshape(1, 3, -1, 2 * len(fine)), self._half),
+            packing.activation(layer.bias.repeat(2), layer.slopes.repeat(2)),
+            len(fine),
+        )
 
     def _convolved(
         self, name: str, maps: Array, layer: Convolution, size: tuple[int, int], *, wide: bool = False
     ) -> Array:
         out = self._maps(name, size, layer.outputs, wide=wide)
-        loop = self._loops.direct_wide if wide else self._loops.direct
+        loops = self._loops
+        if layer.outputs == packing.NARROW:
+            loop = loops.narrow_wide if wide else loops.narrow
+        else:
+            loop = loops.direct_wide if wide else loops.direct
         loop(maps, layer.weights, layer.activation, layer.stride, *size, out)
         return out
 
-    def _beside(self, small: Array, fine: Array, size: tuple[int, int]) -> Array:
-        out = self._maps("beside", size, small.shape[2] + fine.shape[2])
-        self._loops.beside(small, fine, *size, out)
+    def _joined(self, name: str, small: Array, fine: Array, layer: Joining, size: tuple[int, int]) -> Array:
+        out = self._maps(name, size, layer.outputs)
+        self._loops.join(small, fine, layer.small_weights, layer.fine_weights, layer.activation, *size, out)
         return out
 
     def _maps(self, name: str, size: tuple[int, int], channels: int, *, wide: bool = False) -> Array:
         kind = np.float32 if wide else self._kind
         return self._memory.take(name, kind, *packing.bordered(*size), channels)
+
+
+def channels_of(number: int) -> int:
+    """Return how many channels a head's maps of so many have: with two neighbours, whole vectors."""
+    return -(-number // packing.NARROW) * packing.NARROW
+
+
+def _parameters(convolution: nn.Module, slope: float) -> LayerParameters:
+    """Read a layer, with outputs of zeros up to those of its maps."""
+    layer = cast(nn.Conv2d, convolution)
+    assert layer.bias is not None
+    outputs = channels_of(len(layer.bias))
+    weight, bias = (packing.widened(values.detach(), 0, outputs) for values in (layer.weight, layer.bias))
+    return LayerParameters(weight, bias, torch.full_like(bias, slope))
+
+
+def _summed(weight: Tensor) -> Tensor:
+    """Sum weights OxIx3x3 for an enlarged map into those for the small one, by even and odd rows: 2x2x3Ix2O.
+
+    Of each two rows by three pixels; O for even columns, then O for odd ones.
+    """
+    outputs, inputs = weight.shape[:2]
+    sums = weight.new_zeros(2, 2, 3, inputs, 2, outputs)
+    for odd_row in (0, 1):
+        for odd_column in (0, 1):
+            for tap_y in range(3):
+                for tap_x in range(3):
+                    # Even rows see the small rows -1 and 0, odd ones 0 and 1: kernels of two rows.
+                    y = TAPS[odd_row][tap_y] - odd_row
+                    x = TAPS[odd_column][tap_x]
+                    sums[odd_row, y, x, :, odd_column] += weight[:, :, tap_y, tap_x].T
+    return sums.reshape(2, 2, 3 * inputs, 2 * outputs)

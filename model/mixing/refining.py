@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.inference.cpu.compiler import F3, ONE, ZERO, inlined, kernel, prange
+from model.inference.cpu.compiler import F3, ZERO, inlined, kernel, prange
 from model.mixing.kernels import enlarge_row
 
 #: The whole frame's fine part is multiplied by this at most: a head that sharpens does so at the smaller size already.
@@ -56,11 +56,10 @@ def _blend(corners: Any, shift: Any, across: Any, down: Any, levels: Any) -> Non
     """Write a row of one colour, the bytes at `shift` of the four pixels around each place, bilinear."""
     a, b, c, d = corners[0], corners[1], corners[2], corners[3]
     for x in range(levels.shape[0]):
-        fx, fy = across[x], down[x]
-        wa, wb, wc, wd = (ONE - fx) * (ONE - fy), fx * (ONE - fy), (ONE - fx) * fy, fx * fy
-        upper = wa * np.float32((a[x] >> shift) & _BYTE) + wb * np.float32((b[x] >> shift) & _BYTE)
-        lower = wc * np.float32((c[x] >> shift) & _BYTE) + wd * np.float32((d[x] >> shift) & _BYTE)
-        levels[x] = upper + lower
+        upper, lower = np.float32((a[x] >> shift) & _BYTE), np.float32((c[x] >> shift) & _BYTE)
+        upper += across[x] * (np.float32((b[x] >> shift) & _BYTE) - upper)
+        lower += across[x] * (np.float32((d[x] >> shift) & _BYTE) - lower)
+        levels[x] = upper + down[x] * (lower - upper)
 
 
 @inlined

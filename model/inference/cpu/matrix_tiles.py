@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from model.inference.cpu.lanes import FLOATS, VECTOR, Lanes, Numbers, cgutils, floats, integer, intrinsic, types
 
@@ -88,6 +88,28 @@ def matrix_product_beside() -> Any:
     return multiply
 
 
+@intrinsic
+def sum_of_products(
+    _: Any, rows: Any, vectors: Any, lhs: Any, at: Any, step: Any, stretches: Any, stretch_step: Any, count: Any,
+    rhs: Any, rhs_at: Any, out: Any, out_at: Any, out_step: Any, activation: Any, activation_at: Any, slopes: Any,
+    other: Any, other_at: Any, other_step: Any, other_stretches: Any, other_stretch_step: Any, other_count: Any,
+    other_rhs: Any, other_rhs_at: Any,
+) -> Any:  # fmt: skip
+    """As a product that is activated; to its sums those of a second one are added, whose matrices come last."""
+    place = types.intp
+    further = (other, place, place, place, place, place, other_rhs, place)
+    signature = types.void(*_signature(lhs, rhs, out, activation).args, *further)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        call = _Call(context, builder, signature, arguments, activate=True, narrow=False, is_sum=True)
+        for vectors in ROWS:
+            with builder.if_then(builder.icmp_signed("==", call.vectors, integer(vectors))):
+                call.build(vectors)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
 def _signature(lhs: Any, rhs: Any, out: Any, activation: Any, *second: Any) -> Any:
     place = types.intp
     further = [kind for array in second for kind in (array, place, place)]
@@ -97,24 +119,44 @@ def _signature(lhs: Any, rhs: Any, out: Any, activation: Any, *second: Any) -> A
     )  # fmt: skip
 
 
+class _Factors(NamedTuple):
+    """The two matrices of a product, and how the left one lies."""
+
+    lhs: Numbers
+    rhs: Numbers
+    step: Any
+    stretches: Any
+    stretch_step: Any
+    count: Any
+
+
 class _Call:
-    """Builds one call of a matrix product, tile by tile."""
+    """Builds one call of a matrix product, or of the sum of two, tile by tile."""
 
     def __init__(
-        self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any], activate: bool, narrow: bool
+        self,
+        context: Any,
+        builder: Any,
+        signature: Any,
+        arguments: Sequence[Any],
+        activate: bool,
+        narrow: bool,
+        is_sum: bool = False,
     ) -> None:
         self._builder, self._activate, self._narrow = builder, activate, narrow
-        (self._rows, self.vectors, _, lhs_at, self._step, self._stretches, self._stretch_step, self._count,
-         _, rhs_at, _, out_at, self._out_step, _, activation_at, self._slopes, *second) = arguments  # fmt: skip
+        (self._rows, self.vectors, _, lhs_at, step, stretches, stretch_step, count,
+         _, rhs_at, _, out_at, self._out_step, _, activation_at, self._slopes, *rest) = arguments  # fmt: skip
 
         def numbers(argument: int, place: Any) -> Numbers:
             return Numbers.of(context, builder, signature.args[argument], arguments[argument], place)
 
-        self._lhs, self._rhs = numbers(2, lhs_at), numbers(8, rhs_at)
+        self._factors = [_Factors(numbers(2, lhs_at), numbers(8, rhs_at), step, stretches, stretch_step, count)]
+        if is_sum:
+            self._factors.append(_Factors(numbers(16, rest[1]), numbers(22, rest[7]), *rest[2:6]))
         self._out, self._biases = numbers(10, out_at), numbers(13, activation_at)
-        self._second = (numbers(16, second[1]), second[2]) if second else None
+        self._second = (numbers(16, rest[1]), rest[2]) if rest and not is_sum else None
         #: Numbers of a lane, and of a factor.
-        self._together = 2 if self._lhs.half else 1
+        self._together = 2 if self._factors[0].lhs.half else 1
         self._numbers = self._together * (2 if narrow else 1)
 
     def build(self, vectors: int) -> None:
@@ -136,12 +178,14 @@ class _Call:
             for v, sum_ in enumerate(row):
                 begun = self._activate and not self._narrow
                 builder.store(self._biases.on(VECTOR * v).load().value if begun else floats(0), sum_)
-        start = self._lhs.on(builder.mul(first, self._step))
-        with cgutils.for_range(builder, self._stretches) as loop:
-            lhs = start.on(builder.mul(loop.index, self._stretch_step))
-            steps = builder.sdiv(self._count, integer(self._numbers))
-            weights_place = builder.mul(loop.index, builder.mul(steps, integer(VECTOR * self._together * vectors)))
-            self._stretch(sums, steps, lhs, self._rhs.on(weights_place))
+        for factors in self._factors:
+            start = factors.lhs.on(builder.mul(first, factors.step))
+            with cgutils.for_range(builder, factors.stretches) as loop:
+                lhs = start.on(builder.mul(loop.index, factors.stretch_step))
+                steps = builder.sdiv(factors.count, integer(self._numbers))
+                weights_place = builder.mul(loop.index, builder.mul(steps, integer(VECTOR * self._together * vectors)))
+                places = [lhs.on(builder.mul(factors.step, integer(row))) for row in range(rows)]
+                self._stretch(sums, steps, places, factors.rhs.on(weights_place))
         out = self._out.on(builder.mul(first, self._out_step))
         values = [[Lanes(builder, builder.load(sum_)) for sum_ in row] for row in sums]
         if self._narrow:
@@ -149,9 +193,8 @@ class _Call:
         else:
             self._store(values, first, out)
 
-    def _stretch(self, sums: Sequence[Sequence[Any]], steps: Any, lhs: Numbers, rhs: Numbers) -> None:
+    def _stretch(self, sums: Sequence[Sequence[Any]], steps: Any, rows: Sequence[Numbers], rhs: Numbers) -> None:
         builder, lane = self._builder, VECTOR * self._together
-        rows = [lhs.on(builder.mul(self._step, integer(row))) for row in range(len(sums))]
         with cgutils.for_range(builder, steps) as loop:
             near = rhs.on(builder.mul(loop.index, integer(lane * len(sums[0]))))
             weights = [near.on(lane * v).factors() for v in range(len(sums[0]))]
@@ -159,7 +202,7 @@ class _Call:
             for row, row_sums in zip(rows, sums, strict=True):
                 factor = row.on(place).two_factors() if self._narrow else row.on(place).factor()
                 for sum_, weight in zip(row_sums, weights, strict=True):
-                    builder.store(lhs.add_products(builder.load(sum_), factor, weight), sum_)
+                    builder.store(row.add_products(builder.load(sum_), factor, weight), sum_)
 
     def _store(self, values: Sequence[Sequence[Lanes]], first: Any, out: Numbers) -> None:
         builder = self._builder

@@ -327,7 +327,7 @@ def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -
     plain, shares, _ = predictor.weigh(head, names, frames, stack.flow, half=False)
     sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False, crispness=0.5)
     assert same == shares
-    inputs = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
+    inputs = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
     moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")
@@ -347,7 +347,7 @@ def test_sharpening_adds_what_the_softened_copy_lacks_where_something_moves() ->
     plain, shares, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False)
     sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False, sharpening=1.5)
     assert same == shares
-    inputs = torch.from_numpy(np.array(stack.frames)).permute(0, 3, 1, 2)[None].float() / 255
+    inputs = torch.from_numpy(stack.frames).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
     moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")

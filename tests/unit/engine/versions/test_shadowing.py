@@ -30,11 +30,13 @@ async def test_callers_get_the_defaults_answers_and_each_is_answered_again_and_c
     async with swapping(MemorySource(v0=0, v1=1), metrics=metrics) as batcher:
         await batcher.versions.load("v1", shadow=1.0)
         answers: list[PredictResult] = []
+        told: list[PredictResult] = []
         for number in range(3):
-            answers.append(await batcher.predict(asked(number)))
+            answers.append(await batcher.predict(replace(asked(number), on_result=told.append)))
             await until(lambda: count(metrics, "version_shadows_total", outcome="compared") == len(answers))
         status = next(status for status in batcher.versions.loaded() if status.name == "v1")
     assert {answer.model_version for answer in answers} == {"v0"}
+    assert told == answers, "whoever asked hears nothing of the answers again"
     assert (status.is_default, status.share) == (False, 0.0)
     assert status.shadow is not None
     assert (status.shadow.compared, status.shadow.share, status.shadow.reason) == (3, 1.0, "")
