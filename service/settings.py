@@ -21,7 +21,7 @@ from service.setting_values import number as _number
 from service.setting_values import one_of as _one_of
 from service.setting_values import sizes as _sizes
 from service.setting_values import whole as _whole
-from service.weights_reference import RemoteWeights, existing
+from service.weights_reference import ArtifactWeights, RemoteWeights, existing
 
 PREFIX = "DMVFN_"
 #: A gRPC message is in memory so often while it is read: grpcio joins slices into a bytearray, then into bytes.
@@ -107,12 +107,13 @@ class Settings:
     cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network
-    weights: Path | RemoteWeights | None = _set(
+    weights: Path | RemoteWeights | ArtifactWeights | None = _set(
         None,
         weights_reference.parse,
-        "Checkpoint to serve (.safetensors or a published .pkl), a directory of them, one a version, or "
-        "`https://HOST/PATH#sha256=DIGEST`; empty: ours.",
+        "Checkpoint to serve (.safetensors or a published .pkl), a directory of them, one a version, or an address: "
+        "`https://HOST/PATH` or `s3://BUCKET/KEY` and `#sha256=DIGEST`, `oci://HOST/NAME@sha256:DIGEST`; empty: ours.",
     )
+    registry_logins: Path | None = _set(None, existing, "Docker's `config.json` with the login of `oci://`'s registry.")
     weights_cache: Path | None = _set(None, Path, "Directory of downloaded weights; empty: `~/.cache/dmvfn`.")
     versions: tuple[str, ...] = _set(
         (),

@@ -43,7 +43,10 @@ IMPURE = ("asyncio", "random", "socket", "threading", "time")
 OWNERS = {
     "torch": ("model", "service.engine"),
     "redis": ("service.distributed",),
-    "obstore": ("service.distributed.broker.blob_store", "service.cli.clip_inputs"),
+    "obstore": (
+        *("service.object_store", "service.distributed.broker.blob_store", "service.cli.clip_inputs"),
+        "service.engine.versions.s3_weights",
+    ),
     "fastapi": ("service.rest",),
     "starlette": ("service.rest",),
     "grpc": ("service.rpc", "client"),

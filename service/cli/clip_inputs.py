@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from service.addresses import object_store
-from service.distributed.broker.blob_store import s3_store
+from service.object_store import s3_store
 from service.serving.video.clip import VideoError
 from service.settings import Settings
 

@@ -101,7 +101,7 @@ class Predictor:
     @classmethod
     def of(cls, settings: Settings) -> Predictor:
         """Build a predictor from settings. Raises CheckpointError if the weights cannot be read."""
-        return cls.by(WeightFiles.of(settings).first(settings.versions), settings)
+        return cls.by(WeightFiles(settings).first(settings.versions), settings)
 
     @classmethod
     def by(cls, weights: WeightsRead, settings: Settings) -> Predictor:

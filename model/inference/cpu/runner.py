@@ -172,7 +172,7 @@ class CpuRunner:
 
     def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
-        middle, quarter = [side // 2 for side in size], [side // block.scale // 4 for side in size]
+        middle, quarter = _shrunk(size, 2), _shrunk(size, 4 * block.scale)
         begun, spatial = self._both_paths(block, maps, size, first)
         entry = self._maps("entry1", *quarter, block.entry[1].outputs)
         self._convolve(self._loops.direct, block.entry[1], begun, quarter, entry)
@@ -189,8 +189,7 @@ class CpuRunner:
         entry_layer, spatial_layer = block.entry[0], block.spatial[0]
         if first:
             entry_layer, spatial_layer = block.entry_first, block.spatial_first
-        low, middle = [side // block.scale for side in size], [side // 2 for side in size]
-        half = [side // 2 for side in low]
+        low, half, middle = _shrunk(size, block.scale), _shrunk(size, 2 * block.scale), _shrunk(size, 2)
         entry = self._maps("entry0", *half, entry_layer.outputs)
         spatial = self._floats("spatial0", *self._bordered(*middle), spatial_layer.outputs)
         if block.shared:
@@ -270,3 +269,7 @@ class CpuRunner:
             # Loops take whole vectors: they may read this far behind the last pixel.
             self._rooms[name] = np.empty(size + _VECTOR, kind)
         return self._rooms[name][:size].reshape(shape)
+
+
+def _shrunk(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    return size[0] // factor, size[1] // factor

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from service.core.errors import NotFound, Unavailable
+from service.object_store import s3_store
 from service.settings import Settings
 from service.thread_work import run_to_end
 
@@ -23,7 +24,6 @@ PIECE = 2**20
 PART = 5 * 2**20
 #: Times that a folder is made for a file that others empty and remove.
 OPEN_TRIES = 10
-WITHOUT_OBSTORE = "s3://... needs the package obstore: pip install 'dmvfn-service[s3]'"
 
 
 class StoreUnavailable(Unavailable):
@@ -202,21 +202,3 @@ def blob_store(settings: Settings) -> BlobStore | None:
         return FolderBlobs(Path(address.path) / settings.redis_queue)
     prefix = "/".join(part for part in (address.path.strip("/"), settings.redis_queue) if part)
     return S3Blobs(s3_store(address.netloc, settings, prefix))
-
-
-def s3_store(bucket: str, settings: Settings, prefix: str = "") -> Any:
-    """Open a bucket by obstore, with the endpoint and keys of the settings. Raises ImportError without obstore."""
-    try:
-        from obstore.store import S3Store
-    except ImportError:
-        raise ImportError(WITHOUT_OBSTORE) from None
-    options: dict[str, Any] = {
-        "endpoint": settings.object_store_endpoint,
-        "region": settings.object_store_region,
-        "access_key_id": settings.object_store_key_id,
-        "secret_access_key": settings.object_store_secret,
-    }
-    if settings.object_store_endpoint.startswith("http://"):
-        options["client_options"] = {"allow_http": True}
-    nonempty = {name: value for name, value in options.items() if value}
-    return S3Store(bucket, prefix=prefix or None, **nonempty)

@@ -9,73 +9,90 @@ import hashlib
 import logging
 import os
 import tempfile
-import urllib.error
-import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from model.checkpoint import CheckpointError
-from service.weights_reference import RemoteWeights
+from service.engine.versions.https_client import read_https
+from service.engine.versions.registry import MOST_MANIFEST_BYTES, Registry, weights_of
+from service.engine.versions.s3_weights import read_object
+from service.settings import Settings
+from service.weights_reference import ArtifactWeights, RemoteWeights
 
 log = logging.getLogger(__name__)
 
-#: Bytes that are read at once, and the most that weights may have.
-PIECE, MOST_BYTES = 2**20, 2**32
-#: Seconds without a byte after which a download is given up.
-SILENCE_S = 30.0
+#: The most bytes that weights may have.
+MOST_BYTES = 2**32
+#: Endings of files that are weights.
+SUFFIXES = (".safetensors", ".pkl", ".pth")
 
 
-class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to HTTPS addresses only."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        """Return the request to follow, or raise HTTPError."""
-        if urlsplit(newurl).scheme != "https":
-            raise urllib.error.HTTPError(newurl, code, "a redirect away from HTTPS is not followed", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+class OtherDigest(Exception):
+    """What is there is not what was named."""
 
 
-def fetch(weights: RemoteWeights, cache: Path | None = None) -> Path:
-    """Return the path of the weights in `cache` (None: ~/.cache/dmvfn); downloaded where they are not there yet.
+def fetch(weights: RemoteWeights | ArtifactWeights, settings: Settings) -> Path:
+    """Return the path of the weights in `settings.weights_cache`; downloaded where they are not there yet.
 
     Raises CheckpointError: the address does not answer, its file has another digest, or the cache cannot be written.
     """
     try:
-        folder = cache or Path.home() / ".cache" / "dmvfn"
-        path = folder / f"{weights.sha256}{Path(urlsplit(weights.url).path).suffix or '.safetensors'}"
-        if path.is_file() and _digest(path) == weights.sha256:
-            return path
+        folder = settings.weights_cache or Path.home() / ".cache" / "dmvfn"
         folder.mkdir(parents=True, exist_ok=True)
-        _download(weights, path)
-    except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError: there is no home directory
+        if isinstance(weights, ArtifactWeights):
+            return _artifact(weights, folder, settings)
+        suffix = Path(urlsplit(weights.url).path).suffix or SUFFIXES[0]
+        read = partial(read_object, settings=settings) if weights.url.startswith("s3://") else read_https
+        return _kept(folder / f"{weights.sha256}{suffix}", partial(read, weights.url), weights)
+    except (OtherDigest, ImportError) as error:
+        raise CheckpointError(f"{weights}: {error}") from error
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:  # RuntimeError: there is no home directory
         raise CheckpointError(
             f"{weights}: cannot be downloaded ({error}); DMVFN_WEIGHTS_CACHE names where it is kept"
         ) from error
-    return path
 
 
-def _download(weights: RemoteWeights, path: Path) -> None:
-    opener = urllib.request.build_opener(_HttpsOnly)
+def _artifact(weights: ArtifactWeights, folder: Path, settings: Settings) -> Path:
+    """Keep the manifest, too: a start whose files are all there asks no registry."""
+    registry = Registry(weights, settings.registry_logins)
+    path = folder / f"{weights.sha256}.json"
+    manifest = _kept(path, partial(registry.manifest, weights.sha256), weights, MOST_MANIFEST_BYTES)
+    file = weights_of(manifest.read_bytes(), SUFFIXES)
+    suffix = Path(file.name).suffix or SUFFIXES[0]
+    return _kept(folder / f"{file.sha256}{suffix}", partial(registry.file, file.sha256), weights)
+
+
+def _kept(path: Path, read: Callable[[], Iterator[bytes]], weights: object, most: int = MOST_BYTES) -> Path:
+    """Return `path`, whose name begins with its content's digest; read anew where it is not there or damaged.
+
+    Raises OtherDigest, for more bytes than `most`, too, and what `read` raises.
+    """
+    sha256 = path.name.partition(".")[0]
+    if path.is_file() and _digest(path) == sha256:
+        return path
     log.info("downloading weights from %s", weights)
     # Beside its place, for a rename to be atomic; hidden and with a name of its own, for several may do this at once.
     descriptor, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
     try:
         digest, size = hashlib.sha256(), 0
-        with os.fdopen(descriptor, "wb") as file, opener.open(weights.url, timeout=SILENCE_S) as answer:
-            while piece := answer.read(PIECE):
+        with os.fdopen(descriptor, "wb") as file:
+            for piece in read():
                 size += len(piece)
-                if size > MOST_BYTES:
-                    raise CheckpointError(f"{weights}: more than {MOST_BYTES} bytes")
+                if size > most:
+                    raise OtherDigest(f"more than {most} bytes")
                 digest.update(piece)
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        if digest.hexdigest() != weights.sha256:
-            raise CheckpointError(f"{weights}: what is there has another digest, {digest.hexdigest()}")
+        if digest.hexdigest() != sha256:
+            raise OtherDigest(f"what is there has another digest, {digest.hexdigest()}")
         Path(part).replace(path)
     finally:
         Path(part).unlink(missing_ok=True)
+    return path
 
 
 def _digest(path: Path) -> str:

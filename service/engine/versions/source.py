@@ -42,7 +42,7 @@ class CheckpointSource:
     """Versions from the files that the settings name. Implements `VersionSource`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._files = settings, WeightFiles.of(settings)
+        self._settings, self._files = settings, WeightFiles(settings)
         self.is_named = self._files.is_named
 
     def names(self) -> list[str]:

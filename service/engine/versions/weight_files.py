@@ -1,4 +1,4 @@
-"""Reads the weights that the settings name: one file, a directory with a file for each version, or an HTTPS address.
+"""Reads the weights that the settings name: one file, a directory with a file for each version, or an address.
 
 A directory is read as Triton reads its model repository: what is there is available, and what it is called is its
 version. A model has one file here, so that a version is a file, NAME.safetensors, where Triton has a folder. Names are
@@ -19,12 +19,9 @@ from model.checkpoint import CheckpointError
 from model.dmvfn.network import DMVFN
 from service.core.errors import NotFound
 from service.core.types import VERSION_NAME
-from service.engine.versions.download import fetch
+from service.engine.versions.download import SUFFIXES, fetch
 from service.settings import Settings
-from service.weights_reference import RemoteWeights
-
-#: Endings of files that are versions; all others in a directory are left alone.
-SUFFIXES = (".safetensors", ".pkl", ".pth")
+from service.weights_reference import ArtifactWeights, RemoteWeights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,15 +36,10 @@ class WeightsRead:
 class WeightFiles:
     """Finds and reads versions. `is_named`: they are files of a directory, whose names are theirs."""
 
-    def __init__(self, place: Path | RemoteWeights, cache: Path | None = None) -> None:
-        """Take a file, a directory, or an address whose file is kept in `cache` (None: below the home directory)."""
-        self._place, self._cache = place, cache
-        self.is_named = isinstance(place, Path) and place.is_dir()
-
-    @classmethod
-    def of(cls, settings: Settings) -> WeightFiles:
+    def __init__(self, settings: Settings) -> None:
         """Take what the settings name; without a name, ours."""
-        return cls(settings.weights or checkpoint.DEFAULT, settings.weights_cache)
+        self._place, self._settings = settings.weights or checkpoint.DEFAULT, settings
+        self.is_named = isinstance(self._place, Path) and self._place.is_dir()
 
     def names(self) -> list[str]:
         """List the versions of the directory, the oldest first; none for a file or an address, which names its own.
@@ -87,8 +79,8 @@ class WeightFiles:
         return WeightsRead(about.version, network, hashlib.sha256(path.read_bytes()).hexdigest())
 
     def _path(self, version: str) -> Path:
-        if isinstance(self._place, RemoteWeights):
-            return fetch(self._place, self._cache)
+        if isinstance(self._place, (RemoteWeights, ArtifactWeights)):
+            return fetch(self._place, self._settings)
         if not self.is_named:
             return self._place
         files = self._files()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import os
 import subprocess
 import sys
@@ -272,6 +273,25 @@ def test_a_client_comes_and_goes_through_the_server(server: ApiServer) -> None:
     assert [pair.split(":")[0] for pair in _keys(added)] == ["web", "batch", "mobile"]
     assert _keys(added)[:2] == _keys(before)
     assert after == before
+
+
+def test_redis_password_has_a_successor_through_the_server(server: ApiServer) -> None:
+    """The commands of docs/deploy.md: kubectl's list is what the script changes, and both Secrets are taken."""
+    namespace = _namespace("redis-scale-out")
+    _install(server, "redis-scale-out")
+    words = ("-n", namespace, "secret", "dmvfn-secrets", "dmvfn-redis-acl")
+    digests = []
+    try:
+        for how in ("new", "single"):
+            text = _secrets("--redis-password", how, text=server.kubectl("get", "-o", "json", *words))
+            server.kubectl("apply", "-f", "-", text=text)
+            service, redis = (item["data"] for item in server.get(*words)["items"])
+            acl = base64.b64decode(redis["users.acl"]).decode().splitlines()[1]
+            digest = hashlib.sha256(base64.b64decode(service["DMVFN_REDIS_PASSWORD"])).hexdigest()
+            digests.append((acl.count(" #"), acl.rpartition(" #")[2].split()[0] == digest))
+    finally:
+        _remove(server, overlay("redis-scale-out"))
+    assert digests == [(2, True), (1, True)]
 
 
 def _keys(data: dict[str, str]) -> list[str]:

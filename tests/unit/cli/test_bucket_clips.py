@@ -75,7 +75,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     prefix = uuid.uuid4().hex
     place = Place(f"s3://clips/{prefix}/films", Settings(), tmp_path / "bucket" / "films")
     if request.param == "s3":
-        from service.distributed.broker.blob_store import s3_store
+        from service.object_store import s3_store
 
         place.settings = s3_settings()
         place.store = s3_store("clips", place.settings, prefix)

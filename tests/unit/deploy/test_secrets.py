@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -107,6 +108,51 @@ def test_the_first_client_is_added_to_none() -> None:
     assert set(_keys(json.loads(_change(_stored(), "--add-client", "web").stdout))) == {"web"}
 
 
+def _both() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The two Secrets with Redis' password in them, as the API server gives them back."""
+    service = _stored("web")
+    manifest = _made()["dmvfn-redis-acl"]
+    password = base64.b64decode(service["data"]["DMVFN_REDIS_PASSWORD"])
+    acl = re.sub(
+        r"(user dmvfn on) #\w+", rf"\1 #{hashlib.sha256(password).hexdigest()}", manifest["stringData"]["users.acl"]
+    )
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in manifest["stringData"].items()}
+    data["users.acl"] = base64.b64encode(acl.encode()).decode()
+    metadata = manifest["metadata"] | {"uid": "2", "resourceVersion": "8"}
+    return service, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
+
+
+def test_a_new_password_is_added_and_the_old_one_taken_away_and_nothing_else_changes() -> None:
+    stored = _both()
+    for how, count in (("new", 2), ("new", 3), ("single", 1)):
+        run = _change({"kind": "List", "items": list(stored)}, "--redis-password", how)
+        changed = json.loads(run.stdout)["items"]
+        for before, after in zip(stored, changed, strict=True):
+            kubernetes_validate.validate(after, "1.37", strict=True)
+            assert set(after["metadata"]) == {"name", "namespace", "labels"}
+            differing = {key for key in after["data"] if after["data"][key] != before["data"].get(key)}
+            assert differing <= {"DMVFN_REDIS_PASSWORD", "users.acl"}
+        password = base64.b64decode(changed[0]["data"]["DMVFN_REDIS_PASSWORD"])
+        acl = base64.b64decode(changed[1]["data"]["users.acl"]).decode()
+        digests = re.findall(r"#(\w+)", acl.splitlines()[1])
+        assert (len(digests), digests[-1]) == (count, hashlib.sha256(password).hexdigest())
+        assert (changed[0]["data"] == stored[0]["data"]) is (how == "single")
+        assert run.stderr == ""
+        stored = (changed[0], changed[1])
+
+
+def test_a_password_that_the_acl_does_not_know_is_left_to_its_operator() -> None:
+    service, acl = _both()
+    service["data"]["DMVFN_REDIS_PASSWORD"] = base64.b64encode(b"another").decode()
+    run = _change({"items": [service, acl]}, "--redis-password", "new")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "no user dmvfn with the password" in run.stderr
+    run = _change(service, "--redis-password", "single")
+    assert (run.returncode, run.stdout, "must hold the Secrets" in run.stderr) == (1, "", True)
+    run = _change(service, "--redis-password", "new", "--add-client", "x")
+    assert (run.returncode, run.stdout, "one at a time" in run.stderr) == (2, "", True)
+
+
 def test_keda_reaches_redis_from_its_own_namespace() -> None:
     scaler = _made("--namespace", "staging")["dmvfn-redis-scaler"]["stringData"]
     assert scaler["address"] == "dmvfn-redis.staging.svc:6379"
@@ -172,8 +218,8 @@ def test_external_secrets_make_the_same_secrets() -> None:
         name: set(item["stringData"]) for name, item in secrets.items()
     }
     text = templates["dmvfn-redis-acl"]["users.acl"]
-    for name in ("dmvfn", "scaler"):
-        field = "redisPassword" if name == "dmvfn" else "scalerPassword"
+    fields = {"dmvfn": "redisPassword", "scaler": "scalerPassword", "reload": "reloadPassword"}
+    for name, field in fields.items():
         text = text.replace(f"{{{{ .{field} | sha256sum }}}}", f"{name.upper()}_PASSWORD_SHA256")
     assert text == (DEPLOY / "redis" / "users.acl").read_text()
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def shipped_acl(password: str = PASSWORD) -> str:
     """The ACL file of deploy/ with digests in it, and a user for tests that look at everything."""
     digest = hashlib.sha256(password.encode()).hexdigest()
     text = SHIPPED_ACL.read_text()
-    text = text.replace("DMVFN_PASSWORD_SHA256", digest).replace("SCALER_PASSWORD_SHA256", digest)
+    text = re.sub(r"[A-Z]+_PASSWORD_SHA256", digest, text)
     return text + "user tester on nopass ~* &* +@all\n"
 
 
