@@ -47,4 +47,4 @@ def _compiled(loop: object, machine: llvm.TargetMachine) -> str:
     # Counting an array's users is what remains of x86 in it.
     module = re.sub(r"= (tail )?call i8 @llvm\.x86\.atomic\.[^(]*\([^)]*\)", "= add i8 0, 0", module)
     assert "asm" not in module
-    return machine.emit_assembly(llvm.parse_assembly(module))
+    return str(machine.emit_assembly(llvm.parse_assembly(module)))
