@@ -1,6 +1,6 @@
 """Adaptive requests with deadlines of 3 to 30 ms under load: how many are in time, by what answer, how late the rest.
 
-    python -m benchmarks.adaptive_load [--load 0.8] [--requests 3000] [--seconds 60] [--format raw]
+    python -m benchmarks.adaptive_load [--load 0.8] [--requests 3000] [--seconds 60] [--format raw] [--stalls]
 
 Capacity is the steady rate at which the service answers adaptive requests in full when none is pressed for time: two
 callers at once, deadlines of 10 s, and answers that are not shortened. Then requests come at chance moments (Poisson)
@@ -10,25 +10,31 @@ Service and client share the machine.
 In time is told three times. Answered: by the service's own check, once the answer is ready. Handed over: its last byte
 given to the system within the deadline, by the service's log; a client that is slow to read counts there. At the
 client: the whole answer there, from the first byte sent.
+
+With `--stalls` it is watched whether the machine itself stands still meanwhile, and told how many misses that explains.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import clips, load
+from benchmarks import clips, load, stalls
 from benchmarks.deadlines import kind
 from benchmarks.machine import describe
+from benchmarks.stalls import Stall
 from benchmarks.wire import post
 from model import checkpoint
 from service.core.types import Frame
@@ -53,6 +59,7 @@ class Fate:
     client: float  #: from its first byte sent to its whole answer
     service: float  #: the same at the service, by its log; infinite where the log has no line of it
     wait: float  #: from when it was due until the client could send it
+    stood_still: float = 0.0  #: of its time at the service, that of cores which stood still; 0 where nobody watched
 
     @property
     def is_answered(self) -> bool:
@@ -63,6 +70,11 @@ class Fate:
     def is_handed_over(self) -> bool:
         """Tell whether all of it had left the service in time."""
         return self.is_answered and self.service <= self.deadline
+
+    @property
+    def is_machines_fault(self) -> bool:
+        """Tell whether it was not handed over in time, and may have been but for cores that stood still."""
+        return not self.is_handed_over and self.service - self.stood_still <= self.deadline
 
     @property
     def is_in_time_at_client(self) -> bool:
@@ -86,27 +98,49 @@ def request(pair: NDArray[np.uint8], deadline_ms: int, format: ImageFormat) -> b
     return post(query, {**accept, "Content-Type": f"multipart/form-data; boundary={boundary}"}, body)
 
 
-def fates(shots: Iterable[load.Shot], deadlines: Sequence[int], log: Mapping[str, float]) -> list[Fate]:
-    """Join what the client saw with the service's log: milliseconds by request id."""
+class Logged(NamedTuple):
+    """What the service's log says of one prediction: milliseconds, and when it was over, seconds since the epoch."""
+
+    duration: float
+    end: float
+
+    def stood_still(self, stalls_seen: Iterable[Stall]) -> float:
+        """Return for how many of its milliseconds cores stood still."""
+        return 1000 * stalls.seconds_within(stalls_seen, self.end - self.duration / 1000, self.end)
+
+
+def fates(
+    shots: Iterable[load.Shot],
+    deadlines: Sequence[int],
+    log: Mapping[str, Logged],
+    stalls_seen: Sequence[Stall] = (),
+) -> list[Fate]:
+    """Join what the client saw with the service's log, by request id, and with the machine's stalls."""
     joined = []
     for shot in shots:
         headers = {name: value for name, value in zip((ID, *KIND_HEADERS), shot.headers, strict=True) if value}
+        logged = log.get(headers.get(ID, ""), Logged(float("inf"), 0.0))
         joined.append(
             Fate(
                 deadlines[shot.kind],
                 kind(shot.status, headers),
                 1000 * (shot.took - shot.wait),
-                log.get(headers.get(ID, ""), float("inf")),
+                logged.duration,
                 1000 * shot.wait,
+                logged.stood_still(stalls_seen) if np.isfinite(logged.duration) else 0.0,
             )
         )
     return joined
 
 
-def durations(output: str) -> dict[str, float]:
-    """Read the service's log: how long each prediction took, milliseconds, by request id."""
+def read_log(output: str) -> dict[str, Logged]:
+    """Read the service's log: how long each prediction took and when it was over, by request id."""
     lines = (json.loads(line) for line in output.splitlines() if line.startswith("{") and "/v1/predict" in line)
-    return {line["request_id"]: line["duration_ms"] for line in lines if "duration_ms" in line}
+    return {
+        line["request_id"]: Logged(line["duration_ms"], datetime.fromisoformat(line["time"]).timestamp())
+        for line in lines
+        if "duration_ms" in line
+    }
 
 
 def table(results: Sequence[Fate]) -> str:
@@ -145,6 +179,16 @@ def lateness(results: Sequence[Fate]) -> str:
     )
 
 
+def explained(results: Sequence[Fate], stalls_seen: Sequence[Stall]) -> str:
+    """Write how often cores stood still, and how many misses that explains."""
+    lost = [fate for fate in results if not fate.is_handed_over]
+    longest = max((stall.end - stall.start for stall in stalls_seen), default=0.0)
+    return (
+        f"cores stood still {len(stalls_seen)} times, for {1000 * longest:.1f} ms at most; of {len(lost)} requests "
+        f"that were not handed over in time that explains {sum(fate.is_machines_fault for fate in lost)}"
+    )
+
+
 def _line(name: str, some: Sequence[Fate]) -> str:
     def share(is_so: Callable[[Fate], bool]) -> str:
         return f"{100 * sum(map(is_so, some)) / len(some):.2f} %"
@@ -171,10 +215,11 @@ class Load:
     size: tuple[int, int] = (256, 448)
     format: ImageFormat = ImageFormat.RAW
     seed: int = 7
+    is_watched: bool = False  #: whether the machine's stalls are told
 
 
-def measure(running: Service, plan: Load) -> tuple[float, list[Fate]]:
-    """Return the capacity, full answers a second, and what became of each request at a share of it."""
+def measure(running: Service, plan: Load) -> tuple[float, list[Fate], list[Stall]]:
+    """Return the capacity, full answers a second; what became of each request at a share of it; stalls meanwhile."""
     port = urlsplit(running.http).port or 80
     pair = clips.pair(*plan.size)
     deadlines = (*DEADLINES_MS, LONG_MS)
@@ -191,8 +236,9 @@ def measure(running: Service, plan: Load) -> tuple[float, list[Fate]]:
         capacity = full / steady.seconds
         rate = plan.share * capacity
         due = load.poisson(rate, max(plan.seconds, plan.requests / rate), range(len(DEADLINES_MS)), plan.seed)
-        pressed = load.run(load.Plan(port, tuple(kinds[:-1]), due=due, headers=headers))
-    return capacity, fates(pressed.shots, deadlines, durations(running.output()))
+        with stalls.watching() if plan.is_watched else contextlib.nullcontext(list[Stall]()) as stalls_seen:
+            pressed = load.run(load.Plan(port, tuple(kinds[:-1]), due=due, headers=headers))
+    return capacity, fates(pressed.shots, deadlines, read_log(running.output()), stalls_seen), stalls_seen
 
 
 def main() -> None:
@@ -203,14 +249,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="at least")
     parser.add_argument("--size", default="256x448", help="height x width")
     parser.add_argument("--format", type=ImageFormat, default=ImageFormat.RAW, choices=list(ImageFormat))
+    parser.add_argument("--stalls", action="store_true", help="watch whether the machine stands still (as root)")
     params = parser.parse_args()
     print(describe())
     size = clips.size(params.size)
-    plan = Load(params.load, params.requests, params.seconds, size=size, format=params.format)
+    plan = Load(params.load, params.requests, params.seconds, size=size, format=params.format, is_watched=params.stalls)
     with service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES=params.size, LOG_LEVEL="info") as running:
-        capacity, results = measure(running, plan)
+        capacity, results, stalls_seen = measure(running, plan)
     print(f"capacity {capacity:.1f} full answers a second; {params.load * capacity:.1f} requests a second")
     print(f"\n{table(results)}\n\n{lateness(results)}")
+    if params.stalls:
+        print(f"\n{explained(results, stalls_seen)}")
 
 
 if __name__ == "__main__":

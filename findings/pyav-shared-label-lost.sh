@@ -5,7 +5,7 @@
 # frame has the one of its packet. The labels are a text for each packet, one text for all, and the number of the group of
 # six that the packet belongs to.
 #
-# Output seen (CPython 3.11.7; how many lose it varies, in ten runs from 4 to 9):
+# Output seen (CPython 3.11.7; how many lose it varies, in ten runs from 4 to 8):
 #     PyAV 18.1.0
 #     a text for each       1 thread : 12 frames, 0 without a label
 #     one text for all      1 thread : 12 frames, 8 without a label

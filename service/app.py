@@ -37,7 +37,7 @@ from service.serving.jobs.clip_makers import ClipMakers
 from service.serving.last_way import NeverLateEngine
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
-from service.short_turns import take_short_turns
+from service.short_turns import go_first, take_short_turns
 from service.supervision import Supervisor
 from service.telemetry.metrics import Background, Metrics
 from service.telemetry.tracing import Tracer
@@ -238,6 +238,8 @@ async def _started(host: Backend, stop: Stop) -> bool:
     startup.finish()
     # Now that the device's threads are there: they would have them too, and need not wake soon.
     take_short_turns()
+    # Beside a full processor it would wait for its next turn with an answer in hand.
+    go_first()
     return True
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -88,7 +90,8 @@ def compare(
     ours, theirs = cores.pair()
     deadlines = [DEADLINE * alone for alone in case.alone]
     tuned = Tuned(str(weights), batch, max(deadlines), free_port())
-    with tempfile.TemporaryDirectory() as name:
+    # What a server started may still write while it is being killed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         kinds = []
         for number, (pair, frame) in enumerate(zip(case.pairs, case.frames, strict=True)):
@@ -198,6 +201,7 @@ def main() -> int:
     if arguments.publish:
         publish(DOCS, [results.read(path) for path in arguments.publish])
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as SIGINT does: the server that runs is ended, too
     comparison, case = begin(arguments)
     print(f"{describe()}\none core for a server, another for the load; deadline {DEADLINE:g} times the time alone")
     comparison = carry_out(comparison, case, arguments)

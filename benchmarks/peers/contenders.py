@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,11 +96,13 @@ def running(contender: Contender, tuned: Tuned, sizes: str, core: int | None, lo
         "DMVFN_WARMUP_SIZES": sizes,
     }
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
+    # What a killed server leaves lies beside its log; Ray's sockets want a short path.
+    places = {"TMPDIR": str(log.parent), "RAY_TMPDIR": tempfile.gettempdir()}
     with cores.only(core), log.open("wb") as file:
         process = subprocess.Popen(
             [str(contender.python), *contender.command(tuned)],
             cwd=ROOT,
-            env={**os.environ, **ours, **quiet, **tuned.environment()},
+            env={**os.environ, **ours, **quiet, **places, **tuned.environment()},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sysconfig
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +44,7 @@ def main() -> None:
     options = TritonConfig(
         http_address="127.0.0.1", http_port=tuned.port, allow_grpc=False, allow_metrics=False, log_verbose=0
     )
-    with Triton(config=options) as triton:
+    with Triton(config=options, workspace=str(Path(tempfile.gettempdir(), "triton"))) as triton:
         triton.bind(
             model_name=MODEL,
             infer_func=callable_of(Handler(tuned)),

@@ -52,8 +52,7 @@ def carried(
 def _back(values: Tensor, part: float) -> tuple[Tensor, Tensor]:
     """Find for `part` < 0 the offsets Bx2xHxW that lead back to each pixel, and the `values` Bx5xHxW there.
 
-    As `model.motion.carry` does: what has no such offset moves as in its own place, and has the
-    values of that.
+    As `model.motion.carry` does: what has no such offset moves as in its own place, and has the values of that.
     """
     to_current = values[:, 2:4]
     own = offset = part * to_current

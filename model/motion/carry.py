@@ -22,7 +22,7 @@ HEDGE = 0.5
 BACK_ROUNDS = 2
 #: By how many pixels of an interval the motions of the last two rounds may differ; by more, there is no fixed point.
 JUMP = 1.0
-#: Pixels beside one without, where what is read is half of the one motion: a seam else.
+#: What lies around a pixel without one is read half of each motion, which leaves a seam: it is taken with it.
 BESIDE = np.ones((3, 3), np.uint8)
 
 
@@ -32,7 +32,7 @@ class Landing(NamedTuple):
     place: int  #: of the moment among those asked for
     offset: Floats  #: HxWx2: from a pixel at t to where it is at t = 1
     to_current: Floats  #: HxWx2: from a pixel at t to where the current frame shows it
-    where: Places  #: where to read what belongs to the next frame: by `offset`, but for what it hides in its own place
+    where: Places  #: where to read what belongs to the next frame: by `offset`; of what that hides, in its own place
 
 
 def landings(flow: Floats, times: Sequence[float]) -> Iterator[Landing]:

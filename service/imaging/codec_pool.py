@@ -21,6 +21,7 @@ from service.core.types import Frame, PredictResult
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
 from service.imaging.waiting_work import WaitingWork
+from service.short_turns import take_short_turns
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -115,7 +116,9 @@ class Codecs:
             else SizeSeconds(FIRST_S, FIRST_PIXEL_S, MOST_S)
             for format in ImageFormat
         }
-        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        # In short turns: else a picture waits for a thread of the device to have used up its own.
+        count = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="codec", initializer=take_short_turns)
         self._waiting = WaitingWork()
 
     def decode(

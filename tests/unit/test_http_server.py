@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
+import ssl
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,16 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from websockets.asyncio.client import connect
 
 from service.app_state import AppState
 from service.cli import health
 from service.http_server import StartFailed, listen, plain_ports, serving
 from service.rest.app import build, operations
+from service.rest.formats import stream_messages
+from service.rest.routes import stream
 from service.settings import Settings, SettingsError
-from tests.unit.rpc.small import SmallEngine, parts
+from tests.unit.rpc.small import SmallEngine, parts, picture
 from tests.unit.rpc.test_server import _certificate, _pem
 
 
@@ -151,6 +157,39 @@ async def test_a_caller_is_believed_of_its_address_only_behind_a_trusted_proxy(
             answer = await http.post(url, content=bytes(2 * 32 * 48 * 3), headers=headers)
     assert answer.status_code == 200
     assert [request.client for request in engine.asked] == [f"address {caller}"]
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_stream_is_answered_and_bounded_with_tls_and_without(is_secure: bool, tmp_path: Path) -> None:
+    """TLS has marks of its own for what waits to be read; large answers pass them, and half a message is counted."""
+    key, chain = _pem(_certificate("server"))
+    (tmp_path / "key").write_bytes(key)
+    (tmp_path / "chain").write_bytes(chain)
+    files = {"tls_cert": tmp_path / "chain", "tls_key": tmp_path / "key"} if is_secure else {}
+    state = _state(**files)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    start = json.dumps({"type": "start", "format": "raw", "policy": "all", "horizon": 16, "scene_cuts": False})
+    with listen(state.settings) as listener:
+        web = build(state, [stream.router(state)])
+        async with serving(state.settings, web, listener, _fail, state.budget):
+            url = f"{'wss' if is_secure else 'ws'}://127.0.0.1:{listener.getsockname()[1]}/v1/stream"
+            opening = connect(url, ssl=context if is_secure else None, max_size=None, compression=None)
+            async with asyncio.timeout(60), opening as stream_socket:
+                await stream_socket.send(start)
+                for n in range(4):
+                    pixels = picture(n, 256, 256)
+                    header = {"frame_id": str(n), "height": 256, "width": 256}
+                    await stream_socket.send(stream_messages.packed(header, pixels.tobytes()))
+                answers = [await stream_socket.recv() for _ in range(4)]
+                assert [len(answer) > 16 * 256 * 256 * 3 for answer in answers] == [False, True, True, True]
+                head = struct.pack("!BBQ", 0x82, 0xFF, 4_000_000) + bytes(4)
+                stream_socket.transport.write(head + bytes(3_000_000))
+                while state.budget.held < 1_900_000:
+                    await asyncio.sleep(0.01)
+                stream_socket.transport.abort()
+            while state.budget.held:
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("port", ["8000", "8001"])

@@ -5,21 +5,15 @@ The other forms are parsed whole, in `multipart`; here at most a boundary and a 
 
 from __future__ import annotations
 
-from python_multipart.multipart import parse_options_header
-
 from service.core.errors import InvalidRequest
-from service.rest.formats.multipart import MAX_HEADERS
+from service.rest.formats.multipart import MAX_HEADERS, boundary_of
 
 
 class FormFile:
     """Strips the form around its only part. Raises InvalidRequest where it is no such form. Source: RFC 7578."""
 
     def __init__(self, content_type: str) -> None:
-        _, parameters = parse_options_header(content_type)
-        boundary = parameters.get(b"boundary", b"")
-        if not 1 <= len(boundary) <= 70:
-            raise InvalidRequest("multipart needs a boundary of 1 to 70 characters", field="Content-Type")
-        self._boundary = b"\r\n--" + boundary
+        self._boundary = b"\r\n--" + boundary_of(content_type)
         # As if a line came before: then the first boundary looks like all others.
         self._held = bytearray(b"\r\n")
         self._step = self._preamble

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from python_multipart.multipart import parse_options_header
+from service.rest.formats.multipart import header_parameters
 
 #: Characters of a name at most; file systems take 255 bytes.
 MOST = 60
@@ -16,7 +16,7 @@ _UNSAFE = re.compile(r"[^\w.\- ]+")
 
 def stem(disposition: str) -> str:
     """Return the file's name of a Content-Disposition, without its folders and ending; "clip" where it tells none."""
-    _, parameters = parse_options_header(disposition)
+    _, parameters = header_parameters(disposition, "Content-Disposition")
     match = _EXTENDED.search(disposition)
     name = unquote(match[1]) if match else parameters.get(b"filename", b"").decode(errors="replace")
     name = re.split(r"[/\\]", name)[-1]

@@ -13,8 +13,10 @@ from python_multipart.multipart import parse_options_header
 from service.core.errors import InvalidRequest
 
 MAX_PARTS = 32
-#: Bytes of one part's headers.
-MAX_HEADERS = 8192
+#: Bytes of one part's headers, and their lines.
+MAX_HEADERS, MAX_LINES = 8192, 32
+#: Parameters of one header; a name in quotes may hold as many semicolons.
+MAX_PARAMETERS = 64
 
 
 def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
@@ -23,10 +25,7 @@ def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[
     Streaming parsers look at every byte in Python; with the whole body at hand, the boundary is found at memory speed.
     """
     try:
-        _, parameters = parse_options_header(content_type)
-        boundary = parameters.get(b"boundary", b"")
-        if not 1 <= len(boundary) <= 70:
-            raise InvalidRequest("multipart needs a boundary of 1 to 70 characters", field="Content-Type")
+        boundary = boundary_of(content_type)
         view = memoryview(body)
         parts: list[tuple[str, memoryview]] = []
         for start, end in _between(body, boundary):
@@ -40,6 +39,25 @@ def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[
     # LookupError: a parameter in a character set that does not exist.
     except (ValueError, LookupError) as error:
         raise InvalidRequest("the multipart body is not well-formed", field="body") from error
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary of a form. Raises InvalidRequest where there is none of 1 to 70 characters."""
+    _, parameters = header_parameters(content_type, "Content-Type")
+    boundary = parameters.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:
+        raise InvalidRequest("multipart needs a boundary of 1 to 70 characters", field="Content-Type")
+    return boundary
+
+
+def header_parameters(value: str, field: str) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return a header's value in lower case, and its parameters. Raises InvalidRequest for too many of them.
+
+    The end of each is looked for in all that follows: a few thousand take seconds.
+    """
+    if value.count(";") > MAX_PARAMETERS:
+        raise InvalidRequest(f"a header of a form may have at most {MAX_PARAMETERS} parameters", field=field)
+    return parse_options_header(value)
 
 
 def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
@@ -64,10 +82,12 @@ def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _name(headers: bytes) -> str:
+    if headers.count(b"\r\n") > MAX_LINES:
+        raise InvalidRequest(f"a part of the form may have at most {MAX_LINES} headers", field="body")
     for line in headers.split(b"\r\n"):
         title, _, value = line.partition(b":")
         if title.strip().lower() == b"content-disposition":
-            kind, parameters = parse_options_header(value.strip().decode("latin-1"))
+            kind, parameters = header_parameters(value.strip().decode("latin-1"), "body")
             if kind == b"form-data" and parameters.get(b"name"):
                 return parameters[b"name"].decode("utf-8", "replace")
     raise InvalidRequest("every part needs Content-Disposition: form-data with a name", field="body")

@@ -60,7 +60,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         transport = cast(asyncio.Transport, transport)
         self._reader_watch = ReaderWatch(transport, self.stall_seconds)
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1)  # at 0, asyncio's TLS would say "wait" with nothing to wait for
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what the connection holds."""
@@ -143,8 +143,10 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._cancel_message_timer()
         if self.curr_msg_data_type == "text" and not _is_text(self.frames):
             self._refuse(InvalidRequest("a message of text is not UTF-8"))
+        if self._is_deaf:  # of what came together with what it was refused for
+            self.frames, self._half_sent = [], 0
             return
-        if not (self.close_sent or self._is_deaf):
+        if not self.close_sent:
             self._untaken.append(self._half_sent)
         self._half_sent = 0
         super().send_receive_event_to_app()
@@ -157,11 +159,6 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self._parse()
         return message
 
-    def _check_pings(self) -> None:
-        self._pings += 1
-        if self._pings > self.max_pings:
-            self._refuse(InvalidRequest(f"more than {self.max_pings} pings came at once"))
-
     async def send(self, message: Any) -> None:
         """Send a message. An answer in the place of a handshake, once it is whole, completes that: uvicorn waits on."""
         await super().send(message)
@@ -172,6 +169,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self._pong and self.writable.is_set() and not self.transport.is_closing():
             self.transport.write(self._pong)
             self._pong = b""
+
+    def _check_pings(self) -> None:
+        self._pings += 1
+        if self._pings > self.max_pings:
+            self._refuse(InvalidRequest(f"more than {self.max_pings} pings came at once"))
 
     def _count(self) -> None:
         """Count bytes that the stream has not taken; time what is not whole, unless it is us who do not read on."""

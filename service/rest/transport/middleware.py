@@ -6,7 +6,7 @@ Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it c
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -22,12 +22,13 @@ from service.core.errors import (
     RateLimited,
     ServiceError,
     Unauthenticated,
+    Unsupported,
 )
 from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
-from service.rest.transport import bounded_protocol, context, head_fields, paths
+from service.rest.transport import bounded_protocol, context, paths
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import media_type_at, problem
@@ -52,6 +53,16 @@ SECURITY_HEADERS = {
     # A page that needs more says so itself.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
+}
+
+#: Fields that are read here and have one value, as they are called in errors. Of two, each server on the way may
+#: take another.
+_SINGLE = {
+    name.lower().encode(): name
+    for name in (
+        *("Host", "Authorization", "Content-Type", "Content-Encoding", "Content-Disposition", "Range", "If-Range"),
+        *("Idempotency-Key", "X-Frame-Shape", "X-Request-Timeout-Ms", "Inference-Header-Content-Length"),
+    )
 }
 
 
@@ -123,7 +134,7 @@ class RequestMiddleware:
         headers = Headers(scope=scope)
         request_context = self.begin_context(scope, headers)
         try:
-            head_fields.check(scope["headers"])
+            check_fields(scope["headers"])
             self.check_host(scope, headers)
             await self.admit(scope, request_context)
         except ServiceError as error:
@@ -181,7 +192,7 @@ class _Exchange:
 
     async def run(self) -> None:
         try:
-            head_fields.check(self._scope["headers"])
+            check_fields(self._scope["headers"])
             self._middleware.check_host(self._scope, self._headers)
             await self._middleware.admit(self._scope, self._context)
             self._body.announce(self._headers.get("content-length"))
@@ -272,6 +283,22 @@ class _Exchange:
             about={"status": self._status},
             sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
         )
+
+
+def check_fields(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise InvalidRequest, by name, for a field of one value that is given twice; `headers` have names in lower case.
+
+    Raises Unsupported for a body that is coded for its way other than in chunks: it would be taken for its content.
+    """
+    seen: set[bytes] = set()
+    for name, value in headers:
+        if name in _SINGLE:
+            if name in seen:
+                raise InvalidRequest(f"{_SINGLE[name]} is given twice", field=_SINGLE[name])
+            seen.add(name)
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            why = "bodies may come in chunks; no other coding of a transfer is read"
+            raise Unsupported(why, field="Transfer-Encoding")
 
 
 def _limits(quotas: Sequence[Quota]) -> list[tuple[bytes, bytes]]:

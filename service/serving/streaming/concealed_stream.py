@@ -170,7 +170,7 @@ class ConcealedStream:
             arrival = self._state.clock()
             sequence, self._sequence = self._sequence, self._sequence + 1
             try:
-                frame = await decoded(self._state, message)
+                frame = await decoded(self._state, message, arrival + self._config.interval)
                 place.hold_frame(self._concealer.nbytes + frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 tag = Tag(sequence, message.frame_id[:MAX_ID], message.time_us, arrival, arrival)

@@ -30,6 +30,9 @@ MOST_AHEAD = 64
 MOST_LATE = 64
 #: Arrivals by whose earliest the clock follows the sender's, and the part of an interval that it moves at each.
 FOLLOWED, SLEW = 64, 0.01
+#: Frames in a row that miss their ticks, after which the clock waits for the earliest of them, once: the link has
+#: become slower for good, and a clock that moves by SLEW would not be there before MOST_LATE.
+SLOWER = 8
 #: Predictions kept, of pairs that came before their ticks.
 MOST_LEADS = 4
 #: Part of a prediction, by its distance, that is of the pair before: what both have wrong is not the same.
@@ -285,12 +288,20 @@ class Concealer:
         return number > self._next + MOST_AHEAD or self._late > MOST_LATE
 
     def _follow(self, number: int, now: float) -> None:
-        """Move the clock a little towards the sender's, by the frames that took least time to come."""
+        """Move the clock a little towards the sender's, by the frames that took least time to come.
+
+        Where all have been too late for a while, at once by as much as the earliest of them was, if that is no more
+        than may be predicted: a sender that begins anew is not waited for.
+        """
         assert self._base is not None
         interval = self._config.interval
         self._offsets.append(now - self._base - (number - self._first) * interval)
-        earliest = min(self._offsets)
-        step = max(-SLEW * interval, min(SLEW * interval, earliest))
+        step = max(-SLEW * interval, min(SLEW * interval, min(self._offsets)))
+        wait = min(list(self._offsets)[-SLOWER:])
+        if self._late >= SLOWER and wait - self._delay <= self._config.most * interval:
+            step, self._late = max(step, wait), 0
+            while len(self._offsets) > SLOWER:
+                self._offsets.popleft()
         self._base += step
         for place, offset in enumerate(self._offsets):
             self._offsets[place] = offset - step

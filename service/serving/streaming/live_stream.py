@@ -167,7 +167,7 @@ class LiveStream:
                 self._session.reset()
                 continue
             try:
-                frame = await decoded(self._state, message)
+                frame = await decoded(self._state, message, self._deadline(arrival))
                 place.hold_frame(frame.pixels.nbytes, settings.max_stream_bytes)
             except ServiceError as error:
                 self._session.push_failed(
@@ -258,15 +258,19 @@ class LiveStream:
         self._owed[work.tag.sequence] = nbytes
 
     def _caller(self, work: PendingPrediction) -> Caller:
-        settings, request, tag = self._state.settings, self._request, work.tag
-        limit = request.frame_deadline_s
-        deadline = tag.arrived + (settings.default_deadline_ms / 1000 if limit is None else limit)
+        tag = work.tag
         return Caller(
             f"{self._identity}.{tag.sequence}",
             self._predicted_for,
-            deadline if request.deadline is None else min(deadline, request.deadline),
-            request.traceparent,
+            self._deadline(tag.arrived),
+            self._request.traceparent,
         )
+
+    def _deadline(self, arrival: float) -> float:
+        """Return when the answer to a frame that came at `arrival` must be there, seconds on the service's clock."""
+        limit = self._request.frame_deadline_s
+        deadline = arrival + (self._state.settings.default_deadline_ms / 1000 if limit is None else limit)
+        return deadline if self._request.deadline is None else min(deadline, self._request.deadline)
 
     def _count(self, answer: Answer[EncodedPrediction]) -> None:
         match answer.outcome:

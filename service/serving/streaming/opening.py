@@ -60,10 +60,10 @@ async def next_message(source: AsyncIterator[Incoming], idle_s: float) -> Incomi
         raise idle(idle_s) from None
 
 
-async def decoded(state: AppState, message: FrameMessage | InvalidMessage) -> Frame:
-    """Return the frame of a message. Raises the ServiceError that is to be its answer."""
+async def decoded(state: AppState, message: FrameMessage | InvalidMessage, deadline: float) -> Frame:
+    """Return the frame of a message, wanted by `deadline`. Raises the ServiceError that is to be its answer."""
     if isinstance(message, InvalidMessage):
         raise message.error
     if len(message.frame_id) > MAX_ID:
         raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field="frame.frame_id")
-    return await prediction.decode(state, message.picture, "frame")
+    return await prediction.decode(state, message.picture, "frame", deadline=deadline)

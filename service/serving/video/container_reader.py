@@ -76,6 +76,8 @@ class ContainerSource:
                 self._decoded = collections.deque()
             self._edit_parts: EditParts | None = None
             self._has_packets = False
+            self._is_indexed = container.format.name.startswith(_INDEXED)
+            self._is_pipe = not isinstance(file, Path) and not file.seekable()
             self._deinterlacer = Deinterlacer(self._video)
             self._orientation = Orientation()
             self.info = self._look(sound)
@@ -99,7 +101,7 @@ class ContainerSource:
         self._fineness = 1 if self._decoded is not None else math.ceil(unit * LEAST_UNITS)
         self._unit = unit / self._fineness
         self._usual = max(1, round(1 / rate / self._unit))
-        if self._container.format.name.startswith(_INDEXED):
+        if self._is_indexed:
             self._edit_parts = EditParts(max(1, round(1 / rate / unit)))
             context.copy_opaque = True
         if self._container.duration:
@@ -117,11 +119,19 @@ class ContainerSource:
                 notes = _not_read(self._container, self._video, sound)
                 is_counted, densest = bool(stream.frames), _densest(stream)
                 return Info(*size, rate, self._unit, frames, is_counted, densest, self._traits, notes)
+        raise VideoError(self._why_no_frame())
+
+    def _why_no_frame(self) -> str:
+        if self._is_pipe and self._is_indexed:
+            return (
+                "the film's index lies behind it, and a pipe does not go back; give the file's name, "
+                "or put its index in front: ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4"
+            )
         if self._has_packets:
-            raise VideoError(
+            return (
                 "no frame of the film becomes whole: it is damaged, or cut out of a longer one; cut it at a key frame"
             )
-        raise VideoError("the file has no frames")
+        return "the file has no frames"
 
     def __iter__(self) -> Iterator[Item]:
         yield from self._begun
@@ -136,8 +146,10 @@ class ContainerSource:
             for packet in self._container.demux([self._video, *self.sounds]):
                 if packet.has_sidedata("encryption_info"):
                     raise VideoError("the film is encrypted, and no key is known here; send it without its protection")
-                if packet.is_corrupt and self._container.format.name.startswith(_INDEXED):
-                    continue  # the file ends within it; a decoder that gets it forgets the frames it still owes
+                if packet.is_corrupt and (self._is_indexed or _is_of_pictures(self._video)):
+                    # The file ends within it: a decoder that gets it forgets the frames it still owes, or, of single
+                    # pictures, leaves what is missing to chance.
+                    continue
                 self._move(packet)
                 if packet.stream is self._video:
                     yield from self._shown(packet)
@@ -153,6 +165,8 @@ class ContainerSource:
             for picture in self._deinterlacer.rest():
                 yield self._frame(picture)
         except av.FFmpegError as error:
+            if self._last is None and self._is_pipe and self._is_indexed:
+                raise VideoError(self._why_no_frame()) from error
             seconds = float((self._last or 0) * self._unit)
             raise VideoError(f"the video is damaged {seconds:.2f} s after its start: {reason(error)}") from error
 
@@ -190,7 +204,7 @@ class ContainerSource:
             decoded: list[av.VideoFrame] = packet.decode()
         except av.InvalidDataError:
             # What was cut out of a longer film, or tuned in to, begins with what nothing before it explains.
-            if self._last is not None or self._container.format.name.startswith(_INDEXED):
+            if self._last is not None or self._is_indexed:
                 raise
             return []
         return decoded

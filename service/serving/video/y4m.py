@@ -34,6 +34,11 @@ _DEEP = re.compile(r".*?(?:p|mono)(?:9|1[0-9])")
 SQUARE = PictureTraits()
 _INTERLACED = ("t", "b", "m")
 
+_NO_Y4M = (
+    "this is no y4m stream (it does not begin with YUV4MPEG2); give a file by its name, or pipe its frames: "
+    "ffmpeg -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p -"
+)
+
 Plane = NDArray[np.uint8]
 
 
@@ -65,7 +70,7 @@ class Y4mHeader:
         """Parse the line without its newline. Raises VideoError naming what cannot be used."""
         magic, *words = line.split(b" ")
         if magic != MAGIC:
-            raise VideoError("this is no y4m stream (it does not begin with YUV4MPEG2)")
+            raise VideoError(_NO_Y4M)
         tags = {word[:1]: word[1:].decode("ascii", "replace") for word in words if word and word[:1] != b"X"}
         try:
             width, height = int(tags[b"W"]), int(tags[b"H"])
@@ -118,7 +123,10 @@ class Y4mSource:
 
     def __init__(self, stream: BinaryIO, *, limits: FrameLimits, length: int | None = None) -> None:
         self._stream = stream
-        line = _line(stream)
+        magic = _exactly(stream, len(MAGIC))
+        if magic != MAGIC:
+            raise VideoError(_NO_Y4M)
+        line = magic + _line(stream)
         self.header = header = Y4mHeader.parse(line)
         # Before a frame is read: the header alone decides how much memory that takes.
         check_size(limits, header.width, header.height)

@@ -79,6 +79,8 @@ def _pixels(source: Path, answer: Path, before: Film, after: Film, expected: Exp
     is_untagged_hd = [film.height >= 720 and "color_space" not in film.colours for film in (before, after)]
     right = pixels(source, before, deinterlace=expected.is_interlaced, is_untagged_hd=is_untagged_hd[0])
     shown = pixels(answer, after, is_untagged_hd=is_untagged_hd[1])
+    if expected.frames:
+        right = right[: expected.frames]  # a last one that is cut in half is left out
     if len(right) != len(shown):
         yield f"{len(shown)} frames decode of {len(right)}"
         return

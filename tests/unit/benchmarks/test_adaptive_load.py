@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import closing
 from urllib.parse import urlsplit
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from benchmarks import adaptive_load
-from benchmarks.adaptive_load import Fate
+from benchmarks import adaptive_load, stalls
+from benchmarks.adaptive_load import Fate, Logged
 from benchmarks.load import Shot
+from benchmarks.stalls import Stall
 from benchmarks.wire import Caller
 from service.imaging.codec import ImageFormat
 from tests.unit.client.serving import serving
@@ -20,9 +23,10 @@ FLOW, PANNED = ("flow", "projected=1.000", ""), ("flow", "panned=1.000", "1")
 
 
 def test_the_client_and_the_services_log_make_one_fate() -> None:
-    line = {"message": "POST /v1/predict 200", "request_id": "a", "duration_ms": 7.5}
-    log = adaptive_load.durations(f"text\n{json.dumps(line)}\n{json.dumps({**line, 'message': 'GET /healthz 200'})}\n")
-    assert log == {"a": 7.5}
+    moment = "1970-01-01T00:01:40.500Z"
+    line = {"time": moment, "message": "POST /v1/predict 200", "request_id": "a", "duration_ms": 7.5}
+    log = adaptive_load.read_log(f"text\n{json.dumps(line)}\n{json.dumps({**line, 'message': 'GET /healthz 200'})}\n")
+    assert log == {"a": (7.5, 100.5)}
     shots = [
         Shot(0, 0.0, 0.0095, 200, True, 0.001, ("a", *FLOW)),
         Shot(1, 0.0, 0.02, 504, False, 0.0, ("b", "", "", "")),
@@ -60,6 +64,37 @@ def test_shares_are_told_by_kind_and_by_deadline() -> None:
     assert between.endswith("| 2.00 |")
     assert wait.endswith("| 0.10 |")
     assert adaptive_load.lateness(results[:1]).splitlines()[2] == "| late, at the service | 0 | | | | |"
+
+
+def test_a_miss_is_the_machines_fault_where_it_stood_still_for_as_long() -> None:
+    """At the service from 100.000 to 100.010, of which 3.5 ms of a core; the one of 6 ms was late by 4."""
+    stalls_seen = [Stall(99.0, 100.0015), Stall(100.008, 200.0)]
+    shots = [Shot(kind, 0.0, 0.011, 200, True, 0.0, (name, *FLOW)) for kind, name in enumerate("abc")]
+    log = {name: Logged(10.0, 100.01) for name in "abc"}
+    results = adaptive_load.fates(shots, (6, 7, 12), log, stalls_seen)
+    assert [fate.stood_still for fate in results] == pytest.approx([3.5] * 3)
+    assert [fate.is_machines_fault for fate in results] == [False, True, False]
+    told = adaptive_load.explained(results, stalls_seen[:1])
+    assert told.startswith("cores stood still 1 times, for 1001.5 ms at most; of 2 requests")
+    assert told.endswith("explains 1")
+    lost = adaptive_load.fates(shots[:1], (6, 7, 12), {}, stalls_seen)
+    assert not lost[0].is_machines_fault
+
+
+def test_a_sleep_that_ends_late_is_a_stall() -> None:
+    moments = iter([10.0, 10.0012, 10.0024, 10.0134, 10.0146])
+    looks = iter([True] * 4 + [False])
+    (stall,) = stalls.watch(lambda: next(moments), lambda seconds: None, lambda: next(looks))
+    assert (stall.start, stall.end) == pytest.approx((10.0034, 10.0134))
+
+
+def test_cores_are_watched_where_that_is_allowed() -> None:
+    try:
+        with stalls.watching() as stalls_seen:
+            start = time.time()
+    except PermissionError:
+        pytest.skip("no right to real-time priority here")
+    assert all(start - 60 < stall.start < stall.end for stall in stalls_seen)
 
 
 def test_what_is_asked_is_what_the_service_takes() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +166,28 @@ def test_a_server_that_never_answers_costs_the_others_nothing(
     peers.carry_out(comparison_of(), peers.Case((), (), (), ()), arguments)
     assert [row.server for row in results.read(tmp_path / "one.json").rows] == ["ray"]
     assert "mosec is left out: no right answer" in capsys.readouterr().out
+
+
+def test_a_comparison_that_is_ended_leaves_by_its_own_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the server that runs would stay, on the core that the next comparison measures."""
+    ended: list[str] = []
+
+    def carry_out(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            ended.append("server")
+
+    monkeypatch.setattr(peers, "begin", lambda arguments: (comparison_of(), None))
+    monkeypatch.setattr(peers, "carry_out", carry_out)
+    monkeypatch.setattr(sys, "argv", ["peers"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            peers.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (exit_.value.code, ended) == (143, ["server"])
 
 
 def test_the_pages_show_the_figures_that_are_kept_beside_them(tmp_path: Path) -> None:

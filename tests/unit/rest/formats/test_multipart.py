@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import InvalidRequest, ServiceError
+from service.rest.formats import clip_name
+from service.rest.formats.clip_form import FormFile
 from service.rest.formats.multipart import MAX_PARTS, mixed, parse
 
 TYPE = "multipart/form-data; boundary=XX"
@@ -42,6 +44,22 @@ def test_the_boundary_may_be_quoted(content_type: str) -> None:
 def test_preamble_epilogue_and_padding_say_nothing() -> None:
     body = b"hello\r\n" + form(("a", b"b")).replace(b"--XX\r\n", b"--XX \t\r\n", 1) + b"goodbye"
     assert [(name, bytes(data)) for name, data in parse(body, TYPE)] == [("a", b"b")]
+
+
+def test_headers_that_would_take_seconds_to_be_read_are_refused_before() -> None:
+    """Two megabytes of semicolons held up every other caller for seconds."""
+    many, head = ";" * 1000, b"Content-Disposition: form-data; name=a"
+    for body in (b"--XX\r\n%b%b\r\n\r\nb\r\n--XX--" % (head, many.encode()), b"--XX\r\n%b" % (b"a:\r\n" * 100 + head)):
+        with pytest.raises(InvalidRequest, match="at most") as error:
+            parse(body + b"\r\n\r\nb\r\n--XX--\r\n", TYPE)
+        assert error.value.field == "body"
+    for read in (lambda: parse(form(), TYPE + many), lambda: FormFile(TYPE + many)):
+        with pytest.raises(InvalidRequest, match="at most 64 parameters") as error:
+            read()
+        assert error.value.field == "Content-Type"
+    with pytest.raises(InvalidRequest, match="at most 64 parameters"):
+        clip_name.stem("attachment" + many)
+    assert clip_name.stem('attachment; filename="%s.mp4"' % ("a;" * 20)) == "a_" * 19 + "a"
 
 
 def test_a_form_without_parts_is_empty() -> None:

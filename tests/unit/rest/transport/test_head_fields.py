@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.core.errors import ServiceError
-from service.rest.transport import head_fields
+from service.rest.transport.middleware import check_fields
 from tests.unit.rest.small import Small
 
 
@@ -22,12 +22,10 @@ async def test_a_field_that_is_given_twice_is_refused_by_name(name: str, small: 
 @pytest.mark.parametrize("coding", [b"gzip, chunked", b"deflate", b"identity"])
 def test_a_body_that_is_coded_on_its_way_is_not_taken_for_its_content(coding: bytes) -> None:
     with pytest.raises(ServiceError) as error:
-        head_fields.check([(b"host", b"localhost"), (b"transfer-encoding", coding)])
+        check_fields([(b"host", b"localhost"), (b"transfer-encoding", coding)])
     assert (error.value.code, error.value.field) == ("unsupported", "Transfer-Encoding")
 
 
 def test_fields_with_several_values_and_those_that_are_not_read_may_come_twice() -> None:
     names = (b"accept", b"x-forwarded-for", b"prefer", b"cookie", b"x-request-id")
-    head_fields.check(
-        [(b"transfer-encoding", b"Chunked"), *((name, value) for name in names for value in (b"a", b"b"))]
-    )
+    check_fields([(b"transfer-encoding", b"Chunked"), *((name, value) for name in names for value in (b"a", b"b"))])

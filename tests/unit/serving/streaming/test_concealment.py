@@ -7,7 +7,15 @@ import pytest
 
 from service.core.errors import InvalidRequest
 from service.core.types import Frame
-from service.serving.streaming.concealment import Concealer, Concealment, LeadingPair, NumberedFrame, Tick, TickSource
+from service.serving.streaming.concealment import (
+    SLOWER,
+    Concealer,
+    Concealment,
+    LeadingPair,
+    NumberedFrame,
+    Tick,
+    TickSource,
+)
 from service.serving.streaming.freezes import FreezeCounter
 
 REAL, BLENDED, PREDICTED, REPEATED = TickSource
@@ -166,6 +174,51 @@ def test_the_clock_follows_a_sender_whose_own_is_slower() -> None:
         assert 0 < due - 0.1001 * number < 0.06
         sources.append(concealer.tick().source)
     assert set(sources) == {REAL}
+
+
+def ticks_of(arrivals: list[tuple[int, float]], end: float, delay_s: float | None = None) -> list[Tick]:
+    """Push frames as they come, (number, seconds), and take every tick that is due before `end`."""
+    concealer, ticks = Concealer(Concealment(fps=10, delay_s=delay_s)), list[Tick]()
+    for number, now in [*arrivals, (-1, end)]:
+        while (due := concealer.due()) is not None and due < now:
+            ticks.append(concealer.tick())
+        if number >= 0:
+            arrive(concealer, number, now, value=100 + number)
+    return ticks
+
+
+def test_a_link_that_has_become_slower_is_waited_for_once() -> None:
+    """From frame 20 on each comes 1.7 intervals later than before; 66 ticks showed none, until all began anew."""
+    arrivals = [(number, 0.1 * number + (0.17 if number >= 20 else 0.0)) for number in range(60)]
+    ticks = ticks_of(arrivals, 6.0)
+    assert [tick.number for tick in ticks] == list(range(len(ticks)))
+    missed = [tick.number for tick in ticks if tick.source in (PREDICTED, REPEATED)]
+    assert missed[0] == 20
+    assert len(missed) <= SLOWER + 2
+    assert ticks[-1].source is REAL
+    gaps = np.diff([tick.due for tick in ticks])
+    assert gaps.max() == pytest.approx(0.1 + 0.17, abs=0.02), "one tick stays longer"
+    assert (gaps > 0.11).sum() == 1
+
+
+def test_it_is_waited_for_whatever_delay_is_allowed() -> None:
+    """Frames may come 9 intervals after their times, and come 10.7 after; only 8 are predicted in a row."""
+    arrivals = [(number, 0.1 * number + (1.07 if number >= 20 else 0.0)) for number in range(60)]
+    ticks = ticks_of(arrivals, 7.0, delay_s=0.9)
+    assert len([tick for tick in ticks if tick.source in (PREDICTED, REPEATED)]) <= SLOWER + 2
+
+
+def test_a_few_late_frames_are_not_waited_for() -> None:
+    arrivals = [(number, 0.1 * number + (0.17 if 20 <= number < 20 + SLOWER - 1 else 0.0)) for number in range(50)]
+    ticks = ticks_of(sorted(arrivals, key=lambda arrival: arrival[1]), 5.0)
+    assert np.diff([tick.due for tick in ticks]).max() < 0.11
+
+
+def test_a_sender_that_begins_anew_is_not_waited_for() -> None:
+    arrivals = [(number + (100 if number < 20 else -20), 0.1 * number) for number in range(120)]
+    ticks = ticks_of(arrivals, 12.0)
+    assert np.diff([tick.due for tick in ticks]).max() < 0.2
+    assert ticks[-1].source is REAL
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -15,6 +16,7 @@ from service.core.errors import DeadlineExceeded, InvalidFrame, InvalidRequest, 
 from service.core.interfaces import ServedModel
 from service.core.size_seconds import REMEMBERED
 from service.core.types import Frame, Method, Options, PredictRequest, PredictResult, Quality
+from service.imaging.codec import ImageFormat
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.concealment import Concealment
 from service.serving.streaming.live_stream import LiveStream
@@ -80,6 +82,30 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def _stream(joined: AppState, request: StreamRequest = ALL, client: str = "") -> LiveStream:
     return LiveStream(joined, request, Transport.GRPC, client=client, identity="s")
+
+
+async def test_a_frame_is_decoded_before_what_is_due_later() -> None:
+    joined = parts(SmallEngine(), codec_threads=1)
+    file = await joined.codecs.encode(Frame(picture(1)), ImageFormat.PNG)
+    go_on, decoded = threading.Event(), list[float | None]()
+
+    def hold(nbytes: int) -> None:
+        go_on.wait(60)
+
+    def note(nbytes: int) -> None:
+        decoded.append(
+            joined.metrics.registry.get_sample_value("dmvfn_stage_duration_seconds_count", {"stage": "decode"})
+        )
+
+    blocking = joined.codecs.decode(file, "previous", hold)
+    jobs = joined.codecs.decode(file, "previous", note)
+    request = dataclasses.replace(ALL, frame_deadline_s=20.0)
+    answers = asyncio.ensure_future(_all(_stream(joined, request), _messages(FrameMessage(Picture(file), "a"))))
+    await _until(lambda: len(joined.codecs._waiting._heap) == 2)
+    go_on.set()
+    await asyncio.gather(blocking, jobs, answers)
+    joined.codecs.close()
+    assert decoded == [2.0], "the one that held the thread, and the stream's frame"
 
 
 async def _all(stream: LiveStream, incoming: AsyncIterable[Incoming]) -> list[Reply]:

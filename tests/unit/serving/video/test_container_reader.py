@@ -132,6 +132,20 @@ def _first_time(film: bytes) -> int:
     return 1000 * int.from_bytes(film[place : place + 4], "big") // int.from_bytes(film[scale : scale + 4], "big")
 
 
+def test_half_a_picture_at_the_end_of_a_cut_film_is_left_out(tmp_path: Path) -> None:
+    """What was missing of it was green, or whatever the memory held before."""
+    film, file = tmp_path / "in.avi", io.BytesIO()
+    Image.fromarray(moving(1, 64, 96)[0].pixels).save(file, "JPEG", quality=95, subsampling=0)
+    with av.open(str(film), "w") as container:
+        video: Any = container.add_stream("mjpeg", rate=10)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuvj444p"
+        for number in range(4):
+            _mux_jpeg(container, video, file.getvalue(), number)
+    data = film.read_bytes()
+    film.write_bytes(data[: data.rindex(file.getvalue()) + len(file.getvalue()) // 2])
+    assert [frame.shape for frame in pixels(film)] == [(64, 96, 3)] * 3
+
+
 def _mux_jpeg(container: Any, video: Any, data: bytes, number: int) -> None:
     packet = av.Packet(data)
     packet.pts = packet.dts = number

@@ -167,6 +167,19 @@ def test_a_pipe_with_a_name_is_read_like_a_file(tmp_path: Path, suffix: str) -> 
     assert len(probe(tmp_path / "out.mp4").times) == 8
 
 
+def test_an_index_that_a_pipe_cannot_go_back_from_is_called_so_not_damaged(tmp_path: Path) -> None:
+    film, pipe = write(tmp_path / "in.mp4", Film()).read_bytes(), tmp_path / "pipe"
+    index = film.rindex(b"moov") - 4
+    # Farther from its film than what a reader keeps of what it has read.
+    far = film[:index] + (2**20).to_bytes(4, "big") + b"free" + bytes(2**20 - 8) + film[index:]
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(far,))
+    writer.start()
+    with pytest.raises(VideoError, match="the film's index lies behind it"):
+        copy(pipe, tmp_path / "out.mp4")
+    writer.join(60)
+
+
 def _joined(folder: Path, codec: str) -> Path:
     """Two broadcasts of 0.8 s each, the second with another rate: a tone of the same number of samples is higher."""
     films = [write(folder / f"{rate}.ts", Film(sounds=((codec, rate, ""),))) for rate in (44100, 48000)]

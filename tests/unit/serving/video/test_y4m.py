@@ -103,6 +103,12 @@ def test_a_header_that_cannot_be_used_says_why(line: bytes, why: str) -> None:
         Y4mHeader.parse(line)
 
 
+def test_another_file_than_y4m_is_told_how_to_come_in() -> None:
+    """Most have no line break in their first bytes, and were told that a line did not end."""
+    with pytest.raises(VideoError, match=r"does not begin with YUV4MPEG2.* -f yuv4mpegpipe"):
+        Y4mSource(io.BytesIO(b"\0\0\0\x20ftypisom" + bytes(2000)), limits=LIMITS)
+
+
 def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() -> None:
     source = iter(Y4mSource(io.BytesIO(y4m(moving(2))[:-10]), limits=LIMITS))
     assert isinstance(next(source), Timed)
