@@ -20,7 +20,7 @@ def _rows() -> dict[int, int]:
     # Of a processor named by NUMBA_CPU_NAME numba knows the name alone.
     _, name, features = cpu_target.target_context.codegen().magic_tuple()
     if name == "x86-64-v4" or "+avx512f" in features:
-        return {1: 12, 2: 10, 3: 8, 5: 5}
+        return {1: 8, 2: 8, 3: 8, 5: 5}
     # Vectors are halves of 8 there, or quarters of 4; x86 has 16 registers, arm64 32.
     return {1: 6}
 

@@ -6,7 +6,9 @@ import threading
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from model import checkpoint
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.dmvfn.warp import blend, warp
@@ -126,6 +128,26 @@ def test_golden_frames_in_bfloat16_are_the_published_ones_to_50_db(case: str) ->
         answer = inference.predict(vectors.network(), pair[:, :3], pair[:, 3:], route)
     error = (answer.frame[0] - vectors.tensor(f"{case}.pred")).square().mean()
     assert -10 * error.log10() > 50
+
+
+@bfloat16
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_fast_pan_in_bfloat16_is_that_of_float32_to_50_db(seed: int) -> None:
+    """Flow of 30 pixels is an input of the first convolutions, and bfloat16 has eight bits."""
+    network, route = checkpoint.load(), torch.ones(1, 9, dtype=torch.bool)
+    noise = torch.Generator().manual_seed(seed)
+    scene = torch.zeros(1, 3, 512, 512)
+    for side in (2, 4, 8, 16, 32):
+        grains = torch.rand(1, 3, 512 // side, 512 // side, generator=noise)
+        scene += side / 62 * F.interpolate(grains, size=(512, 512), mode="bicubic")
+    previous, current = (
+        scene[:, :, y : y + 256, x : x + 256].clamp(0, 1).contiguous() for y, x in ((96, 96), (112, 128))
+    )
+    whole = inference.predict(network, previous, current, route)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = inference.predict(network, previous, current, route)
+    assert whole.flow.abs().max() > 25
+    assert -10 * (half.frame - whole.frame).square().mean().log10() > 50
 
 
 @bfloat16
