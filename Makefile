@@ -59,7 +59,7 @@ planted: install-dev    ## faults put into the service on purpose, each of which
 	@$(SIMULATED) planted
 bench-gpu: install-dev  ## on a machine with a GPU: its loops tested there, then the network's speed and roofline
 	@scripts/bench-gpu
-bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec and Ray Serve (installs them)
+bench-peers: install-dev    ## the same predictor behind LitServe, BentoML, Mosec, Ray Serve and Triton (installs them)
 	@scripts/bench-peers
 chaos: install-dev  ## 300 faults of 22 kinds (processes, devices, releases, Redis) while 2,000 jobs come in: make chaos [ARGS="--server valkey9"]
 	@$(PY) -m tests.system.chaos.run $(ARGS)

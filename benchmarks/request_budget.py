@@ -94,9 +94,8 @@ def _mixture_parts(pair: np.ndarray, head: MixingHead, about: HeadMetadata) -> d
         predictor.weigh,
         head,
         names,
-        stack.frames[: len(names)],
+        stack.frames,
         stack.flow,
-        crisp=stack.frames[len(names)] if about.crispness > 0 else None,
         crispness=about.crispness,
         sharpening=about.sharpening * motions.detail,
     )

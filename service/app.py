@@ -197,7 +197,7 @@ async def _serve(
     web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
     async with (
         _keys(state, gate),
-        serving(settings, web, listener, stop.failed) as http,
+        serving(settings, web, listener, stop.failed, state.budget) as http,
         _grpc(state, tracer) as calls,
         plain_ports(state, stop.failed),
         _clips(state, resources, host),

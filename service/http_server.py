@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from functools import partial
 
 import uvicorn
 
@@ -16,6 +17,8 @@ from service.app_state import AppState
 from service.certificates import CertificateFiles
 from service.rest import app as rest
 from service.rest.transport.bounded_protocol import BoundedProtocol
+from service.rest.transport.bounded_socket import BoundedSocket
+from service.serving.byte_budget import ByteBudget
 from service.settings import Settings
 
 #: Seconds that connections get for their last bytes, though the grace be over.
@@ -69,13 +72,18 @@ def _tls_files(settings: Settings) -> CertificateFiles | None:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, app: object, listener: socket.socket, on_failure: Callable[[str], None]
+    settings: Settings,
+    app: object,
+    listener: socket.socket,
+    on_failure: Callable[[str], None],
+    budget: ByteBudget | None = None,
 ) -> AsyncIterator[HttpServer]:
     """Serve HTTP during the block; then connections get `config.timeout_graceful_shutdown` seconds.
 
-    `on_failure` is called with a sentence if the server ends before the block does. Raises StartFailed for TLS files
-    that are of no use.
+    `on_failure` is called with a sentence if the server ends before the block does. `budget`: in which unread messages
+    of WebSockets count; None: in one of their own. Raises StartFailed for TLS files that are of no use.
     """
+    budget = budget or ByteBudget(settings.inflight_bytes)
     files = _tls_files(settings)
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
@@ -86,6 +94,7 @@ async def serving(
         # Whom to believe is our settings' to say: uvicorn believes every caller of this machine.
         proxy_headers=False,
         date_header=False,
+        ws=partial(BoundedSocket, budget, settings.body_timeout_s),  # type: ignore[arg-type]  # called like the class
         # A raw 4K frame is one message; frames do not get smaller by deflating. Unread ones wait in the socket.
         ws_max_size=settings.max_body_bytes,
         ws_max_queue=1,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,26 +15,33 @@ from pathlib import Path
 
 from benchmarks import cores
 from benchmarks.bare import Picture
+from benchmarks.peers import triton_messages
 from benchmarks.peers.handler import Tuned, pack
 from benchmarks.wire import post
 
 ROOT = Path(__file__).parent.parent.parent
+PEERS = ROOT / ".cache" / "peers"
 RAW = "application/octet-stream"
 OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server: its command after the interpreter, and a pair with its deadline (seconds) as a request to it."""
+    """A server: its command after the interpreter, the request for a pair (deadline in seconds), its answer's body.
+
+    `package`: what scripts/bench-peers calls its virtual environment, where that is not its name.
+    """
 
     name: str
     command: Callable[[Tuned], list[str]]
     request: Callable[[Picture, float], bytes]
+    answer: Callable[[Picture], bytes] = Picture.tobytes
+    package: str = ""
 
     @property
     def python(self) -> Path:
         """The interpreter of its virtual environment; `scripts/bench-peers` makes these."""
-        return Path(sys.executable) if self.name == OURS else ROOT / ".cache" / "peers" / self.name / "bin" / "python"
+        return Path(sys.executable) if self.name == OURS else PEERS / (self.package or self.name) / "bin" / "python"
 
 
 def _ours(pair: Picture, deadline: float) -> bytes:
@@ -52,6 +60,10 @@ def _theirs(path: str) -> Callable[[Picture, float], bytes]:
     return lambda pair, deadline: post(path, {"Content-Type": RAW}, pack(pair))
 
 
+def _triton(pair: Picture, deadline: float) -> bytes:
+    return post(triton_messages.PATH, *triton_messages.request(pair))
+
+
 def _bento(tuned: Tuned) -> list[str]:
     where = ["--host", "127.0.0.1", "--port", str(tuned.port)]
     return ["-m", "bentoml", "serve", "benchmarks.peers.bento:Front", *where]
@@ -63,6 +75,13 @@ CONTENDERS = (
     Contender("bentoml", _bento, _theirs("/predict")),
     Contender("mosec", lambda tuned: ["-m", "benchmarks.peers.mosec"], _theirs("/inference")),
     Contender("ray", lambda tuned: ["-m", "benchmarks.peers.ray_serve"], _theirs("/")),
+    Contender(
+        "triton",
+        lambda tuned: ["-m", "benchmarks.peers.triton"],
+        _triton,
+        triton_messages.answer,
+        package="nvidia-pytriton",
+    ),
 )
 
 
@@ -77,11 +96,13 @@ def running(contender: Contender, tuned: Tuned, sizes: str, core: int | None, lo
         "DMVFN_WARMUP_SIZES": sizes,
     }
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
+    # What a killed server leaves lies beside its log; Ray's sockets want a short path.
+    places = {"TMPDIR": str(log.parent), "RAY_TMPDIR": tempfile.gettempdir()}
     with cores.only(core), log.open("wb") as file:
         process = subprocess.Popen(
             [str(contender.python), *contender.command(tuned)],
             cwd=ROOT,
-            env={**os.environ, **ours, **quiet, **tuned.environment()},
+            env={**os.environ, **ours, **quiet, **places, **tuned.environment()},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -61,12 +61,14 @@ class Handler:
         self._run = Executor(tuned.weights)
         self._run([np.zeros((2, 64, 64, 3), np.uint8)])
 
-    def __call__(self, bodies: Sequence[bytes]) -> list[bytes]:
-        """Answers in order. Peers know nothing of sizes, so a batch of theirs runs as one batch for each size in it."""
-        pairs = [unpack(body) for body in bodies]
-        answers = [b""] * len(pairs)
+    def frames(self, pairs: Sequence[Picture]) -> list[Picture]:
+        """Frames HxWx3 in the order of their pairs 2xHxWx3, run as one batch for each size among them."""
+        frames: dict[int, Picture] = {}
         for shape in dict.fromkeys(pair.shape for pair in pairs):
             rows = [row for row, pair in enumerate(pairs) if pair.shape == shape]
-            for row, frame in zip(rows, self._run([pairs[row] for row in rows]), strict=True):
-                answers[row] = frame.tobytes()
-        return answers
+            frames.update(zip(rows, self._run([pairs[row] for row in rows]), strict=True))
+        return [frames[row] for row in range(len(pairs))]
+
+    def __call__(self, bodies: Sequence[bytes]) -> list[bytes]:
+        """Answers in order. Most peers know nothing of sizes, so what they batch may hold several."""
+        return [frame.tobytes() for frame in self.frames([unpack(body) for body in bodies])]

@@ -136,7 +136,7 @@ class AsyncClient:
                 error = rest.failure(response)
             except (asyncio.TimeoutError, httpx.TimeoutException) as raised:
                 raise tries.deadline.error() from raised
-            except httpx.TransportError as raised:
+            except httpx.RequestError as raised:
                 error = rest.unreachable(self._http.base_url, raised)
             if error is None:
                 return response
@@ -161,7 +161,7 @@ class AsyncClient:
                             await asyncio.to_thread(file.write, piece)
                 finally:
                     await response.aclose()
-            except httpx.TransportError as raised:
+            except httpx.RequestError as raised:
                 raise rest.unreachable(self._http.base_url, raised) from raised
 
     async def close(self) -> None:

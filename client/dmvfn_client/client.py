@@ -179,7 +179,7 @@ class Client:
                     response.close()
         except httpx.TimeoutException as raised:
             raise deadline.error() from raised
-        except httpx.TransportError as raised:
+        except httpx.RequestError as raised:
             if deadline.passed:
                 raise deadline.error() from raised
             raise rest.unreachable(self._http.base_url, raised) from raised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,12 +113,14 @@ def of_problem(status: int, problem: Mapping[str, Any] | None, retry_after: floa
         }
         found = code.get(status, "unavailable" if status in (502, 503) else "internal")
         return of(found, f"HTTP status {status}, not from the service itself", retry_after=retry_after)
-    told = problem.get("retry_after_ms")
+    wait_ms = problem.get("retry_after_ms")
+    if isinstance(wait_ms, (int, float)) and 0 <= wait_ms < math.inf:
+        retry_after = wait_ms / 1000
     return of(
         str(problem["code"]),
         str(problem.get("detail") or problem.get("title") or f"HTTP status {status}"),
         field=problem.get("field"),
         reason=problem.get("reason"),
-        retry_after=retry_after if told is None else float(told) / 1000,
+        retry_after=retry_after,
         request_id=problem.get("request_id"),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -137,6 +138,8 @@ def unreachable(url: object, raised: Exception) -> DmvfnError:
     """Return the error of a broken or refused connection; what could never be sent is InvalidInput: no other try."""
     if isinstance(raised, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return InvalidInput(f"{str(url)!r} cannot be called: {raised}", code="invalid_request", field="url")
+    if isinstance(raised, httpx.DecodingError):
+        return ServiceFailed(f"the answer of {url} is not compressed as it says: {raised}", code="internal")
     error = ConnectionFailed(f"cannot reach {url}: {raised or type(raised).__name__}; is the service running?")
     error.__cause__ = raised
     return error
@@ -153,8 +156,9 @@ def failure(response: httpx.Response) -> DmvfnError | None:
         except ValueError:
             problem = None
     waits = response.headers.get("retry-after", "")
+    is_seconds = waits.isascii() and waits.isdigit()
     return errors.of_problem(
-        response.status_code, problem if isinstance(problem, dict) else None, float(waits) if waits.isdigit() else None
+        response.status_code, problem if isinstance(problem, dict) else None, float(waits) if is_seconds else None
     )
 
 
@@ -174,24 +178,36 @@ def prediction(response: httpx.Response) -> Prediction:
     if response.headers.get("content-type") == RAW:
         return _raw_prediction(response)
     told = document(response)
-    return Prediction(
-        frames=tuple(_frame(frame) for frame in told["frames"]),
-        model=told["model"],
-        request_id=response.headers.get("x-request-id", ""),
-        seed=told.get("seed"),
-        shortened=bool(told.get("shortened")),
-        batch_size=told.get("batch_size", 1),
-        timings_ms=told.get("timings_ms", {}),
-        method=told.get("method", "dmvfn"),
-        shares=_shares(told["frames"]),
-        cut=bool(told.get("cut")),
-    )
+    with _understood():
+        return Prediction(
+            frames=tuple(_frame(frame) for frame in told["frames"]),
+            model=told["model"],
+            request_id=response.headers.get("x-request-id", ""),
+            seed=told.get("seed"),
+            shortened=bool(told.get("shortened")),
+            batch_size=told.get("batch_size", 1),
+            timings_ms=told.get("timings_ms", {}),
+            method=told.get("method", "dmvfn"),
+            shares=_shares(told["frames"]),
+            cut=bool(told.get("cut")),
+        )
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Raise ServiceFailed where what is read inside has other members than a DMVFN service writes."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise ServiceFailed(
+            "the answer is not what it should hold: is this a DMVFN service?", code="internal"
+        ) from error
 
 
 def _raw_prediction(response: httpx.Response) -> Prediction:
     """Of one frame as pixels, with what is told of it in headers."""
     headers = response.headers
-    try:
+    with _understood():
         shape = [int(side) for side in headers["x-frame-shape"].split(",")]
         pixels = np.frombuffer(response.content, np.uint8).reshape(shape).copy()
         moment = float(headers["x-dmvfn-t"]) if "x-dmvfn-t" in headers else None
@@ -209,16 +225,13 @@ def _raw_prediction(response: httpx.Response) -> Prediction:
             shares=_header_shares(headers.get("x-dmvfn-shares", "")),
             cut="x-dmvfn-cut" in headers,
         )
-    except (KeyError, ValueError) as error:
-        raise ServiceFailed(
-            "the answer is not what its headers say: is this a DMVFN service?", code="internal"
-        ) from error
 
 
 def as_job(response: httpx.Response) -> Job:
     """Of an answer about a job."""
     told = document(response)
-    return Job(told["id"], told["state"], told["items"], told["done"], told["progress"], told.get("error"))
+    with _understood():
+        return Job(told["id"], told["state"], told["items"], told["done"], told["progress"], told.get("error"))
 
 
 def _header_shares(text: str) -> dict[str, float]:

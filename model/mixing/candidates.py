@@ -43,7 +43,7 @@ MEASURED_ROWS = 4
 class Candidates(NamedTuple):
     """What can be mixed, for one pair of frames."""
 
-    frames: list[Pixels]  #: HxWx3 each, in the order of the names asked for
+    frames: Pixels  #: KxHxWx3, in the order of the names asked for
     flow: Floats  #: HxWx2: the projected flow, to the current frame
 
 
@@ -132,40 +132,47 @@ def build(
     """
     motions = motions or find(previous, current, names, preset)
     # One round is enough over one frame.
-    rounds, motion = min(ahead, 2), motions.main * np.float32(ahead)
+    rounds, motion = min(ahead, 2), motions.main if ahead == 1 else motions.main * np.float32(ahead)
     carried_places = places(motion)
     flow = np.asarray(read(motion, carried_places), np.float32)  # as `project`, in one round
     if rounds > 1:
         flow = sample(motion, flow)
-    projected_places, to_previous = places(flow), flow * np.float32((ahead + 1) / ahead)
-    main = read(current, projected_places)
-    frames = []
-    for name in names:
+    frames = np.empty((len(names), *current.shape), np.uint8)
+    main = frames[names.index("projected")] if "projected" in names else np.empty_like(current)
+    projected_places = places(flow)
+    read(current, projected_places, out=main)
+    for name, frame in zip(names, frames, strict=True):
         if name == "projected":
-            frames.append(main)
-        elif name == "carried":
-            frames.append(read(current, carried_places))
+            continue
+        if name == "carried":
+            read(current, carried_places, out=frame)
         elif name == "crisp":
-            frames.append(read(current, projected_places, cubic=True))
+            read(current, projected_places, cubic=True, out=frame)
         elif name == "fast" and motions.fast is not None:
-            frames.append(sample(current, project(motions.fast * np.float32(ahead), rounds)))
+            frame[:] = sample(current, project(motions.fast * np.float32(ahead), rounds))
         elif name == "turned" and motions.onward is not None:
-            frames.append(sample(current, classical.turned(motions.onward, to_previous) * np.float32(ahead)))
+            turned = classical.turned(motions.onward, _to_previous(flow, ahead))
+            frame[:] = sample(current, turned * np.float32(ahead))
         elif name == "farneback" and motions.farneback is not None:
-            frames.append(sample(current, project(motions.farneback * np.float32(ahead), rounds)))
+            frame[:] = sample(current, project(motions.farneback * np.float32(ahead), rounds))
         elif name == "older":
-            frames.append(sample(previous, to_previous))
+            frame[:] = sample(previous, _to_previous(flow, ahead))
         elif name == "still":
-            frames.append(current)
+            frame[:] = current
         elif name == "soft":
-            frames.append(cv2.GaussianBlur(main, (0, 0), SOFT))
+            cv2.GaussianBlur(main, (0, 0), SOFT, dst=frame)
         elif name == "blurred":
-            frames.append(_blurred(main, current))
+            _blur(main, current, frame)
         elif name == "network" and network is not None:
-            frames.append(network)
+            frame[:] = network
         else:
             raise ValueError(f"no such candidate here: {name!r}")
-    return Candidates([np.asarray(frame, np.uint8) for frame in frames], flow)
+    return Candidates(frames, flow)
+
+
+def _to_previous(flow: Floats, ahead: int) -> Floats:
+    """Return the flow HxWx2 to the previous frame, where `flow` leads `ahead` frames back to the current one."""
+    return flow * np.float32((ahead + 1) / ahead)
 
 
 def _searched(previous: Pixels, current: Pixels) -> list[Pixels]:
@@ -176,8 +183,8 @@ def _searched(previous: Pixels, current: Pixels) -> list[Pixels]:
     return [np.asarray(cv2.GaussianBlur(luma, (0, 0), ANTI_ALIAS), np.uint8) for luma in lumas]
 
 
-def _blurred(main: Pixels, current: Pixels) -> Pixels:
-    """Blend moving and standing still, blurred: a hedge where neither is to be trusted.
+def _blur(main: Pixels, current: Pixels, out: Pixels) -> None:
+    """Blend moving and standing still, blurred, into `out`: a hedge where neither is to be trusted.
 
     Blurred at half size, for less than half the time; it then differs by a quarter of a level on average.
     """
@@ -185,4 +192,4 @@ def _blurred(main: Pixels, current: Pixels) -> Pixels:
     middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
     half = cv2.resize(middle, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
     half = cv2.GaussianBlur(half, (0, 0), BLURRED_AT_HALF)
-    return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    cv2.resize(half, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)

@@ -1,7 +1,7 @@
-"""The two passes over memory around a head's convolutions, as compiled loops: what it sees, and the sum it weighs.
+"""The pass over memory that ends a mixture, as a compiled loop: the sum that a head weighs.
 
-One sample. The same arithmetic as `MixingHead.features` and the end of `MixingHead.forward`. Loops run over whole rows
-of one candidate, so that they become vector instructions; a loop over candidates inside one over pixels does not.
+One sample. The same arithmetic as the end of `MixingHead.forward`. Loops run over whole rows of one candidate, so that
+they become vector instructions; a loop over candidates inside one over pixels does not.
 """
 
 from __future__ import annotations
@@ -11,50 +11,9 @@ from typing import Any
 import numpy as np
 
 from model.inference.cpu.compiler import F3, ONE, QUARTER, ZERO, inlined, kernel, prange
-from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE
 
-_HALF, _LEVELS, _MOST = np.float32(0.5), np.float32(1 / 255), np.float32(0.75)
-_RED, _GREEN, _BLUE = np.float32(0.299 / 255), np.float32(0.587 / 255), np.float32(0.114 / 255)
-_GAIN, _RANGE = np.float32(DIFFERENCE_GAIN), np.float32(1 / FLOW_RANGE)
+_LEVELS, _MOST = np.float32(1 / 255), np.float32(0.75)
 _PIXELS = "uint8[:,:,:,::1]"
-
-
-@inlined
-def _luma(row: Any, levels: Any) -> None:
-    """Write the luma W in 0..1 of a row of 3W interleaved colours."""
-    for x in range(levels.shape[0]):
-        red, green, blue = np.float32(row[3 * x]), np.float32(row[3 * x + 1]), np.float32(row[3 * x + 2])
-        levels[x] = red * _RED + green * _GREEN + blue * _BLUE
-
-
-@inlined
-def _see_row(frames: Any, flow: Any, row: Any, levels: Any, other: Any, out: Any) -> None:
-    kinds, width = frames.shape[0], frames.shape[2]
-    first = frames[0, row].reshape(-1)
-    for x in range(width):
-        for channel in range(3):
-            out[x, channel] = np.float32(first[3 * x + channel]) * _LEVELS - _HALF
-    _luma(first, levels)
-    for k in range(1, kinds):
-        _luma(frames[k, row].reshape(-1), other)
-        for x in range(width):
-            out[x, 2 + k] = (other[x] - levels[x]) * _GAIN
-    for x in range(width):
-        out[x, 2 + kinds] = flow[row, x, 0] * _RANGE
-        out[x, 3 + kinds] = flow[row, x, 1] * _RANGE
-    for x in range(width, out.shape[0]):
-        out[x] = out[width - 1]
-
-
-@kernel(f"{_PIXELS}, {F3}, {F3}")
-def see(frames: Any, flow: Any, features: Any) -> None:
-    """Write features HxWx(K+4) from frames Kxhxwx3 and flow hxwx2 in pixels; H >= h, W >= w, the border repeated."""
-    height, bands = features.shape[0], min(features.shape[0], 16)
-    for band in prange(bands):
-        levels = np.empty(frames.shape[2], np.float32)
-        other = np.empty(frames.shape[2], np.float32)
-        for y in range(band * height // bands, (band + 1) * height // bands):
-            _see_row(frames, flow, min(y, frames.shape[1] - 1), levels, other, features[y])
 
 
 @inlined

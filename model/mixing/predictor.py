@@ -5,18 +5,15 @@ Frames are HxWx3 uint8 RGB in and HxWx3 float32 in 0..1 out. Runs on the process
 
 from __future__ import annotations
 
-import functools
-import math
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model import checkpoint
@@ -24,22 +21,21 @@ from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
-from model.inference.cpu import compiler
+from model.inference.cpu import compiler, precision
 from model.inference.weight_cache import WeightCache
-from model.mixing import candidates, kernels
-from model.mixing.head import ABSENT, MOST_DETAIL, MixingHead
-from model.mixing.prepared import PreparedHead
+from model.mixing import candidates, head_kernels, kernels
+from model.mixing.head import MixingHead
+from model.mixing.prepared import STRIDE, PreparedHead
 from model.mixing.weights import HeadMetadata
+from model.mixing.working_memory import WorkingMemory
 from model.motion.field import Floats, Pixels, check
 
-#: The head halves a frame three times.
-STRIDE = 8
 #: The network answers at this scale where it is a candidate: a quarter of the cost for 0.1 dB.
 NETWORK_SCALE = 0.5
 
 #: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
 turn = threading.Lock()
-_rooms: dict[str, NDArray[Any]] = {}
+memory = WorkingMemory()  #: of whoever holds `turn`
 _prepared = WeightCache[PreparedHead]()
 
 
@@ -119,9 +115,8 @@ def mix(
     network_frame = None if answer is None else answer.frame
     stack = candidates.build(previous, current, names_needed, network_frame, about.preset, ahead, motions)
     between = time.perf_counter()
-    crisp = stack.frames.pop() if is_crisp else None
     detail = about.sharpening * motions.detail
-    mixture = weigh(head, names, stack.frames, stack.flow, crisp=crisp, crispness=about.crispness, sharpening=detail)
+    mixture = weigh(head, names, stack.frames, stack.flow, crispness=about.crispness, sharpening=detail)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
@@ -160,23 +155,22 @@ def mean(previous: Pixels, current: Pixels, preset: str = "medium") -> Floats:
     return frame
 
 
-@torch.inference_mode()
 def weigh(
     head: MixingHead,
     names: Sequence[str],
-    frames: Sequence[Pixels],
+    frames: Sequence[Pixels] | Pixels,
     flow: Floats,
-    kind: torch.dtype | None = None,
-    crisp: Pixels | None = None,
+    half: bool | None = None,
     crispness: float = 0.0,
     sharpening: float = 0.0,
 ) -> Weighed:
     """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2.
 
-    A candidate that is absent looks like the first one and weighs nothing. `kind`: type of the convolutions; None
-    is bfloat16 where the processor multiplies it (half the time; weights then differ by a hundredth), else float32.
-    `crisp` HxWx3 is the first candidate warped bicubically: its difference from that is added, `crispness` times,
-    as far as the candidates that move weigh; and the first's from its softened copy, `sharpening` times.
+    A candidate that is absent looks like the first one and weighs nothing. `half`: whether to convolve in bfloat16;
+    None: where the processor multiplies it (half the time; weights then differ by a hundredth).
+    Of the first candidate, warped bicubically, the difference from it is added, `crispness` times, as far as the
+    candidates that move weigh: that is one frame more, the last; and the first's from its softened copy, `sharpening`
+    times. Frames that lie as the head's candidates do, KxHxWx3, are not copied.
     """
     height, width = flow.shape[:2]
     places = head.config.candidates
@@ -184,38 +178,32 @@ def weigh(
     frame = np.empty((height, width, 3), np.float32)
     with turn:
         compiler.use_threads(torch.get_num_threads())
-        stack = _room("stack", np.uint8, len(places) + (crisp is not None), height, width, 3)
-        for place, name in enumerate(places):
-            stack[place] = frames[names.index(name)] if name in names else frames[0]
-        features = _room("seen", np.float32, tall, wide, len(places) + 4)
-        kernels.see(stack[: len(places)], np.ascontiguousarray(flow), features)
-        kind = kind or fastest_kind()
-        convolutions = _prepared.of(head, lambda: PreparedHead(head, kind), kind)
-        logits = convolutions.logits(torch.from_numpy(features)[None].permute(0, 3, 1, 2))
-        for place, name in enumerate(places):
-            if name not in names:
-                logits[place] = ABSENT
-        shares, detail = logits[:-1].softmax(0), logits[-1:].clamp(-MOST_DETAIL, MOST_DETAIL)
-        means = shares.mean((1, 2)).tolist()
-        moving = [place for place, name in enumerate(places) if name in candidates.MOVED]
-        if sharpening > 0:
-            detail = detail + shares[moving].sum(0, keepdim=True) * sharpening
-        if crisp is not None:
-            stack[-1] = crisp
-            crisp_share = shares[moving].sum(0, keepdim=True) * crispness
-            shares[0] -= crisp_share[0]
-            shares = torch.cat((shares, crisp_share))
-        weights = torch.cat((shares, detail)).numpy()
+        stack = _stacked(frames, names, places)
+        half = precision.has_bfloat16() if half is None else half
+        convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, half=half), half)
+        logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
+        weights = np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32)
+        sums = np.empty((tall // 2, len(places)), np.float32)
+        is_present = np.array([name in names for name in places], np.uint8)
+        is_moving = np.array([name in candidates.MOVED for name in places], np.uint8)
+        head_kernels.share(logits, is_present, is_moving, np.float32(sharpening), np.float32(crispness), weights, sums)
         kernels.mix(stack, places.index("soft"), weights, frame)
+    means = (sums.sum(0, np.float64) / (weights.shape[1] * weights.shape[2])).tolist()
     return Weighed(frame, {name: means[places.index(name)] for name in names}, weights)
 
 
-@functools.cache
-def fastest_kind() -> torch.dtype:
-    """Choose bfloat16 where this processor has instructions for it, else float32."""
-    # Private, and absent from some versions: then float32 is right everywhere.
-    supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return torch.bfloat16 if supports() else torch.float32
+def _stacked(frames: Sequence[Pixels] | Pixels, names: Sequence[str], places: Sequence[str]) -> Pixels:
+    """Return frames in the order of a head's candidates `places`, the first in place of absent ones, then those left.
+
+    As they are where they lie so, else copies in the working memory.
+    """
+    if isinstance(frames, np.ndarray) and tuple(names) == tuple(places):
+        return np.ascontiguousarray(frames)
+    order = [names.index(name) if name in names else 0 for name in places] + list(range(len(names), len(frames)))
+    stack = memory.take("stack", np.uint8, len(order), *frames[0].shape)
+    for place, number in enumerate(order):
+        stack[place] = frames[number]
+    return stack
 
 
 def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
@@ -251,14 +239,6 @@ def macs(head: MixingHead, height: int, width: int) -> int:
         (at[2], middle * coarse + 2 * coarse * coarse),
     )
     return sum(9 * pixels * pairs for pixels, pairs in weights)
-
-
-def _room(name: str, kind: type, *shape: int) -> NDArray[Any]:
-    """Return working memory, kept from call to call with what its last user left in it. For holders of `turn`."""
-    size = math.prod(shape)
-    if name not in _rooms or _rooms[name].size < size:
-        _rooms[name] = np.empty(size, kind)
-    return _rooms[name][:size].reshape(shape)
 
 
 def _tensor(frame: Pixels) -> Tensor:

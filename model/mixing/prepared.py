@@ -1,108 +1,103 @@
-"""A head's convolutions as they run fastest on a processor: weights of one type, and no map enlarged to be convolved.
+"""A head's convolutions as they run fastest on a processor: compiled loops, whose sums stay in registers.
 
-A 3x3 convolution over a map enlarged by two looks, at each of four positions, at 2x2 pixels of the small map only. So
-the small map is convolved, by sums of the weights, and the results are put in their places: the same arithmetic as
-`MixingHead.logits`, in 0.8 of its time for the live head and 0.9 for the default one.
+They are the network's own (`model.inference.cpu`), in float32 or bfloat16. Needs numba.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import cast
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from model.inference import padding
+from model.inference.cpu import packing
+from model.inference.cpu.packing import Array
+from model.inference.cpu.weights import Convolution, direct
+from model.inference.layers import LayerParameters
+from model.mixing import head_kernels
 from model.mixing.head import MixingHead
+from model.mixing.working_memory import WorkingMemory
+from model.motion.field import Floats, Pixels
 
-#: For even and odd rows (or columns) of the enlarged map: the small map's row that each of three taps falls on, counted
-#: from the one before.
-TAPS = ((0, 1, 1), (1, 1, 2))
-
-
-class _Layer(NamedTuple):
-    weight: Tensor  #: OxIx3x3
-    bias: Tensor  #: O
-    stride: int
-
-
-class _Joining(NamedTuple):
-    """A layer over an enlarged map and a finer one side by side."""
-
-    small: tuple[Tensor, Tensor]  #: for even and for odd rows, 2OxIx2x3: O for even columns, then O for odd ones
-    fine: Tensor  #: OxJx3x3
-    bias: Tensor  #: O
+#: The head halves a frame three times.
+STRIDE = 8
 
 
 class PreparedHead:
-    """The convolutions of a head in evaluation; holds copies of its weights, of type `kind`."""
+    """The convolutions of a head in evaluation; holds copies of its weights."""
 
-    def __init__(self, head: MixingHead, kind: torch.dtype) -> None:
-        self._kind = kind
-        self._enter = self._layer(head.enter[0])
-        self._middle = [self._layer(cast(nn.Sequential, layer)[0]) for layer in head.middle]
-        self._coarse = [self._layer(cast(nn.Sequential, layer)[0]) for layer in head.coarse]
-        self._up_middle = self._joining(head.up_middle[0], head.config.widths[2])
-        self._up_fine = self._joining(head.up_fine[0], head.config.widths[1])
-        self._leave = self._layer(head.leave)
+    @torch.inference_mode()
+    def __init__(self, head: MixingHead, memory: WorkingMemory, *, half: bool) -> None:
+        """Take the weights, as bfloat16 where `half`: the processor must have instructions for it."""
+        self._loops, self._half, self._memory = head_kernels.of(half), half, memory
+        fine, middle, coarse = head.config.widths
+        self._kind = np.uint16 if half else np.float32
+        self._seen = packing.channels(len(head.config.candidates) + 4)
+        self._enter = self._layer(head.enter[0], stride=2)
+        self._middle = [
+            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.middle)
+        ]
+        self._coarse = [
+            self._layer(cast(nn.Sequential, layer)[0], 1 if number else 2) for number, layer in enumerate(head.coarse)
+        ]
+        self._up_middle = self._layer(head.up_middle[0], parts=(coarse, middle))
+        self._up_fine = self._layer(head.up_fine[0], parts=(middle, fine))
+        self._leave = self._layer(head.leave, slope=1.0)
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Compute as `MixingHead.logits` for one sample, channels last: 1x(K+4)xHxW -> (K+1)xH/2xW/2 float32."""
-        fine = _convolved(features.to(self._kind), self._enter).relu_()
+    def logits(self, frames: Pixels, flow: Floats) -> Floats:
+        """Compute as `MixingHead.logits` of what it sees in frames KxHxWx3 along flow HxWx2, sides padded to STRIDE.
+
+        Maps at half of the padded size, float32, with their border; K+1 channels or more. They lie in the memory.
+        """
+        height, width = (padding.padded(side, STRIDE) for side in frames.shape[1:3])
+        sizes = [(height // factor, width // factor) for factor in (1, 2, 4, 8)]
+        seen = self._maps("seen", sizes[0], self._seen)
+        self._loops.see(frames, flow, *sizes[0], seen)
+        fine = self._convolved("fine", seen, self._enter, sizes[1])
         middle = fine
-        for layer in self._middle:
-            middle = _convolved(middle, layer).relu_()
+        for number, layer in enumerate(self._middle):
+            middle = self._convolved(f"middle{number}", middle, layer, sizes[2])
         coarse = middle
-        for layer in self._coarse:
-            coarse = _convolved(coarse, layer).relu_()
-        middle = _joined(coarse, middle, self._up_middle)
-        fine = _joined(middle, fine, self._up_fine)
-        return _convolved(fine, self._leave)[0].contiguous().float()
+        for number, layer in enumerate(self._coarse):
+            coarse = self._convolved(f"coarse{number % 2}", coarse, layer, sizes[3])
+        middle = self._convolved("middle0", self._beside(coarse, middle, sizes[2]), self._up_middle, sizes[2])
+        fine = self._convolved("seen", self._beside(middle, fine, sizes[1]), self._up_fine, sizes[1])
+        return cast(Floats, self._convolved("logits", fine, self._leave, sizes[1], wide=True))
 
-    def _layer(self, convolution: nn.Module) -> _Layer:
-        layer = cast(nn.Conv2d, convolution)
-        assert layer.bias is not None
-        return _Layer(self._own(layer.weight), layer.bias.detach().to(self._kind), layer.stride[0])
-
-    def _joining(self, convolution: nn.Module, large_inputs: int) -> _Joining:
-        """Part a layer's weights into those of the `large_inputs` first channels, summed up, and the others'."""
+    def _layer(
+        self,
+        convolution: nn.Module,
+        stride: int = 1,
+        parts: tuple[int, ...] = (),
+        *,
+        slope: float = 0.0,
+    ) -> Convolution:
+        """Pack a layer. `parts`: channels of the maps that lie side by side in its input; `slope`: 1 for no ReLU."""
         layer = cast(nn.Conv2d, convolution)
         assert layer.bias is not None
         weight = layer.weight.detach()
-        even, odd = (self._own(part) for part in _summed(weight[:, :large_inputs]))
-        return _Joining((even, odd), self._own(weight[:, large_inputs:]), layer.bias.detach().to(self._kind))
+        parts = parts or (weight.shape[1],)
+        pieces = [
+            packing.widened(piece, 1, packing.channels(piece.shape[1])) for piece in torch.split(weight, list(parts), 1)
+        ]
+        parameters = LayerParameters(torch.cat(pieces, 1), layer.bias.detach(), torch.full_like(layer.bias, slope))
+        return direct(parameters, stride, self._half, sum(piece.shape[1] for piece in pieces))
 
-    def _own(self, weight: Tensor) -> Tensor:
-        return weight.detach().to(self._kind, memory_format=torch.channels_last, copy=True)
+    def _convolved(
+        self, name: str, maps: Array, layer: Convolution, size: tuple[int, int], *, wide: bool = False
+    ) -> Array:
+        out = self._maps(name, size, layer.outputs, wide=wide)
+        loop = self._loops.direct_wide if wide else self._loops.direct
+        loop(maps, layer.weights, layer.activation, layer.stride, *size, out)
+        return out
 
+    def _beside(self, small: Array, fine: Array, size: tuple[int, int]) -> Array:
+        out = self._maps("beside", size, small.shape[2] + fine.shape[2])
+        self._loops.beside(small, fine, *size, out)
+        return out
 
-def _summed(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum weights OxIx3x3 for an enlarged map into those for the small one: even rows and odd rows, 2OxIx2x3 each."""
-    outputs, inputs = weight.shape[:2]
-    sums = weight.new_zeros(2, 2, outputs, inputs, 2, 3)
-    for odd_row in (0, 1):
-        for odd_column in (0, 1):
-            for tap_y in range(3):
-                for tap_x in range(3):
-                    # Even rows see the small rows -1 and 0, odd ones 0 and 1: kernels of two rows.
-                    y = TAPS[odd_row][tap_y] - odd_row
-                    sums[odd_row, odd_column, :, :, y, TAPS[odd_column][tap_x]] += weight[:, :, tap_y, tap_x]
-    even, odd = sums.reshape(2, 2 * outputs, inputs, 2, 3)
-    return even, odd
-
-
-def _convolved(maps: Tensor, layer: _Layer) -> Tensor:
-    return F.conv2d(maps, layer.weight, layer.bias, layer.stride, 1)
-
-
-def _joined(small: Tensor, fine: Tensor, layer: _Joining) -> Tensor:
-    """Convolve `small` 1xIxhxw, enlarged by two, and `fine` 1xJx2hx2w together -> 1xOx2hx2w, negatives cut."""
-    height = small.shape[2]
-    total = F.conv2d(fine, layer.fine, layer.bias, 1, 1)
-    # Channels last, a row of the large map is what the small map's pixels have, each 2O channels, one after the other.
-    total = total.contiguous(memory_format=torch.channels_last)
-    rows = total.permute(0, 2, 3, 1).view(height, 2, -1)
-    for odd, weight in enumerate(layer.small):
-        part = F.conv2d(small, weight, None, 1, 1).permute(0, 2, 3, 1)[0, odd : height + odd]
-        rows[:, odd].add_(part.reshape(height, -1))
-    return total.relu_()
+    def _maps(self, name: str, size: tuple[int, int], channels: int, *, wide: bool = False) -> Array:
+        kind = np.float32 if wide else self._kind
+        return self._memory.take(name, kind, *packing.bordered(*size), channels)

@@ -14,14 +14,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.inference import padding
 from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, refining
 from model.mixing.head import MixingHead
 from model.mixing.predictor import MixReport
+from model.mixing.prepared import STRIDE
 from model.mixing.weights import HeadMetadata
-from model.motion.field import Floats, Pixels, Places, check, read
+from model.motion.field import Floats, Pixels, check
 
 #: Sizes at which motion can be found and mixed, as parts of the frame's sides, and how many times they are doubled.
 DOUBLINGS = {0.5: 1, 0.25: 2}
@@ -79,7 +81,7 @@ def mix(
     is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
     pixels = _refined(current, maps, doublings)
     end = time.perf_counter()
-    height, width = (padding.padded(side, predictor.STRIDE) for side in small_current.shape[:2])
+    height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
     report = MixReport(mixture.means, between - began, end - between, predictor.macs(head, height, width))
     return ReducedMixture(pixels, stack.flow, report, motions, is_finite)
 
@@ -107,7 +109,7 @@ def _maps(
     nothing = np.zeros_like(mixture.shares[0])
     shares = [mixture.shares[places.index(name)] if name in places else nothing for name in _WARPED]
     maps = np.empty((6, *current.shape[:2]), np.float32)
-    numbers = np.asarray(cv2.cvtColor(current, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
+    numbers = _numbers(current)
     with predictor.turn:
         compiler.use_threads(torch.get_num_threads())
         together = np.stack((*shares, mixture.shares[-1]))
@@ -119,13 +121,16 @@ def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
     """Return the whole frame HxWx3 by maps at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    whole, parts = np.empty((*current.shape[:2], 2), np.int16), np.empty(current.shape[:2], np.uint16)
+    pixels, numbers = np.empty_like(current), _numbers(current)
     with predictor.turn:
         compiler.use_threads(torch.get_num_threads())
-        refining.where(maps[:2], whole, parts)
-        pixels = np.asarray(read(current, Places(whole, parts)), np.uint8)
-        refining.change(maps[2:], pixels)
+        refining.refine(maps, numbers, pixels)
     return pixels
+
+
+def _numbers(frame: Pixels) -> NDArray[np.uint32]:
+    """Return each pixel of a frame HxWx3 as one number of four bytes, red the lowest."""
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
 
 
 def _reduced(frame: Pixels, factor: int) -> Pixels:

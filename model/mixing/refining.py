@@ -1,6 +1,6 @@
 """The passes over memory that end a prediction at a part of the size, as compiled loops.
 
-Between the last two OpenCV warps the whole frame: its instructions for that are twice as fast as a compiled loop.
+Both read a frame along a motion. Places and sums are vectors of a row's pixels; only looking up goes one by one.
 """
 
 from __future__ import annotations
@@ -21,57 +21,79 @@ _FINE = np.float32(32)
 
 
 @inlined
-def _read(flat: Any, height: Any, width: Any, across: Any, down: Any) -> Any:
-    """Return red, green and blue at a place of a frame of height x width whose pixels are `flat`; bilinear."""
-    # Comparisons this way round send NaN to 0.
-    across, down = across if across > ZERO else ZERO, down if down > ZERO else ZERO
-    across, down = min(across, np.float32(width - 1)), min(down, np.float32(height - 1))
-    column, top = int(across), int(down)
-    fx, fy = across - np.float32(column), down - np.float32(top)
-    # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
-    step_x, step_y = int(column < width - 1), width * int(top < height - 1)
-    corner = top * width + column
-    a, b = flat[np.uint64(corner)], flat[np.uint64(corner + step_x)]
-    c, d = flat[np.uint64(corner + step_y)], flat[np.uint64(corner + step_y + step_x)]
-    wa, wb, wc, wd = (ONE - fx) * (ONE - fy), fx * (ONE - fy), (ONE - fx) * fy, fx * fy
-    return (
-        _blended(a, b, c, d, np.uint32(0), wa, wb, wc, wd),
-        _blended(a, b, c, d, np.uint32(8), wa, wb, wc, wd),
-        _blended(a, b, c, d, np.uint32(16), wa, wb, wc, wd),
-    )
+def _places(y: Any, flow_x: Any, flow_y: Any, height: Any, width: Any, across: Any, down: Any) -> None:
+    """Write where row y is read, W each: held within the frame; NaN is 0."""
+    right, bottom = np.float32(width - 1), np.float32(height - 1)
+    for x in range(across.shape[0]):
+        # Comparisons this way round send NaN to 0.
+        place, line = np.float32(x) + flow_x[x], np.float32(y) + flow_y[x]
+        place, line = place if place > ZERO else ZERO, line if line > ZERO else ZERO
+        across[x], down[x] = min(place, right), min(line, bottom)
 
 
 @inlined
-def _blended(a: Any, b: Any, c: Any, d: Any, shift: Any, wa: Any, wb: Any, wc: Any, wd: Any) -> Any:
-    """Weigh the bytes at `shift` of four pixels."""
-    upper = wa * np.float32((a >> shift) & _BYTE) + wb * np.float32((b >> shift) & _BYTE)
-    return upper + wc * np.float32((c >> shift) & _BYTE) + wd * np.float32((d >> shift) & _BYTE)
+def _corners(frame: Any, across: Any, down: Any, corners: Any) -> None:
+    """Look up the four pixels around each place of a row, 4xW; of the place is left how far it is beyond the first."""
+    height, width = np.int32(frame.shape[0]), np.int32(frame.shape[1])
+    flat = frame.reshape(-1)
+    upper_left, upper_right, lower_left, lower_right = corners[0], corners[1], corners[2], corners[3]
+    for x in range(across.shape[0]):
+        column, top = np.int32(across[x]), np.int32(down[x])
+        across[x] -= np.float32(column)
+        down[x] -= np.float32(top)
+        upper_left[x] = np.uint32(top * width + column)
+        # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
+        upper_right[x] = np.uint32(column < width - 1)
+        lower_left[x] = np.uint32(top < height - 1) * np.uint32(width)
+    for x in range(across.shape[0]):
+        corner, step_x, step_y = np.uint64(upper_left[x]), np.uint64(upper_right[x]), np.uint64(lower_left[x])
+        upper_left[x], upper_right[x] = flat[corner], flat[corner + step_x]
+        lower_left[x], lower_right[x] = flat[corner + step_y], flat[corner + step_y + step_x]
+
+
+@inlined
+def _blend(corners: Any, shift: Any, across: Any, down: Any, levels: Any) -> None:
+    """Write a row of one colour, the bytes at `shift` of the four pixels around each place, bilinear."""
+    a, b, c, d = corners[0], corners[1], corners[2], corners[3]
+    for x in range(levels.shape[0]):
+        fx, fy = across[x], down[x]
+        wa, wb, wc, wd = (ONE - fx) * (ONE - fy), fx * (ONE - fy), (ONE - fx) * fy, fx * fy
+        upper = wa * np.float32((a[x] >> shift) & _BYTE) + wb * np.float32((b[x] >> shift) & _BYTE)
+        lower = wc * np.float32((c[x] >> shift) & _BYTE) + wd * np.float32((d[x] >> shift) & _BYTE)
+        levels[x] = upper + lower
 
 
 @inlined
 def _part_row(
-    frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any
-) -> None:
-    height, width = frame.shape
-    flat = frame.reshape(-1)
+    frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any,
+    corners: Any, parts: Any, maps: Any,
+) -> None:  # fmt: skip
+    flow_x, flow_y, gain = maps[0, y], maps[1, y], maps[2, y]
+    width = frame.shape[1]
     for x in range(width):
         along_flow, along_other, still = shares[0, x], shares[1, x], shares[2, x]
         moving = along_flow + along_other
         total = max(moving + still, _LEAST)
         to_flow, to_other = along_flow / total, along_other / total
-        flow_x = flow[y, x, 0] * to_flow + other_flow[y, x, 0] * to_other
-        flow_y = flow[y, x, 1] * to_flow + other_flow[y, x, 1] * to_other
-        gain = min(max(max(moving, still) + shares[3, x], ZERO), MOST_GAIN)
-        red, green, blue = _read(flat, height, width, np.float32(x) + flow_x, np.float32(y) + flow_y)
-        maps[0, y, x], maps[1, y, x], maps[2, y, x] = flow_x * factor, flow_y * factor, gain
-        maps[3, y, x] = mixture[y, x, 0] * _WHITE - gain * red
-        maps[4, y, x] = mixture[y, x, 1] * _WHITE - gain * green
-        maps[5, y, x] = mixture[y, x, 2] * _WHITE - gain * blue
+        flow_x[x] = flow[y, x, 0] * to_flow + other_flow[y, x, 0] * to_other
+        flow_y[x] = flow[y, x, 1] * to_flow + other_flow[y, x, 1] * to_other
+        gain[x] = min(max(max(moving, still) + shares[3, x], ZERO), MOST_GAIN)
+    across, down = parts[0], parts[1]
+    _places(y, flow_x, flow_y, frame.shape[0], width, across, down)
+    _corners(frame, across, down, corners)
+    for channel in range(3):
+        rest = maps[3 + channel, y]
+        _blend(corners, np.uint32(8 * channel), across, down, rest)
+        for x in range(width):
+            rest[x] = mixture[y, x, channel] * _WHITE - gain[x] * rest[x]
+    for x in range(width):
+        flow_x[x] *= factor
+        flow_y[x] *= factor
 
 
 @kernel(f"uint32[:,::1], {F3}, {F3}, {F3}, {F3}, float32, {F3}")
 def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any) -> None:
-    """Write maps 6xHxW from what was predicted at a part of the size: flow as `where` takes it, the rest as `change`.
+    """Write maps 6xHxW from what was predicted at a part of the size: as `refine` takes them.
 
     `frame`: the smaller one, each pixel as one number of four bytes, red the lowest. Flows HxWx2 lead to it, in its
     pixels, `factor` of the whole frame's. `shares` 4xhxw, at half of its size: of both flows' candidates and of no
@@ -82,52 +104,50 @@ def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, fact
     for band in prange(bands):
         low = np.empty(shares.shape[2], np.float32)
         wide = np.empty((4, 2 * shares.shape[2]), np.float32)
+        corners, parts = np.empty((4, frame.shape[1]), np.uint32), np.empty((2, frame.shape[1]), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(4):
                 enlarge_row(shares[k], y, low, wide[k])
-            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, maps)
+            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, parts, maps)
 
 
-@kernel(f"{F3}, int16[:,:,::1], uint16[:,::1]")
-def where(flow: Any, whole: Any, parts: Any) -> None:
-    """Write where pixels come from, in fixed point as `field.Places`: HxWx2 and HxW; flow 2xhxw is enlarged by two.
+@inlined
+def _refine_row(frame: Any, y: Any, wide: Any, corners: Any, parts: Any, levels: Any, row: Any) -> None:
+    """Write a row of 3W colours from maps 6xW' of its size."""
+    width = frame.shape[1]
+    across, down = parts[0], parts[1]
+    _places(y, wide[0], wide[1], frame.shape[0], width, across, down)
+    for x in range(width):
+        # Halves are rounded up. The sums of such parts and of whole levels are exact.
+        across[x] = np.float32(np.int32(across[x] * _FINE + _HALF)) / _FINE
+        down[x] = np.float32(np.int32(down[x] * _FINE + _HALF)) / _FINE
+    _corners(frame, across, down, corners)
+    for channel in range(3):
+        colour = levels[channel]
+        _blend(corners, np.uint32(8 * channel), across, down, colour)
+        for x in range(width):
+            value = wide[2, x] * np.float32(np.int32(colour[x] + _HALF)) + wide[3 + channel, x]
+            colour[x] = min(max(value, ZERO), _WHITE) + _HALF
+    red, green, blue = levels[0], levels[1], levels[2]
+    for x in range(width):
+        row[3 * x], row[3 * x + 1], row[3 * x + 2] = np.uint8(red[x]), np.uint8(green[x]), np.uint8(blue[x])
 
-    h, w: at least half of H and W, rounded up. Places are held to one pixel beyond the border.
+
+@kernel(f"{F3}, uint32[:,::1], uint8[:,:,::1]")
+def refine(maps: Any, frame: Any, out: Any) -> None:
+    """Read the whole frame HxW along maps[:2], multiply it by maps[2] and add maps[3:], levels -> out HxWx3.
+
+    maps 6xhxw, as `part` writes them, are enlarged by two; h, w: at least half of H and W, rounded up. `frame`: as for
+    `part`. It is read as OpenCV reads frames: places in parts of 1/32 of a pixel, and rounded levels.
     """
-    height, width = parts.shape
-    right, bottom = np.float32(_FINE * width), np.float32(_FINE * height)
-    bands = min(height, 16)
-    for band in prange(bands):
-        low = np.empty(flow.shape[2], np.float32)
-        wide = np.empty((2, 2 * flow.shape[2]), np.float32)
-        for y in range(band * height // bands, (band + 1) * height // bands):
-            for k in range(2):
-                enlarge_row(flow[k], y, low, wide[k])
-            row, row_parts = whole[y].reshape(-1), parts[y]
-            for x in range(width):
-                # Comparisons this way round send NaN to the border.
-                across, down = (np.float32(x) + wide[0, x]) * _FINE, (np.float32(y) + wide[1, x]) * _FINE
-                across, down = across if across > -_FINE else -_FINE, down if down > -_FINE else -_FINE
-                # Truncated where both are positive: halves are rounded up.
-                column = np.int32(min(across, right) + _FINE + _HALF) - np.int32(32)
-                line = np.int32(min(down, bottom) + _FINE + _HALF) - np.int32(32)
-                row[2 * x], row[2 * x + 1] = np.int16(column >> 5), np.int16(line >> 5)
-                row_parts[x] = np.uint16(((line & 31) << 5) | (column & 31))
-
-
-@kernel(f"{F3}, uint8[:,:,::1]")
-def change(maps: Any, frame: Any) -> None:
-    """Multiply `frame` HxWx3 by maps[0] and add maps[1:], red, green and blue in levels; 4xhxw, enlarged by two."""
-    height, width = frame.shape[0], frame.shape[1]
+    height, width = frame.shape
     bands = min(height, 16)
     for band in prange(bands):
         low = np.empty(maps.shape[2], np.float32)
-        wide = np.empty((4, 2 * maps.shape[2]), np.float32)
+        wide = np.empty((6, 2 * maps.shape[2]), np.float32)
+        corners, parts = np.empty((4, width), np.uint32), np.empty((2, width), np.float32)
+        levels = np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
-            for k in range(4):
+            for k in range(6):
                 enlarge_row(maps[k], y, low, wide[k])
-            row = frame[y].reshape(-1)
-            for x in range(width):
-                for channel in range(3):
-                    value = wide[0, x] * np.float32(row[3 * x + channel]) + wide[1 + channel, x]
-                    row[3 * x + channel] = np.uint8(min(max(value, ZERO), _WHITE) + _HALF)
+            _refine_row(frame, np.int64(y), wide, corners, parts, levels, out[y].reshape(-1))

@@ -20,6 +20,10 @@ from model.motion.field import Floats, Pixels, Places, places, read, sample
 HEDGE = 0.5
 #: Rounds by which a moment before the next frame is put on that frame's grid.
 BACK_ROUNDS = 2
+#: By how many pixels of an interval the motions of the last two rounds may differ; by more, there is no fixed point.
+JUMP = 1.0
+#: Pixels beside one without, where what is read is half of the one motion: a seam else.
+BESIDE = np.ones((3, 3), np.uint8)
 
 
 class Landing(NamedTuple):
@@ -28,7 +32,7 @@ class Landing(NamedTuple):
     place: int  #: of the moment among those asked for
     offset: Floats  #: HxWx2: from a pixel at t to where it is at t = 1
     to_current: Floats  #: HxWx2: from a pixel at t to where the current frame shows it
-    where: Places  #: `offset`, to read what belongs to the next frame
+    where: Places  #: where to read what belongs to the next frame: by `offset`, but for what it hides in its own place
 
 
 def landings(flow: Floats, times: Sequence[float]) -> Iterator[Landing]:
@@ -46,9 +50,10 @@ def landings(flow: Floats, times: Sequence[float]) -> Iterator[Landing]:
         part = t - moment
         if part == 0:
             yield here._replace(place=place)
+        elif part < 0:
+            yield _back(place, flow, np.float32(part))
         else:
-            way = np.float32(part) * (here.to_current - here.offset)
-            yield _landing(place, here.offset + way if part > 0 else _back(flow, part), flow)
+            yield _landing(place, here.offset + np.float32(part) * (here.to_current - here.offset), flow)
 
 
 def _landing(place: int, offset: Floats, flow: Floats) -> Landing:
@@ -56,12 +61,25 @@ def _landing(place: int, offset: Floats, flow: Floats) -> Landing:
     return Landing(place, offset, np.asarray(cv2.add(offset, read(flow, where)), np.float32), where)
 
 
-def _back(flow: Floats, part: float) -> Floats:
-    """Find, for `part` < 0 of an interval, the offset whose field leads back to it: a fixed point."""
-    offset = np.float32(part) * flow
+def _back(place: int, flow: Floats, part: np.float32) -> Landing:
+    """Find, for `part` < 0 of an interval, the offsets whose field leads back to each pixel: a fixed point.
+
+    There is none for what the next frame hides, in front of what moves, and none at the front of what moves where the
+    field ends too early. Offsets then jump between two motions, and one followed by the other shows bits of what moves
+    far from it. Such a pixel, and those beside it, are taken to move as the field says in their own places.
+    """
+    offset = part * flow
     for _ in range(BACK_ROUNDS):
-        offset = np.asarray(np.float32(part) * sample(flow, offset), np.float32)
-    return offset
+        offset = np.asarray(part * sample(flow, offset), np.float32)
+    landing = _landing(place, offset, flow)
+    jump = cv2.scaleAdd(offset, float(-1 - 1 / part), landing.to_current)
+    is_one = cv2.erode(cv2.inRange(jump, (-JUMP, -JUMP), (JUMP, JUMP)), BESIDE)
+    hidden = np.nonzero(is_one == 0)
+    offset[hidden] = part * flow[hidden]
+    landing.to_current[hidden] = (1 + part) * flow[hidden]
+    landing.where.whole[hidden] = np.stack(hidden[::-1], 1)
+    landing.where.parts[hidden] = 0
+    return landing
 
 
 class CarriedMaps(NamedTuple):

@@ -59,13 +59,13 @@ def places(flow: Floats, every: int = 1) -> Places:
     return Places(np.asarray(whole, np.int16), np.asarray(parts, np.uint16))
 
 
-def read(values: NDArray[Any], where: Places, cubic: bool = False) -> NDArray[Any]:
-    """Read `values` HxWx.. at places HxW, the border repeated; the type of `values`.
+def read(values: NDArray[Any], where: Places, cubic: bool = False, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Read `values` HxWx.. at places HxW, the border repeated; the type of `values`. Into `out` where there is one.
 
     Bilinear, or bicubic: that keeps what is finer than two pixels, and costs four times as much.
     """
     kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
-    return cv2.remap(values, where.whole, where.parts, kind, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(values, where.whole, where.parts, kind, out, cv2.BORDER_REPLICATE)
 
 
 def sample(values: NDArray[Any], flow: Floats) -> NDArray[Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 #: As the field is called in HTTP and in gRPC's metadata.
 FORWARDED_FIELD = "x-forwarded-for"
+#: Bits of an IPv6 address that one caller is given: every machine has all addresses behind them (RFC 4291, 6177).
+CALLERS_BITS = 64
 #: Hops that are looked at: more proxies than stand in a row anywhere.
 MOST_HOPS = 32
 
@@ -53,6 +55,17 @@ class TrustedProxies:
 
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)
+
+
+def caller_of(address: str) -> str:
+    """Return whom an address counts as: of IPv6 its network, as one caller has millions of millions of addresses in it.
+
+    What is no address, and a loopback one, is returned as it is.
+    """
+    ip = _address_of(address)
+    if not isinstance(ip, ipaddress.IPv6Address) or ip.is_loopback:
+        return address
+    return str(ipaddress.ip_network((int(ip), CALLERS_BITS), strict=False))
 
 
 def _address_of(text: str) -> Address | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -272,6 +272,8 @@ class PredictRequest:
     waited: float = 0.0  #: seconds that it has waited elsewhere
     is_covered: bool = False  #: whoever asks can answer by itself: where this is late, no deadline is missed
     is_trial: bool = False  #: admitted elsewhere though it is predicted to be late, so that the prediction is measured
+    #: Told the answer by whatever thread has it, before whoever awaits it is woken; returns at once, raises nothing.
+    on_result: Callable[[PredictResult], None] | None = None
 
     def __post_init__(self) -> None:
         older, newer = self.previous, self.current

@@ -290,6 +290,8 @@ class DeviceThread:
             (pending, self._result(pending, outcomes.get(work, ()), len(works), times))
             for work, pending in works.items()
         ]
+        for pending, answer in answers:
+            pending.tell_ahead(answer)
         self._queue.finish_batch(turn.batch, self._clock())
         return answers
 

@@ -31,6 +31,12 @@ class Pending:
     was_empty: bool = False  #: its first route was empty and got a block
     route_seconds: float = 0.0  #: of choosing its route ahead of its batch
 
+    def tell_ahead(self, answer: PredictResult | ServiceError) -> None:
+        """Tell whoever wants it of an answer that is about to be delivered, if its caller still waits."""
+        on_result = self.request.on_result
+        if on_result is not None and isinstance(answer, PredictResult) and self.entry.state is RequestState.RUNNING:
+            on_result(answer)
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduledBatch:

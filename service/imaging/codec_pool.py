@@ -1,4 +1,4 @@
-"""Decodes and encodes off the event loop, in a few threads, and times it.
+"""Decodes and encodes off the event loop, what is due first before the rest, and times it; an answer once it is there.
 
 Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
 """
@@ -6,16 +6,21 @@ Knows nothing of transports; what is accepted is decided in `service.imaging.cod
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Generic, NamedTuple, Self, TypeVar
 
 from service.core.size_seconds import SizeSeconds
-from service.core.types import Frame
+from service.core.types import Frame, PredictResult
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.waiting_work import WaitingWork
 from service.telemetry.metrics import Metrics, Stage
 
 T = TypeVar("T")
@@ -29,14 +34,81 @@ FIRST_S, FIRST_PIXEL_S = 0.0005, 1e-8
 FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
 #: Seconds that one measurement counts as at most.
 MOST_S = 0.2
+#: Seconds after which work is due that has no deadline: it waits behind what is urgent, and not for ever.
+NO_DEADLINE_S = 30.0
+
+
+class PoolWork(Generic[T]):
+    """Works that an executor has been given, at least one; the first that fails drops those that have not begun."""
+
+    def __init__(self, futures: Sequence[Future[T]]) -> None:
+        """Take the works' futures, on any thread; they are this object's from now on."""
+        self._futures = tuple(futures)
+        self._lock = threading.Lock()  # around what works that end in several threads change
+        self._unfinished = len(self._futures)
+        self._error: BaseException | None = None
+        self._all_over: Future[None] = Future()
+        self._all_over.set_running_or_notify_cancel()  # whoever stops waiting for it does not cancel it
+        for future in self._futures:
+            future.add_done_callback(self._note_end)
+
+    async def results(self) -> list[T]:
+        """Return each work's result, once all have ended. To be awaited once.
+
+        Raises the first error, and CancelledError where works were dropped. Cancelling drops those that have not begun.
+        """
+        try:
+            if not self._all_over.done():
+                await asyncio.wrap_future(self._all_over)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        # Each future holds this object as its callback's: together they would live until a collection.
+        futures, self._futures = self._futures, ()
+        error, self._error = self._error, None
+        if error is not None:
+            # Its traceback will hold this frame: a cycle, if the frame or what it holds had the error.
+            del futures
+            try:
+                raise error
+            finally:
+                del error
+        if any(future.cancelled() for future in futures):
+            raise asyncio.CancelledError
+        return [future.result() for future in futures]
+
+    def cancel(self) -> None:
+        """Drop the works that have not begun, and what the others give. Nobody may await the results then."""
+        futures, self._futures = self._futures, ()
+        for future in futures:
+            future.cancel()
+
+    def _note_end(self, future: Future[T]) -> None:
+        error = None if future.cancelled() else future.exception()
+        with self._lock:
+            self._unfinished -= 1
+            is_last = self._unfinished == 0
+            is_first_error = error is not None and self._error is None
+            if is_first_error:
+                self._error = error
+        if is_first_error:
+            for other in self._futures:
+                other.cancel()
+        if is_last:
+            self._all_over.set_result(None)
 
 
 class Codecs:
-    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL."""
+    """Image bytes <-> frames for every edge. `threads` 0: one per core. Pillow and zlib let go of the GIL.
 
-    def __init__(self, limits: FrameLimits, threads: int, metrics: Metrics) -> None:
+    Deadlines are on `clock`, seconds; None: there is none.
+    """
+
+    def __init__(
+        self, limits: FrameLimits, threads: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits = limits
-        self._metrics = metrics
+        self._metrics, self._clock = metrics, clock
         self._encoding = {
             format: SizeSeconds(FIRST_COPY_S, FIRST_COPIED_PIXEL_S, MOST_S)
             if format in (ImageFormat.RAW, ImageFormat.PPM)
@@ -44,12 +116,26 @@ class Codecs:
             for format in ImageFormat
         }
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="codec")
+        self._waiting = WaitingWork()
 
     def decode(
-        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None = None
+        self,
+        data: bytes | memoryview,
+        field: str,
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
     ) -> asyncio.Future[Frame]:
         """Decode as `codec.decode`, from now on; `reserve` is called in a thread."""
-        return self._run(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve))
+        return asyncio.wrap_future(self._decode(data, field, reserve, deadline))
+
+    def decode_together(
+        self,
+        files: Sequence[tuple[bytes | memoryview, str]],
+        reserve: Callable[[int], None] | None = None,
+        deadline: float | None = None,
+    ) -> PoolWork[Frame]:
+        """Decode several images, each with its field, as `decode`."""
+        return PoolWork([self._decode(data, field, reserve, deadline) for data, field in files])
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
@@ -62,13 +148,42 @@ class Codecs:
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
             return work()
-        return await self._run(Stage.DECODE, work)
+        return await asyncio.wrap_future(self._submit(Stage.DECODE, work, None))
 
-    async def encode(self, frame: Frame, format: ImageFormat, quality: int | None = None) -> bytes:
+    async def encode(
+        self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
+    ) -> bytes:
         """Encode as `codec.encode`."""
-        if format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY:
-            return codec.encode(frame, format, quality)
-        return await self._run(Stage.ENCODE, lambda: codec.encode(frame, format, quality))
+        (file,) = await self.encode_together((frame,), format, quality, deadline)
+        return file
+
+    async def encode_together(
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
+    ) -> tuple[bytes, ...]:
+        """Encode several frames of one size as `codec.encode`."""
+        if not frames or self.needs_no_thread(frames[0], format):
+            return tuple([codec.encode(frame, format, quality) for frame in frames])
+        return tuple(await self.begin_encoding(frames, format, quality, deadline).results())
+
+    @staticmethod
+    def needs_no_thread(frame: Frame, format: ImageFormat) -> bool:
+        """Tell whether encoding `frame` is a copy that costs less than a thread's hand-over."""
+        return format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY
+
+    def begin_encoding(
+        self,
+        frames: Sequence[Frame],
+        format: ImageFormat,
+        quality: int | None = None,
+        deadline: float | None = None,
+    ) -> PoolWork[bytes]:
+        """Begin to encode several frames in threads, from whatever thread. RuntimeError once closed."""
+        works = [partial(codec.encode, frame, format, quality) for frame in frames]
+        return PoolWork([self._submit(Stage.ENCODE, work, deadline) for work in works])
 
     def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
         """Note how long each frame of an answer took, on average, frames of this one's size."""
@@ -78,8 +193,13 @@ class Codecs:
         """Return the seconds to reckon with for each frame, of this one's size, of an answer: as it was of late."""
         return self._encoding[format].expect(frame.height, frame.width)
 
-    def _run(self, stage: Stage, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Run `work` in a thread and time it. RuntimeError once closed.
+    def _decode(
+        self, data: bytes | memoryview, field: str, reserve: Callable[[int], None] | None, deadline: float | None
+    ) -> Future[Frame]:
+        return self._submit(Stage.DECODE, lambda: codec.decode(data, self.limits, field, reserve), deadline)
+
+    def _submit(self, stage: Stage, work: Callable[[], T], deadline: float | None) -> Future[T]:
+        """Run `work` in a thread, the earliest deadline first, and time it. RuntimeError once closed.
 
         Cancelling the future drops work that has not begun; only work that succeeded is timed, waiting included.
         """
@@ -90,8 +210,78 @@ class Codecs:
             self._metrics.stage_took(stage, time.perf_counter() - began)
             return result
 
-        return asyncio.get_running_loop().run_in_executor(self._pool, timed)
+        future = self._waiting.add(timed, self._clock() + NO_DEADLINE_S if deadline is None else deadline)
+        self._pool.submit(self._do_most_urgent)
+        return future
+
+    def _do_most_urgent(self) -> None:
+        *_, run, future = self._waiting.take()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+            # The error's traceback holds this frame, and the future the error: a cycle that would keep the pictures.
+            del run, future
 
     def close(self) -> None:
         """Wait for work that has begun; drop the rest."""
         self._pool.shutdown(cancel_futures=True)
+        self._waiting.cancel()
+
+
+class BegunEncoding(NamedTuple):
+    """The encoding of all steps of `result`, since `time` on the service's clock, seconds."""
+
+    result: PredictResult
+    time: float
+    work: PoolWork[bytes]
+
+
+class EncodingAhead:
+    """One answer's encoding, begun on the thread that has it: whoever waits is woken with the bytes.
+
+    A context: its end drops the work. Whether the answer is still wanted is decided in `service.serving.prediction`.
+    """
+
+    def __init__(
+        self,
+        codecs: Codecs,
+        clock: Callable[[], float],
+        format: ImageFormat,
+        quality: int | None,
+        deadline: float | None = None,
+    ) -> None:
+        self._codecs, self._clock, self._format, self._quality = codecs, clock, format, quality
+        self._deadline = deadline
+        self._begun: BegunEncoding | None = None
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what was begun and is not awaited any more; begin nothing from now on."""
+        self._is_over = True
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.work.cancel()
+
+    def begin(self, result: PredictResult) -> None:
+        """Begin to encode an answer, in the codecs' threads. For any thread; raises nothing, and returns at once."""
+        frames = [step.frame for step in result.steps]
+        if self._is_over or self._begun is not None or not frames:
+            return
+        if self._codecs.needs_no_thread(frames[0], self._format):
+            return
+        start = self._clock()
+        with contextlib.suppress(RuntimeError):  # the codecs are closed: whoever awaits the answer is told
+            work = self._codecs.begin_encoding(frames, self._format, self._quality, self._deadline)
+            self._begun = BegunEncoding(result, start, work)
+
+    def begun(self, result: PredictResult) -> BegunEncoding | None:
+        """Return the encoding of just this answer, if it was begun: another may have been given in its place."""
+        return self._begun if self._begun is not None and self._begun.result is result else None

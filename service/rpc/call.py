@@ -9,17 +9,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 
 from service.app_state import AppState
 from service.core import deadline
 from service.core.errors import DeadlineExceeded, Internal, ServiceError
-from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
-from service.rpc.message_reading import UnparsedMessage, decision_of_call, ending_of_call, holding_of_call
+from service.rpc.message_reading import (
+    UnparsedMessage,
+    decision_of_call,
+    ending_of_call,
+    holding_of_call,
+    peer_address,
+)
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
 from service.telemetry.metrics import Outcome, Transport
@@ -79,7 +84,7 @@ class CallHandler:
             grpc_context=context,
             deadline=_deadline_of(context, began),
             holding=holding_of_call(state),
-            address=self._proxies.caller(_address(context.peer()), _forwarded(context)),
+            address=caller_of(self._proxies.caller(peer_address(context.peer()), _forwarded(context))),
         )
         has_answered = False
         try:
@@ -159,12 +164,6 @@ def _trailers(call: CallContext) -> tuple[tuple[str, str], ...]:
     if not call.quotas:
         return trailers
     return (*trailers, (POLICY_FIELD, policy_field(call.quotas)), (LIMIT_FIELD, limit_field(call.quotas)))
-
-
-def _address(peer: object) -> str:
-    """Read the address in gRPC's name for a peer, such as "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; "" in others."""
-    kind, _, rest = str(peer).partition(":")
-    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _forwarded(context: Any) -> list[str]:

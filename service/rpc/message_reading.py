@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -20,6 +21,7 @@ from service.app_state import AppState
 from service.core import auth
 from service.core.api_keys import Scope
 from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, TooLarge, Unauthenticated
+from service.core.forwarding import caller_of
 from service.rpc.half_sent import HalfSentMessages
 from service.rpc.message_fields import check_fields
 from service.serving.access import AccessDecision
@@ -328,6 +330,12 @@ def _forget_frames(error: BaseException) -> None:
         link = link.__context__
 
 
+def peer_address(peer: object) -> str:
+    """Read the address in gRPC's name for a peer, such as "ipv4:127.0.0.1:5" or "ipv6:%5B::1%5D:5"; "" in others."""
+    kind, _, rest = str(peer).partition(":")
+    return unquote(rest.rpartition(":")[0]).strip("[]") if kind in ("ipv4", "ipv6") else ""
+
+
 def _host(context: Any) -> str:
-    """Return the caller's address without its port."""
-    return str(context.peer()).rpartition(":")[0]
+    """Return whom the caller's address counts as."""
+    return caller_of(peer_address(context.peer()))

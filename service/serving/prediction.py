@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from service.core.types import (
     route_text,
 )
 from service.imaging.codec import ImageFormat
-from service.imaging.codec_pool import Codecs
+from service.imaging.codec_pool import Codecs, EncodingAhead
 from service.serving.answer_size import answer_reserve
 from service.serving.byte_budget import ByteHolding
 from service.telemetry.request_context import Notes, RequestContext, sharer
@@ -126,22 +126,31 @@ async def predict(
     DeadlineExceeded as soon as the deadline has passed, and never an answer after it.
     """
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
-    previous, current = await decode_pair(state, pair, caller.holding)
+    previous, current = await decode_pair(state, pair, caller.holding, caller.deadline)
     decode_seconds = state.clock() - start
+    ahead = EncodingAhead(state.codecs, state.clock, format, quality, caller.deadline)
     try:
         due = engine_deadline(state, caller.deadline, options, current, format)
-        request = build_request(replace(caller, deadline=due), previous, current, options)
+        request = build_request(replace(caller, deadline=due), previous, current, options, ahead.begin)
     except InvalidFrame as error:
         error.field = pair.fields[1]
         raise
     del pair, previous, current  # what is decoded lets go of its pictures
     admit(state, request, caller.holding)
-    result = await state.engine.predict(request)
-    del request  # the answer takes the place of its frames
-    is_adaptive = options.quality is Quality.ADAPTIVE
-    return await encode(
-        state, result, format, quality, caller.deadline, times, decode=decode_seconds, is_adaptive=is_adaptive
-    )
+    with ahead:
+        result = await state.engine.predict(request)
+        del request  # the answer takes the place of its frames
+        return await encode(
+            state,
+            result,
+            format,
+            quality,
+            caller.deadline,
+            times,
+            decode=decode_seconds,
+            is_adaptive=options.quality is Quality.ADAPTIVE,
+            ahead=ahead,
+        )
 
 
 def check_ready(engine: Engine, admitting: str | None = "draining") -> None:
@@ -164,37 +173,34 @@ def check_deadline(state: AppState, deadline: float | None, phase: str, message:
     return now
 
 
-def decode(
-    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None
-) -> asyncio.Future[Frame] | Coroutine[Any, Any, Frame]:
+async def decode(
+    state: AppState, picture: Picture, field: str, holding: ByteHolding | None = None, deadline: float | None = None
+) -> Frame:
     """Decode the frame in a picture; its pixels are reserved in `holding` first. A ServiceError names `field`.
 
-    Of a file a future, which needs no task to be waited for beside others: each costs turns of the loop.
+    Of the files that wait, the one with the earliest `deadline`, on the service's clock, is decoded first.
     """
     if picture.shape is None:
-        return state.codecs.decode(picture.data, field, holding.grow if holding is not None else None)
-    return _take_raw(state, picture, *picture.shape, field, holding)
-
-
-async def _take_raw(
-    state: AppState, picture: Picture, height: int, width: int, field: str, holding: ByteHolding | None
-) -> Frame:
+        return await state.codecs.decode(picture.data, field, holding.grow if holding is not None else None, deadline)
     if holding is not None and isinstance(picture.data, bytes):
         holding.grow(len(picture.data))  # a copy of its own; views are of a message that is counted already
-    return await state.codecs.raw(picture.data, height, width, field, picture.stride)
+    return await state.codecs.raw(picture.data, *picture.shape, field, picture.stride)
 
 
-async def decode_pair(state: AppState, pair: PicturePair, holding: ByteHolding | None = None) -> tuple[Frame, Frame]:
-    """Decode both pictures at once. Raises the first error, which names its field, once neither is being decoded."""
+async def decode_pair(
+    state: AppState, pair: PicturePair, holding: ByteHolding | None = None, deadline: float | None = None
+) -> tuple[Frame, Frame]:
+    """Decode both pictures, files at once. Raises the first error, which names its field, once both are let go of."""
     first, second = pair.fields
-    if pair.previous.shape is not None and pair.current.shape is not None:
-        # Raw pixels are looked at where they are, so that there is nothing to do at once.
-        previous = await decode(state, pair.previous, first, holding)
-        return previous, await decode(state, pair.current, second, holding)
-    previous, current = await together(
-        (decode(state, pair.previous, first, holding), decode(state, pair.current, second, holding))
-    )
-    return previous, current
+    if pair.previous.shape is None and pair.current.shape is None:
+        files = ((pair.previous.data, first), (pair.current.data, second))
+        decoding = state.codecs.decode_together(files, holding.grow if holding is not None else None, deadline)
+        del files  # what is decoded lets go of its pictures
+        previous, current = await decoding.results()
+        return previous, current
+    # Raw pixels are looked at where they are, so that there is nothing to do at once.
+    previous = await decode(state, pair.previous, first, holding, deadline)
+    return previous, await decode(state, pair.current, second, holding, deadline)
 
 
 def seeded(options: Options) -> Options:
@@ -205,7 +211,13 @@ def seeded(options: Options) -> Options:
     return replace(options, route=replace(route, seed=secrets.randbelow(MAX_SEED + 1)))
 
 
-def build_request(caller: Caller, previous: Frame, current: Frame, options: Options) -> PredictRequest:
+def build_request(
+    caller: Caller,
+    previous: Frame,
+    current: Frame,
+    options: Options,
+    on_result: Callable[[PredictResult], None] | None = None,
+) -> PredictRequest:
     """Build what the engine is asked, with a seed if it needs one. Raises InvalidFrame for frames of two sizes."""
     return PredictRequest(
         caller.request_id,
@@ -216,6 +228,7 @@ def build_request(caller: Caller, previous: Frame, current: Frame, options: Opti
         caller.client,
         caller.priority,
         caller.traceparent,
+        on_result=on_result,
     )
 
 
@@ -250,15 +263,20 @@ async def encode(
     decode: float = 0.0,
     waited: float = 0.0,
     is_adaptive: bool = False,
+    ahead: EncodingAhead | None = None,
 ) -> EncodedPrediction:
     """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
 
     `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
     seconds that went by before the engine had it, the latter for a turn within its stream. What an adaptive request's
-    answer takes is learnt, for `engine_deadline`.
+    answer takes is learnt, for `engine_deadline`. `ahead`: what may have begun to encode it.
     """
-    start = state.clock()
-    pictures = await encode_steps(state.codecs, result, format, quality)
+    begun = None if ahead is None else ahead.begun(result)
+    if begun is None:
+        start = state.clock()
+        pictures = await encode_steps(state.codecs, result, format, quality, deadline)
+    else:
+        start, pictures = begun.time, tuple(await begun.work.results())
     if is_adaptive:
         state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
@@ -277,12 +295,10 @@ async def encode(
 
 
 async def encode_steps(
-    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None
+    codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None, deadline: float | None = None
 ) -> tuple[bytes, ...]:
-    """Encode the frames of all steps, at once: `admit` has counted every one."""
-    if len(result.steps) == 1:
-        return (await codecs.encode(result.steps[0].frame, format, quality),)
-    return tuple(await together(codecs.encode(step.frame, format, quality) for step in result.steps))
+    """Encode the frames of all steps, at once: `admit` has counted every one. What is due first is encoded first."""
+    return await codecs.encode_together([step.frame for step in result.steps], format, quality, deadline)
 
 
 async def together(works: Iterable[Awaitable[T]]) -> list[T]:

@@ -29,7 +29,7 @@ class RequestContext:
     reason: str | None = None  #: of that error, where it says more than the code
     quotas: tuple[Quota, ...] = ()  #: what its caller had left when it was admitted
     key_digest: bytes = field(default=b"", repr=False)  #: of the API key that was shown
-    address: str = ""  #: whence it came, without a port; "" where that is not known
+    address: str = ""  #: whence it came, without a port, of IPv6 the network; "" where that is not known
 
 
 def sharer(context: RequestContext) -> str:

@@ -65,6 +65,12 @@ KILLS = ("worker killed",)
 PAUSES = ("process paused", "devices slow")
 LOSSES = ("device breaks",)
 DECREMENT = "redis.call('HINCRBY', load, '{}', {})"
+#: What sets counts right that are wrong, once nothing is queued.
+CORRECTION = (
+    "if redis.call('SCARD', buckets) == 0 then "
+    "redis.call('HSET', load, 'items', 0, 'bytes', 0, 'work', 0, 'live', 0) end"
+)
+UNCORRECTED = tuple(LuaEdit(script, CORRECTION) for script in ("SETTLE", "CANCEL"))
 
 FAULTS = (
     PlantedFault(
@@ -82,10 +88,12 @@ FAULTS = (
         ),
         ("devices slow",),
     ),
-    PlantedFault("settle: items are not counted down", (LuaEdit("SETTLE", DECREMENT.format("items", -1)),)),
+    PlantedFault(
+        "settle: items are not counted down", (LuaEdit("SETTLE", DECREMENT.format("items", -1)), *UNCORRECTED)
+    ),
     PlantedFault(
         "settle: bytes are not counted down",
-        (LuaEdit("SETTLE", DECREMENT.format("bytes", "0 - tonumber(entry['b'])")),),
+        (LuaEdit("SETTLE", DECREMENT.format("bytes", "0 - tonumber(entry['b'])")), *UNCORRECTED),
     ),
     PlantedFault(
         "settle: a job ends one item too late",

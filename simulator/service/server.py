@@ -65,7 +65,7 @@ class SimulatedServer:
             return
         exchange.has_arrived = True
         commands = exchange.commands
-        if len(commands) == 1 and (read := self._blocking_read(commands[0])) is not None:
+        if (read := self._blocking_read(commands[0])) is not None:
             self._read_or_block(exchange, read)
             return
         replies = [self._execute(words) for words in (commands if count is None else commands[:count])]
@@ -154,8 +154,9 @@ class SimulatedServer:
                 self._tell(exchange, answer)
 
     def _tell(self, exchange: Exchange, answer: Any) -> None:
+        """Answer a blocking read, and execute what was sent behind it on its connection."""
         self._note(exchange.commands[0], answer, "=>")
-        exchange.send_back(exchange, [answer])
+        exchange.send_back(exchange, [answer, *(self._execute(words) for words in exchange.commands[1:])])
 
     def _note(self, words: Words, answer: Any, arrow: str) -> None:
         self.commands += 1

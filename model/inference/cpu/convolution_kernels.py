@@ -13,10 +13,12 @@ import numpy as np
 
 from model.inference.cpu.compiler import ZERO, get_thread_id, inlined, prange
 from model.inference.cpu.lanes import VECTOR, narrowed
-from model.inference.cpu.matrix_tiles import PANELS, matrix_product
+from model.inference.cpu.matrix_tiles import PANELS, matrix_product, matrix_product_beside
+from model.inference.cpu.packing import NARROW
 from model.inference.cpu.winograd_tiles import from_tile, into_tile
 
 _multiply, _convolve = matrix_product(activate=False), matrix_product(activate=True)
+_convolve_narrow, _convolve_beside = matrix_product(activate=True, narrow=True), matrix_product_beside()
 
 
 @inlined
@@ -38,50 +40,113 @@ def clear(maps: Any, y: Any, first: Any, after: Any) -> None:
 
 
 @inlined
+def clear_sides(maps: Any, y: Any, width: Any) -> None:
+    """Set what lies before and behind the `width` pixels of row y to zero."""
+    clear(maps, y, 0, 1)
+    clear(maps, y, width + 1, maps.shape[1])
+
+
+@inlined
+def clear_rows(maps: Any, height: Any) -> None:
+    """Set the rows above and below `height` rows of pixels to zero."""
+    clear(maps, 0, 0, maps.shape[1])
+    for y in range(height + 1, maps.shape[0]):
+        clear(maps, y, 0, maps.shape[1])
+
+
+@inlined
 def clear_around(maps: Any, height: Any, width: Any) -> None:
     """Set what lies around height x width pixels to zero."""
-    for y in range(maps.shape[0]):
-        if 0 < y <= height:
-            clear(maps, y, 0, 1)
-            clear(maps, y, width + 1, maps.shape[1])
-        else:
-            clear(maps, y, 0, maps.shape[1])
+    clear_rows(maps, height)
+    for y in range(1, height + 1):
+        clear_sides(maps, y, width)
 
 
 @inlined
 def _direct_row(
-    y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, pixels: Any, out: Any
+    y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, panels: Any, out: Any
 ) -> None:
-    channels, outputs = maps.shape[2], pixels * out.shape[2]
-    row, count = maps.shape[1] * channels, (3 + stride * (pixels - 1)) * channels
-    vectors = panel_vectors(outputs)
+    """Convolve a row by the first so many of the weights' panels."""
+    channels, outputs = maps.shape[2], activation.shape[0] // 2
+    row, vectors = maps.shape[1] * channels, panel_vectors(outputs)
     lanes = vectors * VECTOR
-    left, result = maps.reshape(-1), out.reshape(-1)
     # The last panel first: what it writes beyond a pixel is the first panel's of the next one.
-    for panel in range((outputs + lanes - 1) // lanes - 1, -1, -1):
+    for panel in range(panels - 1, -1, -1):
         _convolve(
-            width // pixels, vectors, left, y * stride * row, stride * pixels * channels, 3, row, count,
-            weights, panel * 3 * count * lanes,
-            result, ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, outputs,
+            width, vectors, maps.reshape(-1), y * stride * row, stride * channels, 3, row, 3 * channels,
+            weights, panel * 9 * channels * lanes,
+            out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, out.shape[2],
             activation, panel * lanes, activation.shape[0] // 2,
         )  # fmt: skip
-    clear(out, y + 1, 0, 1)
-    clear(out, y + 1, width + 1, out.shape[1])
 
 
-def direct(
-    maps: Any, weights: Any, activation: Any, stride: Any, pixels: Any, height: Any, width: Any, out: Any
-) -> None:
+def direct(maps: Any, weights: Any, activation: Any, stride: Any, height: Any, width: Any, out: Any) -> None:
     """Convolve maps 3x3, add the biases, apply PReLU: `out` of height x width pixels.
 
-    weights: packed, one matrix for each of 3 rows, for `pixels` neighbours at once; width is a multiple of these.
-    activation: biases, then slopes, of all of these, each up to whole vectors.
+    weights: packed, one matrix for each of 3 rows. activation: biases, then slopes, each up to whole vectors.
     """
-    clear(out, 0, 0, out.shape[1])
-    for y in range(height + 1, out.shape[0]):
-        clear(out, y, 0, out.shape[1])
+    panels = activation.shape[0] // 2 // (VECTOR * panel_vectors(activation.shape[0] // 2))
+    clear_rows(out, height)
     for y in prange(height):
-        _direct_row(np.int64(y), width, maps, weights, activation, stride, pixels, out)
+        row = np.int64(y)
+        _direct_row(row, width, maps, weights, activation, stride, panels, out)
+        clear_sides(out, row + 1, width)
+
+
+@inlined
+def _narrow_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, out: Any) -> None:
+    channels = maps.shape[2]
+    row = maps.shape[1] * channels
+    _convolve_narrow(
+        width, 1, maps.reshape(-1), y * stride * row, stride * channels, 3, row, weights.shape[0] // (3 * NARROW),
+        weights, 0, out.reshape(-1), ((y + 1) * out.shape[1] + 1) * NARROW, NARROW,
+        activation, 0, activation.shape[0] // 2,
+    )  # fmt: skip
+
+
+def direct_narrow(maps: Any, weights: Any, activation: Any, stride: Any, height: Any, width: Any, out: Any) -> None:
+    """Convolve maps as `direct` does, to 8 channels.
+
+    weights: packed for a narrow product. Where they are filled up to whole vectors, what lies behind a window is read
+    and multiplied by zero: stride 1 then asks for maps whose rows have another pixel behind their border.
+    activation: biases, then slopes, both for two pixels.
+    """
+    clear_rows(out, height)
+    for y in prange(height):
+        row = np.int64(y)
+        _narrow_row(row, width, maps, weights, activation, stride, out)
+        clear_sides(out, row + 1, width)
+
+
+@inlined
+def _beside_row(
+    y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, out: Any, second: Any
+) -> None:
+    channels, outputs = maps.shape[2], activation.shape[0] // 2
+    row, vectors = maps.shape[1] * channels, panel_vectors(outputs)
+    panel = outputs // (vectors * VECTOR) - 1
+    lanes = vectors * VECTOR
+    _convolve_beside(
+        width, vectors, maps.reshape(-1), y * stride * row, stride * channels, 3, row, 3 * channels,
+        weights, panel * 9 * channels * lanes,
+        out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, out.shape[2],
+        activation, panel * lanes, activation.shape[0] // 2,
+        second.reshape(-1), ((y + 1) * second.shape[1] + 1) * NARROW, NARROW,
+    )  # fmt: skip
+    _direct_row(y, width, maps, weights, activation, stride, panel, out)
+
+
+def direct_beside(
+    maps: Any, weights: Any, activation: Any, stride: Any, height: Any, width: Any, out: Any, second: Any
+) -> None:
+    """Convolve maps as `direct` does, and the last 8 of the weights' outputs, which are not of `out`, to `second`."""
+    clear_rows(out, height)
+    clear_rows(second, height)
+    for y in prange(height):
+        row = np.int64(y)
+        _beside_row(row, width, maps, weights, activation, stride, out, second)
+        clear_sides(out, row + 1, width)
+        clear_sides(second, row + 1, width)
 
 
 @inlined

@@ -15,6 +15,7 @@ import numpy as np
 from model.inference.cpu.compiler import F1, F3, F4, ONE, QUARTER, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around
 from model.inference.cpu.lanes import narrowed, widened
+from model.inference.cpu.packing import PRECISE, SEEN
 from model.inference.cpu.warp_tiles import warp_pixel
 
 
@@ -49,18 +50,29 @@ def load(previous: Any, current: Any, height: Any, width: Any, gather: Any, maps
 def _reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
     # Both have a border of one.
     first, channels = scale // 2, full.shape[2]
+    plain = PRECISE if channels > SEEN else channels
     above, below = full[y * scale + first], full[y * scale + first + 1]
     for x in range(width):
         left = x * scale + first
         a, b, c, d = above[left], above[left + 1], below[left], below[left + 1]
         out = small[y + 1, x + 1]
-        for k in range(channels):
+        for k in range(plain):
             value = QUARTER * ((widened(a[k]) + widened(b[k])) + (widened(c[k]) + widened(d[k])))
             out[k] = narrowed(value, small)
+        for k in range(plain, (plain + channels) // 2):
+            rest = k + SEEN - PRECISE
+            value = ZERO
+            for pixel in (a, b, c, d):
+                value += QUARTER * (widened(pixel[k]) + widened(pixel[rest]))
+            out[k] = narrowed(value, small)
+            out[rest] = narrowed(value - widened(out[k]), small)
 
 
 def reduce(full: Any, scale: Any, height: Any, width: Any, small: Any) -> None:
-    """Reduce maps by `scale` to height x width: the mean of the central 2x2 of each square (bilinear)."""
+    """Reduce maps by `scale` to height x width: the mean of the central 2x2 of each square (bilinear).
+
+    What bfloat16 has twice is reduced as the one number that it is.
+    """
     clear_around(small, height, width)
     for y in prange(height):
         _reduce_row(np.int64(y), full, scale, width, small)
@@ -92,15 +104,13 @@ def _advance_row(y: Any, state: Any, bias: Any, gather: Any, maps: Any, first: A
         at = ((y + 1) * maps.shape[1] + x + 1) * channels
         place = (y * state.shape[1] + x + 1) * state.shape[2]
         warp_pixel(values, place, bias, frames, height, width, x, y, first, out, at)
-        if first:
-            for k in range(17, channels):
-                out[at + k] = narrowed(ZERO, maps)
 
 
 def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
     """Write the next block's input, maps of HxW pixels, from state Hx(W+3)x6 (flow, mask; bias 6 still to be added).
 
-    Channels: previous, current, both warped by the flow, mask, flow. The frames are written only where `first`.
+    Channels: previous, current, both warped by the flow, mask, flow; in bfloat16 also what mask and flow lack there.
+    The frames are written only where `first`.
     """
     if first:
         clear_around(maps, gather.shape[1], gather.shape[2])

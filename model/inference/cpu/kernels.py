@@ -19,8 +19,11 @@ class Kernels:
     load: Loop
     reduce: Loop
     direct: Loop
+    direct_beside: Loop  #: the second answer in float32
+    narrow_first: Loop  #: `direct_narrow`, the answer in float32
+    narrow_second: Loop  #: `direct_narrow` of float32
     tiled: Loop
-    tiled_wide: Loop  #: as `tiled`, the answer in float32
+    tiled_wide: Loop  #: as `tiled`, factors and answer in float32
     row_sums: Loop
     join: Loop
     advance: Loop
@@ -32,12 +35,21 @@ def of(half: bool) -> Kernels:
     number = "uint16" if half else "float32"
     one, two, three = f"{number}[::1]", f"{number}[:,::1]", f"{number}[:,:,::1]"
     place = "int64"
+    places = f"{place}, {place}, {place}"
     arguments = f"{three}, {one}, {F1}, {three}, boolean, {place}, {place}, {place}, {two}, {F2}"
-    wide = kernel(f"{arguments}, {F3}")(convolution_kernels.tiled)
+    wide = kernel(f"{three}, {F1}, {F1}, {three}, boolean, {places}, {F2}, {F2}, {F3}")(convolution_kernels.tiled)
+    direct = f"{three}, {one}, {F1}, {places}, {three}"
+    narrow_second = kernel(f"{F3}, {F1}, {F1}, {places}, {three}")(convolution_kernels.direct_narrow)
+    narrow_first = (
+        kernel(f"{three}, {one}, {F1}, {places}, {F3}")(convolution_kernels.direct_narrow) if half else narrow_second
+    )
     return Kernels(
         load=kernel(f"{FRAME}, {FRAME}, {place}, {place}, {F4}, {three}")(frame_kernels.load),
         reduce=kernel(f"{three}, {place}, {place}, {place}, {three}")(frame_kernels.reduce),
-        direct=kernel(f"{three}, {one}, {F1}, {place}, {place}, {place}, {place}, {three}")(convolution_kernels.direct),
+        direct=kernel(direct)(convolution_kernels.direct),
+        direct_beside=kernel(f"{direct}, {F3}")(convolution_kernels.direct_beside),
+        narrow_first=narrow_first,
+        narrow_second=narrow_second,
         tiled=kernel(f"{arguments}, {three}")(convolution_kernels.tiled) if half else wide,
         tiled_wide=wide,
         row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),

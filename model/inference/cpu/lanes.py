@@ -32,7 +32,11 @@ INT, FLOAT = ir.IntType(64), ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, VECTOR)
 _WORD, _HALF = ir.IntType(32), ir.IntType(16)
 _WORDS, _HALVES = ir.VectorType(_WORD, VECTOR), ir.VectorType(_HALF, VECTOR)
+_LONGS = ir.VectorType(INT, VECTOR // 2)
 _ROUND = ir.InlineAsm(ir.FunctionType(_HALVES, [FLOATS]), "vcvtneps2bf16 $1, $0", "=v,v")
+_FOUR = ir.VectorType(FLOAT, 4)
+# Four of its eight numbers are zero.
+_ROUND_FOUR = ir.InlineAsm(ir.FunctionType(ir.VectorType(_HALF, 8), [_FOUR]), "vcvtneps2bf16 $1, $0", "=v,v")
 _ADD_PRODUCTS = ir.InlineAsm(ir.FunctionType(FLOATS, [FLOATS, _WORDS, _WORDS]), "vdpbf16ps $3, $2, $0", "=v,0,v,v")
 # Products and sums may be joined to one rounding; nothing else is assumed of numbers.
 _FLAGS = ["contract"]
@@ -46,6 +50,11 @@ def integer(number: int) -> Any:
 def floats(number: float) -> Any:
     """Return a vector of equal constants."""
     return ir.Constant(FLOATS, [number] * VECTOR)
+
+
+def chosen(builder: Any, one: Any, other: Any, places: Sequence[int]) -> Any:
+    """Build the choice of the numbers at `places` of vector `one` and of `other`, which follows it."""
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_WORD, len(places)), list(places)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,14 @@ class Lanes:
     def __rmul__(self, factor: int) -> Lanes:
         return Lanes(self.builder, self.builder.fmul(floats(factor), self.value, flags=_FLAGS))
 
+    def paired(self, other: Lanes) -> Lanes:
+        """Return the sums of neighbours: eight of these, then eight of `other`."""
+        even, odd = (
+            Lanes(self.builder, chosen(self.builder, self.value, other.value, range(first, 2 * VECTOR, 2)))
+            for first in (0, 1)
+        )
+        return even + odd
+
     def prelu(self, slopes: Lanes) -> Lanes:
         """Multiply what is not positive by `slopes`."""
         above = self.builder.fcmp_ordered(">", self.value, floats(0))
@@ -77,7 +94,7 @@ def splat(builder: Any, number: Any) -> Lanes:
     """Return sixteen times the same float32."""
     nothing = ir.Constant(FLOATS, ir.Undefined)
     first = builder.insert_element(nothing, number, ir.Constant(_WORD, 0))
-    return Lanes(builder, builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * VECTOR)))
+    return Lanes(builder, chosen(builder, first, nothing, [0] * VECTOR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +120,25 @@ class Numbers:
         """Read sixteen numbers."""
         if not self.half:
             return Lanes(self.builder, self._read(FLOATS))
-        wide = self.builder.shl(self.builder.zext(self._read(_HALVES), _WORDS), ir.Constant(_WORDS, [16] * VECTOR))
-        return Lanes(self.builder, self.builder.bitcast(wide, FLOATS))
+        return Lanes(self.builder, _widened(self.builder, self._read(_HALVES)))
 
     def store(self, value: Any) -> None:
         """Write float32, one or a vector; to bfloat16 it is rounded to nearest, ties to even."""
         if self.half:
             value = _rounded(self.builder, value)
-        address = self.builder.bitcast(self.address, value.type.as_pointer())
-        self.builder.store(value, address, align=2 if self.half else 4)
+        self._write(value)
+
+    def store_precisely(self, value: Any, distance: int) -> None:
+        """Write one float32 or four; as bfloat16 the nearest ones, and `distance` numbers on what they lack."""
+        self.store(value)
+        if self.half:
+            lacks = self.builder.fsub(value, _widened(self.builder, _rounded(self.builder, value)))
+            self.on(distance).store(lacks)
+
+    def store_upper(self, lanes: Lanes) -> None:
+        """Write the last eight of sixteen numbers, rounded likewise."""
+        value = _rounded(self.builder, lanes.value) if self.half else lanes.value
+        self._write(chosen(self.builder, value, value, range(VECTOR // 2, VECTOR)))
 
     def factors(self) -> Any:
         """Read what sixteen sums are multiplied by in one instruction: sixteen numbers, or pairs of bfloat16."""
@@ -119,10 +146,13 @@ class Numbers:
 
     def factor(self) -> Any:
         """Read one number, or a pair of bfloat16, into all lanes."""
-        kind = _WORDS if self.half else FLOATS
-        nothing = ir.Constant(kind, ir.Undefined)
-        first = self.builder.insert_element(nothing, self._read(kind.element), ir.Constant(_WORD, 0))
-        return self.builder.shuffle_vector(first, nothing, ir.Constant(_WORDS, [0] * VECTOR))
+        return self._spread(_WORDS if self.half else FLOATS, VECTOR)
+
+    def two_factors(self) -> Any:
+        """Read two of them, one into the even lanes and one into the odd ones."""
+        # As one number of 64 bits: a processor spreads these as it loads them.
+        twice = self._spread(_LONGS, VECTOR // 2)
+        return self.builder.bitcast(twice, _WORDS if self.half else FLOATS)
 
     def add_products(self, sums: Any, factor: Any, factors: Any) -> Any:
         """Add to `sums` what `factor` and `factors` of numbers like these read, multiplied."""
@@ -130,27 +160,39 @@ class Numbers:
             return self.builder.call(_ADD_PRODUCTS, [sums, factors, factor])
         return self.builder.fadd(sums, self.builder.fmul(factor, factors, flags=_FLAGS), flags=_FLAGS)
 
+    def _spread(self, kind: Any, lanes: int) -> Any:
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, self._read(kind.element), ir.Constant(_WORD, 0))
+        return chosen(self.builder, first, nothing, [0] * lanes)
+
+    def _write(self, value: Any) -> None:
+        address = self.builder.bitcast(self.address, value.type.as_pointer())
+        self.builder.store(value, address, align=2 if self.half else 4)
+
     def _read(self, kind: Any) -> Any:
         address = self.builder.bitcast(self.address, kind.as_pointer())
         return self.builder.load(address, align=2 if self.half else 4)
 
 
+def _widened(builder: Any, value: Any) -> Any:
+    """Build float32 of bfloat16, one or a vector."""
+    lanes = getattr(value.type, "count", 0)
+    words, kind = (ir.VectorType(number, lanes) if lanes else number for number in (_WORD, FLOAT))
+    shift = ir.Constant(words, [16] * lanes if lanes else 16)
+    return builder.bitcast(builder.shl(builder.zext(value, words), shift), kind)
+
+
 def _rounded(builder: Any, value: Any) -> Any:
-    """Build the rounding of float32, one or a vector, to bfloat16."""
+    """Build the rounding of float32, one, four or sixteen, to bfloat16."""
     if value.type == FLOATS:
         return builder.call(_ROUND, [value])
-    lanes = getattr(value.type, "count", 0)
-
-    def kind(number: Any) -> Any:
-        return ir.VectorType(number, lanes) if lanes else number
-
-    def constant(number: int) -> Any:
-        return ir.Constant(kind(_WORD), [number] * lanes if lanes else number)
-
-    bits = builder.bitcast(value, kind(_WORD))
-    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
-    up = builder.add(builder.add(bits, constant(0x7FFF)), odd)
-    return builder.trunc(builder.lshr(up, constant(16)), kind(_HALF))
+    if value.type == _FOUR:
+        eight = builder.call(_ROUND_FOUR, [value])
+        return chosen(builder, eight, eight, range(4))
+    bits = builder.bitcast(value, _WORD)
+    odd = builder.and_(builder.lshr(bits, ir.Constant(_WORD, 16)), ir.Constant(_WORD, 1))
+    up = builder.add(builder.add(bits, ir.Constant(_WORD, 0x7FFF)), odd)
+    return builder.trunc(builder.lshr(up, ir.Constant(_WORD, 16)), _HALF)
 
 
 @intrinsic
@@ -160,7 +202,7 @@ def widened(_: Any, value: Any) -> Any:
     def widen(__: Any, builder: Any, ___: Any, arguments: Sequence[Any]) -> Any:
         if value != types.uint16:
             return arguments[0]
-        return builder.bitcast(builder.shl(builder.zext(arguments[0], _WORD), ir.Constant(_WORD, 16)), FLOAT)
+        return _widened(builder, arguments[0])
 
     return types.float32(value), widen
 

@@ -15,6 +15,11 @@ from model.inference.cpu.matrix_tiles import PANELS
 Array = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
 #: Least channels of maps: what a vector writes beyond the last pixel must not pass the border behind it.
 LEAST_CHANNELS = 8
+#: Channels of maps whose sums fill half a vector: a narrow product's.
+NARROW = VECTOR // 2
+#: What a block sees of a pixel: both frames, both warped, mask and flow; those from PRECISE on exceed 0..1, and
+#: bfloat16 has them twice, rounded and then what the rounded ones lack.
+SEEN, PRECISE = 17, 12
 #: Side of a tile of Winograd's outputs.
 _TILE = 4
 
@@ -22,6 +27,15 @@ _TILE = 4
 def channels(number: int) -> int:
     """Return how many channels maps of so many have: 8 at least, and even, for pairs of bfloat16."""
     return max(number + number % 2, LEAST_CHANNELS)
+
+
+def before_beside(outputs: int) -> int:
+    """Return how many sums stand before the eight of a second convolution of the same maps: whole vectors with them.
+
+    0 where the vectors of a pixel would reach further than the border behind the last one.
+    """
+    before = -(-(outputs + NARROW) // VECTOR) * VECTOR - NARROW
+    return before if before + NARROW <= 2 * outputs else 0
 
 
 def bordered(height: int, width: int) -> tuple[int, int]:
@@ -48,6 +62,15 @@ def packed(matrices: Tensor, half: bool) -> Array:
     parts = widened(matrices, 3, vectors * VECTOR)
     parts = parts.reshape(products, stretches, factors // together, together, panels, lanes)
     parts = parts.permute(0, 4, 1, 2, 5, 3)
+    return numbers(parts, half).reshape(-1)
+
+
+def packed_narrow(stretches: Tensor, half: bool) -> Array:
+    """Pack RxKx8 (R stretches of K factors) for narrow products, K filled up with zeros to whole vectors; flat."""
+    count, factors, outputs = stretches.shape
+    together = 2 if half else 1
+    parts = widened(stretches, 1, -(-factors // (2 * together)) * 2 * together)
+    parts = parts.reshape(count, -1, 2, together, outputs).permute(0, 1, 4, 2, 3)
     return numbers(parts, half).reshape(-1)
 
 

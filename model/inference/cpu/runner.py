@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,43 +172,61 @@ class CpuRunner:
 
     def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
         """Add one block's increment, but for its bias, to `state`."""
-        height, width = size
-        small, low = maps, (height // block.scale, width // block.scale)
-        if block.scale > 1:
-            small = self._maps("reduced", *low, maps.shape[2])
-            self._loops.reduce(maps, block.scale, *low, small)
-        half, quarter = (low[0] // 2, low[1] // 2), (low[0] // 4, low[1] // 4)
-        entry = self._direct("entry0", block.entry_first if first else block.entry[0], small, half)
-        entry = self._direct("entry1", block.entry[1], entry, quarter)
+        middle, quarter = _shrunk(size, 2), _shrunk(size, 4 * block.scale)
+        begun, spatial = self._both_paths(block, maps, size, first)
+        entry = self._maps("entry1", *quarter, block.entry[1].outputs)
+        self._convolve(self._loops.direct, block.entry[1], begun, quarter, entry)
         motion = self._tiled("maps0", block.body[0], entry, quarter)
         motion = self._tiled("maps1", block.body[1], motion, quarter)
         motion = self._tiled("maps0", block.body[2], motion, quarter, entry)
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
-        middle = (height // 2, width // 2)
-        spatial = self._direct("spatial0", block.spatial_first if first else block.spatial[0], maps, middle)
-        spatial = self._direct("spatial1", block.spatial[1], spatial, middle)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
         last = (motion, block.motion_corners, *quarter, 2 * block.scale)
         self._loops.join(*last, spatial, block.spatial_corners, *middle, room, state)
 
-    def _direct(self, name: str, layer: Convolution, maps: Array, size: tuple[int, int]) -> Array:
-        """Convolve `maps` 3x3 to `size`, with PReLU, into the room `name`."""
-        out = self._maps(name, *size, layer.outputs)
-        self._loops.direct(maps, layer.weights, layer.activation, layer.stride, layer.pixels, *size, out)
-        return out
+    def _both_paths(self, block: FoldedBlock, maps: Array, size: tuple[int, int], first: bool) -> tuple[Array, Array]:
+        """Return the first maps of the motion's path, and the last of the other, of what the block sees."""
+        entry_layer, spatial_layer = block.entry[0], block.spatial[0]
+        if first:
+            entry_layer, spatial_layer = block.entry_first, block.spatial_first
+        low, half, middle = _shrunk(size, block.scale), _shrunk(size, 2 * block.scale), _shrunk(size, 2)
+        entry = self._maps("entry0", *half, entry_layer.outputs)
+        spatial = self._floats("spatial0", *self._bordered(*middle), spatial_layer.outputs)
+        if block.shared:
+            self._convolve(self._loops.direct_beside, entry_layer, maps, half, entry, spatial)
+        else:
+            small = maps
+            if block.scale > 1:
+                small = self._maps("reduced", *low, maps.shape[2])
+                self._loops.reduce(maps, block.scale, *low, small)
+            self._convolve(self._loops.direct, entry_layer, small, half, entry)
+            self._convolve(self._loops.narrow_first, spatial_layer, maps, middle, spatial)
+        second = self._maps("spatial1", *middle, block.spatial[1].outputs)
+        self._convolve(self._loops.narrow_second, block.spatial[1], spatial, middle, second)
+        return entry, second
+
+    def _convolve(
+        self, loop: Callable[..., None], layer: Convolution, maps: Array, size: Sequence[int], *outs: Array
+    ) -> None:
+        """Convolve `maps` 3x3 to `size`, with PReLU, by `loop` into `outs`."""
+        loop(maps, layer.weights, layer.activation, layer.stride, *size, *outs)
 
     def _tiled(
         self, name: str, layer: Convolution, maps: Array, size: tuple[int, int], residual: Array | None = None,
         *, wide: bool = False,
     ) -> Array:  # fmt: skip
-        """Convolve `maps` of `size` 3x3, with PReLU, plus `residual`, into the room `name`; float32 where `wide`."""
+        """Convolve `maps` of `size` 3x3, with PReLU, plus `residual`, into the room `name`; in float32 where `wide`."""
         sides = self._bordered(*size)
         across, down = (sides[1] - 2) // 4, (sides[0] - 2) // 4
         # No fewer groups than threads, where there are so many rows.
         rows = max(1, min(-(-_TILES_AT_A_TIME // across), -(-down // self._workers)))
-        tiles = self._numbers("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR))
-        sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + _VECTOR))
         room = self._floats if wide else self._numbers
+        tiles = room(
+            "wide tiles" if wide else "tiles",
+            self._workers,
+            winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR),
+        )
+        sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + _VECTOR))
         out = room(name, *sides, layer.outputs)
         loop = self._loops.tiled_wide if wide else self._loops.tiled
         add = residual is not None
@@ -251,3 +269,7 @@ class CpuRunner:
             # Loops take whole vectors: they may read this far behind the last pixel.
             self._rooms[name] = np.empty(size + _VECTOR, kind)
         return self._rooms[name][:size].reshape(shape)
+
+
+def _shrunk(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    return size[0] // factor, size[1] // factor

@@ -36,14 +36,17 @@ class Convolution:
     activation: Floats
     outputs: int  #: channels of its maps
     stride: int = 1
-    pixels: int = 1  #: neighbours whose sums are taken at once
 
 
 @dataclass(frozen=True, slots=True)
 class FoldedBlock:
-    """One voxel-flow block. `*_first` stand in where the block is the first to run: its input is two frames."""
+    """One voxel-flow block. `*_first` stand in where the block is the first to run: its input is two frames.
+
+    Where `shared`, both paths begin with the same maps, and the first convolution of `entry` holds that of `spatial`.
+    """
 
     scale: int
+    shared: bool
     entry: tuple[Convolution, Convolution]
     entry_first: Convolution
     body: tuple[Convolution, Convolution, Convolution]
@@ -56,12 +59,15 @@ class FoldedBlock:
 
 
 def seen(half: bool) -> int:
-    """Return the channels of the maps that later blocks see: 17, and a zero to make them even for bfloat16."""
-    return 18 if half else 17
+    """Return the channels of the maps that later blocks see."""
+    return 2 * packing.SEEN - packing.PRECISE if half else packing.SEEN
 
 
 def fold(block: VoxelFlowBlock, half: bool) -> FoldedBlock:
-    """Rewrite the weights of `block`, as bfloat16 where `half` but for what the last layer takes of the motion."""
+    """Rewrite the weights of `block`, as bfloat16 where `half`.
+
+    Float32 remain what comes next to the last layer, whose sums cancel, and what that one takes of the motion.
+    """
     first, second = stem(block), part(block.conv0, 1)
     spatial, spatial_second = part(block.conv1, 0), part(block.convblock1, 0)
     split = len(block.conv_sq.get_parameter("0.bias"))
@@ -69,14 +75,20 @@ def fold(block: VoxelFlowBlock, half: bool) -> FoldedBlock:
     last = block.lastconv.weight.detach()
     bias = block.lastconv.bias
     assert bias is not None
+
+    without = _without_state(first), _without_state(spatial)
+    if half:
+        first, spatial = _with_rests(first), _with_rests(spatial)
+    shared = block.scale == 1 and packing.before_beside(packing.channels(len(first.bias))) > 0
     return FoldedBlock(
         scale=block.scale,
-        entry=(direct(first, 2, half, seen(half)), direct(second, 2, half)),
-        entry_first=direct(_without_state(first), 2, half, FRAMES),
+        shared=shared,
+        entry=(direct(first, 2, half, seen(half), spatial if shared else None), direct(second, 2, half)),
+        entry_first=direct(without[0], 2, half, FRAMES, without[1] if shared else None),
         body=(body[0], body[1], body[2]),
-        squeeze=tiled(parts(block.conv_sq), half),
-        spatial=(direct(spatial, 2, half, seen(half), 2), direct(spatial_second, 1, half, 0, 2)),
-        spatial_first=direct(_without_state(spatial), 2, half, FRAMES, 2),
+        squeeze=tiled(parts(block.conv_sq), False),
+        spatial=(narrow(spatial, 2, half, seen(half)), narrow(spatial_second, 1, False)),
+        spatial_first=narrow(without[1], 2, half, FRAMES),
         motion_corners=_motion_corners(last[:split]),
         spatial_corners=_spatial_corners(last[split:], half),
         bias=F.pad(bias.detach(), (0, VALUES - len(bias))).numpy(),
@@ -88,20 +100,45 @@ def _without_state(layer: LayerParameters) -> LayerParameters:
     return layer._replace(weight=layer.weight[:, :6] + layer.weight[:, 6:12])
 
 
-def direct(layer: LayerParameters, stride: int, half: bool, channels: int = 0, pixels: int = 1) -> Convolution:
+def _with_rests(layer: LayerParameters) -> LayerParameters:
+    """Repeat the weights of what bfloat16 has twice."""
+    return layer._replace(weight=torch.cat((layer.weight, layer.weight[:, packing.PRECISE :]), 1))
+
+
+def direct(
+    layer: LayerParameters, stride: int, half: bool, channels: int = 0, beside: LayerParameters | None = None
+) -> Convolution:
     """Pack a convolution whose sums are taken as they are defined; `channels` of its input maps, 0: a layer's.
 
-    pixels: neighbours that share a matrix, where the channels of one leave half of a vector empty.
+    beside: a second one of the same maps, of 8 outputs at most, that is to write maps of its own.
     """
-    inputs, outputs = layer.weight.shape[1], packing.channels(len(layer.weight))
-    weight = packing.widened(layer.weight, 1, channels or packing.channels(inputs))
-    weight, bias, slopes = (packing.widened(values, 0, outputs) for values in (weight, layer.bias, layer.slopes))
-    windows = weight.permute(2, 3, 1, 0)
-    neighbours = [F.pad(windows, (0, 0, 0, 0, stride * i, stride * (pixels - 1 - i))) for i in range(pixels)]
-    # The pixels of a row lie side by side in its maps: they are one stretch of factors.
-    matrices = torch.cat(neighbours, 3).reshape(1, 3, -1, pixels * outputs)
-    activation = packing.activation(bias.repeat(pixels), slopes.repeat(pixels))
-    return Convolution(packing.packed(matrices, half), activation, outputs, stride, pixels)
+    outputs = packing.channels(len(layer.weight))
+    if beside is None:
+        layer = _filled(layer, outputs)
+    else:
+        both = _filled(layer, packing.before_beside(outputs)), _filled(beside, packing.NARROW)
+        layer = LayerParameters(*(torch.cat(values) for values in zip(*both, strict=True)))
+    activation = packing.activation(layer.bias, layer.slopes)
+    return Convolution(packing.packed(_stretches(layer, channels)[None], half), activation, outputs, stride)
+
+
+def narrow(layer: LayerParameters, stride: int, half: bool, channels: int = 0) -> Convolution:
+    """Pack such a convolution to 8 channels at most."""
+    layer = _filled(layer, packing.NARROW)
+    activation = packing.activation(layer.bias.repeat(2), layer.slopes.repeat(2))
+    matrices = packing.packed_narrow(_stretches(layer, channels), half)
+    return Convolution(matrices, activation, packing.NARROW, stride)
+
+
+def _stretches(layer: LayerParameters, channels: int) -> Tensor:
+    """Return the weights as 3xKxO: the pixels of a row lie side by side in its maps, and are one stretch of factors."""
+    weight = packing.widened(layer.weight, 1, channels or packing.channels(layer.weight.shape[1]))
+    return weight.permute(2, 3, 1, 0).flatten(1, 2)
+
+
+def _filled(layer: LayerParameters, outputs: int) -> LayerParameters:
+    """Add outputs of zero up to so many."""
+    return LayerParameters(*(packing.widened(values, 0, outputs) for values in layer))
 
 
 def tiled(layer: LayerParameters, half: bool) -> Convolution:

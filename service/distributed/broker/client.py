@@ -55,8 +55,9 @@ LOST = (
 FAILED = (redis.RedisError, OSError)
 
 
-#: What a server answers that takes no writes for now; in a script's error of Redis 6.2 in the midst of the text.
-_NO_WRITES = re.compile(r"\b(NOREPLICAS|MISCONF|READONLY) ")
+#: What a server answers that takes no writes for now, or nothing at all beside somebody's long script (BUSY); in a
+#: script's error of Redis 6.2 in the midst of the text.
+_NO_WRITES = re.compile(r"\b(NOREPLICAS|MISCONF|READONLY|BUSY) ")
 
 
 class WritesRefused(redis.exceptions.ReadOnlyError):

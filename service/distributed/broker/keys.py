@@ -75,7 +75,7 @@ class Keys:
         return self._key("c", client)
 
     def reply(self, front: str) -> str:
-        """Name the stream of the ids of one front end's answered calls."""
+        """Name the stream of the ids of one front end's answered calls, or, by the id of a call, of that one alone."""
         return self._key("r", front)
 
     def front(self, front: str) -> str:
@@ -139,6 +139,14 @@ class Keys:
     def wake(self) -> str:
         """Name the list that idle workers block on: a token for each item submitted."""
         return self._key("wake")
+
+    def wake_of(self, worker: str) -> str:
+        """Name the list that one worker blocks on, too: a token when it is to stop."""
+        return self._key("wake", worker)
+
+    def begun_frames(self, worker: str) -> str:
+        """Name the hash: a copy of the frames of the call that a worker claims and begins in one exchange."""
+        return self._key("g", worker)
 
     @property
     def events(self) -> str:

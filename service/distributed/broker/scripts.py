@@ -8,7 +8,8 @@ names other keys or arguments than the code below it uses stops the import.
 Scripts are written so that a full server can still drain. Redis refuses a script's growing commands (HSET, SET, XADD)
 when memory is full *unless the script has written before*; every script that ends or withdraws work therefore begins
 with a write that needs no memory (UNLINK, PEXPIRE). That holds on Redis 6.2 and 7 and on Valkey 8 and 9 alike, so none
-needs the `#!lua flags=allow-oom` that 6.2 does not know. Scripts touch only the keys they are given (Cluster).
+needs the `#!lua flags=allow-oom` that 6.2 does not know. Scripts touch only the keys they are given (Cluster),
+but for the one that no Cluster is sent.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ RECORD = frozenset({b"s", b"n", b"done", b"c", b"fp", b"f", b"at"})
 SUBMIT = _load("submit.lua")
 LOOK = _load("look.lua")
 CLAIM = _load("claim.lua")
+CLAIM_CALL = _load("claim_call.lua")
 SWEEP = _load("sweep.lua")
 LAPSED = _load("lapsed.lua")
 BEGIN = _load("begin.lua")

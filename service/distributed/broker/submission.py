@@ -45,6 +45,7 @@ class Submission:
     waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
     room: int = 0  #: bytes that a job's results may take
     is_trial: bool = False  #: taken though it is predicted to be late
+    own_reply: bool = False  #: what becomes of it is told in a stream of its own, not in that of the front end
 
 
 class ResultsFull(QueueFull):

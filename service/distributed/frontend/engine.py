@@ -25,6 +25,7 @@ from service.distributed.broker.client import FAILED, LOST, end, pipeline
 from service.distributed.broker.off_loop import off_the_loop
 from service.distributed.broker.submission import BEHIND_LIVE_S, Submission
 from service.distributed.broker.transfers import Transfers
+from service.distributed.frontend.own_replies import OwnReplies
 from service.distributed.frontend.queue_client import LEAVE_S, QueueClient
 from service.engine.scheduling.admission import Trials
 from service.serving.answer_size import check_answer
@@ -60,6 +61,7 @@ class QueuedEngine:
         self._calls: dict[str, _Call] = {}
         self._downloads = Transfers()
         self._trials = Trials()
+        self._own_replies = OwnReplies(front, self._is_awaited, self._hand_over)
         self._unwanted: set[str] = set()  #: calls that nobody waits for and that are yet to be withdrawn
         front.beat = self._withdraw_unwanted
         front.replies = self._answered
@@ -96,7 +98,7 @@ class QueuedEngine:
         try:
             async with asyncio.timeout(seconds):
                 may_be_queued = True  # from here on it may be in Redis, however the submission ends
-                await self._unless_lost(self._submit(call, request, seconds), answer)
+                await self._unless_lost(self._submit(call, request, seconds, nbytes), answer)
                 return await answer
         except TimeoutError:
             self._metrics.deadline_missed("queue", is_covered=request.is_covered)
@@ -132,7 +134,21 @@ class QueuedEngine:
             if not task.cancelled():
                 task.exception()  # seen: raised above, unless the caller left in the same moment
 
-    async def _submit(self, call: str, request: PredictRequest, seconds: float) -> None:
+    async def _submit(self, call: str, request: PredictRequest, seconds: float, nbytes: int) -> None:
+        """Submit a call whose answer has `nbytes` at most, and begin to wait for it where it has a reply of its own."""
+        if not self._own_replies.take_place(nbytes):
+            await self._submit_call(call, request, seconds)
+            return
+        try:
+            await self._submit_call(call, request, seconds, own_reply=True)
+        except BaseException:
+            self._own_replies.leave_place()
+            raise
+        self._own_replies.wait_for(call)
+
+    async def _submit_call(
+        self, call: str, request: PredictRequest, seconds: float, *, own_reply: bool = False
+    ) -> None:
         options, bucket = request.options, _bucket(request)
         deadline = self._clock() + seconds
         frames = await off_the_loop(_sent_bytes(request), _packed, request)
@@ -152,6 +168,7 @@ class QueuedEngine:
             task=serialization.task_bytes(options, *origin),
             client=request.client,
             waits=True,
+            own_reply=own_reply,
         )
         try:
             await self._front.submit(submission)
@@ -200,13 +217,20 @@ class QueuedEngine:
                 self._settle(call, self._front.unavailable())
             return
         for call, failure, result in zip(calls, answers[::2], answers[1::2], strict=True):
-            if call in self._calls:  # else its caller left
-                nbytes = len(result) if isinstance(result, bytes) else 0
-                outcome = await off_the_loop(nbytes, self._read, self._calls[call].request_id, failure, result)
-                self._settle(call, outcome)
+            await self._hand_over(call, failure, result)
         # Only now: an answer whose way here broke is asked for again. Should this fail, their time runs out.
         with contextlib.suppress(*FAILED):
             await self._front.client.unlink(*(place for _, place, *_ in commands))
+
+    def _is_awaited(self, call: str) -> bool:
+        return call in self._calls and not self._calls[call].answer.done()
+
+    async def _hand_over(self, call: str, failure: Any, result: Any) -> None:
+        """Give a call what Redis has of its failure and its result, where its caller still waits."""
+        if call in self._calls:
+            nbytes = len(result) if isinstance(result, bytes) else 0
+            outcome = await off_the_loop(nbytes, self._read, self._calls[call].request_id, failure, result)
+            self._settle(call, outcome)
 
     async def _fetch(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
         for tries_left in reversed(range(FETCH_TRIES)):
@@ -257,6 +281,7 @@ class QueuedEngine:
 
         What a silent Redis does not hear of then, workers drop when this front end's sign of life lapses.
         """
+        await self._own_replies.close()
         if pending := self._front.supervisor.pending:
             await asyncio.wait(pending, timeout=LEAVE_S)
             await end(*pending)

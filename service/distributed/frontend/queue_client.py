@@ -238,12 +238,13 @@ class QueueClient:
             most_result_bytes=self.capacity.result_limit(settings),
             most_client_items=settings.max_client_items,
             is_trial=int(s.is_trial),
+            own_reply=1 if s.own_reply else "",
         )
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:
         # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
-        hsets = [("HSET", payload, str(k), frame) for k, frame in frames.items()]
-        commands = [hsets[0], ("PEXPIRE", payload, UPLOAD_MS), *hsets[1:], submit.command]
+        words = [word for number, frame in frames.items() for word in (str(number), frame)]
+        commands = [("HSET", payload, *words), ("PEXPIRE", payload, UPLOAD_MS), submit.command]
         *replies, answer = await pipeline(self.client, commands, atomic=True)
         for step in replies:
             if isinstance(step, Exception):
@@ -265,8 +266,6 @@ class QueueClient:
             bound = await cancel_call(self.steady, self.keys, job, keep=keep, tell=tell)
             state = await scripts.call(self.steady, bound)
         return None if state is None else state.decode()
-
-    # --- listening ------------------------------------------------------------------------------------------------
 
     async def _while_away(self, work: Callable[[], Awaitable[None]], *, decides: bool = False) -> None:
         """Run `work`, again whenever Redis comes back; what is no loss of Redis is the supervisor's.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,11 +17,10 @@ import redis
 
 from service.distributed.broker import scripts, serialization
 from service.distributed.broker.capacity import LEAST_BULK, capacity
-from service.distributed.broker.client import FAILED, LOST, AsyncRedis, classify, pipeline
+from service.distributed.broker.client import BLOCK_S, FAILED, LOST, AsyncRedis, backoff, classify, pipeline
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.job_objects import FRAME, RESULT, JobObjects
 from service.distributed.broker.keys import GROUP, Keys
-from service.distributed.broker.wake_token import ExpectedCall
 from service.distributed.worker.due_work import IDLE_MS, Command
 from service.distributed.worker.items import ClaimedWork, LeasedItem, read_work
 from service.serving.jobs.fate import HandBack
@@ -29,12 +29,12 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: A call whose verdict, task and frames were asked for with its claim, and what was answered.
-Prefetch = tuple[ExpectedCall, list[Any]]
 #: The wake token of work that was handed back; others are of work that was submitted.
 HANDED_BACK = b"back"
 #: The idle time of an item that was handed back, a day: longer than any worker's leases last.
 HANDED_BACK_MS = 86_400_000
+#: Seconds until withdrawals are listened for again, at most and spread: what runs meanwhile may run for nobody.
+HEAR_AGAIN_S = 1.0
 #: The return of an item that was not run, or whose worker leaves.
 UNCOUNTED = HandBack(counted=False)
 
@@ -51,11 +51,6 @@ class Claims:
         #: Counts the items on this worker's device: who ends the last one is idle.
         self.held: Callable[[], int] = lambda: 1
 
-    async def wait(self, seconds: float) -> bytes | None:
-        """Wait until work is submitted or handed back (HANDED_BACK), at most `seconds`; return its token, or None."""
-        reply = await self._client.blpop([self.keys.wake], timeout=seconds)
-        return None if reply is None else bytes(reply[1])
-
     async def take_idle(self, item: LeasedItem) -> bool:
         """Try to take an item; true if this worker has it now. The minimum idle time lets one worker win the race."""
         settings = self._settings
@@ -70,16 +65,12 @@ class Claims:
         """Give a token back that was meant for another worker."""
         await self._client.lpush(self.keys.wake, HANDED_BACK)
 
-    async def begin(self, items: list[LeasedItem], prefetch: Prefetch | None = None) -> list[ClaimedWork]:
-        """Read the verdict, task and frames of each item, in one round trip; not again of one with a `prefetch`."""
-        first = None if prefetch is None else self._prefetched(items[0], *prefetch)
-        if first is not None:
-            items = items[1:]
+    async def begin(self, items: list[LeasedItem]) -> list[ClaimedWork]:
+        """Read the verdict, task and frames of each item, in one round trip."""
         calls = [self._begin_call(item.job, item.index, item.payload, item.front) for item in items]
         frames = [self._frames_command(item.payload, item.index) for item in items]
         commands = [command for bound, pair in zip(calls, frames, strict=True) for command in (bound.command, pair)]
-        answers = await pipeline(self._client, commands) if commands else []
-        works = [] if first is None else [first]
+        answers, works = await pipeline(self._client, commands), []
         for item, bound, reply, pair in zip(items, calls, answers[::2], answers[1::2], strict=True):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 reply = await scripts.call(self._client, bound)
@@ -88,18 +79,6 @@ class Claims:
                     raise step
             works.append(read_work(item, reply, pair))
         return works
-
-    def begin_along(self, call: ExpectedCall) -> list[Command]:
-        """Return the commands whose answers make a `Prefetch`; of a call they change nothing."""
-        begin = self._begin_call(call.job, 0, call.payload, call.front)
-        return [begin.command, self._frames_command(call.payload, 0)]
-
-    @staticmethod
-    def _prefetched(item: LeasedItem, call: ExpectedCall, answers: list[Any]) -> ClaimedWork | None:
-        """Read what was asked for before the claim; None where it is of another item, or failed."""
-        is_same = call == ExpectedCall(item.stream, item.job, item.payload, item.front) and item.index == 0
-        has_failed = any(isinstance(answer, Exception) for answer in answers)
-        return read_work(item, *answers) if is_same and not has_failed else None
 
     def _begin_call(self, job: str, index: int, payload: str, front: str) -> scripts.ScriptCall:
         return scripts.BEGIN.bind(
@@ -274,7 +253,7 @@ class Claims:
             load=keys.load,
             attempt=self._attempt(item),
             out=keys.out(item.job, item.index),
-            reply=keys.reply(item.front),
+            reply=keys.reply(item.job if item.has_own_reply else item.front),
             events=keys.events,
             buckets=keys.buckets,
             hooks=keys.hooks,
@@ -296,6 +275,21 @@ class Claims:
             dead_ms=round(1000 * self._settings.dead_letter_ttl_s),
             rest_ms=IDLE_MS if self.held() == 0 else 0,
         )
+
+    async def hear_withdrawals(self, withdraw: Callable[[list[str]], None]) -> None:
+        """Call `withdraw` with the jobs that their callers withdraw from the queue, for ever."""
+        rng, since = random.Random(), None
+        delays = backoff(rng, HEAR_AGAIN_S)
+        while True:
+            try:
+                since, jobs = await self.withdrawn(since, BLOCK_S)
+                delays = backoff(rng, HEAR_AGAIN_S)
+            except FAILED as error:
+                if not isinstance(error, LOST):  # that Redis is away, the worker's main loop says
+                    log.warning("withdrawals are not heard: %s", error)
+                await asyncio.sleep(next(delays))
+                continue
+            withdraw(jobs)
 
     async def withdrawn(self, since: bytes | None, block_s: float) -> tuple[bytes, list[str]]:
         """Wait up to `block_s` for jobs cancelled after `since` (None: now); return a new `since` and their ids."""

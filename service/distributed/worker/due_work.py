@@ -5,18 +5,22 @@ Knows nothing of leases, or of what becomes of an item.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+import redis.asyncio.cluster
 
 from service.distributed.broker import scripts
-from service.distributed.broker.client import AsyncRedis, pipeline
+from service.distributed.broker.client import FAILED, AsyncRedis, pipeline
 from service.distributed.broker.keys import GROUP, SLOTS, Keys
 from service.distributed.broker.submission import BEHIND_LIVE_S
-from service.distributed.broker.wake_token import ExpectedCall
-from service.distributed.worker.items import LeasedItem, read_item
+from service.distributed.worker.items import ClaimedWork, LeasedItem, read_item, read_work
+from service.distributed.worker.stopping import within
 from service.engine.scheduling.batch_scheduler import PATIENCE_S, PATIENT_SHARE
 from service.engine.scheduling.fair_shares import LEAST_TURN_S, QUANTUM_S
 from service.settings import Settings
@@ -28,6 +32,12 @@ IDLE_MS = 5000
 SWEEP_S, SWEEP_SOON_S = 1.0, 0.2
 #: Streams looked at in one script.
 SWEEP_AT_ONCE = 100
+#: Bytes of the frames of a call that is begun in the exchange that claims it: the server copies them for that.
+BEGUN_BYTES = 2**20
+#: Seconds that a wait for work may take to end once its worker is to stop, which wakes it.
+LAST_REST_S = 0.15
+#: Milliseconds after which what one worker alone reads is gone, should it not live to read it.
+OWN_MS = 10_000
 #: A command and its arguments.
 Command = tuple[str | int | bytes, ...]
 #: Times that work is looked for again where another worker took what was seen.
@@ -41,7 +51,15 @@ class Claim:
     items: list[LeasedItem]
     waiting: int = 0
     backlog: float = 0.0  #: seconds of work of all calls queued and running, for each worker
-    answers: list[Any] = field(default_factory=list)  #: of the commands that were sent along
+
+
+@dataclass(frozen=True, slots=True)
+class BegunCall:
+    """A claimed call. `work` is None where its frames are yet to be asked for; `backlog` as of `Claim`."""
+
+    item: LeasedItem
+    work: ClaimedWork | None
+    backlog: float
 
 
 class DueWork:
@@ -61,19 +79,33 @@ class DueWork:
         """Return when the index is to be completed next, on the clock; who waits for work must not wait longer."""
         return self._next_sweep
 
-    async def guess(self, call: ExpectedCall, most: int, *, together: int, along: Sequence[Command]) -> Claim | None:
-        """Claim a call that a wake token told of, if nothing else waits, and run `along` in the same round trip.
+    async def wait(self, seconds: float) -> tuple[bytes | None, BegunCall | None]:
+        """Wait for a wake token, at most `seconds`; claim and begin the call that waits, where nothing else does.
 
-        None where it is not to be had so: whoever asked looks for work then. For a worker that holds no items.
+        In one exchange: what is sent behind a blocking read runs as soon as that has something. Return the token.
         """
-        if self._clock() >= self._next_sweep:
-            return None
-        bound = self._claim_call([call.stream.encode()], most, together, 0, 0, is_guess=1)
-        claims, *answers = await pipeline(self._client, [bound.command, *along])
-        if isinstance(claims, Exception):
-            return None
-        claim = self._read(claims)
-        return Claim(claim.items, claim.waiting, claim.backlog, answers) if claim.items else None
+        tokens, frames = (self.keys.wake_of(self._worker), self.keys.wake), self.keys.begun_frames(self._worker)
+        if isinstance(self._client, redis.asyncio.cluster.RedisCluster):  # no pipeline there would be one exchange
+            reply = await self._client.blpop(tokens, timeout=seconds)
+            return None if reply is None else cast(bytes, reply[1]), None
+        bound = self._begin_call()
+        commands = [("BLPOP", *tokens, seconds), bound.command, ("HMGET", frames, "0", "1"), ("UNLINK", frames)]
+        reply, claim, pair, _ = await pipeline(self._client, commands)
+        if isinstance(claim, redis.exceptions.NoScriptError):
+            # The frames were read before this claim, so they are none of its: they are asked for again.
+            claim, pair = await scripts.call(self._client, bound), [None, None]
+        for answer in (reply, claim, pair):
+            if isinstance(answer, Exception):
+                raise answer
+        return None if reply is None else cast(bytes, reply[1]), None if claim is None else _read_begun(claim, pair)
+
+    async def wake_after(self, stop: Awaitable[None]) -> None:
+        """End this worker's `wait`, or the next one, once `stop` has ended, unless Redis does not answer."""
+        await stop
+        wake = self.keys.wake_of(self._worker)
+        with contextlib.suppress(*FAILED):
+            commands = [("LPUSH", wake, "stop"), ("PEXPIRE", wake, OWN_MS)]
+            await within(LAST_REST_S, pipeline(self._client, commands))
 
     async def claim(
         self, most: int, *, together: int, held_items: int, woken: bool = False, live_only: bool = False
@@ -129,7 +161,7 @@ class DueWork:
         )
 
     def _claim_call(
-        self, streams: list[bytes], most: int, together: int, held_items: int, is_patient: int, is_guess: int = 0
+        self, streams: list[bytes], most: int, together: int, held_items: int, is_patient: int
     ) -> scripts.ScriptCall:
         keys = self.keys
         return scripts.CLAIM.bind(
@@ -150,7 +182,26 @@ class DueWork:
             quantum_us=round(1e6 * QUANTUM_S),
             is_patient=is_patient,
             patient_share=repr(PATIENT_SHARE),
-            is_guess=is_guess,
+        )
+
+    def _begin_call(self) -> scripts.ScriptCall:
+        keys = self.keys
+        return scripts.CLAIM_CALL.bind(
+            due=keys.due,
+            idle=keys.idle,
+            workers=keys.workers,
+            turns=keys.turns,
+            load=keys.load,
+            frames=keys.begun_frames(self._worker),
+            group=GROUP,
+            worker=self._worker,
+            streams=keys.streams,
+            jobs=keys.job(""),
+            payloads=keys.payload(""),
+            fronts=keys.front(""),
+            most_bytes=BEGUN_BYTES,
+            least_us=round(1e6 * LEAST_TURN_S),
+            keep_ms=OWN_MS,
         )
 
     async def _sweep(self) -> None:
@@ -164,3 +215,12 @@ class DueWork:
         for start in range(0, len(missing), SWEEP_AT_ONCE):
             bound = scripts.SWEEP.bind(*missing[start : start + SWEEP_AT_ONCE], due=self.keys.due, group=GROUP)
             await scripts.call(self._client, bound)
+
+
+def _read_begun(claim: list[Any], pair: list[bytes | None]) -> BegunCall | None:
+    now, stream, entry, fields, backlog_us, verdict = claim
+    item = read_item(stream.decode(), entry.decode(), fields, now, 1)
+    if item is None:
+        return None
+    has_frames = verdict[0] != b"run" or None not in pair
+    return BegunCall(item, read_work(item, verdict, pair) if has_frames else None, backlog_us / 1e6)

@@ -29,6 +29,7 @@ class LeasedItem:
     delivery: int
     waited: float = 0.0
     was_handed_back: bool = False  #: its worker before gave it up; else that one fell silent
+    has_own_reply: bool = False  #: of a call: what becomes of it is told in a stream of its own
 
     @property
     def lease(self) -> Lease:
@@ -80,4 +81,5 @@ def read_item(stream: str, entry: str, flat: list[bytes], now: int, delivery: in
         delivery=delivery,
         # An entry's id is the time of its arrival on the server's clock, which may have jumped since.
         waited=max(0.0, (now - whole(entry.partition("-")[0].encode())) / 1000),
+        has_own_reply=fields.get(b"o") == b"1",
     )

@@ -41,6 +41,10 @@ class Stopping:
             self.since = time.monotonic()
             self._event.set()
 
+    async def wait(self) -> None:
+        """Wait for `set()`."""
+        await self._event.wait()
+
     async def unless(self, work: Awaitable[object], grace: float = 0.0) -> None:
         """Do `work`, but no longer than `grace` seconds past `set()`; raises what it raises."""
         task = asyncio.ensure_future(work)  # awaited below, as is `stop_wait`

@@ -20,7 +20,6 @@ from service.core.interfaces import Engine, ModelRepository, VersionState
 from service.distributed.broker import announcement, buckets
 from service.distributed.broker.client import (
     BLOCK_S,
-    FAILED,
     LOST,
     AsyncRedis,
     backoff,
@@ -34,10 +33,9 @@ from service.distributed.broker.job_objects import job_objects
 from service.distributed.broker.keys import Keys
 from service.distributed.broker.serialization import dialect
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.broker.wake_token import ExpectedCall
-from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims, Prefetch
+from service.distributed.worker.claims import HANDED_BACK, UNCOUNTED, Claims
 from service.distributed.worker.device_scheduling import DeviceScheduling
-from service.distributed.worker.due_work import Claim, DueWork
+from service.distributed.worker.due_work import LAST_REST_S, BegunCall, DueWork
 from service.distributed.worker.foreign_items import ForeignItems
 from service.distributed.worker.items import LeasedItem
 from service.distributed.worker.lapsed_items import LapsedItems
@@ -116,7 +114,7 @@ class Worker:
         self._claims.held = lambda: self._runs.held
         self._next_look = 0.0
         self._lapsed_turn, self._woken = True, False  #: woken: by a token of something that was handed back
-        self._token: bytes | None = None  #: that the last rest ended with
+        self._rests = self._has_token = False  #: has_token: the last rest ended with one
         self._has_lapsed = False  #: the last look found something that lapsed, so there may be more
 
     @property
@@ -135,7 +133,10 @@ class Worker:
         self._leases.start()
         chores = [
             self._supervisor.loop(Background.WORKER_BEAT, self._beat),
-            self._supervisor.loop(Background.WORKER_WITHDRAWALS, self._listen),
+            self._supervisor.loop(
+                Background.WORKER_WITHDRAWALS, lambda: self._claims.hear_withdrawals(self._runs.withdraw)
+            ),
+            self._supervisor.once(Background.WORKER_CLAIMS, self._due_work.wake_after(self._stopping.wait())),
         ]
         if self._objects is not None:
             chores.append(self._supervisor.once(Background.WORKER_STORE, self._objects.prove()))
@@ -203,14 +204,16 @@ class Worker:
             # Nothing may be awaited in between: what ends meanwhile would not end this wait.
             await self._stopping.unless(self._runs.next_end())
             return
-        claim, prefetch = await self._claim(room, together, held_items)
+        woken, self._has_token = self._has_token, False
+        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
+        # the calls behind it.
+        claim = await self._due_work.claim(
+            room, together=together, held_items=held_items, woken=woken, live_only=self._has_lapsed
+        )
         if self._device is not None:
             self._device.set_backlog(claim.backlog)
         if claim.items:
-            await self._start(claim.items, prefetch)
-            if prefetch is not None and not claim.waiting:
-                # What is submitted from now on leaves a token: there is nothing to look for.
-                await self._rest()
+            await self._start(claim.items)
         elif claim.waiting:
             # Left to others that have nothing to do, until this device has less; should they not take it, it is seen.
             if self._runs.held >= held_items:
@@ -218,31 +221,35 @@ class Worker:
         else:
             await self._rest()
 
-    async def _claim(self, room: int, together: int, held_items: int) -> tuple[Claim, Prefetch | None]:
-        """Claim new work, by what the last wake token said where nothing else is held or waits."""
-        token, self._token = self._token, None
-        call = None if held_items or self._has_lapsed else ExpectedCall.read(token)
-        if call is not None:
-            guess = await self._due_work.guess(call, room, together=together, along=self._claims.begin_along(call))
-            if guess is not None:
-                return guess, (call, guess.answers)
-        # What lapsed runs before other jobs, which are younger; each of those would keep it waiting to be alone, and
-        # the calls behind it.
-        claim = await self._due_work.claim(
-            room, together=together, held_items=held_items, woken=token is not None, live_only=self._has_lapsed
-        )
-        return claim, None
-
     async def _rest(self) -> None:
-        """Wait for a wake token, until the next look for what lapsed, or for what the index lacks, is due."""
-        seconds = min(self._next_look, self._due_work.next_sweep) - time.monotonic()
-        if seconds > 0:
-            await self._stopping.unless(self._wait_for_token(max(0.05, min(BLOCK_S, seconds))))
+        """Wait for other work than calls that come one at a time, which are begun here, or until a look is due."""
+        self._rests = True
+        while self._rests and not self._stopping:
+            seconds = min(self._next_look, self._due_work.next_sweep) - time.monotonic()
+            if seconds <= 0:
+                return
+            # `stop` wakes it rather than end it: what was claimed in the same moment would be lost to others.
+            await self._stopping.unless(self._begin_next_call(max(0.05, min(BLOCK_S, seconds))), LAST_REST_S)
 
-    async def _wait_for_token(self, seconds: float) -> None:
-        self._token = await self._claims.wait(seconds)
-        if self._token == HANDED_BACK:
+    async def _begin_next_call(self, seconds: float) -> None:
+        """Wait for a call and begin it; the rest is over where something else wakes this worker, or nothing does."""
+        token, call = await self._due_work.wait(seconds)
+        if token == HANDED_BACK:
             self._next_look, self._woken = 0.0, True
+        if call is not None:
+            await self._start_call(call)
+            return
+        self._has_token, self._rests = token is not None, False
+
+    async def _start_call(self, call: BegunCall) -> None:
+        if self._device is not None:
+            self._device.set_backlog(call.backlog)
+        if call.work is None:
+            await self._start([call.item])
+        else:
+            self._leases.hold(call.item.lease)
+            self._metrics.claimed(buckets.label_of(call.item.stream), 1)
+            self._runs.start([call.work])
 
     async def _run_lapsed(self, item: LeasedItem) -> None:
         """Run an item that may have killed its worker alone, with no neighbours to take along.
@@ -262,12 +269,12 @@ class Worker:
             await self._start([item])
         await self._stopping.unless(self._runs.all_ended())
 
-    async def _start(self, items: list[LeasedItem], prefetch: Prefetch | None = None) -> None:
+    async def _start(self, items: list[LeasedItem]) -> None:
         for item in items:
             self._leases.hold(item.lease)
         self._runs.expect(items)
         try:
-            works = await self._claims.begin(items, prefetch)
+            works = await self._claims.begin(items)
         except BaseException:
             # Unread: not held, so they lapse and come back. Nothing was tried, and Redis may be away: no more to do.
             self._runs.give_up(items)
@@ -334,17 +341,3 @@ class Worker:
         while True:
             self._leases.beat()
             await asyncio.sleep(self._lease_s / 6)
-
-    async def _listen(self) -> None:
-        """Cancel in the engine the items that their callers withdrew from the queue."""
-        delays, since = backoff(self._rng), None
-        while True:
-            try:
-                since, jobs = await self._claims.withdrawn(since, BLOCK_S)
-                delays = backoff(self._rng)
-            except FAILED as error:
-                if not isinstance(error, LOST):  # that Redis is away, the main loop says
-                    log.warning("withdrawals are not heard: %s", error)
-                await asyncio.sleep(next(delays))
-                continue
-            self._runs.withdraw(jobs)

@@ -108,7 +108,13 @@ def _again(request: PredictRequest, result: PredictResult, version: str) -> Pred
     route = options.route if result.seed is None else dataclasses.replace(options.route, seed=result.seed)
     options = dataclasses.replace(options, version=version, method=result.method, route=route, maps=False)
     return dataclasses.replace(
-        request, options=options, client=CLIENT, priority=Priority.BACKGROUND, deadline=None, traceparent=None
+        request,
+        options=options,
+        client=CLIENT,
+        priority=Priority.BACKGROUND,
+        deadline=None,
+        traceparent=None,
+        on_result=None,
     )
 
 

@@ -123,5 +123,6 @@ async def _document(
 
 def _form(request: Request, params: PredictParams, steps: int) -> ResponseFormat:
     return response.choose(
-        request.headers.get("accept"), replace(params, options=replace(params.options, steps=steps, times=()))
+        ", ".join(request.headers.getlist("accept")),
+        replace(params, options=replace(params.options, steps=steps, times=())),
     )

@@ -56,7 +56,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
         client = context.of(request).client
         view = await jobs.get(job, client)
-        if negotiation.choose(request.headers.get("accept"), (response.JSON, EVENTS)) == EVENTS:
+        if negotiation.choose(", ".join(request.headers.getlist("accept")), (response.JSON, EVENTS)) == EVENTS:
             return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
         if wait and not view.state.final:
             view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, wait))

@@ -18,10 +18,12 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.app_state import AppState
-from service.core.errors import Cancelled, Internal, InvalidRequest, ServiceError
+from service.core.errors import Cancelled, Internal, InvalidRequest, NotFound, PermissionDenied, ServiceError
 from service.imaging.codec import ImageFormat
 from service.rest.formats import stream_messages
 from service.rest.transport import context
+from service.rest.transport.bounded_socket import REFUSED
+from service.rest.transport.errors import problem
 from service.serving.streaming.concealed_stream import ConcealedStream
 from service.serving.streaming.live_stream import LiveStream
 from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
@@ -55,13 +57,24 @@ def router(state: AppState) -> APIRouter:
     @routes.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         if not _same_site(socket, state.settings.cors_origins):
-            await socket.close(POLICY, "this page's origin may not open streams here")
+            await _deny(socket, PermissionDenied("this page's origin may not open streams here", field="Origin"))
             return
         is_offered = stream_messages.SUBPROTOCOL in socket.scope.get("subprotocols", ())
         await socket.accept(stream_messages.SUBPROTOCOL if is_offered else None)
         await _serve(state, socket)
 
+    @routes.websocket("/{path:path}")
+    async def no_stream(socket: WebSocket) -> None:
+        await _deny(socket, NotFound("there is no WebSocket at this path; streams are at /v1/stream"))
+
     return routes
+
+
+async def _deny(socket: WebSocket, error: ServiceError) -> None:
+    """Refuse the handshake, in the form of all errors over HTTP."""
+    request_context = context.of(socket)
+    request_context.code = error.code
+    await socket.send_denial_response(problem(error, request_context.request_id))
 
 
 async def _serve(state: AppState, socket: WebSocket) -> None:
@@ -153,8 +166,10 @@ def _is_end(message: str | bytes) -> bool:
 
 
 async def _receive(socket: WebSocket) -> str | bytes | None:
-    """Receive the next message; None when the client has closed."""
+    """Receive the next message; None when the client has closed. Raises why its connection takes no more of them."""
     message = await socket.receive()
+    if REFUSED in message:
+        raise message[REFUSED]
     if message["type"] == "websocket.disconnect":
         context.of(socket).notes[CLOSE_CODE] = message.get("code", NO_CLOSE)
         return None

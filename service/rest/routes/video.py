@@ -281,7 +281,7 @@ def _check_names(request: Request) -> None:
 def _asked(
     state: AppState, request: Request, params: ConversionParams, options: Options, sound: SoundMode
 ) -> ClipOrder:
-    media_type = negotiation.choose(request.headers.get("accept"), tuple(OUTPUTS))
+    media_type = negotiation.choose(", ".join(request.headers.getlist("accept")), tuple(OUTPUTS))
     if media_type is None:
         raise NotAcceptable(f"a clip can be answered as {', '.join(OUTPUTS)}", field="Accept")
     if options.route.policy is RoutePolicy.SAMPLE:

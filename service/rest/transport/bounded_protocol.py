@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -14,8 +15,8 @@ from typing import Any, ClassVar
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.core.errors import InvalidRequest
-from service.rest.transport.errors import problem
+from service.rest.transport.errors import last_answer
+from service.rest.transport.reader_watch import ReaderWatch
 
 #: Where a request's ASGI scope tells how to wait for its answer to leave, and how to learn that its client did.
 _DRAINED, _WATCH = "dmvfn.drained", "dmvfn.watch"
@@ -36,11 +37,17 @@ def watch_client(scope: Scope, on_left: Callable[[], None]) -> Callable[[], obje
     return None if watch is None else watch(on_left)
 
 
+class TooManyPipelined(Exception):
+    """More requests came on a connection than may wait there."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection, with an end to everything a client can make it wait for or keep."""
 
     #: Bytes of request line and headers, and of trailers.
     max_head: ClassVar[int] = 64 * 1024
+    #: Requests that wait on a connection behind the one that is being answered.
+    max_pipelined: ClassVar[int] = 64
     #: Seconds from a request's first byte to the end of its headers.
     head_seconds: ClassVar[float] = 10.0
     #: Seconds in which a client that is being answered must read something.
@@ -58,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._has_left = False
         self._watchers: list[Callable[[], None]] = []
         self._head_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._reader_watch = ReaderWatch(transport, self.stall_seconds)
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -66,7 +73,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Cancel the timers of the connection, and note whether an answer is cut off by its end."""
         self._is_cut = self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete)
         self._cancel_head_timer()
-        self._cancel_stall_timer()
+        self._reader_watch.stop()
         super().connection_lost(exc)
         self._tell_left()
 
@@ -82,10 +89,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
 
     def on_message_begin(self) -> None:
-        """Note that a head has begun: from the end of these bytes on, the rest of it has `head_seconds`."""
+        """Note that a head has begun: from the end of these bytes on, the rest of it has `head_seconds`.
+
+        Raises TooManyPipelined, as thousands of small requests fit in what arrives at once.
+        """
+        if len(self.pipeline) >= self.max_pipelined:
+            raise TooManyPipelined
         super().on_message_begin()
         self._cancel_head_timer()
         self._is_in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a field of the head. Trailers are none: who read the head, or changed it on the way, never saw them."""
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Stop the head's time and count, as the head is whole."""
@@ -94,6 +111,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unseen = 0
         self._is_in_head = False
         self._cancel_head_timer()
+        if not self.flow.write_paused:
+            self._reader_watch.stop()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -114,18 +133,36 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unseen = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Watch the client, where no further answer is due, until it has read the rest of this one."""
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self._reader_watch.start()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection to the WebSocket's protocol; refuse while an answer of this one waits to be read."""
+        if self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
+            self._refuse(400, "a WebSocket cannot be opened behind a request that is still being answered")
+            return
+        self._reader_watch.stop()
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are not HTTP in our form too."""
-        self._refuse(400, "this is not a well-formed HTTP/1.1 request")
+        error = sys.exception()
+        if error is not None and isinstance(error.__context__, TooManyPipelined):
+            self._refuse(400, f"at most {self.max_pipelined} requests may be sent ahead on a connection")
+        else:
+            self._refuse(400, "this is not a well-formed HTTP/1.1 request")
 
     def pause_writing(self) -> None:
         """Watch the client, which reads more slowly than we answer."""
         super().pause_writing()
-        self._watch_reader(self.transport.get_write_buffer_size())
+        self._reader_watch.start()
 
     def resume_writing(self) -> None:
         """Stop watching the client, which has read enough."""
-        self._cancel_stall_timer()
+        self._reader_watch.stop()
         super().resume_writing()
 
     async def _drained(self) -> bool:
@@ -151,18 +188,6 @@ class BoundedProtocol(HttpToolsProtocol):
         for on_left in watchers:
             on_left()
 
-    def _watch_reader(self, nbytes: int) -> None:
-        self._cancel_stall_timer()
-        self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_reader, nbytes)
-
-    def _check_reader(self, previous: int) -> None:
-        nbytes = self.transport.get_write_buffer_size()
-        if nbytes < previous:
-            self._watch_reader(nbytes)
-        else:
-            # Not close(): that would wait for the reader as well.
-            self.transport.abort()
-
     def _head_is_late(self) -> None:
         if not self.transport.is_closing():
             self._refuse(408, f"the head of a request must arrive within {self.head_seconds:g} s")
@@ -177,18 +202,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._tell_left()
             running = False
         if not running:
-            answer = problem(InvalidRequest(why), "", status=status, headers={"Connection": "close"})
-            head = [b"HTTP/1.1 %d \r\n" % status]
-            head += [b"%s: %s\r\n" % (name, value) for name, value in answer.raw_headers]
-            self.transport.write(b"".join(head) + b"\r\n" + bytes(answer.body))
+            self.transport.write(last_answer(status, why))
         self.transport.close()
 
     def _cancel_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def _cancel_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None

@@ -132,6 +132,14 @@ def problem(
     return Response(content, status, fields, media_type)
 
 
+def last_answer(status: int, why: str) -> bytes:
+    """Write a whole answer for a client that is heard no more; `why` is what was wrong with its request."""
+    answer = problem(InvalidRequest(why), "", status=status, headers={"Connection": "close"})
+    head = [b"HTTP/1.1 %d \r\n" % status]
+    head += [b"%s: %s\r\n" % (name, value) for name, value in answer.raw_headers]
+    return b"".join(head) + b"\r\n" + bytes(answer.body)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of ours, of Starlette and of FastAPI's validation in this one form."""
 

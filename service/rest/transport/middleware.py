@@ -23,11 +23,11 @@ from service.core.errors import (
     ServiceError,
     Unauthenticated,
 )
-from service.core.forwarding import FORWARDED_FIELD, TrustedProxies
+from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
-from service.rest.transport import bounded_protocol, context, paths
+from service.rest.transport import bounded_protocol, context, head_fields, paths
 from service.rest.transport.body import BoundedBody
 from service.rest.transport.context import Context
 from service.rest.transport.errors import media_type_at, problem
@@ -91,17 +91,14 @@ class RequestMiddleware:
         )
         peer = (scope.get("client") or ("",))[0]
         forwarded = headers.getlist(FORWARDED_FIELD) if self._proxies.networks else ()
-        request_context.address = self._proxies.caller(peer, forwarded)
+        request_context.address = caller_of(self._proxies.caller(peer, forwarded))
         context.put(scope, request_context)
         return request_context
 
     def check_host(self, scope: Scope, headers: Headers) -> None:
         """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
-        hosts = headers.getlist("host")
-        if len(hosts) > 1:  # which of them counts, each server on the way may answer otherwise
-            raise InvalidRequest("Host is given twice", field="Host")
         # Probes and scrapers come by an address that no setting can list, and see no caller's data.
-        host = hosts[0] if hosts else None
+        host = headers.get("host")
         if not self._host_names.admit(host) and scope["path"] not in QUIET:
             printable = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
             raise InvalidRequest(
@@ -126,6 +123,7 @@ class RequestMiddleware:
         headers = Headers(scope=scope)
         request_context = self.begin_context(scope, headers)
         try:
+            head_fields.check(scope["headers"])
             self.check_host(scope, headers)
             await self.admit(scope, request_context)
         except ServiceError as error:
@@ -134,8 +132,10 @@ class RequestMiddleware:
                 # Opened first: a refused handshake is all that a browser's script would learn.
                 await send({"type": "websocket.accept", "subprotocol": _offered(scope)})
                 await send({"type": "websocket.send", "text": stream_messages.refusal(error)})
-            code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
-            await send({"type": "websocket.close", "code": code, "reason": error.code})
+                code = TRY_AGAIN_LATER if isinstance(error, RateLimited) else POLICY_VIOLATION
+                await send({"type": "websocket.close", "code": code, "reason": error.code})
+            else:
+                await problem(error, request_context.request_id)(scope, receive, send)
             request_context.code = error.code
             self._streamed(_template(scope), request_context)
             return
@@ -181,6 +181,7 @@ class _Exchange:
 
     async def run(self) -> None:
         try:
+            head_fields.check(self._scope["headers"])
             self._middleware.check_host(self._scope, self._headers)
             await self._middleware.admit(self._scope, self._context)
             self._body.announce(self._headers.get("content-length"))

@@ -8,6 +8,7 @@ they become in the queue is the engine's business.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ class InferRequest:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[str, ...] = ()
 
+
+#: Numbers in strings, as a query would hold them.
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
 
 #: A frame's bytes; of the older and the newer one.
 Pixels = bytes | memoryview
@@ -164,11 +169,9 @@ class _Parameters:
         # JSON has one kind of number; some clients write all of theirs with a point. Below 2**53 each is exact.
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
             return int(value)
-        if isinstance(value, str) and len(value) < 20 and value.removeprefix("-").isascii():
-            try:
-                return int(value)
-            except ValueError:
-                pass
+        # Not all that Python reads as a number: "1_0" would be ten.
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            return int(value)
         raise InvalidRequest(f"{name} must be a whole number", field=f"parameters.{name}")
 
     def number(self, name: str) -> float | None:
@@ -178,11 +181,8 @@ class _Parameters:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             # An integer too large for a float is no scale either.
             return float(value) if abs(value) < 2**64 else math.inf
-        if isinstance(value, str) and len(value) < 40:
-            try:
-                return float(value)
-            except ValueError:
-                pass
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            return float(value)
         raise InvalidRequest(f"{name} must be a number", field=f"parameters.{name}")
 
     def text(self, name: str) -> str | None:
@@ -216,7 +216,8 @@ class _Parameters:
         return ImageFormat.RAW, None
 
     def options(self, seed: int | None, max_steps: int, version: str | None) -> Options:
-        quality = self.text("quality") or Quality.EXACT
+        quality = self.text("quality")
+        quality = Quality.EXACT if quality is None else quality
         if quality not in [*Quality]:
             raise InvalidRequest(f"quality must be {' or '.join(Quality)}", field="parameters.quality")
         with _within_parameters():

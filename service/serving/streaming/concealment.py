@@ -61,13 +61,13 @@ class Concealment:
 
     def check(self) -> Concealment:
         """Return this, or raise InvalidRequest naming the field."""
-        for name, low, high in (
-            ("fps", LEAST_FPS, MOST_FPS),
-            ("most", 1, MOST_PREDICTED),
-            ("blend", 0, MOST_BLENDED),
-            ("delay_s", 0, 1),
+        delay_ms = None if self.delay_s is None else 1000 * self.delay_s  # as callers write it
+        for name, value, low, high in (
+            ("fps", self.fps, LEAST_FPS, MOST_FPS),
+            ("most", self.most, 1, MOST_PREDICTED),
+            ("blend", self.blend, 0, MOST_BLENDED),
+            ("delay_ms", delay_ms, 0, 1000),
         ):
-            value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InvalidRequest(f"{name} must be between {low:g} and {high:g}", field=f"conceal.{name}")
         return self

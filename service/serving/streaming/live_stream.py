@@ -17,6 +17,7 @@ from service.app_state import AppState
 from service.core.api_keys import Scope
 from service.core.errors import Internal, ServiceError
 from service.core.types import Quality
+from service.imaging.codec_pool import EncodingAhead
 from service.serving import prediction
 from service.serving.prediction import Caller, EncodedPrediction
 from service.serving.streaming.messages import (
@@ -207,25 +208,32 @@ class LiveStream:
                 options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
             due = prediction.engine_deadline(self._state, caller.deadline, options, work.current, request.format)
-            pair_request = prediction.build_request(replace(caller, deadline=due), work.previous, work.current, options)
-            prediction.admit(self._state, pair_request)
-            result = await self._state.engine.predict(pair_request)
-            self._session.predicted(tag.sequence)
-            self._scores.predicted(tag, work.pace_us, work.current, result)
-            if self._trials is not None and predictor is not None:
-                self._trials.predicted(work, pair_request, result, predictor)
-            self._advance(place)  # the engine is free: it need not wait for this one's encoding
-            answer = await prediction.encode(
-                self._state,
-                result,
-                request.format,
-                request.image_quality,
-                caller.deadline,
-                (tag.time_us, work.pace_us),
-                decode=tag.read - tag.arrived,
-                waited=began - tag.read,
-                is_adaptive=options.quality is Quality.ADAPTIVE,
+            ahead = EncodingAhead(
+                self._state.codecs, self._state.clock, request.format, request.image_quality, caller.deadline
             )
+            pair_request = prediction.build_request(
+                replace(caller, deadline=due), work.previous, work.current, options, ahead.begin
+            )
+            prediction.admit(self._state, pair_request)
+            with ahead:
+                result = await self._state.engine.predict(pair_request)
+                self._session.predicted(tag.sequence)
+                self._scores.predicted(tag, work.pace_us, work.current, result)
+                if self._trials is not None and predictor is not None:
+                    self._trials.predicted(work, pair_request, result, predictor)
+                self._advance(place)  # the engine is free: it need not wait for this one's encoding
+                answer = await prediction.encode(
+                    self._state,
+                    result,
+                    request.format,
+                    request.image_quality,
+                    caller.deadline,
+                    (tag.time_us, work.pace_us),
+                    decode=tag.read - tag.arrived,
+                    waited=began - tag.read,
+                    is_adaptive=options.quality is Quality.ADAPTIVE,
+                    ahead=ahead,
+                )
             outcome = Done(answer if predictor is None else replace(answer, predictor=predictor.value))
         except ServiceError as error:
             outcome = Failed(error)

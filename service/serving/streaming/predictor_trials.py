@@ -78,6 +78,7 @@ class PredictorTrials:
             options=self.options(other, request.options.times),
             deadline=deadline,
             priority=Priority.BACKGROUND,
+            on_result=None,
         )
         nbytes = request.nbytes + request.current.pixels.nbytes * request.options.frames
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from service.core.types import Frame
 from service.imaging.codec import FrameLimits
 from service.serving.video import file_kinds, pictures
 from service.serving.video.clip import Info, Item, Passed, Timed, VideoError, check_size
+from service.serving.video.edit_parts import EditParts
 from service.serving.video.orientation import Orientation
 from service.serving.video.pictures import Deinterlacer
 from service.serving.video.timeline import Timeline
@@ -37,6 +39,8 @@ LEAST_UNITS = 1000
 #: The format whose index names the place of every frame.
 _INDEXED = "mov,"
 _PICTURE_CODECS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")
+#: Hours, minutes and seconds.
+_LENGTH = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 #: Frames a second; a larger rate is a guess from a clip whose frames have no common one.
 MAX_DENSEST = 240
 
@@ -48,6 +52,7 @@ class ContainerSource:
         self._limits = limits
         if (why := file_kinds.still_picture(file)) is not None:
             raise VideoError(why)
+        file_kinds.check_shown_here(file)
         try:
             container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
             assert isinstance(container, InputContainer)
@@ -56,7 +61,6 @@ class ContainerSource:
             raise VideoError(file_kinds.refusal(file, reason(error))) from error
         try:
             self._video = _film(container)
-            file_kinds.check_dolby(file)
             self._video.thread_type = "AUTO"
             # Else FFmpeg crops the left side to whole words of memory only, and shows what is to be hidden.
             self._video.codec_context.flags |= Flags.unaligned
@@ -70,6 +74,8 @@ class ContainerSource:
             self._decoded: collections.deque[int] | None = None
             if container.format.name in _WITHOUT_SHOW_TIMES:
                 self._decoded = collections.deque()
+            self._edit_parts: EditParts | None = None
+            self._has_packets = False
             self._deinterlacer = Deinterlacer(self._video)
             self._orientation = Orientation()
             self.info = self._look(sound)
@@ -85,12 +91,17 @@ class ContainerSource:
         # VP8's and VP9's transparency is a film of its own beside them, which is not decoded here; others' is in them.
         if stream.metadata.get("alpha_mode") == "1" and context.name.startswith(("vp8", "vp9")):
             raise VideoError(pictures.TRANSPARENT)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate, frames = stream.average_rate or stream.guessed_rate or Fraction(25), stream.frames or None
+        if self._decoded is not None:
+            share = _filled_share(stream)
+            rate, frames = rate * share, frames and round(frames * share)
         unit = stream.time_base or 1 / rate
         self._fineness = 1 if self._decoded is not None else math.ceil(unit * LEAST_UNITS)
         self._unit = unit / self._fineness
         self._usual = max(1, round(1 / rate / self._unit))
-        frames = stream.frames or None
+        if self._container.format.name.startswith(_INDEXED):
+            self._edit_parts = EditParts(max(1, round(1 / rate / unit)))
+            context.copy_opaque = True
         if self._container.duration:
             expected = int(Fraction(self._container.duration, av.time_base) * rate)
             # Of what the header counts, an edit list may hide a part.
@@ -106,6 +117,10 @@ class ContainerSource:
                 notes = _not_read(self._container, self._video, sound)
                 is_counted, densest = bool(stream.frames), _densest(stream)
                 return Info(*size, rate, self._unit, frames, is_counted, densest, self._traits, notes)
+        if self._has_packets:
+            raise VideoError(
+                "no frame of the film becomes whole: it is damaged, or cut out of a longer one; cut it at a key frame"
+            )
         raise VideoError("the file has no frames")
 
     def __iter__(self) -> Iterator[Item]:
@@ -156,12 +171,29 @@ class ContainerSource:
     def _shown(self, packet: Any) -> Iterator[Timed]:
         if self._decoded is not None and packet.dts is not None:
             self._decoded.append(packet.dts)
-        for picture in packet.decode():
+        self._has_packets = self._has_packets or packet.size > 0
+        if self._edit_parts is not None and packet.size:
+            # Each in an object of its own: PyAV forgets one that two packets have as soon as the first is gone.
+            packet.opaque = [self._edit_parts.number(packet)]
+        for picture in self._decode(packet):
+            part: Any = picture.opaque
+            if self._edit_parts is not None and part is not None and picture.pts is not None:
+                picture.pts = self._edit_parts.moved(part[0], picture.pts, picture.duration or 0)
             if self._decoded:
                 # Frames come in the order shown, each for one packet: the first shown has the first time.
                 picture.pts = self._decoded.popleft()
             for frame in self._deinterlacer.frames(picture):
                 yield self._frame(frame)
+
+    def _decode(self, packet: Any) -> list[av.VideoFrame]:
+        try:
+            decoded: list[av.VideoFrame] = packet.decode()
+        except av.InvalidDataError:
+            # What was cut out of a longer film, or tuned in to, begins with what nothing before it explains.
+            if self._last is not None or self._container.format.name.startswith(_INDEXED):
+                raise
+            return []
+        return decoded
 
     def _frame(self, picture: av.VideoFrame) -> Timed:
         # Said with every picture, or (by H.264 itself) with those that one may begin at; joined recordings may differ.
@@ -207,8 +239,8 @@ def _film(container: InputContainer) -> VideoStream:
     """Return the first stream of pictures that is no cover. Raises VideoError where there is none."""
     streams = [stream for stream in container.streams.video if _is_known(stream)]
     films = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
-    # Not every cover is marked as one; beside a film, what is coded as single pictures is one.
-    films.sort(key=lambda stream: stream.codec_context.name in _PICTURE_CODECS)
+    # Not every cover is marked as one; beside a film, what is one picture, or coded as single ones, is one.
+    films.sort(key=lambda film: (_is_of_pictures(film), film.frames == 1, -_seconds(film)))
     if films:
         return films[0]
     if streams:
@@ -216,6 +248,20 @@ def _film(container: InputContainer) -> VideoStream:
     if container.streams.video:
         raise VideoError("the pictures are in a format that cannot be decoded; write H.264: ffmpeg -i in out.mp4")
     raise VideoError("the file has no pictures, only sound or text")
+
+
+def _is_of_pictures(film: VideoStream) -> bool:
+    return film.codec_context.name in _PICTURE_CODECS
+
+
+def _seconds(film: VideoStream) -> float:
+    """Return how long the header, or in Matroska a tag, says that single pictures are shown; 0 where neither does."""
+    if not _is_of_pictures(film):
+        return 0.0
+    if film.duration is not None and film.time_base is not None:
+        return float(film.duration * film.time_base)
+    match = _LENGTH.match(film.metadata.get("DURATION", ""))
+    return 0.0 if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
 
 
 def _check_length(container: InputContainer, film: VideoStream) -> None:
@@ -228,6 +274,17 @@ def _check_length(container: InputContainer, film: VideoStream) -> None:
         raise VideoError(
             f"the file is cut short: it has {container.size} bytes, and its index names {least_size}; send it whole"
         )
+
+
+def _filled_share(film: VideoStream) -> Fraction:
+    """Return the share of an AVI's places that hold a frame, by its index; its header counts them, and their rate.
+
+    Half of them are empty where H.264 was copied into it.
+    """
+    entries = film.index_entries
+    steps = len(entries) - 1
+    places = entries[-1].timestamp - entries[0].timestamp if steps > 0 else 0
+    return min(Fraction(1), Fraction(steps, places)) if places > 0 else Fraction(1)
 
 
 def _densest(stream: VideoStream) -> Fraction | None:
@@ -249,7 +306,8 @@ def _not_read(container: InputContainer, film: VideoStream, sound: bool) -> tupl
         elif stream.type == "subtitle":
             notes.append(f"track {stream.index + 1}, subtitles, is left out")
         elif stream.type == "video" and stream is not film and not stream.disposition & Disposition.attached_pic:
-            notes.append(f"track {stream.index + 1}, a second film, is left out")
+            kind = "a still picture" if stream.frames == 1 else "a second film"
+            notes.append(f"track {stream.index + 1}, {kind}, is left out")
     return tuple(notes)
 
 

@@ -38,12 +38,22 @@ _KINDS = (
     (b"CWS", "a Flash film (SWF)", _ENCODE),
     (b"#EXTM3U", "a playlist, which names other files", "send the film itself"),
 )
+#: The first box of a segment, of which DASH and HLS give films (ISO/IEC 14496-12, 8.16).
+_SEGMENT_BOXES = (b"styp", b"sidx", b"moof", b"emsg", b"prft")
 #: What begins so and has this after four bytes of its length.
 _RIFF_KINDS = {b"WEBP": ("a WebP", _ENCODE), b"WAVE": ("a WAV", _ONLY_SOUND)}
-#: Where a container describes Dolby Vision: its record's name, two bytes of a version, and the profile in seven bits.
-_DOLBY = re.compile(rb"dvcC.{0,8}?\x01\x00(.)", re.DOTALL)
-#: The profile whose pictures no other decoder shows right: its colours are coded as IPT.
-_DOLBY_IPT = 5
+#: Where a container describes Dolby Vision: its record's name, a version, its profile, and who else shows it.
+_DOLBY = re.compile(rb"dv[cvw]C.{0,8}?\x01\x00(...)", re.DOTALL)
+#: The same in a broadcast's table of its programme.
+_DOLBY_DESCRIPTOR = re.compile(rb"\xb0[\x05\x07]\x01\x00(...)", re.DOTALL)
+#: Profiles whose pictures no other decoder shows right, as their colours are coded as IPT: the latter may be.
+_DOLBY_IPT, _DOLBY_MAYBE_IPT = 5, (10, 20)
+#: How a transport stream's packets lie: where the first begins, and how far apart they are.
+_LAYOUTS = ((0, 188), (4, 192))
+#: What the fourth byte of a packet's header is at least where what it holds is scrambled.
+_SCRAMBLED = 0x80
+#: Bytes of a transport stream that are looked at: its tables come several times a second.
+_MAX_TABLES = 2**20
 #: Bytes of an index that are looked at.
 _MAX_INDEX = 4 * 2**20
 #: Boxes of a file that are looked at in search of its index.
@@ -69,21 +79,51 @@ def still_picture(file: Path | BinaryIO) -> str | None:
     return f"{_NONE}: this is {kind}, a still picture; {_READ}" if is_still else None
 
 
-def check_dolby(file: Path | BinaryIO) -> None:
-    """Raise VideoError for Dolby Vision of profile 5, whose colours nothing that FFmpeg tells of a picture shows."""
+def check_shown_here(file: Path | BinaryIO) -> None:
+    """Raise VideoError for a scrambled broadcast, and for Dolby Vision whose colours FFmpeg shows no way to tell."""
     if isinstance(file, Path):
         if file.is_file():
             with file.open("rb") as stream:
-                check_dolby(stream)
+                check_shown_here(stream)
         return
     if not file.seekable():
         return
     place = file.tell()
     file.seek(_index_place(file) or 0)
-    match = _DOLBY.search(file.read(_MAX_INDEX))
+    data = file.read(_MAX_INDEX)
     file.seek(place)
-    if match is not None and match[1][0] >> 1 == _DOLBY_IPT:
-        raise VideoError("the film is Dolby Vision of profile 5, whose colours are not read; export it as HDR10 or SDR")
+    packets = _packets(data)
+    # Tables are never scrambled; of all else hardly a packet is not.
+    if 2 * sum(packet[3] >= _SCRAMBLED for packet in packets) > len(packets):
+        raise VideoError("the broadcast is scrambled, and no key is known here; record it from where it is not")
+    records = _dolby_records(data, packets)
+    for record in records:
+        profile, shown_by = record[0] >> 1, record[2] >> 4
+        if profile == _DOLBY_IPT or (profile in _DOLBY_MAYBE_IPT and not shown_by):
+            raise VideoError(
+                f"the film is Dolby Vision of profile {profile}, whose colours are not read; export it as HDR10 or SDR"
+            )
+
+
+def _packets(data: bytes) -> list[bytes]:
+    """Return the packets of a transport stream's beginning; none where it is another file (ISO/IEC 13818-1, 2.4.3)."""
+    for start, step in _LAYOUTS:
+        if all(data[start + k * step : start + k * step + 1] == b"G" for k in range(3)):
+            places = range(start, min(len(data), _MAX_TABLES) - 187, step)
+            return [data[place : place + 188] for place in places]
+    return []
+
+
+def _dolby_records(data: bytes, packets: list[bytes]) -> list[bytes]:
+    """Return what follows the version in each record of Dolby Vision: profile in 7 bits, 9 others, who shows it in 4.
+
+    It stands in a box, or in a transport stream in a packet with the table of a programme (13818-1, 2.4.4.9).
+    """
+    if packets:
+        tables = [packet for packet in packets if packet[1] & 0x40 and packet[4:6] == b"\x00\x02"]
+        return [record for table in tables for record in _DOLBY_DESCRIPTOR.findall(table)]
+    match = _DOLBY.search(data)
+    return [] if match is None else [match[1]]
 
 
 def refusal(file: Path | BinaryIO, why: str) -> str:
@@ -104,6 +144,11 @@ def _told(file: BinaryIO, why: str) -> str:
         matches.append(_RIFF_KINDS[start[8:12]])
     if matches:
         return f"this is {matches[0][0]}; {matches[0][1]}"
+    if start[4:8] in _SEGMENT_BOXES:
+        return (
+            "this is a segment of a stream, without the beginning that tells what it is; "
+            "put that in front: cat init.mp4 segment.m4s"
+        )
     kind, _ = other_kinds.name(start)
     if "video" in kind and start[4:8] == b"ftyp" and not _has_index(file):
         return (
@@ -121,8 +166,10 @@ def _has_index(file: BinaryIO) -> bool:
 
 def _index_place(file: BinaryIO) -> int | None:
     """Return where in a file of boxes the one called moov begins (ISO/IEC 14496-12); None: there is none."""
-    at = 0
+    at, length = 0, file.seek(0, 2)
     for _ in range(_MAX_BOXES):
+        if at >= length:
+            return None
         file.seek(at)
         head = file.read(16)
         size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")

@@ -23,11 +23,13 @@ MAGIC = b"YUV4MPEG2"
 MAX_LINE = 1024
 #: Frames a second at most: some programs write their clock's rate here.
 MAX_RATE = 10**6
+NO_FRAMES = "the y4m stream has no frames"
 
 #: Chroma's step in x and y; mono has none.
 _STEPS = {"420": (2, 2), "422": (2, 1), "444": (1, 1), "mono": None}
 #: Kinds of 8 bits; where 4:2:0's chroma sits between pixels makes no difference that is read.
 _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?")
+_OLDER_CHROMA = b"XYSCSS="
 _DEEP = re.compile(r".*?(?:p|mono)(?:9|1[0-9])")
 SQUARE = PictureTraits()
 _INTERLACED = ("t", "b", "m")
@@ -76,7 +78,8 @@ class Y4mHeader:
         if tags.get(b"I") in _INTERLACED:
             raise VideoError("the y4m stream is interlaced; pipe whole frames: ffmpeg ... -vf bwdif -f yuv4mpegpipe -")
         full_range = b"XCOLORRANGE=FULL" in words
-        return cls(width, height, rate, _chroma(tags.get(b"C", "420jpeg")), full_range, _aspect(tags.get(b"A", "")))
+        chroma = tags.get(b"C") or _older_chroma(words)
+        return cls(width, height, rate, _chroma(chroma), full_range, _aspect(tags.get(b"A", "")))
 
     def line(self) -> bytes:
         """Write the first line of a stream."""
@@ -88,6 +91,12 @@ class Y4mHeader:
             f"A{aspect.numerator}:{aspect.denominator} C{chroma}{' XCOLORRANGE=FULL' if self.full_range else ''}"
         )
         return text.encode() + b"\n"
+
+
+def _older_chroma(words: list[bytes]) -> str:
+    """Return the chroma that the word before `C` tells, which FFmpeg reads, too; 420jpeg where neither is there."""
+    names = [word.removeprefix(_OLDER_CHROMA) for word in words if word.startswith(_OLDER_CHROMA)]
+    return names[0].decode("ascii", "replace").lower() if names else "420jpeg"
 
 
 def _chroma(name: str) -> str:
@@ -113,6 +122,8 @@ class Y4mSource:
         self.header = header = Y4mHeader.parse(line)
         # Before a frame is read: the header alone decides how much memory that takes.
         check_size(limits, header.width, header.height)
+        if length == len(line) + 1:
+            raise VideoError(NO_FRAMES)
         frames = None if length is None else (length - len(line) - 1) // (header.frame_bytes + 6)
         traits = PictureTraits(header.pixel_aspect, full_range=header.full_range)
         size = header.width, header.height
@@ -128,6 +139,8 @@ class Y4mSource:
                 raise VideoError(f"the y4m stream ends inside frame {pts}")
             yield Timed(Frame(to_rgb(data, self.header)), pts, 1)
             pts += 1
+        if not pts:
+            raise VideoError(NO_FRAMES)
 
     def close(self) -> None:
         """Do nothing: the stream belongs to the caller."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,16 @@ def rename(store: Store, args: list[bytes]) -> bytes:
     store.remove(args[0])
     store.put(args[1], value, expiry)
     return OK
+
+
+def copy_key(store: Store, args: list[bytes]) -> int:
+    """COPY key name"""
+    if args[0] == args[1]:
+        raise RedisRefusal("ERR source and destination objects are the same")
+    if not store.exists(args[0]) or store.exists(args[1]):
+        return 0
+    store.put(args[1], copy.deepcopy(store.values[args[0]]), store.expiries.get(args[0]))
+    return 1
 
 
 def put(store: Store, args: list[bytes]) -> bytes:
@@ -204,6 +215,7 @@ COMMANDS: dict[bytes, Command] = {
         "PTTL": pttl,
         "TTL": ttl,
         "RENAME": rename,
+        "COPY": copy_key,
         "SET": put,
         "GET": get,
         "MGET": mget,

@@ -60,13 +60,13 @@ def _colours(stream: dict[str, Any]) -> dict[str, str]:
 
 
 def film(path: Path) -> Film | None:
-    """Describe the first film in `path` that is no cover; None: there is none."""
+    """Describe the film in `path`, of several the one with the most frames; None: there is none that is no cover."""
     streams = _json(path, "-show_streams", "-count_packets")["streams"]
     videos = [stream for stream in streams if stream["codec_type"] == "video"]
     videos = [stream for stream in videos if not stream["disposition"]["attached_pic"]]
     if not videos:
         return None
-    video = videos[0]
+    video = max(videos, key=lambda stream: int(stream.get("nb_read_packets", 0)))
     entries = "frame=pts_time,best_effort_timestamp_time,pkt_duration_time,duration_time"
     frames = _json(path, "-select_streams", str(video["index"]), "-show_entries", entries)["frames"]
     times = [float(frame.get("pts_time") or frame.get("best_effort_timestamp_time") or "nan") for frame in frames]

@@ -157,7 +157,12 @@ def test_a_job_tried_again_keeps_its_key() -> None:
         (Reply(502), Busy),
         (Reply(500), ServiceFailed),
         (Reply(0), ConnectionFailed),
-        (Reply(200, {}, {"Content-Type": "text/html"}), Exception),
+        (Reply(200, {}, {"Content-Type": "text/html"}), ServiceFailed),
+        (Reply(200, {"frames": [{}]}), ServiceFailed),
+        (Reply(200, {"frames": 5, "model": None}), ServiceFailed),
+        (Reply(200, ANSWER, {"Content-Encoding": "gzip"}), ServiceFailed),  # as some proxies say of what is plain
+        (Reply(429, {**FULL, "retry_after_ms": "soon"}), Busy),
+        (Reply(429, {}, {"Retry-After": "\u00b2"}), Busy),
     ],
 )
 def test_what_goes_on_failing_is_raised_as_what_it_is(reply: Reply, kind: type[Exception]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.forwarding import MOST_HOPS, TrustedProxies
+from service.core.forwarding import MOST_HOPS, TrustedProxies, caller_of
 
 PROXIES = TrustedProxies.of(("10.0.0.0/8", "::1", "192.0.2.7"))
 
@@ -42,6 +42,24 @@ def test_a_caller_has_one_address_whatever_the_socket_is_for(proxies: TrustedPro
     """One that listens on `::` shows IPv4 in IPv6's form; a share of places must not be had twice."""
     assert proxies.caller("::ffff:203.0.113.9", []) == "203.0.113.9"
     assert proxies.caller("::ffff:1:2", []) == "::ffff:1:2"
+
+
+@pytest.mark.parametrize(
+    ("address", "caller"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:aaaa:bbbb:cccc:dddd", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_all_addresses_that_one_caller_of_ipv6_has_are_one_caller(address: str, caller: str) -> None:
+    """Each was a caller of its own, with a share of places, turns, jobs and clips for itself."""
+    assert caller_of(address) == caller
 
 
 def test_a_row_of_hops_has_an_end() -> None:

@@ -43,7 +43,27 @@ def without_a_right(admin: redis.Redis, *, refuses: bool) -> None:
     admin.execute_command("ACL", "SETUSER", "dmvfn", f"{sign}evalsha", f"{sign}eval")  # type: ignore[no-untyped-call]
 
 
-REFUSALS = [too_few_replicas, a_replica, without_a_right]
+def in_somebody_elses_script(admin: redis.Redis, *, refuses: bool) -> None:
+    """As long as a script of another user runs, beyond what the server waits for, each command is answered BUSY."""
+    if refuses:
+        admin.config_set("lua-time-limit", 1)
+        running = admin.connection_pool.get_connection()
+        running.send_command("EVAL", "while true do end", 0)  # type: ignore[no-untyped-call]  # whose answer nobody reads
+    else:
+        admin.execute_command("SCRIPT", "KILL")  # type: ignore[no-untyped-call]
+    while _is_busy(admin) is not refuses:
+        pass
+
+
+def _is_busy(admin: redis.Redis) -> bool:
+    try:
+        admin.ping()
+    except redis.ResponseError:
+        return True
+    return False
+
+
+REFUSALS = [too_few_replicas, a_replica, without_a_right, in_somebody_elses_script]
 
 
 @asynccontextmanager
@@ -119,6 +139,8 @@ async def test_an_answer_made_meanwhile_is_kept_until_it_is_taken(
             "Error running script (call to f_12): @user_script:54: @user_script: 54: -MISCONF Redis is configured to",
             True,
         ),
+        ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", True),
+        ("BUSYGROUP Consumer Group name already exists", False),
         ("wrong number of arguments for 'set' command", False),
         ("NOREPLICASATALL is no word of Redis'", False),
     ],

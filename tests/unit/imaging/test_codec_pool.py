@@ -89,6 +89,27 @@ async def test_work_whose_caller_left_before_it_began_is_not_done(codecs: Codecs
     assert count(registry, "decode") == 3
 
 
+async def test_what_is_due_first_is_done_first_whenever_it_came() -> None:
+    codecs = Codecs(FrameLimits(), 1, Metrics(CollectorRegistry()), lambda: 100.0)
+    go_on, order = threading.Event(), list[str]()
+    data = await codecs.encode(picture(), ImageFormat.PNG)
+
+    def held(nbytes: int) -> None:
+        assert go_on.wait(60)
+
+    blocking = codecs.decode(data, "previous", held)
+
+    def begun(name: str, deadline: float | None) -> asyncio.Future[Frame]:
+        return codecs.decode(data, name, lambda nbytes: order.append(name), deadline)
+
+    later = [begun("none", None), begun("a minute", 160.0), begun("soon", 100.2), begun("soon, too", 100.2)]
+    later.append(begun("at once", 100.003))
+    go_on.set()
+    await asyncio.gather(blocking, *later)
+    codecs.close()
+    assert order == ["at once", "soon", "soon, too", "none", "a minute"]
+
+
 async def test_closing_waits_for_what_has_begun_and_drops_the_rest() -> None:
     codecs = Codecs(FrameLimits(), 1, Metrics(CollectorRegistry()))
     begun, go_on = threading.Event(), threading.Event()

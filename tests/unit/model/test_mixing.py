@@ -19,9 +19,11 @@ from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
+from model.inference.cpu import precision
 from model.mixing import candidates, predictor, weights
 from model.mixing.head import HeadConfig, MixingHead
 from model.mixing.prepared import PreparedHead
+from model.mixing.working_memory import WorkingMemory
 from model.motion import classical, field
 
 NAMES = ("projected", "carried", "turned", "still", "soft", "network")
@@ -54,7 +56,7 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     rng = np.random.default_rng(1)
     frames = rng.integers(0, 256, (len(NAMES), *size, 3), np.uint8)
     flow = rng.normal(0, 5, (*size, 2)).astype(np.float32)
-    frame, shares, _ = predictor.weigh(head, NAMES, list(frames), flow, torch.float32)
+    frame, shares, _ = predictor.weigh(head, NAMES, list(frames), flow, half=False)
 
     bottom, right = -size[0] % 8, -size[1] % 8
     stacked = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
@@ -67,15 +69,33 @@ def test_the_compiled_path_equals_the_plain_forward(size: tuple[int, int]) -> No
     assert np.allclose(list(shares.values()), plain.weights.mean((0, 2, 3)).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("path", [weights.DEFAULT, weights.LIVE])
-@pytest.mark.parametrize("size", [(8, 8), (24, 40)])
+@pytest.mark.parametrize("path", [weights.DEFAULT, weights.LIVE, weights.SHARP])
+@pytest.mark.parametrize("size", [(8, 8), (24, 40), (33, 70)])
 def test_the_prepared_convolutions_equal_the_heads_own(path: Path, size: tuple[int, int]) -> None:
     head, about = weights.load(path)
-    seen = torch.rand(1, *size, len(about.config.candidates) + 4, generator=torch.Generator().manual_seed(4))
-    seen = seen.permute(0, 3, 1, 2)
+    kinds, rng = len(about.config.candidates), np.random.default_rng(4)
+    frames = rng.integers(0, 256, (kinds, *size, 3), np.uint8)
+    flow = rng.normal(0, 5, (*size, 2)).astype(np.float32)
+    bottom, right = -size[0] % 8, -size[1] % 8
+    inputs = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+    moved = torch.from_numpy(flow).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        own, prepared = head.logits(seen)[0], PreparedHead(head, torch.float32).logits(seen)
-    assert torch.allclose(own, prepared, atol=1e-5, rtol=1e-5)
+        seen = head.features(inputs[None], moved)
+        own = head.logits(F.pad(seen, (0, right, 0, bottom), mode="replicate"))[0].permute(1, 2, 0).numpy()
+    maps = PreparedHead(head, WorkingMemory(), half=False).logits(frames, flow)
+    height, width = own.shape[:2]
+    assert np.allclose(maps[1 : height + 1, 1 : width + 1, : kinds + 1], own, atol=1e-4, rtol=1e-4)
+
+
+def test_frames_that_lie_as_the_candidates_do_are_mixed_as_others_are() -> None:
+    previous, current, _ = _pair()
+    head, names = _head(), NAMES[:-1]
+    for chosen, given in ((_head(names), names), (head, names), (head, names[::-1])):
+        stack = candidates.build(previous, current, (*given, "crisp"))
+        lying = predictor.weigh(chosen, given, stack.frames, stack.flow, crispness=0.5)
+        apart = predictor.weigh(chosen, given, [frame.copy() for frame in stack.frames], stack.flow, crispness=0.5)
+        assert np.array_equal(lying.frame, apart.frame)
+        assert lying.means == apart.means
 
 
 def test_a_head_that_learns_on_is_prepared_anew() -> None:
@@ -90,14 +110,16 @@ def test_a_head_that_learns_on_is_prepared_anew() -> None:
     assert len({round(share, 2) for share in shares.values()}) > 1
 
 
+@pytest.mark.skipif(not precision.has_bfloat16(), reason="this processor has no instructions for bfloat16")
 def test_bfloat16_changes_an_answer_by_little() -> None:
     previous, current, _ = _pair()
     head = _head(NAMES[:-1])
     stack = candidates.build(previous, current, NAMES[:-1])
-    exact, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.float32)
-    quick, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, torch.bfloat16)
+    exact, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, half=False)
+    quick, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow, half=True)
     assert 0 < np.abs(exact - quick).mean() < 1 / 255
-    assert predictor.fastest_kind() in (torch.float32, torch.bfloat16)
+    usual, *_ = predictor.weigh(head, NAMES[:-1], stack.frames, stack.flow)
+    assert np.array_equal(usual, quick)
 
 
 def test_without_the_network_its_candidate_weighs_nothing_and_is_not_seen() -> None:
@@ -291,7 +313,9 @@ def test_blurring_at_half_size_is_nearly_that_at_full_size(size: tuple[int, int]
     main, current = (_resized(frame, *size) for frame in _pair()[:2])
     middle = cv2.addWeighted(main, 2 / 3, current, 1 / 3, 0)
     exact = cv2.GaussianBlur(middle, (0, 0), 3.0).astype(float)
-    assert np.abs(candidates._blurred(main, current) - exact).mean() < 1.5
+    blurred = np.empty_like(main)
+    candidates._blur(main, current, blurred)
+    assert np.abs(blurred - exact).mean() < 1.5
 
 
 def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -> None:
@@ -300,8 +324,8 @@ def test_crispness_gives_back_what_bilinear_warps_take_where_something_moves() -
     head = _head(names)
     stack = candidates.build(previous, current, (*names, "crisp"))
     *frames, crisp = stack.frames
-    plain, shares, _ = predictor.weigh(head, names, frames, stack.flow, torch.float32)
-    sharp, same, _ = predictor.weigh(head, names, frames, stack.flow, torch.float32, crisp, 0.5)
+    plain, shares, _ = predictor.weigh(head, names, frames, stack.flow, half=False)
+    sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False, crispness=0.5)
     assert same == shares
     inputs = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
@@ -320,10 +344,10 @@ def test_sharpening_adds_what_the_softened_copy_lacks_where_something_moves() ->
     names = NAMES[:-1]
     head = _head(names)
     stack = candidates.build(previous, current, names, preset="sparse")
-    plain, shares, _ = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32)
-    sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, torch.float32, sharpening=1.5)
+    plain, shares, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False)
+    sharp, same, _ = predictor.weigh(head, names, stack.frames, stack.flow, half=False, sharpening=1.5)
     assert same == shares
-    inputs = torch.from_numpy(np.stack(stack.frames)).permute(0, 3, 1, 2)[None].float() / 255
+    inputs = torch.from_numpy(np.array(stack.frames)).permute(0, 3, 1, 2)[None].float() / 255
     with torch.inference_mode():
         mixture = head(inputs, torch.from_numpy(stack.flow).permute(2, 0, 1)[None])
     moved = F.interpolate(mixture.weights[:, :3].sum(1, keepdim=True), scale_factor=2.0, mode="bilinear")

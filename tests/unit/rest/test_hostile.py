@@ -126,6 +126,37 @@ class TestDawdling:
                 await until(lambda: not service.server.server_state.connections)
             await still_serves(service)
 
+    async def test_an_answer_that_is_small_enough_to_wait_unread_is_dropped_with_its_reader(self) -> None:
+        async with wired(protocol=QuickProtocol, send_buffer=4096) as service:
+            side = 112  # an answer of 37 kB: below the mark from which on the transport makes its writer wait
+            head = b"POST /v1/predict HTTP/1.1\r\n" + HOST + b"Accept: application/octet-stream\r\n"
+            head += b"X-Frame-Shape: %d,%d\r\nContent-Type: application/octet-stream\r\n" % (side, side)
+            body = bytes(2 * 3 * side * side)
+            async with service.connect(receive_buffer=4096) as wire:
+                wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                await wire.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                await until(lambda: service.small.engine.ran != [])
+                await until(lambda: not service.server.server_state.connections)
+
+    async def test_a_websocket_behind_an_answer_that_is_not_read_is_refused(self) -> None:
+        """What the answer held was given back never: nobody told its request that the client had left."""
+        async with wired() as service:
+            body = bytes(3 * 1024 * 1024 * 2)
+            head = b"POST /v1/predict?steps=16 HTTP/1.1\r\n" + HOST + b"Accept: application/octet-stream\r\n"
+            head += b"X-Frame-Shape: 1024,1024\r\nContent-Type: application/octet-stream\r\n"
+            async with service.connect() as wire:
+                wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                await wire.send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                [protocol] = service.server.server_state.connections
+                await until(lambda: protocol.flow.write_paused)  # type: ignore[union-attr]
+                await wire.send(
+                    b"GET /v1/stream HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                )
+                await wire.send(b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+                await until(protocol.transport.is_closing)
+            await until(lambda: service.small.parts.budget.held == 0)
+            await still_serves(service)
+
 
 class TestFlooding:
     @pytest.mark.parametrize("head", [b"X: " + b"a" * 100_000, b"X: a\r\n" * 20_000])
@@ -155,6 +186,17 @@ class TestFlooding:
             assert (answer.status, answer.json()["code"]) == (413, "too_large")
             assert await wire.closed()
             assert await flood
+
+    async def test_thousands_of_requests_sent_ahead_are_refused_before_they_cost_anything(self) -> None:
+        """Twenty connections' flood of four megabytes held up every other caller for twelve seconds."""
+        async with wired() as service:
+            async with service.connect() as wire:
+                await wire.send(b"GET / HTTP/1.1\r\n\r\n" * 12_000)
+                answer = await wire.answer()
+                assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+                assert "64 requests" in answer.json()["detail"]
+                assert await wire.closed()
+            await still_serves(service)
 
     async def test_endless_trailers_are_cut_off(self) -> None:
         async with wired() as service:
@@ -201,6 +243,26 @@ class TestLying:
                 assert answer.json()["code"] in ("invalid_request", "unsupported_media")
                 assert await wire.closed()
             await still_serves(service)
+
+    @pytest.mark.parametrize("is_at_once", [True, False])
+    @pytest.mark.parametrize("trailer", [b"Authorization: Bearer correct-horse", b"Host: evil.example"])
+    async def test_trailers_are_no_fields_of_the_head(
+        self, trailer: bytes, is_at_once: bool, previous: Pixels, current: Pixels
+    ) -> None:
+        """Whoever looks at the head on the way, such as a proxy that takes keys or writes addresses, never saw them."""
+        is_key = trailer.startswith(b"Authorization")
+        head = b"POST /v1/predict HTTP/1.1\r\nX-Frame-Shape: 32,48\r\nContent-Type: application/octet-stream\r\n" + HOST
+        head += b"Transfer-Encoding: chunked\r\n" + (b"" if is_key else b"Authorization: Bearer correct-horse\r\n")
+        content = previous.tobytes() + current.tobytes()
+        rest = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(content), content, trailer)
+        async with wired(Settings(api_keys=(("anna", "correct-horse"),))) as service, service.connect() as wire:
+            if is_at_once:
+                await wire.send(head + b"\r\n" + rest)
+            else:
+                await wire.send(head + b"\r\n")
+                await until(lambda: service.small.parts.work.count > 0 or is_key)
+                await wire.send(rest)
+            assert (await wire.answer()).status == (401 if is_key else 200)
 
     async def test_percent_signs_and_null_bytes_in_a_path_are_a_404(self) -> None:
         async with wired() as service:

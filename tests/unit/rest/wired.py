@@ -87,8 +87,14 @@ class Wired:
     server: uvicorn.Server
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Wire]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def connect(self, *, receive_buffer: int = 0) -> AsyncIterator[Wire]:
+        """`receive_buffer`: bytes that the client's kernel takes before they are read; 0: as many as it likes."""
+        connection = socket.socket()
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self.port))
+        reader, writer = await asyncio.open_connection(sock=connection)
         try:
             yield Wire(reader, writer)
         finally:
@@ -97,11 +103,16 @@ class Wired:
 
 @asynccontextmanager
 async def wired(
-    settings: Settings | None = None, protocol: type[BoundedProtocol] = PatientProtocol
+    settings: Settings | None = None, protocol: type[BoundedProtocol] = PatientProtocol, *, send_buffer: int = 0
 ) -> AsyncIterator[Wired]:
-    """A small service on a free port for the length of a test."""
+    """A small service on a free port for the length of a test.
+
+    `send_buffer`: bytes that its kernel takes of an answer before they are read; 0: as many as it likes.
+    """
     async with running(settings) as small:
         with socket.create_server(("127.0.0.1", 0)) as listener:
+            if send_buffer:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             config = uvicorn.Config(
                 small.app, http=protocol, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
             )

@@ -18,7 +18,7 @@ from PIL import Image
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import Unavailable
 from service.core.types import Quality, RoutePolicy
-from service.rpc.call import _address
+from service.rpc.message_reading import peer_address
 from tests.unit.rpc.serving import Served, served
 from tests.unit.rpc.small import SmallEngine, extrapolated, picture
 
@@ -107,7 +107,7 @@ async def test_a_trusted_proxy_says_whose_turn_it_is() -> None:
     [("ipv4:10.0.0.7:5123", "10.0.0.7"), ("ipv6:%5B::1%5D:41", "::1"), ("ipv6:[fe80::1]:41", "fe80::1"), ("unix:", "")],
 )
 def test_an_address_is_read_from_grpcs_name_of_a_peer(peer: str, address: str) -> None:
-    assert _address(peer) == address
+    assert peer_address(peer) == address
 
 
 async def test_images_in_and_out_keep_their_pixels_and_strides_are_read() -> None:

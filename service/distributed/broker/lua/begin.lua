@@ -12,15 +12,7 @@
 --         done    its answer is there
 --         orphan  whoever asked has died
 --         lost    what to do with it is gone
+-- include verdict.lua
 
 local job, front, item, waits, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
-local values = redis.call('HMGET', job, 's', 'm', 'd' .. item, 'p', 'l' .. item)
-local state, task, answered, job_token, losses = values[1], values[2], values[3], values[4], values[5]
--- Of a record that was lost; the job was accepted anew under the same id.
-if job_token and job_token ~= token then return {'gone'} end
-if not state or (state ~= 'queued' and state ~= 'running') then return {'gone'} end
-if answered then return {'done'} end
-if waits == '1' and redis.call('EXISTS', front) == 0 then return {'orphan'} end
-if not task then return {'lost'} end
-if waits ~= '1' and state == 'queued' then redis.pcall('HSET', job, 's', 'running') end
-return {'run', task, tonumber(losses or -1)}
+return verdict(job, front, item, waits, token)

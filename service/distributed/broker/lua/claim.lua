@@ -24,17 +24,17 @@
 -- ARGV[8] quantum_us  places that differ by less are alike
 -- ARGV[9] is_patient  1: its background work goes first for having waited, one load of the device at most
 -- ARGV[10] patient_share  of all devices' time that such work may take
--- ARGV[11] is_guess   1: nobody looked; it is claimed from only if nothing else waits in any stream
 -- Returns {ms now, {{stream, {{id, fields}...}}...}, items that wait still, at least; us of work of all calls queued and
---         running, for each worker alive}; of a wrong guess {ms now, {}, -1, 0}
+--         running, for each worker alive}; of the fields those that a worker reads
 -- include entries.lua
 -- include due_index.lua
+-- include claims.lua
 
 local due, idle, workers, turns, load = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, worker, most_items, most_pixels = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local together, held = tonumber(ARGV[5]), tonumber(ARGV[6])
 local least_us, quantum_us = tonumber(ARGV[7]), tonumber(ARGV[8])
-local is_patient, patient_share, is_guess = ARGV[9] == '1', tonumber(ARGV[10]), ARGV[11] == '1'
+local is_patient, patient_share = ARGV[9] == '1', tonumber(ARGV[10])
 
 local time = now()
 -- Needs no memory: what follows is then granted by a full server.
@@ -43,17 +43,13 @@ local lines, waiting, lead_class = {}, 0, nil
 for i = 6, #KEYS do
   local last, items = unclaimed(KEYS[i], group)
   if last and items > 0 then
-    local class, slot = string.match(KEYS[i], '}:s:(%d+):(%d*)')
+    local class, slot = string.match(KEYS[i], '}:s:(%d+):'), slot_of(KEYS[i])
     lead_class = lead_class or class
-    if not string.match(KEYS[i], '}:s:%d+:%d+:') then slot = '' end
     lines[#lines + 1] = {stream = KEYS[i], is_lead = class == lead_class, slot = slot, items = items, last = last}
     waiting = waiting + items
   else
     redis.call('ZREM', due, KEYS[i])
   end
-end
-if is_guess and (#lines ~= 1 or redis.call('ZCARD', due) ~= 1 or not redis.call('ZSCORE', due, lines[1].stream)) then
-  return {time, {}, -1, 0}
 end
 local alive = math.max(1, redis.call('ZCOUNT', workers, time, '+inf'))
 local backlog_us = math.floor(math.max(0, tonumber(redis.call('HGET', load, 'live') or 0)) / alive)
@@ -97,7 +93,9 @@ while room > 0 do
   local reply = redis.call('XREADGROUP', 'GROUP', group, worker, 'COUNT', most, 'STREAMS', line.stream, '>')
   local entries = reply and reply[1][2] or {}
   if #entries > 0 then
-    batches[#batches + 1] = {line.stream, entries}
+    local batch = {}
+    for i, entry in ipairs(entries) do batch[i] = {entry[1], read_fields(entry[2])} end
+    batches[#batches + 1] = {line.stream, batch}
     line.last, last_place = entries[#entries][1], math.max(last_place, lowest)
   end
   for _, entry in ipairs(entries) do

@@ -11,7 +11,7 @@
 -- KEYS[4] load      hash: counts of all that is queued and running
 -- KEYS[5] attempt   the caller's answer, not yet published
 -- KEYS[6] out       the published answer
--- KEYS[7] reply     stream: answered calls of the front end that waits
+-- KEYS[7] reply     stream: answered calls of the front end that waits, or this call alone
 -- KEYS[8] events    stream: jobs that moved
 -- KEYS[9] buckets   set: the work streams that exist
 -- KEYS[10] hooks    sorted set: job -> when its webhook is due, ms
@@ -76,7 +76,7 @@ if how == 'ok' and redis.call('EXISTS', attempt) == 0 then return {-1} end
 -- The front end looks the call up then, whatever became of it.
 local function tell_front()
   redis.call('XADD', reply, '*', 'j', job_id)
-  redis.call('PEXPIRE', reply, 600000)
+  redis.call('PEXPIRE', reply, e['o'] == '1' and e['t'] or 600000)
 end
 
 -- Last of all: should anything before it ever fail, the item is still there and its lease runs out.

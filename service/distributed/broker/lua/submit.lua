@@ -37,6 +37,7 @@
 -- ARGV[22] most_client_items  of one client's jobs; 0 for no limit
 -- ARGV[23] saving_us        of its work that a shorter route would save, microseconds of one item
 -- ARGV[24] is_trial         1: it is taken though its deadline cannot be met, by prediction
+-- ARGV[25] own_reply        1: what becomes of it is told in a stream of its own; '' in that of its front end
 -- Returns {1, stream id} accepted
 --         {0, client, fingerprint} there already
 --         {-1, work us} full in items, {-2, work us} full in bytes
@@ -56,7 +57,7 @@ local deadline_ms, order_ms, job_id, token, front = tonumber(ARGV[7]), tonumber(
 local keep_ms, fingerprint, client, task, webhook = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local workers, waiting_ms, most_job_bytes = tonumber(ARGV[17]), ARGV[18], tonumber(ARGV[19])
 local room_bytes, most_result_bytes, most_client_items = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local saving_us, is_trial = tonumber(ARGV[23]), ARGV[24] == '1'
+local saving_us, is_trial, own_reply = tonumber(ARGV[23]), ARGV[24] == '1', ARGV[25]
 
 local known = record(job)
 if known then return {0, known['c'], known['fp']} end
@@ -100,7 +101,8 @@ for item = 0, items - 1 do
   local share = math.floor(size / items)
   if item == 0 then share = size - share * (items - 1) end
   local id = redis.call('XADD', stream, '*', 'j', job_id, 'k', item, 'p', token, 'f', front, 'd', time + order_ms,
-    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', client, 'v', is_call and saving_us or 0)
+    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', client, 'v', is_call and saving_us or 0,
+    'o', own_reply)
   first = first or id
 end
 -- What is left of a record that lost fields; whatever of its items still runs is refused by settle.lua.
@@ -127,11 +129,5 @@ else
 end
 -- Where it is there already, an item that came before is the next one.
 redis.call('ZADD', due, 'NX', time + order_ms, stream)
--- What a worker that has nothing else to do needs to begin (`broker/wake_token.py`). Large frames it asks for once they
--- are its own.
-local token_of_call
-if is_call and items == 1 and size <= 1048576 then
-  token_of_call = table.concat({'call', stream, job_id, token, front}, ' ')
-end
-wake_workers(wake, items, token_of_call)
+wake_workers(wake, items)
 return {1, first}

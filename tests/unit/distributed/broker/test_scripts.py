@@ -13,10 +13,9 @@ import redis
 
 from service.core.bucket import Bucket
 from service.distributed.broker import scripts
-from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.broker.keys import GROUP, Keys, slot_of
 from service.distributed.broker.scripts import Script, call_sync
 from service.distributed.broker.submission import BEHIND_LIVE_S
-from service.distributed.broker.wake_token import ExpectedCall
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
 from service.engine.scheduling.fair_shares import FairShares
@@ -45,7 +44,7 @@ class Queue:
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
-        args += [given.get("saving", 0), given.get("is_trial", 0)]
+        args += [given.get("saving", 0), given.get("is_trial", 0), given.get("own_reply", "")]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
@@ -63,12 +62,17 @@ class Queue:
         together: int = 8,
         held: int = 0,
         is_patient: int = 0,
-        is_guess: int = 0,
     ) -> list[Any]:
         """What CLAIM answers."""
-        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000, is_patient, "0.1", is_guess]
+        args = [GROUP, worker, most, 2**30, together, held, 1000, 100_000, is_patient, "0.1"]
         answer: list[Any] = self(scripts.CLAIM, [K.due, K.idle, K.workers, K.turns, K.load, *streams], args)
         return answer
+
+    def claim_call(self, worker: str = "w1", most_bytes: int = 2**20) -> Any:
+        """What CLAIM_CALL answers."""
+        names = [K.due, K.idle, K.workers, K.turns, K.load, K.begun_frames(worker)]
+        prefixes = [K.streams, K.job(""), K.payload(""), K.front("")]
+        return self(scripts.CLAIM_CALL, names, [GROUP, worker, *prefixes, most_bytes, 1000, 10_000])
 
     def look(self, worker: str = "w1", held: int = 0, *, live_only: bool = False) -> tuple[str, ...]:
         """The streams that LOOK names."""
@@ -228,27 +232,48 @@ def test_a_fleets_share_of_patient_background_work_grows_with_its_workers(queue:
     assert shares == [10_000, 2500]
 
 
-def test_a_guess_claims_only_where_nothing_else_waits(queue: Queue) -> None:
-    other = K.stream(0, "16x16@1")
-    queue.submit("first", front="f1")
-    assert queue.claim_share(streams=(other,), is_guess=1)[1:3] == [[], -1], "nothing is there"
-    queue.submit("second", front="f1", stream=other)
-    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "another size waits, too"
-    queue.client.zrem(K.due, other)
-    assert [row[0].decode() for row in queue.claim_share(streams=(STREAM,), is_guess=1)[1]] == [STREAM]
-    assert queue.claim_share(streams=(STREAM,), is_guess=1)[1:3] == [[], -1], "it is claimed"
+@pytest.mark.parametrize("client", ["", "ann"])
+def test_the_one_call_that_waits_is_claimed_and_begun_for_an_idle_worker(queue: Queue, client: str) -> None:
+    stream = K.stream(0, "32x48@1", slot_of(client))
+    queue.client.set(K.front("f1"), 1)
+    queue.look()
+    queue.submit("call", front="f1", stream=stream, deadline=60_000, work=2000)
+    _, place, entry, fields, backlog_us, verdict = queue.claim_call()
+    assert (place.decode(), backlog_us, verdict) == (stream, 2000, [b"run", b"task", -1])
+    read = dict(zip(fields[::2], fields[1::2], strict=True))
+    assert {read[name] for name in (b"j", b"k", b"p", b"f")} == {b"call", b"0", b"token-call", b"f1"}
+    assert queue.client.hgetall(K.begun_frames("w1")) == {b"0": b"x" * 10, b"1": b"x" * 10}
+    assert 0 < queue.client.pttl(K.begun_frames("w1")) <= 10_000
+    (row,) = queue.client.xpending_range(stream, GROUP, "-", "+", 1)
+    assert (row["message_id"], row["consumer"], row["times_delivered"]) == (entry, b"w1", 1)
+    assert not queue.client.exists(K.due, K.idle), "it is not claimed twice, and its worker not idle"
+    assert queue.client.hget(K.turns, "" if not client else str(slot_of(client))) == b"2000"
+    assert queue.claim_call() is None
+    assert queue.settle(entry.decode(), job="call", stream=stream) == [1, b"done"]
 
 
-def test_a_wake_token_tells_of_one_call_and_of_nothing_else(queue: Queue) -> None:
-    queue.submit("call", front="f1")
-    queue.submit("job", items=2)
-    tokens = queue.client.lrange(K.wake, 0, -1)
-    assert [ExpectedCall.read(token) for token in tokens] == [
-        None,
-        None,
-        ExpectedCall(STREAM, "call", "token-call", "f1"),
-    ]
-    assert ExpectedCall.read(None) is None
+def test_no_call_is_begun_so_that_has_its_turn_to_wait_for(queue: Queue) -> None:
+    other, jobs = K.stream(0, "16x16@1"), K.stream(1, "32x48@1")
+    queue.look()
+    assert queue.claim_call() is None, "nothing is there"
+    queue.submit("job", stream=jobs)
+    assert queue.claim_call() is None, "a job"
+    queue.claim(streams=(jobs,))
+    queue.submit("busy", front="f1")
+    assert queue.claim_call() is None, "the worker has claimed something, so it is not idle"
+    queue.client.zadd(K.idle, {"w1": 1})
+    assert queue.claim_call() is None, "it is long since it was"
+    queue.look()
+    queue.client.zadd(K.idle, {"w1": 2**52})
+    assert queue.claim_call(most_bytes=19) is None, "its frames are large"
+    queue.submit("second", front="f1")
+    assert queue.claim_call() is None, "others may take their share"
+    queue.cancel("second")
+    queue.submit("third", front="f1", stream=other)
+    assert queue.claim_call() is None, "another size waits, too"
+    queue.cancel("third", stream=other)
+    assert queue.claim_call()[5] == [b"orphan"], "claimed, to be dropped"
+    assert not queue.client.exists(K.begun_frames("w1"))
 
 
 def test_a_claim_takes_no_more_than_it_may(queue: Queue) -> None:

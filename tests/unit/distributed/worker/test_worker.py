@@ -16,6 +16,7 @@ from service.distributed.broker.client import connect, end, pipeline
 from service.distributed.broker.keys import GROUP
 from service.distributed.frontend.job_store import RedisJobs
 from service.distributed.worker import claims, due_work
+from service.distributed.worker import worker as worker_module
 from service.distributed.worker.claims import Claims
 from service.distributed.worker.lapsed_items import LapsedItems
 from service.distributed.worker.worker import Worker
@@ -96,7 +97,7 @@ class RoundTrips:
         return made[: made.index(("SET", "settle.lua")) + 1]
 
 
-async def test_an_idle_worker_begins_a_call_in_the_round_trip_that_claims_it(
+async def test_an_idle_worker_begins_a_call_in_the_round_trip_that_waits_for_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(due_work, "SWEEP_S", 600.0)
@@ -104,20 +105,52 @@ async def test_an_idle_worker_begins_a_call_in_the_round_trip_that_claims_it(
     async with bench.work(engine, bench.settings.replace(lease_ms=60_000)):
         trips = RoundTrips(monkeypatch)
 
-        async def takes_two() -> bool:
+        async def takes_one() -> bool:
             trips.made.clear()
             assert alike(await bench.engine.predict(request(2)), answer(request(2)))
-            return trips.until_answered() == [("claim.lua", "begin.lua", "HMGET"), ("SET", "settle.lua")]
+            # Beside the answer, at most the one that will begin the next call.
+            rest = ("BLPOP", "claim_call.lua", "HMGET", "UNLINK")
+            return [trip for trip in trips.until_answered() if trip != rest] == [("SET", "settle.lua")]
 
         # Not of a call that comes while the worker looks for more, after the one before.
-        await until(takes_two)
-        # Of what waits in two sizes neither is a guess's to claim.
+        await until(takes_one)
+        # Of what waits in two sizes neither is begun so.
         engine.gate = asyncio.Event()
         calls = [asyncio.create_task(bench.engine.predict(request(k, (32, 48 + 32 * k)))) for k in range(3)]
         await until(lambda: bool(engine.running))
         engine.gate.set()
         answers = await asyncio.gather(*calls)
         assert [len(result.steps) for result in answers] == [1, 1, 1]
+    await until(bench.empty)
+
+
+async def test_a_call_that_comes_as_a_resting_worker_stops_is_left_to_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is longer than the call waits: what the server had claimed for it would be lost."""
+    for module in (worker_module, due_work):
+        monkeypatch.setattr(module, "LAST_REST_S", 60.0)
+    monkeypatch.setattr(worker_module, "LAST_CLAIM_S", 60.0)
+    settings = bench.settings.replace(lease_ms=600_000)
+    async with bench.work(Adder(), settings):
+        pass
+    for k in range(8):
+        async with bench.work(Adder(), settings) as worker:
+            call = asyncio.create_task(bench.engine.predict(request(k)))
+            await asyncio.sleep(0.001 * k)
+            worker.stop()
+        async with bench.work(Adder(), settings):
+            assert alike(await call, answer(request(k)))
+    await until(bench.empty)
+
+
+async def test_a_resting_worker_tells_a_server_again_what_it_forgot(bench: Bench, server: Server) -> None:
+    async with bench.work(Adder()):
+        for k in range(3):
+            client = server.client()
+            client.script_flush()
+            client.close()
+            assert alike(await bench.engine.predict(request(k)), answer(request(k)))
     await until(bench.empty)
 
 

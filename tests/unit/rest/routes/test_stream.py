@@ -12,6 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -31,6 +32,8 @@ from service.core.types import Quality
 from service.rest.app import build
 from service.rest.formats import stream_messages
 from service.rest.routes import stream
+from service.rest.transport.bounded_protocol import BoundedProtocol
+from service.rest.transport.bounded_socket import BoundedSocket
 from service.serving.streaming.messages import FrameMessage, InvalidMessage, Reset
 from service.serving.streaming.session import DropPolicy
 from service.telemetry.tracing import Tracer
@@ -45,19 +48,28 @@ class Live:
     engine: SmallEngine
     parts: AppState
     url: str
+    server: uvicorn.Server
 
     def open(self, **how: Any) -> connect:
         return connect(self.url, max_size=None, compression=None, **how)
 
 
 @asynccontextmanager
-async def live(*, tracer: Tracer | None = None, **settings: Any) -> AsyncIterator[Live]:
+async def live(
+    *,
+    tracer: Tracer | None = None,
+    protocol: type[BoundedSocket] = BoundedSocket,
+    message_seconds: float = 60.0,
+    **settings: Any,
+) -> AsyncIterator[Live]:
     engine = SmallEngine()
     joined = parts(engine, **settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
             uvicorn.Config(
                 build(joined, [stream.router(joined)], tracer=tracer),
+                http=BoundedProtocol,
+                ws=partial(protocol, joined.budget, message_seconds),  # type: ignore[arg-type]
                 log_config=None,
                 lifespan="off",
                 timeout_graceful_shutdown=1,
@@ -65,7 +77,7 @@ async def live(*, tracer: Tracer | None = None, **settings: Any) -> AsyncIterato
         )
         serving = asyncio.ensure_future(server._serve([listener]))
         await _until(lambda: server.started)
-        yield Live(engine, joined, f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/stream")
+        yield Live(engine, joined, f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/stream", server)
         server.should_exit = True
         await serving
     joined.codecs.close()
@@ -298,14 +310,17 @@ async def test_where_keys_are_set_a_stream_needs_one_in_a_header_or_a_subprotoco
 async def test_only_pages_of_ours_and_of_allowed_origins_may_open_streams(origin: str | None, allowed: bool) -> None:
     async with live(cors_origins=("https://ok.example",)) as served:
         shown = served.url.replace("ws", "http", 1).removesuffix("/v1/stream") if origin == "same" else origin
+        refusal = None
         try:
             async with served.open(origin=shown) as socket:
                 await socket.send(json.dumps({"type": "end"}))
                 assert await _everything(socket) == ([], 1000)
-            opened = True
-        except (InvalidStatus, ConnectionClosed):
-            opened = False
-    assert opened is allowed
+        except InvalidStatus as error:
+            refusal = error.response
+    assert (refusal is None) is allowed
+    if refusal is not None:
+        problem = json.loads(refusal.body)
+        assert (refusal.status_code, problem["code"], problem["field"]) == (403, "permission_denied", "Origin")
 
 
 async def test_a_reader_that_stalls_stops_the_reading() -> None:
@@ -454,6 +469,7 @@ async def test_a_concealed_stream_plays_on_through_lost_frames() -> None:
         ({"conceal": {"fps": "30"}}, "conceal.fps"),
         ({"conceal": {"fps": 30, "most": 17}}, "conceal.most"),
         ({"conceal": {"fps": 30, "moist": 1}}, "conceal"),
+        ({"conceal": {"fps": 30, "delay_ms": 1001}}, "conceal.delay_ms"),
         ({"conceal": True}, "conceal"),
         ({"conceal": {"fps": 30}, "t": 0.5}, "t"),
         ({"conceal": {"fps": 30}, "horizon": 2}, "horizon"),

@@ -145,6 +145,17 @@ async def test_other_answers_than_video_are_not_acceptable(server: Server) -> No
     assert (await server.post("every=2", y4m(moving(3)), Accept="image/png")).status_code == 406
 
 
+async def test_what_is_accepted_may_stand_in_several_fields(server: Server) -> None:
+    headers = [("Accept", "image/png"), ("Accept", "video/x-yuv4mpeg2")]
+    answer = await server.http.post("/v1/video?every=2", content=y4m(moving(3)), headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/x-yuv4mpeg2")
+
+
+async def test_a_clip_without_frames_is_none(server: Server) -> None:
+    answer = await server.post("every=2", b"YUV4MPEG2 W32 H16 F25:1\n", Accept="video/mp4")
+    assert (answer.status_code, answer.json()["field"]) == (422, "body")
+
+
 async def test_not_ready_is_told_before_the_body_is_read(server: Server) -> None:
     server.engine.state = Readiness(False, "draining")
     answer = await server.post("every=2", y4m(moving(3)))

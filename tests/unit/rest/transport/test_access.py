@@ -184,7 +184,7 @@ async def test_a_stream_ends_when_its_key_is_replaced_under_its_name(conceal: di
 async def test_a_websocket_at_a_path_with_a_line_feed_is_not_opened() -> None:
     async with live() as served:
         served.parts.access.use(RING)
-        with pytest.raises(InvalidStatus, match="403"):
+        with pytest.raises(InvalidStatus, match="404"):
             async with connect(f"{served.url}%0A", additional_headers=bearer("viewer-key")):
                 pass
 

@@ -108,6 +108,13 @@ def test_parameters_say_how_and_those_of_extensions_are_left_alone() -> None:
     assert _parse(_frames(), blocks=2.0, scale=None).items[0].options.route.blocks == 2
 
 
+@pytest.mark.parametrize("text", ["1_0", " 2", "2 ", "+2", "\u0662", "2\n", "0x2", ""])
+def test_a_string_that_only_python_takes_for_a_number_is_refused(text: str) -> None:
+    for name in ("steps", "seed", "blocks", "timeout", "scale"):
+        assert _field(_frames(), **{name: text}) == f"parameters.{name}"
+    assert _field(_frames(), quality="") == "parameters.quality"
+
+
 def test_a_parameter_that_means_nothing_is_refused_with_those_that_do() -> None:
     with pytest.raises(
         InvalidRequest, match="there is no parameter rout; the parameters are method, route, "

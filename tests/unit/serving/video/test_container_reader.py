@@ -15,7 +15,7 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
-from service.serving.video.clip import Timed
+from service.serving.video.clip import Timed, VideoError
 from service.serving.video.files import open_source
 from tests.unit.serving.video.clips import moving
 from tests.unit.serving.video.films import LIMITS, Film, copy, pixels, probe, write
@@ -108,6 +108,85 @@ def test_the_parts_of_an_edit_list_follow_each_other(tmp_path: Path, parts: tupl
         assert np.array_equal(shown, whole[number])
 
 
+@pytest.mark.parametrize("parts", [((0, 300), (600, 400)), ((300, 500), (1500, 500), (3000, 500))])
+@pytest.mark.parametrize("key_distance", [40, 10, 5])
+def test_what_is_behind_a_cut_of_a_film_with_b_frames_follows_at_once(
+    tmp_path: Path, key_distance: int, parts: tuple[tuple[int, int], ...]
+) -> None:
+    """FFmpeg gave it up to two frames too late, or the times of the frames in front of the cut once more."""
+    coding = (("bf", "2"), ("g", str(key_distance)), ("crf", "4"), ("x264-params", "b-adapt=0:scenecut=0"))
+    source = write(tmp_path / "in.mp4", Film(moving(40, 32, 48), tuple(range(0, 4000, 100)), options=coding))
+    delay = _first_time(source.read_bytes())
+    edited = tmp_path / "edited.mp4"
+    edited.write_bytes(_with_edits(source.read_bytes(), [(start + delay, length) for start, length in parts]))
+    whole = pixels(source)
+    order = [number for start, length in parts for number in range(start // 100, (start + length) // 100)]
+    assert _times(edited) == [place / 10 for place in range(len(order))]
+    for shown, number in zip(pixels(edited), order, strict=True):
+        assert np.array_equal(shown, whole[number])
+
+
+def _first_time(film: bytes) -> int:
+    """Return the time that its edit list gives an MP4's first picture, in milliseconds."""
+    scale, place = film.rindex(b"mdhd") + 16, film.rindex(b"elst") + 16
+    return 1000 * int.from_bytes(film[place : place + 4], "big") // int.from_bytes(film[scale : scale + 4], "big")
+
+
+def _mux_jpeg(container: Any, video: Any, data: bytes, number: int) -> None:
+    packet = av.Packet(data)
+    packet.pts = packet.dts = number
+    packet.time_base, packet.stream, packet.duration = Fraction(1, 10), video, 1
+    container.mux(packet)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
+def test_a_cover_before_a_film_of_single_pictures_is_not_the_film(tmp_path: Path, suffix: str) -> None:
+    """Not marked as a cover, and coded like the film, it was the film of one frame that came out."""
+    path = tmp_path / f"in{suffix}"
+    with av.open(str(path), "w") as container:
+        streams = {}
+        for width, frames in ((16, moving(1, 16, 16)), (48, moving(8, 32, 48))):
+            video: Any = container.add_stream("mjpeg", rate=10)
+            video.width, video.height, video.pix_fmt = width, frames[0].height, "yuvj444p"
+            streams[video] = frames
+        for video, frames in streams.items():
+            for number, frame in enumerate(frames):
+                file = io.BytesIO()
+                Image.fromarray(frame.pixels).save(file, "JPEG", subsampling=0)
+                _mux_jpeg(container, video, file.getvalue(), number)
+    assert [frame.shape for frame in pixels(path)] == [(32, 48, 3)] * 8
+
+
+def test_a_still_picture_before_a_film_is_not_the_film(tmp_path: Path) -> None:
+    """An animated AVIF has both, coded alike; of any film but one of single pictures the first track was taken."""
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        streams = {}
+        for frames in (moving(1, 16, 16), moving(8, 32, 48)):
+            video: Any = container.add_stream("libx264", rate=10)
+            video.width, video.height, video.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+            streams[video] = frames
+        for track, frames in streams.items():
+            for number, frame in enumerate(frames):
+                picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
+                picture.pts, picture.time_base = number, Fraction(1, 10)
+                container.mux(track.encode(picture))
+            container.mux(track.encode(None))
+    assert [frame.shape for frame in pixels(path)] == [(32, 48, 3)] * 8
+    assert copy(path, tmp_path / "out.mp4") == ("track 1, a still picture, is left out",)
+
+
+def test_a_film_without_a_whole_frame_says_what_is_missing(tmp_path: Path) -> None:
+    """It was said to have no frames."""
+    coding = (("bf", "0"), ("g", "20"), ("x264-params", "intra-refresh=1:scenecut=0"))
+    source = write(tmp_path / "in.ts", Film(moving(30, 32, 48), tuple(range(0, 3000, 100)), options=coding))
+    packets = source.stat().st_size // 188
+    # Cut from the midst, it becomes whole where its first refresh ends; cut after that began, it never does.
+    source.write_bytes(source.read_bytes()[packets * 9 // 10 * 188 :])
+    with pytest.raises(VideoError, match="no frame of the film becomes whole"):
+        open_source(str(source), limits=LIMITS)
+
+
 def _turned(source: Path, target: Path, angle: int) -> Path:
     """Copy an H.264 film whose own stream says that it is turned."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
@@ -158,10 +237,7 @@ def test_motion_jpeg_of_a_camera_is_shown_as_its_exif_says(tmp_path: Path, orien
         video: Any = container.add_stream("mjpeg", rate=10)
         video.width, video.height, video.pix_fmt = 48, 32, "yuvj444p"
         for number in range(2):
-            packet = av.Packet(file.getvalue())
-            packet.pts = packet.dts = number
-            packet.time_base, packet.stream = Fraction(1, 10), video
-            container.mux(packet)
+            _mux_jpeg(container, video, file.getvalue(), number)
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(file)))
     for shown in pixels(tmp_path / "in.avi"):
         assert shown.shape == wanted.shape

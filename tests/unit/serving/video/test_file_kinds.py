@@ -13,8 +13,8 @@ from service.serving.video import file_kinds
 from service.serving.video.clip import VideoError
 
 
-def _record(profile: int) -> bytes:
-    return bytes([1, 0]) + struct.pack(">H", profile << 9 | 0b1101) + bytes(20)
+def _record(profile: int, shown_by: int = 0) -> bytes:
+    return bytes([1, 0]) + struct.pack(">HB", profile << 9 | 0b1101, shown_by << 4) + bytes(19)
 
 
 def _box(name: bytes, content: bytes) -> bytes:
@@ -27,24 +27,67 @@ def _mp4(profile: int) -> bytes:
     return _box(b"ftyp", b"isom" + bytes(4)) + _box(b"mdat", bytes(5 * 2**20)) + _box(b"moov", bytes(500) + record)
 
 
+def _broadcast(profile: int, shown_by: int = 0, lead: int = 0) -> bytes:
+    """A transport stream of three packets, the second one the table of its programme."""
+    descriptor = b"\xb0\x05" + _record(profile, shown_by)[:5]
+    registration = b"\x05\x04DOVI"
+    entry = b"\x06\xe1\x00\xf0" + bytes([len(registration + descriptor)]) + registration + descriptor
+    table = b"\x00\x02\xb0" + bytes([13 + len(entry)]) + bytes(5) + b"\xe1\x00\xf0\x00" + entry + bytes(4)
+    packets = [
+        b"G\x41\x00\x10" + bytes(184),
+        b"G\x50\x00\x10" + table.ljust(184, b"\xff"),
+        b"G\x01\x00\x10" + bytes(184),
+    ]
+    return b"".join(bytes(lead) + packet for packet in packets)
+
+
+def _bluray(profile: int) -> bytes:
+    return _broadcast(profile, lead=4)
+
+
 def _matroska(profile: int) -> bytes:
     return bytes.fromhex("1a45dfa3") + bytes(300) + b"\x41\xe7\x84dvcC\x41\xed\x98" + _record(profile) + bytes(9000)
 
 
-@pytest.mark.parametrize("film", [_mp4, _matroska])
+@pytest.mark.parametrize("film", [_mp4, _matroska, _broadcast, _bluray])
 def test_dolby_vision_that_nobody_else_shows_is_refused(tmp_path: Path, film: Callable[[int], bytes]) -> None:
     """Its pictures are coded as IPT, which no tag of them says: they were read by another matrix."""
     file, path = io.BytesIO(film(5)), tmp_path / "film"
     file.seek(7)
     with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
-        file_kinds.check_dolby(file)
+        file_kinds.check_shown_here(file)
     assert file.tell() == 7
     path.write_bytes(film(5))
     with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
-        file_kinds.check_dolby(path)
+        file_kinds.check_shown_here(path)
     # Phones record profile 8, whose pictures are HLG or HDR10 for everybody else.
     for profile in (4, 7, 8):
-        file_kinds.check_dolby(io.BytesIO(film(profile)))
+        file_kinds.check_shown_here(io.BytesIO(film(profile)))
+
+
+def test_dolby_vision_in_av1_is_refused_where_nobody_else_shows_it() -> None:
+    """Its profile is one number for what others show and what they do not; its box has another name than HEVC's."""
+    for profile, shown_by in ((10, 1), (10, 4), (20, 1), (9, 2)):
+        file_kinds.check_shown_here(io.BytesIO(_box(b"moov", _box(b"dvvC", _record(profile, shown_by)))))
+        file_kinds.check_shown_here(io.BytesIO(_broadcast(profile, shown_by)))
+    for box in (b"dvvC", b"dvwC"):
+        with pytest.raises(VideoError, match="Dolby Vision of profile 10"):
+            file_kinds.check_shown_here(io.BytesIO(_box(b"moov", _box(box, _record(10)))))
+
+
+def test_a_scrambled_broadcast_is_called_so_not_empty() -> None:
+    """Its demuxer gives no packets at all; a table in between is not scrambled."""
+    pictures = b"G\x01\x00\xd0" + bytes(184)
+    with pytest.raises(VideoError, match="scrambled"):
+        file_kinds.check_shown_here(io.BytesIO(_broadcast(8, 4) + pictures * 20))
+    plain = b"G\x01\x00\x10" + bytes(184)
+    file_kinds.check_shown_here(io.BytesIO(_broadcast(8, 4) + plain * 20))
+
+
+@pytest.mark.parametrize("box", [b"styp", b"sidx", b"moof"])
+def test_a_segment_of_a_stream_is_told_what_it_lacks(box: bytes) -> None:
+    segment = _box(box, b"msdh" + bytes(4)) + _box(b"mdat", bytes(500))
+    assert "put that in front" in file_kinds.refusal(io.BytesIO(segment), "Invalid data")
 
 
 def test_a_films_reader_looks(tmp_path: Path) -> None:

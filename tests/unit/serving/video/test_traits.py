@@ -12,6 +12,8 @@ import pytest
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
+from av.bitstream import BitStreamFilterContext  # noqa: E402
+
 from service.core.types import Frame  # noqa: E402
 from service.serving.video.clip import VideoError  # noqa: E402
 from service.serving.video.files import open_sink, open_source  # noqa: E402
@@ -147,6 +149,23 @@ def test_an_avi_with_empty_places_keeps_its_pauses(tmp_path: Path) -> None:
     copy(write(tmp_path / "in.mp4", Film(times=gap)), tmp_path / "mid.avi")
     copy(tmp_path / "mid.avi", tmp_path / "out.mp4")
     assert _about(probe(tmp_path / "out.mp4").times, [time / 1000 for time in gap])
+
+
+def test_an_avi_of_empty_places_has_no_more_frames_than_it_shows(tmp_path: Path) -> None:
+    """Half of a film copied into it is empty: it was limited as if of twice its frames, and y4m ran twice as fast."""
+    source = write(tmp_path / "in.mp4", Film(times=tuple(range(0, 1600, 200)), last=200))
+    with av.open(str(source)) as reader, av.open(str(tmp_path / "copied.avi"), "w") as writer:
+        film = reader.streams.video[0]
+        track = writer.add_stream_from_template(film)
+        track.time_base = Fraction(1, 10)
+        annex_b = BitStreamFilterContext("h264_mp4toannexb", film, track)
+        for packet in reader.demux(film):
+            for copied in annex_b.filter(packet if packet.dts is not None else None):
+                copied.stream = track
+                writer.mux(copied)
+    clip = open_source(str(tmp_path / "copied.avi"), limits=LIMITS)
+    assert (clip.info.frames, round(clip.info.rate)) == (8, 5)
+    clip.close()
 
 
 def test_a_broadcast_that_began_hours_ago_begins_at_0(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_line_break_in_the_rate_or_size_is_no_surprise() -> None:
     assert header == Y4mHeader(8, 6, Fraction(30000, 1001), "422", True)
 
 
+@pytest.mark.parametrize(("name", "chroma"), [(b"420MPEG2", "420"), (b"422", "422"), (b"444", "444")])
+def test_chroma_may_be_told_by_the_older_word(name: bytes, chroma: str) -> None:
+    """FFmpeg reads it where the newer one is missing; here such a stream of 4:4:4 was cut into frames of 4:2:0."""
+    assert Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F25:1 XYSCSS=" + name).chroma == chroma
+    assert Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F25:1 Cmono XYSCSS=" + name).chroma == "mono"
+
+
 def test_the_shape_of_a_pixel_and_the_rate_of_a_clock_are_read_and_written() -> None:
     header = Y4mHeader.parse(b"YUV4MPEG2 W8 H6 F24000:1 I? A64:45 C420mpeg2")
     assert header == Y4mHeader(8, 6, Fraction(24000), pixel_aspect=Fraction(64, 45))
@@ -86,6 +93,8 @@ def test_the_shape_of_a_pixel_and_the_rate_of_a_clock_are_read_and_written() -> 
         (b"YUV4MPEG2 W8 H6 F25:1 Ib C420", "interlaced"),
         (b"YUV4MPEG2 W8 H6 F25:1 Im C420", "interlaced"),
         (b"YUV4MPEG2 W8 H6 F25:1 C411", "not read"),
+        (b"YUV4MPEG2 W8 H6 F25:1 XYSCSS=411", "not read"),
+        (b"YUV4MPEG2 W8 H6 F25:1 XYSCSS=444P10", "444p10 has more than 8 bits"),
         (b"YUV4MPEG2 W0 H6 F25:1", "cannot be"),
     ],
 )
@@ -99,6 +108,14 @@ def test_a_stream_that_ends_inside_a_frame_is_an_error_after_its_whole_frames() 
     assert isinstance(next(source), Timed)
     with pytest.raises(VideoError, match="ends inside frame 1"):
         next(source)
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_stream_without_a_frame_is_no_clip(is_file: bool) -> None:
+    """What came of it was an empty answer with status 200, and a traceback of the command."""
+    header = b"YUV4MPEG2 W32 H16 F25:1\n"
+    with pytest.raises(VideoError, match="no frames"):
+        list(Y4mSource(io.BytesIO(header), limits=LIMITS, length=len(header) if is_file else None))
 
 
 @pytest.mark.parametrize("size", [b"W60000 H60000", b"W8 H15", b"W9000 H900", b"W1700 H100"])

@@ -73,6 +73,7 @@ def drawn_commands(seed: int, count: int) -> Iterator[tuple[str, ...]]:
         lambda k: ("SET", k, field()), lambda k: ("GET", k), lambda k: ("STRLEN", k), lambda k: ("MGET", *KEYS),
         lambda k: ("EXISTS", *KEYS), lambda k: ("UNLINK", k), lambda k: ("DEL", k), lambda k: ("PERSIST", k),
         lambda k: ("PEXPIRE", k, "900000"), lambda k: ("RENAME", k, rng.choice(KEYS)),
+        lambda k: ("COPY", k, rng.choice(KEYS)),
         lambda k: ("HSET", k, field(), number(), field(), field()), lambda k: ("HSETNX", k, field(), number()),
         lambda k: ("HGET", k, field()), lambda k: ("HMGET", k, "x", "y", "q"), lambda k: ("HDEL", k, field(), "q"),
         lambda k: ("HINCRBY", k, field(), number()), lambda k: ("HLEN", k), lambda k: ("HEXISTS", k, field()),

@@ -20,6 +20,11 @@ def _layer(inputs: int, outputs: int) -> LayerParameters:
     return LayerParameters(torch.randn(outputs, inputs, 3, 3) / scale, torch.randn(outputs), torch.rand(outputs))
 
 
+def _rounded_layer(inputs: int, outputs: int, half: bool) -> LayerParameters:
+    layer = _layer(inputs, outputs)
+    return layer._replace(weight=rounded(layer.weight, half))
+
+
 def _expected(layer: LayerParameters, pixels: torch.Tensor, stride: int) -> torch.Tensor:
     image = pixels.permute(2, 0, 1)[None].double()
     convolved = F.conv2d(image, layer.weight.double(), layer.bias.double(), stride, 1)
@@ -27,22 +32,54 @@ def _expected(layer: LayerParameters, pixels: torch.Tensor, stride: int) -> torc
 
 
 @pytest.mark.parametrize("half", KINDS)
-@pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 18, 22), (2, 6, 8), (1, 8, 8), (2, 22, 44), (1, 10, 96)])
+@pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 18, 22), (2, 22, 44), (1, 10, 96), (1, 8, 8)])
 @pytest.mark.parametrize(("height", "width"), [(2, 4), (6, 12), (16, 48)])
-@pytest.mark.parametrize("pixels", [1, 2])
-def test_a_direct_convolution(
-    half: bool, stride: int, inputs: int, outputs: int, height: int, width: int, pixels: int
-) -> None:
-    layer = _layer(inputs, outputs)
-    layer = layer._replace(weight=rounded(layer.weight, half))
-    image = rounded(torch.randn(height, width, inputs), half)
-    out = scribbled(height // stride, width // stride, outputs, half)
-    folded = weights.direct(layer, stride, half, inputs, pixels)
-    size = (height // stride, width // stride)
-    kernels.of(half).direct(maps_of(image, half), folded.weights, folded.activation, stride, folded.pixels, *size, out)
-    answer = pixels_of(out, *size)
+def test_a_direct_convolution(half: bool, stride: int, inputs: int, outputs: int, height: int, width: int) -> None:
+    layer, image = _rounded_layer(inputs, outputs, half), rounded(torch.randn(height, width, inputs), half)
+    out, size = scribbled(height // stride, width // stride, outputs, half), (height // stride, width // stride)
+    folded = weights.direct(layer, stride, half, inputs)
+    kernels.of(half).direct(maps_of(image, half), folded.weights, folded.activation, stride, *size, out)
     expected = _expected(layer, image, stride)
-    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=2**-8 if half else 0)
+    torch.testing.assert_close(pixels_of(out, *size), expected, atol=1e-5, rtol=2**-8 if half else 0)
+
+
+@pytest.mark.parametrize("half", KINDS)
+@pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 17, 8), (2, 22, 8), (2, 6, 8), (2, 6, 4)])
+@pytest.mark.parametrize(("height", "width"), [(2, 4), (6, 12), (16, 48), (4, 30)])
+def test_a_narrow_convolution(half: bool, stride: int, inputs: int, outputs: int, height: int, width: int) -> None:
+    layer, image = _rounded_layer(inputs, outputs, half), rounded(torch.randn(height, width, inputs), half)
+    out, size = scribbled(height // stride, width // stride, 8, False), (height // stride, width // stride)
+    folded = weights.narrow(layer, stride, half, inputs)
+    kernels.of(half).narrow_first(maps_of(image, half), folded.weights, folded.activation, stride, *size, out)
+    answer = pixels_of(out, *size)
+    torch.testing.assert_close(answer[..., :outputs], _expected(layer, image, stride), atol=1e-5, rtol=0)
+    assert not answer[..., outputs:].any()
+
+
+@pytest.mark.parametrize("half", KINDS)
+def test_a_narrow_convolution_of_float32(half: bool) -> None:
+    layer, image, out = _layer(8, 8), torch.randn(6, 12, 8), scribbled(6, 12, 8, half)
+    folded = weights.narrow(layer, 1, False)
+    kernels.of(half).narrow_second(maps_of(image, False), folded.weights, folded.activation, 1, 6, 12, out)
+    expected = _expected(layer, image, 1)
+    torch.testing.assert_close(pixels_of(out, 6, 12), expected, atol=1e-5, rtol=2**-8 if half else 0)
+
+
+@pytest.mark.parametrize("half", KINDS)
+@pytest.mark.parametrize(("inputs", "outputs", "others"), [(22, 22, 8), (6, 8, 4), (6, 40, 8), (6, 80, 8)])
+@pytest.mark.parametrize(("height", "width"), [(2, 4), (16, 48)])
+def test_two_convolutions_of_the_same_maps(
+    half: bool, inputs: int, outputs: int, others: int, height: int, width: int
+) -> None:
+    layer, other = _rounded_layer(inputs, outputs, half), _rounded_layer(inputs, others, half)
+    image = rounded(torch.randn(height, width, inputs), half)
+    size = (height // 2, width // 2)
+    out, second = scribbled(*size, outputs, half), scribbled(*size, 8, False)
+    folded = weights.direct(layer, 2, half, inputs, other)
+    kernels.of(half).direct_beside(maps_of(image, half), folded.weights, folded.activation, 2, *size, out, second)
+    torch.testing.assert_close(pixels_of(out, *size), _expected(layer, image, 2), atol=1e-5, rtol=2**-8 if half else 0)
+    answer = pixels_of(second, *size)[..., :others]
+    torch.testing.assert_close(answer, _expected(other, image, 2), atol=1e-5, rtol=0)
 
 
 def test_channels_that_fill_no_vector_are_made_even_and_the_added_ones_are_zero() -> None:
@@ -51,7 +88,7 @@ def test_channels_that_fill_no_vector_are_made_even_and_the_added_ones_are_zero(
     assert folded.outputs == 12
     out = scribbled(5, 6, 12, False)
     maps = maps_of(F.pad(pixels, (0, 1)), False)
-    kernels.of(False).direct(maps, folded.weights, folded.activation, 1, 1, 5, 6, out)
+    kernels.of(False).direct(maps, folded.weights, folded.activation, 1, 5, 6, out)
     answer = pixels_of(out, 5, 6)
     torch.testing.assert_close(answer[..., :11], _expected(layer, pixels, 1), atol=1e-5, rtol=0)
     assert not answer[..., 11].any()
@@ -85,25 +122,24 @@ def test_winograd_adds_a_residual_after_the_activation(half: bool) -> None:
 
 
 @pytest.mark.parametrize("half", KINDS)
-def test_the_last_of_them_answers_in_float32(half: bool) -> None:
-    layer, pixels = _layer(8, 8), rounded(torch.randn(4, 4, 8), half)
-    wide, out = scribbled(4, 4, 8, False), scribbled(4, 4, 8, half)
-    _tiled(layer, pixels, wide, 1, None, half)
+def test_the_last_of_them_multiplies_and_answers_in_float32(half: bool) -> None:
+    layer, pixels, out = _layer(44, 8), rounded(torch.randn(5, 9, 44), half), scribbled(5, 9, 8, False)
     _tiled(layer, pixels, out, 1, None, half)
-    assert torch.equal(rounded(pixels_of(wide, 4, 4), half), pixels_of(out, 4, 4))
+    torch.testing.assert_close(pixels_of(out, 5, 9), _expected(layer, pixels, 1), atol=5e-5, rtol=0)
 
 
 def _tiled(
     layer: LayerParameters, pixels: torch.Tensor, out: np.ndarray, rows: int, residual: torch.Tensor | None, half: bool
 ) -> None:
     height, width, inputs = pixels.shape
-    folded, threads = weights.tiled(layer, half), compiler.use_threads(2)
+    wide, threads = out.dtype == np.float32, compiler.use_threads(2)
+    folded = weights.tiled(layer, not wide)
     count = rows * -(-width // 4)
-    tiles = packing.numbers(torch.empty(threads, winograd.PRODUCTS * (count * inputs + 16)), half)
+    tiles = packing.numbers(torch.empty(threads, winograd.PRODUCTS * (count * inputs + 16)), not wide)
     sums = np.empty((threads, winograd.PRODUCTS * (count * out.shape[2] + 16)), np.float32)
     maps = maps_of(pixels, half)
     more = maps if residual is None else maps_of(residual, half)
-    loop = kernels.of(half).tiled if out.dtype == maps.dtype else kernels.of(half).tiled_wide
+    loop = kernels.of(half).tiled_wide if wide else kernels.of(half).tiled
     loop(maps, folded.weights, folded.activation, more, residual is not None, height, width, rows, tiles, sums, out)
 
 

@@ -1,0 +1,204 @@
+"""The compiled loops around a head's convolutions: what it sees, a map enlarged beside a finer one, and its shares.
+
+One sample. Maps are as in `model.inference.cpu.convolution_kernels`: channels last, zeros around, float32 or bfloat16.
+The same arithmetic as `MixingHead`'s. Loops run over whole rows of one channel, so that they become vector
+instructions; a loop over channels inside one over pixels does not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.inference.cpu import convolution_kernels
+from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
+from model.inference.cpu.convolution_kernels import clear_around
+from model.inference.cpu.lanes import narrowed, widened
+from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
+
+Loop = Callable[..., None]
+
+_HALF, _LEVELS = np.float32(0.5), np.float32(1 / 255)
+_RED, _GREEN, _BLUE = np.float32(0.299 / 255), np.float32(0.587 / 255), np.float32(0.114 / 255)
+_GAIN, _RANGE, _DETAIL = np.float32(DIFFERENCE_GAIN), np.float32(1 / FLOW_RANGE), np.float32(MOST_DETAIL)
+#: Coefficients of 2 to the power of a number from -1/2 to 1/2, exact to float32.
+_POWERS = tuple(np.float32(np.log(2) ** n / np.prod(np.arange(1, n + 1))) for n in range(7))
+_LOG2_E, _LEAST_POWER = np.float32(np.log2(np.e)), np.float32(-126)
+_ALL, _FIRST = np.int32(127), np.int32(7)
+
+
+@inlined
+def _luma(row: Any, levels: Any) -> None:
+    """Write the luma W in 0..1 of a row of 3W interleaved colours."""
+    for x in range(levels.shape[0]):
+        red, green, blue = np.float32(row[3 * x]), np.float32(row[3 * x + 1]), np.float32(row[3 * x + 2])
+        levels[x] = red * _RED + green * _GREEN + blue * _BLUE
+
+
+@inlined
+def _see_row(frames: Any, flow: Any, row: Any, levels: Any, other: Any, seen: Any) -> None:
+    """Write what is seen of a row, the border repeated behind it: seen CxW', zeros where there is no such channel."""
+    kinds, width = frames.shape[0], frames.shape[2]
+    first = frames[0, row].reshape(-1)
+    for x in range(width):
+        for channel in range(3):
+            seen[channel, x] = np.float32(first[3 * x + channel]) * _LEVELS - _HALF
+    _luma(first, levels)
+    for k in range(1, kinds):
+        _luma(frames[k, row].reshape(-1), other)
+        difference = seen[2 + k]
+        for x in range(width):
+            difference[x] = (other[x] - levels[x]) * _GAIN
+    for x in range(width):
+        seen[2 + kinds, x] = flow[row, x, 0] * _RANGE
+        seen[3 + kinds, x] = flow[row, x, 1] * _RANGE
+    for k in range(4 + kinds):
+        seen[k, width:] = seen[k, width - 1]
+    seen[4 + kinds :] = ZERO
+
+
+def see(frames: Any, flow: Any, height: Any, width: Any, maps: Any) -> None:
+    """Write maps of height x width pixels, K+4 channels, from frames Kxhxwx3 and flow hxwx2; the border is repeated."""
+    channels = maps.shape[2]
+    clear_around(maps, height, width)
+    bands = min(height, 16)
+    for band in prange(bands):
+        levels = np.empty(frames.shape[2], np.float32)
+        other = np.empty(frames.shape[2], np.float32)
+        seen = np.empty((channels, width), np.float32)
+        rounded = np.empty((channels, width), maps.dtype)
+        for y in range(band * height // bands, (band + 1) * height // bands):
+            _see_row(frames, flow, min(y, frames.shape[1] - 1), levels, other, seen)
+            for k in range(channels):
+                for x in range(width):
+                    rounded[k, x] = narrowed(seen[k, x], maps)
+            for x in range(width):
+                for k in range(channels):
+                    maps[y + 1, x + 1, k] = rounded[k, x]
+
+
+def beside(small: Any, fine: Any, height: Any, width: Any, out: Any) -> None:
+    """Write `small`, enlarged by two, and behind it the channels of `fine`: maps of height x width pixels."""
+    coarse_channels, fine_channels = small.shape[2], fine.shape[2]
+    clear_around(out, height, width)
+    for y in prange(height):
+        for x in range(width):
+            for k in range(coarse_channels):
+                out[y + 1, x + 1, k] = small[y // 2 + 1, x // 2 + 1, k]
+            for k in range(fine_channels):
+                out[y + 1, x + 1, coarse_channels + k] = fine[y + 1, x + 1, k]
+
+
+@inlined
+def _power(number: Any) -> Any:
+    """Return e to the power of a number that is not positive; of NaN anything."""
+    exponent = number * _LOG2_E
+    exponent = exponent if exponent > _LEAST_POWER else _LEAST_POWER
+    whole = np.int32(exponent - _HALF)
+    part = exponent - np.float32(whole)
+    power = _POWERS[6]
+    power = power * part + _POWERS[5]
+    power = power * part + _POWERS[4]
+    power = power * part + _POWERS[3]
+    power = power * part + _POWERS[2]
+    power = power * part + _POWERS[1]
+    power = power * part + _POWERS[0]
+    # A float32 whose upper half is an exponent alone.
+    return power * widened(np.uint16((whole + _ALL) << _FIRST))
+
+
+@inlined
+def _share_row(logits: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any) -> None:
+    """Write the shares KxW of a row of logits W'xC, and in `moved` those of what moves together."""
+    kinds, width = is_present.shape[0], best.shape[0]
+    best[:] = logits[0, 0] if is_present[0] else -np.inf
+    total[:] = ZERO
+    moved[:] = ZERO
+    for k in range(kinds):
+        share = shares[k]
+        if is_present[k]:
+            for x in range(width):
+                share[x] = logits[x, k]
+                best[x] = max(best[x], share[x])
+    for k in range(kinds):
+        share = shares[k]
+        if is_present[k]:
+            for x in range(width):
+                power = _power(share[x] - best[x])
+                # The product is nothing, or NaN where a logit is no number.
+                total[x] += power + share[x] * ZERO
+                share[x] = power
+        else:
+            share[:] = ZERO
+    for x in range(width):
+        total[x] = ONE / total[x]
+    for k in range(kinds):
+        share = shares[k]
+        for x in range(width):
+            share[x] *= total[x]
+        if is_moving[k]:
+            for x in range(width):
+                moved[x] += share[x]
+
+
+@kernel(f"{F3}, uint8[::1], uint8[::1], float32, float32, {F3}, {F2}")
+def share(
+    logits: Any, is_present: Any, is_moving: Any, sharpening: Any, crispness: Any, weights: Any, sums: Any
+) -> None:
+    """Write what `kernels.mix` weighs by, weights (K+1)xHxW, and the sums HxK of each row's shares.
+
+    logits: maps of HxW pixels, of each of K candidates and the detail; those that are not present have no share.
+    sharpening: by how much the detail grows with the share of what is moving. With K+2 weights there is one more before
+    the detail: that share, `crispness` times, which the first candidate's is less by.
+    """
+    kinds, height, width = is_present.shape[0], weights.shape[1], weights.shape[2]
+    last = weights.shape[0] - 1
+    bands = min(height, 16)
+    for band in prange(bands):
+        shares = np.empty((kinds, width), np.float32)
+        best, total, moved = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+        for y in range(band * height // bands, (band + 1) * height // bands):
+            row = logits[y + 1, 1:]
+            _share_row(row, is_present, is_moving, shares, best, total, moved)
+            for k in range(kinds):
+                sum_ = ZERO
+                for x in range(width):
+                    sum_ += shares[k, x]
+                sums[y, k] = sum_
+                weights[k, y] = shares[k]
+            for x in range(width):
+                amount = row[x, kinds]
+                weights[last, y, x] = min(max(amount, -_DETAIL), _DETAIL) + amount * ZERO + moved[x] * sharpening
+            if last > kinds:
+                for x in range(width):
+                    weights[kinds, y, x] = moved[x] * crispness
+                    weights[0, y, x] = shares[0, x] - moved[x] * crispness
+
+
+@dataclass(frozen=True, slots=True)
+class HeadKernels:
+    """Loops for maps of one type of numbers; their docstrings are those of the functions they are compiled from."""
+
+    see: Loop
+    beside: Loop
+    direct: Loop
+    direct_wide: Loop  #: as `direct`, the answer in float32
+
+
+@functools.cache
+def of(half: bool) -> HeadKernels:
+    """Return the loops for bfloat16 (as uint16) where `half`, else for float32; load or compile them at first."""
+    number, place = "uint16" if half else "float32", "int64"
+    one, three = f"{number}[::1]", f"{number}[:,:,::1]"
+    convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}"
+    wide = kernel(f"{convolution}, {F3}")(convolution_kernels.direct)
+    return HeadKernels(
+        see=kernel(f"uint8[:,:,:,::1], {F3}, {place}, {place}, {three}")(see),
+        beside=kernel(f"{three}, {three}, {place}, {place}, {three}")(beside),
+        direct=kernel(f"{convolution}, {three}")(convolution_kernels.direct) if half else wide,
+        direct_wide=wide,
+    )
