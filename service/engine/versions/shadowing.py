@@ -1,6 +1,7 @@
 """Has a new version answer again, as background work, what the default has just answered, and compares the two.
 
-One request at a time, and the caller has its answer before it begins: nobody waits for it and nobody is sent it.
+One request at a time, and the caller has its answer before it begins: nobody waits for it and nobody is sent it. The
+default answers again, too, for its time: beside the answer that is being encoded, or alone in a batch, both are slower.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class Shadowing:
         """Take how to predict, and where to count."""
         self._predict, self._counts = predict, counts
         self._task: asyncio.Task[None] | None = None
+        self._is_new_first = False
+        #: Of the comparison before, until one with the other order makes a pair of it.
+        self._unpaired: tuple[ShadowTrial, bool, tuple[float, float]] | None = None
 
     def consider(self, trial: ShadowTrial, request: PredictRequest, result: PredictResult) -> None:
         """Answer a request again, which the default has answered with `result`, if it is one to be compared."""
@@ -52,22 +56,39 @@ class Shadowing:
             self._task.cancel()
 
     async def _compare(self, trial: ShadowTrial, request: PredictRequest, result: PredictResult) -> None:
+        # By turns, since the first of two runs beside what is still done for the caller.
+        self._is_new_first = not self._is_new_first
+        versions = [trial.name, result.model_version][:: 1 if self._is_new_first else -1]
+        answers: dict[str, PredictResult] = {}
         try:
-            shadow = await self._predict(_again(request, result, trial.name))
+            for version in versions:
+                answers[version] = await self._predict(_again(request, result, version))
+            shadow, default = answers[trial.name], answers[result.model_version]
             agreement_db = await asyncio.to_thread(_agreement, result, shadow)
         except Internal:
-            self._counts.shadowed("failed")
-            self._note(trial, trial.record(None))
+            has_new_failed = versions[len(answers)] == trial.name
+            self._counts.shadowed("failed" if has_new_failed else "skipped")
+            if has_new_failed:
+                self._note(trial, trial.record(None))
         except ServiceError:  # a deadline, a full queue, a version that has gone: no fault of its
             self._counts.shadowed("skipped")
         except Exception:
             log.exception("a version's answers could not be compared")
         else:
-            seconds = seconds_per_pixel(request, result), seconds_per_pixel(request, shadow)
+            both = seconds_per_pixel(request, default), seconds_per_pixel(request, shadow)
             # A GPU takes little longer for eight than for one: only alike batches tell who is slower.
-            are_alike = result.batch_size == shadow.batch_size and min(seconds) > 0
-            self._counts.shadowed("compared", agreement_db, seconds[1] / seconds[0] if are_alike else None)
-            self._note(trial, trial.record(agreement_db, seconds if are_alike else None))
+            are_alike = default.batch_size == shadow.batch_size and min(both) > 0
+            seconds = self._paired(trial, both) if are_alike else None
+            self._counts.shadowed("compared", agreement_db, seconds[1] / seconds[0] if seconds else None)
+            self._note(trial, trial.record(agreement_db, seconds))
+
+    def _paired(self, trial: ShadowTrial, seconds: tuple[float, float]) -> tuple[float, float] | None:
+        """Add the times of two comparisons, in each of which another version went first; None: one is awaited."""
+        held, self._unpaired = self._unpaired, None
+        if held is None or held[0] is not trial or held[1] is self._is_new_first:
+            self._unpaired = trial, self._is_new_first, seconds
+            return None
+        return held[2][0] + seconds[0], held[2][1] + seconds[1]
 
     def _note(self, trial: ShadowTrial, has_ended: bool) -> None:
         if has_ended:

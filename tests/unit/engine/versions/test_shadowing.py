@@ -9,12 +9,16 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.core.errors import Conflict
+from service.core.errors import Conflict, Internal
+from service.core.timings import Timings
 from service.core.types import Options, PredictRequest, PredictResult, Priority, RouteChoice, RoutePolicy
 from service.engine.device import DeviceWork, RunOutput
 from service.engine.predictor import Predictor
+from service.engine.versions.shadow_trial import ShadowTrial
+from service.engine.versions.shadowing import Shadowing
 from service.engine.versions.version_record import FEWEST
 from service.telemetry.metrics import Metrics
+from tests.unit.distributed.engines import answer
 from tests.unit.engine.tiny import Rigged, count, request, until
 from tests.unit.engine.versions.swapping import MemorySource, swapping
 
@@ -111,6 +115,40 @@ async def test_one_that_fails_is_ended_and_its_share_with_it() -> None:
         await batcher.predict(asked())
     assert count(metrics, "version_shadows_ended_total") == 1
     assert count(metrics, "version_shadows_total", outcome="failed") == FEWEST
+
+
+async def test_what_runs_beside_an_answer_that_is_being_encoded_is_not_taken_for_slow() -> None:
+    """Whatever runs right after an answer has a core less: of equal weights none is called slower than the other."""
+    metrics, runs = Metrics(CollectorRegistry()), list[str]()
+
+    async def predict(one: PredictRequest) -> PredictResult:
+        assert one.options.version is not None
+        runs.append(one.options.version)
+        seconds = 0.2 if len(runs) % 2 else 0.1
+        return replace(answer(one), model_version=one.options.version, timings=Timings(blocks=seconds))
+
+    shadowing, trial = Shadowing(predict, metrics.versions), ShadowTrial("v1", 1.0)
+    for number in range(1, 4 * FEWEST + 1):
+        shadowing.consider(trial, asked(), replace(answer(asked()), model_version="v0", timings=Timings(blocks=0.1)))
+        await until(lambda: trial.compared == number)  # noqa: B023
+    report = trial.report()
+    assert (report.reason, report.share, report.time_ratio) == ("", 1.0, 1.0)
+    assert runs[:4] == ["v1", "v0", "v0", "v1"]
+
+
+async def test_the_defaults_own_failure_is_not_the_new_versions() -> None:
+    metrics = Metrics(CollectorRegistry())
+
+    async def predict(one: PredictRequest) -> PredictResult:
+        if one.options.version == "v0":
+            raise Internal("the default fails")
+        return answer(one)
+
+    shadowing, trial = Shadowing(predict, metrics.versions), ShadowTrial("v1", 1.0)
+    for number in range(1, FEWEST + 3):
+        shadowing.consider(trial, asked(), replace(answer(asked()), model_version="v0"))
+        await until(lambda: count(metrics, "version_shadows_total", outcome="skipped") == number)  # noqa: B023
+    assert (trial.share, trial.compared) == (1.0, 0)
 
 
 async def test_the_default_shadows_nobody_and_a_swap_ends_what_does() -> None:
