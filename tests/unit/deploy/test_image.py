@@ -136,6 +136,8 @@ mean = cv2.addWeighted(a, 0.5, smooth, 0.5, 0, dtype=cv2.CV_8U)
 blended = cv2.blendLinear(a, smooth, *np.full((2, 192, 320), 0.5, np.float32))
 assert cv2.absdiff(mean, blended).max() <= 1
 assert cv2.convertScaleAbs(flow).dtype == np.uint8
+still = cv2.inRange(cv2.scaleAdd(flow, -1.0, flow), (-0.5, -0.5), (0.5, 0.5))
+assert cv2.erode(still, np.ones((3, 3), np.uint8)).min() == 255
 spot = np.zeros((96, 160), np.uint8)
 spot[20, 30] = 1
 assert round(cv2.norm(spot[:, 1:], spot[:, :-1], cv2.NORM_L2SQR), 6) == 2
