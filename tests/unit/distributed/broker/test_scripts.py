@@ -280,7 +280,9 @@ def test_a_claim_costs_as_much_among_many_sizes_as_among_few(queue: Queue) -> No
     among_many = commands_of_a_claim(queue)
     while queue.client.zcard(K.due) > 2:
         queue.claim(streams=queue.look())
-    assert among_many == commands_of_a_claim(queue) < 40
+    # One or two more where a lease or a sign of life is looked at in the meantime; a look at each size would be 300.
+    assert abs(among_many - commands_of_a_claim(queue)) <= 2
+    assert among_many < 40
 
 
 def test_the_index_holds_the_next_unclaimed_item_whatever_becomes_of_others(queue: Queue) -> None:
