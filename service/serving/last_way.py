@@ -25,6 +25,8 @@ from service.telemetry.metrics import Metrics
 
 #: Seconds kept for the answer's way out.
 MARGIN_S = 0.001
+#: Seconds more that are kept with the time for a pan: to allow for all but one in a thousand uses up what 99.9 % leave.
+SPARE_S = 0.001
 #: Seconds of finding a pan, and of a pixel, before any was measured.
 FIRST_S, FIRST_PIXEL_S = 0.001, 1e-8
 #: Seconds at most that are learnt: of making an answer, and of being late with it.
@@ -91,7 +93,7 @@ class LastWay:
         # By one in a thousand: what is kept for nothing costs quality, what is not kept breaks the promise.
         with self._lock:
             least, making = MARGIN_S + self._late.allowance(), self._making.expect(*_size(request))
-        return least + making if making <= MOST_PART * seconds else least
+        return least + making + SPARE_S if making <= MOST_PART * seconds else least
 
     def answer(self, request: PredictRequest, version: str, due: float, deadline: float) -> PredictResult:
         """Make the answer; where even that would be late, the frame as it is. Times on the clock, seconds."""
