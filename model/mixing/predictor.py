@@ -22,12 +22,12 @@ from model.dmvfn.network import DMVFN
 from model.inference import padding
 from model.inference import predict as inference
 from model.inference.cpu import compiler, precision
+from model.inference.cpu.packing import WorkingMemory
 from model.inference.weight_cache import WeightCache
 from model.mixing import candidates, head_kernels, kernels
 from model.mixing.head import MixingHead
 from model.mixing.prepared import STRIDE, PreparedHead
 from model.mixing.weights import HeadMetadata
-from model.mixing.working_memory import WorkingMemory
 from model.motion.field import Floats, Pixels, check
 
 #: The network answers at this scale where it is a candidate: a quarter of the cost for 0.1 dB.

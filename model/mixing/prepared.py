@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from model.inference import padding
 from model.inference.cpu import packing
-from model.inference.cpu.packing import Array
+from model.inference.cpu.packing import Array, WorkingMemory
 from model.inference.cpu.weights import Convolution, direct, narrow
 from model.inference.layers import LayerParameters
 from model.mixing import head_kernels
 from model.mixing.head import MixingHead
-from model.mixing.working_memory import WorkingMemory
 from model.motion.field import Floats, Pixels
 
 #: The head halves a frame three times.

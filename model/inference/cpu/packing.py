@@ -1,6 +1,9 @@
-"""Weights and maps in the order in which the compiled loops read them. Knows no blocks."""
+"""Weights and maps in the order in which the compiled loops read them, and the memory of maps. Knows no blocks."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,3 +91,21 @@ def activation(biases: Tensor, slopes: Tensor) -> npt.NDArray[np.float32]:
     size = -(-len(biases) // VECTOR) * VECTOR
     values: npt.NDArray[np.float32] = torch.cat((widened(biases, 0, size), widened(slopes, 0, size))).float().numpy()
     return values
+
+
+class WorkingMemory:
+    """Arrays by name and type, kept from call to call: no prediction waits for fresh pages. For one caller at a time.
+
+    They grow to what the largest frame needs.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: dict[tuple[str, np.dtype[Any]], npt.NDArray[Any]] = {}
+
+    def take(self, name: str, kind: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
+        """Return an array of this shape with what its last user left in it; the next one of the name lies there too."""
+        size, key = math.prod(shape), (name, np.dtype(kind))
+        if key not in self._rooms or self._rooms[key].size < size + VECTOR:
+            # Loops take whole vectors: they may read this far behind the last number.
+            self._rooms[key] = np.empty(size + VECTOR, kind)
+        return self._rooms[key][:size].reshape(shape)

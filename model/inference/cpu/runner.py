@@ -7,11 +7,10 @@ skipped block costs nothing, and an answer cannot depend on its neighbours. Need
 from __future__ import annotations
 
 import functools
-import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -100,7 +99,7 @@ class CpuRunner:
         self._routing_mean = parameters("routing.2.weight").double(), parameters("routing.2.bias").double()
         self._logits = parameters("l1.weight").double(), parameters("l1.bias").double()
         self._expected = network.config.expected_blocks
-        self._rooms: dict[str, Array] = {}
+        self._memory = packing.WorkingMemory()
 
     @torch.inference_mode()
     def probabilities(self, previous: Tensor, current: Tensor) -> Tensor:
@@ -221,11 +220,7 @@ class CpuRunner:
         # No fewer groups than threads, where there are so many rows.
         rows = max(1, min(-(-_TILES_AT_A_TIME // across), -(-down // self._workers)))
         room = self._floats if wide else self._numbers
-        tiles = room(
-            "wide tiles" if wide else "tiles",
-            self._workers,
-            winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR),
-        )
+        tiles = room("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR))
         sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + _VECTOR))
         out = room(name, *sides, layer.outputs)
         loop = self._loops.tiled_wide if wide else self._loops.tiled
@@ -255,20 +250,11 @@ class CpuRunner:
 
     def _numbers(self, name: str, *shape: int) -> Array:
         """Return working memory of the type of maps, kept from call to call with what its last user left in it."""
-        room: Array = self._room(name, np.dtype(np.uint16 if self._half else np.float32), shape)
-        return room
+        return self._memory.take(name, np.uint16 if self._half else np.float32, *shape)
 
     def _floats(self, name: str, *shape: int) -> Floats:
         """Return such memory of float32."""
-        room: Floats = self._room(name, np.dtype(np.float32), shape)
-        return room
-
-    def _room(self, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-        size = math.prod(shape)
-        if name not in self._rooms or self._rooms[name].size < size + _VECTOR:
-            # Loops take whole vectors: they may read this far behind the last pixel.
-            self._rooms[name] = np.empty(size + _VECTOR, kind)
-        return self._rooms[name][:size].reshape(shape)
+        return self._memory.take(name, np.float32, *shape)
 
 
 def _shrunk(size: tuple[int, int], factor: int) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Frames by which B-frames delay a decoder, at most; encoders that people use stay below it.
-REORDERED = 4
+from service.serving.video.timeline import REORDERED
 
 
 class EditParts:

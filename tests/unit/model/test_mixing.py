@@ -20,10 +20,10 @@ from model.checkpoint import CheckpointError
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.inference.cpu import precision
+from model.inference.cpu.packing import WorkingMemory
 from model.mixing import candidates, predictor, weights
 from model.mixing.head import HeadConfig, MixingHead
 from model.mixing.prepared import PreparedHead
-from model.mixing.working_memory import WorkingMemory
 from model.motion import classical, field
 
 NAMES = ("projected", "carried", "turned", "still", "soft", "network")

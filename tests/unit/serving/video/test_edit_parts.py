@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from service.serving.video.edit_parts import REORDERED, EditParts
+from service.serving.video.edit_parts import EditParts
+from service.serving.video.timeline import REORDERED
 
 FRAME = 10
 
