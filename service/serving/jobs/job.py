@@ -19,6 +19,8 @@ from service.core.urls import normal_url
 
 #: Longest Idempotency-Key; what a UUID or a content hash needs, several times over.
 MAX_KEY = 255
+#: Jobs and clips that a list looks at, the client's newest ones.
+LISTED = 1000
 
 
 class JobState(enum.StrEnum):
@@ -143,7 +145,7 @@ class Jobs(Protocol):
         ...
 
     async def of_client(self, client: str) -> list[JobView]:
-        """List the client's jobs, newest first."""
+        """List the client's jobs, newest first: LISTED at most."""
         ...
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:
