@@ -51,7 +51,7 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         "/v1/jobs/{job}",
         operation_id="getJob",
         summary="How a job stands; with `wait`, as soon as that changes; as server-sent events if Accept asks for them",
-        responses=job_openapi.job_answers(),
+        responses=job_openapi.job_answers(has_events=True),
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
         client = context.of(request).client
