@@ -23,7 +23,7 @@ def test_each_file_is_one_script() -> None:
 def test_a_header_names_its_keys_and_arguments_in_order() -> None:
     assert (LOADED["renew.lua"].keys, LOADED["renew.lua"].args) == (("stream",), ("group", "entry", "worker"))
     assert (LOADED["sweep.lua"].keys, LOADED["sweep.lua"].is_open) == (("due",), True)
-    assert len(LOADED["submit.lua"].args) == 25
+    assert len(LOADED["submit.lua"].args) == 26
 
 
 @pytest.mark.parametrize(

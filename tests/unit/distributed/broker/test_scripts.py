@@ -45,7 +45,7 @@ class Queue:
         args += [given["order"], job, f"token-{job}", given["front"], 60_000, "print", "ann", b"task"]
         args += [given.get("hook", ""), 1, 60_000 if given["front"] else 0, given.get("job_bytes", 10_000)]
         args += [given.get("room", 0), given.get("most_results", 100_000), given.get("client_items", 0)]
-        args += [given.get("saving", 0), given.get("is_trial", 0), given.get("own_reply", "")]
+        args += [given.get("saving", 0), given.get("is_trial", 0), given.get("own_reply", ""), "ann"]
         answer: list[Any] = self(scripts.SUBMIT, names, args)
         return answer
 
