@@ -86,10 +86,13 @@ class RedisJobs:
         )
         duplicate = await (self._submit_elsewhere if is_elsewhere else self._submit)(submission)
         if duplicate is None:
+            created = time.time()
             with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
-                await own(self._front, job.client, job.id)
-            view = JobView(job.id, JobState.QUEUED, job.items, 0, time.time(), wait=self._front.snapshot.wait)
-            return view, True
+                # The queue's clock: front ends' own differ, by which lists would have no order.
+                accepted_ms = await self._ask(self._front.now_ms())
+                created = accepted_ms / 1000
+                await own(self._front, job.client, job.id, accepted_ms)
+            return JobView(job.id, JobState.QUEUED, job.items, 0, created, wait=self._front.snapshot.wait), True
         client, fingerprint = duplicate
         if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
             raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")

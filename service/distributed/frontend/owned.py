@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from service.distributed.broker.client import pipeline
@@ -28,11 +27,10 @@ async def owned_records(front: QueueClient, client: str) -> list[tuple[str, dict
     return [(job, fields) for job, fields in records if fields]
 
 
-async def own(front: QueueClient, client: str, job: str) -> None:
-    """Note that a client has this job, accepted just now."""
+async def own(front: QueueClient, client: str, job: str, accepted_ms: int) -> None:
+    """Note that a client has this job, accepted at this time of the queue's clock."""
     key = front.keys.owned(client)
-    # This process's clock: it orders a list, nothing more.
-    commands = [("ZADD", key, round(1000 * time.time()), job), ("PEXPIRE", key, OWN_MS)]
+    commands = [("ZADD", key, accepted_ms, job), ("PEXPIRE", key, OWN_MS)]
     await ask(front, pipeline(front.client, commands))
 
 

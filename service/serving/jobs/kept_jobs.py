@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class KeptJob:
     taken: set[int] = field(default_factory=set)  #: items whose result was asked for
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    accepted: float = field(default_factory=time.monotonic)
 
     @property
     def expendable(self) -> bool:

@@ -219,7 +219,9 @@ class LocalJobs:
         if entry.view.state.final:
             return
         count = entry.view.items if state is JobState.DONE else entry.view.done
-        self._move(entry, replace(entry.view, state=state, done=count, finished=time.time(), failure=failure))
+        # By a clock that nobody sets: a job does not end before it was accepted.
+        finished = entry.view.created + time.monotonic() - entry.accepted
+        self._move(entry, replace(entry.view, state=state, done=count, finished=finished, failure=failure))
         entry.job = None
         if failure is not None:
             entry.results.clear()

@@ -41,7 +41,7 @@ class VideoJob:
         self.clip, self.conversion = clip, conversion
         self.file, self.ticket = file, ticket
         self.state = JobState.RUNNING if ticket.turn.is_set() else JobState.QUEUED
-        self.created = time.time()
+        self.created, self.accepted = time.time(), time.monotonic()
         self._sent = 0  #: bytes from the start that somebody has without a gap
         self.failure: ServiceError | None = None
         self.finished: float | None = None  #: seconds since the epoch
@@ -168,7 +168,8 @@ class VideoJobs:
             await self._let_go(job)
 
     def _end(self, job: VideoJob, state: JobState) -> None:
-        job.ended, job.finished = time.monotonic(), time.time()
+        job.ended = time.monotonic()
+        job.finished = job.created + job.ended - job.accepted  # whatever the wall clock was set to meanwhile
         job.move(state)
         self._metrics.clips.ended(state.value)
         if job.clip.webhook is not None and state is not JobState.CANCELLED:

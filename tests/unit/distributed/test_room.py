@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +114,20 @@ async def test_a_client_has_no_more_of_its_jobs_at_once_than_it_may(bench: Bench
     async with bench.work(Adder()):
         await until(bench.empty)
     assert not await bench.front.client.exists(bench.keys.clients)
+
+
+async def test_jobs_are_listed_in_the_order_of_their_acceptance_whatever_front_ends_clocks_say(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await until(lambda: bench.front.readiness().reason == "starting")
+    jobs, wall_time, created = with_settings(bench), time.time, dict[str, float]()
+    for hours in (1, 0, -1):
+        monkeypatch.setattr(time, "time", lambda hours=hours: wall_time() + 3600 * hours)
+        view, _ = await jobs.submit(of_client("ann", 1, 2))
+        created[view.id] = view.created
+    listed = await jobs.of_client("ann")
+    assert [view.id for view in listed] == list(reversed(created))
+    assert all(abs(view.created - created[view.id]) < 600 for view in listed)
 
 
 async def test_a_caller_without_a_key_has_its_share_of_jobs_and_takes_turns_by_its_address(bench: Bench) -> None:

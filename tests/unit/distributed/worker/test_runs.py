@@ -11,8 +11,9 @@ from service.core.types import Options, Priority
 from service.distributed.broker import serialization
 from service.distributed.broker.client import close, connect
 from service.distributed.worker import claims
-from service.distributed.worker.claims import Claims
+from service.distributed.worker.claims import HANDED_BACK_MS, Claims
 from service.distributed.worker.items import ClaimedWork, LeasedItem
+from service.distributed.worker.lapsed_items import _Claimed
 from service.distributed.worker.worker import Worker
 from service.settings import Settings
 from tests.unit.distributed.conftest import metrics
@@ -61,3 +62,12 @@ async def test_withdrawals_are_heard_again_soon_however_long_redis_was_away(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await close(client)
+
+
+@pytest.mark.parametrize(
+    ("idle_ms", "was_handed_back"),
+    [(HANDED_BACK_MS, True), (HANDED_BACK_MS - 1, True), (HANDED_BACK_MS - 3_600_000, True), (3_600_000, False)],
+)
+def test_what_was_handed_back_is_no_lapse_where_the_server_s_clock_is_set(idle_ms: int, was_handed_back: bool) -> None:
+    """A clock set back by a millisecond made it one: counted as a worker's death, which wakes somebody at night."""
+    assert _Claimed("stream", "1-0", 1, "worker", idle_ms).was_handed_back is was_handed_back

@@ -131,6 +131,23 @@ async def test_an_old_job_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         await jobs.get(job.id, "")
 
 
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
+async def test_a_wall_clock_that_is_set_changes_no_job_s_end(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    engine = Adder()
+    engine.gate = asyncio.Event()
+    jobs, wall_time = jobs_over(engine, job_ttl_s=1800.0), time.time
+    job = a_job(1, 2)
+    await jobs.submit(job)
+    await until(lambda: engine.running == 1)
+    monkeypatch.setattr(time, "time", lambda: wall_time() + seconds)
+    engine.gate.set()
+    assert await ended(jobs, job.id) is JobState.DONE
+    view = await jobs.get(job.id, "")  # neither forgotten nor kept for longer
+    assert view.finished is not None
+    assert 0 <= view.finished - view.created < 600
+    await jobs.close()
+
+
 async def test_a_process_that_ends_takes_no_more_jobs() -> None:
     engine = Adder()
     engine.gate = asyncio.Event()
