@@ -78,7 +78,7 @@ class Delivery:
                     self._socket.close()
                     self._socket = None
 
-    def connect(self, address: tuple[str, int], *_: object) -> socket.socket:
+    def connect(self, address: tuple[str, int], *settings: object) -> socket.socket:
         """Connect to the first address of (host, port) that answers, in what is left of the time for all of them.
 
         Raises OSError. Takes the place of `socket.create_connection`, which gives each of them the whole time.
@@ -157,7 +157,8 @@ class Sender:
         # Beside it: nothing cuts a thread short that waits for a name to be resolved. Both are ended below.
         overtime = asyncio.ensure_future(is_over.wait())
         try:
-            await asyncio.wait({sending, overtime}, return_when=asyncio.FIRST_COMPLETED)
+            waits: set[asyncio.Future[Any]] = {sending, overtime}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             return sending.done() and sending.result()
         finally:
             sending.cancel()
