@@ -53,6 +53,7 @@ from service.serving.video.output_frames import VideoParams
 from service.serving.video.plan import Ahead, Every, FillLost, FramePlan, lost_frames
 from service.serving.video.retimed_frames import RetimingParams
 from service.serving.video.retiming import rate
+from service.telemetry.request_context import sharer
 
 #: Characters of `lost` at most: every second frame of the longest clip takes half of them.
 MAX_LOST = 16 * 1024
@@ -185,7 +186,7 @@ class _Clips:
         try:
             stack.enter_context(self._resources.places.call(_caller(request)))
             stack.enter_context(self._state.work.accepted())
-            conversion = self._resources.conversion(order, request_context.client, file, patient=False)
+            conversion = self._resources.conversion(order, sharer(request_context), file, patient=False)
             pieces = conversion.pieces()
             stack.push_async_callback(pieces.aclose)
             # What is wrong with a clip mostly shows in its first frames: then the answer can still be an error. For MP4

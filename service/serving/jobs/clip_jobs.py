@@ -34,6 +34,11 @@ class NewClip:
         """Return the name of the result's file."""
         return self.name + self.order.suffix
 
+    @property
+    def sharer(self) -> str:
+        """Return whom its frames' predictions take turns as: the key's name, else the address."""
+        return self.client or self.holder
+
 
 @dataclass(frozen=True, slots=True)
 class ClipView:

@@ -128,7 +128,7 @@ class ClipMakers:
             order = clip.order
             if isinstance(order.params, VideoParams):  # of others each prediction has many frames already
                 order = replace(order, params=replace(order.params, under_way=UNDER_WAY))
-            conversion = self._resources.conversion(order, clip.client, body, patient=True)
+            conversion = self._resources.conversion(order, clip.sharer, body, patient=True)
             predictions = KeptPredictions(lease, conversion.predictors, self._metrics.clips)
             conversion.predictors = ClipPredictors(predictions.by_steps, predictions.by_moments)
             async with aclosing(conversion.pieces()) as pieces:

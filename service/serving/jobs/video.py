@@ -119,7 +119,7 @@ class VideoJobs:
         self._places.check_line(clip.holder)
         if len(self._jobs) >= MOST:
             self._make_room(clip.holder)
-        conversion = self._resources.conversion(clip.order, clip.client, body, patient=True)
+        conversion = self._resources.conversion(clip.order, clip.sharer, body, patient=True)
         job = VideoJob(clip, conversion, self._disk.open(clip.holder), self._places.enter(clip.holder))
         self._jobs[clip.id] = job
         # owned: by the job, whose state tells how it ended; _make catches all

@@ -67,6 +67,18 @@ async def test_y4m_in_y4m_out_with_every_second_frame_predicted(server: Server) 
     assert {request.client for request in server.engine.requests} == {"ann"}
 
 
+async def test_a_clip_s_frames_take_turns_as_its_caller_s_address_where_there_is_no_key() -> None:
+    """All such clips were one caller together, beside jobs and calls of addresses each on its own."""
+    async with running(Settings(max_pixels=100_000)) as small:
+        transport = httpx.ASGITransport(build(small.parts, (video.router(small.parts),)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            server = Server(http, small.engine)
+            assert (await server.post("every=2", y4m(moving(6)), **Y4M)).status_code == 200
+            later = await server.post("every=2", y4m(moving(6)), Prefer="respond-async", **Y4M)
+            assert (await _final(server, later.headers["location"]))["state"] == "done"
+            assert [request.client for request in small.engine.requests] == ["address 127.0.0.1"] * 4
+
+
 async def test_lost_frames_by_number_and_a_comparison_three_wide(server: Server) -> None:
     answer = await server.post("lost=2-3&compare=1", y4m(moving(5)), **Y4M)
     assert [picture.shape for picture in _pixels(answer.content)] == [(56, 152, 3)] * 5
