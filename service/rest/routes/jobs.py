@@ -14,6 +14,7 @@ from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest
 from service.rest.formats import job_body, job_openapi, job_results, params
 from service.rest.routes.job_events import LONGEST_WAIT, state_answer
+from service.rest.routes.other_kind import Lookup, told_of_clips
 from service.rest.transport import context
 from service.rest.transport.head_requests import wants_no_body
 from service.rest.transport.known_query import KNOWN_QUERY
@@ -28,9 +29,9 @@ CREATE_ERRORS = (
 NOT_DURABLE = "jobs of this server end with its process"
 
 
-def router(state: AppState, jobs: Jobs) -> APIRouter:
-    """Build all routes under /v1/jobs."""
-    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY])
+def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRouter:
+    """Build all routes under /v1/jobs. Of an id that is one of `clips` they say so."""
+    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY, told_of_clips(clips)])
 
     @routes.post(
         "/v1/jobs",
