@@ -20,6 +20,7 @@ from service.rest.transport.head_requests import wants_no_body
 from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
+from service.telemetry.request_context import sharer
 
 #: Longest long-poll, seconds: below what proxies usually cut.
 LONGEST_WAIT = 50.0
@@ -137,7 +138,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,
-        holder=request_context.client or request_context.address,
+        holder=sharer(request_context),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}

@@ -71,7 +71,7 @@ class NewJob:
     fingerprint: str
     webhook: str | None = None
     traceparent: str | None = None
-    holder: str = ""  #: whose share it counts in: the client, or the address of who has no key
+    holder: str = ""  #: whose turns it takes and whose share it counts in: the client, or who has no key by its address
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:
