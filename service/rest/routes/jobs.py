@@ -20,6 +20,7 @@ from service.rest.transport.head_requests import wants_no_body
 from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
+from service.telemetry.request_context import sharer
 
 WEBHOOK = "webhook"
 CREATE_ERRORS = (
@@ -49,7 +50,7 @@ def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRoute
         "/v1/jobs/{job}",
         operation_id="getJob",
         summary="How a job stands; with `wait`, as soon as that changes; as server-sent events if Accept asks for them",
-        responses=job_openapi.job_answers(),
+        responses=job_openapi.job_answers(has_events=True),
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
         view = await jobs.get(job, context.of(request).client)
@@ -130,7 +131,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,
-        holder=request_context.client or request_context.address,
+        holder=sharer(request_context),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}
