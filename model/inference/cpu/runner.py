@@ -135,8 +135,9 @@ class CpuRunner:
     def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         frame = torch.empty_like(previous, memory_format=torch.contiguous_format)
-        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, 2))
-        height, width = previous.shape[2:]
+        height, width = (padding.padded(side) for side in previous.shape[2:])
+        behind = width - previous.shape[3] + 2
+        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, behind))
         with _turn:
             self._threads()
             for i in range(len(previous)):
