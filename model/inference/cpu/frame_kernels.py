@@ -129,7 +129,7 @@ def _blend_row(
 def blend(state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
     """Blend state hx(W+3)x6 and gather 2xHxWx4 into frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W.
 
-    W is a multiple of 4.
+    W is a multiple of 16.
     """
     height, width = frame.shape[1], gather.shape[2]
     bands = min(height, 16)

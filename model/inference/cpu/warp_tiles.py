@@ -1,8 +1,9 @@
-"""Warping of both frames along a row of pixels, four pixels at a time, as a part of compiled loops."""
+"""Warping of both frames along a row of pixels, as a part of compiled loops."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -10,20 +11,21 @@ from llvmlite import ir
 from model.inference.cpu.lanes import FLOAT, INT, VECTOR, Numbers, cgutils, chosen, integer, intrinsic, types
 from model.inference.cpu.packing import PRECISE, SEEN
 
-#: Pixels at a time: their places in both frames, x and y, fill a vector.
-PIXELS = 4
+#: Pixels whose places are computed before the first of them is read: a place that is read at once is waited for.
+_RUN = 16
+#: Pixels at a time, and the numbers of their places in both frames, x and y.
+_PIXELS, _PLACES = 2, 8
 
 _WORD = ir.IntType(32)
-_FOUR, _EIGHT, _FLOATS = (ir.VectorType(FLOAT, count) for count in (4, 8, VECTOR))
-_WORDS = ir.VectorType(_WORD, VECTOR)
-_ZEROS = ir.Constant(_FLOATS, [0.0] * VECTOR)
+_FOUR, _FLOATS, _WORDS = ir.VectorType(FLOAT, 4), ir.VectorType(FLOAT, _PLACES), ir.VectorType(_WORD, _PLACES)
+_ZEROS = ir.Constant(_FLOATS, [0.0] * _PLACES)
 _FLAGS = ["contract"]
 #: Where the colours of two pixels of four numbers are.
 _COLOURS = (0, 1, 2, 4, 5, 6)
 
 
 class _Row:
-    """Builds instructions that warp both frames to four neighbours of one row."""
+    """Builds instructions that warp both frames to neighbours of one row."""
 
     def __init__(self, builder: Any, state: Numbers, biases: Numbers, frames: Numbers, size: Sequence[Any], y: Any):
         """Take flow and mask of the row's first pixel, their biases, and frames 2 x height x width x 4."""
@@ -34,41 +36,62 @@ class _Row:
         self._biases = self._joined(flow_bias, others)
         self._row = builder.mul(width, integer(4))
         self._images = frames, frames.on(builder.mul(self._row, height))
-        behind = ir.Constant(_FLOATS, [float(lane // 4 * (1 - lane % 2)) for lane in range(VECTOR)])
-        nothing = ir.Constant(FLOAT, 0.0)
-        self._here = builder.fadd(self._of_axes(nothing, builder.sitofp(y, FLOAT)), behind)
+        # Of the previous frame both pixels' places, then of the current one.
+        second = ir.Constant(_FLOATS, [0.0, 0.0, 1.0, 0.0] * 2)
+        self._here = builder.fadd(self._of_axes(ir.Constant(FLOAT, 0.0), builder.sitofp(y, FLOAT)), second)
         sides = self._of_axes(builder.trunc(width, _WORD), builder.trunc(height, _WORD))
-        self._end = builder.sitofp(builder.sub(sides, ir.Constant(_WORDS, [1] * VECTOR)), _FLOATS)
-        self._most = builder.sub(sides, ir.Constant(_WORDS, [2] * VECTOR))
+        self._end = builder.sitofp(builder.sub(sides, ir.Constant(_WORDS, [1] * _PLACES)), _FLOATS)
+        self._most = builder.sub(sides, ir.Constant(_WORDS, [2] * _PLACES))
         self._steps = self._of_axes(ir.Constant(_WORD, 4), builder.trunc(self._row, _WORD))
+        self._kept_places, self._kept_shares = (
+            cgutils.alloca_once(builder, ir.ArrayType(kind, _RUN // _PIXELS)) for kind in (_WORDS, _FLOATS)
+        )
 
-    def warped(self, x: Any) -> list[tuple[Any, Any]]:
-        """Return of pixel x and the next three both frames' four numbers, warped, and flow, mask and three more."""
+    def look_up(self, first: Any) -> None:
+        """Compute where the flow of pixel `first` and of those of its run behind it leads."""
         builder = self._builder
-        first = self._state.on(builder.mul(x, integer(6)))
-        values = [builder.fadd(self._load(first.on(6 * i), _EIGHT), self._biases) for i in range(PIXELS)]
-        pairs = [chosen(builder, *pair, (0, 1, 2, 3, 8, 9, 10, 11)) for pair in (values[:2], values[2:])]
-        before, shares = self._places(self._joined(*pairs), x)
-        return [(self._sample(before, shares, 4 * i), values[i]) for i in range(PIXELS)]
+        with cgutils.for_range(builder, integer(_RUN // _PIXELS)) as loop:
+            x = builder.add(first, builder.mul(loop.index, integer(_PIXELS)))
+            flow = chosen(builder, *self._values(x), (0, 1, 8, 9, 2, 3, 10, 11))
+            places, shares = self._places(flow, x)
+            for kept, value in ((self._kept_places, places), (self._kept_shares, shares)):
+                builder.store(value, builder.gep(kept, [integer(0), loop.index]), align=4)
+
+    def warped(self, first: Any, behind: Any) -> list[tuple[Any, Any]]:
+        """Return of a run's pixel and the next one both frames' four numbers, warped, and flow, mask and three more.
+
+        The run begins at pixel `first`, is looked up, and the pixel is `behind` it, an even number.
+        """
+        builder = self._builder
+        pair = builder.lshr(behind, integer(1))
+        places = builder.bitcast(builder.gep(self._kept_places, [integer(0), pair]), _WORD.as_pointer())
+        shares = builder.load(builder.gep(self._kept_shares, [integer(0), pair]), align=4)
+        values = self._values(builder.add(first, behind))
+        return [(self._sample(places, shares, 2 * i), values[i]) for i in range(_PIXELS)]
+
+    def _values(self, x: Any) -> list[Any]:
+        start = self._state.on(self._builder.mul(x, integer(6)))
+        return [self._builder.fadd(self._load(start.on(6 * i), _FLOATS), self._biases) for i in range(_PIXELS)]
 
     def pixel(self, frame: int, x: Any, behind: int) -> Any:
         """Return the four numbers of pixel x + `behind` of a frame."""
         at = self._builder.add(self._builder.mul(self._y, self._row), self._builder.mul(x, integer(4)))
         return self._load(self._images[frame].on(at).on(4 * behind))
 
-    def mixed(self, x: Any, weights: Numbers) -> Any:
-        """Return four numbers each of pixel x and the next three: both frames mixed, the previous one by `weights`."""
-        pixels = [warped for warped, _ in self.warped(x)]
+    def mixed(self, first: Any, behind: Any, weights: Numbers) -> Any:
+        """Return four numbers each of a run's pixel and the next three: both frames, the previous one by `weights`."""
+        starts = (self._builder.add(behind, integer(i)) for i in (0, _PIXELS))
+        pixels = [warped for start in starts for warped, _ in self.warped(first, start)]
         pairs = [self._joined(*pixels[i : i + 2]) for i in (0, 2)]
         previous, current = (
-            chosen(self._builder, *pairs, [8 * i + lane for i in range(PIXELS) for lane in range(first, first + 4)])
+            chosen(self._builder, *pairs, [8 * i + lane for i in range(4) for lane in range(first, first + 4)])
             for first in (0, 4)
         )
         shares = self._load(weights)
         return self._between(current, previous, chosen(self._builder, shares, shares, [i // 4 for i in range(VECTOR)]))
 
     def _places(self, flow: Any, x: Any) -> tuple[Any, Any]:
-        """Return where flow leads: in lane 2 of 4 the number that begins the pixel before, of each frame, and shares.
+        """Return where flow leads: in even lanes the number that begins the pixel before, and in all lanes shares.
 
         A share is the part of the way behind the pixel before. The border repeats: its last pixel is all of the way
         behind the one before it.
@@ -82,21 +105,24 @@ class _Row:
         before = builder.fptosi(at, _WORDS)
         before = builder.select(builder.icmp_signed("<", before, self._most), before, self._most)
         places = builder.mul(before, self._steps)
-        swapped = chosen(builder, places, places, [lane ^ 1 for lane in range(VECTOR)])
+        swapped = chosen(builder, places, places, [lane ^ 1 for lane in range(_PLACES)])
         return builder.add(places, swapped), builder.fsub(at, builder.sitofp(before, _FLOATS))
 
     def _sample(self, places: Any, shares: Any, lane: int) -> Any:
-        """Return the numbers of one pixel, eight: those of each frame at the place that begins at `lane`."""
+        """Return the numbers of one pixel, eight: those of each frame at the places in `lane` and four lanes on."""
         builder, corners = self._builder, []
         for i, image in enumerate(self._images):
-            place = builder.extract_element(places, ir.Constant(_WORD, lane + 2 * i))
+            place = builder.load(builder.gep(places, [integer(lane + 4 * i)]))
             corners.append(image.on(builder.zext(place, INT)))
-        sides = [self._joined(*(self._load(corner.on(step), _EIGHT) for corner in corners))
-                 for step in (integer(0), self._row)]  # fmt: skip
-        down = chosen(builder, shares, shares, [lane + 1] * 8 + [lane + 3] * 8)
-        columns = self._between(*sides, down)
-        west, east = (chosen(builder, columns, columns, [*range(k, k + 4), *range(k + 8, k + 12)]) for k in (0, 4))
-        return self._between(west, east, chosen(builder, shares, shares, [lane] * 4 + [lane + 2] * 4))
+        across, down = (chosen(builder, shares, shares, [at] * 4 + [at + 4] * 4) for at in (lane, lane + 1))
+        sides = []
+        for column in (0, 4):
+            above, below = (
+                self._joined(*(self._load(corner.on(row).on(column)) for corner in corners))
+                for row in (integer(0), self._row)
+            )
+            sides.append(self._between(above, below, down))
+        return self._between(*sides, across)
 
     def _load(self, numbers: Numbers, kind: Any = _FOUR) -> Any:
         return self._builder.load(self._builder.bitcast(numbers.address, kind.as_pointer()), align=4)
@@ -109,12 +135,21 @@ class _Row:
         pair = ir.Constant(ir.VectorType(x.type, 2), ir.Undefined)
         for place, value in enumerate((x, y)):
             pair = self._builder.insert_element(pair, value, ir.Constant(_WORD, place))
-        return chosen(self._builder, pair, pair, [0, 1] * (VECTOR // 2))
+        return chosen(self._builder, pair, pair, [0, 1] * (_PLACES // 2))
 
     def _between(self, near: Any, far: Any, share: Any) -> Any:
         """Return near + share * (far - near)."""
         more = self._builder.fmul(share, self._builder.fsub(far, near, flags=_FLAGS), flags=_FLAGS)
         return self._builder.fadd(near, more, flags=_FLAGS)
+
+
+@contextmanager
+def _runs(builder: Any, row: _Row, count: Any, step: int) -> Iterator[tuple[Any, Any]]:
+    """Build a loop over `count` pixels of a row up to whole runs: where the run begins, and the pixel in it."""
+    with cgutils.for_range_slice(builder, integer(0), count, integer(_RUN), inc=True) as (start, _):
+        row.look_up(start)
+        with cgutils.for_range_slice(builder, integer(0), integer(_RUN), integer(step), inc=True) as (behind, _):
+            yield start, behind
 
 
 @intrinsic
@@ -125,7 +160,7 @@ def warp_row(
     """Write what a block sees of the `width` pixels of row y (`packing.SEEN`), the frames' own 6 only where `first`.
 
     state: flow and mask of the pixels, 6 numbers each, `bias` still to be added. frames: 2 x height x width x 4, width
-    a multiple of 4, height 2 at least. All flat; a pixel of maps has `channels` numbers.
+    a multiple of 16, height 2 at least. All flat; a pixel of maps has `channels` numbers.
     """
     place = types.intp
 
@@ -138,14 +173,14 @@ def warp_row(
         out = numbers(8, maps, maps_at)
         row = _Row(builder, numbers(0, state, state_at), numbers(2, bias, integer(0)), numbers(3, frames, integer(0)),
                    (height, width), y)  # fmt: skip
-        with cgutils.for_range_slice(builder, integer(0), width, integer(PIXELS), inc=True) as (x, _):
-            pixels = [out.on(builder.mul(channels, builder.add(x, integer(i)))) for i in range(PIXELS)]
+        with _runs(builder, row, width, _PIXELS) as (start, behind):
+            x = builder.add(start, behind)
+            pixels = [out.on(builder.mul(channels, builder.add(x, integer(i)))) for i in range(_PIXELS)]
             with builder.if_then(first):
                 for i, pixel in enumerate(pixels):
                     pixel.store(row.pixel(0, x, i))
                     pixel.on(3).store(row.pixel(1, x, i))
-            # In this order: each writes numbers beyond its own that the next one writes over.
-            for pixel, (warped, seen) in zip(pixels, row.warped(x), strict=True):
+            for pixel, (warped, seen) in zip(pixels, row.warped(start, behind), strict=True):
                 both = chosen(builder, warped, seen, (*_COLOURS, 12, 8, 9, 10, 11, *[11] * 5))
                 pixel.on(6).store_precisely(both, PRECISE - 6, SEEN - PRECISE)
         return context.get_dummy_value()
@@ -160,7 +195,7 @@ def blend_row(
 ) -> Any:  # fmt: skip
     """Write `count` pixels of row y of both warped frames, mixed by `weights` of the previous one, to out 3 x width.
 
-    Other arguments as for `warp_row`; up to three pixels more are read and written, so `count` is at most the width.
+    Other arguments as for `warp_row`; up to 15 pixels more are read and written, so `count` is at most the width.
     """
     place = types.intp
 
@@ -173,8 +208,9 @@ def blend_row(
         shares, colours = numbers(7, weights, integer(0)), numbers(9, out, integer(0))
         row = _Row(builder, numbers(0, state, state_at), numbers(2, bias, integer(0)), numbers(3, frames, integer(0)),
                    (height, width), y)  # fmt: skip
-        with cgutils.for_range_slice(builder, integer(0), count, integer(PIXELS), inc=True) as (x, _):
-            mixed = row.mixed(x, shares.on(x))
+        with _runs(builder, row, count, 4) as (start, behind):
+            x = builder.add(start, behind)
+            mixed = row.mixed(start, behind, shares.on(x))
             for colour in range(3):
                 plane = colours.on(builder.add(x, builder.mul(width, integer(colour))))
                 plane.store(chosen(builder, mixed, mixed, range(colour, VECTOR, 4)))
