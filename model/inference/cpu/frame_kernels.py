@@ -47,7 +47,14 @@ def load(previous: Any, current: Any, height: Any, width: Any, gather: Any, maps
 
 
 @inlined
-def _reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
+def reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
+    """Write row y of maps reduced by `scale`: the mean of the central 2x2 of each square (bilinear), of 1 a copy.
+
+    What bfloat16 has twice is reduced as the one number that it is.
+    """
+    if scale == 1:
+        small[y + 1, 1 : width + 1] = full[y + 1, 1 : width + 1]
+        return
     # Both have a border of one.
     first, channels = scale // 2, full.shape[2]
     plain = PRECISE if channels > SEEN else channels
@@ -68,35 +75,14 @@ def _reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
             out[rest] = narrowed(value - widened(out[k]), small)
 
 
-def reduce(full: Any, scale: Any, height: Any, width: Any, small: Any) -> None:
-    """Reduce maps by `scale` to height x width: the mean of the central 2x2 of each square (bilinear).
-
-    What bfloat16 has twice is reduced as the one number that it is.
-    """
-    clear_around(small, height, width)
-    for y in prange(height):
-        _reduce_row(np.int64(y), full, scale, width, small)
-
-
 @inlined
-def _advance_row(y: Any, state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
-    at = ((y + 1) * maps.shape[1] + 1) * maps.shape[2]
+def see_row(y: Any, row: Any, state: Any, bias: Any, gather: Any, maps: Any) -> None:
+    """Write what a block sees of row y of pixels to row `row` of maps, behind one pixel of border."""
     warp_row(
         state.reshape(-1), (y * state.shape[1] + 1) * state.shape[2], bias,
-        gather.reshape(-1), gather.shape[1], gather.shape[2], y, first, maps.reshape(-1), at, maps.shape[2],
+        gather.reshape(-1), gather.shape[1], gather.shape[2], y,
+        maps.reshape(-1), (row * maps.shape[1] + 1) * maps.shape[2], maps.shape[2],
     )  # fmt: skip
-
-
-def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
-    """Write the next block's input, maps of HxW pixels, from state Hx(W+3)x6 (flow, mask; bias 6 still to be added).
-
-    Channels: previous, current, both warped by the flow, mask, flow; in bfloat16 also what mask and flow lack there.
-    The frames are written only where `first`.
-    """
-    if first:
-        clear_around(maps, gather.shape[1], gather.shape[2])
-    for y in prange(gather.shape[1]):
-        _advance_row(np.int64(y), state, bias, gather, maps, first)
 
 
 @inlined

@@ -154,10 +154,10 @@ def _runs(builder: Any, row: _Row, count: Any, step: int) -> Iterator[tuple[Any,
 
 @intrinsic
 def warp_row(
-    _: Any, state: Any, state_at: Any, bias: Any, frames: Any, height: Any, width: Any, y: Any, first: Any,
+    _: Any, state: Any, state_at: Any, bias: Any, frames: Any, height: Any, width: Any, y: Any,
     maps: Any, maps_at: Any, channels: Any,
 ) -> Any:  # fmt: skip
-    """Write what a block sees of the `width` pixels of row y (`packing.SEEN`), the frames' own 6 only where `first`.
+    """Write what a block sees of the `width` pixels of row y (`packing.SEEN`).
 
     state: flow and mask of the pixels, 6 numbers each, `bias` still to be added. frames: 2 x height x width x 4, width
     a multiple of 16, height 2 at least. All flat; a pixel of maps has `channels` numbers.
@@ -165,27 +165,27 @@ def warp_row(
     place = types.intp
 
     def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        state, state_at, bias, frames, height, width, y, first, maps, maps_at, channels = arguments
+        state, state_at, bias, frames, height, width, y, maps, maps_at, channels = arguments
 
         def numbers(argument: int, array: Any, at: Any) -> Numbers:
             return Numbers.of(context, builder, signature.args[argument], array, at)
 
-        out = numbers(8, maps, maps_at)
+        out = numbers(7, maps, maps_at)
         row = _Row(builder, numbers(0, state, state_at), numbers(2, bias, integer(0)), numbers(3, frames, integer(0)),
                    (height, width), y)  # fmt: skip
         with _runs(builder, row, width, _PIXELS) as (start, behind):
             x = builder.add(start, behind)
             pixels = [out.on(builder.mul(channels, builder.add(x, integer(i)))) for i in range(_PIXELS)]
-            with builder.if_then(first):
-                for i, pixel in enumerate(pixels):
-                    pixel.store(row.pixel(0, x, i))
-                    pixel.on(3).store(row.pixel(1, x, i))
+            # In this order: each frame's pixel writes a fourth number that the next one writes over.
+            for i, pixel in enumerate(pixels):
+                pixel.store(row.pixel(0, x, i))
+                pixel.on(3).store(row.pixel(1, x, i))
             for pixel, (warped, seen) in zip(pixels, row.warped(start, behind), strict=True):
                 both = chosen(builder, warped, seen, (*_COLOURS, 12, 8, 9, 10, 11, *[11] * 5))
                 pixel.on(6).store_precisely(both, PRECISE - 6, SEEN - PRECISE)
         return context.get_dummy_value()
 
-    return types.void(state, place, bias, frames, place, place, place, types.boolean, maps, place, place), build
+    return types.void(state, place, bias, frames, place, place, place, maps, place, place), build
 
 
 @intrinsic
