@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MOST_SPATIAL = 8
 #: Tiles that Winograd's products take at a time: fewer would read the weights too often, more would leave the cache.
 _TILES_AT_A_TIME = 48
+#: Bytes of what a block sees that are convolved at a time, in a core's cache beside weights and outputs; and most rows.
+_WINDOW, _MOST_ROWS = 600_000, 16
 #: Numbers in a vector, by which rooms are larger than what lies in them.
 _VECTOR = 16
 
@@ -48,6 +50,16 @@ class Estimate(NamedTuple):
     frame: Tensor
     flow: Tensor
     mask: Tensor
+
+
+class Sight(NamedTuple):
+    """What a block sees: where it `warps`, frames along flow and mask, bias still to be added; else `maps`."""
+
+    state: Floats
+    bias: Floats
+    gather: Floats
+    maps: Array
+    warps: bool
 
 
 def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
@@ -135,8 +147,9 @@ class CpuRunner:
     def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         frame = torch.empty_like(previous, memory_format=torch.contiguous_format)
-        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, 2))
-        height, width = previous.shape[2:]
+        height, width = (padding.padded(side) for side in previous.shape[2:])
+        behind = width - previous.shape[3] + 2
+        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, behind))
         with _turn:
             self._threads()
             for i in range(len(previous)):
@@ -162,17 +175,14 @@ class CpuRunner:
         state, bias = self._floats("state", height, width + 3, values), np.zeros(values, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
-            if order:
-                maps = self._maps("seen", height, width, self._seen)
-                self._loops.advance(state, bias, gather, maps, order == 1)
-            self._run(block, maps, (height, width), state, first=not order)
+            self._run(block, Sight(state, bias, gather, maps, order > 0), (height, width))
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
-        """Add one block's increment, but for its bias, to `state`."""
+    def _run(self, block: FoldedBlock, sight: Sight, size: tuple[int, int]) -> None:
+        """Add one block's increment, but for its bias, to the state that it sees."""
         middle, quarter = _shrunk(size, 2), _shrunk(size, 4 * block.scale)
-        begun, spatial = self._both_paths(block, maps, size, first)
+        begun, spatial = self._both_paths(block, sight, size)
         entry = self._maps("entry1", *quarter, block.entry[1].outputs)
         self._convolve(self._loops.direct, block.entry[1], begun, quarter, entry)
         motion = self._tiled("maps0", block.body[0], entry, quarter)
@@ -181,28 +191,36 @@ class CpuRunner:
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
         last = (motion, block.motion_corners, *quarter, 2 * block.scale)
-        self._loops.join(*last, spatial, block.spatial_corners, *middle, room, state)
+        self._loops.join(*last, spatial, block.spatial_corners, *middle, room, sight.state)
 
-    def _both_paths(self, block: FoldedBlock, maps: Array, size: tuple[int, int], first: bool) -> tuple[Array, Array]:
+    def _both_paths(self, block: FoldedBlock, sight: Sight, size: tuple[int, int]) -> tuple[Array, Array]:
         """Return the first maps of the motion's path, and the last of the other, of what the block sees."""
         entry_layer, spatial_layer = block.entry[0], block.spatial[0]
-        if first:
+        if not sight.warps:
             entry_layer, spatial_layer = block.entry_first, block.spatial_first
         low, half, middle = _shrunk(size, block.scale), _shrunk(size, 2 * block.scale), _shrunk(size, 2)
         entry = self._maps("entry0", *half, entry_layer.outputs)
         spatial = self._floats("spatial0", *self._bordered(*middle), spatial_layer.outputs)
+        channels = self._seen if sight.warps else sight.maps.shape[2]
+        room = self._window(size[1], channels)
         if block.shared:
-            self._convolve(self._loops.direct_beside, entry_layer, maps, half, entry, spatial)
+            layer = entry_layer
+            self._loops.begin_beside(*sight, room, layer.weights, layer.activation, *middle, entry, spatial)
         else:
-            small = maps
-            if block.scale > 1:
-                small = self._maps("reduced", *low, maps.shape[2])
-                self._loops.reduce(maps, block.scale, *low, small)
+            small, layer = self._maps("reduced", *low, channels), spatial_layer
+            self._loops.begin(*sight, room, layer.weights, layer.activation, *middle, spatial, block.scale, small)
             self._convolve(self._loops.direct, entry_layer, small, half, entry)
-            self._convolve(self._loops.narrow_first, spatial_layer, maps, middle, spatial)
         second = self._maps("spatial1", *middle, block.spatial[1].outputs)
-        self._convolve(self._loops.narrow_second, block.spatial[1], spatial, middle, second)
+        self._convolve(self._loops.narrow, block.spatial[1], spatial, middle, second)
         return entry, second
+
+    def _window(self, width: int, channels: int) -> Array:
+        """Return the room for rows of what a block sees, as many as fit into a core's cache."""
+        across = self._bordered(1, width)[1]
+        rows = _WINDOW // (across * channels * (2 if self._half else 4))
+        # Rows of outputs: a multiple of the scales' steps.
+        most = max(2, min(_MOST_ROWS, rows // 2) // 2 * 2)
+        return self._numbers("window", 2 * self._workers, 2 * most + 1, across, channels)
 
     def _convolve(
         self, loop: Callable[..., None], layer: Convolution, maps: Array, size: Sequence[int], *outs: Array
