@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels
+from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels, routing_kernels
 from model.inference.cpu.compiler import F1, F2, F3, F4, FRAME, kernel
 
 Loop = Callable[..., None]
@@ -24,7 +24,7 @@ class Kernels:
     narrow_second: Loop  #: `direct_narrow` of float32
     tiled: Loop
     tiled_wide: Loop  #: as `tiled`, factors and answer in float32
-    row_sums: Loop
+    row_sums: Loop  #: weights in float32
     join: Loop
     advance: Loop
 
@@ -52,7 +52,7 @@ def of(half: bool) -> Kernels:
         narrow_second=narrow_second,
         tiled=kernel(f"{arguments}, {three}")(convolution_kernels.tiled) if half else wide,
         tiled_wide=wide,
-        row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),
+        row_sums=kernel(f"{three}, {F1}, {F1}, {place}, {F2}, {F2}, {F2}")(routing_kernels.row_sums),
         join=kernel(
             f"{F3}, {F1}, {place}, {place}, {place}, {three}, {one}, {place}, {place}, {F2}, {F3}",
         )(join_kernels.join),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MOST_SPATIAL = 8
 #: Tiles that Winograd's products take at a time: fewer would read the weights too often, more would leave the cache.
 _TILES_AT_A_TIME = 48
+#: Tiles that those of routing take: they have few channels.
+_ROUTED_AT_A_TIME = 56
 #: Numbers in a vector, by which rooms are larger than what lies in them.
 _VECTOR = 16
 
@@ -95,7 +97,7 @@ class CpuRunner:
         parameters = network.get_parameter
         bias = parameters("routing.0.bias")
         routing = LayerParameters(parameters("routing.0.weight"), bias, torch.zeros_like(bias))
-        self._routing = weights.direct(routing, 1, half, weights.FRAMES)
+        self._routing = weights.tiled(routing, False, weights.FRAMES)
         self._routing_mean = parameters("routing.2.weight").double(), parameters("routing.2.bias").double()
         self._logits = parameters("l1.weight").double(), parameters("l1.bias").double()
         self._expected = network.config.expected_blocks
@@ -233,10 +235,13 @@ class CpuRunner:
         height, width = (padding.padded(side) for side in previous.shape[1:])
         _, frames = self._load(previous, current, height, width)
         channels = len(self._routing_mean[0][0])
-        sums = self._floats("routed", height, 3 * channels)
-        room = self._floats("routing", self._workers, width * channels + _VECTOR)
-        self._loops.row_sums(frames, self._routing.weights, self._routing.activation, width, room, sums)
-        rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
+        outputs = len(self._routing.activation) // 2  # in whole vectors
+        sums = self._floats("routed", height, 3 * outputs)
+        count, products = _ROUTED_AT_A_TIME, winograd.PRODUCTS
+        tiles = self._floats("tiles", self._workers, products * (count * frames.shape[2] + _VECTOR))
+        room = self._floats("sums", self._workers, products * count * outputs)
+        self._loops.row_sums(frames, self._routing.weights, self._routing.activation, count, tiles, room, sums)
+        rows = torch.from_numpy(sums).view(1, height, 3, outputs)[..., :channels].double()
         features = conv_mean.mean_of_rows(rows, *self._routing_mean, width)
         logits = F.linear(features, *self._logits)
         return normalise(logits.float(), self._expected)
