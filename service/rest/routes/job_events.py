@@ -1,25 +1,29 @@
-"""Tells how a job moves: to whoever waits for news of it, and as server-sent events. For frames and for clips."""
+"""Tells how a job, of frames or a clip, stands: at once, as soon as that changes, or as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.app_state import AppState
 from service.core.errors import ServiceError, Unavailable
+from service.rest.formats import negotiation, response
 from service.rest.transport import context
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.job import JobState
 
 #: Seconds between comments on a quiet event stream, for proxies that close silent connections.
 KEEP_ALIVE = 15.0
 EVENTS = "text/event-stream"
+#: Longest long-poll, seconds: below what proxies usually cut.
+LONGEST_WAIT = 50.0
 #: For proxies that gather an answer before they pass it on, as nginx does unless an answer forbids it.
 UNBUFFERED = {"X-Accel-Buffering": "no"}
 
@@ -61,6 +65,27 @@ async def newer(state: AppState, jobs: WatchedJobs[V], view: V, client: str, sec
         news.cancel()
         stopping.cancel()
         await asyncio.gather(news, stopping, return_exceptions=True)
+
+
+async def state_answer(
+    request: Request,
+    state: AppState,
+    jobs: WatchedJobs[V],
+    view: V,
+    seconds: float,
+    describe: Callable[[V], dict[str, Any]],
+    headers: Callable[[V], Mapping[str, str]] | None = None,
+) -> Response:
+    """Answer with how a job stands: as events, if Accept prefers them, or as JSON once it changes or after `seconds`.
+
+    `view`: how it stands now.
+    """
+    if negotiation.choose(", ".join(request.headers.getlist("accept")), (response.JSON, EVENTS)) == EVENTS:
+        return event_stream(request, state, jobs, view, describe)
+    if seconds and not view.state.final:
+        client = context.of(request).client
+        view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, seconds))
+    return JSONResponse(describe(view), headers=None if headers is None else headers(view))
 
 
 def event_stream(
