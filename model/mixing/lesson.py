@@ -22,10 +22,11 @@ from model.motion.field import Floats, Pixels
 PLACES, GREEN = 450, 1
 #: Of what was learnt, a frame leaves so much to the next.
 MEMORY = 0.97
-#: How much the belief that a head is right weighs; a frame whose errors a share explains by half weighs up to a half.
+#: What is added to the squares of every number: how firmly a head is believed before anything was seen. A frame adds
+#: the energy that a unit of the number has, as a part of its squared error.
 BELIEF = 0.1
-#: No logit is moved by more than this, and no more crispness is taken away.
-MOST_LOGIT, LEAST_CRISPNESS = 1.5, 0.0
+#: No number may be larger.
+MOST = 1.5
 #: What is learnt of shares softens the frame. Where no bicubic warp gives detail back, there is so much more of it, at
 #: full size and at a part of it, where the whole frame has its own; in full once so many frames have been seen.
 SHARPENING, SHARPENING_OF_PART, FRAMES = 0.16, 0.06, 10
@@ -38,7 +39,7 @@ class Tuning(NamedTuple):
 
     logits: Floats  #: K: added to those of the head's candidates
     sharpening: float = 0.0  #: added to `HeadMetadata.sharpening`
-    crispness: float = 0.0  #: added to `HeadMetadata.crispness`
+    crispness: float = 0.0  #: added to `HeadMetadata.crispness`; not below 0
 
 
 class Guess(NamedTuple):
@@ -108,10 +109,11 @@ class Lesson:
         if self.frames == 0:
             return Tuning(np.zeros(kinds, np.float32))
         ridge = BELIEF * np.eye(len(self.products))
-        numbers = np.linalg.solve(self.squares + ridge, self.products).clip(-MOST_LOGIT, MOST_LOGIT)
+        numbers = np.linalg.solve(self.squares + ridge, self.products).clip(-MOST, MOST)
         logits = numbers[:kinds].astype(np.float32)
         if self.is_crisp:
-            return Tuning(logits, crispness=max(LEAST_CRISPNESS, float(numbers[kinds])))
+            # Taking crispness away gains, too, but softens more than it gains.
+            return Tuning(logits, crispness=max(0.0, float(numbers[kinds])))
         return Tuning(logits, sharpening=self.sharpening * min(1.0, self.frames / FRAMES))
 
     def guessed(self, frames: Pixels, shares: Floats, frame: Floats) -> Lesson:

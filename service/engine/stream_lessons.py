@@ -17,7 +17,7 @@ _Taught = tuple[tuple[str, ...], float]
 
 
 class StreamLessons:
-    """Lessons by the frame that the last pair ended with; some 50 KB each."""
+    """Lessons by the frame that the last pair ended with; some 20 KB each."""
 
     def __init__(self) -> None:
         self._lessons: WeakKeyDictionary[Frame, dict[_Taught, Lesson]] = WeakKeyDictionary()

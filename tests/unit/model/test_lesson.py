@@ -63,7 +63,7 @@ def test_the_candidate_that_comes_true_gains_and_the_others_lose(true_candidate:
     assert logits.argmax() == true_candidate
     assert logits[true_candidate] > 0.5
     assert np.delete(logits, true_candidate).max() < 0
-    assert np.abs(logits).max() <= lessons.MOST_LOGIT
+    assert np.abs(logits).max() <= lessons.MOST
 
 
 def test_before_anything_was_seen_nothing_is_weighed_otherwise() -> None:
