@@ -17,7 +17,8 @@ import numpy as np
 from model.inference.cpu import convolution_kernels
 from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around, clear_rows, clear_sides, panel_vectors
-from model.inference.cpu.lanes import VECTOR, narrowed, widened
+from model.inference.cpu.exponential import power_of_e
+from model.inference.cpu.lanes import VECTOR, narrowed
 from model.inference.cpu.matrix_tiles import sum_of_products
 from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
 
@@ -26,10 +27,6 @@ Loop = Callable[..., None]
 _HALF, _LEVELS = np.float32(0.5), np.float32(1 / 255)
 _RED, _GREEN, _BLUE = np.float32(0.299 / 255), np.float32(0.587 / 255), np.float32(0.114 / 255)
 _GAIN, _RANGE, _DETAIL = np.float32(DIFFERENCE_GAIN), np.float32(1 / FLOW_RANGE), np.float32(MOST_DETAIL)
-#: Coefficients of 2 to the power of a number from -1/2 to 1/2, exact to float32.
-_POWERS = tuple(np.float32(np.log(2) ** n / np.prod(np.arange(1, n + 1))) for n in range(7))
-_LOG2_E, _LEAST_POWER = np.float32(np.log2(np.e)), np.float32(-126)
-_ALL, _FIRST = np.int32(127), np.int32(7)
 
 
 @inlined
@@ -120,24 +117,6 @@ def join(
 
 
 @inlined
-def _power(number: Any) -> Any:
-    """Return e to the power of a number that is not positive; of NaN anything."""
-    exponent = number * _LOG2_E
-    exponent = exponent if exponent > _LEAST_POWER else _LEAST_POWER
-    whole = np.int32(exponent - _HALF)
-    part = exponent - np.float32(whole)
-    power = _POWERS[6]
-    power = power * part + _POWERS[5]
-    power = power * part + _POWERS[4]
-    power = power * part + _POWERS[3]
-    power = power * part + _POWERS[2]
-    power = power * part + _POWERS[1]
-    power = power * part + _POWERS[0]
-    # A float32 whose upper half is an exponent alone.
-    return power * widened(np.uint16((whole + _ALL) << _FIRST))
-
-
-@inlined
 def _share_row(
     logits: Any, added: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any
 ) -> None:
@@ -156,7 +135,7 @@ def _share_row(
         share = shares[k]
         if is_present[k]:
             for x in range(width):
-                power = _power(share[x] - best[x])
+                power = power_of_e(share[x] - best[x])
                 # The product is nothing, or NaN where a logit is no number.
                 total[x] += power + share[x] * ZERO
                 share[x] = power

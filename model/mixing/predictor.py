@@ -20,9 +20,9 @@ from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
-from model.inference import predict as inference
 from model.inference.cpu import compiler, precision
 from model.inference.cpu.packing import WorkingMemory
+from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
 from model.mixing import candidates, head_kernels, kernels
 from model.mixing.head import MixingHead
@@ -227,8 +227,9 @@ def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     device = next(network.parameters()).device
     first, second = (_tensor(frame[..., ::-1] if bgr else frame).to(device) for frame in (previous, current))
-    routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
-    out = inference.predict(network, first, second, routes, NETWORK_SCALE)
+    pairs = FramePairs(network, first, second, NETWORK_SCALE)
+    routes = routing.auto(pairs.probabilities())
+    out = pairs.predict(routes)
     # A frame alone would not show an infinite flow: it is clamped.
     if not bool(torch.isfinite(out.frame.sum() + out.flow.sum() + out.mask.sum())):
         raise FloatingPointError("the network's answer was not finite")
