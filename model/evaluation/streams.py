@@ -1,4 +1,4 @@
-"""What lessons are worth to a stream (`model.mixing.lesson`): clips predicted pair after pair, with and without them."""
+"""Measures what lessons (`model.mixing.lesson`) are worth to a stream: clips pair after pair, with and without them."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class StreamScores:
 
 
 def measure(
-    clips: Iterable[tuple[str, Sequence[Frame], frozenset[int]]], head: Path, scale: float, steps: int, every: int
+    clips: Iterable[tuple[str, Frame, frozenset[int]]], head: Path, scale: float, steps: int, every: int
 ) -> StreamScores:
     """Predict clips pair after pair, at `scale` of their size, and score every so many pairs to `steps` frames ahead.
 
-    A clip is its name, its frames HxWx3 and the numbers of those that begin a scene, where a stream begins anew.
+    A clip is its name, its frames NxHxWx3 and the numbers of those that begin a scene, where a stream begins anew.
     """
     mixing, about = weights.load(head)
-    result, start = StreamScores(), Lesson.start(mixing.config, is_crisp=about.crispness > 0 and scale == 1)
+    result, start = StreamScores(), Lesson.start(about, scale)
 
     def mix(pair: tuple[Frame, Frame], ahead: int, lesson: Lesson | None) -> predictor.Mixed | reduced.ReducedMixture:
         if scale == 1:

@@ -15,20 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.mixing import candidates
-from model.mixing.head import HeadConfig
+from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels
 
 #: About so many pixels of a frame are looked at, of these their green, which is most of what is seen.
 PLACES, GREEN = 450, 1
 #: Of what was learnt, a frame leaves so much to the next.
 MEMORY = 0.97
-#: How much the belief that a head is right weighs; a frame whose errors a share explains by half weighs up to a half.
+#: What is added to the squares of every number: how firmly a head is believed before anything was seen. A frame adds
+#: the energy that a unit of the number has, as a part of its squared error.
 BELIEF = 0.1
-#: No logit is moved by more than this, and no more crispness is taken away.
-MOST_LOGIT, LEAST_CRISPNESS = 1.5, 0.0
-#: What is learnt of shares softens the frame. Where no bicubic warp gives the detail back, the detail is enlarged by
-#: this, in full once so many frames have been seen.
-SHARPENING, FRAMES = 0.16, 10
+#: No number may be larger.
+MOST = 1.5
+#: What is learnt of shares softens the frame. Where no bicubic warp gives detail back, there is so much more of it, at
+#: full size and at a part of it, where the whole frame has its own; in full once so many frames have been seen.
+SHARPENING, SHARPENING_OF_PART, FRAMES = 0.16, 0.06, 10
 #: Squared error, of levels in 0..1, below which a frame's errors are rounding.
 LEAST_ERROR = 1e-5
 
@@ -38,7 +39,7 @@ class Tuning(NamedTuple):
 
     logits: Floats  #: K: added to those of the head's candidates
     sharpening: float = 0.0  #: added to `HeadMetadata.sharpening`
-    crispness: float = 0.0  #: added to `HeadMetadata.crispness`
+    crispness: float = 0.0  #: added to `HeadMetadata.crispness`; not below 0
 
 
 class Guess(NamedTuple):
@@ -53,18 +54,25 @@ class Lesson:
     """What was learnt so far. D: the head's K candidates, and its crispness where it has any."""
 
     names: tuple[str, ...]  #: K: the head's candidates
+    sharpening: float  #: added once enough was seen, where no crispness is learnt
     squares: Floats  #: DxD
     products: Floats  #: D
     frames: int = 0  #: that taught it
     guess: Guess | None = None  #: of the frame that comes next
 
     @classmethod
-    def start(cls, head: HeadConfig, is_crisp: bool) -> Lesson:
-        """Return the lesson of a stream of which nothing is known. ValueError for a head that knows the network."""
-        if head.candidates != head.without_network:
+    def start(cls, about: HeadMetadata, scale: float = 1.0) -> Lesson:
+        """Return the lesson of a stream of which nothing is known, mixed at `scale` of its size.
+
+        ValueError for a head that knows the network.
+        """
+        names = about.config.candidates
+        if names != about.config.without_network:
             raise ValueError("a head that knows the network is not taught")
-        numbers = len(head.candidates) + is_crisp
-        return cls(head.candidates, np.zeros((numbers, numbers), np.float32), np.zeros(numbers, np.float32))
+        is_whole = scale == 1
+        numbers = len(names) + (about.crispness > 0 and is_whole)
+        sharpening = SHARPENING if is_whole else SHARPENING_OF_PART
+        return cls(names, sharpening, np.zeros((numbers, numbers), np.float32), np.zeros(numbers, np.float32))
 
     @property
     def is_crisp(self) -> bool:
@@ -89,6 +97,7 @@ class Lesson:
         weight = np.float32(1 / (len(levels) * (float(np.mean(errors * errors)) + LEAST_ERROR)))
         return Lesson(
             self.names,
+            self.sharpening,
             np.asarray(MEMORY * self.squares + guess.parts @ guess.parts.T * weight, np.float32),
             np.asarray(MEMORY * self.products + guess.parts @ errors * weight, np.float32),
             self.frames + 1,
@@ -100,11 +109,12 @@ class Lesson:
         if self.frames == 0:
             return Tuning(np.zeros(kinds, np.float32))
         ridge = BELIEF * np.eye(len(self.products))
-        numbers = np.linalg.solve(self.squares + ridge, self.products).clip(-MOST_LOGIT, MOST_LOGIT)
+        numbers = np.linalg.solve(self.squares + ridge, self.products).clip(-MOST, MOST)
         logits = numbers[:kinds].astype(np.float32)
         if self.is_crisp:
-            return Tuning(logits, crispness=max(LEAST_CRISPNESS, float(numbers[kinds])))
-        return Tuning(logits, sharpening=SHARPENING * min(1.0, self.frames / FRAMES))
+            # Taking crispness away gains, too, but softens more than it gains.
+            return Tuning(logits, crispness=max(0.0, float(numbers[kinds])))
+        return Tuning(logits, sharpening=self.sharpening * min(1.0, self.frames / FRAMES))
 
     def guessed(self, frames: Pixels, shares: Floats, frame: Floats) -> Lesson:
         """Return this lesson with a guess of the next frame.

@@ -187,8 +187,7 @@ def weigh(
     frame = np.empty((height, width, 3), np.float32)
     added = np.zeros(len(places), np.float32)
     if tuning is not None:
-        added, sharpening = tuning.logits, sharpening + tuning.sharpening
-        crispness = max(0.0, crispness + tuning.crispness)
+        added, sharpening, crispness = tuning.logits, sharpening + tuning.sharpening, crispness + tuning.crispness
     with turn:
         compiler.use_threads(torch.get_num_threads())
         stack = _stacked(frames, names, places)

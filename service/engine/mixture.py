@@ -149,7 +149,7 @@ class Mixtures:
 
         remember = partial(self.known.remember, request.current) if request.options.allows_live else None
         learns = network is None and request.priority is Priority.LIVE
-        lesson = self._lessons.before(request, *head) if learns else None
+        lesson = self._lessons.before(request, head[1]) if learns else None
         return self._roll(request, mix, method, goes_on, record, remember, lesson=lesson)
 
     def _mixer(self, request: PredictRequest, network: DMVFN | None, head: tuple[MixingHead, HeadMetadata]) -> Mixer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from model.mixing.head import MixingHead
 from model.mixing.lesson import Lesson
 from model.mixing.weights import HeadMetadata
 from service.core.types import Frame, PredictRequest
@@ -18,21 +17,20 @@ _Taught = tuple[tuple[str, ...], float]
 
 
 class StreamLessons:
-    """Lessons by the frame that the last pair ended with; some 50 KB each."""
+    """Lessons by the frame that the last pair ended with; some 20 KB each."""
 
     def __init__(self) -> None:
         self._lessons: WeakKeyDictionary[Frame, dict[_Taught, Lesson]] = WeakKeyDictionary()
 
-    def before(self, request: PredictRequest, head: MixingHead, about: HeadMetadata) -> Lesson | None:
-        """Return what the pairs before this one taught `head`; a fresh lesson where none came before.
+    def before(self, request: PredictRequest, about: HeadMetadata) -> Lesson | None:
+        """Return what the pairs before this one taught a head; a fresh lesson where none came before.
 
         None for a head that cannot be taught, since it knows the network.
         """
-        if head.config.candidates != head.config.without_network:
+        names, scale = about.config.candidates, request.options.scale
+        if names != about.config.without_network:
             return None
-        scale = request.options.scale
-        kept = self._lessons.get(request.previous, {}).get((head.config.candidates, scale))
-        return kept or Lesson.start(head.config, is_crisp=about.crispness > 0 and scale == 1)
+        return self._lessons.get(request.previous, {}).get((names, scale)) or Lesson.start(about, scale)
 
     def keep(self, request: PredictRequest, lesson: Lesson) -> None:
         """Keep the lesson that this request's answer came with, for the pair that begins with its current frame."""

@@ -63,7 +63,7 @@ def test_every_step_is_weighed_so_and_the_first_is_what_teaches(device: Predicto
     answer(device, frames[0], frames[1], options, Priority.LIVE)
     head, about = weights.load()
     pixels = [frame.pixels for frame in frames]
-    fresh = StreamLessons().before(PredictRequest("x", frames[0], frames[1], FLOW), head, about)
+    fresh = StreamLessons().before(PredictRequest("x", frames[0], frames[1], FLOW), about)
     lesson = mixing.mix(pixels[0], pixels[1], None, head, about, lesson=fresh).lesson
     expected = [
         mixing.mix(pixels[1], pixels[2], None, head, about, ahead, lesson=lesson).pixels.tobytes() for ahead in (1, 2)
@@ -82,15 +82,15 @@ def test_background_work_neither_teaches_nor_learns(device: Predictor) -> None:
 
 def test_a_lesson_is_of_one_head_and_size_and_is_forgotten_with_its_frame() -> None:
     lessons, frames = StreamLessons(), film(3)
-    live = weights.load(weights.LIVE)
+    live = weights.load(weights.LIVE)[1]
     earlier, later = (PredictRequest("x", a, b, FAST) for a, b in itertools.pairwise(frames))
-    lesson = lessons.before(earlier, *live)
+    lesson = lessons.before(earlier, live)
     assert lesson is not None
     kept = dataclasses.replace(lesson, frames=7)
     lessons.keep(earlier, kept)
-    assert lessons.before(later, *live) is kept
+    assert lessons.before(later, live) is kept
     half = dataclasses.replace(later, options=dataclasses.replace(FAST, scale=0.5))
-    for other in (lessons.before(half, *live), lessons.before(later, *weights.load())):
+    for other in (lessons.before(half, live), lessons.before(later, weights.load()[1])):
         assert other is not None
         assert other.frames == 0
     del earlier, later, half

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,12 @@ from model.mixing import lesson as lessons
 from model.mixing import predictor, reduced, weights
 from model.mixing.head import HeadConfig
 from model.mixing.lesson import Lesson, Tuning
+from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels
 
 NAMES = ("projected", "carried", "still", "soft")
 SIZE = (48, 80)
+ABOUT = HeadMetadata(HeadConfig(NAMES))
 
 
 def _stack(seed: int) -> Pixels:
@@ -33,7 +36,7 @@ def _shares() -> Floats:
 
 def _taught(true_candidate: int, frames: int) -> Lesson:
     """A lesson of a stream in which one candidate comes true and all have equal shares."""
-    lesson = Lesson.start(HeadConfig(NAMES), is_crisp=False)
+    lesson = Lesson.start(ABOUT)
     for seed in range(frames):
         stack = _stack(seed)
         mean = np.asarray(stack.astype(np.float32).mean(0) / 255, np.float32)
@@ -60,14 +63,25 @@ def test_the_candidate_that_comes_true_gains_and_the_others_lose(true_candidate:
     assert logits.argmax() == true_candidate
     assert logits[true_candidate] > 0.5
     assert np.delete(logits, true_candidate).max() < 0
-    assert np.abs(logits).max() <= lessons.MOST_LOGIT
+    assert np.abs(logits).max() <= lessons.MOST
 
 
 def test_before_anything_was_seen_nothing_is_weighed_otherwise() -> None:
-    lesson = Lesson.start(HeadConfig(NAMES), is_crisp=False)
+    lesson = Lesson.start(ABOUT)
     assert not lesson.tuning().logits.any()
     assert lesson.tuning()[1:] == (0.0, 0.0)
     assert lesson.learnt(_stack(0)[0]) is lesson, "nothing was guessed"
+
+
+@pytest.mark.parametrize(("scale", "most"), [(1.0, lessons.SHARPENING), (0.5, lessons.SHARPENING_OF_PART)])
+def test_detail_is_added_as_frames_are_seen_unless_crispness_is_learnt(scale: float, most: float) -> None:
+    amounts = [dataclasses.replace(Lesson.start(ABOUT, scale), frames=seen).tuning().sharpening for seen in (1, 10, 50)]
+    assert amounts == pytest.approx([most / 10, most, most])
+    crisp = dataclasses.replace(Lesson.start(HeadMetadata(HeadConfig(NAMES), crispness=0.5)), frames=50)
+    assert crisp.tuning()[1:] == (0.0, 0.0)
+    products = crisp.products.copy()
+    products[-1] = -1
+    assert dataclasses.replace(crisp, products=products).tuning().crispness == 0, "no crispness is taken away"
 
 
 def test_earlier_frames_count_less_than_later_ones() -> None:
@@ -81,7 +95,7 @@ def test_earlier_frames_count_less_than_later_ones() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 16)])
 def test_frames_of_any_size_and_of_another_teach_or_are_left_alone(size: tuple[int, int]) -> None:
-    lesson = Lesson.start(HeadConfig(NAMES), is_crisp=False)
+    lesson = Lesson.start(ABOUT)
     stack = np.random.default_rng(1).integers(0, 256, (len(NAMES), *size, 3), np.uint8)
     shares = np.full((len(NAMES) + 1, 8, 8), 1 / len(NAMES), np.float32)
     guessed = lesson.guessed(stack, shares, stack[0].astype(np.float32) / 255)
@@ -98,7 +112,7 @@ def test_what_is_not_finite_teaches_nothing() -> None:
 
 
 def test_noise_that_no_candidate_foretells_moves_no_share() -> None:
-    lesson = Lesson.start(HeadConfig(NAMES), is_crisp=False)
+    lesson = Lesson.start(ABOUT)
     rng = np.random.default_rng(2)
     for seed in range(10):
         stack = _stack(seed)
@@ -110,7 +124,7 @@ def test_noise_that_no_candidate_foretells_moves_no_share() -> None:
 
 def test_a_head_that_knows_the_network_is_not_taught() -> None:
     with pytest.raises(ValueError, match="network"):
-        Lesson.start(HeadConfig((*NAMES, "network")), is_crisp=False)
+        Lesson.start(HeadMetadata(HeadConfig((*NAMES, "network"))))
 
 
 def test_logits_that_are_added_are_those_of_a_head_whose_biases_are_so_much_higher() -> None:
@@ -132,7 +146,7 @@ def test_logits_that_are_added_are_those_of_a_head_whose_biases_are_so_much_high
 def test_a_stream_is_predicted_better_the_more_of_it_was_seen(path: Path, scale: float) -> None:
     head, about = weights.load(path)
     frames = _filmed(9, 2.5)
-    lesson = Lesson.start(head.config, is_crisp=about.crispness > 0 and scale == 1)
+    lesson = Lesson.start(about, scale)
     gains = []
     for previous, current, target in zip(frames, frames[1:], frames[2:], strict=False):
         answers: list[predictor.Mixed | reduced.ReducedMixture] = []
