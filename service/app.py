@@ -140,7 +140,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         settings = settings.replace(max_client_items=0)
         engine_settings = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
         host = LocalBackend(engine_settings, metrics, stop.fatal)
-        gate = DrainingEngine(host.engine)
+        gate = DrainingEngine(host.engine, is_starting=True)
         metrics.ready_while(lambda: gate.readiness().ready)
         codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
         state = AppState(settings, gate, codecs, metrics, repository=repository)
@@ -154,7 +154,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
                 serving(settings, web, listener, stop.failed),
                 plain_ports(state, stop.failed),
             ):
-                if await _started(host, stop):
+                if await _started(host, gate, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
                     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
@@ -179,7 +179,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     work = AcceptedWork()
-    gate = DrainingEngine(NeverLateEngine(host.engine, metrics), work)
+    gate = DrainingEngine(NeverLateEngine(host.engine, metrics), work, is_starting=True)
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
@@ -206,7 +206,7 @@ async def _serve(
         _clips(state, resources, host),
     ):
         port = listener.getsockname()[1]
-        if await _started(host, stop):
+        if await _started(host, gate, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
             await stop.asked.wait()
         metrics.draining()
@@ -226,8 +226,8 @@ async def _serve(
     await asyncio.to_thread(tracer.close)
 
 
-async def _started(host: Backend, stop: Stop) -> bool:
-    """Wait until `host` has started; False if it was told to stop before it was ready."""
+async def _started(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
+    """Wait until `host` has started, and have `gate` say so; False if it was told to stop before it was ready."""
     starting = asyncio.ensure_future(host.start())  # awaited below
     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
     await asyncio.wait({starting, stop_request}, return_when=asyncio.FIRST_COMPLETED)
@@ -243,6 +243,7 @@ async def _started(host: Backend, stop: Stop) -> bool:
     take_short_turns()
     # Beside a full processor it would wait for its next turn with an answer in hand.
     go_first()
+    gate.finish_start()
     return True
 
 
