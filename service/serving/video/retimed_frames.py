@@ -136,7 +136,7 @@ class _Retiming:
         self._items, self._base, self._params, self._predict = iter(source), info.time_base, params, predict
         nominal = info.densest if params.conceal and info.densest else info.rate
         self._retimer = Retimer(params.rate(info), nominal, conceal=params.conceal)
-        self._interval = 1 / nominal
+        self._interval = self._usual = 1 / nominal  #: `_usual`: how long a frame stays where nothing tells
         self._finder = None
         if params.conceal:
             try:
@@ -166,12 +166,15 @@ class _Retiming:
 
     def _ended(self) -> _Interval | None:
         self._is_over = True
-        places = self._retimer.end(max(self._last_end - self._moment, self._interval))
+        places = self._retimer.end(max(self._last_end - self._moment, self._usual))
         return None if self._pair is None else _Interval(places, *self._pair, None)
 
     def _took(self, item: Timed) -> _Interval | None:
         moment = item.pts * self._base
-        self._last_end = moment + (item.duration * self._base or self._interval)
+        if self._pair is not None and moment > self._moment:
+            # Of a clip with a pause, frames stay for seconds on average; its last one stays no longer than others do.
+            self._usual = min(self._interval, moment - self._moment)
+        self._last_end = moment + (item.duration * self._base or self._usual)
         if self._pair is not None and item.frame.pixels.shape != self._pair[1].pixels.shape:
             raise VideoError("the frame size changes within the clip; scale the clip to one size first")
         if self._finder is not None and self._finder.is_duplicate(item.frame):

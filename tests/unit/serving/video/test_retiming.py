@@ -78,9 +78,11 @@ def test_a_rate_that_is_none_is_refused(text: str) -> None:
 
 
 class _Clip:
-    def __init__(self, values: Sequence[int], times: Sequence[int], fps: int = 10) -> None:
+    def __init__(
+        self, values: Sequence[int], times: Sequence[int], fps: int | Fraction = 10, duration: int = 100
+    ) -> None:
         self.info = Info(48, 32, Fraction(fps), MS, len(values))
-        self._items = [Timed(_grey(value), time, 100) for value, time in zip(values, times, strict=True)]
+        self._items = [Timed(_grey(value), time, duration) for value, time in zip(values, times, strict=True)]
 
     def __iter__(self) -> object:
         return iter(self._items)
@@ -116,6 +118,14 @@ async def test_a_clip_at_twice_its_rate_has_what_lies_between() -> None:
     source = RetimedSource(_Clip([0] * 4, range(4)), RetimingParams(Fraction(20)))  # type: ignore[arg-type]
     assert (source.info.rate, source.info.time_base) == (Fraction(20), Fraction(1, 20))
     assert source.info.frames == 8
+
+
+@pytest.mark.parametrize("duration", [0, 2, 100])
+async def test_a_pause_makes_the_last_frame_no_longer(duration: int) -> None:
+    """A film of 2.2 s whose frames stay for 0.55 s on average, by a pause: its last one stays as the one before."""
+    clip = _Clip([0, 10, 20, 30], [0, 100, 2000, 2100], Fraction(20, 11), duration)
+    outputs = await _retimed(clip, RetimingParams(Fraction(10)))
+    assert [(number, value) for number, value, _ in outputs[-2:]] == [(20, 20), (21, 30)]
 
 
 async def test_repeated_and_dropped_frames_are_found_and_replaced() -> None:
