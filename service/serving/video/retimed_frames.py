@@ -204,12 +204,12 @@ class _Retiming:
         ]
 
 
-def _leads_on(predicted: Frame, interval: _Interval) -> bool:
+def _leads_on(prediction: Frame, interval: _Interval) -> bool:
     """Tell whether motion went on while nothing came: the prediction is nearer to what came then than what stood."""
     if interval.following is None:
         return True
     truth = interval.following.pixels.astype(np.int16)
     errors = [
-        float(np.mean(np.square(truth - frame.pixels, dtype=np.int32))) for frame in (predicted, interval.current)
+        float(np.mean(np.square(truth - frame.pixels, dtype=np.int32))) for frame in (prediction, interval.current)
     ]
     return errors[0] < errors[1]
