@@ -122,7 +122,7 @@ class _Interval:
     following: Frame | None
 
     def slices(self) -> Iterator[_Interval]:
-        """Yield it in parts, each of one prediction."""
+        """Yield the interval in parts whose places one prediction can fill."""
         most = MOST_TIMES if self.places.next_t is None else MOST_TIMES - 1
         for places in self.places.slices(most):
             yield replace(self, places=places)
