@@ -34,6 +34,7 @@ from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.clip_makers import ClipMakers
+from service.serving.jobs.video import VideoJobs
 from service.serving.last_way import NeverLateEngine
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
@@ -193,8 +194,10 @@ async def _serve(
         limiter=host.limiter,
     )
     resources = ClipResources(state)
-    extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state, resources, host.clips))
-    web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
+    clips = host.clips or VideoJobs(settings, resources, work, metrics)
+    clip_routes = video.router(state, resources, clips, host.jobs)
+    extra = (oip.router(state), stream.router(state), demo.router(state), clip_routes)
+    web = rest.build(state, extra, jobs=host.jobs, clips=clips, tracer=tracer)
     async with (
         _keys(state, gate),
         serving(settings, web, listener, stop.failed, state.budget) as http,

@@ -24,6 +24,8 @@ KEEP_ALIVE = 15.0
 EVENTS = "text/event-stream"
 #: Longest long-poll, seconds: below what proxies usually cut.
 LONGEST_WAIT = 50.0
+#: For proxies that gather an answer before they pass it on, as nginx does unless an answer forbids it.
+UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
 class WatchedView(Protocol):
@@ -31,6 +33,9 @@ class WatchedView(Protocol):
 
     @property
     def state(self) -> JobState: ...
+
+    @property
+    def done(self) -> int: ...
 
     def same_as(self, other: Self) -> bool: ...
 
@@ -85,10 +90,15 @@ async def state_answer(
 
 def event_stream(
     request: Request, state: AppState, jobs: WatchedJobs[V], view: V, describe: Callable[[V], dict[str, Any]]
-) -> StreamingResponse:
-    """Answer with an event for each change, the first at once, the last when the job is final."""
+) -> Response:
+    """Answer with an event for each change, the first at once, the last when the job is final.
+
+    A reader that has seen that one gets 204: browsers ask again whenever a stream ends, and that tells them to stop.
+    """
+    if view.state.final and request.headers.get("last-event-id") == _event_id(view):
+        return Response(status_code=204)
     body = no_body(str) if wants_no_body(request) else events(state, jobs, view, context.of(request), describe)
-    return StreamingResponse(body, media_type=EVENTS)
+    return StreamingResponse(body, media_type=EVENTS, headers=UNBUFFERED)
 
 
 async def events(
@@ -111,4 +121,8 @@ async def events(
 
 
 def _event(view: V, describe: Callable[[V], dict[str, Any]]) -> str:
-    return f"event: {view.state.value}\ndata: {json.dumps(describe(view))}\n\n"
+    return f"id: {_event_id(view)}\nevent: {view.state.value}\ndata: {json.dumps(describe(view))}\n\n"
+
+
+def _event_id(view: WatchedView) -> str:
+    return f"{view.state.value}-{view.done}"
