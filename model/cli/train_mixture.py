@@ -57,10 +57,10 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_gap(out: Path, drawn: list[mixture_data.Store], held_back: mixture_data.Store) -> None:
+def _tell_gap(out: Path, training_stores: list[mixture_data.Store], held_back: mixture_data.Store) -> None:
     head, _ = weights.load(out / "head.safetensors")
     try:
-        gains = training_gap(head, drawn, held_back)
+        gains = training_gap(head, training_stores, held_back)
     except ValueError as error:
         print(f"no training gap: {error}", flush=True)
         return

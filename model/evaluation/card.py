@@ -71,8 +71,8 @@ def reports() -> tuple[Report, Report]:
 
 
 def _filled(text: str, name: str, table: str) -> str:
-    marked = re.compile(rf"(<!-- scores: {name} -->\n).*?(<!-- /scores -->)", re.DOTALL)
-    text, count = marked.subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+    table_pattern = re.compile(rf"(<!-- scores: {name} -->\n).*?(<!-- /scores -->)", re.DOTALL)
+    text, count = table_pattern.subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
     if count != 1:
         raise ValueError(f"the card has no place for the scores of the {name}")
     return text

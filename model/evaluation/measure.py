@@ -84,58 +84,61 @@ def measure(
 
     Budgets are many and slow, and a clip's first window says enough about what a block is worth.
     """
-    measurement = Measurement([], [])
-    methods = {**baselines.BASELINES, **(mixtures or {})}
+    scorer = _WindowScorer(network, {**baselines.BASELINES, **(mixtures or {})}, device, lpips, Measurement([], []))
     clips: set[str] = set()
     for number, window in enumerate(windows):
-        first = window.clip not in clips
+        scorer.score(window, number, is_first_of_clip=window.clip not in clips)
         clips.add(window.clip)
-        _measure(network, methods, window, number, first, device, lpips, measurement)
         progress(number + 1)
-    return measurement
+    return scorer.measurement
 
 
-def _measure(
-    network: DMVFN,
-    methods: Mapping[str, Baseline],
-    window: Window,
-    number: int,
-    first: bool,
-    device: torch.device,
-    lpips: LPIPS | None,
-    into: Measurement,
-) -> None:
-    targets = [rollout.tensor(target, device) for target in window.targets]
-    predictions: dict[str, Tensor] = {}
-    for name, baseline in methods.items():
-        frames = [rollout.tensor(f, device) for f in baseline(window.previous, window.current, len(targets))]
-        predictions[name] = frames[0][0].cpu()
-        for step, (frame, target) in enumerate(zip(frames, targets, strict=True), 1):
-            figures = _figures(frame, target, lpips)
-            into.scores.append(_score(name, window.clip, number, step, figures, 0.0, ""))
-    bgr = checkpoint.metadata(network).colour_order == "BGR"
-    previous, current = (rollout.tensor(frame, device) for frame in (window.previous, window.current))
-    rollouts = rollout.Rollouts(network, _ordered(previous, bgr), _ordered(current, bgr))
-    # Policies that took the same routes share their frame, and so its figures.
-    figures_of: dict[tuple[str, ...], Figures] = {}
-    flow, route = previous, ""
-    for policy in rollout.policies(network.config.blocks):
-        if policy.budget is not None and not first:
-            continue
-        answers = rollouts.run(policy, 1 if policy.budget is not None else len(targets))
-        predictions[policy.name] = _ordered(answers[0].frame, bgr)[0].cpu()
-        if policy.name == "auto":
-            flow, route = answers[0].flow, answers[0].route
-        history: tuple[str, ...] = ()
-        for step, (answer, target) in enumerate(zip(answers, targets, strict=False), 1):
-            history = (*history, answer.route)
-            if history not in figures_of:
-                figures_of[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
-            macs = _macs(network, answer, with_routing=policy.name != "full")
-            into.scores.append(_score(policy.name, window.clip, number, step, figures_of[history], macs, answer.route))
-    if first:
-        inputs = previous[0].cpu(), current[0].cpu(), targets[0][0].cpu()
-        into.shown.append(ShownWindow(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
+@dataclass(frozen=True, slots=True)
+class _WindowScorer:
+    """Adds the scores of one window after the other to `measurement`."""
+
+    network: DMVFN
+    methods: Mapping[str, Baseline]
+    device: torch.device
+    lpips: LPIPS | None
+    measurement: Measurement
+
+    def score(self, window: Window, number: int, *, is_first_of_clip: bool) -> None:
+        """Score all methods on a window, block budgets and pictures to show on the first of a clip only."""
+        network, device, lpips, measurement = self.network, self.device, self.lpips, self.measurement
+        targets = [rollout.tensor(target, device) for target in window.targets]
+        predictions: dict[str, Tensor] = {}
+        for name, baseline in self.methods.items():
+            frames = [rollout.tensor(f, device) for f in baseline(window.previous, window.current, len(targets))]
+            predictions[name] = frames[0][0].cpu()
+            for step, (frame, target) in enumerate(zip(frames, targets, strict=True), 1):
+                figures = _figures(frame, target, lpips)
+                measurement.scores.append(_score(name, window.clip, number, step, figures, 0.0, ""))
+        bgr = checkpoint.metadata(network).colour_order == "BGR"
+        previous, current = (rollout.tensor(frame, device) for frame in (window.previous, window.current))
+        rollouts = rollout.Rollouts(network, _ordered(previous, bgr), _ordered(current, bgr))
+        # Policies that took the same routes share their frame, and so its figures.
+        figures_of: dict[tuple[str, ...], Figures] = {}
+        flow, route = previous, ""
+        for policy in rollout.policies(network.config.blocks):
+            if policy.budget is not None and not is_first_of_clip:
+                continue
+            answers = rollouts.run(policy, 1 if policy.budget is not None else len(targets))
+            predictions[policy.name] = _ordered(answers[0].frame, bgr)[0].cpu()
+            if policy.name == "auto":
+                flow, route = answers[0].flow, answers[0].route
+            history: tuple[str, ...] = ()
+            for step, (answer, target) in enumerate(zip(answers, targets, strict=False), 1):
+                history = (*history, answer.route)
+                if history not in figures_of:
+                    figures_of[history] = _figures(_ordered(answer.frame, bgr), target, lpips)
+                macs = _macs(network, answer, with_routing=policy.name != "full")
+                measurement.scores.append(
+                    _score(policy.name, window.clip, number, step, figures_of[history], macs, answer.route)
+                )
+        if is_first_of_clip:
+            inputs = previous[0].cpu(), current[0].cpu(), targets[0][0].cpu()
+            measurement.shown.append(ShownWindow(window.clip, number, *inputs, predictions, flow[0, 2:4].cpu(), route))
 
 
 @torch.inference_mode()

@@ -83,7 +83,7 @@ class Mixed(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """What a head makes of its candidates."""
+    """A head's weighing of its candidates: the mixed frame, and each candidate's share."""
 
     frame: Floats  #: HxWx3 in 0..1
     means: dict[str, float]  #: mean share of each candidate, by name

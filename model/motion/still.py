@@ -11,7 +11,7 @@ from model.motion.field import MotionField, Pixels, agreement, check
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """The answer to beat."""
+    """Estimates no motion: the prediction is the current frame again, the least that any estimator must beat."""
 
     @property
     def name(self) -> str:

@@ -75,11 +75,11 @@ class Loop:
         clock = Clock(self._habits.now, self.step, self._plan.steps)
         state = self._habits.now()
         with ThreadPoolExecutor(1, "batches") as maker:
-            coming = self._ask(maker, self.step, end)
-            while coming is not None and not processes.anyone(stopped(), self._place):
-                batch = coming.result()
+            next_batch = self._ask(maker, self.step, end)
+            while next_batch is not None and not processes.anyone(stopped(), self._place):
+                batch = next_batch.result()
                 phase = self._enter(self.step)
-                coming = self._ask(maker, self.step + 1, end)
+                next_batch = self._ask(maker, self.step + 1, end)
                 outcome, figures = self._learn(batch, phase)
                 self._means.add(figures)
                 self.step += 1

@@ -16,7 +16,7 @@ from model.training.vgg import VGG
 
 
 class StepOutcome(NamedTuple):
-    """What a step is judged by."""
+    """One training step's loss and predictions, for logs and pictures."""
 
     loss: Tensor  #: scalar
     frame: Tensor  #: Bx3xSxS prediction, detached

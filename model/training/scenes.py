@@ -102,11 +102,11 @@ class SceneTriple(NamedTuple):
 def make(textures: Sequence[Pixels], height: int, width: int, rng: np.random.Generator) -> SceneTriple:
     """Make up a scene of `textures` (any sizes) and film it: three frames of height x width."""
     faces, camera = _scene(textures, width, rng)
-    wanted = math.exp(rng.uniform(math.log(MOTION[0]), math.log(MOTION[1])))
+    mean_motion = math.exp(rng.uniform(math.log(MOTION[0]), math.log(MOTION[1])))
     # Motion is about proportional to speed: twice is near enough.
     for _ in range(2):
         flow, _ = motion(faces, camera, height // 4, width // 4, scale=0.25)
-        factor = wanted / max(1e-3, 4 * float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
+        factor = mean_motion / max(1e-3, 4 * float(np.hypot(flow[..., 0], flow[..., 1]).mean()))
         camera = camera.moved(factor)
         faces = [dataclasses.replace(face, velocity=face.velocity * factor) for face in faces]
     frames = [draw(faces, camera, frame, height, width) for frame in (-2, -1, 0)]

@@ -26,13 +26,13 @@ class TrainingGap(NamedTuple):
     kept_back: float  #: on the others
 
 
-def training_gap(head: MixingHead, drawn: Sequence[Store], kept_back: Store, count: int = 400) -> TrainingGap:
+def training_gap(head: MixingHead, training_stores: Sequence[Store], kept_back: Store, count: int = 400) -> TrainingGap:
     """Compare a head's gain on up to `count` samples of either kind, class of motion by class of motion.
 
     Samples are cut to one size, that of the smaller ones. ValueError where no class has samples of both kinds.
     """
-    side = min(store.target.shape[1] for store in (*drawn, kept_back))
-    training_gains = [_gains(head, store, count // len(drawn), side) for store in drawn]
+    side = min(store.target.shape[1] for store in (*training_stores, kept_back))
+    training_gains = [_gains(head, store, count // len(training_stores), side) for store in training_stores]
     motion, gain = (np.concatenate(values) for values in zip(*training_gains, strict=True))
     other_motion, other_gain = _gains(head, kept_back, count, side)
     rows = []

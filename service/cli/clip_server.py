@@ -92,12 +92,12 @@ class ClipServer:
                 file.truncate()
             # read() returns what came before a connection broke, and then "": the length tells. A proxy may send
             # pieces without one; of those read() tells itself that the last is missing.
-            length, received = response.headers.get("Content-Length"), 0
+            length, byte_count = response.headers.get("Content-Length"), 0
             while piece := response.read(PIECE):
                 file.write(piece)
-                received += len(piece)
-            if length is not None and received != int(length):
-                raise http.client.IncompleteRead(b"", int(length) - received)
+                byte_count += len(piece)
+            if length is not None and byte_count != int(length):
+                raise http.client.IncompleteRead(b"", int(length) - byte_count)
             return Reply(200, {}, {})
         finally:
             connection.close()

@@ -104,8 +104,8 @@ class FolderProgress:
         return text
 
 
-def _bar(done: int, total: int, width: int = 20) -> str:
-    bar_length = width * done // max(1, total)
+def _bar(count: int, total: int, width: int = 20) -> str:
+    bar_length = width * count // max(1, total)
     return f"[{'#' * bar_length}{'.' * (width - bar_length)}]"
 
 

@@ -13,7 +13,7 @@ PANNED, REPEATED = "panned", "repeated"
 
 
 class Substitute(enum.StrEnum):
-    """Kinds of less, each quicker than the one before it."""
+    """What an adaptive request gets in place of what it asked for, each kind quicker than the one before."""
 
     BLOCKS = "blocks"  #: fewer blocks
     LIVE = "live"  #: the live head's mixture of motions

@@ -47,6 +47,6 @@ class WaitingWork:
     def cancel(self) -> None:
         """Take out all, and cancel it."""
         with self._lock:
-            dropped, self._heap = self._heap, []
-        for work in dropped:
+            works, self._heap = self._heap, []
+        for work in works:
             work.future.cancel()

@@ -87,7 +87,7 @@ def build(
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = docs.document(app, secured=not state.access.is_open)
+            app.openapi_schema = docs.document(app, has_keys=not state.access.is_open)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -27,6 +27,7 @@ from service.rpc.message_reading import (
 )
 from service.serving.byte_budget import ByteHolding
 from service.telemetry import access_log, tracing
+from service.telemetry.access_log import AccessRecord
 from service.telemetry.metrics import Outcome, Transport
 from service.telemetry.request_context import RequestContext, choose_id
 from service.telemetry.tracing import Tracer
@@ -140,12 +141,14 @@ class CallHandler:
         access_log.write(
             call,
             self.tracer,
-            title=f"{endpoint} {outcome.value}",
-            span=f"{self._name}/{endpoint}",
-            endpoint=endpoint,
-            outcome=outcome,
-            seconds=seconds,
-            error=outcome.value if call.left else None,
+            AccessRecord(
+                title=f"{endpoint} {outcome.value}",
+                span=f"{self._name}/{endpoint}",
+                endpoint=endpoint,
+                outcome=outcome,
+                seconds=seconds,
+                error=outcome.value if call.left else None,
+            ),
         )
 
 

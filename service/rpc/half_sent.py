@@ -205,11 +205,11 @@ class HalfSentMessages:
                     return
             time.sleep(seconds)
             try:
-                held = self.cut_excess(time.monotonic())
-                if held > self._limit and not self._is_look_due:
+                held_bytes = self.cut_excess(time.monotonic())
+                if held_bytes > self._limit and not self._is_look_due:
                     self._is_look_due = True
                     loop.call_soon_threadsafe(self._look_now)
-                seconds = min(LATEST_S, max(SOONEST_S, (self._cut_limit - held) / FASTEST))
+                seconds = min(LATEST_S, max(SOONEST_S, (self._cut_limit - held_bytes) / FASTEST))
             except Exception:
                 log.exception("messages that are not whole are not watched for a moment")
                 seconds = LATEST_S
@@ -224,13 +224,13 @@ class HalfSentMessages:
         Not down to the limit: with so much the event loop may do as `end_excess`, which tells clients why. `now` is in
         seconds, on any one clock.
         """
-        connections, held = self._excess(now, self._cut_limit)
+        connections, held_bytes = self._excess(now, self._cut_limit)
         for connection in connections:
             connection.is_cut = True
             connection.socket.cut()
         if connections:
             log.warning("messages that are not whole held far too much; %d connections are cut", len(connections))
-        return held
+        return held_bytes
 
     def end_excess(self, now: float) -> None:
         """End the calls of connections until the rest hold `limit` bytes at most; `now` as in `cut_excess`."""

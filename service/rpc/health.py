@@ -41,7 +41,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
         self._changed.set()
 
     async def Check(self, request: Any, context: Any) -> Any:
-        """Answer with the status now."""
+        """Return the present status of the service that is asked about; NOT_FOUND for an unknown one."""
         status = self._status(request)
         if status == Status.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")

@@ -73,7 +73,7 @@ class CallEnding:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Report the end of what is written inside."""
+        """Call `report` once the answer that the block writes is sent, or could not be."""
         try:
             yield
         except BaseException:

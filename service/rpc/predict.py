@@ -17,7 +17,7 @@ from service.core.errors import InvalidRequest, ServiceError
 from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
 from service.serving import prediction
-from service.serving.prediction import Caller, PicturePair
+from service.serving.prediction import Caller, PairTimes, PicturePair
 from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
 from service.serving.streaming.opening import opening, traced
 from service.serving.streaming.session import MAX_ID, Answer
@@ -47,10 +47,12 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
             pair = PicturePair(convert.picture(body.previous, "previous"), convert.picture(body.current, "current"))
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
-            pace = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
+            interval_us = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
             caller = Caller.of(call, call.request_deadline(state), call.holding)
             frame_id = body.current.frame_id
-            predicting = prediction.predict(state, pair, options, format, quality, caller, (time_us, pace))
+            predicting = prediction.predict(
+                state, pair, options, format, quality, caller, PairTimes(time_us, interval_us)
+            )
             del message, body, frame, pair  # what is decoded lets go of the message
             value = await predicting
             value.report(call)

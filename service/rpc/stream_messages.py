@@ -72,7 +72,7 @@ def score(report: ScoreReport) -> pb.Score:
 
 
 def summary(reply: Summary) -> pb.StreamPredictResponse:
-    """Write a stream's last words."""
+    """Write the message that ends a stream: its score, and what became of its frames and ticks."""
     message = pb.Summary(
         frames=reply.frames,
         score=None if reply.score is None else score(reply.score),

@@ -15,7 +15,7 @@ _accepted: ContextVar[bool] = ContextVar("accepted work", default=False)
 
 
 class AcceptedWork:
-    """One object for the whole service."""
+    """Counts the work that the whole service has accepted, and refuses more once it stops."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()  #: nothing new is accepted
@@ -51,7 +51,7 @@ class AcceptedWork:
         self._finished.clear()
 
     def end(self) -> None:
-        """Count one less."""
+        """Count one piece of work as over."""
         self.count -= 1
         if not self.count:
             self._finished.set()

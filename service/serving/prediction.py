@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from service.app_state import AppState
 from service.core.errors import DeadlineExceeded, InvalidFrame, Unavailable
@@ -77,6 +77,24 @@ class Caller:
         return cls(context.request_id, sharer(context), deadline, context.trace.traceparent, holding)
 
 
+class PairTimes(NamedTuple):
+    """When a pair's current frame is shown, and how long after its previous, in microseconds; None: not known."""
+
+    shown_us: int | None = None
+    interval_us: int | None = None
+
+    def of_steps(self, result: PredictResult) -> tuple[int | None, ...]:
+        """Return when each predicted frame is to be shown, in microseconds; None for each where that is not known."""
+        if self.shown_us is None or self.interval_us is None:
+            return (None,) * len(result.steps)
+        # Whole moments stay exact: a client's times may need more digits than a float has.
+        interval = self.interval_us
+        return tuple(self.shown_us + (interval * int(t) if t == int(t) else round(interval * t)) for t in result.times)
+
+
+UNTIMED = PairTimes()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrediction:
     """A prediction ready to be sent: `pictures[k]` and `times_us[k]` belong to `result.steps[k]`."""
@@ -119,9 +137,9 @@ async def predict(
     format: ImageFormat,
     quality: int | None,
     caller: Caller,
-    times: tuple[int | None, int | None] = (None, None),
+    times: PairTimes = UNTIMED,
 ) -> EncodedPrediction:
-    """Predict the frames that follow two pictures, each encoded as `format`. `times` as of `encode`.
+    """Predict the frames that follow two pictures, each encoded as `format`.
 
     Raises a ServiceError: of a picture, naming its field; QueueFull without room for pixels or answer;
     DeadlineExceeded as soon as the deadline has passed, and never an answer after it.
@@ -148,7 +166,7 @@ async def predict(
             quality,
             caller.deadline,
             times,
-            decode=decode_seconds,
+            decode_seconds=decode_seconds,
             is_adaptive=options.quality is Quality.ADAPTIVE,
             eager_encoding=eager_encoding,
         )
@@ -259,40 +277,40 @@ async def encode(
     format: ImageFormat,
     quality: int | None,
     deadline: float | None = None,
-    times: tuple[int | None, int | None] = (None, None),
+    times: PairTimes = UNTIMED,
     *,
-    decode: float = 0.0,
-    waited: float = 0.0,
+    decode_seconds: float = 0.0,
+    turn_seconds: float = 0.0,
     is_adaptive: bool = False,
     eager_encoding: EagerEncoding | None = None,
 ) -> EncodedPrediction:
     """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
 
-    `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
-    seconds that went by before the engine had it, the latter for a turn within its stream. What an adaptive request's
-    answer takes is learnt, for `engine_deadline`. `eager_encoding`: what may have begun to encode it.
+    `decode_seconds`, `turn_seconds`: what decoding took, and waiting for a turn within its stream, before the engine
+    had the request. What an adaptive request's answer takes is learnt, for `engine_deadline`. `eager_encoding`: what
+    may have begun to encode the result.
     """
-    begun = None if eager_encoding is None else eager_encoding.begun(result)
-    if begun is None:
+    encoding = None if eager_encoding is None else eager_encoding.begun(result)
+    if encoding is None:
         start = state.clock()
         pictures = await encode_steps(state.codecs, result, format, quality, deadline)
     else:
-        start, pictures = begun.time, tuple(await begun.work.results())
+        start, pictures = encoding.time, tuple(await encoding.work.results())
     if is_adaptive:
         state.codecs.learn_encoding(result.steps[0].frame, format, (state.clock() - start) / len(pictures))
     end = check_deadline(state, deadline, "late", "the deadline passed while the answer was written")
     timings = result.timings
     mixture = (("motion", timings.motion), ("mixing", timings.mixing)) if timings.motion else ()
     stages = (
-        ("decode", decode),
-        ("queue", waited + timings.queue),
+        ("decode", decode_seconds),
+        ("queue", turn_seconds + timings.queue),
         ("route", timings.route),
         ("blocks", timings.blocks),
         *mixture,
         ("encode", end - start),
     )
     spare = None if deadline is None else deadline - end
-    return EncodedPrediction(result, format, pictures, _show_times(times, result), stages, spare)
+    return EncodedPrediction(result, format, pictures, times.of_steps(result), stages, spare)
 
 
 async def encode_steps(
@@ -330,11 +348,3 @@ def routes_text(result: PredictResult) -> str:
 def shares_text(result: PredictResult) -> str:
     """Return the mean share of each of a mixture's candidates, e.g. "projected=0.412,carried=0.201"."""
     return ",".join([f"{name}={share:.3f}" for name, share in result.shares.items()])
-
-
-def _show_times(times: tuple[int | None, int | None], result: PredictResult) -> tuple[int | None, ...]:
-    shown, pace = times
-    if shown is None or pace is None:
-        return (None,) * len(result.steps)
-    # Whole moments stay exact: a client's times may need more digits than a float has.
-    return tuple(shown + (pace * int(t) if t == int(t) else round(pace * t)) for t in result.times)

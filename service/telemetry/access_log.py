@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 from service.telemetry.metrics import Outcome
 from service.telemetry.request_context import Notes, RequestContext
@@ -42,36 +43,34 @@ def outcome_of(code: str | None, reason: str | None = None) -> Outcome:
     return Outcome.OK if code is None else OUTCOMES[code]
 
 
-def write(
-    context: RequestContext,
-    tracer: Tracer,
-    *,
-    title: str,
-    span: str,
-    endpoint: str,
-    outcome: Outcome,
-    seconds: float,
-    error: str | None = None,
-    about: Notes | None = None,
-    sizes: Notes | None = None,
-) -> None:
-    """Write the line and record the span of what took `seconds`. `title` is the line's message, `span` the span's name.
+class AccessRecord(NamedTuple):
+    """What an edge knows of a request, call or stream that has ended, beside its context."""
 
-    `about`: the transport's own facts for both, `sizes` for the line alone. `error`: the span's, where it differs from
-    the context's code. ERROR for what is our fault.
-    """
-    notes = {"endpoint": endpoint, **(about or {}), **context.notes}
-    level = logging.ERROR if outcome is Outcome.ERROR else logging.INFO
+    title: str  #: the line's message
+    span: str  #: the span's name
+    endpoint: str  #: its path as a template, or its method
+    outcome: Outcome
+    seconds: float  #: from its arrival to its end
+    error: str | None = None  #: the span's, where it differs from the context's code
+    transport_notes: Notes | None = None  #: of line and span
+    sizes: Notes | None = None  #: of the line alone: bytes in and out
+
+
+def write(context: RequestContext, tracer: Tracer, record: AccessRecord) -> None:
+    """Write the line of `record` and record its span; the line's level is ERROR where the outcome is our fault."""
+    notes = {"endpoint": record.endpoint, **(record.transport_notes or {}), **context.notes}
+    level = logging.ERROR if record.outcome is Outcome.ERROR else logging.INFO
     if _access.isEnabledFor(level):
-        record = {
+        fields = {
             "request_id": context.request_id,
             "trace_id": context.trace.trace_id,
             "client": context.client,
-            "outcome": outcome.value,
+            "outcome": record.outcome.value,
             "code": context.code,
-            "duration_ms": round(seconds * 1000, 3),
-            **(sizes or {}),
+            "duration_ms": round(record.seconds * 1000, 3),
+            **(record.sizes or {}),
             **notes,
         }
-        _access.log(level, "%s", title, extra=record)
-    tracer.finished(context.trace, span, seconds, notes, context.stages, error or context.code)
+        _access.log(level, "%s", record.title, extra=fields)
+    error = record.error or context.code
+    tracer.finished(context.trace, record.span, record.seconds, notes, context.stages, error)

@@ -72,7 +72,7 @@ def score(report: ScoreReport | None) -> dict[str, Any]:
 
 
 def summary(reply: Summary) -> dict[str, Any]:
-    """Write a stream's last words."""
+    """Write the message that ends a stream: its score, and what became of its frames and ticks."""
     message: dict[str, Any] = {"type": "summary", "frames": reply.frames} | score(reply.score)
     return message if reply.concealed is None else message | {"concealed": asdict(reply.concealed)}
 

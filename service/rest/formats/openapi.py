@@ -291,7 +291,7 @@ def prediction_schema() -> dict[str, Any]:
     return {"type": "object", "title": "Prediction", "properties": properties, "required": list(properties)}
 
 
-def document(app: FastAPI, secured: bool) -> dict[str, Any]:
+def document(app: FastAPI, has_keys: bool) -> dict[str, Any]:
     """Build the whole document: every operation with its error answers, and none of FastAPI's own error form."""
     schema = get_openapi(
         title=app.title,
@@ -305,16 +305,16 @@ def document(app: FastAPI, secured: bool) -> dict[str, Any]:
     schemas.pop("ValidationError", None)
     schemas["Problem"] = Problem.model_json_schema()
     schemas["Prediction"] = prediction_schema()
-    if secured:
+    if has_keys:
         schema["components"]["securitySchemes"] = {"apiKey": {"type": "http", "scheme": "bearer"}}
     for path, operations in schema["paths"].items():
         needs_key = path.startswith(("/v1/", "/v2", "/debug/")) and not path.startswith("/v2/health")
         for operation in operations.values():
-            _finish(operation, path, needs_key, secured)
+            _finish(operation, path, needs_key, has_keys)
     return schema
 
 
-def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool) -> None:
+def _finish(operation: dict[str, Any], path: str, needs_key: bool, has_keys: bool) -> None:
     answers = operation["responses"]
     if "HTTPValidationError" in str(answers.get("422", "")):
         del answers["422"]
@@ -325,7 +325,7 @@ def _finish(operation: dict[str, Any], path: str, needs_key: bool, secured: bool
     if needs_key:
         for code in ("unauthenticated", "permission_denied", "rate_limited"):
             _add(answers, code)
-        if secured:
+        if has_keys:
             operation["security"] = [{"apiKey": []}]
     media_type = media_type_at(path)
     for answer in answers.values():

@@ -44,7 +44,7 @@ V = TypeVar("V", bound=WatchedView)
 
 
 class WatchedJobs(Protocol[V]):
-    """What keeps them: `ClipJobs` and `Jobs`."""
+    """The verbs that `Jobs` and `ClipJobs` share: those that follow one job."""
 
     @property
     def durable(self) -> bool: ...

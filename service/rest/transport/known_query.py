@@ -15,10 +15,10 @@ async def _check(request: Request) -> None:
     """Raise InvalidRequest, by name, for a member that is unknown or given twice. POST's paths look for themselves."""
     if request.method == "POST" or not request.url.query:
         return
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    option_names = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if name not in known:
-            options = f"the options are {', '.join(known)}" if known else "this path has none"
+        if name not in option_names:
+            options = f"the options are {', '.join(option_names)}" if option_names else "this path has none"
             raise InvalidRequest(f"there is no option {shown(name)}; {options}", field=shown(name))
         if count > 1:
             raise InvalidRequest(f"{name} is given twice", field=name)

@@ -34,6 +34,7 @@ from service.rest.transport.context import Context
 from service.rest.transport.errors import media_type_at, problem
 from service.rest.transport.head_requests import as_get
 from service.telemetry import access_log
+from service.telemetry.access_log import AccessRecord
 from service.telemetry.metrics import Outcome, Transport
 from service.telemetry.tracing import Tracer
 
@@ -169,11 +170,13 @@ class RequestMiddleware:
         access_log.write(
             request_context,
             self._tracer,
-            title=f"WEBSOCKET {endpoint} {outcome.value}",
-            span=f"WEBSOCKET {endpoint}",
-            endpoint=endpoint,
-            outcome=outcome,
-            seconds=self._state.clock() - request_context.began,
+            AccessRecord(
+                title=f"WEBSOCKET {endpoint} {outcome.value}",
+                span=f"WEBSOCKET {endpoint}",
+                endpoint=endpoint,
+                outcome=outcome,
+                seconds=self._state.clock() - request_context.began,
+            ),
         )
 
 
@@ -280,13 +283,15 @@ class _Exchange:
         access_log.write(
             self._context,
             self._middleware._tracer,
-            title=f"{method} {endpoint} {self._status}",
-            span=f"{method} {endpoint}",
-            endpoint=endpoint,
-            outcome=outcome,
-            seconds=seconds,
-            about={"status": self._status},
-            sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
+            AccessRecord(
+                title=f"{method} {endpoint} {self._status}",
+                span=f"{method} {endpoint}",
+                endpoint=endpoint,
+                outcome=outcome,
+                seconds=seconds,
+                transport_notes={"status": self._status},
+                sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
+            ),
         )
 
 

@@ -21,7 +21,7 @@ class ReaderWatch:
             self._timer = self._loop.call_later(self._seconds, self._check, nbytes)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching how much the client reads."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

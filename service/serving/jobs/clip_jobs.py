@@ -73,7 +73,7 @@ class ClipView:
         return (self.state, self.done, self.notes) == (other.state, other.done, other.notes)
 
     def as_job(self) -> JobView:
-        """Return what a webhook tells of it."""
+        """Return the clip as a job's view, the form that webhooks send."""
         items = max(1, self.items or self.done)
         return JobView(self.id, self.state, items, self.done, self.created, self.finished, failure=self.failure)
 

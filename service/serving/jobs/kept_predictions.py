@@ -61,9 +61,9 @@ class KeptPredictions:
         self, previous: Frame, current: Frame, key: str, predict: Callable[[], Awaitable[PredictResult]]
     ) -> PredictResult:
         digest = await asyncio.to_thread(_digest, previous, current, key)
-        if (kept := await self._kept(digest)) is not None:
-            self._counts.frames(len(kept.steps), were_kept=True)
-            return kept
+        if (stored := await self._kept(digest)) is not None:
+            self._counts.frames(len(stored.steps), were_kept=True)
+            return stored
         result = await predict()
         self._counts.frames(len(result.steps), were_kept=False)
         await self._keep(digest, result)
@@ -87,7 +87,7 @@ class KeptPredictions:
 
     async def _keep(self, digest: bytes, result: PredictResult) -> None:
         self._finished.append((digest, result))
-        sizes = [step.frame.pixels.nbytes for _, kept in self._finished for step in kept.steps]
+        sizes = [step.frame.pixels.nbytes for _, prediction in self._finished for step in prediction.steps]
         if len(sizes) < RANGE_FRAMES and sum(sizes) < RANGE_BYTES:
             return
         predictions, self._finished = self._finished, []

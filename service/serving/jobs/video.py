@@ -51,7 +51,7 @@ class VideoJob:
 
     @property
     def caller(self) -> str:
-        """Return who is counted for it."""
+        """Return the caller whose share of disk and places the clip takes."""
         return self.clip.holder
 
     @property
@@ -70,13 +70,13 @@ class VideoJob:
         return self.taken or self.failure is not None
 
     def move(self, state: JobState) -> None:
-        """Note its state, and wake whoever waits for news."""
+        """Set the clip's state, and wake those who wait for a change."""
         self.state = state
         self.moved.set()
         self.moved = asyncio.Event()
 
     def view(self) -> ClipView:
-        """Return what is told of it."""
+        """Return the clip's state for its caller."""
         failure = None if self.failure is None else Failure.of(self.failure)
         return ClipView(
             id=self.clip.id,

@@ -108,7 +108,7 @@ class Delivery:
                 raise TimeoutError("its time is over")
 
     def cut(self) -> None:
-        """Have `send` return at once."""
+        """Shut the connection down, so that `send` fails at once in its thread."""
         with self._lock:
             self._is_cut = True
             if self._socket is not None:

@@ -108,7 +108,7 @@ class Use:
 
 
 class Usage:
-    """Of every model."""
+    """Counts the requests of every model, and how long they took, as the protocol's statistics want them."""
 
     def __init__(self) -> None:
         self.models = {name: Use() for name in MODELS}

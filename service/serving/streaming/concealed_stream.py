@@ -180,10 +180,10 @@ class ConcealedStream:
             assert not isinstance(message, InvalidMessage)  # which is never decoded
             self._arrived(NumberedFrame(self._number(message, sequence), frame, message.frame_id), arrival)
 
-    def _arrived(self, numbered: NumberedFrame, arrival: float) -> None:
-        pair = self._concealer.arrived(numbered, arrival)
-        tag = Tag(numbered.number, time_us=round(numbered.number * self._config.interval * 1e6))
-        self._scores.arrived(tag, numbered.frame, begins_pair=pair is None)
+    def _arrived(self, numbered_frame: NumberedFrame, arrival: float) -> None:
+        pair = self._concealer.arrived(numbered_frame, arrival)
+        tag = Tag(numbered_frame.number, time_us=round(numbered_frame.number * self._config.interval * 1e6))
+        self._scores.arrived(tag, numbered_frame.frame, begins_pair=pair is None)
         if pair is not None:
             self._pairs.append(pair)
             self._work.set()

@@ -19,7 +19,7 @@ from service.core.errors import Internal, ServiceError
 from service.core.types import Quality
 from service.imaging.eager_encoding import EagerEncoding
 from service.serving import prediction
-from service.serving.prediction import Caller, EncodedPrediction
+from service.serving.prediction import Caller, EncodedPrediction, PairTimes
 from service.serving.streaming.messages import (
     Draining,
     FrameMessage,
@@ -228,9 +228,9 @@ class LiveStream:
                     request.format,
                     request.image_quality,
                     caller.deadline,
-                    (tag.time_us, work.pace_us),
-                    decode=tag.read - tag.arrived,
-                    waited=began - tag.read,
+                    PairTimes(tag.time_us, work.pace_us),
+                    decode_seconds=tag.read - tag.arrived,
+                    turn_seconds=began - tag.read,
                     is_adaptive=options.quality is Quality.ADAPTIVE,
                     eager_encoding=eager_encoding,
                 )

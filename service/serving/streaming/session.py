@@ -99,19 +99,19 @@ class First:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A newer frame took its place."""
+    """The frame is not predicted from: a newer one came before its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Only this frame failed."""
+    """The frame was refused or its prediction failed; the stream goes on."""
 
     error: ServiceError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Done(Generic[T]):
-    """Predicted."""
+    """The frame was predicted from; `value` is the answer."""
 
     value: T
 

@@ -79,7 +79,7 @@ class ClipDisk:
         file.nbytes += count
 
     def forget(self, file: ClipFile) -> None:
-        """Count it no longer."""
+        """Stop counting the file's bytes."""
         if file in self._files:
             self._files.remove(file)
 

@@ -202,13 +202,13 @@ class ContainerSource:
 
     def _decode(self, packet: Any) -> list[av.VideoFrame]:
         try:
-            decoded: list[av.VideoFrame] = packet.decode()
+            frames: list[av.VideoFrame] = packet.decode()
         except av.InvalidDataError:
             # What was cut out of a longer film, or tuned in to, begins with what nothing before it explains.
             if self._last is not None or self._is_indexed:
                 raise
             return []
-        return decoded
+        return frames
 
     def _frame(self, picture: av.VideoFrame) -> Timed:
         # Said with every picture, or (by H.264 itself) with those that one may begin at; joined recordings may differ.

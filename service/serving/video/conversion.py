@@ -102,11 +102,11 @@ class Conversion:
         has_sound = self._order.sound is not SoundMode.NONE
         work = partial(_open, self._file.file, limits, has_sound)
         source = await run_to_end(work, release=lambda clip: clip.close())
-        info, shown = source.info, self._order.params.shown(source).info
-        if info.counted and max(info.frames or 0, shown.frames or 0) > MAX_FRAMES:
+        info, output_info = source.info, self._order.params.shown(source).info
+        if info.counted and max(info.frames or 0, output_info.frames or 0) > MAX_FRAMES:
             source.close()
             if (info.frames or 0) <= MAX_FRAMES:
-                raise _too_many_shown(self._order.params, f"this one would have {shown.frames}")
+                raise _too_many_shown(self._order.params, f"this one would have {output_info.frames}")
             raise _too_many(f"this one has {info.frames}")
         return source
 

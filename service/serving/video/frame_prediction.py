@@ -30,7 +30,7 @@ class ClipPredictors:
 
     @classmethod
     def of(cls, engine: Engine, options: Options, settings: Settings, client: str = "") -> ClipPredictors:
-        """Return those that ask the engine."""
+        """Return predictors that send each pair to `engine` as background work of `client`."""
         of_engine = (engine, options, settings, client)
         return cls(frame_predictor(*of_engine), moment_predictor(*of_engine))
 

@@ -148,18 +148,18 @@ def _with_chroma(picture: av.VideoFrame) -> av.VideoFrame:
     name = _COLOURED.get(picture.format.name)
     if name is None or int(picture.color_range) != ColorRange.MPEG:
         return picture
-    coloured, bits = av.VideoFrame(picture.width, picture.height, name), picture.format.components[0].bits
+    yuv_picture, bits = av.VideoFrame(picture.width, picture.height, name), picture.format.components[0].bits
     kind = np.dtype("<u2" if bits > 8 else "u1")
-    planes: Any = (picture.planes[0], *coloured.planes)
+    planes: Any = (picture.planes[0], *yuv_picture.planes)
     source, luma, *chroma = planes
     rows = np.frombuffer(source, kind).reshape(source.height, -1)[:, : source.width]
     target = np.frombuffer(luma, kind).reshape(luma.height, -1)
     target[:, : rows.shape[1]] = rows
     for plane in chroma:
         np.frombuffer(plane, kind)[:] = 1 << (bits - 1)
-    coloured.colorspace, coloured.color_range = picture.colorspace, picture.color_range
-    coloured.color_primaries, coloured.color_trc = picture.color_primaries, picture.color_trc
-    return coloured
+    yuv_picture.colorspace, yuv_picture.color_range = picture.colorspace, picture.color_range
+    yuv_picture.color_primaries, yuv_picture.color_trc = picture.color_primaries, picture.color_trc
+    return yuv_picture
 
 
 def _check_opaque(picture: av.VideoFrame) -> None:

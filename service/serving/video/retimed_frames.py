@@ -122,7 +122,7 @@ class _Interval:
     following: Frame | None
 
     def slices(self) -> Iterator[_Interval]:
-        """Yield it in parts, each of one prediction."""
+        """Yield the interval in parts whose places one prediction can fill."""
         most = MOST_TIMES if self.places.next_t is None else MOST_TIMES - 1
         for places in self.places.slices(most):
             yield replace(self, places=places)
@@ -207,12 +207,12 @@ class _Retiming:
         ]
 
 
-def _leads_on(predicted: Frame, interval: _Interval) -> bool:
+def _leads_on(prediction: Frame, interval: _Interval) -> bool:
     """Tell whether motion went on while nothing came: the prediction is nearer to what came then than what stood."""
     if interval.following is None:
         return True
     truth = interval.following.pixels.astype(np.int16)
     errors = [
-        float(np.mean(np.square(truth - frame.pixels, dtype=np.int32))) for frame in (predicted, interval.current)
+        float(np.mean(np.square(truth - frame.pixels, dtype=np.int32))) for frame in (prediction, interval.current)
     ]
     return errors[0] < errors[1]

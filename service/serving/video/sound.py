@@ -167,13 +167,13 @@ class SoundEncoder:
 
     def _resampled(self, samples: Any) -> list[Any]:
         kind = samples.format.name, samples.layout.name, samples.sample_rate
-        held: list[Any] = []
+        leftover: list[Any] = []
         if kind != self._kind:
-            held, context = self._held(), self._track.codec_context
+            leftover, context = self._held(), self._track.codec_context
             self._resampler = av.AudioResampler(context.format, context.layout, self._rate)
             self._kind = kind
         samples.pts = None  # where it lies is counted here
-        return held + list(self._resampler.resample(samples))
+        return leftover + list(self._resampler.resample(samples))
 
     def _held(self) -> list[Any]:
         """Return what the resampler still holds."""

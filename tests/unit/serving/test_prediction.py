@@ -16,7 +16,7 @@ from service.imaging.codec import ImageFormat
 from service.imaging.codec_pool import MOST_S
 from service.serving import prediction
 from service.serving.byte_budget import ByteBudget, ByteHolding
-from service.serving.prediction import Caller, Picture, PicturePair
+from service.serving.prediction import Caller, PairTimes, Picture, PicturePair
 from tests.unit.imaging.pictures import file_of
 from tests.unit.rpc.small import SmallEngine, extrapolated, parts, picture
 
@@ -76,7 +76,7 @@ async def test_the_first_error_cancels_the_others_and_waits_for_their_end() -> N
 async def test_every_step_is_encoded_in_its_place() -> None:
     state = parts(SmallEngine())
     value = await prediction.predict(
-        state, PNGS, Options(steps=3), ImageFormat.RAW, None, Caller("c"), times=(40_000, 20_000)
+        state, PNGS, Options(steps=3), ImageFormat.RAW, None, Caller("c"), times=PairTimes(40_000, 20_000)
     )
     assert list(value.pictures) == [pixels.tobytes() for pixels in extrapolated(picture(0), picture(1), 3)]
     assert value.times_us == (60_000, 80_000, 100_000)

@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.telemetry import access_log, tracing
+from service.telemetry.access_log import AccessRecord
 from service.telemetry.metrics import Outcome
 from service.telemetry.request_context import RequestContext, choose_id
 from service.telemetry.tracing import Tracer
@@ -28,13 +29,15 @@ def test_a_line_and_its_span_tell_the_same(caplog: pytest.LogCaptureFixture) -> 
         access_log.write(
             context,
             tracer,
-            title="POST /x 500",
-            span="POST /x",
-            endpoint="/x",
-            outcome=Outcome.ERROR,
-            seconds=1.0,
-            about={"status": 500},
-            sizes={"bytes_in": 3},
+            AccessRecord(
+                title="POST /x 500",
+                span="POST /x",
+                endpoint="/x",
+                outcome=Outcome.ERROR,
+                seconds=1.0,
+                transport_notes={"status": 500},
+                sizes={"bytes_in": 3},
+            ),
         )
     tracer.close()
     [record] = caplog.records
