@@ -179,9 +179,11 @@ def test_what_a_front_end_over_redis_loads_reaches_no_device() -> None:
 def test_what_compiles_loops_ahead_loads_every_module_that_has_some(script: str) -> None:
     """Else each start compiles the others: in an image that nobody may write to, every single one."""
     sources = {_module(path): _imports_on_load(path) for path in _sources("model")}
-    compiled = {_module(path) for path in _sources("model/mixing") if "\n@kernel(" in path.read_text()}
+    compiled = {
+        _module(path) for path in _sources("model") if re.search(r"\n@(sequential_)?kernel\(", path.read_text())
+    }
     compiled.add("model.inference.cpu.kernels")
-    assert "model.mixing.kernels" in compiled
+    assert {"model.mixing.kernels", "model.inference.cpu.pixel_kernels"} < compiled
     commands = re.findall(r'-c "(.*?)"', (ROOT / script).read_text().replace("$1", "False,"), re.DOTALL)
     roots = _imported(ast.walk(ast.parse("\n".join(commands))), ROOT / script)
     assert compiled - _loads(sources, tuple(roots), wanted=("model",)) == set()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
 def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
     """Convert BxHxWx3 uint8 RGB to Bx3xHxW float32 in 0..1, red first or (`bgr`) blue first."""
+    if pictures.device.type == "cpu" and (loops := _compiled_loops()) is not None:
+        count, height, width, channels = pictures.shape
+        frames = torch.empty(count, channels, height, width)
+        for picture, frame in zip(pictures.contiguous().numpy(), frames.numpy(), strict=True):
+            loops.to_frame(picture, frame, bgr)
+        return frames
     if bgr:
         pictures = pictures.flip(3)
     # Contiguous as the published network had them: convolutions on strided input round differently.
@@ -16,7 +27,21 @@ def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
 
 def picture(frame: Tensor, *, bgr: bool = False) -> Tensor:
     """Convert (B x) 3xHxW in 0..1 to (B x) HxWx3 uint8 RGB, rounded, contiguous."""
+    if frame.device.type == "cpu" and (loops := _compiled_loops()) is not None:
+        *count, channels, height, width = frame.shape
+        frames = frame.detach().float().contiguous().view(-1, channels, height, width)
+        pictures = torch.empty(*count, height, width, channels, dtype=torch.uint8)
+        pairs = zip(frames.numpy(), pictures.view(-1, height, width, channels).numpy(), strict=True)
+        for levels, pixels in pairs:
+            loops.to_picture(levels, pixels, bgr)
+        return pictures
     # A copy in the answer's own layout first: every later step then runs over neighbouring values, in place.
     values = frame.movedim(-3, -1).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     pixels = values.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
     return pixels.flip(-1) if bgr else pixels
+
+
+@cache
+def _compiled_loops() -> Any:
+    """Return the compiled loops, or None without numba."""
+    return import_module("model.inference.cpu.pixel_kernels") if find_spec("numba") is not None else None

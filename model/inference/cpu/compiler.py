@@ -58,6 +58,11 @@ def kernel(signature: str) -> Callable[[Loop], Loop]:
     return lambda loop: _compiled(loop, f"void({signature})", parallel=True, nogil=True)
 
 
+def sequential_kernel(signature: str) -> Callable[[Loop], Loop]:
+    """Compile now, for exactly these argument types, what several threads may call at once, each for itself."""
+    return lambda loop: _compiled(loop, f"void({signature})", nogil=True)
+
+
 def inlined(loop: Loop) -> Loop:
     """Compile a part of kernels together with whichever kernel calls it."""
     return _compiled(loop)

@@ -8,6 +8,14 @@ import torch
 from model.inference import pixels
 
 
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways: by compiled loops, and as without numba."""
+    if request.param == "torch":
+        monkeypatch.setattr(pixels, "_compiled_loops", lambda: None)
+    return str(request.param)
+
+
 def every_value() -> torch.Tensor:
     """1x16x16x3 with each of 256 values in each colour."""
     values = torch.arange(256, dtype=torch.uint8)
@@ -31,3 +39,22 @@ def test_values_are_rounded_and_clamped_and_the_frame_is_left_alone() -> None:
     frame = torch.tensor([-0.1, 0.5, 1.2]).view(3, 1, 1)
     assert pixels.picture(frame).flatten().tolist() == [0, 128, 255]
     assert frame.flatten().tolist() == pytest.approx([-0.1, 0.5, 1.2])
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_both_ways_give_the_same_numbers(way: str, monkeypatch: pytest.MonkeyPatch, bgr: bool) -> None:
+    pictures = every_value()[:, :, ::2]  # as a part of a larger one has its strides
+    frames = torch.randn(2, 3, 9, 21) + torch.arange(21) / 510  # halves among them, and what exceeds 0..1
+    frames = frames[..., 2:]
+    here = pixels.tensors(pictures, bgr=bgr), pixels.picture(frames, bgr=bgr), pixels.picture(frames[1], bgr=bgr)
+    monkeypatch.setattr(pixels, "_compiled_loops", lambda: None)
+    for got, expected in zip(here, (pixels.tensors(pictures, bgr=bgr), pixels.picture(frames, bgr=bgr)), strict=False):
+        assert torch.equal(got, expected)
+    assert torch.equal(here[2], here[1][1])
+    assert all(tensor.is_contiguous() for tensor in here)
+
+
+def test_halves_are_rounded_to_the_even_level() -> None:
+    frame = (torch.tensor([0.5, 1.5, 2.5, 254.5]) / 255).expand(3, 1, 4)
+    products = frame * 255
+    assert pixels.picture(frame)[0, :, 0].tolist() == products[0, 0].round().tolist()
