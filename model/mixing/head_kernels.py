@@ -117,17 +117,19 @@ def join(
 
 
 @inlined
-def _share_row(logits: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any) -> None:
-    """Write the shares KxW of a row of logits W'xC, and in `moved` those of what moves together."""
+def _share_row(
+    logits: Any, added: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any
+) -> None:
+    """Write the shares KxW of a row of logits W'xC, K numbers added, and in `moved` those of what moves together."""
     kinds, width = is_present.shape[0], best.shape[0]
-    best[:] = logits[0, 0] if is_present[0] else -np.inf
+    best[:] = logits[0, 0] + added[0] if is_present[0] else -np.inf
     total[:] = ZERO
     moved[:] = ZERO
     for k in range(kinds):
         share = shares[k]
         if is_present[k]:
             for x in range(width):
-                share[x] = logits[x, k]
+                share[x] = logits[x, k] + added[k]
                 best[x] = max(best[x], share[x])
     for k in range(kinds):
         share = shares[k]
@@ -150,13 +152,14 @@ def _share_row(logits: Any, is_present: Any, is_moving: Any, shares: Any, best: 
                 moved[x] += share[x]
 
 
-@kernel(f"{F3}, uint8[::1], uint8[::1], float32, float32, {F3}, {F2}")
+@kernel(f"{F3}, {F1}, uint8[::1], uint8[::1], float32, float32, {F3}, {F2}")
 def share(
-    logits: Any, is_present: Any, is_moving: Any, sharpening: Any, crispness: Any, weights: Any, sums: Any
+    logits: Any, added: Any, is_present: Any, is_moving: Any, sharpening: Any, crispness: Any, weights: Any, sums: Any
 ) -> None:
     """Write what `kernels.mix` weighs by, weights (K+1)xHxW, and the sums HxK of each row's shares.
 
     logits: maps of HxW pixels, of each of K candidates and the detail; those that are not present have no share.
+    added: to the K candidates' logits, one number each.
     sharpening: by how much the detail grows with the share of what is moving. With K+2 weights there is one more before
     the detail: that share, `crispness` times, which the first candidate's is less by.
     """
@@ -168,7 +171,7 @@ def share(
         best, total, moved = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             row = logits[y + 1, 1:]
-            _share_row(row, is_present, is_moving, shares, best, total, moved)
+            _share_row(row, added, is_present, is_moving, shares, best, total, moved)
             for k in range(kinds):
                 sum_ = ZERO
                 for x in range(width):

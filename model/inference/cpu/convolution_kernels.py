@@ -205,34 +205,3 @@ def tiled(
         for ty in range(first, after):
             place = (ty - first) * across * outputs
             _from_tiles(ty, sums[thread], place, right, activation, residual, add, height, width, out)
-
-
-@inlined
-def _routing_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, room: Any, sums: Any) -> None:
-    inputs, channels = maps.shape[2], sums.shape[1] // 3
-    row = maps.shape[1] * inputs
-    vectors = panel_vectors(channels)
-    lanes = vectors * VECTOR
-    for panel in range((channels + lanes - 1) // lanes - 1, -1, -1):
-        _convolve(
-            width, vectors, maps.reshape(-1), y * row, inputs, 3, row, 3 * inputs,
-            weights, panel * 9 * inputs * lanes, room, panel * lanes, channels,
-            activation, panel * lanes, activation.shape[0] // 2,
-        )  # fmt: skip
-    total = sums[y, :channels]
-    total[:] = ZERO
-    for x in range(width):
-        values = room[x * channels : (x + 1) * channels]
-        for k in range(channels):
-            total[k] += values[k]
-    sums[y, channels : 2 * channels] = room[:channels]
-    sums[y, 2 * channels :] = room[(width - 1) * channels : width * channels]
-
-
-def row_sums(maps: Any, weights: Any, activation: Any, width: Any, room: Any, sums: Any) -> None:
-    """Convolve maps 3x3 with PReLU and keep of each row, in sums hx3O, its sum, its first and its last pixel.
-
-    room: for each thread width x O + 16 numbers.
-    """
-    for y in prange(sums.shape[0]):
-        _routing_row(np.int64(y), width, maps, weights, activation, room[get_thread_id()], sums)

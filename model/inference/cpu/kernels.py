@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels, path_kernels
+from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels, path_kernels, routing_kernels
 from model.inference.cpu.compiler import F1, F2, F3, F4, FRAME, kernel
 
 Loop = Callable[..., None]
@@ -23,7 +23,7 @@ class Kernels:
     narrow: Loop  #: `direct_narrow` of float32
     tiled: Loop
     tiled_wide: Loop  #: as `tiled`, factors and answer in float32
-    row_sums: Loop
+    row_sums: Loop  #: weights in float32
     join: Loop
 
 
@@ -46,7 +46,7 @@ def of(half: bool) -> Kernels:
         narrow=kernel(f"{F3}, {F1}, {F1}, {places}, {three}")(convolution_kernels.direct_narrow),
         tiled=kernel(f"{arguments}, {three}")(convolution_kernels.tiled) if half else wide,
         tiled_wide=wide,
-        row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),
+        row_sums=kernel(f"{three}, {F1}, {F1}, {place}, {F2}, {F2}, {F2}")(routing_kernels.row_sums),
         join=kernel(
             f"{F3}, {F1}, {place}, {place}, {place}, {three}, {one}, {place}, {place}, {F2}, {F3}",
         )(join_kernels.join),

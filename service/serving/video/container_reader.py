@@ -54,7 +54,8 @@ class ContainerSource:
             raise VideoError(why)
         file_kinds.check_shown_here(file)
         try:
-            container = av.open(str(file) if isinstance(file, Path) else file, "r", options=SAFE)
+            name = file_kinds.container_name(file)
+            container = av.open(str(file) if isinstance(file, Path) else file, "r", format=name, options=SAFE)
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:

@@ -114,6 +114,27 @@ def _packets(data: bytes) -> list[bytes]:
     return []
 
 
+def container_name(file: Path | BinaryIO) -> str | None:
+    """Return FFmpeg's name of the container where it must be told, as of transport streams; None of all others.
+
+    Those of few packets it takes for program streams, and finds nothing in them, or for bare video without times.
+    """
+    if isinstance(file, Path):
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            return container_name(stream)
+    if not file.seekable():
+        return None
+    place = file.tell()
+    file.seek(0)
+    start = file.read(_START)
+    file.seek(place)
+    whole = range(0, len(start) - 187, 188)
+    is_transport_stream = len(whole) >= 3 and all(start[packet] == ord("G") for packet in whole)
+    return "mpegts" if is_transport_stream else None
+
+
 def _dolby_records(data: bytes, packets: list[bytes]) -> list[bytes]:
     """Return what follows the version in each record of Dolby Vision: profile in 7 bits, 9 others, who shows it in 4.
 

@@ -15,7 +15,9 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
+from service.core.types import Frame
 from service.serving.video.clip import Timed, VideoError
+from service.serving.video.container_reader import ContainerSource
 from service.serving.video.files import open_source
 from tests.unit.serving.video.clips import moving
 from tests.unit.serving.video.films import LIMITS, Film, copy, pixels, probe, write
@@ -41,6 +43,18 @@ def _retimed(source: Path, target: Path, times: Sequence[int], unit: Fraction, p
             packet.stream = track
             writer.mux(packet)
     return target
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_broadcast_of_few_frames_is_read_whole(tmp_path: Path, count: int) -> None:
+    """FFmpeg took those of two and three frames for program streams, and found nothing in them."""
+    grey = Frame(np.full((48, 64, 3), 90, np.uint8))
+    path = write(tmp_path / "few.ts", Film([grey] * count, codec="mpeg4", options=()))
+    for file in path, io.BytesIO(path.read_bytes()):
+        reader = ContainerSource(file, limits=LIMITS, sound=False)
+        times = [float(item.pts * reader.info.time_base) for item in reader if isinstance(item, Timed)]
+        reader.close()
+        assert [round(time - times[0], 2) for time in times] == [k / 10 for k in range(count)]
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mp4"])

@@ -94,15 +94,3 @@ def _tiled(
     more = maps if residual is None else maps_of(residual, half)
     loop = kernels.of(half).tiled_wide if wide else kernels.of(half).tiled
     loop(maps, folded.weights, folded.activation, more, residual is not None, height, width, rows, tiles, sums, out)
-
-
-@pytest.mark.parametrize("half", KINDS)
-def test_sums_of_rows_keep_their_ends(half: bool) -> None:
-    layer, pixels = random_layer(6, 32), rounded(torch.randn(4, 14, 6), half)
-    layer = layer._replace(weight=rounded(layer.weight, half))
-    folded, threads = weights.direct(layer, 1, half, 6), compiler.use_threads(2)
-    sums, room = np.empty((4, 96), np.float32), np.empty((threads, 14 * 32 + 16), np.float32)
-    kernels.of(half).row_sums(maps_of(pixels, half), folded.weights, folded.activation, 14, room, sums)
-    expected = convolved(layer, pixels, 1)
-    whole = torch.cat((expected.sum(1), expected[:, 0], expected[:, -1]), 1)
-    torch.testing.assert_close(torch.from_numpy(sums), whole, atol=1e-4, rtol=0)
