@@ -47,13 +47,21 @@ def load(previous: Any, current: Any, height: Any, width: Any, gather: Any, maps
 
 
 @inlined
+def copy_row(source: Any, row: Any, maps: Any, place: Any) -> None:
+    """Copy row `row` of maps, with its border, to row `place` of `maps`."""
+    numbers, out, count = source.reshape(-1), maps.reshape(-1), source.shape[1] * source.shape[2]
+    for k in range(count):
+        out[place * count + k] = numbers[row * count + k]
+
+
+@inlined
 def reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
     """Write row y of maps reduced by `scale`: the mean of the central 2x2 of each square (bilinear), of 1 a copy.
 
     What bfloat16 has twice is reduced as the one number that it is.
     """
     if scale == 1:
-        small[y + 1, 1 : width + 1] = full[y + 1, 1 : width + 1]
+        copy_row(full, y + 1, small, y + 1)
         return
     # Both have a border of one.
     first, channels = scale // 2, full.shape[2]

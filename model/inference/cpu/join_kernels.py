@@ -77,7 +77,8 @@ def _add_corner(
                     far = other.on(CORNER * side + VECTOR * row).load()
                     sums = sums + near + part * (far - near)
                 there = numbers(0, state, target)
-                there.store((there.load() + sums).value)
+                # Not the whole vector: the next corner would wait for the numbers of its own among them.
+                there.store_first((there.load() + sums).value, 2 * VALUES)
         return context.get_dummy_value()
 
     signature = types.void(state, place, place, room, place, place, place, share, place, place, share)

@@ -140,8 +140,12 @@ class Numbers:
             places = [*range(count), *range(VECTOR + plain, VECTOR + count)]
             self._write(chosen(self.builder, nearest, _rounded(self.builder, lacks), places))
         else:
-            self._write(chosen(self.builder, value, value, range(8)))
-            self.on(count - 4)._write(chosen(self.builder, value, value, range(count - 4, count)))
+            self.store_first(value, count)
+
+    def store_first(self, value: Any, count: int) -> None:
+        """Write the first `count` of sixteen float32, 8 to 12: the next ones are neither written nor waited for."""
+        self._write(chosen(self.builder, value, value, range(8)))
+        self.on(count - 4)._write(chosen(self.builder, value, value, range(count - 4, count)))
 
     def store_upper(self, lanes: Lanes) -> None:
         """Write the last eight of sixteen numbers, rounded likewise."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.inference.cpu.compiler import inlined, prange
 from model.inference.cpu.convolution_kernels import beside_row, clear, clear_around, clear_rows, clear_sides, narrow_row
-from model.inference.cpu.frame_kernels import reduce_row, see_row
+from model.inference.cpu.frame_kernels import copy_row, reduce_row, see_row
 
 
 @inlined
@@ -36,7 +36,7 @@ def _window(
         return maps[2 * first :]
     origin, begun = 2 * first, 2 * first
     if is_next:
-        room[0] = room[room.shape[0] - 1]
+        copy_row(room, room.shape[0] - 1, room, 0)
         begun += 1
     _see(begun, origin + 2 * count + 1, origin, state, bias, gather, room)
     return room[0:]

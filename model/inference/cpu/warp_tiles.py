@@ -43,7 +43,7 @@ class _Row:
         self._end = builder.sitofp(builder.sub(sides, ir.Constant(_WORDS, [1] * _PLACES)), _FLOATS)
         self._most = builder.sub(sides, ir.Constant(_WORDS, [2] * _PLACES))
         self._steps = self._of_axes(ir.Constant(_WORD, 4), builder.trunc(self._row, _WORD))
-        self._kept_places, self._kept_shares = (
+        self._run_places, self._run_shares = (
             cgutils.alloca_once(builder, ir.ArrayType(kind, _RUN // _PIXELS)) for kind in (_WORDS, _FLOATS)
         )
 
@@ -52,10 +52,11 @@ class _Row:
         builder = self._builder
         with cgutils.for_range(builder, integer(_RUN // _PIXELS)) as loop:
             x = builder.add(first, builder.mul(loop.index, integer(_PIXELS)))
-            flow = chosen(builder, *self._values(x), (0, 1, 8, 9, 2, 3, 10, 11))
+            one, other = self._values(x)
+            flow = chosen(builder, one, other, (0, 1, 8, 9, 2, 3, 10, 11))
             places, shares = self._places(flow, x)
-            for kept, value in ((self._kept_places, places), (self._kept_shares, shares)):
-                builder.store(value, builder.gep(kept, [integer(0), loop.index]), align=4)
+            for room, value in ((self._run_places, places), (self._run_shares, shares)):
+                builder.store(value, builder.gep(room, [integer(0), loop.index]), align=4)
 
     def warped(self, first: Any, behind: Any) -> list[tuple[Any, Any]]:
         """Return of a run's pixel and the next one both frames' four numbers, warped, and flow, mask and three more.
@@ -64,8 +65,8 @@ class _Row:
         """
         builder = self._builder
         pair = builder.lshr(behind, integer(1))
-        places = builder.bitcast(builder.gep(self._kept_places, [integer(0), pair]), _WORD.as_pointer())
-        shares = builder.load(builder.gep(self._kept_shares, [integer(0), pair]), align=4)
+        places = builder.bitcast(builder.gep(self._run_places, [integer(0), pair]), _WORD.as_pointer())
+        shares = builder.load(builder.gep(self._run_shares, [integer(0), pair]), align=4)
         values = self._values(builder.add(first, behind))
         return [(self._sample(places, shares, 2 * i), values[i]) for i in range(_PIXELS)]
 
@@ -82,9 +83,9 @@ class _Row:
         """Return four numbers each of a run's pixel and the next three: both frames, the previous one by `weights`."""
         starts = (self._builder.add(behind, integer(i)) for i in (0, _PIXELS))
         pixels = [warped for start in starts for warped, _ in self.warped(first, start)]
-        pairs = [self._joined(*pixels[i : i + 2]) for i in (0, 2)]
+        left, right = (self._joined(pixels[i], pixels[i + 1]) for i in (0, 2))
         previous, current = (
-            chosen(self._builder, *pairs, [8 * i + lane for i in range(4) for lane in range(first, first + 4)])
+            chosen(self._builder, left, right, [8 * i + lane for i in range(4) for lane in range(first, first + 4)])
             for first in (0, 4)
         )
         shares = self._load(weights)
@@ -122,7 +123,8 @@ class _Row:
                 for row in (integer(0), self._row)
             )
             sides.append(self._between(above, below, down))
-        return self._between(*sides, across)
+        west, east = sides
+        return self._between(west, east, across)
 
     def _load(self, numbers: Numbers, kind: Any = _FOUR) -> Any:
         return self._builder.load(self._builder.bitcast(numbers.address, kind.as_pointer()), align=4)

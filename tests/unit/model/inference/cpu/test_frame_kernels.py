@@ -68,3 +68,13 @@ def test_a_broken_flow_reads_no_memory_but_the_frame(broken: float) -> None:
     frame_kernels.blend(state, np.zeros(VALUES, np.float32), gather, frame, flow, mask)
     usable = frame[np.isfinite(frame)]
     assert ((usable >= 0) & (usable <= 1)).all()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), 3e38, -3e38])
+def test_a_mask_weighs_to_the_end_and_broken_ones_are_seen(broken: float) -> None:
+    gather = _gather(torch.zeros(3, 16, 16), torch.ones(3, 16, 16), 16, 16)
+    state = _state(torch.zeros(4, 16, 16), torch.full((1, 16, 16), broken))
+    frame, flow, mask = (np.empty((n, 16, 16), np.float32) for n in (3, 4, 1))
+    frame_kernels.blend(state, np.zeros(VALUES, np.float32), gather, frame, flow, mask)
+    # All of the current frame where the mask is far below zero, all of the previous one where it is far above.
+    assert np.isnan(mask).all() if np.isnan(broken) else (frame == (broken < 0)).all()

@@ -37,7 +37,8 @@ class Moving:
     def random(cls, height: int, width: int) -> Moving:
         torch.manual_seed(height * width)
         flow, mask = 9 * torch.randn(4, height, width), torch.randn(1, height, width)
-        return cls(*torch.rand(2, 3, height, width), flow, mask, torch.randn(VALUES))
+        previous, current = torch.rand(2, 3, height, width)
+        return cls(previous, current, flow, mask, torch.randn(VALUES))
 
     def seen(self) -> torch.Tensor:
         """What a block sees, hxwx17."""

@@ -50,6 +50,17 @@ def test_every_first_block_and_size_equals_plain_torch(tiny_network: DMVFN, size
     torch.testing.assert_close(ready.probabilities(previous, current), probabilities, atol=5e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (13, 30), (16, 33)])
+def test_whole_frames_of_any_size_are_warped_and_mixed(tiny_network: DMVFN, size: tuple[int, int]) -> None:
+    previous, current = _pair(*size, count=2)
+    flow, mask = 5 * torch.randn(2, 4, *size), 30 * torch.randn(2, 1, *size)
+    ready = cpu_runner.of(tiny_network, previous, current)
+    assert ready is not None
+    frame = ready.blend(previous, current, flow, mask)
+    expected = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
+    torch.testing.assert_close(frame, expected, atol=1e-5, rtol=0)
+
+
 def test_a_network_is_prepared_once_and_again_after_its_weights_changed() -> None:
     network = DMVFN(ModelConfig.tiny()).eval()
     first = cpu_runner.of(network)
