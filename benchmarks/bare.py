@@ -25,8 +25,8 @@ from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import pixels
-from model.inference import predict as inference
 from model.inference.cpu import runner as cpu_runner
+from model.inference.predict import FramePairs
 
 Picture = NDArray[np.uint8]
 FULL, AUTO = "full", "auto"
@@ -42,18 +42,19 @@ class Executor:
         cpu_runner.of(self.network)
 
     @torch.inference_mode()
-    def __call__(self, pairs: Sequence[Picture], route: str = AUTO) -> list[Picture]:
+    def __call__(self, pictures: Sequence[Picture], route: str = AUTO) -> list[Picture]:
         """The next frame HxWx3 of every pair 2xHxWx3 (one size, multiples of 16); `route`: auto, full or nine bits."""
-        frames = torch.from_numpy(np.stack(pairs, axis=1))
+        frames = torch.from_numpy(np.stack(pictures, axis=1))
         previous, current = (pixels.tensors(side, bgr=self._bgr) for side in frames)
-        predicted = inference.predict(self.network, previous, current, self._routes(previous, current, route))
+        pairs = FramePairs(self.network, previous, current)
+        predicted = pairs.predict(self._routes(pairs, len(frames[0]), route))
         return [pixels.picture(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
 
-    def _routes(self, previous: torch.Tensor, current: torch.Tensor, route: str) -> torch.Tensor:
+    def _routes(self, pairs: FramePairs, count: int, route: str) -> torch.Tensor:
         if route == AUTO:
-            return routing.auto(inference.probabilities(self.network, previous, current))
+            return routing.auto(pairs.probabilities())
         bits = "1" * self.network.config.blocks if route == FULL else route
-        return routing.explicit(bits).expand(len(previous), -1)
+        return routing.explicit(bits).expand(count, -1)
 
 
 @dataclass(frozen=True, slots=True)

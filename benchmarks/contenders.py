@@ -18,10 +18,10 @@ from torch import Tensor
 
 from model.dmvfn.network import DMVFN
 from model.export import FullRoute, to_onnx
-from model.inference import predict as inference
 from model.inference import torch_path
 from model.inference.cpu import runner as cpu_runner
 from model.inference.cuda import runner as cuda_runner
+from model.inference.predict import FramePairs
 
 #: Runs once and returns the predicted frame 1x3xHxW.
 Run = Callable[[], Tensor]
@@ -31,8 +31,9 @@ def ours(network: DMVFN, previous: Tensor, current: Tensor, route: Tensor) -> Ru
     """Routing and the blocks of `route`, as the service runs them."""
 
     def run() -> Tensor:
-        inference.probabilities(network, previous, current)
-        return inference.predict(network, previous, current, route).frame
+        pairs = FramePairs(network, previous, current)
+        pairs.probabilities()
+        return pairs.predict(route).frame
 
     return run
 

@@ -14,6 +14,7 @@ VERBS = {
     "train-head": ("model.cli.train_mixture", "train a mixing head by a run file, or continue a run"),
     "evaluate": ("model.cli.evaluate", "score weights and baselines on clips or a benchmark, and write a report"),
     "moments": ("model.cli.moments", "compare one prediction carried to several moments with rollouts, in dB and time"),
+    "streams": ("model.cli.streams", "tell what the frames of a stream teach its mixture, in dB and sharpness"),
     "convert": ("model.cli.convert", "rewrite a checkpoint as safetensors with metadata"),
     "flops": ("model.cli.flops", "multiply-adds of a route at a frame size"),
     "export": ("model.export", "write the full route as ONNX or torch.export, checked equal"),

@@ -34,6 +34,7 @@ from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
 from service.serving.accepted_work import AcceptedWork
 from service.serving.jobs.clip_makers import ClipMakers
+from service.serving.jobs.video import VideoJobs
 from service.serving.last_way import NeverLateEngine
 from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
@@ -139,7 +140,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
         settings = settings.replace(max_client_items=0)
         engine_settings = settings.replace(max_queue_items=sys.maxsize, max_queue_bytes=sys.maxsize)
         host = LocalBackend(engine_settings, metrics, stop.fatal)
-        gate = DrainingEngine(host.engine)
+        gate = DrainingEngine(host.engine, is_starting=True)
         metrics.ready_while(lambda: gate.readiness().ready)
         codecs, repository = Codecs(FrameLimits.of(settings), 1, metrics), host.repository
         state = AppState(settings, gate, codecs, metrics, repository=repository)
@@ -153,7 +154,7 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
                 serving(settings, web, listener, stop.failed),
                 plain_ports(state, stop.failed),
             ):
-                if await _started(host, stop):
+                if await _started(host, gate, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
                     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
@@ -178,7 +179,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     work = AcceptedWork()
-    gate = DrainingEngine(NeverLateEngine(host.engine, metrics), work)
+    gate = DrainingEngine(NeverLateEngine(host.engine, metrics), work, is_starting=True)
     metrics.ready_while(lambda: gate.readiness().ready)
     tracer = Tracer.to(settings.otlp_endpoint, RELEASE)
     codecs = Codecs(FrameLimits.of(settings), settings.codec_threads, metrics)
@@ -193,8 +194,10 @@ async def _serve(
         limiter=host.limiter,
     )
     resources = ClipResources(state)
-    extra = (oip.router(state), stream.router(state), demo.router(state), video.router(state, resources, host.clips))
-    web = rest.build(state, extra, jobs=host.jobs, tracer=tracer)
+    clips = host.clips or VideoJobs(settings, resources, work, metrics)
+    clip_routes = video.router(state, resources, clips, host.jobs)
+    extra = (oip.router(state), stream.router(state), demo.router(state), clip_routes)
+    web = rest.build(state, extra, jobs=host.jobs, clips=clips, tracer=tracer)
     async with (
         _keys(state, gate),
         serving(settings, web, listener, stop.failed, state.budget) as http,
@@ -203,7 +206,7 @@ async def _serve(
         _clips(state, resources, host),
     ):
         port = listener.getsockname()[1]
-        if await _started(host, stop):
+        if await _started(host, gate, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
             await stop.asked.wait()
         metrics.draining()
@@ -223,8 +226,8 @@ async def _serve(
     await asyncio.to_thread(tracer.close)
 
 
-async def _started(host: Backend, stop: Stop) -> bool:
-    """Wait until `host` has started; False if it was told to stop before it was ready."""
+async def _started(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
+    """Wait until `host` has started, and have `gate` say so; False if it was told to stop before it was ready."""
     starting = asyncio.ensure_future(host.start())  # awaited below
     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
     await asyncio.wait({starting, stop_request}, return_when=asyncio.FIRST_COMPLETED)
@@ -240,6 +243,7 @@ async def _started(host: Backend, stop: Stop) -> bool:
     take_short_turns()
     # Beside a full processor it would wait for its next turn with an answer in hand.
     go_first()
+    gate.finish_start()
     return True
 
 

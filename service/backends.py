@@ -132,15 +132,20 @@ class DrainingEngine:
     """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
 
     Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
-    (`accepted`) is counted to its end, and may predict as long as it lasts.
+    (`accepted`) is counted to its end, and may predict as long as it lasts. `is_starting`: not ready before
+    `finish_start` either, whatever the engine says: what the process does last at its start would stop every request.
     """
 
-    def __init__(self, engine: Engine, work: AcceptedWork | None = None) -> None:
+    def __init__(self, engine: Engine, work: AcceptedWork | None = None, *, is_starting: bool = False) -> None:
         self._engine = engine
         self._work = work or AcceptedWork()
-        self._falling = False
+        self._falling, self._is_starting = False, is_starting
         self.debug = getattr(engine, "debug", None)
         self.warnings: Callable[[], tuple[str, ...]] = tuple  #: what an operator should mend beside the engine
+
+    def finish_start(self) -> None:
+        """Report the engine's readiness from now on."""
+        self._is_starting = False
 
     def fall(self) -> None:
         """Report not ready from now on, though requests that come are still taken."""
@@ -169,10 +174,12 @@ class DrainingEngine:
             return await self._engine.predict(request)
 
     def readiness(self) -> Readiness:
-        """Return the engine's readiness with this object's warnings, or not ready (draining)."""
+        """Return the engine's readiness with this object's warnings, or not ready (draining, starting)."""
         if self._falling:
             return Readiness(False, "draining")
         state = self._engine.readiness()
+        if self._is_starting and state.ready:
+            state = replace(state, ready=False, reason="starting")
         warnings = self.warnings()
         return replace(state, warnings=(*state.warnings, *warnings)) if warnings else state
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from pathlib import Path
 
 from service.files import file_version
@@ -27,6 +28,7 @@ class CertificateFiles:
     def __init__(self, chain: Path, key: Path, authorities: Path | None = None) -> None:
         self.chain, self.key, self.authorities = chain, key, authorities
         self._used = self._warned = self._versions()
+        self._believed_since = 0.0  #: seconds since the epoch: when other authorities came into force, if any did
 
     def context(self) -> ssl.SSLContext:
         """Make a server's context of what the files hold now. Raises OSError, as SSLError is, if it cannot be used."""
@@ -53,6 +55,8 @@ class CertificateFiles:
                 log.warning("the renewed TLS files cannot be used; those before stay in force: %s", error)
             self._warned = versions
             return False
+        if self.authorities is not None and versions[-1] != self._used[-1]:
+            self._believed_since = time.time()
         self._used = versions
         log.info("the TLS certificate was renewed")
         return True
@@ -66,11 +70,18 @@ class CertificateFiles:
 
     def _put_into(self, context: ssl.SSLContext) -> None:
         """Give each handshake that begins with `context` a fresh one: an authority can be added to one, never taken."""
-        fresh = self.context()
+        fresh, believed_since = self.context(), self._believed_since
         fresh.set_ciphers(":".join(cipher["name"] for cipher in context.get_ciphers()))
 
-        def begin(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        def begin(
+            connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+        ) -> ssl.AlertDescription | None:
             connection.context = fresh
+            # Asked for its session, a connection that resumes none raises.
+            session = connection.session if believed_since and connection.session_reused else None
+            # The caller's certificate was looked at when the session began, by authorities that may be gone.
+            is_older = session is not None and session.time < believed_since
+            return ssl.AlertDescription.ALERT_DESCRIPTION_ACCESS_DENIED if is_older else None
 
         context.sni_callback = begin  # called without a name, too
 

@@ -18,7 +18,7 @@ from model.evaluation.baselines import Frame
 from model.evaluation.protocols import Window
 from model.evaluation.rollout import tensor
 from model.evaluation.timing import HEIGHT, WIDTH
-from model.inference import predict as inference
+from model.inference.predict import FramePairs
 from model.mixing import predictor, weights
 from model.motion import carry
 
@@ -76,8 +76,8 @@ def _rolled_network(network: DMVFN) -> Way:
     def predict(previous: Frame, current: Frame, times: Sequence[float]) -> list[Frame]:
         frames, (first, second) = [], _tensors(network, previous, current)
         for _ in times:
-            routes = routing.auto(inference.probabilities(network, first, second))
-            first, second = second, inference.predict(network, first, second, routes).frame
+            pairs = FramePairs(network, first, second)
+            first, second = second, pairs.predict(routing.auto(pairs.probabilities())).frame
             frames.append(_picture(network, second))
         return frames
 
@@ -87,8 +87,8 @@ def _rolled_network(network: DMVFN) -> Way:
 def _carried_network(network: DMVFN) -> Way:
     def predict(previous: Frame, current: Frame, times: Sequence[float]) -> list[Frame]:
         first, second = _tensors(network, previous, current)
-        routes = routing.auto(inference.probabilities(network, first, second))
-        answer = inference.predict(network, first, second, routes)
+        pairs = FramePairs(network, first, second)
+        answer = pairs.predict(routing.auto(pairs.probabilities()))
         others = [t for t in times if t != 1]
         flow = answer.flow[0].permute(1, 2, 0).contiguous().numpy()
         to_previous, to_current = (np.ascontiguousarray(flow[..., side : side + 2]) for side in (0, 2))

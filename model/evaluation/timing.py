@@ -16,7 +16,7 @@ from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.evaluation.baselines import Baseline, Frame
 from model.evaluation.rollout import tensor
-from model.inference import predict as inference
+from model.inference.predict import FramePairs
 
 HEIGHT, WIDTH = 256, 448
 #: The least of so many tries: others use the machine, too.
@@ -45,8 +45,8 @@ def _in_turns(network: DMVFN, methods: Mapping[str, Baseline], previous: Frame, 
 
     def along(scale: float) -> None:
         first, second = (tensor(frame, torch.device("cpu")) for frame in pair)
-        routes = routing.auto(inference.probabilities(network, first, second, scale))
-        inference.predict(network, first, second, routes, scale)
+        pairs = FramePairs(network, first, second, scale)
+        pairs.predict(routing.auto(pairs.probabilities()))
 
     best: dict[str, float] = {}
     for _ in range(TRIES):

@@ -7,6 +7,7 @@ no route policy, no image formats, no batching.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,45 +31,79 @@ class Prediction(NamedTuple):
     mask: Tensor  #: Bx1xHxW logits; sigmoid is the previous frame's weight
 
 
-@torch.inference_mode()
-def probabilities(network: DMVFN, previous: Tensor, current: Tensor, scale: float = 1.0) -> Tensor:
-    """Estimate routing probabilities Bxn of frames Bx3xHxW of any size (padded and reduced as `predict` does)."""
-    previous, current = _reduced(previous, scale), _reduced(current, scale)
-    ready = _fastest(network, previous, current)
-    if ready is not None:
-        return ready.probabilities(previous, current)
-    return network.routing_probabilities(padding.pad(previous), padding.pad(current))
+class FramePairs:
+    """Pairs of frames to be routed and predicted: what both need is done once.
 
-
-@torch.inference_mode()
-def predict(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor, scale: float = 1.0) -> Prediction:
-    """Predict the next frame of every pair.
-
-    previous, current: Bx3xHxW in 0..1, any size of at least 1x1, in the network's colour order. routes: Bxn bool,
-    one row a sample; a row without a block answers the current frame. scale: 1, 1/2 or 1/4; below 1 the flow is
-    estimated on frames reduced by it and the full frames are warped. ValueError where shapes disagree.
+    The frames must not be changed in place while this is used, nor the network.
     """
-    _check(network, previous, current, routes)
-    small_previous, small_current = _reduced(previous, scale), _reduced(current, scale)
-    ready = _fastest(network, previous, current)
-    if ready is not None and scale == 1.0:
-        return Prediction(*ready.predict(previous, current, routes.tolist()))
-    if ready is not None:
-        _, flow, mask = ready.predict(small_previous, small_current, routes.tolist())
-    else:
-        flow, mask = torch_path.estimate(network, padding.pad(small_previous), padding.pad(small_current), routes)
-        flow = padding.crop(flow, *small_previous.shape[-2:])
-        mask = padding.crop(mask, *small_previous.shape[-2:])
-    if scale != 1.0:
-        flow, mask = _enlarged(flow, mask, *previous.shape[-2:])
-    if ready is not None:
-        frame = ready.blend(previous, current, flow, mask)
-    else:
-        frame = blend(warp(previous, flow[:, :2]), warp(current, flow[:, 2:]), mask)
-    nonempty = routes.any(1)
-    if not bool(nonempty.all()):
-        frame = torch.where(nonempty.view(-1, 1, 1, 1), frame, current)
-    return Prediction(frame, flow, mask)
+
+    @torch.inference_mode()
+    def __init__(self, network: DMVFN, previous: Tensor, current: Tensor, scale: float = 1.0) -> None:
+        """Take frames Bx3xHxW in 0..1, any size of at least 1x1, in the network's colour order.
+
+        scale: 1, 1/2 or 1/4; below 1 the flow is estimated on frames reduced by it and the full frames are warped.
+        ValueError where shapes disagree.
+        """
+        _check(previous, current)
+        self._network, self._scale = network, scale
+        self._previous, self._current = previous, current
+        self._small_previous, self._small_current = _reduced(previous, scale), _reduced(current, scale)
+        self._ready = _fastest(network, previous, current)
+        # On a CPU loading the frames takes a part of the routing's time that is worth saving.
+        self._loading = {"frames_key": object()} if isinstance(self._ready, CpuRunner) else {}
+
+    @torch.inference_mode()
+    def probabilities(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Estimate routing probabilities Bxn of all pairs, or of those in `rows`, in that order."""
+        previous, current, loading = self._small_previous, self._small_current, self._loading
+        if rows is not None and list(rows) != list(range(len(previous))):
+            pick = torch.tensor(list(rows), dtype=torch.long, device=previous.device)
+            previous, current, loading = previous[pick], current[pick], {}
+        if self._ready is not None:
+            return self._ready.probabilities(previous, current, **loading)
+        return self._network.routing_probabilities(padding.pad(previous), padding.pad(current))
+
+    @torch.inference_mode()
+    def predict(self, routes: Tensor) -> Prediction:
+        """Predict the next frame of every pair, along routes Bxn (bool), one row a pair.
+
+        A row without a block answers the current frame. ValueError where the routes do not fit.
+        """
+        if routes.dtype != torch.bool or routes.shape != (len(self._previous), self._network.config.blocks):
+            expected = f"{len(self._previous)}x{self._network.config.blocks}"
+            raise ValueError(f"routes must be bool {expected}, not {tuple(routes.shape)}")
+        if self._ready is not None and self._scale == 1.0:
+            return Prediction(*self._ready.predict(self._previous, self._current, routes.tolist(), **self._loading))
+        flow, mask = self._motion(routes)
+        if self._scale != 1.0:
+            flow, mask = _enlarged(flow, mask, *self._previous.shape[-2:])
+        if self._ready is not None:
+            frame = self._ready.blend(self._previous, self._current, flow, mask)
+        else:
+            frame = blend(warp(self._previous, flow[:, :2]), warp(self._current, flow[:, 2:]), mask)
+        nonempty = routes.any(1)
+        if not bool(nonempty.all()):
+            frame = torch.where(nonempty.view(-1, 1, 1, 1), frame, self._current)
+        return Prediction(frame, flow, mask)
+
+    def _motion(self, routes: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimate flow and mask of the reduced frames."""
+        previous, current = self._small_previous, self._small_current
+        if self._ready is not None:
+            _, flow, mask = self._ready.predict(previous, current, routes.tolist(), **self._loading)
+            return flow, mask
+        flow, mask = torch_path.estimate(self._network, padding.pad(previous), padding.pad(current), routes)
+        return padding.crop(flow, *previous.shape[-2:]), padding.crop(mask, *previous.shape[-2:])
+
+
+def probabilities(network: DMVFN, previous: Tensor, current: Tensor, scale: float = 1.0) -> Tensor:
+    """Estimate routing probabilities Bxn, as `FramePairs` does."""
+    return FramePairs(network, previous, current, scale).probabilities()
+
+
+def predict(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor, scale: float = 1.0) -> Prediction:
+    """Predict the next frame of every pair along `routes` Bxn, as `FramePairs` does."""
+    return FramePairs(network, previous, current, scale).predict(routes)
 
 
 def release(network: DMVFN) -> None:
@@ -99,10 +134,8 @@ def _reduced(frames: Tensor, scale: float) -> Tensor:
     return F.interpolate(frames, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _check(network: DMVFN, previous: Tensor, current: Tensor, routes: Tensor) -> None:
+def _check(previous: Tensor, current: Tensor) -> None:
     if previous.shape != current.shape or previous.dim() != 4 or previous.shape[1] != 3:
         raise ValueError(
             f"older and newer must both be Bx3xHxW, not {tuple(previous.shape)} and {tuple(current.shape)}"
         )
-    if routes.dtype != torch.bool or routes.shape != (previous.shape[0], network.config.blocks):
-        raise ValueError(f"routes must be bool {previous.shape[0]}x{network.config.blocks}, not {tuple(routes.shape)}")

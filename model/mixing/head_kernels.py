@@ -17,7 +17,8 @@ import numpy as np
 from model.inference.cpu import convolution_kernels
 from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around, clear_rows, clear_sides, panel_vectors
-from model.inference.cpu.lanes import VECTOR, narrowed, widened
+from model.inference.cpu.exponential import power_of_e
+from model.inference.cpu.lanes import VECTOR, narrowed
 from model.inference.cpu.matrix_tiles import sum_of_products
 from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
 
@@ -26,10 +27,6 @@ Loop = Callable[..., None]
 _HALF, _LEVELS = np.float32(0.5), np.float32(1 / 255)
 _RED, _GREEN, _BLUE = np.float32(0.299 / 255), np.float32(0.587 / 255), np.float32(0.114 / 255)
 _GAIN, _RANGE, _DETAIL = np.float32(DIFFERENCE_GAIN), np.float32(1 / FLOW_RANGE), np.float32(MOST_DETAIL)
-#: Coefficients of 2 to the power of a number from -1/2 to 1/2, exact to float32.
-_POWERS = tuple(np.float32(np.log(2) ** n / np.prod(np.arange(1, n + 1))) for n in range(7))
-_LOG2_E, _LEAST_POWER = np.float32(np.log2(np.e)), np.float32(-126)
-_ALL, _FIRST = np.int32(127), np.int32(7)
 
 
 @inlined
@@ -120,41 +117,25 @@ def join(
 
 
 @inlined
-def _power(number: Any) -> Any:
-    """Return e to the power of a number that is not positive; of NaN anything."""
-    exponent = number * _LOG2_E
-    exponent = exponent if exponent > _LEAST_POWER else _LEAST_POWER
-    whole = np.int32(exponent - _HALF)
-    part = exponent - np.float32(whole)
-    power = _POWERS[6]
-    power = power * part + _POWERS[5]
-    power = power * part + _POWERS[4]
-    power = power * part + _POWERS[3]
-    power = power * part + _POWERS[2]
-    power = power * part + _POWERS[1]
-    power = power * part + _POWERS[0]
-    # A float32 whose upper half is an exponent alone.
-    return power * widened(np.uint16((whole + _ALL) << _FIRST))
-
-
-@inlined
-def _share_row(logits: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any) -> None:
-    """Write the shares KxW of a row of logits W'xC, and in `moved` those of what moves together."""
+def _share_row(
+    logits: Any, added: Any, is_present: Any, is_moving: Any, shares: Any, best: Any, total: Any, moved: Any
+) -> None:
+    """Write the shares KxW of a row of logits W'xC, K numbers added, and in `moved` those of what moves together."""
     kinds, width = is_present.shape[0], best.shape[0]
-    best[:] = logits[0, 0] if is_present[0] else -np.inf
+    best[:] = logits[0, 0] + added[0] if is_present[0] else -np.inf
     total[:] = ZERO
     moved[:] = ZERO
     for k in range(kinds):
         share = shares[k]
         if is_present[k]:
             for x in range(width):
-                share[x] = logits[x, k]
+                share[x] = logits[x, k] + added[k]
                 best[x] = max(best[x], share[x])
     for k in range(kinds):
         share = shares[k]
         if is_present[k]:
             for x in range(width):
-                power = _power(share[x] - best[x])
+                power = power_of_e(share[x] - best[x])
                 # The product is nothing, or NaN where a logit is no number.
                 total[x] += power + share[x] * ZERO
                 share[x] = power
@@ -171,13 +152,14 @@ def _share_row(logits: Any, is_present: Any, is_moving: Any, shares: Any, best: 
                 moved[x] += share[x]
 
 
-@kernel(f"{F3}, uint8[::1], uint8[::1], float32, float32, {F3}, {F2}")
+@kernel(f"{F3}, {F1}, uint8[::1], uint8[::1], float32, float32, {F3}, {F2}")
 def share(
-    logits: Any, is_present: Any, is_moving: Any, sharpening: Any, crispness: Any, weights: Any, sums: Any
+    logits: Any, added: Any, is_present: Any, is_moving: Any, sharpening: Any, crispness: Any, weights: Any, sums: Any
 ) -> None:
     """Write what `kernels.mix` weighs by, weights (K+1)xHxW, and the sums HxK of each row's shares.
 
     logits: maps of HxW pixels, of each of K candidates and the detail; those that are not present have no share.
+    added: to the K candidates' logits, one number each.
     sharpening: by how much the detail grows with the share of what is moving. With K+2 weights there is one more before
     the detail: that share, `crispness` times, which the first candidate's is less by.
     """
@@ -189,7 +171,7 @@ def share(
         best, total, moved = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             row = logits[y + 1, 1:]
-            _share_row(row, is_present, is_moving, shares, best, total, moved)
+            _share_row(row, added, is_present, is_moving, shares, best, total, moved)
             for k in range(kinds):
                 sum_ = ZERO
                 for x in range(width):

@@ -20,12 +20,13 @@ from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
-from model.inference import predict as inference
 from model.inference.cpu import compiler, precision
 from model.inference.cpu.packing import WorkingMemory
+from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
 from model.mixing import candidates, head_kernels, kernels
 from model.mixing.head import MixingHead
+from model.mixing.lesson import Lesson, Tuning
 from model.mixing.prepared import STRIDE, PreparedHead
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
@@ -68,6 +69,7 @@ class Mixed(NamedTuple):
     flow: Floats  #: HxWx2: the main candidate's, to the current frame; `field.steady` gives its confidence
     report: MixReport
     motions: candidates.Motions  #: between the two frames it was predicted from
+    lesson: Lesson | None = None  #: for the stream's next pair, where there was one for this
 
     @property
     def pixels(self) -> Pixels:
@@ -98,12 +100,13 @@ def mix(
     about: HeadMetadata,
     ahead: int = 1,
     motions: candidates.Motions | None = None,
+    lesson: Lesson | None = None,
 ) -> Mixed:
     """Predict the frame after two of one size; with `network` its answer is a candidate where the head knows it.
 
     `ahead`: the frame so many after the current one, without the network. `motions`: of these frames, as the answer
-    before reported them. ValueError where the frames differ in size or are no HxWx3 uint8; FloatingPointError where
-    the network's answer is not finite.
+    before reported them. `lesson`: as the pair before answered it, its `ahead` 1, without the network. ValueError where
+    the frames differ in size or are no HxWx3 uint8; FloatingPointError where the network's answer is not finite.
     """
     check(previous, current)
     began = time.perf_counter()
@@ -115,13 +118,17 @@ def mix(
     network_frame = None if answer is None else answer.frame
     stack = candidates.build(previous, current, names_needed, network_frame, about.preset, ahead, motions)
     between = time.perf_counter()
+    lesson = None if lesson is None else lesson.learnt(current)
+    tuning = None if lesson is None else lesson.tuning()
     detail = about.sharpening * motions.detail
-    mixture = weigh(head, names, stack.frames, stack.flow, crispness=about.crispness, sharpening=detail)
+    mixture = weigh(head, names, stack.frames, stack.flow, None, about.crispness, detail, tuning)
+    if lesson is not None:
+        lesson = lesson.guessed(stack.frames, mixture.shares, mixture.frame)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in current.shape[:2])
     route = answer.route if answer is not None else ()
     report = MixReport(mixture.means, between - began, end - between, macs(head, height, width), route)
-    return Mixed(mixture.frame, stack.flow, report, motions)
+    return Mixed(mixture.frame, stack.flow, report, motions, lesson)
 
 
 def find_motions(previous: Pixels, current: Pixels, head: MixingHead, about: HeadMetadata) -> candidates.Motions:
@@ -163,6 +170,7 @@ def weigh(
     half: bool | None = None,
     crispness: float = 0.0,
     sharpening: float = 0.0,
+    tuning: Tuning | None = None,
 ) -> Weighed:
     """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2.
 
@@ -170,12 +178,17 @@ def weigh(
     None: where the processor multiplies it (half the time; weights then differ by a hundredth).
     Of the first candidate, warped bicubically, the difference from it is added, `crispness` times, as far as the
     candidates that move weigh: that is one frame more, the last; and the first's from its softened copy, `sharpening`
-    times. Frames that lie as the head's candidates do, KxHxWx3, are not copied.
+    times. `tuning`: a stream's own numbers beside all those. Frames that lie as the head's candidates do, KxHxWx3, are
+    not copied.
     """
     height, width = flow.shape[:2]
     places = head.config.candidates
     tall, wide = padding.padded(height, STRIDE), padding.padded(width, STRIDE)
     frame = np.empty((height, width, 3), np.float32)
+    added = np.zeros(len(places), np.float32)
+    if tuning is not None:
+        added, sharpening = tuning.logits, sharpening + tuning.sharpening
+        crispness = max(0.0, crispness + tuning.crispness)
     with turn:
         compiler.use_threads(torch.get_num_threads())
         stack = _stacked(frames, names, places)
@@ -186,7 +199,8 @@ def weigh(
         sums = np.empty((tall // 2, len(places)), np.float32)
         is_present = np.array([name in names for name in places], np.uint8)
         is_moving = np.array([name in candidates.MOVED for name in places], np.uint8)
-        head_kernels.share(logits, is_present, is_moving, np.float32(sharpening), np.float32(crispness), weights, sums)
+        amounts = np.float32(sharpening), np.float32(crispness)
+        head_kernels.share(logits, added, is_present, is_moving, *amounts, weights, sums)
         kernels.mix(stack, places.index("soft"), weights, frame)
     means = (sums.sum(0, np.float64) / (weights.shape[1] * weights.shape[2])).tolist()
     return Weighed(frame, {name: means[places.index(name)] for name in names}, weights)
@@ -214,8 +228,9 @@ def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     device = next(network.parameters()).device
     first, second = (_tensor(frame[..., ::-1] if bgr else frame).to(device) for frame in (previous, current))
-    routes = routing.auto(inference.probabilities(network, first, second, NETWORK_SCALE))
-    out = inference.predict(network, first, second, routes, NETWORK_SCALE)
+    pairs = FramePairs(network, first, second, NETWORK_SCALE)
+    routes = routing.auto(pairs.probabilities())
+    out = pairs.predict(routes)
     # A frame alone would not show an infinite flow: it is clamped.
     if not bool(torch.isfinite(out.frame.sum() + out.flow.sum() + out.mask.sum())):
         raise FloatingPointError("the network's answer was not finite")

@@ -20,6 +20,7 @@ from model.inference import padding
 from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, refining
 from model.mixing.head import MixingHead
+from model.mixing.lesson import Lesson
 from model.mixing.predictor import MixReport
 from model.mixing.prepared import STRIDE
 from model.mixing.weights import HeadMetadata
@@ -39,6 +40,7 @@ class ReducedMixture(NamedTuple):
     report: MixReport
     motions: candidates.Motions  #: between the two smaller frames
     is_finite: bool  #: whether every value was, before rounding
+    lesson: Lesson | None = None  #: as `predictor.Mixed`'s, of the smaller frames
 
     @property
     def frame(self) -> Floats:
@@ -63,6 +65,7 @@ def mix(
     scale: float,
     ahead: int = 1,
     motions: candidates.Motions | None = None,
+    lesson: Lesson | None = None,
 ) -> ReducedMixture:
     """Predict as `predictor.mix` without the network, at `scale` (0.5 or 0.25) of the size; no bicubic warps.
 
@@ -75,7 +78,12 @@ def mix(
     motions = motions or candidates.find(small_previous, small_current, names, about.preset, about.sharpening > 0)
     stack = candidates.build(small_previous, small_current, names, None, about.preset, ahead, motions)
     between = time.perf_counter()
-    mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=about.sharpening * motions.detail)
+    lesson = None if lesson is None else lesson.learnt(small_current)
+    tuning = None if lesson is None else lesson.tuning()
+    detail = about.sharpening * motions.detail
+    mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=detail, tuning=tuning)
+    if lesson is not None:
+        lesson = lesson.guessed(stack.frames, mixture.shares, mixture.frame)
     flows = stack.flow, np.ascontiguousarray(motions.main * np.float32(ahead))
     maps = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
     is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
@@ -83,7 +91,7 @@ def mix(
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
     report = MixReport(mixture.means, between - began, end - between, predictor.macs(head, height, width))
-    return ReducedMixture(pixels, stack.flow, report, motions, is_finite)
+    return ReducedMixture(pixels, stack.flow, report, motions, is_finite, lesson)
 
 
 def find_motions(

@@ -11,7 +11,7 @@ from torch import Tensor
 from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
-from model.inference import predict as inference
+from model.inference.predict import FramePairs
 from model.motion.field import Floats, MotionField, Pixels, agreement, check, sample
 
 
@@ -35,11 +35,9 @@ class NetworkMotion:
         check(previous, current)
         bgr = checkpoint.metadata(self.network).colour_order == "BGR"
         first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (previous, current))
-        if self.route is None:
-            routes = routing.auto(inference.probabilities(self.network, first, second, self.scale))
-        else:
-            routes = torch.tensor([self.route])
-        flow = inference.predict(self.network, first, second, routes, self.scale).flow[0]
+        pairs = FramePairs(self.network, first, second, self.scale)
+        routes = routing.auto(pairs.probabilities()) if self.route is None else torch.tensor([self.route])
+        flow = pairs.predict(routes).flow[0]
         to_previous, to_current = _field(flow[:2]), _field(flow[2:])
         return MotionField(
             to_current, to_previous, agreement(sample(previous, to_previous), sample(current, to_current))

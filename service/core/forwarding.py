@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: As the field is called in HTTP and in gRPC's metadata.
 FORWARDED_FIELD = "x-forwarded-for"
@@ -57,6 +58,7 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self.networks)
 
 
+@lru_cache(maxsize=1024)
 def caller_of(address: str) -> str:
     """Return whom an address counts as: of IPv6 its network, as one caller has millions of millions of addresses in it.
 

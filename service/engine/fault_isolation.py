@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Words with which a GPU's runtime begins its errors; torch.AcceleratorError is its type, where torch has it.
-RUNTIME = ("cuda error:", "hip error:", "xpu error:")
+#: Words with which a GPU's runtime begins its errors; torch.AcceleratorError is its type, where torch has it. What
+#: Triton's launches and torch's own calls of the driver raise are plain RuntimeErrors.
+RUNTIME = ("cuda error:", "hip error:", "xpu error:", "cuda driver error:", "triton error [")
 #: What such an error says when the call was wrong and the device is not: later calls work.
 HARMLESS = (
     "invalid argument",

@@ -22,6 +22,7 @@ from model import flops
 from model.dmvfn.network import DMVFN
 from model.mixing import weights
 from model.mixing.head import MixingHead
+from model.mixing.lesson import Lesson
 from model.mixing.threads import SMALL, MixingThreads
 from model.mixing.weights import HeadMetadata
 from model.motion import carry
@@ -29,10 +30,11 @@ from model.motion import field as motion
 from model.motion.field import Floats
 from service.core.errors import Internal, ServiceError
 from service.core.substitute import BEFORE
-from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
+from service.core.types import BLOCKS, Frame, Method, PredictRequest, Priority, Step
 from service.engine import carried, moving_parts
 from service.engine.device import DeviceWork
 from service.engine.known_motions import KnownMotions
+from service.engine.stream_lessons import StreamLessons
 
 if TYPE_CHECKING:
     from model.mixing.candidates import Motions
@@ -72,6 +74,7 @@ class Mixtures:
         #: What the head's file says of itself on held-out clips, as it is shown beside the network's: "psnr_t1_flow" ..
         self.scores = {f"{name}_flow": value for name, value in head[1].scores.items() if name.endswith(("_t1", "_t3"))}
         self.known = KnownMotions()
+        self._lessons = StreamLessons()
         self._threads = MixingThreads()
         self.methods = (Method.FLOW, Method.MIX) if "network" in head[0].config.candidates else (Method.FLOW,)
 
@@ -145,7 +148,9 @@ class Mixtures:
             return parts
 
         remember = partial(self.known.remember, request.current) if request.options.allows_live else None
-        return self._roll(request, mix, method, goes_on, record, remember)
+        learns = network is None and request.priority is Priority.LIVE
+        lesson = self._lessons.before(request, *head) if learns else None
+        return self._roll(request, mix, method, goes_on, record, remember, lesson=lesson)
 
     def _mixer(self, request: PredictRequest, network: DMVFN | None, head: tuple[MixingHead, HeadMetadata]) -> Mixer:
         """Return what mixes one frame of this request, at the size that it asks for."""
@@ -226,10 +231,12 @@ class Mixtures:
         note: Callable[[Floats], None] | None,
         share: float = 1.0,
         motions: Motions | None = None,
+        lesson: Lesson | None = None,
     ) -> MixtureOutcome:
         """Predict one frame after the other; `share`: of a frame's pixels that these are.
 
         `note` is told the first one's flow HxWx2. `motions`: between both frames, where they were found before.
+        `lesson`: of the pairs before; what follows from it is kept for the next.
         """
         previous, current, steps = request.previous, request.current, list[Step]()
         ahead = 1
@@ -239,7 +246,7 @@ class Mixtures:
         while len(steps) < request.options.steps and (not steps or goes_on()):
             try:
                 with self._threads.of(mixed_pixels):
-                    mixture = mix(previous.pixels, current.pixels, ahead=ahead, motions=motions)
+                    mixture = mix(previous.pixels, current.pixels, ahead=ahead, motions=motions, lesson=lesson)
             except FloatingPointError as error:
                 return Internal(str(error))
             record.frames += share * (request.options.work if request.options.times else 1)
@@ -248,6 +255,8 @@ class Mixtures:
                 return Internal("the mixture's answer was not finite")
             if note is not None and not steps:
                 note(mixture.flow)
+            if mixture.lesson is not None and not steps:
+                self._lessons.keep(request, mixture.lesson)
             steps.append(self._step(previous, current, mixture, method, request, ahead))
             if request.options.times:
                 carry_to = partial(carried.by_mixture, request, steps[0], mixture.frame, mixture.flow)

@@ -23,6 +23,7 @@ from model import checkpoint, flops
 from model.dmvfn.network import DMVFN
 from model.inference import pixels
 from model.inference import predict as inference
+from model.inference.predict import FramePairs
 from service.core.bucket import Bucket
 from service.core.errors import Internal, ServiceError
 from service.core.interfaces import ServedModel
@@ -160,8 +161,9 @@ class Predictor:
         with self._running():
             for call in self._calls(requests):
                 previous, current = self._tensors(call)
-                members = [_member(DeviceWork(request)) for request in call]
-                choices += rollout.choose(self._network, previous, current, members, 0)
+                members = {row: _member(DeviceWork(request)) for row, request in enumerate(call)}
+                pairs = FramePairs(self._network, previous, current, members[0].options.scale)
+                choices += rollout.choose(pairs, members, 0, self._network.config.blocks).values()
         return choices
 
     def run(self, works: Sequence[DeviceWork], keep: Callable[[DeviceWork], bool]) -> RunOutput:

@@ -5,7 +5,7 @@ Takes and gives tensors of one padded size whose members may be smaller; knows n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
-from model.inference import predict as inference
+from model.inference.predict import FramePairs
 from service.core.types import MAX_SEED, Options, Route, RoutePolicy
 from service.engine.device import ChosenRoute
 from service.engine.scheduling.pricing import needs_routing
@@ -77,21 +77,13 @@ def step_seed(seed: int, step: int) -> int:
     return (x ^ (x >> 31)) & MAX_SEED
 
 
-def choose(
-    network: DMVFN, previous: Tensor, current: Tensor, members: Sequence[Member], step: int
-) -> list[ChosenRoute]:
-    """Choose a route for every member (rows of previous and current, Bx3xHxW), by its policy; never empty."""
-    routed_rows = [i for i, member in enumerate(members) if needs_routing(member.options)]
-    rows: dict[int, Tensor] = {}
+def choose(pairs: FramePairs, members: Mapping[int, Member], step: int, blocks: int) -> dict[int, ChosenRoute]:
+    """Choose a route of `blocks` bits for every member, by the row of its pair and by its policy; never empty."""
+    routed_rows = [row for row, member in members.items() if needs_routing(member.options)]
+    probabilities: dict[int, Tensor] = {}
     if routed_rows:
-        some = len(routed_rows) < len(members)
-        pick = torch.tensor(routed_rows, device=previous.device)
-        scale = members[0].options.scale
-        probabilities = inference.probabilities(
-            network, previous[pick] if some else previous, current[pick] if some else current, scale
-        ).to("cpu", torch.float32)
-        rows = dict(zip(routed_rows, probabilities, strict=True))
-    return [_by_policy(rows.get(i), member, step, network.config.blocks) for i, member in enumerate(members)]
+        probabilities = dict(zip(routed_rows, pairs.probabilities(routed_rows).to("cpu", torch.float32), strict=True))
+    return {row: _by_policy(probabilities.get(row), member, step, blocks) for row, member in members.items()}
 
 
 def _by_policy(row: Tensor | None, member: Member, step: int, blocks: int) -> ChosenRoute:
@@ -125,7 +117,7 @@ def roll(
     current: Tensor,
     members: Sequence[Member],
     keep: Callable[[int], bool] = lambda member: True,
-    time_routing: Callable[[Callable[[], list[ChosenRoute]]], list[ChosenRoute]] = lambda choose: choose(),
+    time_routing: Callable[[Callable[[], dict[int, ChosenRoute]]], dict[int, ChosenRoute]] = lambda choose: choose(),
 ) -> Iterator[list[StepOutput]]:
     """Yield, step after step, the output of each member still there; members leave after their last step.
 
@@ -136,9 +128,9 @@ def roll(
     step = 0
     while present:
         here = [members[i] for i in present]
-        choices = _routes(network, previous, current, here, step, time_routing)
-        routes = torch.tensor([choice.route for choice in choices])
-        out = inference.predict(network, previous, current, routes, here[0].options.scale)
+        pairs = FramePairs(network, previous, current, here[0].options.scale)
+        choices = _routes(pairs, here, step, network.config.blocks, time_routing)
+        out = pairs.predict(torch.tensor([choice.route for choice in choices]))
         frames = _repeat_edges(out.frame, here)
         # Sums are not finite exactly where a value is not: frames alone would not show an infinite flow (clamped).
         sums = out.frame.sum((1, 2, 3)) + out.flow.sum((1, 2, 3)) + out.mask.sum((1, 2, 3))
@@ -167,33 +159,21 @@ def roll(
 
 
 def _routes(
-    network: DMVFN,
-    previous: Tensor,
-    current: Tensor,
+    pairs: FramePairs,
     members: Sequence[Member],
     step: int,
-    time_routing: Callable[[Callable[[], list[ChosenRoute]]], list[ChosenRoute]],
+    blocks: int,
+    time_routing: Callable[[Callable[[], dict[int, ChosenRoute]]], dict[int, ChosenRoute]],
 ) -> list[ChosenRoute]:
-    first: dict[int, ChosenRoute] = {
+    routes: dict[int, ChosenRoute] = {
         row: ChosenRoute(member.route, None, False)
         for row, member in enumerate(members)
         if step == 0 and member.route is not None
     }
-    open_ = [row for row in range(len(members)) if row not in first]
-    if open_:
-        pick = torch.tensor(open_, device=previous.device)
-        all_ = len(open_) == len(members)
-        choices = time_routing(
-            lambda: choose(
-                network,
-                previous if all_ else previous[pick],
-                current if all_ else current[pick],
-                [members[row] for row in open_],
-                step,
-            )
-        )
-        first.update(zip(open_, choices, strict=True))
-    return [first[row] for row in range(len(members))]
+    without = {row: member for row, member in enumerate(members) if row not in routes}
+    if without:
+        routes.update(time_routing(lambda: choose(pairs, without, step, blocks)))
+    return [routes[row] for row in range(len(members))]
 
 
 def _repeat_edges(frames: Tensor, members: Sequence[Member]) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.core.errors import Internal, ServiceError
-from service.core.types import Frame, Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy
+from service.core.types import Frame, Method, Options, PredictRequest, PredictResult, RouteChoice, RoutePolicy
 from service.engine.device import DeviceWork
 from service.engine.fault_isolation import DeviceLost, Fault, classify
 from service.engine.versions.loaded_devices import LoadedDevices
@@ -35,10 +35,10 @@ class DeviceHealth:
     def note(self, outcomes: Sequence[PredictResult | ServiceError]) -> None:
         """Remember how requests ended on the device; raise DeviceLost if it then fails its test.
 
-        A success among them is proof enough of the device; only Internal errors are failures, since all others say
-        something of a request or of memory.
+        A success of the network's is proof enough of the device; flow alone runs on the processor and says nothing of
+        it. Only Internal errors are failures, since all others say something of a request or of memory.
         """
-        if any(isinstance(outcome, PredictResult) for outcome in outcomes):
+        if any(isinstance(outcome, PredictResult) and outcome.method is not Method.FLOW for outcome in outcomes):
             self._failures = 0
             return
         self._failures += sum(isinstance(outcome, Internal) for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""Decodes and encodes off the event loop, what is due first before the rest, and times it; an answer once it is there.
+"""Decodes and encodes images in threads, what is due first before the rest, and times it.
 
 Knows nothing of transports; what is accepted is decided in `service.imaging.codec`.
 """
@@ -6,20 +6,18 @@ Knows nothing of transports; what is accepted is decided in `service.imaging.cod
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import TypeVar
 
 from service.core.size_seconds import SizeSeconds
-from service.core.types import Frame, PredictResult
+from service.core.types import Frame
 from service.imaging import codec
 from service.imaging.codec import FrameLimits, ImageFormat
+from service.imaging.future_group import FutureGroup
 from service.imaging.waiting_work import WaitingWork
 from service.short_turns import take_short_turns
 from service.telemetry.metrics import Metrics, Stage
@@ -37,66 +35,6 @@ FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
 MOST_S = 0.2
 #: Seconds after which work is due that has no deadline: it waits behind what is urgent, and not for ever.
 NO_DEADLINE_S = 30.0
-
-
-class PoolWork(Generic[T]):
-    """Works that an executor has been given, at least one; the first that fails drops those that have not begun."""
-
-    def __init__(self, futures: Sequence[Future[T]]) -> None:
-        """Take the works' futures, on any thread; they are this object's from now on."""
-        self._futures = tuple(futures)
-        self._lock = threading.Lock()  # around what works that end in several threads change
-        self._unfinished = len(self._futures)
-        self._error: BaseException | None = None
-        self._all_over: Future[None] = Future()
-        self._all_over.set_running_or_notify_cancel()  # whoever stops waiting for it does not cancel it
-        for future in self._futures:
-            future.add_done_callback(self._note_end)
-
-    async def results(self) -> list[T]:
-        """Return each work's result, once all have ended. To be awaited once.
-
-        Raises the first error, and CancelledError where works were dropped. Cancelling drops those that have not begun.
-        """
-        try:
-            if not self._all_over.done():
-                await asyncio.wrap_future(self._all_over)
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-        # Each future holds this object as its callback's: together they would live until a collection.
-        futures, self._futures = self._futures, ()
-        error, self._error = self._error, None
-        if error is not None:
-            # Its traceback will hold this frame: a cycle, if the frame or what it holds had the error.
-            del futures
-            try:
-                raise error
-            finally:
-                del error
-        if any(future.cancelled() for future in futures):
-            raise asyncio.CancelledError
-        return [future.result() for future in futures]
-
-    def cancel(self) -> None:
-        """Drop the works that have not begun, and what the others give. Nobody may await the results then."""
-        futures, self._futures = self._futures, ()
-        for future in futures:
-            future.cancel()
-
-    def _note_end(self, future: Future[T]) -> None:
-        error = None if future.cancelled() else future.exception()
-        with self._lock:
-            self._unfinished -= 1
-            is_last = self._unfinished == 0
-            is_first_error = error is not None and self._error is None
-            if is_first_error:
-                self._error = error
-        if is_first_error:
-            for other in self._futures:
-                other.cancel()
-        if is_last:
-            self._all_over.set_result(None)
 
 
 class Codecs:
@@ -136,9 +74,9 @@ class Codecs:
         files: Sequence[tuple[bytes | memoryview, str]],
         reserve: Callable[[int], None] | None = None,
         deadline: float | None = None,
-    ) -> PoolWork[Frame]:
+    ) -> FutureGroup[Frame]:
         """Decode several images, each with its field, as `decode`."""
-        return PoolWork([self._decode(data, field, reserve, deadline) for data, field in files])
+        return FutureGroup([self._decode(data, field, reserve, deadline) for data, field in files])
 
     async def raw(
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
@@ -183,10 +121,10 @@ class Codecs:
         format: ImageFormat,
         quality: int | None = None,
         deadline: float | None = None,
-    ) -> PoolWork[bytes]:
+    ) -> FutureGroup[bytes]:
         """Begin to encode several frames in threads, from whatever thread. RuntimeError once closed."""
         works = [partial(codec.encode, frame, format, quality) for frame in frames]
-        return PoolWork([self._submit(Stage.ENCODE, work, deadline) for work in works])
+        return FutureGroup([self._submit(Stage.ENCODE, work, deadline) for work in works])
 
     def learn_encoding(self, frame: Frame, format: ImageFormat, seconds: float) -> None:
         """Note how long each frame of an answer took, on average, frames of this one's size."""
@@ -232,59 +170,3 @@ class Codecs:
         """Wait for work that has begun; drop the rest."""
         self._pool.shutdown(cancel_futures=True)
         self._waiting.cancel()
-
-
-class BegunEncoding(NamedTuple):
-    """The encoding of all steps of `result`, since `time` on the service's clock, seconds."""
-
-    result: PredictResult
-    time: float
-    work: PoolWork[bytes]
-
-
-class EncodingAhead:
-    """One answer's encoding, begun on the thread that has it: whoever waits is woken with the bytes.
-
-    A context: its end drops the work. Whether the answer is still wanted is decided in `service.serving.prediction`.
-    """
-
-    def __init__(
-        self,
-        codecs: Codecs,
-        clock: Callable[[], float],
-        format: ImageFormat,
-        quality: int | None,
-        deadline: float | None = None,
-    ) -> None:
-        self._codecs, self._clock, self._format, self._quality = codecs, clock, format, quality
-        self._deadline = deadline
-        self._begun: BegunEncoding | None = None
-        self._is_over = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Drop what was begun and is not awaited any more; begin nothing from now on."""
-        self._is_over = True
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            begun.work.cancel()
-
-    def begin(self, result: PredictResult) -> None:
-        """Begin to encode an answer, in the codecs' threads. For any thread; raises nothing, and returns at once."""
-        frames = [step.frame for step in result.steps]
-        if self._is_over or self._begun is not None or not frames:
-            return
-        if self._codecs.needs_no_thread(frames[0], self._format):
-            return
-        start = self._clock()
-        with contextlib.suppress(RuntimeError):  # the codecs are closed: whoever awaits the answer is told
-            work = self._codecs.begin_encoding(frames, self._format, self._quality, self._deadline)
-            self._begun = BegunEncoding(result, start, work)
-
-    def begun(self, result: PredictResult) -> BegunEncoding | None:
-        """Return the encoding of just this answer, if it was begun: another may have been given in its place."""
-        return self._begun if self._begun is not None and self._begun.result is result else None

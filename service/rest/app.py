@@ -15,6 +15,7 @@ from service.rest.formats import openapi as docs
 from service.rest.routes import jobs as jobs_routes
 from service.rest.routes import model, predict
 from service.rest.routes import operations as ops
+from service.rest.routes.other_kind import Lookup
 from service.rest.transport import errors
 from service.rest.transport.fast_path import FastPathApp
 from service.rest.transport.middleware import RequestMiddleware
@@ -46,8 +47,12 @@ def build(
     lifespan: Lifespan[FastAPI] | None = None,
     tracer: Tracer | None = None,
     jobs: Jobs | None = None,
+    clips: Lookup | None = None,
 ) -> FastAPI:
-    """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one middleware."""
+    """Put our routes, those of `jobs`, and `extra` routers (V2, streams, the demo) behind one middleware.
+
+    `clips`: jobs of the other kind, whose routes are among `extra`.
+    """
     predict_router = predict.router(state, jobs)
     middleware = [Middleware(RequestMiddleware, state=state, tracer=tracer or Tracer())]
     if state.settings.cors_origins:
@@ -74,7 +79,7 @@ def build(
         redirect_slashes=False,
     )
     if jobs is not None:
-        extra = (jobs_routes.router(state, jobs), *extra)
+        extra = (jobs_routes.router(state, jobs, clips), *extra)
     for router in (predict_router, model.router(state), ops.router(state), errors.router(), *extra):
         app.include_router(router)
     errors.install(app)

@@ -27,7 +27,8 @@ from service.core.types import (
     route_text,
 )
 from service.imaging.codec import ImageFormat
-from service.imaging.codec_pool import Codecs, EncodingAhead
+from service.imaging.codec_pool import Codecs
+from service.imaging.eager_encoding import EagerEncoding
 from service.serving.answer_size import answer_reserve
 from service.serving.byte_budget import ByteHolding
 from service.telemetry.request_context import Notes, RequestContext, sharer
@@ -128,16 +129,16 @@ async def predict(
     start = check_deadline(state, caller.deadline, "admit", "the deadline passed before the frames were read")
     previous, current = await decode_pair(state, pair, caller.holding, caller.deadline)
     decode_seconds = state.clock() - start
-    ahead = EncodingAhead(state.codecs, state.clock, format, quality, caller.deadline)
+    eager_encoding = EagerEncoding(state.codecs, state.clock, format, quality, caller.deadline)
     try:
         due = engine_deadline(state, caller.deadline, options, current, format)
-        request = build_request(replace(caller, deadline=due), previous, current, options, ahead.begin)
+        request = build_request(replace(caller, deadline=due), previous, current, options, eager_encoding.begin)
     except InvalidFrame as error:
         error.field = pair.fields[1]
         raise
     del pair, previous, current  # what is decoded lets go of its pictures
     admit(state, request, caller.holding)
-    with ahead:
+    with eager_encoding:
         result = await state.engine.predict(request)
         del request  # the answer takes the place of its frames
         return await encode(
@@ -149,7 +150,7 @@ async def predict(
             times,
             decode=decode_seconds,
             is_adaptive=options.quality is Quality.ADAPTIVE,
-            ahead=ahead,
+            eager_encoding=eager_encoding,
         )
 
 
@@ -263,15 +264,15 @@ async def encode(
     decode: float = 0.0,
     waited: float = 0.0,
     is_adaptive: bool = False,
-    ahead: EncodingAhead | None = None,
+    eager_encoding: EagerEncoding | None = None,
 ) -> EncodedPrediction:
     """Encode every step of a result. Raises DeadlineExceeded if `deadline` has passed by then.
 
     `times`: when the current frame is shown, and how long after the previous, microseconds. `decode` and `waited`:
     seconds that went by before the engine had it, the latter for a turn within its stream. What an adaptive request's
-    answer takes is learnt, for `engine_deadline`. `ahead`: what may have begun to encode it.
+    answer takes is learnt, for `engine_deadline`. `eager_encoding`: what may have begun to encode it.
     """
-    begun = None if ahead is None else ahead.begun(result)
+    begun = None if eager_encoding is None else eager_encoding.begun(result)
     if begun is None:
         start = state.clock()
         pictures = await encode_steps(state.codecs, result, format, quality, deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,57 @@ async def _is_let_in(port: int, identity: CertificateFiles) -> bool:
 async def _let_in(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"in")
     writer.close()
+
+
+class _Resuming:
+    """A caller that goes on with its last session, as far as the server gave it one: shows no certificate again."""
+
+    def __init__(self, port: int, identity: CertificateFiles, latest: ssl.TLSVersion) -> None:
+        self._port = port
+        self._session: ssl.SSLSession | None = None
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
+        self._context.maximum_version = latest
+        self._context.load_cert_chain(identity.chain, identity.key)
+
+    def is_let_in(self) -> bool:
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self._port), 60) as plain,
+                self._context.wrap_socket(plain, session=self._session) as connection,
+            ):
+                answer = connection.recv(2)
+                self._session = connection.session
+        except OSError:
+            return False
+        return answer == b"in"
+
+
+@pytest.mark.parametrize("latest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_that_is_resumed_outlives_no_authority(tmp_path: Path, latest: ssl.TLSVersion) -> None:
+    """Whoever resumes shows no certificate: the one that was looked at once was signed by who is believed no more."""
+    signers = [_certificate("first authority"), _certificate("second authority")]
+    (tmp_path / "caller").mkdir()
+    identity = _write(tmp_path / "caller", _certificate("caller", signers[0]))
+    pair = _write(tmp_path, _certificate("server"))
+    bundle = tmp_path / "authorities"
+    bundle.write_bytes(_pem(signers[0])[1])
+    files = CertificateFiles(pair.chain, pair.key, bundle)
+    context = files.context()
+    server = await asyncio.start_server(_let_in, "127.0.0.1", 0, ssl=context)
+    keeping = asyncio.ensure_future(files.keep(context, 0.01))
+    caller = _Resuming(server.sockets[0].getsockname()[1], identity, latest)
+    try:
+        assert [await asyncio.to_thread(caller.is_let_in) for _ in range(2)] == [True, True]
+        bundle.write_bytes(_pem(signers[1])[1])
+        async with asyncio.timeout(60):
+            while await _is_let_in(server.sockets[0].getsockname()[1], identity):
+                await asyncio.sleep(0.01)
+        assert not await asyncio.to_thread(caller.is_let_in)
+    finally:
+        keeping.cancel()
+        server.close()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def test_an_authority_that_is_replaced_signs_for_nobody_any_more(tmp_path: Path) -> None:

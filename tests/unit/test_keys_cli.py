@@ -11,6 +11,7 @@ from service.__main__ import main as service_main
 from service.cli.keys import main
 from service.core.api_keys import Scope, read_keys
 from service.settings import Settings
+from service.telemetry import logging as service_logging
 from tests.unit.test_key_file import FIRST
 
 
@@ -62,6 +63,8 @@ def test_a_key_is_made_where_no_queue_is_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in a front end's image, whose engine is Redis."""
+    # Loggers are the whole process's: they would go on writing to this test's standard error once it is closed.
+    monkeypatch.setattr(service_logging, "configure", lambda level, form: None)
     monkeypatch.setenv("DMVFN_ENGINE", "redis")
     assert service_main(["keys", "new", "web"]) == 0
     assert "[web]" in capsys.readouterr().out

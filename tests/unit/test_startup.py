@@ -41,10 +41,24 @@ UNNEEDED = {
 #: The service as `serve` starts it; when it is ready it prints what is loaded, and stops as SIGTERM would have it.
 SERVES = """
 import json, os, signal, sys
-from service import __main__, app
+from service import __main__, app, startup
+
+gates, finish, draining_engine = [], startup.finish, app.DrainingEngine
+states = []
+
+def gate(*arguments, **options):
+    gates.append(draining_engine(*arguments, **options))
+    return gates[-1]
+
+def finish_start():
+    states.append(gates[0].readiness().reason)
+    finish()
+
+app.DrainingEngine, startup.finish = gate, finish_start
 
 def ready(text):
-    print(json.dumps(sorted(sys.modules)), flush=True)
+    states.append(gates[0].readiness().reason)
+    print(json.dumps({"modules": sorted(sys.modules), "states": states}), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 app.serve.__defaults__ = (ready,)
@@ -71,9 +85,14 @@ def start() -> subprocess.CompletedProcess[str]:
 
 def test_nothing_is_loaded_that_the_first_prediction_does_not_need(start: subprocess.CompletedProcess[str]) -> None:
     assert start.returncode == 0, start.stderr
-    modules = set(json.loads(start.stdout))
+    modules = set(json.loads(start.stdout)["modules"])
     assert {"torch", "fastapi", "grpc", "model.mixing.kernels", "model.inference.cpu.frame_kernels"} <= modules
     assert not modules & UNNEEDED
+
+
+def test_it_is_ready_only_after_what_would_stop_every_request(start: subprocess.CompletedProcess[str]) -> None:
+    """Garbage of the whole start is looked for last: 0.14 s in which nobody would be answered."""
+    assert json.loads(start.stdout)["states"] == ["starting", None]
 
 
 def test_the_log_says_what_a_start_does_and_how_long_it_took(start: subprocess.CompletedProcess[str]) -> None:

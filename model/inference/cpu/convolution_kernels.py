@@ -94,7 +94,8 @@ def direct(maps: Any, weights: Any, activation: Any, stride: Any, height: Any, w
 
 
 @inlined
-def _narrow_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, out: Any) -> None:
+def narrow_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, out: Any) -> None:
+    """Convolve a row to 8 channels, as `direct_narrow` does."""
     channels = maps.shape[2]
     row = maps.shape[1] * channels
     _convolve_narrow(
@@ -114,14 +115,15 @@ def direct_narrow(maps: Any, weights: Any, activation: Any, stride: Any, height:
     clear_rows(out, height)
     for y in prange(height):
         row = np.int64(y)
-        _narrow_row(row, width, maps, weights, activation, stride, out)
+        narrow_row(row, width, maps, weights, activation, stride, out)
         clear_sides(out, row + 1, width)
 
 
 @inlined
-def _beside_row(
+def beside_row(
     y: Any, width: Any, maps: Any, weights: Any, activation: Any, stride: Any, out: Any, second: Any
 ) -> None:
+    """Convolve a row as `direct` does, and the last 8 of the weights' outputs, which are not of `out`, to `second`."""
     channels, outputs = maps.shape[2], activation.shape[0] // 2
     row, vectors = maps.shape[1] * channels, panel_vectors(outputs)
     panel = outputs // (vectors * VECTOR) - 1
@@ -134,19 +136,6 @@ def _beside_row(
         second.reshape(-1), ((y + 1) * second.shape[1] + 1) * NARROW, NARROW,
     )  # fmt: skip
     _direct_row(y, width, maps, weights, activation, stride, panel, out)
-
-
-def direct_beside(
-    maps: Any, weights: Any, activation: Any, stride: Any, height: Any, width: Any, out: Any, second: Any
-) -> None:
-    """Convolve maps as `direct` does, and the last 8 of the weights' outputs, which are not of `out`, to `second`."""
-    clear_rows(out, height)
-    clear_rows(second, height)
-    for y in prange(height):
-        row = np.int64(y)
-        _beside_row(row, width, maps, weights, activation, stride, out, second)
-        clear_sides(out, row + 1, width)
-        clear_sides(second, row + 1, width)
 
 
 @inlined
@@ -216,34 +205,3 @@ def tiled(
         for ty in range(first, after):
             place = (ty - first) * across * outputs
             _from_tiles(ty, sums[thread], place, right, activation, residual, add, height, width, out)
-
-
-@inlined
-def _routing_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, room: Any, sums: Any) -> None:
-    inputs, channels = maps.shape[2], sums.shape[1] // 3
-    row = maps.shape[1] * inputs
-    vectors = panel_vectors(channels)
-    lanes = vectors * VECTOR
-    for panel in range((channels + lanes - 1) // lanes - 1, -1, -1):
-        _convolve(
-            width, vectors, maps.reshape(-1), y * row, inputs, 3, row, 3 * inputs,
-            weights, panel * 9 * inputs * lanes, room, panel * lanes, channels,
-            activation, panel * lanes, activation.shape[0] // 2,
-        )  # fmt: skip
-    total = sums[y, :channels]
-    total[:] = ZERO
-    for x in range(width):
-        values = room[x * channels : (x + 1) * channels]
-        for k in range(channels):
-            total[k] += values[k]
-    sums[y, channels : 2 * channels] = room[:channels]
-    sums[y, 2 * channels :] = room[(width - 1) * channels : width * channels]
-
-
-def row_sums(maps: Any, weights: Any, activation: Any, width: Any, room: Any, sums: Any) -> None:
-    """Convolve maps 3x3 with PReLU and keep of each row, in sums hx3O, its sum, its first and its last pixel.
-
-    room: for each thread width x O + 16 numbers.
-    """
-    for y in prange(sums.shape[0]):
-        _routing_row(np.int64(y), width, maps, weights, activation, room[get_thread_id()], sums)

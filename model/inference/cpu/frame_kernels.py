@@ -7,16 +7,16 @@ vectorises.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from model.inference.cpu.compiler import F1, F3, F4, ONE, QUARTER, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around
+from model.inference.cpu.exponential import power_of_e
 from model.inference.cpu.lanes import narrowed, widened
 from model.inference.cpu.packing import PRECISE, SEEN
-from model.inference.cpu.warp_tiles import warp_pixel
+from model.inference.cpu.warp_tiles import blend_row, warp_row
 
 
 @inlined
@@ -47,7 +47,14 @@ def load(previous: Any, current: Any, height: Any, width: Any, gather: Any, maps
 
 
 @inlined
-def _reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
+def reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
+    """Write row y of maps reduced by `scale`: the mean of the central 2x2 of each square (bilinear), of 1 a copy.
+
+    What bfloat16 has twice is reduced as the one number that it is.
+    """
+    if scale == 1:
+        small[y + 1, 1 : width + 1] = full[y + 1, 1 : width + 1]
+        return
     # Both have a border of one.
     first, channels = scale // 2, full.shape[2]
     plain = PRECISE if channels > SEEN else channels
@@ -68,75 +75,51 @@ def _reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
             out[rest] = narrowed(value - widened(out[k]), small)
 
 
-def reduce(full: Any, scale: Any, height: Any, width: Any, small: Any) -> None:
-    """Reduce maps by `scale` to height x width: the mean of the central 2x2 of each square (bilinear).
-
-    What bfloat16 has twice is reduced as the one number that it is.
-    """
-    clear_around(small, height, width)
-    for y in prange(height):
-        _reduce_row(np.int64(y), full, scale, width, small)
+@inlined
+def see_row(y: Any, row: Any, state: Any, bias: Any, gather: Any, maps: Any) -> None:
+    """Write what a block sees of row y of pixels to row `row` of maps, behind one pixel of border."""
+    warp_row(
+        state.reshape(-1), (y * state.shape[1] + 1) * state.shape[2], bias,
+        gather.reshape(-1), gather.shape[1], gather.shape[2], y,
+        maps.reshape(-1), (row * maps.shape[1] + 1) * maps.shape[2], maps.shape[2],
+    )  # fmt: skip
 
 
 @inlined
-def _sample(image: Any, x: Any, y: Any, out: Any) -> None:
-    """Sample image HxWx4 at (x, y) in pixels, the border repeated, into out[0..2]."""
-    height, width = image.shape[0], image.shape[1]
-    # Comparisons this way round send NaN to 0: broken weights may answer nonsense, not read elsewhere.
-    x = x if x > ZERO else ZERO
-    y = y if y > ZERO else ZERO
-    x, y = min(x, np.float32(width - 1)), min(y, np.float32(height - 1))
-    left, top = int(x), int(y)
-    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-    fx, fy = x - np.float32(left), y - np.float32(top)
-    a, b, c, d = image[top, left], image[top, right], image[bottom, left], image[bottom, right]
-    wa, wb = (ONE - fx) * (ONE - fy), fx * (ONE - fy)
-    wc, wd = (ONE - fx) * fy, fx * fy
-    for k in range(3):
-        out[k] = wa * a[k] + wb * b[k] + wc * c[k] + wd * d[k]
-
-
-@inlined
-def _advance_row(y: Any, state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
-    height, width, channels = gather.shape[1], gather.shape[2], maps.shape[2]
-    values, frames, out = state.reshape(-1), gather.reshape(-1), maps.reshape(-1)
+def _blend_row(
+    y: Any, state: Any, bias: Any, gather: Any, weights: Any, mixed: Any, frame: Any, flow: Any, mask: Any
+) -> None:
+    width, values, values_bias = frame.shape[2], state[y, 1:], bias
+    for k in range(4):
+        row, offset = flow[k, y], values_bias[k]
+        for x in range(width):
+            row[x] = values[x, k] + offset
+    row, offset = mask[0, y], values_bias[4]
     for x in range(width):
-        at = ((y + 1) * maps.shape[1] + x + 1) * channels
-        place = (y * state.shape[1] + x + 1) * state.shape[2]
-        warp_pixel(values, place, bias, frames, height, width, x, y, first, out, at)
-
-
-def advance(state: Any, bias: Any, gather: Any, maps: Any, first: Any) -> None:
-    """Write the next block's input, maps of HxW pixels, from state Hx(W+3)x6 (flow, mask; bias 6 still to be added).
-
-    Channels: previous, current, both warped by the flow, mask, flow; in bfloat16 also what mask and flow lack there.
-    The frames are written only where `first`.
-    """
-    if first:
-        clear_around(maps, gather.shape[1], gather.shape[2])
-    for y in prange(gather.shape[1]):
-        _advance_row(np.int64(y), state, bias, gather, maps, first)
-
-
-@inlined
-def _blend_row(y: Any, state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
-    previous, current = np.empty(3, np.float32), np.empty(3, np.float32)
-    for x in range(frame.shape[2]):
-        s = state[y, x + 1]
-        for k in range(4):
-            flow[k, y, x] = s[k] + bias[k]
-        logit = s[4] + bias[4]
-        mask[0, y, x] = logit
-        weight = ONE / (ONE + np.float32(math.exp(-logit)))
-        _sample(gather[0], np.float32(x) + flow[0, y, x], np.float32(y) + flow[1, y, x], previous)
-        _sample(gather[1], np.float32(x) + flow[2, y, x], np.float32(y) + flow[3, y, x], current)
-        for k in range(3):
-            value = previous[k] * weight + current[k] * (ONE - weight)
-            frame[k, y, x] = min(max(value, ZERO), ONE)
+        row[x] = values[x, 4] + offset
+    for x in range(width):
+        # One that is no number gives no number.
+        power = power_of_e(-abs(row[x])) + row[x] * ZERO
+        weights[x] = (ONE if row[x] > ZERO else power) / (ONE + power)
+    blend_row(
+        state.reshape(-1), (y * state.shape[1] + 1) * state.shape[2], bias,
+        gather.reshape(-1), gather.shape[1], gather.shape[2], y, weights, width, mixed.reshape(-1),
+    )  # fmt: skip
+    for k in range(3):
+        colours, row = mixed[k], frame[k, y]
+        for x in range(width):
+            row[x] = min(max(colours[x], ZERO), ONE)
 
 
 @kernel(f"{F3}, {F1}, {F4}, {F3}, {F3}, {F3}")
 def blend(state: Any, bias: Any, gather: Any, frame: Any, flow: Any, mask: Any) -> None:
-    """Blend state Hx(W+3)x6 and gather 2xHxWx4 into frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W."""
-    for y in prange(frame.shape[1]):
-        _blend_row(np.int64(y), state, bias, gather, frame, flow, mask)
+    """Blend state hx(W+3)x6 and gather 2xHxWx4 into frame 3xhxw, flow 4xhxw, mask 1xhxw; h, w at most H, W.
+
+    W is a multiple of 16.
+    """
+    height, width = frame.shape[1], gather.shape[2]
+    bands = min(height, 16)
+    for band in prange(bands):
+        weights, mixed = np.zeros(width, np.float32), np.empty((3, width), np.float32)
+        for y in range(band * height // bands, (band + 1) * height // bands):
+            _blend_row(y, state, bias, gather, weights, mixed, frame, flow, mask)

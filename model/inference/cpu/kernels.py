@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels
+from model.inference.cpu import convolution_kernels, frame_kernels, join_kernels, path_kernels, routing_kernels
 from model.inference.cpu.compiler import F1, F2, F3, F4, FRAME, kernel
 
 Loop = Callable[..., None]
@@ -17,16 +17,14 @@ class Kernels:
     """Loops for maps of one type of numbers; their docstrings are those of the modules they come from."""
 
     load: Loop
-    reduce: Loop
+    begin: Loop  #: what is convolved in float32
+    begin_beside: Loop  #: the second answer in float32
     direct: Loop
-    direct_beside: Loop  #: the second answer in float32
-    narrow_first: Loop  #: `direct_narrow`, the answer in float32
-    narrow_second: Loop  #: `direct_narrow` of float32
+    narrow: Loop  #: `direct_narrow` of float32
     tiled: Loop
     tiled_wide: Loop  #: as `tiled`, factors and answer in float32
-    row_sums: Loop
+    row_sums: Loop  #: weights in float32
     join: Loop
-    advance: Loop
 
 
 @functools.cache
@@ -39,22 +37,17 @@ def of(half: bool) -> Kernels:
     arguments = f"{three}, {one}, {F1}, {three}, boolean, {place}, {place}, {place}, {two}, {F2}"
     wide = kernel(f"{three}, {F1}, {F1}, {three}, boolean, {places}, {F2}, {F2}, {F3}")(convolution_kernels.tiled)
     direct = f"{three}, {one}, {F1}, {places}, {three}"
-    narrow_second = kernel(f"{F3}, {F1}, {F1}, {places}, {three}")(convolution_kernels.direct_narrow)
-    narrow_first = (
-        kernel(f"{three}, {one}, {F1}, {places}, {F3}")(convolution_kernels.direct_narrow) if half else narrow_second
-    )
+    seen = f"{F3}, {F1}, {F4}, {three}, boolean, {number}[:,:,:,::1], {one}, {F1}, {place}, {place}"
     return Kernels(
         load=kernel(f"{FRAME}, {FRAME}, {place}, {place}, {F4}, {three}")(frame_kernels.load),
-        reduce=kernel(f"{three}, {place}, {place}, {place}, {three}")(frame_kernels.reduce),
+        begin=kernel(f"{seen}, {F3}, {place}, {three}")(path_kernels.begin),
+        begin_beside=kernel(f"{seen}, {three}, {F3}")(path_kernels.begin_beside),
         direct=kernel(direct)(convolution_kernels.direct),
-        direct_beside=kernel(f"{direct}, {F3}")(convolution_kernels.direct_beside),
-        narrow_first=narrow_first,
-        narrow_second=narrow_second,
+        narrow=kernel(f"{F3}, {F1}, {F1}, {places}, {three}")(convolution_kernels.direct_narrow),
         tiled=kernel(f"{arguments}, {three}")(convolution_kernels.tiled) if half else wide,
         tiled_wide=wide,
-        row_sums=kernel(f"{three}, {one}, {F1}, {place}, {F2}, {F2}")(convolution_kernels.row_sums),
+        row_sums=kernel(f"{three}, {F1}, {F1}, {place}, {F2}, {F2}, {F2}")(routing_kernels.row_sums),
         join=kernel(
             f"{F3}, {F1}, {place}, {place}, {place}, {three}, {one}, {place}, {place}, {F2}, {F3}",
         )(join_kernels.join),
-        advance=kernel(f"{F3}, {F1}, {F4}, {three}, boolean")(frame_kernels.advance),
     )

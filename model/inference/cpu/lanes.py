@@ -128,12 +128,20 @@ class Numbers:
             value = _rounded(self.builder, value)
         self._write(value)
 
-    def store_precisely(self, value: Any, distance: int) -> None:
-        """Write one float32 or four; as bfloat16 the nearest ones, and `distance` numbers on what they lack."""
-        self.store(value)
+    def store_precisely(self, value: Any, plain: int, precise: int) -> None:
+        """Write the first `plain` + `precise` numbers, 8 to 12, of sixteen.
+
+        As bfloat16 the nearest ones, and then what the `precise` ones lack: sixteen in all.
+        """
+        count = plain + precise
         if self.half:
-            lacks = self.builder.fsub(value, _widened(self.builder, _rounded(self.builder, value)))
-            self.on(distance).store(lacks)
+            nearest = _rounded(self.builder, value)
+            lacks = self.builder.fsub(value, _widened(self.builder, nearest))
+            places = [*range(count), *range(VECTOR + plain, VECTOR + count)]
+            self._write(chosen(self.builder, nearest, _rounded(self.builder, lacks), places))
+        else:
+            self._write(chosen(self.builder, value, value, range(8)))
+            self.on(count - 4)._write(chosen(self.builder, value, value, range(count - 4, count)))
 
     def store_upper(self, lanes: Lanes) -> None:
         """Write the last eight of sixteen numbers, rounded likewise."""

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 _MOST_SPATIAL = 8
 #: Tiles that Winograd's products take at a time: fewer would read the weights too often, more would leave the cache.
 _TILES_AT_A_TIME = 48
+#: Bytes of what a block sees that are convolved at a time, in a core's cache beside weights and outputs; and most rows.
+_WINDOW, _MOST_ROWS = 600_000, 16
+#: Tiles that those of routing take: they have few channels.
+_ROUTED_AT_A_TIME = 56
 #: Numbers in a vector, by which rooms are larger than what lies in them.
 _VECTOR = 16
 
@@ -48,6 +52,16 @@ class Estimate(NamedTuple):
     frame: Tensor
     flow: Tensor
     mask: Tensor
+
+
+class Sight(NamedTuple):
+    """What a block sees: where it `warps`, frames along flow and mask, bias still to be added; else `maps`."""
+
+    state: Floats
+    bias: Floats
+    gather: Floats
+    maps: Array
+    warps: bool
 
 
 def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
@@ -95,24 +109,32 @@ class CpuRunner:
         parameters = network.get_parameter
         bias = parameters("routing.0.bias")
         routing = LayerParameters(parameters("routing.0.weight"), bias, torch.zeros_like(bias))
-        self._routing = weights.direct(routing, 1, half, weights.FRAMES)
+        self._routing = weights.tiled(routing, False, weights.FRAMES)
         self._routing_mean = parameters("routing.2.weight").double(), parameters("routing.2.bias").double()
         self._logits = parameters("l1.weight").double(), parameters("l1.bias").double()
         self._expected = network.config.expected_blocks
         self._memory = packing.WorkingMemory()
+        #: Whose frames lie in the rooms `gather` and `frames`, which `_load` alone writes.
+        self._loaded: object = None
 
     @torch.inference_mode()
-    def probabilities(self, previous: Tensor, current: Tensor) -> Tensor:
-        """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here."""
+    def probabilities(self, previous: Tensor, current: Tensor, frames_key: object = None) -> Tensor:
+        """Estimate routing probabilities Bxn of frames Bx3xhxw, padded here.
+
+        frames_key: whoever passes the same object again passes the same frames, which may then still be loaded.
+        """
         with _turn:
             self._threads()
-            return torch.cat([self._probability(a, b) for a, b in zip(previous, current, strict=True)])
+            pairs = enumerate(zip(previous, current, strict=True))
+            return torch.cat([self._probability(*pair, _row_key(frames_key, i)) for i, pair in pairs])
 
     @torch.inference_mode()
-    def predict(self, previous: Tensor, current: Tensor, routes: Sequence[Sequence[bool]]) -> Estimate:
+    def predict(
+        self, previous: Tensor, current: Tensor, routes: Sequence[Sequence[bool]], frames_key: object = None
+    ) -> Estimate:
         """Predict from frames Bx3xhxw of any size along each sample's route: frame, flow and mask of that size.
 
-        A sample without a block answers the current frame, no flow and an even mask.
+        A sample without a block answers the current frame, no flow and an even mask. frames_key: as `probabilities`.
         """
         count, _, height, width = previous.shape
         frame, flow = (
@@ -125,7 +147,8 @@ class CpuRunner:
             for i, route in enumerate(routes):
                 blocks = [block for block, runs in zip(self._blocks, route, strict=True) if runs]
                 if blocks:
-                    gather, state, bias = self._estimate(previous[i], current[i], blocks)
+                    key = _row_key(frames_key, i)
+                    gather, state, bias = self._estimate(previous[i], current[i], blocks, key)
                     self._blend(state, bias, gather, frame[i].numpy(), flow[i].numpy(), mask[i].numpy())
                 else:
                     frame[i], flow[i], mask[i] = current[i], 0, 0
@@ -135,8 +158,9 @@ class CpuRunner:
     def blend(self, previous: Tensor, current: Tensor, flow: Tensor, mask: Tensor) -> Tensor:
         """Warp and mix whole frames Bx3xhxw by flow Bx4xhxw (pixels) and mask Bx1xhxw (logits)."""
         frame = torch.empty_like(previous, memory_format=torch.contiguous_format)
-        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, 2))
-        height, width = previous.shape[2:]
+        height, width = (padding.padded(side) for side in previous.shape[2:])
+        behind = width - previous.shape[3] + 2
+        values = F.pad(torch.cat((flow, mask), 1).permute(0, 2, 3, 1), (0, 1, 1, behind))
         with _turn:
             self._threads()
             for i in range(len(previous)):
@@ -146,33 +170,35 @@ class CpuRunner:
                 self._blend(state, np.zeros(state.shape[2], np.float32), gather, frame[i].numpy(), *rest)
         return frame
 
-    def _load(self, previous: Tensor, current: Tensor, height: int, width: int) -> tuple[Floats, Array]:
-        """Load frames 3xhxw into gather 2xHxWx4 and maps of HxW pixels."""
+    def _load(
+        self, previous: Tensor, current: Tensor, height: int, width: int, key: object = None
+    ) -> tuple[Floats, Array]:
+        """Load frames 3xhxw into gather 2xHxWx4 and maps of HxW pixels, unless those of `key` were the last."""
         gather, frames = self._floats("gather", 2, height, width, 4), self._maps("frames", height, width, 6)
-        self._loops.load(previous.numpy(), current.numpy(), height, width, gather, frames)
+        if key is None or key != self._loaded:
+            self._loaded = None
+            self._loops.load(previous.numpy(), current.numpy(), height, width, gather, frames)
+            self._loaded = key
         return gather, frames
 
     def _estimate(
-        self, previous: Tensor, current: Tensor, blocks: Sequence[FoldedBlock]
+        self, previous: Tensor, current: Tensor, blocks: Sequence[FoldedBlock], key: object
     ) -> tuple[Floats, Floats, Floats]:
         """Run 3xhxw through `blocks`: both frames 2xHxWx4, flow and mask Hx(W+3)x6, and the bias to add to these."""
         height, width = (padding.padded(side) for side in previous.shape[1:])
-        gather, maps = self._load(previous, current, height, width)
+        gather, maps = self._load(previous, current, height, width, key)
         values = len(blocks[0].bias)
         state, bias = self._floats("state", height, width + 3, values), np.zeros(values, np.float32)
         state.fill(0)
         for order, block in enumerate(blocks):
-            if order:
-                maps = self._maps("seen", height, width, self._seen)
-                self._loops.advance(state, bias, gather, maps, order == 1)
-            self._run(block, maps, (height, width), state, first=not order)
+            self._run(block, Sight(state, bias, gather, maps, order > 0), (height, width))
             bias = bias + block.bias
         return gather, state, bias
 
-    def _run(self, block: FoldedBlock, maps: Array, size: tuple[int, int], state: Floats, *, first: bool) -> None:
-        """Add one block's increment, but for its bias, to `state`."""
+    def _run(self, block: FoldedBlock, sight: Sight, size: tuple[int, int]) -> None:
+        """Add one block's increment, but for its bias, to the state that it sees."""
         middle, quarter = _shrunk(size, 2), _shrunk(size, 4 * block.scale)
-        begun, spatial = self._both_paths(block, maps, size, first)
+        begun, spatial = self._both_paths(block, sight, size)
         entry = self._maps("entry1", *quarter, block.entry[1].outputs)
         self._convolve(self._loops.direct, block.entry[1], begun, quarter, entry)
         motion = self._tiled("maps0", block.body[0], entry, quarter)
@@ -181,28 +207,36 @@ class CpuRunner:
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
         last = (motion, block.motion_corners, *quarter, 2 * block.scale)
-        self._loops.join(*last, spatial, block.spatial_corners, *middle, room, state)
+        self._loops.join(*last, spatial, block.spatial_corners, *middle, room, sight.state)
 
-    def _both_paths(self, block: FoldedBlock, maps: Array, size: tuple[int, int], first: bool) -> tuple[Array, Array]:
+    def _both_paths(self, block: FoldedBlock, sight: Sight, size: tuple[int, int]) -> tuple[Array, Array]:
         """Return the first maps of the motion's path, and the last of the other, of what the block sees."""
         entry_layer, spatial_layer = block.entry[0], block.spatial[0]
-        if first:
+        if not sight.warps:
             entry_layer, spatial_layer = block.entry_first, block.spatial_first
         low, half, middle = _shrunk(size, block.scale), _shrunk(size, 2 * block.scale), _shrunk(size, 2)
         entry = self._maps("entry0", *half, entry_layer.outputs)
         spatial = self._floats("spatial0", *self._bordered(*middle), spatial_layer.outputs)
+        channels = self._seen if sight.warps else sight.maps.shape[2]
+        room = self._window(size[1], channels)
         if block.shared:
-            self._convolve(self._loops.direct_beside, entry_layer, maps, half, entry, spatial)
+            layer = entry_layer
+            self._loops.begin_beside(*sight, room, layer.weights, layer.activation, *middle, entry, spatial)
         else:
-            small = maps
-            if block.scale > 1:
-                small = self._maps("reduced", *low, maps.shape[2])
-                self._loops.reduce(maps, block.scale, *low, small)
+            small, layer = self._maps("reduced", *low, channels), spatial_layer
+            self._loops.begin(*sight, room, layer.weights, layer.activation, *middle, spatial, block.scale, small)
             self._convolve(self._loops.direct, entry_layer, small, half, entry)
-            self._convolve(self._loops.narrow_first, spatial_layer, maps, middle, spatial)
         second = self._maps("spatial1", *middle, block.spatial[1].outputs)
-        self._convolve(self._loops.narrow_second, block.spatial[1], spatial, middle, second)
+        self._convolve(self._loops.narrow, block.spatial[1], spatial, middle, second)
         return entry, second
+
+    def _window(self, width: int, channels: int) -> Array:
+        """Return the room for rows of what a block sees, as many as fit into a core's cache."""
+        across = self._bordered(1, width)[1]
+        rows = _WINDOW // (across * channels * (2 if self._half else 4))
+        # Rows of outputs: a multiple of the scales' steps.
+        most = max(2, min(_MOST_ROWS, rows // 2) // 2 * 2)
+        return self._numbers("window", 2 * self._workers, 2 * most + 1, across, channels)
 
     def _convolve(
         self, loop: Callable[..., None], layer: Convolution, maps: Array, size: Sequence[int], *outs: Array
@@ -228,15 +262,18 @@ class CpuRunner:
         loop(maps, layer.weights, layer.activation, residual if add else maps, add, *size, rows, tiles, sums, out)
         return out
 
-    def _probability(self, previous: Tensor, current: Tensor) -> Tensor:
+    def _probability(self, previous: Tensor, current: Tensor, key: object) -> Tensor:
         """Route frames 3xhxw: 1xn. The second convolution and its mean are linear: sums of its input suffice."""
         height, width = (padding.padded(side) for side in previous.shape[1:])
-        _, frames = self._load(previous, current, height, width)
+        _, frames = self._load(previous, current, height, width, key)
         channels = len(self._routing_mean[0][0])
-        sums = self._floats("routed", height, 3 * channels)
-        room = self._floats("routing", self._workers, width * channels + _VECTOR)
-        self._loops.row_sums(frames, self._routing.weights, self._routing.activation, width, room, sums)
-        rows = torch.from_numpy(sums).double().view(1, height, 3, channels)
+        outputs = len(self._routing.activation) // 2  # in whole vectors
+        sums = self._floats("routed", height, 3 * outputs)
+        count, products = _ROUTED_AT_A_TIME, winograd.PRODUCTS
+        tiles = self._floats("tiles", self._workers, products * (count * frames.shape[2] + _VECTOR))
+        room = self._floats("sums", self._workers, products * count * outputs)
+        self._loops.row_sums(frames, self._routing.weights, self._routing.activation, count, tiles, room, sums)
+        rows = torch.from_numpy(sums).view(1, height, 3, outputs)[..., :channels].double()
         features = conv_mean.mean_of_rows(rows, *self._routing_mean, width)
         logits = F.linear(features, *self._logits)
         return normalise(logits.float(), self._expected)
@@ -259,3 +296,7 @@ class CpuRunner:
 
 def _shrunk(size: tuple[int, int], factor: int) -> tuple[int, int]:
     return size[0] // factor, size[1] // factor
+
+
+def _row_key(frames_key: object, row: int) -> object:
+    return None if frames_key is None else (frames_key, row)

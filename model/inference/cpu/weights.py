@@ -141,10 +141,10 @@ def _filled(layer: LayerParameters, outputs: int) -> LayerParameters:
     return LayerParameters(*(packing.widened(values, 0, outputs) for values in layer))
 
 
-def tiled(layer: LayerParameters, half: bool) -> Convolution:
-    """Pack a convolution of stride 1 as Winograd's 36 matrix products."""
+def tiled(layer: LayerParameters, half: bool, channels: int = 0) -> Convolution:
+    """Pack a convolution of stride 1 as Winograd's 36 matrix products; `channels` of its input maps, 0: a layer's."""
     outputs, inputs = layer.weight.shape[:2]
-    matrices = winograd.weights(packing.widened(layer.weight, 1, packing.channels(inputs)))
+    matrices = winograd.weights(packing.widened(layer.weight, 1, channels or packing.channels(inputs)))
     activation = packing.activation(layer.bias, layer.slopes)
     return Convolution(packing.packed(matrices[:, None], half), activation, packing.channels(outputs))
 

@@ -117,7 +117,7 @@ class Keys:
 
     @property
     def clients(self) -> str:
-        """Name the hash: client -> items of its jobs, queued and running."""
+        """Name the hash: client, or address of who has no key -> items of its jobs, queued and running."""
         return self._key("clients")
 
     @property

@@ -40,6 +40,7 @@ class Submission:
     keep: float
     task: bytes
     client: str = ""
+    holder: str = ""  #: whose turns it takes and whose share it counts in: the client, or the address of who has no key
     fingerprint: str = ""
     webhook: str | None = None
     waits: bool = False  #: this front end waits for it; else it is a job and persists until it has ended
@@ -74,7 +75,7 @@ def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
         raise TooLarge(f"frames of {size} bytes; those of jobs may have {limit}", field="frames")
     if s.room > results:
         raise TooLarge(f"results would take up to {s.room} bytes; at most {results} fit", field="frames")
-    if s.client and 0 < settings.max_client_items < s.items:
+    if s.holder and 0 < settings.max_client_items < s.items:
         raise TooLarge(f"at most {settings.max_client_items} predictions of one client at once", field="frames")
 
 

@@ -167,6 +167,7 @@ class QueuedEngine:
             keep=KEEP_S,
             task=serialization.task_bytes(options, *origin),
             client=request.client,
+            holder=request.client,
             waits=True,
             own_reply=own_reply,
         )

@@ -54,7 +54,7 @@ class RedisJobs:
 
     async def submit(self, job: NewJob) -> tuple[JobView, bool]:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
-        first, options = job.frames[0], job.options
+        first, options, holder = job.frames[0], job.options, job.holder or job.client
         self._front.announcements.check(options.version)
         bucket = Bucket.of(first.height, first.width, options.scale)
         limit = self._front.capacity.answer_limit(self._settings)
@@ -77,8 +77,9 @@ class RedisJobs:
             deadline=None,
             order=BEHIND_LIVE_S,
             keep=self._settings.job_ttl_s,
-            task=serialization.task_bytes(options, Priority.BACKGROUND, job.client, job.traceparent, notes=notes),
+            task=serialization.task_bytes(options, Priority.BACKGROUND, holder, job.traceparent, notes=notes),
             client=job.client,
+            holder=holder,
             fingerprint=job.fingerprint,
             webhook=job.webhook,
             room=job.items * answer + RECORD_BYTES,

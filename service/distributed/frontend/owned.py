@@ -8,9 +8,8 @@ from typing import Any
 from service.distributed.broker.client import pipeline
 from service.distributed.frontend.asking import ask
 from service.distributed.frontend.queue_client import QueueClient
+from service.serving.jobs.job import LISTED
 
-#: Jobs and clips that a list looks at, the newest ones.
-LISTED = 1000
 #: A client's list is forgotten so long after its last job; the jobs themselves are long gone.
 OWN_MS = 30 * 86_400_000
 

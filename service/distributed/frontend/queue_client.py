@@ -207,7 +207,7 @@ class QueueClient:
             job=keys.job(s.id),
             payload=keys.payload(token),
             load=keys.load,
-            stream=keys.stream(s.priority, s.bucket, slot_of(s.client)),
+            stream=keys.stream(s.priority, s.bucket, slot_of(s.holder)),
             buckets=keys.buckets,
             wake=keys.wake,
             clients=keys.clients,
@@ -239,6 +239,7 @@ class QueueClient:
             most_client_items=settings.max_client_items,
             is_trial=int(s.is_trial),
             own_reply=1 if s.own_reply else "",
+            holder=s.holder,
         )
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: A sender that died is taken over from after this.
 HELD_MS = 60_000
+#: Seconds that a delivery may take with its wait for a thread: well before another sender takes it, or it comes twice.
+SEND_S = HELD_MS / 2000
 #: How often the due ones are looked for. A webhook is no low-latency channel.
 LOOK_S = 1.0
 
@@ -77,7 +80,10 @@ class WebhookSender:
         if not url or view is None:  # the job has expired, an operator purged it, or part of its record is lost
             await client.zrem(keys.hooks, job)
             return
-        is_delivered = await self._sender.send(url, view)
+        is_delivered = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SEND_S):
+                is_delivered = await self._sender.send(url, view)
         # 0: the job has expired meanwhile.
         bound = scripts.COUNT_WEBHOOK_TRY.bind(job=keys.job(job))
         tries = 0 if is_delivered else int(await scripts.call(client, bound))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.client import HTTPException
@@ -75,10 +75,11 @@ def _kept(path: Path, read: Callable[[], Iterator[bytes]], weights: object, most
         return path
     log.info("downloading weights from %s", weights)
     # Beside its place, for a rename to be atomic; hidden and with a name of its own, for several may do this at once.
-    descriptor, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    # Not by tempfile, whose files are their user's alone: other users of a shared volume read these, too.
+    part = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         digest, size = hashlib.sha256(), 0
-        with os.fdopen(descriptor, "wb") as file:
+        with part.open("xb") as file:
             for piece in read():
                 size += len(piece)
                 if size > most:
@@ -89,9 +90,9 @@ def _kept(path: Path, read: Callable[[], Iterator[bytes]], weights: object, most
             os.fsync(file.fileno())
         if digest.hexdigest() != sha256:
             raise OtherDigest(f"what is there has another digest, {digest.hexdigest()}")
-        Path(part).replace(path)
+        part.replace(path)
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -100,7 +100,7 @@ function row(api, path, method, operation) {
 }
 
 function show(api) {
-  $("about").textContent = `${api.info.title}, ${api.info.version}. Fill in, send to this server, see what comes.`;
+  $("about").textContent = `${api.info.title}, ${api.info.version}. Fill in a request, send it to this server, read its answer.`;
   $("key-field").hidden = !api.components?.securitySchemes;
   const groups = new Map();
   for (const [path, methods] of Object.entries(api.paths)) {

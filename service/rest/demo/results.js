@@ -8,9 +8,24 @@ const BLOCKS = 9;
 
 export const db = (value) => (value === Infinity ? "∞" : `${value.toFixed(2)} dB`);
 export const count = (route) => [...route].filter((bit) => bit === "1").length;
-/** The candidates of a mixture that make up a twentieth or more, the largest first. */
-const parts = (shares) => Object.entries(shares).filter(([, share]) => share >= 0.05).sort(([, a], [, b]) => b - a)
-  .map(([name, share]) => `${Math.round(share * 100)} % ${name}`).join(", ");
+/** What the candidates of a mixture are, in a few words. */
+const CANDIDATES = {
+  projected: "current frame, moved along the flow carried on with it",
+  carried: "current frame, moved along the flow as found",
+  fast: "current frame, moved along a quicker flow",
+  turned: "current frame, moved along the flow sought the other way",
+  farneback: "current frame, moved along Farnebäck's flow",
+  older: "previous frame, moved on twice as far",
+  still: "current frame as it is",
+  soft: "moved frame, softened",
+  blurred: "moved frame, softened more",
+  network: "the network's frame",
+  crisp: "moved frame, kept sharper",
+};
+/** The candidates of a mixture that make up a twentieth or more, the largest first: [name, percent]. */
+const largest = (shares) => Object.entries(shares).filter(([, share]) => share >= 0.05).sort(([, a], [, b]) => b - a)
+  .map(([name, share]) => [name, Math.round(share * 100)]);
+const parts = (shares) => largest(shares).map(([name, percent]) => `${percent} % ${name}`).join(", ");
 
 export class Results {
   #pair = null;
@@ -113,8 +128,15 @@ export class Results {
     });
     const size = `${frame.canvas.width}×${frame.canvas.height}`;
     const work = `${(frame.flops / 1e9).toFixed(2)} GFLOPs for ${size} pixels`;
+    $("made-of-title").textContent = frame.shares ? "What is it made of?" : "Which blocks ran?";
+    $("blocks").hidden = Boolean(frame.shares);
+    $("shares").hidden = !frame.shares;
+    $("shares").replaceChildren(...largest(frame.shares ?? {}).flatMap(([name, percent]) => [
+      Object.assign(document.createElement("dt"), { textContent: `${percent} %` }),
+      Object.assign(document.createElement("dd"), { textContent: CANDIDATES[name] ?? name }),
+    ]));
     $("flops").textContent = frame.shares
-      ? `Made of ${parts(frame.shares)}: ${work}, beside the search for motion.`
+      ? `${work}, beside the search for motion.`
       : `${count(frame.route)} of ${BLOCKS}, coarse motion to fine: ${work}, the choosing included.`;
     $("mask-name").textContent = frame.confidence ? "Confidence" : "Mask";
   }

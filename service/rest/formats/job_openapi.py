@@ -39,14 +39,19 @@ _NEEDED = ["id", "state", "items", "done", "progress", "created", "durable", "li
 _JOB = {"type": "object", "title": "Job", "properties": _FACTS, "required": _NEEDED}
 
 
-def job_answers(*errors: str, creates: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Describe the answers with a job's document, and its errors. `creates`: the operation may also answer 202."""
+def job_answers(*errors: str, creates: bool = False, has_events: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers with a job's document, and its errors.
+
+    `creates`: the operation may also answer 202; `has_events`: with events, too, and 204 to who has seen the last.
+    """
     success: dict[str, Any] = {"description": "How it stands.", "content": {"application/json": {"schema": _JOB}}}
     answers: dict[int | str, dict[str, Any]] = {200: success, **error_answers(("unavailable", *errors))}
     if creates:
         answers[200] = {**success, "description": "Accepted before, under this Idempotency-Key."}
         location = {"Location": {"description": "Where to ask for it.", "schema": {"type": "string"}}}
         answers[202] = {**success, "description": "Accepted.", "headers": location}
+    if has_events:
+        answers[204] = {"description": "`Last-Event-ID` is of the job's last event."}
     return answers
 
 

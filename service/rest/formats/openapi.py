@@ -46,8 +46,8 @@ def option_schemas(settings: Settings) -> dict[str, dict[str, Any]]:
         "type": "string",
         "enum": list(Method),
         "description": "What predicts: `dmvfn`, the network (also where `route`, `seed`, `blocks`, `scale` or `maps` "
-        "is named); `flow`, several classical motions weighed per pixel; `mix`, those and the network. Without a "
-        "word the served weights' own.",
+        "is named); `flow`, several classical motions weighed per pixel; `mix`, those and the network. Where none is "
+        "named, `default_method` of GET /v1/model.",
     }
     route = {
         "type": "string",

@@ -15,13 +15,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.app_state import AppState
-from service.rest.formats import byte_range, negotiation, response
+from service.rest.formats import byte_range
 from service.rest.formats.byte_range import is_matched
 from service.rest.formats.clip_response import ClipResponse
-from service.rest.routes.job_events import EVENTS, event_stream, newer
-from service.rest.routes.jobs import LONGEST_WAIT, named_client
+from service.rest.routes.job_events import LONGEST_WAIT, state_answer
+from service.rest.routes.jobs import named_client
 from service.rest.transport import context
-from service.rest.transport.disconnect import while_connected
 from service.rest.transport.errors import problem
 from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.clip_jobs import ClipJobs, ClipView
@@ -44,13 +43,8 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
         summary="How far a clip is; with `wait`, once that changes; as server-sent events if Accept asks for them",
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
-        client = context.of(request).client
-        view = await jobs.get(job, client)
-        if negotiation.choose(", ".join(request.headers.getlist("accept")), (response.JSON, EVENTS)) == EVENTS:
-            return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
-        if wait and not view.state.final:
-            view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, wait))
-        return JSONResponse(document(view, jobs))
+        view = await jobs.get(job, context.of(request).client)
+        return await state_answer(request, state, jobs, view, wait, lambda view: document(view, jobs))
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:

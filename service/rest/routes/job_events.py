@@ -1,25 +1,31 @@
-"""Tells how a job moves: to whoever waits for news of it, and as server-sent events. For frames and for clips."""
+"""Tells how a job, of frames or a clip, stands: at once, as soon as that changes, or as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, Self, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.app_state import AppState
 from service.core.errors import ServiceError, Unavailable
+from service.rest.formats import negotiation, response
 from service.rest.transport import context
 from service.rest.transport.context import Context
+from service.rest.transport.disconnect import while_connected
 from service.rest.transport.head_requests import no_body, wants_no_body
 from service.serving.jobs.job import JobState
 
 #: Seconds between comments on a quiet event stream, for proxies that close silent connections.
 KEEP_ALIVE = 15.0
 EVENTS = "text/event-stream"
+#: Longest long-poll, seconds: below what proxies usually cut.
+LONGEST_WAIT = 50.0
+#: For proxies that gather an answer before they pass it on, as nginx does unless an answer forbids it.
+UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 
 class WatchedView(Protocol):
@@ -27,6 +33,9 @@ class WatchedView(Protocol):
 
     @property
     def state(self) -> JobState: ...
+
+    @property
+    def done(self) -> int: ...
 
     def same_as(self, other: Self) -> bool: ...
 
@@ -58,12 +67,38 @@ async def newer(state: AppState, jobs: WatchedJobs[V], view: V, client: str, sec
         await asyncio.gather(news, stopping, return_exceptions=True)
 
 
+async def state_answer(
+    request: Request,
+    state: AppState,
+    jobs: WatchedJobs[V],
+    view: V,
+    seconds: float,
+    describe: Callable[[V], dict[str, Any]],
+    headers: Callable[[V], Mapping[str, str]] | None = None,
+) -> Response:
+    """Answer with how a job stands: as events, if Accept prefers them, or as JSON once it changes or after `seconds`.
+
+    `view`: how it stands now.
+    """
+    if negotiation.choose(", ".join(request.headers.getlist("accept")), (response.JSON, EVENTS)) == EVENTS:
+        return event_stream(request, state, jobs, view, describe)
+    if seconds and not view.state.final:
+        client = context.of(request).client
+        view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, seconds))
+    return JSONResponse(describe(view), headers=None if headers is None else headers(view))
+
+
 def event_stream(
     request: Request, state: AppState, jobs: WatchedJobs[V], view: V, describe: Callable[[V], dict[str, Any]]
-) -> StreamingResponse:
-    """Answer with an event for each change, the first at once, the last when the job is final."""
+) -> Response:
+    """Answer with an event for each change, the first at once, the last when the job is final.
+
+    A reader that has seen that one gets 204: browsers ask again whenever a stream ends, and that tells them to stop.
+    """
+    if view.state.final and request.headers.get("last-event-id") == _event_id(view):
+        return Response(status_code=204)
     body = no_body(str) if wants_no_body(request) else events(state, jobs, view, context.of(request), describe)
-    return StreamingResponse(body, media_type=EVENTS)
+    return StreamingResponse(body, media_type=EVENTS, headers=UNBUFFERED)
 
 
 async def events(
@@ -86,4 +121,8 @@ async def events(
 
 
 def _event(view: V, describe: Callable[[V], dict[str, Any]]) -> str:
-    return f"event: {view.state.value}\ndata: {json.dumps(describe(view))}\n\n"
+    return f"id: {_event_id(view)}\nevent: {view.state.value}\ndata: {json.dumps(describe(view))}\n\n"
+
+
+def _event_id(view: WatchedView) -> str:
+    return f"{view.state.value}-{view.done}"

@@ -12,17 +12,16 @@ from starlette.responses import JSONResponse, Response
 from service.app_state import AppState
 from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest
-from service.rest.formats import job_body, job_openapi, job_results, negotiation, params, response
-from service.rest.routes.job_events import EVENTS, event_stream, newer
+from service.rest.formats import job_body, job_openapi, job_results, params
+from service.rest.routes.job_events import LONGEST_WAIT, state_answer
+from service.rest.routes.other_kind import Lookup, told_of_clips
 from service.rest.transport import context
-from service.rest.transport.disconnect import while_connected
 from service.rest.transport.head_requests import wants_no_body
 from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
 from service.serving.prediction import check_ready, seeded
+from service.telemetry.request_context import sharer
 
-#: Longest long-poll, seconds: below what proxies usually cut.
-LONGEST_WAIT = 50.0
 WEBHOOK = "webhook"
 CREATE_ERRORS = (
     *("invalid_request", "conflict", "too_large", "unsupported_media", "invalid_frame"),
@@ -31,9 +30,9 @@ CREATE_ERRORS = (
 NOT_DURABLE = "jobs of this server end with its process"
 
 
-def router(state: AppState, jobs: Jobs) -> APIRouter:
-    """Build all routes under /v1/jobs."""
-    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY])
+def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRouter:
+    """Build all routes under /v1/jobs. Of an id that is one of `clips` they say so."""
+    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY, told_of_clips(clips)])
 
     @routes.post(
         "/v1/jobs",
@@ -51,16 +50,11 @@ def router(state: AppState, jobs: Jobs) -> APIRouter:
         "/v1/jobs/{job}",
         operation_id="getJob",
         summary="How a job stands; with `wait`, as soon as that changes; as server-sent events if Accept asks for them",
-        responses=job_openapi.job_answers(),
+        responses=job_openapi.job_answers(has_events=True),
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
-        client = context.of(request).client
-        view = await jobs.get(job, client)
-        if negotiation.choose(", ".join(request.headers.getlist("accept")), (response.JSON, EVENTS)) == EVENTS:
-            return event_stream(request, state, jobs, view, lambda view: document(view, jobs))
-        if wait and not view.state.final:
-            view = await while_connected(request.scope, request.receive, newer(state, jobs, view, client, wait))
-        return JSONResponse(document(view, jobs), headers=_headers(view))
+        view = await jobs.get(job, context.of(request).client)
+        return await state_answer(request, state, jobs, view, wait, lambda view: document(view, jobs), _headers)
 
     @routes.get(
         "/v1/jobs/{job}/result",
@@ -137,7 +131,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,
-        holder=request_context.client or request_context.address,
+        holder=sharer(request_context),
     )
     view, fresh = await jobs.submit(job)
     headers = _headers(view) | {"Location": _path(view)}

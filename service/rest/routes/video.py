@@ -33,6 +33,7 @@ from service.rest.formats.params import shown
 from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
+from service.rest.routes.other_kind import Lookup, told_of_jobs
 from service.rest.transport import context
 from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
@@ -63,6 +64,10 @@ MAKING = ("ahead", "every", "lost", "fps", "conceal")
 #: What the query may hold; a name with a slip in it would else mean nothing, silently.
 QUERY = (*MAKING, "compare", "sound", "method", "version", "route", "blocks", "scale", WEBHOOK)
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+_BODY = {
+    "required": True,
+    "content": {"application/octet-stream": {}, "video/*": {}, "multipart/form-data": {"schema": _FORM}},
+}
 _CLIP: dict[str, Any] = {
     "description": "The clip.",
     "content": {name: {} for name in OUTPUTS},
@@ -76,9 +81,14 @@ _ERRORS = error_answers(
 )
 
 
-def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJobs | None = None) -> APIRouter:
-    """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it; by default of this process."""
-    routes = APIRouter(tags=["video"], dependencies=[KNOWN_QUERY])
+def router(
+    state: AppState, resources: ClipResources | None = None, jobs: ClipJobs | None = None, frames: Lookup | None = None
+) -> APIRouter:
+    """Serve POST /v1/video, and the jobs that `Prefer: respond-async` makes of it; by default of this process.
+
+    Of an id that is one of `frames`, jobs of the other kind, they say so.
+    """
+    routes = APIRouter(tags=["video"], dependencies=[KNOWN_QUERY, told_of_jobs(frames)])
     resources = resources or ClipResources(state)
     jobs = jobs or VideoJobs(state.settings, resources, state.work, state.metrics)
     accepting = _Clips(state, resources, jobs)
@@ -89,12 +99,7 @@ def router(state: AppState, resources: ClipResources | None = None, jobs: ClipJo
         summary="Predict frames of a clip: ahead of time, every n-th, those that were lost, or those of another rate",
         response_class=Response,
         responses={200: _CLIP, **_ERRORS},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/octet-stream": {}, "video/*": {}, "multipart/form-data": {"schema": _FORM}},
-            },
-        },
+        openapi_extra={"requestBody": _BODY},
     )
     async def convert(
         request: Request,

@@ -107,9 +107,14 @@ class RequestMiddleware:
         return request_context
 
     def check_host(self, scope: Scope, headers: Headers) -> None:
-        """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding)."""
-        # Probes and scrapers come by an address that no setting can list, and see no caller's data.
+        """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding).
+
+        So it does for none at all in HTTP/1.1 (RFC 9112, 3.2): servers on the way may each take another.
+        """
         host = headers.get("host")
+        if host is None and scope.get("http_version") == "1.1":
+            raise InvalidRequest("a request in HTTP/1.1 has a Host", field="Host")
+        # Probes and scrapers come by an address that no setting can list, and see no caller's data.
         if not self._host_names.admit(host) and scope["path"] not in QUIET:
             printable = name_of(host or "")[:80].encode("ascii", "backslashreplace").decode()
             raise InvalidRequest(

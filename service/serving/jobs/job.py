@@ -19,6 +19,8 @@ from service.core.urls import normal_url
 
 #: Longest Idempotency-Key; what a UUID or a content hash needs, several times over.
 MAX_KEY = 255
+#: Jobs and clips that a list looks at, the client's newest ones.
+LISTED = 1000
 
 
 class JobState(enum.StrEnum):
@@ -69,7 +71,7 @@ class NewJob:
     fingerprint: str
     webhook: str | None = None
     traceparent: str | None = None
-    holder: str = ""  #: whose share it counts in: the client, or the address of who has no key
+    holder: str = ""  #: whose turns it takes and whose share it counts in: the client, or who has no key by its address
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:
@@ -143,7 +145,7 @@ class Jobs(Protocol):
         ...
 
     async def of_client(self, client: str) -> list[JobView]:
-        """List the client's jobs, newest first."""
+        """List the client's jobs, newest first: LISTED at most."""
         ...
 
     async def changed(self, seen: JobView, client: str, seconds: float) -> JobView:

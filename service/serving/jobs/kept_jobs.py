@@ -6,6 +6,7 @@ A holder is an API key, or the address of who has none. Nothing here looks throu
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from service.core.errors import QueueFull, TooLarge
 from service.core.types import PredictResult
 from service.serving.answer_size import result_nbytes
-from service.serving.jobs.job import JobState, JobView, NewJob
+from service.serving.jobs.job import LISTED, JobState, JobView, NewJob
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class KeptJobs:
         self.nbytes = 0
         self.open_items = 0
         self._jobs: dict[str, KeptJob] = {}
+        self._owned: dict[str, dict[str, None]] = {}  #: client -> ids of its jobs, oldest first
         self._holders: dict[str, _Holder] = {}
         self._queued: dict[str, KeptJob] = {}  #: not begun, oldest first
         self._expendable: OrderedDict[str, None] = OrderedDict()
@@ -71,8 +73,8 @@ class KeptJobs:
         return len(self._jobs)
 
     def of_client(self, client: str) -> list[KeptJob]:
-        """List a client's jobs, newest first."""
-        return [entry for entry in reversed(self._jobs.values()) if entry.client == client]
+        """List a client's jobs, newest first: LISTED at most."""
+        return [self._jobs[job] for job in itertools.islice(reversed(self._owned.get(client, {})), LISTED)]
 
     def open(self) -> list[KeptJob]:
         """List the jobs that are not final."""
@@ -104,6 +106,7 @@ class KeptJobs:
         self.nbytes += entry.nbytes
         self.open_items += entry.view.items
         self._jobs[entry.view.id] = self._queued[entry.view.id] = entry
+        self._owned.setdefault(entry.client, {})[entry.view.id] = None
 
     def moved(self, entry: KeptJob, before: JobView) -> None:
         """Follow a job from its view `before` to the one it has now."""
@@ -142,6 +145,10 @@ class KeptJobs:
         """Let go of a final job and its results."""
         job, holder = entry.view.id, self._holders[entry.holder]
         del self._jobs[job]
+        owned = self._owned[entry.client]
+        del owned[job]
+        if not owned:
+            del self._owned[entry.client]
         self._expendable.pop(job, None)
         holder.finished.pop(job, None)
         holder.nbytes -= entry.nbytes

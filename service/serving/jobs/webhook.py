@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import logging
+import math
 import os
 import random
 import socket
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds a delivery may take, from connecting to the answer's head.
 TIMEOUT_S = 10.0
+#: Of these, what one address of a receiver has to take the connection while its name has others: behind one that
+#: nothing answers may be one that works.
+CONNECT_S = 2.0
 #: Webhooks on their way at once.
 AT_ONCE = 16
 HEADER = "DMVFN-Signature"
@@ -41,12 +45,14 @@ class Delivery:
 
     def __init__(self, url: str, secret: str, view: JobView, timeout_s: float) -> None:
         self._url, self._secret, self._view, self._timeout_s = url, secret, view, timeout_s
+        self._deadline = math.inf  #: of this try, on the monotonic clock
         self._socket: socket.socket | None = None
         self._is_cut = False
         self._lock = threading.Lock()  #: over both
 
     def send(self) -> bool:
         """Post; return True for any 2xx answer. No redirect is followed and no proxy used: neither was allowed."""
+        self._deadline = time.monotonic() + self._timeout_s
         payload = body(self._view)
         headers = {
             "Content-Type": "application/json",
@@ -72,6 +78,28 @@ class Delivery:
                     self._socket.close()
                     self._socket = None
 
+    def connect(self, address: tuple[str, int], *_: object) -> socket.socket:
+        """Connect to the first address of (host, port) that answers, in what is left of the time for all of them.
+
+        Raises OSError. Takes the place of `socket.create_connection`, which gives each of them the whole time.
+        """
+        failure: OSError = TimeoutError("its time is over")
+        places = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        for number, (family, kind, protocol, _, place) in enumerate(places, 1):
+            seconds_left = self._deadline - time.monotonic()
+            if seconds_left <= 0:
+                break
+            attempt = socket.socket(family, kind, protocol)
+            try:
+                attempt.settimeout(seconds_left if number == len(places) else min(CONNECT_S, seconds_left))
+                attempt.connect(place)
+                attempt.settimeout(self._timeout_s)
+                return attempt
+            except OSError as error:
+                attempt.close()
+                failure = error
+        raise failure
+
     def watch(self, connected: socket.socket) -> None:
         """Keep a handle on the connection's socket, which TLS will wrap. Raises TimeoutError if it was cut before."""
         with self._lock:
@@ -92,6 +120,7 @@ class _Watched(http.client.HTTPConnection):
     delivery: Delivery
 
     def connect(self) -> None:
+        self._create_connection = self.delivery.connect
         super().connect()
         self.delivery.watch(self.sock)
 
@@ -108,15 +137,32 @@ class Sender:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
 
     async def send(self, url: str, view: JobView) -> bool:
-        """Post to `url`, for `timeout_s` at most once a thread is free; return True for any 2xx answer."""
+        """Post to `url`, for `timeout_s` at most once a thread is free; return True for any 2xx answer.
+
+        Cancelled, it ends the delivery; one that no thread has begun is never sent.
+        """
         delivery = Delivery(url, self._secret, view, self._timeout_s)
         loop = asyncio.get_running_loop()
+        is_over = asyncio.Event()
+
+        def give_up() -> None:
+            delivery.cut()
+            is_over.set()
 
         def deliver() -> bool:
-            loop.call_soon_threadsafe(loop.call_later, self._timeout_s, delivery.cut)
+            loop.call_soon_threadsafe(loop.call_later, self._timeout_s, give_up)
             return delivery.send()
 
-        return await loop.run_in_executor(self._pool, deliver)
+        sending = loop.run_in_executor(self._pool, deliver)
+        # Beside it: nothing cuts a thread short that waits for a name to be resolved. Both are ended below.
+        overtime = asyncio.ensure_future(is_over.wait())
+        try:
+            await asyncio.wait({sending, overtime}, return_when=asyncio.FIRST_COMPLETED)
+            return sending.done() and sending.result()
+        finally:
+            sending.cancel()
+            overtime.cancel()
+            delivery.cut()
 
     def close(self) -> None:
         """Drop deliveries that have not begun; the others end by themselves."""

@@ -17,7 +17,7 @@ from service.app_state import AppState
 from service.core.api_keys import Scope
 from service.core.errors import Internal, ServiceError
 from service.core.types import Quality
-from service.imaging.codec_pool import EncodingAhead
+from service.imaging.eager_encoding import EagerEncoding
 from service.serving import prediction
 from service.serving.prediction import Caller, EncodedPrediction
 from service.serving.streaming.messages import (
@@ -208,14 +208,14 @@ class LiveStream:
                 options = self._trials.options(predictor, options.times)
             self._owe(work, place, options.frames)
             due = prediction.engine_deadline(self._state, caller.deadline, options, work.current, request.format)
-            ahead = EncodingAhead(
+            eager_encoding = EagerEncoding(
                 self._state.codecs, self._state.clock, request.format, request.image_quality, caller.deadline
             )
             pair_request = prediction.build_request(
-                replace(caller, deadline=due), work.previous, work.current, options, ahead.begin
+                replace(caller, deadline=due), work.previous, work.current, options, eager_encoding.begin
             )
             prediction.admit(self._state, pair_request)
-            with ahead:
+            with eager_encoding:
                 result = await self._state.engine.predict(pair_request)
                 self._session.predicted(tag.sequence)
                 self._scores.predicted(tag, work.pace_us, work.current, result)
@@ -232,7 +232,7 @@ class LiveStream:
                     decode=tag.read - tag.arrived,
                     waited=began - tag.read,
                     is_adaptive=options.quality is Quality.ADAPTIVE,
-                    ahead=ahead,
+                    eager_encoding=eager_encoding,
                 )
             outcome = Done(answer if predictor is None else replace(answer, predictor=predictor.value))
         except ServiceError as error:

@@ -61,6 +61,8 @@ def test_a_mixture_says_what_it_is_made_of_and_where_it_is_to_be_trusted(demo: D
     assert re.search(r"Made of \d+ % [a-z]+", said)
     assert demo.differs("#c-predicted", "#c-current") > 0.1
     assert "motion" in demo.text("#times-list")
+    assert (demo.text("#made-of-title"), demo.page.is_hidden("#blocks")) == ("What is it made of?", True)
+    assert re.match(r"\d+ % .+ frame", demo.text("#shares").replace("\n", " "))
     assert demo.text("#mask-name") == "Confidence"
     demo.page.click('label:has(input[name="view"][value="mask"])')
     assert demo.text("#tag-left") == "confidence"

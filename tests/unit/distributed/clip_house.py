@@ -91,7 +91,8 @@ async def clip_house(settings: Settings) -> AsyncIterator[ClipHouse]:
     codecs = Codecs(FrameLimits.of(settings), 1, instruments)
     state = AppState(settings, DrainingEngine(front), codecs, instruments)
     resources = ClipResources(state)
-    app = build(state, (video.router(state, resources, front.clips),), jobs=front.jobs)
+    clip_routes = video.router(state, resources, front.clips, front.jobs)
+    app = build(state, (clip_routes,), jobs=front.jobs, clips=front.clips)
     makers = ClipMakers(front.clip_queue, resources, state.work, instruments)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         house = ClipHouse(http, front, makers, instruments, state)

@@ -87,12 +87,21 @@ def _is_work(key: str) -> bool:
     return key.partition("}:")[2].startswith(("s:", "p:", "a:"))
 
 
-@pytest_asyncio.fixture
-async def bench(settings: Settings) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def bench_of(settings: Settings) -> AsyncIterator[Bench]:
+    """A front end that is there during the block."""
     instruments = metrics()
     front = QueueClient(settings, instruments)
     engine = QueuedEngine(settings, front, instruments)
     await front.start()
-    yield Bench(settings, front, engine, instruments, front.keys)
-    await engine.close()
-    await front.stop()
+    try:
+        yield Bench(settings, front, engine, instruments, front.keys)
+    finally:
+        await engine.close()
+        await front.stop()
+
+
+@pytest_asyncio.fixture
+async def bench(settings: Settings) -> AsyncIterator[Bench]:
+    async with bench_of(settings) as bench:
+        yield bench

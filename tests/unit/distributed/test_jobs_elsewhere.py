@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from service.cli import jobs as jobs_cli
 from service.core.errors import Internal, NotFound, QueueFull, Unavailable
@@ -19,13 +17,11 @@ from service.distributed.broker import blob_store
 from service.distributed.broker.blob_store import BlobStore, FolderBlobs, StoreUnavailable
 from service.distributed.broker.job_objects import LARGE, read_reference
 from service.distributed.broker.stored_objects import StoredObjects
-from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
-from service.distributed.frontend.queue_client import QueueClient
 from service.serving.jobs.job import JobState, NewJob, job_id
 from service.settings import Settings
 from tests.unit.distributed.broker.test_blob_store import s3_settings
-from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.conftest import Bench, until
 from tests.unit.distributed.engines import Adder, answer
 from tests.unit.distributed.engines import frame as small_frame
 from tests.unit.distributed.servers import Server
@@ -38,25 +34,6 @@ SIDE = 192
 def settings(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Settings:
     elsewhere = s3_settings() if request.param == "s3" else Settings(object_store=f"file://{tmp_path}")
     return elsewhere.replace(engine="redis", redis_url=server.url, lease_ms=600, shutdown_grace_s=5.0)
-
-
-@pytest_asyncio.fixture
-async def bench(settings: Settings) -> AsyncIterator[Bench]:
-    async with _bench(settings) as bench:
-        yield bench
-
-
-@asynccontextmanager
-async def _bench(settings: Settings) -> AsyncIterator[Bench]:
-    instruments = metrics()
-    front = QueueClient(settings, instruments)
-    engine = QueuedEngine(settings, front, instruments)
-    await front.start()
-    try:
-        yield Bench(settings, front, engine, instruments, front.keys)
-    finally:
-        await engine.close()
-        await front.stop()
 
 
 def noise(seed: int) -> Frame:

@@ -18,8 +18,7 @@ import pytest
 import redis
 
 from service.settings import Settings
-from tests.unit.distributed.broker.test_client import bench_of
-from tests.unit.distributed.conftest import Bench, until
+from tests.unit.distributed.conftest import Bench, bench_of, until
 from tests.unit.distributed.engines import Adder, alike, answer
 from tests.unit.distributed.frontend.test_engine import request
 from tests.unit.distributed.servers import NEVER, SHIPPED_CONF, Server, binaries

@@ -6,8 +6,8 @@ Its answers have no class of their own in redis-py, and other words within a scr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -16,14 +16,12 @@ import redis
 from service.core.errors import Unavailable
 from service.core.types import Options, PredictRequest
 from service.distributed.broker.client import LOST, WritesRefused, classify
-from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
-from service.distributed.frontend.queue_client import QueueClient
 from service.distributed.worker import outcomes
 from service.distributed.worker.outcomes import CUT_TRIES
 from service.serving.jobs.job import JobState, NewJob, job_id
 from service.settings import Settings
-from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.conftest import Bench, bench_of, until
 from tests.unit.distributed.engines import Adder, frame
 from tests.unit.distributed.servers import Server, binaries, binary, running, shipped_acl
 
@@ -66,16 +64,8 @@ def _is_busy(admin: redis.Redis) -> bool:
 REFUSALS = [too_few_replicas, a_replica, without_a_right, in_somebody_elses_script]
 
 
-@asynccontextmanager
-async def on(server: Server) -> AsyncIterator[Bench]:
-    instruments = metrics()
-    settings = Settings(engine="redis", redis_url=server.url, lease_ms=10_000, shutdown_grace_s=5.0)
-    front = QueueClient(settings, instruments)
-    engine = QueuedEngine(settings, front, instruments)
-    await front.start()
-    yield Bench(settings, front, engine, instruments, front.keys)
-    await engine.close()
-    await front.stop()
+def on(server: Server) -> AbstractAsyncContextManager[Bench]:
+    return bench_of(Settings(engine="redis", redis_url=server.url, lease_ms=10_000, shutdown_grace_s=5.0))
 
 
 def a_job() -> NewJob:

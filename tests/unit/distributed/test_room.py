@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from service.core.errors import ClientLimit, Internal, NotFound, QueueFull, ServiceError, TooLarge
-from service.core.types import Frame, Options, PredictRequest, PredictResult
+from service.core.types import Frame, Options, PredictRequest, PredictResult, Priority
 from service.distributed.broker.capacity import capacity
+from service.distributed.broker.keys import slot_of
 from service.distributed.broker.submission import JOBS_SHARE, RECORD_BYTES
 from service.distributed.frontend.job_store import RedisJobs
 from service.serving.jobs.job import JobState, NewJob, job_id
@@ -105,10 +106,30 @@ async def test_a_client_has_no_more_of_its_jobs_at_once_than_it_may(bench: Bench
     with pytest.raises(TooLarge):
         await jobs.submit(of_client("ann", *range(6)))
     await jobs.submit(of_client("bob", 1, 2, 3))
-    await jobs.submit(a_job(*range(9)))  # without a key there is no limit
+    await jobs.submit(a_job(*range(9)))  # where nobody is known there is no limit
     await jobs.cancel(ann.id, "ann")
     last = of_client("ann", 1, 2, 3)
     await jobs.submit(last)
+    async with bench.work(Adder()):
+        await until(bench.empty)
+    assert not await bench.front.client.exists(bench.keys.clients)
+
+
+async def test_a_caller_without_a_key_has_its_share_of_jobs_and_takes_turns_by_its_address(bench: Bench) -> None:
+    """All such callers shared one row without turns or limit, though the address was told with each job."""
+    jobs = with_settings(bench, max_client_items=4)
+    await until(lambda: bench.front.readiness().reason == "starting")
+    first, second = (dataclasses.replace(a_job(1, 2, 3), holder=f"address 10.0.0.{k}") for k in (1, 2))
+    await jobs.submit(first)
+    with pytest.raises(ClientLimit):
+        await jobs.submit(dataclasses.replace(a_job(1, 2, 3, 4), holder=first.holder))
+    await jobs.submit(second)
+    streams = await bench.front.client.smembers(bench.keys.buckets)
+    assert streams == {
+        bench.keys.stream(Priority.BACKGROUND, "32x48@1", slot_of(job.holder)).encode() for job in (first, second)
+    }
+    assert len(streams) == 2
+    assert (await jobs.get(first.id, "")).state is JobState.QUEUED  # an id is all that opens it, from anywhere
     async with bench.work(Adder()):
         await until(bench.empty)
     assert not await bench.front.client.exists(bench.keys.clients)

@@ -19,6 +19,7 @@ from service.settings import Settings
 from tests.system.e2e.process import ROOT
 
 README = (ROOT / "README.md").read_text()
+BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
 COMPARISON = (ROOT / "docs" / "comparison.md").read_text()
 
 
@@ -97,6 +98,28 @@ def test_the_decibels_of_the_flow_method_are_those_of_the_evaluation() -> None:
     assert len(gains) == 11
     ahead = {11: "all eleven", 10: "ten of eleven", 9: "nine of eleven"}[sum(gain > 0 for gain in gains)]
     assert f"ahead on {ahead} clips" in " ".join(text.split())
+
+
+def test_the_shares_answered_in_time_are_those_of_the_benchmarks() -> None:
+    row = re.search(r"^\| requests answered .*?\| (\d+) %, (\d+) % \| (.+) \|$", README, re.MULTILINE)
+    assert row is not None
+    others = {
+        name.lower(): (int(less), int(more)) for name, less, more in re.findall(r"(\w+) (\d+) %, (\d+) %", row[3])
+    }
+    table = BENCHMARKS.split("<!-- peers -->")[1].split("Percent of")[0]
+    lines = re.findall(r"^\| (\w+) \| \d+ \(.+?\) \| (\d+) \(.+?\) \| (\d+) \(", table, re.MULTILINE)
+    assert {"ours": (int(row[1]), int(row[2])), **others} == {
+        name: (int(less), int(more)) for name, less, more in lines
+    }
+
+
+def test_milliseconds_and_decibels_beside_others_are_those_of_the_benchmarks() -> None:
+    rows = README.split("## Beside general servers")[1].split("\n\n")[1].splitlines()
+    figures = [
+        figure for row in rows if " ms" in row or " dB" in row for figure in re.findall(r"[\d,.]+(?= ms| dB)", row)
+    ]
+    assert len(figures) == 6
+    assert [figure for figure in figures if not re.search(rf"\b{re.escape(figure)}\b", BENCHMARKS)] == []
 
 
 def test_what_is_compared_says_where_it_was_read() -> None:

@@ -14,12 +14,14 @@ from prometheus_client import CollectorRegistry
 from service.backends import DrainingEngine
 from service.core.errors import Internal, ServiceError, Unavailable
 from service.core.interfaces import Readiness
-from service.core.types import Options, PredictRequest, PredictResult, Quality
+from service.core.types import Method, Options, PredictRequest, PredictResult, Quality
 from service.engine.batcher import Batcher
 from service.engine.device import DeviceWork
+from service.engine.mixture import Mixtures
+from service.engine.predictor import Predictor
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.unit.engine.tiny import Rigged, batching, count, held, request, until
+from tests.unit.engine.tiny import Rigged, batching, count, held, network, request, until
 
 SETTINGS = Settings(warmup_sizes=((32, 48),))
 Answer = PredictResult | BaseException
@@ -188,6 +190,25 @@ async def test_a_success_between_failures_spares_the_device_its_test() -> None:
         ids = ["bad", "bad", "good"] * 4
         assert [await outcome_of(batcher, id) for id in ids] == ["internal", "internal", "ok"] * 4
     assert "self-test" not in device.ran
+
+
+async def test_answers_that_the_processor_gave_do_not_hide_that_the_device_is_broken() -> None:
+    """Flow runs beside an accelerator: its answers kept a device ready that failed every request for the network."""
+    net = network()
+    device = Rigged(Predictor(net, device="cpu", threads=1, mixtures=Mixtures.load(net)))
+
+    def fail(works: Sequence[DeviceWork]) -> None:
+        if any(work.request.options.method is not Method.FLOW for work in works):
+            raise RuntimeError("an error that no release of the driver has yet")
+
+    device.before_run = fail
+    device.table = []
+    async with batching(device) as batcher:
+        for number in range(3):
+            assert (await batcher.predict(request(number, options=Options(method=Method.FLOW)))).method is Method.FLOW
+            with pytest.raises(Internal):
+                await batcher.predict(request(number, options=Options(method=Method.DMVFN)))
+        await until(lambda: batcher.readiness() == Readiness(False, "device_lost"))
 
 
 async def test_a_device_without_memory_for_its_test_is_not_lost() -> None:

@@ -12,6 +12,7 @@ from model.inference import padding
 from model.inference import predict as inference
 from service.core.types import MAX_SEED, Options, Quality, RouteChoice, RoutePolicy
 from service.engine import rollout
+from service.engine.device import ChosenRoute
 from service.engine.rollout import Member, StepOutput
 from tests.unit.engine.tiny import network
 
@@ -26,6 +27,11 @@ def pictures(count: int, height: int = 32, width: int = 48, seed: int = 0) -> tu
 @torch.inference_mode()
 def rolled(previous: Tensor, current: Tensor, members: list[Member], **more: object) -> list[list[StepOutput]]:
     return list(rollout.roll(network(), previous, current, members, **more))  # type: ignore[arg-type]  # keywords of roll
+
+
+def _chosen(previous: Tensor, current: Tensor, members: list[Member]) -> list[ChosenRoute]:
+    pairs = inference.FramePairs(network(), previous, current)
+    return list(rollout.choose(pairs, dict(enumerate(members)), 0, 9).values())
 
 
 def test_three_steps_are_three_chained_predictions_on_unrounded_frames() -> None:
@@ -102,7 +108,7 @@ def test_a_given_route_is_the_first_steps_and_costs_no_routing() -> None:
 )
 def test_a_policy_that_fixes_the_number_of_blocks_gets_it(choice: RouteChoice, blocks: int) -> None:
     previous, current = pictures(2)
-    chosen = rollout.choose(network(), previous, current, [Member(32, 48, Options(choice))] * 2, 0)
+    chosen = _chosen(previous, current, [Member(32, 48, Options(choice))] * 2)
     assert [sum(one.route) for one in chosen] == [blocks] * 2
 
 
@@ -110,10 +116,8 @@ def test_a_neighbour_of_another_policy_changes_no_route() -> None:
     previous, current = pictures(3)
     policies = [RouteChoice(), RouteChoice(RoutePolicy.SAMPLE, seed=3), FULL]
     members = [Member(32, 48, Options(policy)) for policy in policies]
-    together = rollout.choose(network(), previous, current, members, 0)
-    alone = [
-        rollout.choose(network(), previous[i : i + 1], current[i : i + 1], members[i : i + 1], 0)[0] for i in range(3)
-    ]
+    together = _chosen(previous, current, members)
+    alone = [_chosen(previous[i : i + 1], current[i : i + 1], members[i : i + 1])[0] for i in range(3)]
     assert [one.route for one in together] == [one.route for one in alone]
     assert [one.probabilities is None for one in together] == [False, False, True]
 
@@ -121,7 +125,7 @@ def test_a_neighbour_of_another_policy_changes_no_route() -> None:
 def test_the_most_blocks_a_step_may_take_keeps_its_most_probable() -> None:
     previous, current = pictures(1)
     member = Member(32, 48, Options(RouteChoice(RoutePolicy.FULL), quality=Quality.ADAPTIVE), most_blocks=3)
-    (chosen,) = rollout.choose(network(), previous, current, [member], 0)
+    (chosen,) = _chosen(previous, current, [member])
     assert chosen.probabilities is not None
     ranked = sorted(range(9), key=lambda i: (-chosen.probabilities[i], i))  # type: ignore[index]  # asserted above
     assert {i for i, runs in enumerate(chosen.route) if runs} == set(ranked[:3])

@@ -51,3 +51,12 @@ async def test_what_comes_after_the_stop_is_neither_counted_nor_marked() -> None
     work.shut()
     with work.accepted():
         assert (work.count, work.inside) == (0, False)
+
+
+async def test_a_start_is_over_when_the_process_says_so_whatever_its_engine_says() -> None:
+    gate = DrainingEngine(SmallEngine(), is_starting=True)
+    assert (gate.readiness().ready, gate.readiness().reason) == (False, "starting")
+    gate.finish_start()
+    assert gate.readiness().ready
+    gate.fall()
+    assert gate.readiness().reason == "draining"

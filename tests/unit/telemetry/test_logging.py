@@ -6,6 +6,9 @@ import json
 import logging
 import sys
 
+import pytest
+
+from service.telemetry import logging as service_logging
 from service.telemetry.logging import JsonFormatter, TextFormatter
 
 
@@ -40,3 +43,20 @@ def test_an_exception_is_one_field_of_one_line() -> None:
 
 def test_text_ends_with_the_extra_fields() -> None:
     assert TextFormatter("%(name)s: %(message)s").format(_record(status=200)) == "service.rest: answered x status=200"
+
+
+def test_a_line_costs_no_search_for_what_it_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))  # given back afterwards
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    level = root.level
+    try:
+        service_logging.configure("info", "json")
+    finally:
+        root.setLevel(level)
+    records: list[logging.LogRecord] = []
+    monkeypatch.setattr(root.handlers[0], "emit", records.append)
+    logging.getLogger("service.test").warning("written")
+    (record,) = records
+    assert (record.funcName, record.thread, record.process, record.processName) == ("(unknown function)", *[None] * 3)

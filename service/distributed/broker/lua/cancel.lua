@@ -7,7 +7,7 @@
 -- KEYS[5] stream    its work stream
 -- KEYS[6] load      hash: counts of all that is queued and running
 -- KEYS[7] buckets   set: the work streams that exist
--- KEYS[8] clients   hash: client -> items of its jobs
+-- KEYS[8] clients   hash: holder -> items of its jobs
 -- KEYS[9] results   hash: job -> bytes of its results, and their sum
 -- KEYS[10] kept     sorted set: job -> until when its results are kept, ms
 -- KEYS[11] due      sorted set: work stream -> when its next unclaimed item is due, ms

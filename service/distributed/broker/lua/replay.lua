@@ -8,7 +8,7 @@
 -- KEYS[6] wake      list: tokens for idle workers
 -- KEYS[7] dead      stream: dead letters
 -- KEYS[8] hooks     sorted set: job -> when its webhook is due, ms
--- KEYS[9] clients   hash: client -> items of its jobs
+-- KEYS[9] clients   hash: holder -> items of its jobs
 -- KEYS[10] results  hash: job -> bytes of its results, and their sum
 -- KEYS[11] kept     sorted set: job -> until when its results are kept, ms
 -- KEYS[12] due      sorted set: work stream -> when its next unclaimed item is due, ms
@@ -34,8 +34,10 @@ if #rows == 0 then return -2 end
 local e = fields(rows[1][2])
 if e['f'] ~= '' then return -3 end
 if redis.call('EXISTS', payload) == 0 then return -1 end
-local values = redis.call('HMGET', job, 's', 'n', 'c', 'room')
-local state, items, client, room_bytes = values[1], tonumber(values[2]), values[3], tonumber(values[4] or 0)
+local values = redis.call('HMGET', job, 's', 'n', 'c', 'room', 'h')
+local state, items, room_bytes = values[1], tonumber(values[2]), tonumber(values[4] or 0)
+-- A release before named no holder: the client was counted.
+local holder = values[5] or values[3]
 if state ~= 'failed' then return -2 end
 if not record(job) or redis.call('HEXISTS', job, 'm') == 0 then return -4 end
 
@@ -45,7 +47,7 @@ redis.call('SADD', buckets, stream)
 for item = 0, items - 1 do
   redis.call('HDEL', job, 'd' .. item, 'l' .. item, 'g' .. item)
   local id = redis.call('XADD', stream, '*', 'j', job_id, 'k', item, 'p', e['p'], 'f', '', 'd', time + order_ms,
-    'x', 0, 'b', e['b'], 'w', e['w'], 't', e['t'], 'q', '1', 'c', client)
+    'x', 0, 'b', e['b'], 'w', e['w'], 't', e['t'], 'q', '1', 'c', holder)
   first = first or id
 end
 redis.call('HSET', job, 's', 'queued', 'done', 0, 'st', stream, 'id', first)
@@ -58,7 +60,7 @@ redis.call('HINCRBY', load, 'bytes', items * tonumber(e['b']))
 redis.call('HINCRBY', load, 'work', items * tonumber(e['w']))
 redis.call('HINCRBY', load, 'jobs', items)
 redis.call('HINCRBY', load, 'jobbytes', items * tonumber(e['b']))
-redis.call('HINCRBY', clients, client, items)
+redis.call('HINCRBY', clients, holder, items)
 redis.call('ZREM', kept, job_id)
 hold(results, job_id, room_bytes)
 redis.call('XDEL', dead, letter)

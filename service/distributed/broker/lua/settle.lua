@@ -16,7 +16,7 @@
 -- KEYS[9] buckets   set: the work streams that exist
 -- KEYS[10] hooks    sorted set: job -> when its webhook is due, ms
 -- KEYS[11] dead     stream: dead letters
--- KEYS[12] clients  hash: client -> items of its jobs
+-- KEYS[12] clients  hash: holder -> items of its jobs
 -- KEYS[13] results  hash: job -> bytes of its results, and their sum
 -- KEYS[14] kept     sorted set: job -> until when its results are kept, ms
 -- KEYS[15] due      sorted set: work stream -> when its next unclaimed item is due, ms

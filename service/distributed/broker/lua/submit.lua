@@ -9,7 +9,7 @@
 -- KEYS[4] stream      the work stream of its class and bucket
 -- KEYS[5] buckets     set: the work streams that exist
 -- KEYS[6] wake        list: tokens for idle workers
--- KEYS[7] clients     hash: client -> items of its jobs
+-- KEYS[7] clients     hash: holder -> items of its jobs
 -- KEYS[8] results     hash: job -> bytes of its results, and their sum
 -- KEYS[9] kept        sorted set: job -> until when its results are kept, ms
 -- KEYS[10] due        sorted set: work stream -> when its next unclaimed item is due, ms
@@ -26,7 +26,7 @@
 -- ARGV[11] front            the front end that waits; '' for a job
 -- ARGV[12] keep_ms          kept so long once it has ended
 -- ARGV[13] fingerprint      of the request's parts
--- ARGV[14] client           '' where nobody is known
+-- ARGV[14] client           whose it is; '' where nobody is known
 -- ARGV[15] task             msgpack: what to do
 -- ARGV[16] webhook          an address, or ''
 -- ARGV[17] workers          alive, at least 1
@@ -34,16 +34,17 @@
 -- ARGV[19] most_job_bytes   of frames of jobs
 -- ARGV[20] room_bytes       that its results may take
 -- ARGV[21] most_result_bytes
--- ARGV[22] most_client_items  of one client's jobs; 0 for no limit
+-- ARGV[22] most_client_items  of one holder's jobs; 0 for no limit
 -- ARGV[23] saving_us        of its work that a shorter route would save, microseconds of one item
 -- ARGV[24] is_trial         1: it is taken though its deadline cannot be met, by prediction
 -- ARGV[25] own_reply        1: what becomes of it is told in a stream of its own; '' in that of its front end
+-- ARGV[26] holder           whose share it counts in: the client, or the address of who has no key; '' nobody's
 -- Returns {1, stream id} accepted
 --         {0, client, fingerprint} there already
 --         {-1, work us} full in items, {-2, work us} full in bytes
 --         {-3, work us} its deadline cannot be met
 --         {-4} the upload is gone
---         {-5} its client has as much as it may
+--         {-5} its holder has as much as it may
 --         {-6, bytes} so much room for results is missing
 -- include entries.lua
 -- include wake.lua
@@ -57,7 +58,7 @@ local deadline_ms, order_ms, job_id, token, front = tonumber(ARGV[7]), tonumber(
 local keep_ms, fingerprint, client, task, webhook = ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16]
 local workers, waiting_ms, most_job_bytes = tonumber(ARGV[17]), ARGV[18], tonumber(ARGV[19])
 local room_bytes, most_result_bytes, most_client_items = ARGV[20], tonumber(ARGV[21]), tonumber(ARGV[22])
-local saving_us, is_trial, own_reply = tonumber(ARGV[23]), ARGV[24] == '1', ARGV[25]
+local saving_us, is_trial, own_reply, holder = tonumber(ARGV[23]), ARGV[24] == '1', ARGV[25], ARGV[26]
 
 local known = record(job)
 if known then return {0, known['c'], known['fp']} end
@@ -79,8 +80,8 @@ if queued_bytes + size > most_bytes or (not is_call and job_bytes + size > most_
   return {-2, queued_work_us}
 end
 if not is_call then
-  local client_items = math.min(job_items, tonumber(redis.call('HGET', clients, client) or 0))
-  if most_client_items > 0 and client ~= '' and client_items + items > most_client_items then return {-5} end
+  local held_items = math.min(job_items, tonumber(redis.call('HGET', clients, holder) or 0))
+  if most_client_items > 0 and holder ~= '' and held_items + items > most_client_items then return {-5} end
   sweep(results, kept, time)
   local missing = tonumber(redis.call('HGET', results, 'sum') or 0) + tonumber(room_bytes) - most_result_bytes
   if missing > 0 then return {-6, missing} end
@@ -101,14 +102,14 @@ for item = 0, items - 1 do
   local share = math.floor(size / items)
   if item == 0 then share = size - share * (items - 1) end
   local id = redis.call('XADD', stream, '*', 'j', job_id, 'k', item, 'p', token, 'f', front, 'd', time + order_ms,
-    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', client, 'v', is_call and saving_us or 0,
+    'x', deadline, 'b', share, 'w', item_work_us, 't', keep_ms, 'q', is_call and '' or '1', 'c', holder, 'v', is_call and saving_us or 0,
     'o', own_reply)
   first = first or id
 end
 -- What is left of a record that lost fields; whatever of its items still runs is refused by settle.lua.
 redis.call('UNLINK', job)
 redis.call('HSET', job, 's', 'queued', 'n', items, 'done', 0, 'c', client, 'fp', fingerprint, 'm', task, 'p', token,
-  'f', front, 'hook', webhook, 'at', time, 'st', stream, 'id', first, 'room', room_bytes)
+  'f', front, 'hook', webhook, 'at', time, 'st', stream, 'id', first, 'room', room_bytes, 'h', holder)
 if tonumber(waiting_ms) > 0 then
   redis.call('PEXPIRE', job, waiting_ms)
   redis.call('PEXPIRE', payload, waiting_ms)
@@ -124,7 +125,7 @@ if is_call then
 else
   redis.call('HINCRBY', load, 'jobs', items)
   redis.call('HINCRBY', load, 'jobbytes', size)
-  redis.call('HINCRBY', clients, client, items)
+  redis.call('HINCRBY', clients, holder, items)
   hold(results, job_id, tonumber(room_bytes))
 end
 -- Where it is there already, an item that came before is the next one.

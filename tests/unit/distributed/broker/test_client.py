@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 from random import Random
@@ -20,12 +20,10 @@ import redis.connection
 
 from service.core.types import PredictRequest
 from service.distributed.broker.client import backoff, connect
-from service.distributed.frontend.engine import QueuedEngine
 from service.distributed.frontend.job_store import RedisJobs
-from service.distributed.frontend.queue_client import QueueClient
 from service.serving.jobs.job import JobState
 from service.settings import Settings
-from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.conftest import Bench, bench_of, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
 from tests.unit.distributed.servers import Server, binary, running
 from tests.unit.distributed.worker.test_worker import a_job, ended
@@ -42,17 +40,6 @@ def free_port() -> int:
             with contextlib.suppress(OSError, OverflowError):
                 two.bind(("127.0.0.1", port + 10_000))
                 return port
-
-
-@contextlib.asynccontextmanager
-async def bench_of(settings: Settings) -> AsyncIterator[Bench]:
-    instruments = metrics()
-    front = QueueClient(settings)
-    engine = QueuedEngine(settings, front, instruments)
-    await front.start()
-    yield Bench(settings, front, engine, instruments, front.keys)
-    await engine.close()
-    await front.stop()
 
 
 async def a_call_and_a_job(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from service.distributed.broker.client import end
+from service.distributed.frontend import webhooks
 from service.distributed.frontend.webhooks import WebhookSender
 from service.serving.jobs import webhook
 from service.serving.jobs.job import JobState, JobView, webhook_signature
@@ -145,3 +147,94 @@ async def test_a_receiver_that_drips_has_the_time_of_one_delivery_and_not_of_eac
         assert await sender.send(f"http://127.0.0.1:{port}/x", JobView("j", JobState.DONE, 1, 1, 0.0)) is False
     sender.close()
     server.close()
+
+
+@contextlib.contextmanager
+def unanswered() -> Iterator[tuple[str, int]]:
+    """An address of loopback that takes no connection and refuses none, as behind a firewall: its backlog is full."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.2", 0))
+        listener.listen(0)
+        for _ in range(4):
+            caller = sockets.enter_context(socket.socket())
+            caller.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                caller.connect(listener.getsockname())
+        yield listener.getsockname()
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, name: str, *places: tuple[str, int]) -> threading.Event:
+    """Let a name have these addresses, in this order, once the event returned is set."""
+    release, resolve = threading.Event(), socket.getaddrinfo
+
+    def answer(host: str, *args: object, **options: object) -> object:
+        if host != name:
+            return resolve(host, *args, **options)  # type: ignore[arg-type]
+        release.wait(2 * PATIENCE_S)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place) for place in places]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return release
+
+
+VIEW = JobView("j", JobState.DONE, 1, 1, 0.0)
+
+
+async def test_a_receiver_is_reached_past_an_address_of_its_name_that_nothing_answers(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each address had the time of the whole delivery, so that the second one was never tried."""
+    monkeypatch.setattr(webhook, "CONNECT_S", 0.02)
+    sender = Sender("s3cret", timeout_s=2 * PATIENCE_S)
+    with unanswered() as dead:
+        resolving(monkeypatch, "receiver.test", dead, ("127.0.0.1", receiver.server.server_port)).set()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await sender.send("http://receiver.test/hook", VIEW)
+    assert [path for path, _, _ in receiver.told] == ["/hook"]
+    sender.close()
+
+
+async def test_addresses_that_nothing_answers_have_one_delivery_s_time_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender = Sender("s3cret", timeout_s=0.1)
+    with unanswered() as dead:
+        # A second each would be twenty minutes, far past what this waits for.
+        resolving(monkeypatch, "receiver.test", *[dead] * 1200).set()
+        async with asyncio.timeout(PATIENCE_S):
+            assert not await sender.send("http://receiver.test/hook", VIEW)
+            await asyncio.to_thread(sender._pool.shutdown)  # its thread is free again, too
+
+
+async def test_a_name_that_is_not_resolved_takes_no_longer_than_a_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Sender("s3cret", timeout_s=0.05)
+    release = resolving(monkeypatch, "receiver.test", ("127.0.0.1", 1))
+    async with asyncio.timeout(PATIENCE_S):
+        assert not await sender.send("http://receiver.test/hook", VIEW)
+    assert not release.is_set()
+    release.set()
+    sender.close()
+
+
+async def test_a_delivery_that_found_no_thread_in_time_is_not_sent_after_all(
+    bench: Bench, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads may hang on names that are not resolved; meanwhile another sender takes the webhook."""
+    monkeypatch.setattr(webhook, "AT_ONCE", 1)
+    monkeypatch.setattr(webhooks, "SEND_S", 0.05)
+    release = resolving(monkeypatch, "receiver.test", ("127.0.0.1", receiver.server.server_port))
+    sender = WebhookSender(dataclasses.replace(bench.settings, webhook_secret="s3cret"), bench.front, bench.metrics)
+    urls = [receiver.url.replace("127.0.0.1", "receiver.test"), receiver.url]
+    jobs = [dataclasses.replace(a_job(1, 2), webhook=url) for url in urls]
+    async with bench.work(Adder()):
+        for job in jobs:
+            await jobs_of(bench).submit(job)
+            await ended(jobs_of(bench), job.id)
+            await sender.deliver(job.id)
+    tries = [await bench.front.client.hget(bench.keys.job(job.id), "tries") for job in jobs]
+    release.set()
+    await asyncio.to_thread(sender._sender._pool.shutdown)
+    assert tries == [b"1", b"1"]
+    assert receiver.told == []
+    sender.close()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from service.distributed.worker.worker import Worker
 from service.serving.jobs.fate import WORST_LOSSES
 from service.serving.jobs.job import JobState
 from service.settings import Settings
-from tests.unit.distributed.conftest import Bench, metrics, until
+from tests.unit.distributed.conftest import Bench, bench_of, metrics, until
 from tests.unit.distributed.engines import Adder, answer, frame
 from tests.unit.distributed.servers import Server, running
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
@@ -234,24 +232,10 @@ class Mapping(Adder):
         return dataclasses.replace(answer(request), steps=(step,))
 
 
-@asynccontextmanager
-async def a_bench(settings: Settings, server: Server) -> AsyncIterator[Bench]:
-    from service.distributed.frontend.engine import QueuedEngine
-    from service.distributed.frontend.queue_client import QueueClient
-
-    here, instruments = dataclasses.replace(settings, redis_url=server.url), metrics()
-    front = QueueClient(here)
-    engine = QueuedEngine(here, front, instruments)
-    await front.start()
-    yield Bench(here, front, engine, instruments, front.keys)
-    await engine.close()
-    await front.stop()
-
-
 async def test_an_answer_above_what_redis_takes_is_refused_at_the_door(settings: Settings) -> None:
     large = PredictRequest("r", frame(1, 256, 256), frame(2, 256, 256))
     with running(None, "--proto-max-bulk-len", "1mb") as server:
-        async with a_bench(settings, server) as bench:
+        async with bench_of(settings.replace(redis_url=server.url)) as bench:
             jobs, engine = jobs_of(bench), Mapping()
             async with bench.work(engine):
                 for options, field in ((Options(maps=True), "maps"), (Options(steps=6), "steps")):
@@ -275,7 +259,7 @@ async def test_an_answer_that_redis_refuses_is_an_error_and_no_resend(
 ) -> None:
     """Where the front end did not know the limit: an ACL may hide it."""
     with running(None, "--proto-max-bulk-len", "1mb") as server:
-        async with a_bench(settings, server) as bench:
+        async with bench_of(settings.replace(redis_url=server.url)) as bench:
             jobs, engine = jobs_of(bench), Mapping()
             async with bench.work(engine):
                 bench.front.capacity = Capacity()

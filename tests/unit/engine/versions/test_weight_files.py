@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.server
 import ssl
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -174,6 +175,14 @@ def test_an_address_is_downloaded_once_and_kept_under_its_digest(server: str, tm
     path.write_bytes(b"damaged")
     assert fetch(weights, kept_in(cache)).read_bytes() == BYTES
     assert [file.name for file in cache.iterdir()] == [path.name]
+
+
+def test_what_is_downloaded_may_be_read_by_whom_the_umask_lets(server: str, tmp_path: Path) -> None:
+    """Another user of a shared volume could not read what the first had downloaded for itself alone."""
+    plain = tmp_path / "plain"
+    plain.touch()
+    path = fetch(RemoteWeights(f"{server}/w.safetensors", DIGEST), kept_in(tmp_path / "cache"))
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
 def test_other_bytes_than_the_digest_says_are_refused_and_not_kept(server: str, tmp_path: Path) -> None:

@@ -52,6 +52,22 @@ def test_an_empty_route_answers_the_current_frame(tiny_network: DMVFN) -> None:
     assert torch.equal(inference.predict(tiny_network, previous, current, rows).frame[0], current[0])
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_pairs_that_take_turns_are_each_predicted_from_their_own_frames(tiny_network: DMVFN, scale: float) -> None:
+    """Whatever was loaded for the last one routed."""
+    rows = torch.ones(2, 9, dtype=torch.bool)
+    batches = [_pairs(2, 32, 48, 5), _pairs(2, 32, 48, 6), _pairs(2, 17, 35, 7)]
+    expected = [inference.predict(tiny_network, *frames, rows, scale) for frames in batches]
+    likely = [inference.probabilities(tiny_network, *frames, scale) for frames in batches]
+    pairs = [inference.FramePairs(tiny_network, *frames, scale) for frames in batches]
+    for order in ((0, 1, 2), (2, 0, 1)):
+        for i in order:
+            assert torch.equal(pairs[i].probabilities(), likely[i])
+            assert torch.equal(pairs[i].probabilities([1]), likely[i][1:])
+        for i in reversed(order):
+            assert torch.equal(pairs[i].predict(rows).frame, expected[i].frame)
+
+
 def test_padding_repeats_the_border_and_is_cropped_away(tiny_network: DMVFN) -> None:
     previous, current = _pairs(1, 19, 45, 4)
     rows = torch.ones(1, 9, dtype=torch.bool)

@@ -16,6 +16,9 @@ from service.imaging.codec_pool import Codecs
 from service.rest.app import build
 from service.rest.formats import clip_name
 from service.rest.routes import video
+from service.serving.jobs.local import LocalJobs
+from service.serving.jobs.video import VideoJobs
+from service.serving.video.clip_resources import ClipResources
 from service.settings import Settings
 from tests.unit.distributed.clip_house import ANN, BOB, KEYS, LATER, clip_house
 from tests.unit.distributed.conftest import metrics, until
@@ -23,6 +26,7 @@ from tests.unit.distributed.engines import Adder
 from tests.unit.distributed.frontend.test_webhooks import Receiver, receiving
 from tests.unit.distributed.servers import running, shipped_acl
 from tests.unit.distributed.workers import working
+from tests.unit.imaging.pictures import file_of, noise
 from tests.unit.rest.small import running as small_service
 from tests.unit.serving.video.clips import moving, y4m
 
@@ -72,9 +76,13 @@ async def house(request: pytest.FixtureRequest) -> AsyncIterator[House]:
         instruments = metrics()
         codecs = Codecs(FrameLimits.of(settings), 1, instruments)
         state = AppState(settings, adder, codecs, instruments)
-        transport = httpx.ASGITransport(build(state, (video.router(state),)))
+        resources, jobs = ClipResources(state), LocalJobs(settings, adder, instruments)
+        clips = VideoJobs(settings, resources, state.work, instruments)
+        routes = video.router(state, resources, clips, jobs)
+        transport = httpx.ASGITransport(build(state, (routes,), jobs=jobs, clips=clips))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             yield House(http, adder, False, receiver)
+        await jobs.close()
         codecs.close()
 
 
@@ -190,3 +198,23 @@ async def test_a_damaged_clip_is_refused_and_one_that_breaks_off_fails(house: Ho
 )
 def test_a_result_is_called_what_its_clip_was(disposition: str, name: str) -> None:
     assert clip_name.stem(disposition) == name
+
+
+async def test_an_id_of_the_other_kind_is_told_where_it_is(house: House) -> None:
+    """A clip's id among jobs of frames, and the other way round; of nobody else's does anybody hear."""
+    clip = (await house.post()).json()["id"]
+    files = [("frames", file_of(noise(16, 16, seed), "PNG")) for seed in (1, 2)]
+    answer = await house.http.post("/v1/jobs", files=files, headers=ANN)
+    assert answer.status_code == 202, answer.text
+    for there, here, ident in (("jobs", "video", clip), ("video", "jobs", answer.json()["id"])):
+        for method, path in (("GET", ""), ("GET", "/result"), ("DELETE", "")):
+            refusal = await house.http.request(method, f"/v1/{there}/{ident}{path}", headers=ANN)
+            assert refusal.status_code == 404
+            assert f"/v1/{here}/{ident}" in refusal.json()["detail"], refusal.text
+        others = await house.http.get(f"/v1/{there}/{ident}", headers=BOB)
+        assert others.status_code == 404
+        assert "/v1/" not in others.json()["detail"]
+        assert (await house.get(f"/v1/{here}/{ident}")).status_code == 200
+    unknown = await house.get("/v1/jobs/4dcb7dd4-0000-4000-8000-000000000000")
+    assert unknown.status_code == 404
+    assert "/v1/" not in unknown.json()["detail"]

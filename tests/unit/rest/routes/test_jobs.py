@@ -246,8 +246,25 @@ async def test_events_tell_every_step_to_the_end(house: House) -> None:
     stream = await house.client.get(posted.headers["location"], headers={"Accept": "text/event-stream"})
     assert stream.headers["content-type"].startswith("text/event-stream")
     events = [block.split("\n") for block in stream.text.strip().split("\n\n")]
-    assert events[-1][0] == "event: done"
-    assert json.loads(events[-1][1].removeprefix("data: "))["progress"] == 1.0
+    assert events[-1][:2] == ["id: done-1", "event: done"]
+    assert json.loads(events[-1][2].removeprefix("data: "))["progress"] == 1.0
+
+
+async def test_a_reader_of_events_that_comes_again_is_told_the_rest_and_then_to_stay_away(house: House) -> None:
+    """A browser asks for an ended stream again, every few seconds, until it is answered with 204."""
+    house.engine.gate = asyncio.Event()
+    path = (await house.post(*pictures(2))).headers["location"]
+    await until(lambda: house.engine.running == 1)
+    house.engine.gate.set()
+    await house.done(path)
+
+    async def events_after(last: str) -> httpx.Response:
+        return await house.client.get(path, headers={"Accept": "text/event-stream", "Last-Event-ID": last})
+
+    again = await events_after("running-0")
+    assert [line for line in again.text.split("\n") if line.startswith("id: ")] == ["id: done-1"]
+    assert again.headers["x-accel-buffering"] == "no"  # nginx would keep events until there are kilobytes of them
+    assert (await events_after("done-1")).status_code == 204
 
 
 async def test_predict_makes_a_job_of_it_if_the_caller_prefers_that(house: House) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from service.core.errors import ServiceError
 from service.rest.transport.middleware import check_fields
+from service.settings import Settings
 from tests.unit.rest.small import Small
+from tests.unit.rest.wired import wired
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,16 @@ def test_a_body_that_is_coded_on_its_way_is_not_taken_for_its_content(coding: by
 def test_fields_with_several_values_and_those_that_are_not_read_may_come_twice() -> None:
     names = (b"accept", b"x-forwarded-for", b"prefer", b"cookie", b"x-request-id")
     check_fields([(b"transfer-encoding", b"Chunked"), *((name, value) for name in names for value in (b"a", b"b"))])
+
+
+@pytest.mark.parametrize(
+    ("version", "head", "status"),
+    [("1.1", "", 400), ("1.1", "Host: localhost\r\n", 200), ("1.1", "Host:\r\n", 200), ("1.0", "", 200)],
+)
+async def test_http_1_1_without_a_host_is_refused(version: str, head: str, status: int) -> None:
+    """RFC 9112, 3.2. HTTP/1.0 needs none; an empty one is that of an address without a name."""
+    async with wired(Settings(allowed_hosts=("*",))) as service, service.connect() as wire:
+        await wire.send(f"GET /v1/model HTTP/{version}\r\n{head}\r\n".encode())
+        answer = await wire.answer()
+    assert answer.status == status
+    assert status == 200 or answer.json()["field"] == "Host"

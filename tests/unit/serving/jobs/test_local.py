@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from service.core.errors import InvalidRequest, NotFound, QueueFull, ServiceError, TooLarge, Unavailable
 from service.core.types import Frame, Options, PredictRequest
 from service.serving.jobs import local
-from service.serving.jobs.job import JobState, NewJob, job_id
+from service.serving.jobs.job import LISTED, JobState, NewJob, job_id
 from service.serving.jobs.local import AT_ONCE, MEMORY_TRIES, LocalJobs
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -260,7 +260,10 @@ async def test_what_is_asked_of_a_full_store_takes_no_longer_than_of_an_empty_on
         began = time.thread_time()
         for _ in range(1000):
             await jobs.get(one.id, "")
+            assert await jobs.of_client("nobody") == []
         bounds.measured(thread_s=time.thread_time() - began)
+    listed = await jobs.of_client("")
+    assert [view.id for view in listed] == [str(k) for k in reversed(range(20_000 - LISTED, 20_000))]
     await jobs.close()
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from model.inference.cpu import packing, precision
+from model.inference.layers import LayerParameters
 
 #: Whether maps are bfloat16: float32 always, bfloat16 where the processor multiplies it.
 KINDS = [
@@ -44,3 +45,17 @@ def pixels_of(maps: np.ndarray, height: int, width: int) -> torch.Tensor:
     values[1 : height + 1, 1 : width + 1] = 0
     assert not values.any(), "the border is not zero"
     return pixels
+
+
+def random_layer(inputs: int, outputs: int, half: bool = False) -> LayerParameters:
+    """A 3x3 convolution with PReLU whose answers are about as large as what it is given."""
+    torch.manual_seed(inputs * outputs)
+    weight = torch.randn(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5
+    return LayerParameters(rounded(weight, half), torch.randn(outputs), torch.rand(outputs))
+
+
+def convolved(layer: LayerParameters, pixels: torch.Tensor, stride: int) -> torch.Tensor:
+    """Pixels HxWxC convolved by `layer`, computed in float64."""
+    image = pixels.permute(2, 0, 1)[None].double()
+    sums = F.conv2d(image, layer.weight.double(), layer.bias.double(), stride, 1)
+    return F.prelu(sums, layer.slopes.double())[0].permute(1, 2, 0).float()

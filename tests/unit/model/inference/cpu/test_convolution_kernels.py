@@ -11,86 +11,39 @@ pytest.importorskip("numba")
 
 from model.inference.cpu import compiler, kernels, packing, weights, winograd
 from model.inference.layers import LayerParameters
-from tests.unit.model.inference.cpu.kinds import KINDS, maps_of, pixels_of, rounded, scribbled
-
-
-def _layer(inputs: int, outputs: int) -> LayerParameters:
-    torch.manual_seed(inputs * outputs)
-    scale = (9 * inputs) ** 0.5
-    return LayerParameters(torch.randn(outputs, inputs, 3, 3) / scale, torch.randn(outputs), torch.rand(outputs))
-
-
-def _rounded_layer(inputs: int, outputs: int, half: bool) -> LayerParameters:
-    layer = _layer(inputs, outputs)
-    return layer._replace(weight=rounded(layer.weight, half))
-
-
-def _expected(layer: LayerParameters, pixels: torch.Tensor, stride: int) -> torch.Tensor:
-    image = pixels.permute(2, 0, 1)[None].double()
-    convolved = F.conv2d(image, layer.weight.double(), layer.bias.double(), stride, 1)
-    return F.prelu(convolved, layer.slopes.double())[0].permute(1, 2, 0).float()
+from tests.unit.model.inference.cpu.kinds import KINDS, convolved, maps_of, pixels_of, random_layer, rounded, scribbled
 
 
 @pytest.mark.parametrize("half", KINDS)
 @pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 18, 22), (2, 22, 44), (1, 10, 96), (1, 8, 8)])
 @pytest.mark.parametrize(("height", "width"), [(2, 4), (6, 12), (16, 48)])
 def test_a_direct_convolution(half: bool, stride: int, inputs: int, outputs: int, height: int, width: int) -> None:
-    layer, image = _rounded_layer(inputs, outputs, half), rounded(torch.randn(height, width, inputs), half)
+    layer, image = random_layer(inputs, outputs, half), rounded(torch.randn(height, width, inputs), half)
     out, size = scribbled(height // stride, width // stride, outputs, half), (height // stride, width // stride)
     folded = weights.direct(layer, stride, half, inputs)
     kernels.of(half).direct(maps_of(image, half), folded.weights, folded.activation, stride, *size, out)
-    expected = _expected(layer, image, stride)
+    expected = convolved(layer, image, stride)
     torch.testing.assert_close(pixels_of(out, *size), expected, atol=1e-5, rtol=2**-8 if half else 0)
 
 
 @pytest.mark.parametrize("half", KINDS)
-@pytest.mark.parametrize(("stride", "inputs", "outputs"), [(2, 17, 8), (2, 22, 8), (2, 6, 8), (2, 6, 4)])
-@pytest.mark.parametrize(("height", "width"), [(2, 4), (6, 12), (16, 48), (4, 30)])
-def test_a_narrow_convolution(half: bool, stride: int, inputs: int, outputs: int, height: int, width: int) -> None:
-    layer, image = _rounded_layer(inputs, outputs, half), rounded(torch.randn(height, width, inputs), half)
-    out, size = scribbled(height // stride, width // stride, 8, False), (height // stride, width // stride)
-    folded = weights.narrow(layer, stride, half, inputs)
-    kernels.of(half).narrow_first(maps_of(image, half), folded.weights, folded.activation, stride, *size, out)
-    answer = pixels_of(out, *size)
-    torch.testing.assert_close(answer[..., :outputs], _expected(layer, image, stride), atol=1e-5, rtol=0)
-    assert not answer[..., outputs:].any()
-
-
-@pytest.mark.parametrize("half", KINDS)
 def test_a_narrow_convolution_of_float32(half: bool) -> None:
-    layer, image, out = _layer(8, 8), torch.randn(6, 12, 8), scribbled(6, 12, 8, half)
+    layer, image, out = random_layer(8, 8), torch.randn(6, 12, 8), scribbled(6, 12, 8, half)
     folded = weights.narrow(layer, 1, False)
-    kernels.of(half).narrow_second(maps_of(image, False), folded.weights, folded.activation, 1, 6, 12, out)
-    expected = _expected(layer, image, 1)
+    kernels.of(half).narrow(maps_of(image, False), folded.weights, folded.activation, 1, 6, 12, out)
+    expected = convolved(layer, image, 1)
     torch.testing.assert_close(pixels_of(out, 6, 12), expected, atol=1e-5, rtol=2**-8 if half else 0)
 
 
-@pytest.mark.parametrize("half", KINDS)
-@pytest.mark.parametrize(("inputs", "outputs", "others"), [(22, 22, 8), (6, 8, 4), (6, 40, 8), (6, 80, 8)])
-@pytest.mark.parametrize(("height", "width"), [(2, 4), (16, 48)])
-def test_two_convolutions_of_the_same_maps(
-    half: bool, inputs: int, outputs: int, others: int, height: int, width: int
-) -> None:
-    layer, other = _rounded_layer(inputs, outputs, half), _rounded_layer(inputs, others, half)
-    image = rounded(torch.randn(height, width, inputs), half)
-    size = (height // 2, width // 2)
-    out, second = scribbled(*size, outputs, half), scribbled(*size, 8, False)
-    folded = weights.direct(layer, 2, half, inputs, other)
-    kernels.of(half).direct_beside(maps_of(image, half), folded.weights, folded.activation, 2, *size, out, second)
-    torch.testing.assert_close(pixels_of(out, *size), _expected(layer, image, 2), atol=1e-5, rtol=2**-8 if half else 0)
-    answer = pixels_of(second, *size)[..., :others]
-    torch.testing.assert_close(answer, _expected(other, image, 2), atol=1e-5, rtol=0)
-
-
 def test_channels_that_fill_no_vector_are_made_even_and_the_added_ones_are_zero() -> None:
-    layer, pixels = _layer(7, 11), torch.randn(5, 6, 7)
+    layer, pixels = random_layer(7, 11), torch.randn(5, 6, 7)
     folded = weights.direct(layer, 1, False)
     assert folded.outputs == 12
     out = scribbled(5, 6, 12, False)
     maps = maps_of(F.pad(pixels, (0, 1)), False)
     kernels.of(False).direct(maps, folded.weights, folded.activation, 1, 5, 6, out)
     answer = pixels_of(out, 5, 6)
-    torch.testing.assert_close(answer[..., :11], _expected(layer, pixels, 1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(answer[..., :11], convolved(layer, pixels, 1), atol=1e-5, rtol=0)
     assert not answer[..., 11].any()
 
 
@@ -99,10 +52,10 @@ def test_channels_that_fill_no_vector_are_made_even_and_the_added_ones_are_zero(
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 7), (5, 9), (16, 28)])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_winograd_with_its_prelu(half: bool, inputs: int, outputs: int, height: int, width: int, rows: int) -> None:
-    layer, pixels = _layer(inputs, outputs), rounded(torch.randn(height, width, inputs), half)
+    layer, pixels = random_layer(inputs, outputs), rounded(torch.randn(height, width, inputs), half)
     out = scribbled(height, width, outputs, half)
     _tiled(layer, pixels, out, rows, None, half)
-    answer, expected = pixels_of(out, height, width), _expected(layer, pixels, 1)
+    answer, expected = pixels_of(out, height, width), convolved(layer, pixels, 1)
     if half:
         # Factors are rounded after the transforms: a few hundredths of what the sums are made of.
         assert (answer - expected).square().mean().sqrt() < 0.04 * expected.square().mean().sqrt()
@@ -112,7 +65,7 @@ def test_winograd_with_its_prelu(half: bool, inputs: int, outputs: int, height: 
 
 @pytest.mark.parametrize("half", KINDS)
 def test_winograd_adds_a_residual_after_the_activation(half: bool) -> None:
-    layer, pixels = _layer(8, 8), rounded(torch.randn(6, 9, 8), half)
+    layer, pixels = random_layer(8, 8), rounded(torch.randn(6, 9, 8), half)
     more = rounded(100 * torch.randn(6, 9, 8), half)
     without, added = scribbled(6, 9, 8, half), scribbled(6, 9, 8, half)
     _tiled(layer, pixels, without, 2, None, half)
@@ -123,9 +76,9 @@ def test_winograd_adds_a_residual_after_the_activation(half: bool) -> None:
 
 @pytest.mark.parametrize("half", KINDS)
 def test_the_last_of_them_multiplies_and_answers_in_float32(half: bool) -> None:
-    layer, pixels, out = _layer(44, 8), rounded(torch.randn(5, 9, 44), half), scribbled(5, 9, 8, False)
+    layer, pixels, out = random_layer(44, 8), rounded(torch.randn(5, 9, 44), half), scribbled(5, 9, 8, False)
     _tiled(layer, pixels, out, 1, None, half)
-    torch.testing.assert_close(pixels_of(out, 5, 9), _expected(layer, pixels, 1), atol=5e-5, rtol=0)
+    torch.testing.assert_close(pixels_of(out, 5, 9), convolved(layer, pixels, 1), atol=5e-5, rtol=0)
 
 
 def _tiled(
@@ -141,15 +94,3 @@ def _tiled(
     more = maps if residual is None else maps_of(residual, half)
     loop = kernels.of(half).tiled_wide if wide else kernels.of(half).tiled
     loop(maps, folded.weights, folded.activation, more, residual is not None, height, width, rows, tiles, sums, out)
-
-
-@pytest.mark.parametrize("half", KINDS)
-def test_sums_of_rows_keep_their_ends(half: bool) -> None:
-    layer, pixels = _layer(6, 32), rounded(torch.randn(4, 14, 6), half)
-    layer = layer._replace(weight=rounded(layer.weight, half))
-    folded, threads = weights.direct(layer, 1, half, 6), compiler.use_threads(2)
-    sums, room = np.empty((4, 96), np.float32), np.empty((threads, 14 * 32 + 16), np.float32)
-    kernels.of(half).row_sums(maps_of(pixels, half), folded.weights, folded.activation, 14, room, sums)
-    expected = _expected(layer, pixels, 1)
-    whole = torch.cat((expected.sum(1), expected[:, 0], expected[:, -1]), 1)
-    torch.testing.assert_close(torch.from_numpy(sums), whole, atol=1e-4, rtol=0)

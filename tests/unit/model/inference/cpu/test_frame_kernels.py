@@ -11,10 +11,9 @@ from model.dmvfn import warp
 
 pytest.importorskip("numba")
 
-from model.inference.cpu import frame_kernels, kernels, precision, weights
-from model.inference.cpu.packing import PRECISE, SEEN
+from model.inference.cpu import frame_kernels, kernels
 from model.inference.cpu.weights import VALUES
-from tests.unit.model.inference.cpu.kinds import KINDS, maps_of, pixels_of, rounded, scribbled
+from tests.unit.model.inference.cpu.kinds import KINDS, pixels_of, rounded, scribbled
 
 
 def _state(flow: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
@@ -38,54 +37,6 @@ def test_loading_pads_with_the_border_whatever_the_strides(half: bool) -> None:
     expected = F.pad(torch.stack((previous, current)), (0, 9, 0, 11), mode="replicate")
     assert torch.equal(pixels_of(maps, 16, 16), rounded(expected.flatten(0, 1).permute(1, 2, 0), half))
     assert np.array_equal(gather[..., :3], expected.permute(0, 2, 3, 1).numpy())
-
-
-@pytest.mark.parametrize("half", KINDS)
-@pytest.mark.parametrize("scale", [2, 4])
-def test_reducing_is_bilinear_interpolation(half: bool, scale: int) -> None:
-    channels = PRECISE if half else SEEN
-    pixels = rounded(torch.rand(16, 32, channels), half)
-    size = (16 // scale, 32 // scale)
-    reduced = scribbled(*size, channels, half)
-    kernels.of(half).reduce(maps_of(pixels, half), scale, *size, reduced)
-    expected = F.interpolate(pixels.permute(2, 0, 1)[None], scale_factor=1 / scale, mode="bilinear")[0]
-    whole = expected.permute(1, 2, 0)
-    torch.testing.assert_close(pixels_of(reduced, *size), whole, atol=1e-6, rtol=2**-8 if half else 1e-6)
-
-
-@pytest.mark.skipif(not precision.has_bfloat16(), reason="no avx512_bf16")
-@pytest.mark.parametrize("scale", [2, 4])
-def test_reducing_keeps_what_mask_and_flow_lack_in_bfloat16(scale: int) -> None:
-    values = torch.cat((torch.rand(16, 32, PRECISE), 40 * torch.randn(16, 32, SEEN - PRECISE)), 2)
-    nearest = values.bfloat16().float()
-    twice = torch.cat((nearest, (values - nearest)[..., PRECISE:].bfloat16().float()), 2)
-    size = (16 // scale, 32 // scale)
-    reduced = scribbled(*size, weights.seen(True), True)
-    kernels.of(True).reduce(maps_of(twice, True), scale, *size, reduced)
-    answer = pixels_of(reduced, *size)
-    both = answer[..., PRECISE:SEEN] + answer[..., SEEN:]
-    whole = F.interpolate(values[..., PRECISE:].permute(2, 0, 1)[None], scale_factor=1 / scale, mode="bilinear")
-    torch.testing.assert_close(both, whole[0].permute(1, 2, 0), atol=4e-3, rtol=2**-15)
-
-
-@pytest.mark.parametrize("half", KINDS)
-def test_advancing_warps_both_frames(half: bool) -> None:
-    previous, current, flow, mask, bias = _moved()
-    gather, maps = _gather(previous, current, 16, 32), scribbled(16, 32, weights.seen(half), half)
-    state = _state(flow, mask)
-    kernels.of(half).advance(state, bias.numpy(), gather, maps, True)
-    moved, weight = flow + bias[:4, None, None], mask + bias[4]
-    warped = [warp.warp(frame[None], moved[None, 2 * i : 2 * i + 2])[0] for i, frame in enumerate((previous, current))]
-    seen = torch.cat((previous, current, *warped, weight, moved)).permute(1, 2, 0)
-    torch.testing.assert_close(pixels_of(maps, 16, 32)[..., :SEEN], seen, atol=1e-5, rtol=2**-8 if half else 0)
-    if half:
-        both = pixels_of(maps, 16, 32)[..., PRECISE:SEEN] + pixels_of(maps, 16, 32)[..., SEEN:]
-        torch.testing.assert_close(both, seen[..., PRECISE:], atol=1e-5, rtol=2**-16)
-    # The next block's frames are those of this one: they stay.
-    maps[1, 1, :6] = 0
-    kernels.of(half).advance(state, bias.numpy(), gather, maps, False)
-    seen[0, 0, :6] = 0
-    torch.testing.assert_close(pixels_of(maps, 16, 32)[..., :SEEN], seen, atol=1e-5, rtol=2**-8 if half else 0)
 
 
 def test_blending_mixes_both_warped_frames() -> None:
@@ -117,8 +68,3 @@ def test_a_broken_flow_reads_no_memory_but_the_frame(broken: float) -> None:
     frame_kernels.blend(state, np.zeros(VALUES, np.float32), gather, frame, flow, mask)
     usable = frame[np.isfinite(frame)]
     assert ((usable >= 0) & (usable <= 1)).all()
-    maps = scribbled(16, 16, SEEN, False)
-    kernels.of(False).advance(state, np.zeros(VALUES, np.float32), gather, maps, True)
-    warped = pixels_of(maps, 16, 16)[..., 6:12]
-    inside = warped[warped.isfinite()]
-    assert ((inside >= 0) & (inside <= 1)).all()

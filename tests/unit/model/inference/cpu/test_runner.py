@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from model.dmvfn.warp import blend, warp
 from model.inference import predict as inference
 from model.inference import torch_path
 from model.inference.cpu import runner as cpu_runner
+from model.inference.cpu.runner import CpuRunner
 
 pytest.importorskip("numba")
 
@@ -175,3 +178,23 @@ def test_an_answer_in_bfloat16_is_the_same_bit_for_bit_by_any_number_of_threads(
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*answers)
+
+
+def test_a_pair_that_is_routed_and_predicted_is_loaded_once(tiny_network: DMVFN) -> None:
+    ready = CpuRunner(tiny_network)
+    frames, load = [], ready._loops.load
+
+    def counted(*arguments: Any) -> None:
+        frames.append(arguments[0])
+        load(*arguments)
+
+    ready._loops = dataclasses.replace(ready._loops, load=counted)
+    previous, current = _pair(32, 48)
+    key, routes = object(), [[True] * 9]
+    ready.probabilities(previous, current, key)
+    ready.predict(previous, current, routes, key)
+    assert len(frames) == 1
+    ready.blend(previous, current, torch.zeros(1, 4, 32, 48), torch.zeros(1, 1, 32, 48))
+    ready.predict(previous, current, routes, key)
+    ready.predict(previous, current, routes)
+    assert len(frames) == 4

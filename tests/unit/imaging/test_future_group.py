@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.core.errors import InvalidFrame
-from service.imaging.codec_pool import PoolWork
+from service.imaging.future_group import FutureGroup
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ class Value:
     """Something that can be referred to weakly."""
 
 
-def begun(pool: ThreadPoolExecutor, *works: Callable[[], object]) -> PoolWork[object]:
-    return PoolWork([pool.submit(work) for work in works])
+def begun(pool: ThreadPoolExecutor, *works: Callable[[], object]) -> FutureGroup[object]:
+    return FutureGroup([pool.submit(work) for work in works])
 
 
 async def test_results_come_in_the_order_of_the_works(pool: ThreadPoolExecutor) -> None:
@@ -67,7 +67,7 @@ async def test_the_loop_is_woken_once_however_many_works_there_are(
 async def test_works_that_ended_before_are_not_waited_for(pool: ThreadPoolExecutor) -> None:
     futures = [pool.submit(lambda: 7)]
     assert futures[0].result(60) == 7
-    waiting = PoolWork(futures).results()
+    waiting = FutureGroup(futures).results()
     with pytest.raises(StopIteration) as raised:
         waiting.send(None)
     assert raised.value.value == [7]

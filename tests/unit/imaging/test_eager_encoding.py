@@ -10,7 +10,7 @@ import pytest
 
 from service.core.types import Frame, Options, PredictRequest, PredictResult
 from service.imaging.codec import ImageFormat
-from service.imaging.codec_pool import EncodingAhead
+from service.imaging.eager_encoding import EagerEncoding
 from service.serving import prediction
 from service.serving.prediction import Caller, Picture, PicturePair
 from tests.unit.imaging.pictures import file_of
@@ -35,8 +35,8 @@ class EarlyEngine(SmallEngine):
         thread = threading.Thread(target=request.on_result, args=(result,), name="device")
         thread.start()
         thread.join(60)
-        ahead = request.on_result.__self__  # type: ignore[attr-defined]  # a bound method
-        begun = ahead.begun(result)
+        encoding = request.on_result.__self__  # type: ignore[attr-defined]  # a bound method
+        begun = encoding.begun(result)
         if begun is not None:
             # All of it on the loop's thread: nobody awaits, and it is encoded nevertheless.
             assert [len(future.result(60)) > 0 for future in begun.work._futures] == [True] * len(result.steps)
@@ -74,11 +74,11 @@ async def test_an_answer_that_another_took_the_place_of_is_not_sent() -> None:
 async def test_nothing_is_begun_for_whoever_has_left_nor_once_the_codecs_are_closed() -> None:
     state = parts(SmallEngine())
     result = await SmallEngine().predict(PredictRequest("r", Frame(picture(0)), Frame(picture(1))))
-    with EncodingAhead(state.codecs, state.clock, ImageFormat.PNG, None) as ahead:
+    with EagerEncoding(state.codecs, state.clock, ImageFormat.PNG, None) as encoding:
         pass
-    ahead.begin(result)
-    assert ahead.begun(result) is None
+    encoding.begin(result)
+    assert encoding.begun(result) is None
     state.codecs.close()
-    with EncodingAhead(state.codecs, state.clock, ImageFormat.PNG, None) as ahead:
-        ahead.begin(result)
-        assert ahead.begun(result) is None
+    with EagerEncoding(state.codecs, state.clock, ImageFormat.PNG, None) as encoding:
+        encoding.begin(result)
+        assert encoding.begun(result) is None
