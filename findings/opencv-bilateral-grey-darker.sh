@@ -7,12 +7,12 @@
 # Output seen (CPython 3.11.7, x86-64; the same with OPENCV_IPP set to avx2 and avx512):
 #     OpenCV 5.0.0
 #     mean of bytes less mean of floats
-#     diameter                    3      5      7      9
-#     one channel             -0.49  -0.49  -0.00   0.00
-#     three channels           0.00   0.00  -0.00  -0.00
-#     one channel, no IPP     -0.00   0.00  -0.00   0.00
+#     diameter                   3      5      7      9
+#     one channel            -0.49  -0.49  -0.00  -0.00
+#     three channels          0.00   0.00   0.00   0.00
+#     one channel, no IPP    -0.00  -0.00  -0.00  -0.00
 #     equal to the floats, diameter 5: rounded 0.51, cut off 0.99 (shares of the pixels)
-#     diameter 5 in a row: 1 time -0.49, 10 times -4.93, 20 times -9.85
+#     diameter 5 in a row: 1 time -0.49, 10 times -4.93, 20 times -9.84
 #
 # Why it surprises: a filter that smooths keeps the mean. Here each pixel is cut off to a whole number instead of rounded,
 # which takes half a level off the picture every time, but only for one channel, diameters up to 5 and pictures that are

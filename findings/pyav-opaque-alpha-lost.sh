@@ -16,8 +16,8 @@
 #
 # Why it surprises: a program that asks whether a film is transparent finds every opaque one of 4:2:2 to be, by one level;
 # and 4:2:0 at widths that are 1 to 4 more than a multiple of 16, where the last columns hold what the memory held before
-# (so that it comes and goes, from 41 to 52 widths in three runs). More bits, 4:4:4 and planar RGB are right, and the colours
-# beside the alpha are. The alpha plane of the decoded frame itself is right: read that.
+# (so that it comes and goes, from 41 to 52 widths in three runs). More bits, 4:4:4 and planar RGB are right.
+# The alpha plane of the decoded frame itself is right: read that. (The colours of those columns: pyav-rgb-last-columns.sh.)
 # Of libswscale's alpha in other conversions there are reports; of these two none was found.
 set -euo pipefail
 work=$(mktemp -d)

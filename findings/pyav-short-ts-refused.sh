@@ -8,9 +8,9 @@
 # Output seen (CPython 3.11.7, x86-64; ffprobe 5.1.9 refuses the same files):
 #     PyAV 18.1.0
 #     frames (packets of the file) -> read; * opened as mpegvideo
-#     libx264     1 (8) -> 1   2 (9) -> EOFError  3 (10) -> EOFError  4 (13) -> 4         5 (14) -> 5         8 (19) -> 8
-#     mpeg4       1 (4) -> 1   2 (5) -> EOFError  3 (6) -> EOFError   4 (9) -> EOFError   5 (10) -> EOFError  8 (15) -> 8
-#     mpeg2video  1 (4) -> 1*  2 (5) -> EOFError  3 (6) -> EOFError   4 (9) -> EOFError   5 (10) -> EOFError  8 (15) -> 8
+#     libx264     1 (8) -> 1          2 (9) -> EOFError   3 (10) -> EOFError  4 (13) -> 4         5 (14) -> 5         8 (19) -> 8
+#     mpeg4       1 (4) -> 1          2 (5) -> EOFError   3 (6) -> EOFError   4 (9) -> EOFError   5 (10) -> EOFError  8 (15) -> 8
+#     mpeg2video  1 (4) -> 1*         2 (5) -> EOFError   3 (6) -> EOFError   4 (9) -> EOFError   5 (10) -> EOFError  8 (15) -> 8
 #     files not read whole when the container is named: 0
 #
 # Why it surprises: the files are whole, the same program wrote them, both shorter and longer ones open, and the name

@@ -7,8 +7,8 @@
 # Output seen (CPython 3.11.7, x86-64):
 #     torch 2.13.0
 #     mean of bytes less mean of floats, halved 1 to 5 times
-#     bilinear             0.50  1.00  1.50  2.00  2.50
-#     with antialias       0.12  0.25  0.37  0.49  0.60
+#     bilinear             0.50  1.00  1.50  2.00  2.51
+#     with antialias       0.13  0.25  0.37  0.49  0.60
 #     pixels             mean    as bytes
 #     100 100 100 100    100.00  100
 #     100 100 100 101    100.25  101
