@@ -9,7 +9,7 @@ from functools import partial
 from typing import BinaryIO, cast
 
 from service.app_state import AppState
-from service.core.errors import InvalidFrame, InvalidRequest, TooLarge, Unsupported
+from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge, Unsupported
 from service.core.types import Options
 from service.imaging.codec import FrameLimits
 from service.serving.video import y4m
@@ -102,13 +102,26 @@ class Conversion:
         has_sound = self._order.sound is not SoundMode.NONE
         work = partial(_open, self._file.file, limits, has_sound)
         source = await run_to_end(work, release=lambda clip: clip.close())
-        info, output_info = source.info, self._order.params.shown(source).info
-        if info.counted and max(info.frames or 0, output_info.frames or 0) > MAX_FRAMES:
+        try:
+            self._check_length(source)
+        except ServiceError:
             source.close()
-            if (info.frames or 0) <= MAX_FRAMES:
-                raise _too_many_shown(self._order.params, f"this one would have {output_info.frames}")
-            raise _too_many(f"this one has {info.frames}")
+            raise
         return source
+
+    def _check_length(self, source: ClipSource) -> None:
+        """Refuse before the first frame what its header says to be too much: later, the answer would break off."""
+        info, shown = source.info, self._order.params.shown(source).info
+        if not info.counted:
+            return
+        if (info.frames or 0) > MAX_FRAMES:
+            raise _too_many(f"this one has {info.frames}")
+        if (shown.frames or 0) > MAX_FRAMES:
+            raise _too_many_shown(self._order.params, f"this one would have {shown.frames}")
+        width, height = self._order.params.size(source)
+        nbytes = (shown.frames or 0) * width * height * 3 // 2
+        if self._order.suffix == ".y4m" and nbytes > self._most:
+            raise _too_large(self._most, f"as y4m this one would take {nbytes}; ")
 
     async def close(self) -> None:
         """Let go of the body's file."""
@@ -130,7 +143,7 @@ class Conversion:
                 async for piece in pieces:
                     nbytes += len(piece)
                     if nbytes > self._most:
-                        raise TooLarge(f"a clip may take at most {self._most} bytes; MP4 takes fewest", field="body")
+                        raise _too_large(self._most)
                     yield piece
         except VideoError as error:
             raise InvalidFrame(str(error), field="body") from error
@@ -177,6 +190,10 @@ class _Bounded:
 
 def _too_many(why: str) -> InvalidRequest:
     return InvalidRequest(f"a clip may have at most {MAX_FRAMES} frames; {why}; send it in parts", field="body")
+
+
+def _too_large(most: int, why: str = "") -> TooLarge:
+    return TooLarge(f"a clip may take at most {most} bytes; {why}MP4 takes fewest", field="body")
 
 
 def _too_many_shown(params: ConversionParams, why: str) -> InvalidRequest:

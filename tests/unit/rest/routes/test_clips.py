@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from service.settings import Settings
 from tests.unit.rest.small import ShiftEngine, Small, running
 from tests.unit.rest.wired import until, wired
 from tests.unit.serving.video.clips import moving, y4m
+from tests.unit.serving.video.films import Film, write
 
 Y4M = {"Accept": "video/x-yuv4mpeg2"}
 LATER = {"Prefer": "respond-async"}
@@ -221,17 +223,31 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> list[ClipDisk]:
     return made
 
 
-async def test_a_clip_that_takes_more_than_one_may_fails_and_leaves_nothing(disks: list[ClipDisk]) -> None:
+async def test_a_clip_that_is_known_to_take_more_than_one_may_is_refused_at_once(disks: list[ClipDisk]) -> None:
+    """Whoever waits for it was sent half of the limit, and then cut off; a job was accepted and failed late."""
+    async with house(max_video_bytes=2**20) as here:
+        for headers in (ANN, {**ANN, **LATER}):
+            answer = await here.post(y4m(moving(60)), headers, query="every=1000&compare=1")
+            assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+            assert "MP4" in answer.json()["detail"]
+        assert (here.engine.requests, disks[-1].held) == ([], 0)
+
+
+async def test_a_clip_that_takes_more_than_one_may_fails_and_leaves_nothing(
+    disks: list[ClipDisk], tmp_path: Path
+) -> None:
+    """Its header does not tell how many frames it has: it is begun."""
     limit = 2**20
     async with house(max_video_bytes=limit) as here:
-        body = y4m(moving(60))  # 276 KiB; three wide, 829 KiB come out
+        film = Film(moving(60), tuple(range(0, 6000, 100)))
+        body = write(tmp_path / "film.mkv", film).read_bytes()
         path = await here.job(ANN, body, "failed", "every=1000&compare=1")
         shown = (await here.http.get(path, headers=ANN)).json()
         assert shown["error"]["code"] == "too_large"
         assert "bytes" in shown["error"]["message"]
         assert (await here.http.get(f"{path}/result", headers=ANN)).status_code == 413
         await _until(lambda: disks[-1].held == 0)
-        # The same body in its own size takes as much as came in, and fits.
+        # The same film in its own size fits.
         await here.job(ANN, body, query="every=1000")
 
 
