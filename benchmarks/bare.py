@@ -44,10 +44,10 @@ class Executor:
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Picture], route: str = AUTO) -> list[Picture]:
         """The next frame HxWx3 of every pair 2xHxWx3 (one size, multiples of 16); `route`: auto, full or nine bits."""
-        frames = torch.from_numpy(np.stack(pictures, axis=1))
-        previous, current = (pixels.tensors(side, bgr=self._bgr) for side in frames)
+        sides = [pair[0] for pair in pictures], [pair[1] for pair in pictures]
+        previous, current = (pixels.stacked(side, torch.device("cpu"), bgr=self._bgr) for side in sides)
         pairs = FramePairs(self.network, previous, current)
-        predicted = pairs.predict(self._routes(pairs, len(frames[0]), route))
+        predicted = pairs.predict(self._routes(pairs, len(pictures), route))
         return [pixels.picture(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
 
     def _routes(self, pairs: FramePairs, count: int, route: str) -> torch.Tensor:

@@ -8,14 +8,14 @@ import numpy as np
 
 from model.inference.cpu.compiler import F3, ZERO, sequential_kernel
 
-#: A picture HxWx3.
-_PICTURE = "uint8[:,:,::1]"
+#: A picture HxWx3, and one that may be a caller's, which nobody may write to.
+_PICTURE, _GIVEN = "uint8[:,:,::1]", "Array(uint8, 3, 'C', readonly=True)"
 _LEVELS = np.float32(255)
 #: In double precision: a product rounded once then equals the exact quotient of every level.
 _LEVEL = 1 / 255
 
 
-@sequential_kernel(f"{_PICTURE}, {F3}, boolean")
+@sequential_kernel(f"{_GIVEN}, {F3}, boolean")
 def to_frame(picture: Any, frame: Any, bgr: Any) -> None:
     """Write RGB levels HxWx3 as 3xHxW in 0..1, red first or (`bgr`) blue first."""
     for y in range(picture.shape[0]):

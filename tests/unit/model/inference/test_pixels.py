@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,3 +59,11 @@ def test_halves_are_rounded_to_the_even_level() -> None:
     frame = (torch.tensor([0.5, 1.5, 2.5, 254.5]) / 255).expand(3, 1, 4)
     products = frame * 255
     assert pixels.picture(frame)[0, :, 0].tolist() == products[0, 0].round().tolist()
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_pictures_that_nobody_may_write_to_are_stacked(bgr: bool) -> None:
+    pictures = [np.frombuffer(bytes(range(n, n + 60)), np.uint8).reshape(4, 5, 3) for n in (0, 100)]
+    pictures.append(np.ones((8, 5, 3), np.uint8)[::2])
+    frames = pixels.stacked(pictures, torch.device("cpu"), bgr=bgr)
+    assert torch.equal(frames, pixels.tensors(torch.from_numpy(np.stack(pictures)), bgr=bgr))
