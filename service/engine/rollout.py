@@ -37,7 +37,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepOutput:
-    """One member's frame: `frame` 3xhxw in 0..1 unrounded, `flow` 4xhxw pixels, `mask` hxw weight, true size."""
+    """One member's frame: `frame` 3xhxw in 0..1 unrounded, `flow` 4xhxw pixels, `mask_logits` hxw, true size."""
 
     member: int
     step: int
@@ -47,7 +47,12 @@ class StepOutput:
     finite: bool  #: False: no value of this frame may be used
     frame: Tensor
     flow: Tensor
-    mask: Tensor
+    mask_logits: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Return the previous frame's weight hxw, 0..1; few ask for it."""
+        return self.mask_logits.sigmoid()
 
 
 @dataclass(slots=True)
@@ -145,7 +150,7 @@ def roll(
                 finite=finite[row],
                 frame=padding.crop(frames[row], member.height, member.width),
                 flow=padding.crop(out.flow[row], member.height, member.width),
-                mask=padding.crop(out.mask[row, 0], member.height, member.width).sigmoid(),
+                mask_logits=padding.crop(out.mask[row, 0], member.height, member.width),
             )
             for row, member in enumerate(here)
         ]
