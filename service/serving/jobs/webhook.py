@@ -155,7 +155,7 @@ class Sender:
 
         sending = loop.run_in_executor(self._pool, deliver)
         # Beside it: nothing cuts a thread short that waits for a name to be resolved. Both are ended below.
-        overtime = asyncio.ensure_future(is_over.wait())
+        overtime = asyncio.ensure_future(is_over.wait())  # awaited below
         try:
             waits: set[asyncio.Future[Any]] = {sending, overtime}
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

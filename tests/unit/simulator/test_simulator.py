@@ -158,7 +158,7 @@ def test_figures_taken_from_the_capacity_plan_stand_there() -> None:
     page = (ROOT / "docs" / "scaling.md").read_text()
     assert "| PNG → PNG | 18 | 4 |" in page
     assert "| JPEG → JPEG (95) | 8 | 4 |" in page
-    assert "33 s before its loops were shipped" in page
+    assert "Section 8 simulates the 33 s of images" in page
     assert "scrape 15 s + KEDA 10 s" in page
     assert Rules.keda().poll == 10.0
 
