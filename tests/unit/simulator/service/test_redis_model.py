@@ -124,21 +124,31 @@ def test_drawn_commands_are_answered_as_by_a_real_server(real: RealServer) -> No
         assert bare(answer, words) == bare(real.execute(words), words), words
 
 
-def translated(value: Any, ids: dict[bytes, bytes], later_ms: int) -> Any:
+#: By stream, where that is one of replies, and the recorded id: two streams may have the same in one millisecond.
+Ids = dict[tuple[bytes, bytes], bytes]
+
+
+def replies_of(words: Sequence[Any]) -> bytes:
+    """Return the stream of replies whose entries this command names; nothing for other commands."""
+    names = [word.encode() if isinstance(word, str) else word for word in words if isinstance(word, str | bytes)]
+    return next((name for name in names if b":r:" in name), b"") if words[0] in ("XDEL", "XREAD") else b""
+
+
+def translated(value: Any, ids: Ids, later_ms: int, stream: bytes = b"") -> Any:
     """Write a recorded value with the ids that the other server gave, and moments so much later."""
     if isinstance(value, int) and value > 10**12:
         return value + later_ms
     data = value.encode() if isinstance(value, str) else value
-    return ENTRY_ID.sub(lambda m: ids.get(m[0], m[0]), data) if isinstance(data, bytes) else data
+    return ENTRY_ID.sub(lambda m: ids.get((stream, m[0]), m[0]), data) if isinstance(data, bytes) else data
 
 
-def learn(recorded: Any, answer: Any, ids: dict[bytes, bytes]) -> None:
+def learn(recorded: Any, answer: Any, ids: Ids, stream: bytes = b"") -> None:
     """Remember which of the other server's ids stand where the recorded ones stood."""
     if isinstance(recorded, list) and isinstance(answer, list):
         for one, other in zip(recorded, answer, strict=False):
-            learn(one, other, ids)
+            learn(one, other, ids, stream)
     elif isinstance(recorded, bytes) and isinstance(answer, bytes) and ENTRY_ID.fullmatch(recorded):
-        ids[recorded] = answer
+        ids[stream, recorded] = answer
 
 
 def test_all_that_a_fleet_asked_is_answered_as_by_a_real_server(
@@ -158,12 +168,14 @@ def test_all_that_a_fleet_asked_is_answered_as_by_a_real_server(
     assert sum(words[0] == "EVALSHA" for words, _ in recording) > 150
 
     real.execute(("FLUSHALL",))
-    ids: dict[bytes, bytes] = {}
+    real.execute(("SCRIPT", "FLUSH"))  # as the simulated one began: without any
+    ids: Ids = {}
     later_ms = int(time.time() * 1000) - simulated_ms
     for words, recorded in recording:
         if words[0] in UNEQUAL:
             continue
-        asked = [translated(word, ids, later_ms) for word in words]
+        stream = replies_of(words)
+        asked = [translated(word, ids, later_ms, stream) for word in words]
         if recorded is None:  # what waited in vain need not take as long again
             if asked[0] == b"BLPOP":
                 asked[-1] = 0.001
@@ -171,7 +183,7 @@ def test_all_that_a_fleet_asked_is_answered_as_by_a_real_server(
                 asked[asked.index(b"BLOCK") + 1] = 1
         # What a fleet waited for is there when it is asked for again.
         answer = real.execute(asked)
-        learn(recorded, answer, ids)
+        learn(recorded, answer, ids, stream)
         if words[0] not in TIMES:
             assert bare(recorded, words) == bare(answer, words), words
 
