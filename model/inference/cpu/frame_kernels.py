@@ -97,12 +97,12 @@ def see_row(y: Any, row: Any, state: Any, bias: Any, gather: Any, maps: Any) -> 
 def _blend_row(
     y: Any, state: Any, bias: Any, gather: Any, weights: Any, mixed: Any, frame: Any, flow: Any, mask: Any
 ) -> None:
-    width, values, values_bias = frame.shape[2], state[y, 1:], bias
+    width, values = frame.shape[2], state[y, 1:]
     for k in range(4):
-        row, offset = flow[k, y], values_bias[k]
+        row, offset = flow[k, y], bias[k]
         for x in range(width):
             row[x] = values[x, k] + offset
-    row, offset = mask[0, y], values_bias[4]
+    row, offset = mask[0, y], bias[4]
     for x in range(width):
         row[x] = values[x, 4] + offset
     for x in range(width):

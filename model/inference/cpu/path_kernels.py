@@ -29,17 +29,24 @@ def _see(first: Any, after: Any, origin: Any, state: Any, bias: Any, gather: Any
 
 @inlined
 def _window(
-    first: Any, count: Any, is_next: Any, state: Any, bias: Any, gather: Any, maps: Any, warps: Any, room: Any
+    chunk: Any, start: Any, height: Any, state: Any, bias: Any, gather: Any, maps: Any, warps: Any, room: Any
 ) -> Any:
-    """Return the rows that `count` rows of outputs from `first` on see, a part of `maps` unless it `warps`."""
+    """Return the first of a chunk's rows of outputs, of `height` in all, how many it has, and the rows that they see.
+
+    Those are a part of `maps`, or, where it `warps`, written to `room`, which holds the chunk before, but for the
+    chunk `start`.
+    """
+    most = (room.shape[0] - 1) // 2
+    first = chunk * most
+    count = min(most, height - first)
     if not warps:
-        return maps[2 * first :]
+        return first, count, maps[2 * first :]
     origin, begun = 2 * first, 2 * first
-    if is_next:
+    if chunk > start:
         copy_row(room, room.shape[0] - 1, room, 0)
         begun += 1
     _see(begun, origin + 2 * count + 1, origin, state, bias, gather, room)
-    return room[0:]
+    return first, count, room[0:]
 
 
 @inlined
@@ -68,9 +75,7 @@ def begin(
     for band in prange(bands):
         start, end = _chunks(band, bands, height, most)
         for chunk in range(start, end):
-            first = chunk * most
-            count = min(most, height - first)
-            rows = _window(first, count, chunk > start, state, bias, gather, maps, warps, room[band])
+            first, count, rows = _window(chunk, start, height, state, bias, gather, maps, warps, room[band])
             for y in range(count):
                 narrow_row(y, width, rows, weights, activation, 2, out[first:])
                 clear_sides(out, first + y + 1, width)
@@ -92,9 +97,7 @@ def begin_beside(
     for band in prange(bands):
         start, end = _chunks(band, bands, height, most)
         for chunk in range(start, end):
-            first = chunk * most
-            count = min(most, height - first)
-            rows = _window(first, count, chunk > start, state, bias, gather, maps, warps, room[band])
+            first, count, rows = _window(chunk, start, height, state, bias, gather, maps, warps, room[band])
             for y in range(count):
                 beside_row(y, width, rows, weights, activation, 2, out[first:], second[first:])
                 clear_sides(out, first + y + 1, width)
