@@ -234,7 +234,8 @@ async def _predict_once(recording: threading.Event) -> None:
     metrics = Metrics(CollectorRegistry())
     network = DMVFN(ModelConfig.tiny()).eval()
     engine = Batcher(lambda: Predictor(network, device="cpu", threads=1), settings, metrics)
-    codecs = Codecs(FrameLimits.of(settings), 2, metrics)
+    # One thread, which the first request starts: a second one might start while the other request is recorded.
+    codecs = Codecs(FrameLimits.of(settings), 1, metrics)
     await engine.start()
     try:
         transport = httpx.ASGITransport(build(AppState(settings, engine, codecs, metrics)))
