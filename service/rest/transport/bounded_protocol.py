@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.rest.transport.errors import last_answer
 from service.rest.transport.reader_watch import ReaderWatch
+from service.rest.transport.request_parser import RequestParser
 
 #: Where a request's ASGI scope tells how to wait for its answer to leave, and how to learn that its client did.
 _DRAINED, _WATCH = "dmvfn.drained", "dmvfn.watch"
@@ -53,6 +54,8 @@ class BoundedProtocol(HttpToolsProtocol):
     #: Seconds in which a client that is being answered must read something.
     stall_seconds: ClassVar[float] = 30.0
 
+    parser: RequestParser
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection. Where nothing is asked on it, it is kept as long as an idle one between requests."""
         sock = transport.get_extra_info("socket")
@@ -66,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watchers: list[Callable[[], None]] = []
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_watch = ReaderWatch(transport, self.stall_seconds)
+        self.parser = RequestParser(self)
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -93,11 +97,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
         Raises TooManyPipelined, as thousands of small requests fit in what arrives at once.
         """
+        if self.parser.is_repeating:
+            return
         if len(self.pipeline) >= self.max_pipelined:
             raise TooManyPipelined
         super().on_message_begin()
         self._cancel_head_timer()
         self._is_in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Note a piece of the target."""
+        if not self.parser.is_repeating:
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a field of the head. Trailers are none: who read the head, or changed it on the way, never saw them."""
@@ -106,6 +117,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the head's time and count, as the head is whole."""
+        if self.parser.is_repeating:
+            return
         extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
         extensions[_DRAINED], extensions[_WATCH] = self._drained, self._watch_client
         self._unseen = 0
@@ -129,9 +142,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Count afresh: later bytes belong to the next request."""
+        """Count afresh: later bytes belong to the next request. After an offer that nobody takes, wait for the body."""
         self._unseen = 0
-        super().on_message_complete()
+        if not self.parser.should_upgrade() or self.takes_offer():
+            super().on_message_complete()
+
+    def takes_offer(self) -> bool:
+        """Return whether the request opens a WebSocket: of the protocols that one may offer, the only one taken."""
+        return self._should_upgrade()
 
     def on_response_complete(self) -> None:
         """Watch the client, where no further answer is due, until it has read the rest of this one."""
