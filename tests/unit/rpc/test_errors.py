@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import httpx
@@ -84,9 +86,13 @@ def test_both_edges_say_the_same(error: ServiceError, http: int, status: grpc.St
         assert quota.violations[0].subject == "anna"
 
 
-def test_a_long_message_still_fits_a_trailer() -> None:
-    error = core.InvalidRequest("x" * 100_000, field="y" * 100_000)
-    assert len(errors.status(error, "r").SerializeToString()) < 8192
+@pytest.mark.parametrize("letter", ["x", "%", "é", "例", "\U0001f3ac", "\n"])
+def test_a_long_message_still_fits_a_trailer(letter: str) -> None:
+    error = core.InvalidRequest(letter * 100_000, field=letter * 100_000)
+    # As they are sent: the text percent-encoded, the details in base64.
+    details = base64.b64encode(errors.status(error, "r").SerializeToString())
+    assert len(quote(errors.text(error))) + len(details) < 8192
+    assert errors.text(error) == letter * len(errors.text(error)) != ""
 
 
 @pytest.mark.parametrize(("error", "http", "status", "details"), ROWS, ids=_row_id)
