@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.rest.transport.answer_transport import AnswerTransport
 from service.rest.transport.errors import last_answer
 from service.rest.transport.reader_watch import ReaderWatch
 
@@ -113,7 +114,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cancel_head_timer()
         if not self.flow.write_paused:
             self._reader_watch.stop()
+        cycle_before: Any = self.cycle
         super().on_headers_complete()
+        cycle: Any = self.cycle
+        if cycle is not cycle_before:  # an upgrade has none
+            cycle.transport = AnswerTransport(self.transport, self.loop)
 
     def on_body(self, body: bytes) -> None:
         """Count afresh: bodies are bounded by the middleware."""
@@ -136,7 +141,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Watch the client, where no further answer is due, until it has read the rest of this one."""
         super().on_response_complete()
-        if self.cycle.response_complete:
+        cycle: Any = self.cycle
+        if cycle.response_complete:
+            cycle.transport.flush()  # an answer without a body
             self._reader_watch.start()
 
     def handle_websocket_upgrade(self) -> None:
