@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -11,6 +13,8 @@ from starlette.types import Message, Receive
 from service.core.errors import Cancelled, TooLarge, UnsupportedMedia
 from service.rest.transport.errors import BodyTimeout
 from service.serving.byte_budget import ByteHolding
+
+T = TypeVar("T")
 
 #: How long a refused sender is listened to, seconds: closing at once would reset the connection under its last bytes,
 #: and the reset can destroy the refusal before it is read.
@@ -40,13 +44,23 @@ class BoundedBody:
         """Receive the next message."""
         if self.complete or self.left:
             return await self._receive()
+        return await self._in_time(self._next())
+
+    async def whole(self) -> bytes:
+        """Read the whole body, as `read`."""
+        return await self._in_time(_whole(self._next))
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         if self._until is None:
             self._until = asyncio.get_running_loop().time() + self._seconds
         try:
             async with asyncio.timeout_at(self._until):
-                message = await self._receive()
+                return await work
         except TimeoutError:
             raise BodyTimeout(f"the body did not arrive within {self._seconds:g} s") from None
+
+    async def _next(self) -> Message:
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             self.left = True
         elif message["type"] == "http.request":
@@ -80,9 +94,14 @@ def check_plain(request: Request, content: str) -> None:
 
 async def read(request: Request) -> bytes:
     """Read the whole body; Cancelled where the client left on the way."""
+    receive = request.receive
+    return await (receive.whole() if isinstance(receive, BoundedBody) else _whole(receive))
+
+
+async def _whole(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the client left before its body was complete")
         if body := message.get("body"):
