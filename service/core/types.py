@@ -326,7 +326,7 @@ class PredictResult:
     @property
     def is_cut(self) -> bool:
         """Tell whether frames repeat the current one, because the pair shows two scenes."""
-        return any(step.is_cut for step in self.steps)
+        return any([step.is_cut for step in self.steps])
 
     @property
     def method(self) -> Method:
@@ -342,7 +342,7 @@ class PredictResult:
     @property
     def flops(self) -> int:
         """Sum the FLOPs of all steps."""
-        return sum(step.flops for step in self.steps)
+        return sum([step.flops for step in self.steps])
 
 
 def route_text(route: Route) -> str:

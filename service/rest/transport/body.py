@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -13,8 +13,6 @@ from starlette.types import Message, Receive
 from service.core.errors import Cancelled, TooLarge, UnsupportedMedia
 from service.rest.transport.errors import BodyTimeout
 from service.serving.byte_budget import ByteHolding
-
-T = TypeVar("T")
 
 #: How long a refused sender is listened to, seconds: closing at once would reset the connection under its last bytes,
 #: and the reset can destroy the refusal before it is read.
@@ -44,20 +42,24 @@ class BoundedBody:
         """Receive the next message."""
         if self.complete or self.left:
             return await self._receive()
-        return await self._in_time(self._next())
+        try:
+            async with self._rest_of_time():
+                return await self._next()
+        except TimeoutError:
+            raise self._too_slow() from None
 
     async def whole(self) -> bytes:
-        """Read the whole body, as `read`."""
-        return await self._in_time(_whole(self._next))
+        """Read the whole body, as `read`, under one time-out: most come in several pieces."""
+        try:
+            async with self._rest_of_time():
+                return await _whole(self._next)
+        except TimeoutError:
+            raise self._too_slow() from None
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+    def _rest_of_time(self) -> asyncio.Timeout:
         if self._until is None:
             self._until = asyncio.get_running_loop().time() + self._seconds
-        try:
-            async with asyncio.timeout_at(self._until):
-                return await work
-        except TimeoutError:
-            raise BodyTimeout(f"the body did not arrive within {self._seconds:g} s") from None
+        return asyncio.timeout_at(self._until)
 
     async def _next(self) -> Message:
         message = await self._receive()
@@ -82,6 +84,9 @@ class BoundedBody:
                     self.left = message["type"] == "http.disconnect"
                     self.complete = not self.left and not message.get("more_body", False)
 
+    def _too_slow(self) -> BodyTimeout:
+        return BodyTimeout(f"the body did not arrive within {self._seconds:g} s")
+
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request body may have at most {self._max_bytes} bytes")
 
@@ -92,10 +97,10 @@ def check_plain(request: Request, content: str) -> None:
         raise UnsupportedMedia(f"compressed bodies are not read; {content} are small already", field="Content-Encoding")
 
 
-async def read(request: Request) -> bytes:
+def read(request: Request) -> Coroutine[Any, Any, bytes]:
     """Read the whole body; Cancelled where the client left on the way."""
     receive = request.receive
-    return await (receive.whole() if isinstance(receive, BoundedBody) else _whole(receive))
+    return receive.whole() if isinstance(receive, BoundedBody) else _whole(receive)
 
 
 async def _whole(receive: Receive) -> bytes:
