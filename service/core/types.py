@@ -326,7 +326,7 @@ class PredictResult:
     @property
     def is_cut(self) -> bool:
         """Tell whether frames repeat the current one, because the pair shows two scenes."""
-        return any([step.is_cut for step in self.steps])
+        return any(step.is_cut for step in self.steps)
 
     @property
     def method(self) -> Method:
