@@ -29,6 +29,7 @@ from service.greeting import announce, greeting
 from service.http_server import LAST_WORDS_S, StartFailed, listen, plain_ports, serving
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
+from service.large_pages import use_large_pages
 from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
@@ -238,6 +239,9 @@ async def _started(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
     if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
+    # Whose start is over keeps what is in memory now; liveness is asked meanwhile.
+    nbytes = await asyncio.to_thread(use_large_pages)
+    log.info("%d MiB of memory are in large pages", nbytes // 2**20)
     startup.finish()
     # Now that the device's threads are there: they would have them too, and need not wake soon.
     take_short_turns()

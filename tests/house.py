@@ -32,6 +32,8 @@ from tests.unit.imaging.pictures import file_of, smooth
 FUNCTION_LINES, FILE_LINES = 60, 350
 #: Files on the way of a POST /v1/predict at most: those that hand it on, and all whose code runs (decision 61).
 HANDING_ON, FILES_RUN = 26, 84
+#: Calls on its way through the event loop at most: each costs microseconds, since the network has used all caches.
+LOOP_CALLS = 280
 ROOT = Path(__file__).parent.parent
 #: What travels, and does nothing itself.
 VALUES = ("service/core/", "service/engine/scheduling/entry.py", "service/engine/scheduling/request_state.py")
@@ -208,6 +210,22 @@ def files_of_a_prediction() -> dict[str, set[str]]:
         sys.setprofile(None)
         threading.setprofile(None)
     return calls
+
+
+def calls_of_a_prediction() -> int:
+    """Count what the event loop's thread calls of service/ for one prediction over ASGI, resumed coroutines too."""
+    recording, count = threading.Event(), 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "call" and recording.is_set() and _own_file(frame) is not None
+
+    sys.setprofile(profile)
+    try:
+        asyncio.run(_predict_once(recording))
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def _own_file(frame: FrameType) -> str | None:

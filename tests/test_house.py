@@ -45,6 +45,10 @@ def test_a_request_is_handed_on_by_few_files() -> None:
     assert len(calls) <= house.FILES_RUN, sorted(calls)
 
 
+def test_a_request_passes_the_event_loop_in_few_calls() -> None:
+    assert house.calls_of_a_prediction() <= house.LOOP_CALLS
+
+
 def test_the_measures_see_what_they_are_for(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "room" / "one.py").write_text("class Same:\n    pass\n\n\ndef f(given):\n    '''What it is.'''\n")

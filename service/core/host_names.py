@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: The names of the machine itself; `*.localhost` is one of them by RFC 6761.
 LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "::1")
@@ -19,6 +20,8 @@ def is_loopback(host: str) -> bool:
     return _LOOPBACK_ADDRESS.fullmatch(host.lower()) is not None
 
 
+# Nearly every request has the same; what others write is forgotten soon.
+@lru_cache(maxsize=64)
 def name_of(header: str) -> str:
     """Return the name or address in a Host header: lower case, no port, brackets or final dot; "" if it has none."""
     text = header.strip().lower()

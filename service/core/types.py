@@ -342,7 +342,7 @@ class PredictResult:
     @property
     def flops(self) -> int:
         """Sum the FLOPs of all steps."""
-        return sum(step.flops for step in self.steps)
+        return sum([step.flops for step in self.steps])
 
 
 def route_text(route: Route) -> str:

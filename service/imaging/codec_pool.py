@@ -82,13 +82,10 @@ class Codecs:
         self, data: bytes | memoryview, height: int, width: int, field: str, stride: int | None = None
     ) -> Frame:
         """Take raw pixels as `codec.from_raw`."""
-
-        def work() -> Frame:
-            return codec.from_raw(data, height, width, self.limits, field, stride)
-
         # Without gaps nothing is copied, so nothing is worth a thread.
         if stride in (None, 3 * width) or len(data) <= INLINE_BYTES:
-            return work()
+            return codec.from_raw(data, height, width, self.limits, field, stride)
+        work = partial(codec.from_raw, data, height, width, self.limits, field, stride)
         return await asyncio.wrap_future(self._submit(Stage.DECODE, work, None))
 
     async def encode(

@@ -47,8 +47,9 @@ class AcceptedWork:
 
     def begin(self) -> None:
         """Count one more piece of work under way, until `end`."""
+        if not self.count:
+            self._finished.clear()
         self.count += 1
-        self._finished.clear()
 
     def end(self) -> None:
         """Count one piece of work as over."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from service.core.api_keys import ANYBODY, ApiKey, KeyRing, Scope, digest_of
 from service.core.errors import PermissionDenied, RateLimited, ServiceError
-from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.interfaces import Engine
 from service.core.quota import GFLOP, REQUESTS, Quota
 from service.core.token_bucket import Allowance, BucketLevel, Demand, take
 from service.core.types import PredictRequest, PredictResult
@@ -170,18 +170,10 @@ class ChargingEngine:
     def __init__(self, engine: Engine, charge: Callable[[str, int], None]) -> None:
         self._engine = engine
         self._charge = charge
-        self.debug = getattr(engine, "debug", None)
+        self.readiness, self.model, self.debug = engine.readiness, engine.model, getattr(engine, "debug", None)
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """Predict as the engine does, then charge."""
         result = await self._engine.predict(request)
         self._charge(request.client, result.flops)
         return result
-
-    def readiness(self) -> Readiness:
-        """Return the engine's readiness."""
-        return self._engine.readiness()
-
-    def model(self) -> ServedModel:
-        """Return the engine's model."""
-        return self._engine.model()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.core.errors import DeadlineExceeded
-from service.core.interfaces import Engine, Readiness, ServedModel
+from service.core.interfaces import Engine
 from service.core.lateness import Lateness
 from service.core.panning import STILL, pan, panned
 from service.core.size_seconds import SizeSeconds
@@ -45,7 +45,7 @@ class NeverLateEngine:
     def __init__(self, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._metrics, self._clock = engine, metrics, clock
         self._last_way = LastWay(clock)
-        self.debug = getattr(engine, "debug", None)
+        self.readiness, self.model, self.debug = engine.readiness, engine.model, getattr(engine, "debug", None)
 
     async def predict(self, request: PredictRequest) -> PredictResult:
         """Predict as the engine does; what it cannot answer by an adaptive request's deadline is answered here."""
@@ -68,14 +68,6 @@ class NeverLateEngine:
         if (kind := Substitute.of(result)) is not None:
             self._metrics.routes.shortened(kind)
         return result
-
-    def readiness(self) -> Readiness:
-        """Return the engine's readiness."""
-        return self._engine.readiness()
-
-    def model(self) -> ServedModel:
-        """Return the engine's model."""
-        return self._engine.model()
 
 
 class LastWay:

@@ -65,7 +65,7 @@ def write(context: RequestContext, tracer: Tracer, record: AccessRecord) -> None
             "request_id": context.request_id,
             "trace_id": context.trace.trace_id,
             "client": context.client,
-            "outcome": record.outcome.value,
+            "outcome": record.outcome,
             "code": context.code,
             "duration_ms": round(record.seconds * 1000, 3),
             **(record.sizes or {}),

@@ -13,6 +13,8 @@ import sys
 #: Attributes every record has; whatever else a caller passed as `extra` is printed.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
+
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
@@ -32,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _encode(line)
 
 
 class TextFormatter(logging.Formatter):

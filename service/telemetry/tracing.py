@@ -43,10 +43,10 @@ class Trace:
 def begin(traceparent: str | None, random: Callable[[int], bytes] = os.urandom) -> Trace:
     """Continue the caller's trace, or start one where the header is absent or malformed (as the standard asks)."""
     match = _TRACEPARENT.match(traceparent.strip()) if traceparent else None
-    span_id = random(8).hex()
     if match is None:
-        return Trace(random(16).hex(), span_id, None, True)
-    return Trace(match[1], span_id, match[2], bool(int(match[3], 16) & 1))
+        digits = random(24).hex()
+        return Trace(digits[:32], digits[32:], None, True)
+    return Trace(match[1], random(8).hex(), match[2], bool(int(match[3], 16) & 1))
 
 
 def within(trace: Trace, random: Callable[[int], bytes] = os.urandom) -> Trace:

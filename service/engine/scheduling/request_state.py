@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 
-class RequestState(enum.Enum):
+class RequestState(enum.StrEnum):
     """Where a request is. The last five are ends: nothing follows them."""
 
     NEW = "new"  #: not in the queue yet

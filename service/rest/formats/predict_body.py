@@ -43,12 +43,12 @@ class PredictBody:
 async def receive(request: Request, limits: FrameLimits) -> PredictBody:
     """Read the body and take it apart. The kind and its header are checked before the body is read."""
     kind = body_kind(request)
-    size = _shape(request.headers.get(SHAPE_HEADER), limits) if kind == RAW else None
+    if kind == RAW:
+        size = _shape(request.headers.get(SHAPE_HEADER), limits)
+        return _raw(await read(request), size)
     body = await read(request)
 
     def read_body() -> PredictBody:
-        if size is not None:
-            return _raw(body, size)
         return _json(body) if kind == JSON else _form(body, request.headers["content-type"])
 
     return await run_apart(read_body, kind, len(body))

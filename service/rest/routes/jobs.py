@@ -102,7 +102,9 @@ def named_client(request: Request) -> str:
 
 def asked_for(request: Request) -> bool:
     """Tell whether the caller would rather have a job than wait (RFC 7240)."""
-    preferences = ",".join(request.headers.getlist("prefer"))
+    if not (fields := request.headers.getlist("prefer")):
+        return False
+    preferences = ",".join(fields)
     return any(word.partition(";")[0].strip().lower() == "respond-async" for word in preferences.split(","))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -40,13 +42,27 @@ class BoundedBody:
         """Receive the next message."""
         if self.complete or self.left:
             return await self._receive()
+        try:
+            async with self._rest_of_time():
+                return await self._next()
+        except TimeoutError:
+            raise self._too_slow() from None
+
+    async def whole(self) -> bytes:
+        """Read the whole body, as `read`, under one time-out: most come in several pieces."""
+        try:
+            async with self._rest_of_time():
+                return await _whole(self._next)
+        except TimeoutError:
+            raise self._too_slow() from None
+
+    def _rest_of_time(self) -> asyncio.Timeout:
         if self._until is None:
             self._until = asyncio.get_running_loop().time() + self._seconds
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError:
-            raise BodyTimeout(f"the body did not arrive within {self._seconds:g} s") from None
+        return asyncio.timeout_at(self._until)
+
+    async def _next(self) -> Message:
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             self.left = True
         elif message["type"] == "http.request":
@@ -68,6 +84,9 @@ class BoundedBody:
                     self.left = message["type"] == "http.disconnect"
                     self.complete = not self.left and not message.get("more_body", False)
 
+    def _too_slow(self) -> BodyTimeout:
+        return BodyTimeout(f"the body did not arrive within {self._seconds:g} s")
+
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request body may have at most {self._max_bytes} bytes")
 
@@ -78,11 +97,16 @@ def check_plain(request: Request, content: str) -> None:
         raise UnsupportedMedia(f"compressed bodies are not read; {content} are small already", field="Content-Encoding")
 
 
-async def read(request: Request) -> bytes:
+def read(request: Request) -> Coroutine[Any, Any, bytes]:
     """Read the whole body; Cancelled where the client left on the way."""
+    receive = request.receive
+    return receive.whole() if isinstance(receive, BoundedBody) else _whole(receive)
+
+
+async def _whole(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the client left before its body was complete")
         if body := message.get("body"):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.rest.transport.answer_transport import AnswerTransport
 from service.rest.transport.errors import last_answer
 from service.rest.transport.reader_watch import ReaderWatch
 from service.rest.transport.request_parser import RequestParser
@@ -102,7 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.max_pipelined:
             raise TooManyPipelined
         super().on_message_begin()
-        self._cancel_head_timer()
+        if self._head_timer is not None:
+            self._cancel_head_timer()
         self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -123,10 +125,15 @@ class BoundedProtocol(HttpToolsProtocol):
         extensions[_DRAINED], extensions[_WATCH] = self._drained, self._watch_client
         self._unseen = 0
         self._is_in_head = False
-        self._cancel_head_timer()
+        if self._head_timer is not None:
+            self._cancel_head_timer()
         if not self.flow.write_paused:
             self._reader_watch.stop()
+        cycle_before: Any = self.cycle
         super().on_headers_complete()
+        cycle: Any = self.cycle
+        if cycle is not cycle_before:  # an upgrade has none
+            cycle.transport = AnswerTransport(self.transport, self.loop)
 
     def on_body(self, body: bytes) -> None:
         """Count afresh: bodies are bounded by the middleware."""
@@ -154,7 +161,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Watch the client, where no further answer is due, until it has read the rest of this one."""
         super().on_response_complete()
-        if self.cycle.response_complete:
+        cycle: Any = self.cycle
+        if cycle.response_complete:
+            cycle.transport.flush()  # an answer without a body
             self._reader_watch.start()
 
     def handle_websocket_upgrade(self) -> None:

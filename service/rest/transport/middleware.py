@@ -6,7 +6,7 @@ Pure ASGI, so that a client's disconnect reaches the routes. Nothing behind it c
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -92,27 +92,27 @@ class RequestMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    def begin_context(self, scope: Scope, headers: Headers) -> Context:
+    def begin_context(self, scope: Scope, fields: Mapping[str, str]) -> Context:
         """Begin the request's context and keep it with its scope."""
         request_context = context.begin(
-            headers.get("x-request-id"),
-            headers.get("traceparent"),
+            fields.get("x-request-id"),
+            fields.get("traceparent"),
             self._state.clock(),
             self._tracer,
             self._state.budget.open(),
         )
         peer = (scope.get("client") or ("",))[0]
-        forwarded = headers.getlist(FORWARDED_FIELD) if self._proxies.networks else ()
+        forwarded = Headers(scope=scope).getlist(FORWARDED_FIELD) if self._proxies.networks else ()
         request_context.address = caller_of(self._proxies.caller(peer, forwarded))
         context.put(scope, request_context)
         return request_context
 
-    def check_host(self, scope: Scope, headers: Headers) -> None:
+    def check_host(self, scope: Scope, fields: Mapping[str, str]) -> None:
         """Raise InvalidRequest for a Host that is not ours: a page whose name was made to lead here (DNS rebinding).
 
         So it does for none at all in HTTP/1.1 (RFC 9112, 3.2): servers on the way may each take another.
         """
-        host = headers.get("host")
+        host = fields.get("host")
         if host is None and scope.get("http_version") == "1.1":
             raise InvalidRequest("a request in HTTP/1.1 has a Host", field="Host")
         # Probes and scrapers come by an address that no setting can list, and see no caller's data.
@@ -137,11 +137,11 @@ class RequestMiddleware:
         decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        request_context = self.begin_context(scope, headers)
+        fields = fields_of(scope)
+        request_context = self.begin_context(scope, fields)
         try:
             check_fields(scope["headers"])
-            self.check_host(scope, headers)
+            self.check_host(scope, fields)
             await self.admit(scope, request_context)
         except ServiceError as error:
             await receive()  # the handshake
@@ -188,9 +188,9 @@ class _Exchange:
         self._state = middleware._state
         self._scope = as_get(scope)
         self._send = send
-        self._headers = Headers(scope=self._scope)
+        self._fields = fields_of(self._scope)
         settings = self._state.settings
-        self._context = middleware.begin_context(self._scope, self._headers)
+        self._context = middleware.begin_context(self._scope, self._fields)
         self._method = scope["method"]
         self._holding = self._context.holding
         self._body = BoundedBody(receive, settings.max_body_bytes, settings.body_timeout_s, self._holding)
@@ -201,9 +201,9 @@ class _Exchange:
     async def run(self) -> None:
         try:
             check_fields(self._scope["headers"])
-            self._middleware.check_host(self._scope, self._headers)
+            self._middleware.check_host(self._scope, self._fields)
             await self._middleware.admit(self._scope, self._context)
-            self._body.announce(self._headers.get("content-length"))
+            self._body.announce(self._fields.get("content-length"))
             await self._middleware._app(self._scope, self._body, self.send)
         except ServiceError as error:
             await self._refuse(error)
@@ -249,13 +249,13 @@ class _Exchange:
         """Receive some of the rest of the body where the answer comes before its end, else close."""
         if self._body.complete or self._body.left:
             return
-        if self._headers.get("content-length", "0") == "0" and "transfer-encoding" not in self._headers:
+        if self._fields.get("content-length", "0") == "0" and "transfer-encoding" not in self._fields:
             return
         if self._status == 408:  # waited long enough
             start["headers"].append((b"connection", b"close"))
             return
         # Who asked before sending ("Expect: 100-continue") and was not told to go on sends nothing.
-        if "expect" not in self._headers or self._body.seen:
+        if "expect" not in self._fields or self._body.seen:
             await self._body.drain()
         if not self._body.complete:
             start["headers"].append((b"connection", b"close"))
@@ -293,6 +293,11 @@ class _Exchange:
                 sizes={"bytes_in": self._body.seen, "bytes_out": self._sent},
             ),
         )
+
+
+def fields_of(scope: Scope) -> dict[str, str]:
+    """Return the header fields of a request by their names, in lower case; of several with one name the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 
 
 def check_fields(headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,0 +1,65 @@
+"""Memory of the process in large pages, where Linux has them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import large_pages
+from service.large_pages import own_ranges
+from tests.house import ROOT
+
+MAPS = """\
+555555554000-555555556000 r-xp 00001000 fe:00 1234                       /usr/bin/python3.11
+5555555aa000-55555fe00000 rw-p 00000000 00:00 0                          [heap]
+7fffe0000000-7fffe0900000 rw-p 00000000 00:00 0
+7fffe1000000-7fffe1100000 rw-p 00000000 00:00 0
+7fffe1800000-7fffe1c00000 rw-p 00000000 00:00 0                          [anon: glibc: malloc arena]
+7fffe2000000-7fffe2800000 r--p 00000000 00:00 0
+7fffe4000000-7fffe4800000 rw-s 00000000 00:01 77                         /memfd:shared (deleted)
+7fffe5000000-7fffe5800000 rw-p 00000000 fe:00 99                         /usr/lib/libtorch.so
+7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0                          [stack]
+"""
+#: Fills 32 MiB as a heap does, in many small blocks, and prints how much of its memory is in large pages then.
+PROGRAM = """
+blocks = [bytes(1000) for _ in range(32 * 1024)]
+from service.large_pages import use_large_pages, _bytes_in_large_pages
+before = _bytes_in_large_pages()
+print(use_large_pages() - before)
+"""
+
+
+def test_whole_large_pages_of_own_memory_are_found() -> None:
+    assert own_ranges(MAPS.splitlines()) == [
+        (0x555555600000, 0x55555FE00000),
+        (0x7FFFE0000000, 0x7FFFE0800000),
+        (0x7FFFE1800000, 0x7FFFE1C00000),
+    ]
+
+
+def is_possible() -> bool:
+    """Whether this system moves memory into large pages when asked to: Linux 6.1, and its operator lets it."""
+    try:
+        policy = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        release = Path("/proc/sys/kernel/osrelease").read_text()
+    except OSError:
+        return False
+    return "[never]" not in policy and tuple(map(int, release.split("-")[0].split(".")[:2])) >= (6, 1)
+
+
+@pytest.mark.skipif(not is_possible(), reason="this system keeps all memory in small pages")
+def test_what_a_process_keeps_is_moved() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 16 * 2**20
+
+
+@pytest.mark.parametrize("policy", ["always madvise [never]\n", None])
+def test_an_operator_may_keep_small_pages(policy: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "enabled"
+    if policy is not None:
+        file.write_text(policy)
+    monkeypatch.setattr(large_pages, "_POLICY", file)
+    assert large_pages.use_large_pages() == 0
