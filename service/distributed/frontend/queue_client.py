@@ -38,6 +38,7 @@ from service.distributed.broker.client import (
     pipeline,
 )
 from service.distributed.broker.clock import now_ms
+from service.distributed.broker.connection_options import explain
 from service.distributed.broker.keys import Keys
 from service.distributed.broker.server_check import ServerCheck
 from service.distributed.broker.submission import (
@@ -128,7 +129,7 @@ class QueueClient:
     async def stop(self) -> None:
         """Remove this front end's keys and close its connections; calls still waiting are the caller's to end first."""
         await end(*self._tasks)
-        with contextlib.suppress(*LOST, TimeoutError):
+        with contextlib.suppress(*FAILED, TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
         await close(self.client)
@@ -252,7 +253,7 @@ class QueueClient:
                     await asyncio.sleep(next(delays))
                     continue
                 if not self._is_logged:
-                    log.warning("redis is away: %s", error)
+                    log.warning("redis is away: %s", explain(error))
                     self._is_logged = True
                 self.server.away()
                 if not self._away:
