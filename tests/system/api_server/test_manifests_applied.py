@@ -55,7 +55,6 @@ PLURALS = {
     "PrometheusRule": "prometheusrules",
     "ScaledObject": "scaledobjects",
     "ServingRuntime": "servingruntimes",
-    "TriggerAuthentication": "triggerauthentications",
 }
 #: What an installation may be upgraded from: a commit or a tag.
 BEFORE = os.environ.get("UPGRADE_FROM", "6db3b52")
