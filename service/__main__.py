@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment = VERBS[name].environment(os.environ)
         settings = Settings.from_env(environment)
         if settings.redis_url:
-            from service.distributed.broker import client as broker_client
+            from service.distributed.broker import connection_options
 
-            broker_client.check(settings)
+            connection_options.check(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTING

@@ -209,6 +209,9 @@ class Settings:
         (), addresses.sentinels, "Sentinels, host:port separated by commas; they name the host.", hidden=True
     )
     redis_sentinel_service: str = _set("dmvfn", str, "Name of the primary that the Sentinels watch.")
+    redis_sentinel_username: str = _set("", str, "ACL user of the Sentinels; empty: `default`.")
+    redis_sentinel_password: str = _set("", str, "Its password, where they ask for one.", secret=True)
+    redis_sentinel_tls: bool = _set(False, _flag, "The Sentinels speak TLS, by the `ssl_…` options of the URL.")
     lease_ms: int = _set(15_000, _whole(100, 10**7), "Silence after which a worker's jobs go to another one.")
     max_run_s: float = _set(300.0, _number(0.1, 86_400), "Longest run of one job; its lease then ends (a hung device).")
     max_deliveries: int = _set(4, _whole(1, 100), "Runs of a job, all cut short by deaths, before it is given up.")

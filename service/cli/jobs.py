@@ -16,6 +16,7 @@ from service.distributed.broker.blob_store import BlobStore, StoreUnavailable, b
 from service.distributed.broker.client import FAILED, LOST, SyncRedis, connect_sync, hang_up_sync
 from service.distributed.broker.clip_record import MARK
 from service.distributed.broker.clock import now_ms_sync
+from service.distributed.broker.connection_options import explain
 from service.distributed.broker.keys import GROUP, Keys, whole
 from service.distributed.broker.submission import BEHIND_LIVE_S, cancel_of
 from service.serving.jobs.job import Failure
@@ -52,10 +53,10 @@ def main(argv: Sequence[str], settings: Settings) -> int:
     try:
         return int(_VERBS[params.verb](client, Keys(settings.redis_queue), params, settings))
     except LOST as error:
-        print(f"redis is away: {error}", file=sys.stderr)
+        print(f"redis is away: {explain(error)}", file=sys.stderr)
         return 4
     except FAILED as error:  # a queue that the ACL hides from its user, say
-        print(f"redis refuses what queue {settings.redis_queue!r} was asked: {error}", file=sys.stderr)
+        print(f"redis refuses what queue {settings.redis_queue!r} was asked: {explain(error)}", file=sys.stderr)
         return 4
     finally:
         hang_up_sync(client)

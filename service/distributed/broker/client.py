@@ -7,7 +7,6 @@ these clients wait and reconnect themselves.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,8 @@ import redis.cluster
 import redis.retry
 import redis.sentinel
 
-from service.settings import Settings, SettingsError
+from service.distributed.broker.waiting_clients import WaitingCluster, WaitingSentinelPool
+from service.settings import Settings
 
 # redis-py's annotations say Awaitable[X] | X of every command, for both of its worlds; nothing can be checked by them.
 AsyncRedis = Any
@@ -33,6 +33,8 @@ SyncRedis = Any
 BLOCK_S = 2.0
 #: Seconds without an answer after which a connection is given up: half-open ones say nothing at all.
 SOCKET_TIMEOUT = 5.0
+#: The same for a Sentinel, of which there are others to ask.
+SENTINEL_TIMEOUT = 1.0
 #: Connections of one process to one server for what may be large; a worker's blocking reads are among them.
 CONNECTIONS = 32
 #: Those of a front end's pulse, listener and withdrawals, which no upload may hold up.
@@ -45,6 +47,7 @@ LOST = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,  # no RedisError: none of a Cluster's nodes can be reached
     redis.exceptions.TryAgainError,
     redis.exceptions.MasterDownError,
     redis.exceptions.ClusterDownError,
@@ -52,7 +55,7 @@ LOST = (
     OSError,
 )
 #: Whatever a server may answer, full memory or a right taken away too: for loops that must outlive it.
-FAILED = (redis.RedisError, OSError)
+FAILED = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 
 
 #: What a server answers that takes no writes for now, or nothing at all beside somebody's long script (BUSY); in a
@@ -81,24 +84,6 @@ def _common() -> dict[str, Any]:
     return {"socket_timeout": SOCKET_TIMEOUT, "socket_connect_timeout": 2.0, "health_check_interval": 0}
 
 
-def check(settings: Settings) -> None:
-    """Make a connection's object, which connects to nothing: SettingsError for an option that redis-py cannot use.
-
-    The same for a file of TLS that is not there, as redis-py opens it at each try and calls the server away.
-    """
-    if settings.redis_url:
-        try:
-            connection = redis.Redis.from_url(settings.redis_url).connection_pool.make_connection()
-        except Exception:  # whatever it is, its message may hold the password
-            raise SettingsError(
-                "DMVFN_REDIS_URL=(hidden): holds an option, behind the ?, that redis-py does not know or cannot use"
-            ) from None
-        for attribute in ("ca_certs", "certfile", "keyfile"):
-            file = getattr(connection, attribute, None)
-            if file and not os.access(file, os.R_OK):
-                raise SettingsError(f"DMVFN_REDIS_URL=(hidden): the file of ssl_{attribute} cannot be read")
-
-
 def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
     """Make a client for coroutines, not yet connected; `aclose` it. Answers are bytes.
 
@@ -107,11 +92,18 @@ def connect(settings: Settings, connections: int = CONNECTIONS) -> AsyncRedis:
     never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
     if settings.redis_cluster:
         # A moved slot is followed by asking again: the Cluster's own retries are kept, they repeat only refused calls.
-        return redis.asyncio.cluster.RedisCluster.from_url(settings.redis_url, **_user(settings), **_common())
+        options = {"max_connections": connections, **_user(settings), **_common()}
+        return WaitingCluster.from_url(settings.redis_url, **options)
     if settings.redis_sentinels:
         asynchronous: Any = redis.asyncio.sentinel
-        sentinels = asynchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
-        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
+        sentinels = asynchronous.Sentinel(_hosts(settings.redis_sentinels), sentinel_kwargs=_of_sentinels(settings))
+        return sentinels.master_for(
+            settings.redis_sentinel_service,
+            connection_pool_class=WaitingSentinelPool,
+            max_connections=connections,
+            timeout=None,
+            **_common() | _served(settings) | {"retry": never},
+        )
     # A burst of calls waits for one of a few connections rather than opening hundreds.
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url,
@@ -131,8 +123,8 @@ def connect_sync(settings: Settings) -> SyncRedis:
         return redis.cluster.RedisCluster.from_url(settings.redis_url, **_user(settings), **_common())
     if settings.redis_sentinels:
         synchronous: Any = redis.sentinel
-        sentinels = synchronous.Sentinel(_hosts(settings.redis_sentinels), socket_timeout=1.0)
-        return sentinels.master_for(settings.redis_sentinel_service, retry=never, **_served(settings), **_common())
+        sentinels = synchronous.Sentinel(_hosts(settings.redis_sentinels), sentinel_kwargs=_of_sentinels(settings))
+        return sentinels.master_for(settings.redis_sentinel_service, **_common() | _served(settings) | {"retry": never})
     return redis.Redis.from_url(settings.redis_url, retry=never, **_user(settings), **_common())
 
 
@@ -170,6 +162,15 @@ def _served(settings: Settings) -> dict[str, Any]:
     if "SSL" in getattr(url_options.get("connection_class"), "__name__", ""):
         options["ssl"] = True
     return options
+
+
+def _of_sentinels(settings: Settings) -> dict[str, Any]:
+    """Return redis-py's options for connections to the Sentinels: their own user, and the URL's way to speak."""
+    apart = {"username": settings.redis_sentinel_username, "password": settings.redis_sentinel_password}
+    shared = {k: v for k, v in _served(settings).items() if k == "protocol" or k.startswith("ssl_")}
+    tls = {"ssl": True} if settings.redis_sentinel_tls else {}
+    user = {name: value for name, value in apart.items() if value}
+    return {"socket_timeout": SENTINEL_TIMEOUT, "socket_connect_timeout": SENTINEL_TIMEOUT} | shared | tls | user
 
 
 async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, atomic: bool = False) -> list[Any]:

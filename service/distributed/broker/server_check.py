@@ -1,7 +1,7 @@
-"""Checks that the Redis server keeps accepted jobs: asked once for each connection, its problems logged and shown.
+"""Checks that the Redis server keeps accepted jobs and knows what the queue asks; its problems are logged and shown.
 
-Uses what the shipped ACL user may ask (INFO, CONFIG GET, ACL DRYRUN). What a server refuses to say, as managed ones do,
-is unknown and no problem. Knows nothing of jobs.
+It is asked once for each connection. Uses what the shipped ACL user may ask (INFO, CONFIG GET, ACL DRYRUN). What a
+server refuses to say, as managed ones do, is unknown and no problem. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 60.0
 
 
+#: The oldest Redis whose commands the scripts use.
+LEAST_VERSION = (6, 2)
+
+
 class ConfigProblem(enum.StrEnum):
-    """What loses accepted jobs; the closed set of the metric's labels."""
+    """What loses accepted jobs, or leaves them undone; the closed set of the metric's labels."""
 
     AOF_OFF = "aof_off"
     FSYNC_OFF = "fsync_off"
     EVICTION = "eviction"
     ACL_REPLAY = "acl_replay"
+    TOO_OLD = "too_old"
 
 
 ADVICE = {
@@ -41,6 +46,7 @@ ADVICE = {
         "a restart of Redis drops transactions and scripts from its append-only file, and with them accepted jobs: "
         "give the user `default` its rights back, `user default off ~* &* +@all` (docs/redis.md)"
     ),
+    ConfigProblem.TOO_OLD: "nothing that is queued is ever done: the queue needs commands of Redis 6.2",
 }
 
 #: What an append-only file of ours holds. Redis 7 and Valkey 8 replay it as the user `default`, and check its rights.
@@ -105,7 +111,7 @@ class ServerCheck:
 
     def gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
         """Return series for `Metrics.watch`: 1 there, 0 not; a problem that the server does not tell of has none."""
-        text = "1 where the configuration of Redis can lose accepted jobs."
+        text = "1 where Redis, as it is, can lose accepted jobs or leave them undone."
         states = [(problem, there) for problem, there in self.problems.items() if there is not None]
         return [
             ("redis_config_problems", text, {"queue": self._queue, "problem": problem.value}, float(there))
@@ -123,22 +129,28 @@ def problems(info: Mapping[str, Any], fsync: str | None, replays: list[Any]) -> 
         ConfigProblem.FSYNC_OFF: None if fsync is None or aof_off is None else fsync == "no" and not aof_off,
         ConfigProblem.EVICTION: evicts,
         ConfigProblem.ACL_REPLAY: _drops(info, replays),
+        ConfigProblem.TOO_OLD: None if (number := _version(info)) is None else number < LEAST_VERSION,
     }
 
 
 def _drops(info: Mapping[str, Any], replays: list[Any]) -> bool | None:
     """Tell whether a replay as the user `default` would drop something. Only some servers check its rights."""
-    valkey, version = "valkey_version" in info, info.get("valkey_version") or info.get("redis_version")
-    if version is None or not str(version)[:1].isdigit():
+    number = _version(info)
+    if number is None:
         return None
     # 6.2 does not check, and has no ACL DRYRUN; Valkey 9.1 was mended (both seen:
     # tests/unit/distributed/test_restart.py).
-    number = tuple(int(part) for part in str(version).split(".")[:2] if part.isdigit())
-    if number < (7, 0) or (valkey and number >= (9, 1)):
+    if number < (7, 0) or ("valkey_version" in info and number >= (9, 1)):
         return False
     if any(isinstance(answer, Exception) for answer in replays) or not replays:
         return None
     return any(answer not in (b"OK", "OK") for answer in replays)
+
+
+def _version(info: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Read the first two numbers of the server's version, Valkey's own where it is one; None where it tells none."""
+    version = str(info.get("valkey_version") or info.get("redis_version") or "")
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) or None
 
 
 async def _answers(client: AsyncRedis, key: str, commands: list[tuple[str, ...]]) -> list[Any]:

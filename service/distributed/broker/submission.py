@@ -10,7 +10,7 @@ from service.core.errors import ClientLimit, DeadlineExceeded, QueueFull, TooLar
 from service.distributed.broker import scripts
 from service.distributed.broker.capacity import Capacity
 from service.distributed.broker.client import AsyncRedis
-from service.distributed.broker.keys import GROUP, Keys
+from service.distributed.broker.keys import GROUP, Keys, slot_of
 from service.settings import Settings
 
 #: Part of `max_queue_bytes` that the frames of jobs may fill; the rest is for calls alone.
@@ -49,6 +49,14 @@ class Submission:
     own_reply: bool = False  #: what becomes of it is told in a stream of its own, not in that of the front end
 
 
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A job of a submission's id that was there already: whose it is, and of what."""
+
+    client: str
+    fingerprint: str
+
+
 class ResultsFull(QueueFull):
     """`missing` bytes of room for a job's results are to be made first."""
 
@@ -77,6 +85,52 @@ def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
         raise TooLarge(f"results would take up to {s.room} bytes; at most {results} fit", field="frames")
     if s.holder and 0 < settings.max_client_items < s.items:
         raise TooLarge(f"at most {settings.max_client_items} predictions of one client at once", field="frames")
+
+
+def submit_call(
+    keys: Keys, s: Submission, token: str, front: str, settings: Settings, server: Capacity, workers: int
+) -> scripts.ScriptCall:
+    """Return the call of SUBMIT for frames uploaded under `token`; `front` waits for it, '' where it is a job."""
+    keep_ms = max(1, round(1000 * s.keep))
+    deadline_ms = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
+    return scripts.SUBMIT.bind(
+        job=keys.job(s.id),
+        payload=keys.payload(token),
+        load=keys.load,
+        stream=keys.stream(s.priority, s.bucket, slot_of(s.holder)),
+        buckets=keys.buckets,
+        wake=keys.wake,
+        clients=keys.clients,
+        results=keys.results,
+        kept=keys.kept,
+        due=keys.due,
+        group=GROUP,
+        most_items=settings.max_queue_items,
+        most_bytes=settings.max_queue_bytes,
+        items=s.items,
+        size=sum(map(len, s.frames.values())),
+        item_work_us=round(1e6 * s.work),
+        saving_us=round(1e6 * s.saving),
+        deadline_ms=deadline_ms,
+        order_ms=round(1000 * s.order),
+        job_id=s.id,
+        token=token,
+        front=front,
+        keep_ms=keep_ms,
+        fingerprint=s.fingerprint,
+        client=s.client,
+        task=s.task,
+        webhook=s.webhook or "",
+        workers=max(1, workers),
+        waiting_ms=deadline_ms + keep_ms if s.waits else 0,
+        most_job_bytes=job_bytes(settings),
+        room_bytes=s.room,
+        most_result_bytes=server.result_limit(settings),
+        most_client_items=settings.max_client_items,
+        is_trial=int(s.is_trial),
+        own_reply=1 if s.own_reply else "",
+        holder=s.holder,
+    )
 
 
 def refusal(

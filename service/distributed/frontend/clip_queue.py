@@ -30,6 +30,8 @@ T = TypeVar("T")
 GONE = "the clip is no longer this process's to end"
 #: Seconds after which a clip is offered again that this release cannot read.
 UNREADABLE_S = 10.0
+#: Milliseconds from now to which leases are cut, at least: makers renew theirs every second, whatever their length.
+CUT_MS = 60_000
 #: Seconds in which a clip is given back as its process stops; what takes longer lapses.
 GOODBYE_S = 1.0
 
@@ -48,6 +50,7 @@ class RedisClipQueue:
             leases=keys.clip_leases,
             served=keys.clip_served,
             busy="\n".join(("", *busy, "")),
+            most_ms=max(CUT_MS, 2 * self._settings.lease_ms),
         )
         candidate = await ask(self._front, scripts.call(self._front.steady, look))
         if candidate is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
@@ -16,7 +15,7 @@ from service.distributed.broker import buckets, scripts, serialization
 from service.distributed.broker.client import FAILED, LOST, pipeline
 from service.distributed.broker.job_objects import LARGE, job_objects
 from service.distributed.broker.keys import GROUP, whole
-from service.distributed.broker.submission import BEHIND_LIVE_S, RECORD_BYTES, ResultsFull, Submission
+from service.distributed.broker.submission import BEHIND_LIVE_S, RECORD_BYTES, Duplicate, ResultsFull, Submission
 from service.distributed.frontend.asking import ask
 from service.distributed.frontend.owned import own, owned_records
 from service.distributed.frontend.queue_client import QueueClient
@@ -84,21 +83,17 @@ class RedisJobs:
             webhook=job.webhook,
             room=job.items * answer + RECORD_BYTES,
         )
-        duplicate = await (self._submit_elsewhere if is_elsewhere else self._submit)(submission)
-        if duplicate is None:
-            created = time.time()
-            with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
-                # The queue's clock: front ends' own differ, by which lists would have no order.
-                accepted_ms = await self._ask(self._front.now_ms())
-                created = accepted_ms / 1000
-                await own(self._front, job.client, job.id, accepted_ms)
-            return JobView(job.id, JobState.QUEUED, job.items, 0, created, wait=self._front.snapshot.wait), True
-        client, fingerprint = duplicate
-        if client.decode() != job.client or fingerprint.decode() != job.fingerprint:
-            raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
-        return await self.get(job.id, job.client), False
+        outcome = await (self._submit_elsewhere if is_elsewhere else self._submit)(submission)
+        if isinstance(outcome, Duplicate):
+            if (outcome.client, outcome.fingerprint) != (job.client, job.fingerprint):
+                raise Conflict("this Idempotency-Key was used with another body", field="Idempotency-Key")
+            return await self.get(job.id, job.client), False
+        with contextlib.suppress(ServiceError):  # accepted all the same; it would only be missing in a list
+            await own(self._front, job.client, job.id, outcome)
+        view = JobView(job.id, JobState.QUEUED, job.items, 0, outcome / 1000, wait=self._front.snapshot.wait)
+        return view, True
 
-    async def _submit(self, submission: Submission) -> tuple[bytes, bytes] | None:
+    async def _submit(self, submission: Submission) -> int | Duplicate:
         """Submit as `QueueClient.submit`; fetched results make room, oldest first, before a job is refused for them."""
         for _ in range(ROOM_TRIES):
             try:
@@ -108,7 +103,7 @@ class RedisJobs:
                     raise
         return await self._front.submit(submission)  # others took the room that was made
 
-    async def _submit_elsewhere(self, submission: Submission) -> tuple[bytes, bytes] | None:
+    async def _submit_elsewhere(self, submission: Submission) -> int | Duplicate:
         """Submit as `_submit`, with large frames in the object store; they go again where the job is not accepted.
 
         Where it is not known whether it was (Unavailable), they stay until they are swept. Raises StoreUnavailable.
@@ -119,14 +114,14 @@ class RedisJobs:
         except LOST:
             raise self._front.unavailable() from None
         try:
-            duplicate = await self._submit(replace(submission, frames=frames))
+            outcome = await self._submit(replace(submission, frames=frames))
         except ServiceError as refusal:
             if not isinstance(refusal, Unavailable):
                 await self._objects.discard(frames.values())
             raise
-        if duplicate is not None:
+        if isinstance(outcome, Duplicate):
             await self._objects.discard(frames.values())
-        return duplicate
+        return outcome
 
     async def _remove_elsewhere(self, job: str) -> None:
         if self._objects is not None:

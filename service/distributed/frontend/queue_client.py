@@ -38,9 +38,18 @@ from service.distributed.broker.client import (
     pipeline,
 )
 from service.distributed.broker.clock import now_ms
-from service.distributed.broker.keys import GROUP, Keys, slot_of
+from service.distributed.broker.connection_options import explain
+from service.distributed.broker.keys import Keys
 from service.distributed.broker.server_check import ServerCheck
-from service.distributed.broker.submission import Submission, cancel_call, check_size, job_bytes, refusal, retry_after
+from service.distributed.broker.submission import (
+    Duplicate,
+    Submission,
+    cancel_call,
+    check_size,
+    refusal,
+    retry_after,
+    submit_call,
+)
 from service.distributed.broker.transfers import Transfers
 from service.distributed.frontend.announcements import Announcements
 from service.distributed.frontend.listener import listen
@@ -120,7 +129,7 @@ class QueueClient:
     async def stop(self) -> None:
         """Remove this front end's keys and close its connections; calls still waiting are the caller's to end first."""
         await end(*self._tasks)
-        with contextlib.suppress(*LOST, TimeoutError):
+        with contextlib.suppress(*FAILED, TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self.steady.unlink(self.keys.front(self.name), self.keys.reply(self.name))
         await close(self.client)
@@ -160,8 +169,8 @@ class QueueClient:
 
     # --- verbs ----------------------------------------------------------------------------------------------------
 
-    async def submit(self, s: Submission) -> tuple[bytes, bytes] | None:
-        """Submit; None once accepted, (client, fingerprint) of the job of this id that is there already.
+    async def submit(self, s: Submission) -> int | Duplicate:
+        """Submit; return when it was accepted, the queue's time in milliseconds, or the job that has its id already.
 
         Raise QueueFull, TooLarge, DeadlineExceeded, or Unavailable while Redis is away.
         """
@@ -169,7 +178,7 @@ class QueueClient:
         async with self._uploads.place(sum(map(len, s.frames.values()))):
             return await self._submit(s, arrival)
 
-    async def _submit(self, s: Submission, arrival: float) -> tuple[bytes, bytes] | None:
+    async def _submit(self, s: Submission, arrival: float) -> int | Duplicate:
         if s.items > self.settings.max_queue_items:
             raise TooLarge(f"at most {self.settings.max_queue_items} predictions fit the queue", field="frames")
         if self._away:
@@ -180,8 +189,10 @@ class QueueClient:
             payload = self.keys.payload(token)
             # The deadline runs while others upload, and while a try times out.
             left = s if s.deadline is None else replace(s, deadline=s.deadline - (self.clock() - arrival))
+            front, workers = (self.name if s.waits else ""), self.snapshot.workers
+            bound = submit_call(self.keys, left, token, front, self.settings, self.capacity, workers)
             try:
-                code, *rest = await self._upload(payload, s.frames, self._submit_call(left, token))
+                code, *rest = await self._upload(payload, s.frames, bound)
                 break
             except redis.exceptions.OutOfMemoryError:
                 wait = retry_after(self.snapshot.wait, self._rng)
@@ -191,56 +202,13 @@ class QueueClient:
                 if not isinstance(error, redis.TimeoutError) or not tries_left or self._away:
                     raise self.unavailable() from None
         if code == 1:
-            return None
+            return int(rest[0])
         await self._discard(payload)
         if code == 0:
-            return bytes(rest[0]), bytes(rest[1])
+            return Duplicate(*(field.decode() for field in rest))
         if code == -4:
             raise Unavailable("the upload took too long", reason="queue_lost", retry_after=1.0)
         raise refusal(code, int(rest[0]) if rest else 0, self.settings, self.snapshot.workers, self._rng)
-
-    def _submit_call(self, s: Submission, token: str) -> scripts.ScriptCall:
-        keys, settings = self.keys, self.settings
-        keep_ms = max(1, round(1000 * s.keep))
-        deadline_ms = 0 if s.deadline is None else max(1, round(1000 * s.deadline))
-        return scripts.SUBMIT.bind(
-            job=keys.job(s.id),
-            payload=keys.payload(token),
-            load=keys.load,
-            stream=keys.stream(s.priority, s.bucket, slot_of(s.holder)),
-            buckets=keys.buckets,
-            wake=keys.wake,
-            clients=keys.clients,
-            results=keys.results,
-            kept=keys.kept,
-            due=keys.due,
-            group=GROUP,
-            most_items=settings.max_queue_items,
-            most_bytes=settings.max_queue_bytes,
-            items=s.items,
-            size=sum(map(len, s.frames.values())),
-            item_work_us=round(1e6 * s.work),
-            saving_us=round(1e6 * s.saving),
-            deadline_ms=deadline_ms,
-            order_ms=round(1000 * s.order),
-            job_id=s.id,
-            token=token,
-            front=self.name if s.waits else "",
-            keep_ms=keep_ms,
-            fingerprint=s.fingerprint,
-            client=s.client,
-            task=s.task,
-            webhook=s.webhook or "",
-            workers=max(1, self.snapshot.workers),
-            waiting_ms=deadline_ms + keep_ms if s.waits else 0,
-            most_job_bytes=job_bytes(settings),
-            room_bytes=s.room,
-            most_result_bytes=self.capacity.result_limit(settings),
-            most_client_items=settings.max_client_items,
-            is_trial=int(s.is_trial),
-            own_reply=1 if s.own_reply else "",
-            holder=s.holder,
-        )
 
     async def _upload(self, payload: str, frames: Mapping[int, bytes], submit: scripts.ScriptCall) -> list[Any]:
         # All or nothing: a front end that dies in the middle of an upload leaves nothing behind.
@@ -285,7 +253,7 @@ class QueueClient:
                     await asyncio.sleep(next(delays))
                     continue
                 if not self._is_logged:
-                    log.warning("redis is away: %s", error)
+                    log.warning("redis is away: %s", explain(error))
                     self._is_logged = True
                 self.server.away()
                 if not self._away:

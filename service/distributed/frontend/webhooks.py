@@ -11,7 +11,7 @@ from service.distributed.broker import scripts
 from service.distributed.broker.client import FAILED, LOST, backoff, end
 from service.distributed.frontend.job_store import job_view
 from service.distributed.frontend.queue_client import QueueClient
-from service.serving.jobs.job import webhook_wait
+from service.serving.jobs.job import WEBHOOK_LONGEST_S, webhook_wait
 from service.serving.jobs.webhook import AT_ONCE, Sender
 from service.settings import Settings
 from service.telemetry.metrics import Background, Metrics
@@ -62,7 +62,8 @@ class WebhookSender:
 
     async def due(self) -> str | None:
         """Take a job whose webhook is to be sent now, by this sender for HELD_MS; None if there is none."""
-        bound = scripts.TAKE_WEBHOOK.bind(hooks=self._front.keys.hooks, lease_ms=HELD_MS)
+        longest_ms = HELD_MS + round(1000 * WEBHOOK_LONGEST_S)
+        bound = scripts.TAKE_WEBHOOK.bind(hooks=self._front.keys.hooks, lease_ms=HELD_MS, longest_ms=longest_ms)
         job = await scripts.call(self._front.client, bound)
         return None if job is None else job.decode()
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import redis
 
 from service.distributed.broker import scripts
-from service.distributed.broker.client import LOST, SyncRedis, classify, hang_up_sync
+from service.distributed.broker.client import FAILED, LOST, SyncRedis, classify, hang_up_sync
 from service.distributed.broker.clock import now_ms_sync
 from service.distributed.broker.keys import GROUP, Keys
 
@@ -97,7 +97,7 @@ class Leases:
             else:
                 log.error("the main loop has not turned for a lease's time; leases are left to run out")
             self._stop.wait(self._lease_s / 3)
-        with contextlib.suppress(redis.RedisError, OSError):
+        with contextlib.suppress(*FAILED):
             self._client.zrem(self._keys.workers, self._worker)
             self._client.unlink(self._keys.info(self._worker))
         hang_up_sync(self._client)

@@ -29,6 +29,7 @@ from service.distributed.broker.client import (
     connect_sync,
     end,
 )
+from service.distributed.broker.connection_options import explain
 from service.distributed.broker.job_objects import job_objects
 from service.distributed.broker.keys import Keys
 from service.distributed.broker.serialization import dialect
@@ -165,7 +166,7 @@ class Worker:
                 delays = backoff(self._rng)
             except Exception as error:
                 if isinstance(failure := classify(error), LOST):
-                    log.warning("redis is away: %s", failure)
+                    log.warning("redis is away: %s", explain(failure))
                     self.server.away()
                 else:
                     self._supervisor.failed(Background.WORKER_CLAIMS, error)

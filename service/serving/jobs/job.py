@@ -188,13 +188,15 @@ PASSING = frozenset({"unavailable", "queue_full", "client_limit"})
 
 #: Tries of one webhook; with the waits below the last comes about 45 minutes after the first.
 WEBHOOK_TRIES = 10
+#: Seconds of the longest wait for another try.
+WEBHOOK_LONGEST_S = 750.0
 
 
 def webhook_wait(tries: int, chance: float) -> float | None:
     """Return seconds until the next try after `tries` failed ones, None to give up; `chance` in 0..1 spreads them."""
     if tries >= WEBHOOK_TRIES:
         return None
-    return min(600.0, 5.0 * 2.0 ** (tries - 1)) * (0.75 + 0.5 * chance)
+    return min(WEBHOOK_LONGEST_S / 1.25, 5.0 * 2.0 ** (tries - 1)) * (0.75 + 0.5 * chance)
 
 
 def webhook_signature(secret: str, timestamp: int, body: bytes) -> str:

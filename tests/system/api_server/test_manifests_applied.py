@@ -57,6 +57,8 @@ PLURALS = {
     "ServingRuntime": "servingruntimes",
     "TriggerAuthentication": "triggerauthentications",
 }
+#: Other vendors' kinds that only the release before has.
+KINDS_BEFORE = {("keda.sh/v1alpha1", "TriggerAuthentication")}
 #: What an installation may be upgraded from: a commit or a tag.
 BEFORE = os.environ.get("UPGRADE_FROM", "6db3b52")
 
@@ -90,7 +92,7 @@ def _vendors_kinds() -> set[tuple[str, str]]:
     manifests = [m for name in OVERLAYS for m in overlay(name)]
     manifests += [m for names in ALONE.values() for m in _with(*names)]
     manifests += rendered(DEPLOY / "kserve")
-    return {(m["apiVersion"], m["kind"]) for m in manifests if m["kind"] in PLURALS}
+    return KINDS_BEFORE | {(m["apiVersion"], m["kind"]) for m in manifests if m["kind"] in PLURALS}
 
 
 @functools.cache

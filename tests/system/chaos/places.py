@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import runpy
 import subprocess
 import tempfile
@@ -43,11 +42,6 @@ def deployed(program: Path, fsync: str = "always") -> Guarded:
     manifests = script["manifests"]("dmvfn", ("redis", 6379), Settings().redis_queue, [])
     secrets = {item["metadata"]["name"]: item["stringData"] for item in manifests}
     acl = secrets["dmvfn-redis-acl"]["users.acl"]
-    # Redis 7.0 and older do not know the subcommand, and refuse the file as a whole: the scaler's line only.
-    version = re.search(r"v=(\d+)\.(\d+)", subprocess.check_output([program, "--version"], text=True))
-    assert version, f"{program} tells no version"
-    if (int(version[1]), int(version[2])) < (7, 2):
-        acl = acl.replace(" +client|setinfo", "")
     server = Guarded(program)
     (server.folder / "users.acl").write_text(acl)
     conf = ROOT / "deploy" / "kubernetes" / "components" / "redis" / "redis.conf"

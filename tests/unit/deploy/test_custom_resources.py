@@ -26,7 +26,6 @@ TYPES = {
     "gateway.networking.k8s.io/v1/GRPCRoute": ("gateway-api/gateway.networking.k8s.io/v1", "IGRPCRoute"),
     "external-secrets.io/v1/ExternalSecret": ("external-secrets/external-secrets.io/v1", "IExternalSecret"),
     "keda.sh/v1alpha1/ScaledObject": ("keda/keda.sh/v1alpha1", "IScaledObject"),
-    "keda.sh/v1alpha1/TriggerAuthentication": ("keda/keda.sh/v1alpha1", "ITriggerAuthentication"),
     "monitoring.coreos.com/v1/PodMonitor": ("prometheus-operator/monitoring.coreos.com/v1", "IPodMonitor"),
     "monitoring.coreos.com/v1/PrometheusRule": ("prometheus-operator/monitoring.coreos.com/v1", "IPrometheusRule"),
 }

@@ -153,28 +153,20 @@ def test_a_password_that_the_acl_does_not_know_is_left_to_its_operator() -> None
     assert (run.returncode, run.stdout, "one at a time" in run.stderr) == (2, "", True)
 
 
-def test_keda_reaches_redis_from_its_own_namespace() -> None:
-    scaler = _made("--namespace", "staging")["dmvfn-redis-scaler"]["stringData"]
-    assert scaler["address"] == "dmvfn-redis.staging.svc:6379"
-    scaler = _made("--redis-host", "redis.example.com")["dmvfn-redis-scaler"]["stringData"]
-    assert scaler["address"] == "redis.example.com:6379"
-
-
 @pytest.mark.parametrize(
-    ("host", "address", "from_outside"),
+    ("host", "address"),
     [
-        ("dmvfn-redis:6380", "dmvfn-redis:6380", "dmvfn-redis.dmvfn.svc:6380"),
-        ("redis.example.com:6378", "redis.example.com:6378", "redis.example.com:6378"),
-        ("10.0.0.7", "10.0.0.7:6379", "10.0.0.7:6379"),
-        ("fd00::7", "[fd00::7]:6379", "[fd00::7]:6379"),
-        ("[fd00::7]:6380", "[fd00::7]:6380", "[fd00::7]:6380"),
+        ("dmvfn-redis:6380", "dmvfn-redis:6380"),
+        ("redis.example.com:6378", "redis.example.com:6378"),
+        ("10.0.0.7", "10.0.0.7:6379"),
+        ("fd00::7", "[fd00::7]:6379"),
+        ("[fd00::7]:6380", "[fd00::7]:6380"),
     ],
 )
-def test_a_redis_elsewhere_is_named_as_its_operator_does(host: str, address: str, from_outside: str) -> None:
+def test_a_redis_elsewhere_is_named_as_its_operator_does(host: str, address: str) -> None:
     made = _made("--redis-host", host)
     settings = Settings.from_env(made["dmvfn-secrets"]["stringData"])
     assert settings.redis_url == f"redis://{address}/0"
-    assert made["dmvfn-redis-scaler"]["stringData"]["address"] == from_outside
 
 
 @pytest.mark.parametrize(
@@ -218,7 +210,7 @@ def test_external_secrets_make_the_same_secrets() -> None:
         name: set(item["stringData"]) for name, item in secrets.items()
     }
     text = templates["dmvfn-redis-acl"]["users.acl"]
-    fields = {"dmvfn": "redisPassword", "scaler": "scalerPassword", "reload": "reloadPassword"}
+    fields = {"dmvfn": "redisPassword", "reload": "reloadPassword"}
     for name, field in fields.items():
         text = text.replace(f"{{{{ .{field} | sha256sum }}}}", f"{name.upper()}_PASSWORD_SHA256")
     assert text == (DEPLOY / "redis" / "users.acl").read_text()
@@ -282,12 +274,3 @@ def test_the_service_may_use_its_queue_and_nothing_else(guarded: tuple[Server, d
 def test_nobody_gets_in_without_a_password(guarded: tuple[Server, dict[str, dict[str, Any]]]) -> None:
     with redis.Redis(unix_socket_path=str(guarded[0].socket)) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
-
-
-def test_the_scaler_may_measure_and_not_read(guarded: tuple[Server, dict[str, dict[str, Any]]]) -> None:
-    server, made = guarded
-    login = {key: made["dmvfn-redis-scaler"]["stringData"][key] for key in ("username", "password")}
-    with redis.Redis(unix_socket_path=str(server.socket), **login) as scaler:
-        assert scaler.xlen("{dmvfn}:s:0:64x64@1") == 0
-        with pytest.raises(redis.exceptions.NoPermissionError):
-            scaler.xrange("{dmvfn}:s:0:64x64@1")

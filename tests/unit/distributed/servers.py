@@ -70,11 +70,12 @@ class Server:
     With `acl`, the text of an ACL file, `url` is user `dmvfn`'s and `client` is user `tester`'s.
     """
 
-    def __init__(self, program: Path, *options: str, acl: str | None = None) -> None:
+    def __init__(self, program: Path, *options: str, acl: str | None = None, protocol: int | None = None) -> None:
         # Not pytest's folder: a unix socket's path may have 107 bytes only.
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.program = program
         self.options = options
+        self.protocol = protocol
         self.guarded = acl is not None
         if acl is not None:
             (self.folder / "users.acl").write_text(acl)
@@ -128,7 +129,9 @@ class Server:
     def client(self) -> redis.Redis:
         """For looking at it. Fails at once: redis-py's own tries would sleep for seconds while a server starts."""
         user, password = ("tester", "any") if self.guarded else (None, None)
-        return redis.Redis(unix_socket_path=str(self.socket), retry=NEVER, username=user, password=password)
+        return redis.Redis(
+            unix_socket_path=str(self.socket), retry=NEVER, username=user, password=password, protocol=self.protocol
+        )
 
     def remove(self) -> None:
         """Ends it and its folder."""
@@ -144,9 +147,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(program: Path | None = None, *options: str, acl: str | None = None) -> Iterator[Server]:
-    """A server for the length of the block."""
-    server = Server(program or binary(), *options, acl=acl)
+def running(
+    program: Path | None = None, *options: str, acl: str | None = None, protocol: int | None = None
+) -> Iterator[Server]:
+    """A server for the length of the block; `protocol`: of the client that looks at it."""
+    server = Server(program or binary(), *options, acl=acl, protocol=protocol)
     try:
         yield server.start()
     finally:

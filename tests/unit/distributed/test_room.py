@@ -136,7 +136,7 @@ async def test_jobs_are_listed_in_the_order_of_their_acceptance_whatever_front_e
         await until(later_than(view.created))
     listed = await jobs.of_client("ann")
     assert [view.id for view in listed] == list(reversed(created))
-    assert all(abs(view.created - created[view.id]) < 600 for view in listed)
+    assert [view.created for view in listed] == [created[view.id] for view in listed]
 
 
 async def test_a_caller_without_a_key_has_its_share_of_jobs_and_takes_turns_by_its_address(bench: Bench) -> None:

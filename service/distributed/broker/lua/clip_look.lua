@@ -5,10 +5,13 @@
 -- KEYS[2] leases  sorted set: clip and holder -> until when it is its maker's, ms
 -- KEYS[3] served  sorted set: holder -> when one of its clips was last begun, ms
 -- ARGV[1] busy    holders whose clips the caller makes already, each between two newlines
+-- ARGV[2] most_ms  from now, to which leases are cut: further off they are where the server's clock was set back. A maker
+--                  that lives renews its own long before
 -- Returns {clip, holder}, or nil
 -- include entries.lua
 
-local line, leases, served, busy = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+local line, leases, served, busy, most_ms = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[2])
+local time = now()
 
 local function split(member)
   local space = string.find(member, ' ', 1, true)
@@ -17,7 +20,11 @@ end
 
 local function is_busy(holder) return string.find(busy, '\n' .. holder .. '\n', 1, true) ~= nil end
 
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now(), 'LIMIT', 0, 100)) do
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '(' .. time + most_ms, '+inf')) do
+  redis.call('ZREM', leases, member) -- first what needs no memory, so that a full server grants the rest
+  redis.call('ZADD', leases, time + most_ms, member)
+end
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', time, 'LIMIT', 0, 100)) do
   local clip, holder = split(member)
   if not is_busy(holder) then return {clip, holder} end
 end

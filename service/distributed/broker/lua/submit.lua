@@ -39,7 +39,7 @@
 -- ARGV[24] is_trial         1: it is taken though its deadline cannot be met, by prediction
 -- ARGV[25] own_reply        1: what becomes of it is told in a stream of its own; '' in that of its front end
 -- ARGV[26] holder           whose share it counts in: the client, or the address of who has no key; '' nobody's
--- Returns {1, stream id} accepted
+-- Returns {1, time ms} accepted
 --         {0, client, fingerprint} there already
 --         {-1, work us} full in items, {-2, work us} full in bytes
 --         {-3, work us} its deadline cannot be met
@@ -137,4 +137,4 @@ if is_call and items == 1 and size <= 1048576 then
   token_of_call = table.concat({'call', stream, job_id, token, front}, ' ')
 end
 wake_workers(wake, items, token_of_call)
-return {1, first}
+return {1, time}

@@ -11,7 +11,6 @@ const KINDS = {
   "gateway.networking.k8s.io/v1/GRPCRoute": gateway.GRPCRoute,
   "external-secrets.io/v1/ExternalSecret": secrets.ExternalSecret,
   "keda.sh/v1alpha1/ScaledObject": keda.ScaledObject,
-  "keda.sh/v1alpha1/TriggerAuthentication": keda.TriggerAuthentication,
   "monitoring.coreos.com/v1/PodMonitor": operator.PodMonitor,
   "monitoring.coreos.com/v1/PrometheusRule": operator.PrometheusRule,
 };

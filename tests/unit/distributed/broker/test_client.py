@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import socket
 import subprocess
 from collections.abc import Iterator
 from itertools import islice, pairwise
@@ -25,21 +24,11 @@ from service.serving.jobs.job import JobState
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, bench_of, until
 from tests.unit.distributed.engines import Adder, alike, answer, frame
-from tests.unit.distributed.servers import Server, binary, running
+from tests.unit.distributed.other_ways import cluster, free_port, sentinel
+from tests.unit.distributed.servers import Server, binaries, binary, running
 from tests.unit.distributed.worker.test_worker import a_job, ended
 
 LOCAL = Settings(lease_ms=600, shutdown_grace_s=5.0)
-
-
-def free_port() -> int:
-    """A port whose partner 10000 above is free as well: a Cluster's bus is there."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
-                two.bind(("127.0.0.1", port + 10_000))
-                return port
 
 
 async def a_call_and_a_job(bench: Bench) -> None:
@@ -71,22 +60,11 @@ async def test_a_cluster_keeps_a_queue_in_one_slot_and_is_asked_for_the_time_the
             return send(self, command, *rest, **more)
 
         monkeypatch.setattr(connection, "send_packed_command", watched)
-    port = free_port()
-    with running(binary(), "--port", str(port), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000") as server:
-        admin: Any = server.client()
-        admin.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        await until(lambda: b"cluster_state:ok" in _raw(admin.execute_command("CLUSTER", "INFO")))
-        admin.close()
+    with cluster(binary()) as (_, port):
         settings = dataclasses.replace(LOCAL, redis_url=f"redis://127.0.0.1:{port}", redis_cluster=True)
         async with bench_of(settings) as bench:
             await a_call_and_a_job(bench)
     assert not asked_for_time
-
-
-def _raw(answer: object) -> bytes:
-    if isinstance(answer, dict):
-        return "\n".join(f"{k}:{v}" for k, v in answer.items()).encode()
-    return answer if isinstance(answer, bytes) else str(answer).encode()
 
 
 async def test_an_acl_user_needs_only_the_queues_own_keys() -> None:
@@ -135,8 +113,6 @@ async def test_tls_is_spoken_and_checked(certificate: Path) -> None:
 
 
 def _speaks_tls(options: list[str]) -> Path | None:
-    from tests.unit.distributed.servers import binaries
-
     for program in binaries().values():
         server = Server(program, *options)
         with contextlib.suppress(AssertionError):
@@ -145,6 +121,37 @@ def _speaks_tls(options: list[str]) -> Path | None:
             return program
         server.remove()
     return None
+
+
+@pytest.mark.parametrize("asks", ["nothing", "a password", "TLS", "TLS and a password"])
+async def test_sentinels_are_asked_as_they_want_it(asks: str, certificate: Path, tmp_path: Path) -> None:
+    """Charts that deploy Redis give their Sentinels its password, and its TLS: no primary was found then."""
+    cert, key, secret = str(certificate / "cert.pem"), str(certificate / "key.pem"), "of-both"
+    port = free_port()
+    tls = {"tls-cert-file": cert, "tls-key-file": key, "tls-ca-cert-file": cert, "tls-auth-clients": "no"}
+    tls["tls-replication"] = "yes"
+    ways = {"--port": str(port)}
+    lines, look = list[str](), dict[str, Any]()
+    changes: dict[str, Any] = {"redis_url": "redis://dmvfn"}
+    program: Path | None = binary()
+    if "TLS" in asks:
+        ways = {"--tls-port": str(port)} | {f"--{name}": value for name, value in tls.items()}
+        program = _speaks_tls([word for pair in ways.items() for word in pair])
+        lines += [f"{name} {value}" for name, value in tls.items()]
+        look = {"ssl": True, "ssl_ca_certs": cert}
+        changes = {"redis_url": f"rediss://dmvfn?ssl_ca_certs={cert}", "redis_sentinel_tls": True}
+    if program is None:
+        pytest.skip("none of the installed Redis servers was built with TLS")
+    if "password" in asks:
+        lines += [f"requirepass {secret}"]
+        look["password"] = changes["redis_sentinel_password"] = secret
+    with (
+        running(program, *(word for pair in ways.items() for word in pair)),
+        sentinel(program, port, tmp_path, *lines, **look) as address,
+    ):
+        changes["redis_sentinels"] = (address,)
+        async with bench_of(dataclasses.replace(LOCAL, **changes)) as bench:
+            await a_call_and_a_job(bench)
 
 
 @pytest.fixture

@@ -140,6 +140,14 @@ async def test_what_a_server_does_not_tell_is_unknown_and_no_problem(caplog: pyt
             {ConfigProblem.ACL_REPLAY: True},
         ),
         (FINE, "always", [Exception()], {ConfigProblem.ACL_REPLAY: None}),
+        (FINE | {"redis_version": "6.0.16"}, "always", [Exception()], {ConfigProblem.TOO_OLD: True}),
+        (FINE | {"redis_version": "5.0.6"}, "always", [Exception()], {ConfigProblem.TOO_OLD: True}),
+        (
+            FINE | {"redis_version": "vNext"},
+            "always",
+            [b"OK"],
+            {ConfigProblem.TOO_OLD: None, ConfigProblem.ACL_REPLAY: None},
+        ),
         (FINE | {"aof_enabled": 0}, "no", [b"OK"], {ConfigProblem.AOF_OFF: True}),
     ],
 )
