@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.inference.cpu import amx_tiles
 from model.inference.cpu.lanes import VECTOR
 from model.inference.cpu.matrix_tiles import PANELS
+from model.inference.cpu.precision import Arithmetic
 
-#: float32, or bfloat16 as uint16.
-Array = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+#: float32; bfloat16 as uint16; of weights also pairs of bfloat16 as uint32, for AMX.
+Array = npt.NDArray[np.float32] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 #: Least channels of maps: what a vector writes beyond the last pixel must not pass the border behind it.
 LEAST_CHANNELS = 8
 #: Channels of maps whose sums fill half a vector: a narrow product's.
@@ -52,29 +54,50 @@ def widened(tensor: Tensor, dim: int, size: int) -> Tensor:
     return F.pad(tensor, missing)
 
 
-def packed(matrices: Tensor, half: bool) -> Array:
+def packed(matrices: Tensor, arithmetic: Arithmetic, step: int = amx_tiles.STEP) -> Array:
     """Pack matrices SxRxKxO (S products of R stretches of K factors, KxO each) by panels of vectors; flat.
 
-    bfloat16 where `half`, the factors then in pairs: K must be even.
+    Factors of bfloat16 are in pairs: K must be even. step: of AMX's, the least K of all matrices that are summed.
     """
+    if arithmetic is Arithmetic.AMX:
+        matrices = _in_steps(matrices, step)
     products, stretches, factors, outputs = matrices.shape
-    together = 2 if half else 1
+    together = 2 if arithmetic.half else 1
     vectors = -(-outputs // VECTOR)
     lanes = VECTOR * next((number for number in PANELS if vectors % number == 0), 1)
     panels = vectors * VECTOR // lanes
     parts = widened(matrices, 3, vectors * VECTOR)
     parts = parts.reshape(products, stretches, factors // together, together, panels, lanes)
-    parts = parts.permute(0, 4, 1, 2, 5, 3)
-    return numbers(parts, half).reshape(-1)
+    return _flat(parts.permute(0, 4, 1, 2, 5, 3), arithmetic)
 
 
-def packed_narrow(stretches: Tensor, half: bool) -> Array:
+def packed_narrow(stretches: Tensor, arithmetic: Arithmetic) -> Array:
     """Pack RxKx8 (R stretches of K factors) for narrow products, K filled up with zeros to whole vectors; flat."""
+    if arithmetic is Arithmetic.AMX:
+        stretches = _in_steps(stretches, amx_tiles.STEP)
+        pairs = stretches.reshape(len(stretches), -1, 2, stretches.shape[2])
+        return _flat(pairs.transpose(2, 3), arithmetic)
     count, factors, outputs = stretches.shape
-    together = 2 if half else 1
+    together = 2 if arithmetic.half else 1
     parts = widened(stretches, 1, -(-factors // (2 * together)) * 2 * together)
     parts = parts.reshape(count, -1, 2, together, outputs).permute(0, 1, 4, 2, 3)
-    return numbers(parts, half).reshape(-1)
+    return _flat(parts, arithmetic)
+
+
+def _in_steps(matrices: Tensor, step: int) -> Tensor:
+    """Return ...xKxO as AMX reads K factors in steps: the last begins early, with zeros for what was read before."""
+    factors = matrices.shape[-2]
+    step = min(step, factors)
+    steps = []
+    for start in range(0, factors, step):
+        first = min(start, factors - step)
+        steps.append(F.pad(matrices[..., start : first + step, :], (0, 0, start - first, 0)))
+    return torch.cat(steps, -2)
+
+
+def _flat(parts: Tensor, arithmetic: Arithmetic) -> Array:
+    flat = numbers(parts, arithmetic.half).reshape(-1)
+    return flat.view(np.uint32) if arithmetic is Arithmetic.AMX else flat
 
 
 def numbers(tensor: Tensor, half: bool) -> Array:
