@@ -53,7 +53,7 @@ class AmxCall(ProductCall):
         builder = self._builder
         pairs, left = builder.lshr(step, integer(1)), builder.mul(step, integer(_HALF_BYTES))
         sums = lanes * _FLOAT_BYTES
-        # As the instruction reads them: a palette; from byte 16 on, bytes of a row (16 bits); from 48 on, rows (8 bits).
+        # As the instruction reads them: a palette; from byte 16 on a row's bytes (16 bits), from 48 on rows (8 bits).
         widths = builder.or_(builder.shl(left, integer(32)), integer(sums * 0x0001_0000_0001_0001))
         heights = builder.mul(rows, integer(0x0001_0101_0101_0101))
         words = [

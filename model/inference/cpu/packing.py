@@ -25,8 +25,16 @@ NARROW = VECTOR // 2
 #: What a block sees of a pixel: both frames, both warped, mask and flow; those from PRECISE on exceed 0..1, and
 #: bfloat16 has them twice, rounded and then what the rounded ones lack.
 SEEN, PRECISE = 17, 12
+#: Channels of it in bfloat16.
+SEEN_TWICE = 2 * SEEN - PRECISE
+#: Those by AMX, which loads a pixel at once where it lies in one line: each frame's three have a zero behind them, then
+#: come flow, mask and three zeros, and last what these eight lack. Here is where each of SEEN_TWICE is among them.
+SEEN_BY_AMX = 32
+SEEN_PLACES = (0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 20, 16, 17, 18, 19, 28, 24, 25, 26, 27)
 #: Side of a tile of Winograd's outputs.
 _TILE = 4
+#: Bytes of a line of a processor's cache.
+_LINE = 64
 
 
 def channels(number: int) -> int:
@@ -116,6 +124,13 @@ def activation(biases: Tensor, slopes: Tensor) -> npt.NDArray[np.float32]:
     return values
 
 
+def _aligned(size: int, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an empty array that begins with a line of the processor's cache."""
+    count = _LINE // np.dtype(kind).itemsize
+    room = np.empty(size + count, kind)
+    return room[-room.ctypes.data % _LINE // room.itemsize :]
+
+
 class WorkingMemory:
     """Arrays by name and type, kept from call to call: no prediction waits for fresh pages. For one caller at a time.
 
@@ -130,5 +145,5 @@ class WorkingMemory:
         size, key = math.prod(shape), (name, np.dtype(kind))
         if key not in self._rooms or self._rooms[key].size < size + VECTOR:
             # Loops take whole vectors: they may read this far behind the last number.
-            self._rooms[key] = np.empty(size + VECTOR, kind)
+            self._rooms[key] = _aligned(size + VECTOR, kind)
         return self._rooms[key][:size].reshape(shape)

@@ -112,8 +112,7 @@ class CpuRunner:
         from model.inference.cpu import compiler, frame_kernels, join_kernels, kernels, packing, weights
 
         self._arithmetic, self._loops, self._blend = arithmetic, kernels.of(arithmetic), frame_kernels.blend
-        self._half = arithmetic.half
-        self._seen = weights.seen(self._half)
+        self._half, self._seen = arithmetic.half, weights.seen(arithmetic)
         self._use_threads, self._bordered = compiler.use_threads, packing.bordered
         self._join_room = join_kernels.room_of
         self._blocks = [weights.fold(network.block(i), arithmetic) for i in range(network.config.blocks)]

@@ -59,9 +59,11 @@ class FoldedBlock:
     bias: Floats  #: 6
 
 
-def seen(half: bool) -> int:
+def seen(arithmetic: Arithmetic) -> int:
     """Return the channels of the maps that later blocks see."""
-    return 2 * packing.SEEN - packing.PRECISE if half else packing.SEEN
+    if arithmetic is Arithmetic.AMX:
+        return packing.SEEN_BY_AMX
+    return packing.SEEN_TWICE if arithmetic.half else packing.SEEN
 
 
 def fold(block: VoxelFlowBlock, arithmetic: Arithmetic) -> FoldedBlock:
@@ -77,10 +79,10 @@ def fold(block: VoxelFlowBlock, arithmetic: Arithmetic) -> FoldedBlock:
     bias = block.lastconv.bias
     assert bias is not None
 
-    channels = seen(arithmetic.half)
+    channels = seen(arithmetic)
     without = _without_state(first), _without_state(spatial)
     if arithmetic.half:
-        first, spatial = _with_rests(first), _with_rests(spatial)
+        first, spatial = _with_rests(first, arithmetic), _with_rests(spatial, arithmetic)
     shared = block.scale == 1 and packing.before_beside(packing.channels(len(first.bias))) > 0
     return FoldedBlock(
         scale=block.scale,
@@ -102,9 +104,14 @@ def _without_state(layer: LayerParameters) -> LayerParameters:
     return layer._replace(weight=layer.weight[:, :6] + layer.weight[:, 6:12])
 
 
-def _with_rests(layer: LayerParameters) -> LayerParameters:
-    """Repeat the weights of what bfloat16 has twice."""
-    return layer._replace(weight=torch.cat((layer.weight, layer.weight[:, packing.PRECISE :]), 1))
+def _with_rests(layer: LayerParameters, arithmetic: Arithmetic) -> LayerParameters:
+    """Repeat the weights of what bfloat16 has twice, in the order in which a block sees it (`packing.SEEN_PLACES`)."""
+    weight = torch.cat((layer.weight, layer.weight[:, packing.PRECISE :]), 1)
+    if arithmetic is Arithmetic.AMX:
+        spread = weight.new_zeros(len(weight), packing.SEEN_BY_AMX, *weight.shape[2:])
+        spread[:, list(packing.SEEN_PLACES)] = weight
+        weight = spread
+    return layer._replace(weight=weight)
 
 
 def direct(
