@@ -57,15 +57,12 @@ def _reduce_in_turn(builder: Any, corners: Sequence[Numbers], pixel: Numbers) ->
     if not pixel.half:
         pixel.on(SEEN - VECTOR).store(_mean(corners, SEEN - VECTOR).value)
         return
-    plain = PRECISE - 6
-    rests = _mean(corners, 6).value
+    plain, precise = PRECISE - 6, SEEN - PRECISE
+    means = _mean(corners, 6)
     # The rounded numbers lie behind the plain ones, and what they lack behind them.
-    lacks = chosen(builder, rests, rests, [*range(SEEN - 6, VECTOR), *[0] * (SEEN - 6)])
-    shifted = chosen(
-        builder, lacks, floats(0), [*[VECTOR] * plain, *range(SEEN - PRECISE), *[VECTOR] * (SEEN - PRECISE)]
-    )
-    sums = Lanes(builder, rests) + Lanes(builder, shifted)
-    pixel.on(6).store_precisely(sums.value, plain, SEEN - PRECISE)
+    places = [VECTOR] * plain + list(range(plain + precise, VECTOR)) + [VECTOR] * precise
+    lacks = Lanes(builder, chosen(builder, means.value, floats(0), places))
+    pixel.on(6).store_precisely((means + lacks).value, plain, precise)
 
 
 def _reduce_at_once(builder: Any, corners: Sequence[Numbers], pixel: Numbers) -> None:

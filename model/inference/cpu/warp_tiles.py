@@ -189,15 +189,14 @@ def _store_at_once(builder: Any, pixels: Sequence[Numbers], frames: Sequence[Any
     Vectors of sixteen would take a third of the instructions' ports from all else that these loops do.
     """
     for i, (pixel, (colours, seen)) in enumerate(zip(pixels, warped, strict=True)):
-        plain = chosen(
-            builder, *frames, [lane for first in (0, _PLACES) for lane in range(first + 4 * i, first + 4 * i + 4)]
-        )
+        near = range(4 * i, 4 * i + 4)
+        plain = chosen(builder, frames[0], frames[1], [*near, *(8 + lane for lane in near)])
         parts = [rounded(builder, plain), rounded(builder, colours), *in_two(builder, seen)]
         # Flow and mask are the first five numbers of what is seen.
         used = ir.Constant(parts[0].type, [-1] * 5 + [0] * 3)
         parts[2:] = [builder.and_(part, used) for part in parts[2:]]
         for place, part in enumerate(parts):
-            pixel.on(_PLACES * place).store_halves(part)
+            pixel.on(8 * place).store_halves(part)
 
 
 @intrinsic
