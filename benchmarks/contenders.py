@@ -75,7 +75,11 @@ def openvino(network: DMVFN, previous: Tensor, current: Tensor, threads: int) ->
     # Its own types: autocast would be part of the graph.
     with torch.autocast("cpu", enabled=False):
         graph = ov.convert_model(FullRoute(network).eval(), example_input=(previous, current), input=[shape, shape])
-    hints = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
     request = ov.Core().compile_model(graph, "CPU", hints).create_infer_request()
     inputs = [previous.numpy(), current.numpy()]
     return lambda: torch.from_numpy(next(iter(request.infer(inputs).values())))
