@@ -63,13 +63,23 @@ def plain_torch(network: DMVFN, previous: Tensor, current: Tensor, route: Tensor
 
 
 def openvino(network: DMVFN, previous: Tensor, current: Tensor, threads: int) -> Run | None:
-    """The full route with routing, compiled for this size by OpenVINO in float32; None where not installed."""
+    """The full route with routing, compiled for this size by OpenVINO; None where not installed.
+
+    In float32, or under torch's autocast to bfloat16 with what it has for that.
+    """
     if find_spec("openvino") is None:
         return None
     ov: Any = import_module("openvino")
     shape = list(previous.shape)
-    graph = ov.convert_model(FullRoute(network).eval(), example_input=(previous, current), input=[shape, shape])
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    half = torch.is_autocast_enabled("cpu")
+    # Its own types: autocast would be part of the graph.
+    with torch.autocast("cpu", enabled=False):
+        graph = ov.convert_model(FullRoute(network).eval(), example_input=(previous, current), input=[shape, shape])
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
     request = ov.Core().compile_model(graph, "CPU", hints).create_infer_request()
     inputs = [previous.numpy(), current.numpy()]
     return lambda: torch.from_numpy(next(iter(request.infer(inputs).values())))
@@ -151,6 +161,8 @@ def mnn(network: DMVFN, previous: Tensor, current: Tensor, threads: int) -> Run 
     return run
 
 
+#: Runtimes, by their word for `--against`, that run in bfloat16, too.
+HALF = ("openvino",)
 #: What makes a contender for a pair and a number of threads; None where its packages are not installed.
 Maker = Callable[[DMVFN, Tensor, Tensor, int], Run | None]
 #: Other runtimes by their word for `--against`: what the table calls each, and what makes it.

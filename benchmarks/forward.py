@@ -134,8 +134,10 @@ def tables(network: DMVFN, arguments: argparse.Namespace, clock: Clock) -> None:
     paths = "prepared for this device" if compiled else "plain torch (numba or triton missing?)"
     print(f"{arguments.device}, {arguments.dtype}, threads {arguments.threads}, {kind} time; ours is {paths}")
     contenders.ours(network, *frames(network, 64, 64), route(FULL))()
-    # The others run float32 on the processor.
-    against = arguments.against if (arguments.device, arguments.dtype) == ("cpu", "float32") else ()
+    # All others run float32 on the processor, and some bfloat16.
+    known = {("cpu", "float32"): tuple(contenders.OTHERS), ("cpu", "bfloat16"): contenders.HALF}
+    there = known.get((arguments.device, arguments.dtype), ())
+    against = [word for word in arguments.against if word in there]
     for size in arguments.sizes:
         height, width = map(int, size.split("x"))
         started = time.perf_counter()

@@ -18,8 +18,10 @@ from model.inference.cpu import convolution_kernels
 from model.inference.cpu.compiler import F1, F2, F3, ONE, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around, clear_rows, clear_sides, panel_vectors
 from model.inference.cpu.exponential import power_of_e
+from model.inference.cpu.kernels import NUMBERS
 from model.inference.cpu.lanes import VECTOR, narrowed
 from model.inference.cpu.matrix_tiles import sum_of_products
+from model.inference.cpu.precision import Arithmetic
 from model.mixing.head import DIFFERENCE_GAIN, FLOW_RANGE, MOST_DETAIL
 
 Loop = Callable[..., None]
@@ -93,11 +95,11 @@ def _join_row(
         sum_of_products(
             width // 2, vectors,
             small.reshape(-1), (y // 2 + odd) * small_row, small_channels, 2, small_row, 3 * small_channels,
-            small_weights, (odd * panels + panel) * 6 * small_channels * lanes,
+            small_weights, (odd * panels + panel) * (small_weights.shape[0] // (2 * panels)),
             out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, outputs,
             activation, panel * lanes, activation.shape[0] // 2,
             fine.reshape(-1), y * fine_row, 2 * fine_channels, 3, fine_row, 4 * fine_channels,
-            fine_weights, panel * 12 * fine_channels * lanes,
+            fine_weights, panel * (fine_weights.shape[0] // panels),
         )  # fmt: skip
 
 
@@ -200,10 +202,10 @@ class HeadKernels:
 
 
 @functools.cache
-def of(half: bool) -> HeadKernels:
-    """Return the loops for bfloat16 (as uint16) where `half`, else for float32; load or compile them at first."""
-    number, place = "uint16" if half else "float32", "int64"
-    one, three = f"{number}[::1]", f"{number}[:,:,::1]"
+def of(arithmetic: Arithmetic) -> HeadKernels:
+    """Return the loops for this arithmetic; load or compile them at first."""
+    (number, weights), place = NUMBERS[arithmetic], "int64"
+    one, three = f"{weights}[::1]", f"{number}[:,:,::1]"
     convolution = f"{three}, {one}, {F1}, {place}, {place}, {place}"
     wide, narrow_wide = (
         kernel(f"{convolution}, {F3}")(loop) for loop in (convolution_kernels.direct, convolution_kernels.direct_narrow)
@@ -211,8 +213,8 @@ def of(half: bool) -> HeadKernels:
     return HeadKernels(
         see=kernel(f"uint8[:,:,:,::1], {F3}, {place}, {place}, {three}")(see),
         join=kernel(f"{three}, {three}, {one}, {one}, {F1}, {place}, {place}, {three}")(join),
-        direct=kernel(f"{convolution}, {three}")(convolution_kernels.direct) if half else wide,
+        direct=kernel(f"{convolution}, {three}")(convolution_kernels.direct) if arithmetic.half else wide,
         direct_wide=wide,
-        narrow=kernel(f"{convolution}, {three}")(convolution_kernels.direct_narrow) if half else narrow_wide,
+        narrow=kernel(f"{convolution}, {three}")(convolution_kernels.direct_narrow) if arithmetic.half else narrow_wide,
         narrow_wide=narrow_wide,
     )

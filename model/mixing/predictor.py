@@ -20,11 +20,12 @@ from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
-from model.inference.cpu import compiler, precision
+from model.inference.cpu import compiler
 from model.inference.cpu.packing import WorkingMemory
+from model.inference.cpu.precision import Arithmetic
 from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
-from model.mixing import candidates, head_kernels, kernels
+from model.mixing import arithmetic_choice, candidates, head_kernels, kernels
 from model.mixing.head import MixingHead
 from model.mixing.lesson import Lesson, Tuning
 from model.mixing.prepared import STRIDE, PreparedHead
@@ -167,15 +168,15 @@ def weigh(
     names: Sequence[str],
     frames: Sequence[Pixels] | Pixels,
     flow: Floats,
-    half: bool | None = None,
+    arithmetic: Arithmetic | None = None,
     crispness: float = 0.0,
     sharpening: float = 0.0,
     tuning: Tuning | None = None,
 ) -> Weighed:
     """Mix K frames HxWx3, the candidates `names` of the head's, along flow HxWx2.
 
-    A candidate that is absent looks like the first one and weighs nothing. `half`: whether to convolve in bfloat16;
-    None: where the processor multiplies it (half the time; weights then differ by a hundredth).
+    A candidate that is absent looks like the first one and weighs nothing. `arithmetic`: in which to convolve; None: in
+    the quickest here (`arithmetic_choice`). By bfloat16 weights differ by a hundredth.
     Of the first candidate, warped bicubically, the difference from it is added, `crispness` times, as far as the
     candidates that move weigh: that is one frame more, the last; and the first's from its softened copy, `sharpening`
     times. `tuning`: a stream's own numbers beside all those. Frames that lie as the head's candidates do, KxHxWx3, are
@@ -189,10 +190,10 @@ def weigh(
     if tuning is not None:
         added, sharpening, crispness = tuning.logits, sharpening + tuning.sharpening, crispness + tuning.crispness
     with turn:
+        kind = arithmetic or arithmetic_choice.quickest()
         compiler.use_threads(torch.get_num_threads())
         stack = _stacked(frames, names, places)
-        half = precision.has_bfloat16() if half is None else half
-        convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, half=half), half)
+        convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, kind), kind)
         logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
         weights = np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32)
         sums = np.empty((tall // 2, len(places)), np.float32)

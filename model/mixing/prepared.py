@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.inference import padding
-from model.inference.cpu import packing
+from model.inference.cpu import amx_tiles, packing
 from model.inference.cpu.packing import Array, WorkingMemory
+from model.inference.cpu.precision import Arithmetic
 from model.inference.cpu.weights import Convolution, direct, narrow
 from model.inference.layers import LayerParameters
 from model.mixing import head_kernels
@@ -41,11 +42,11 @@ class PreparedHead:
     """The convolutions of a head in evaluation; holds copies of its weights."""
 
     @torch.inference_mode()
-    def __init__(self, head: MixingHead, memory: WorkingMemory, *, half: bool) -> None:
-        """Take the weights, as bfloat16 where `half`: the processor must have instructions for it."""
-        self._loops, self._half, self._memory = head_kernels.of(half), half, memory
+    def __init__(self, head: MixingHead, memory: WorkingMemory, arithmetic: Arithmetic) -> None:
+        """Take the weights; the process must have been asked whether it may use this arithmetic (`precision`)."""
+        self._loops, self._arithmetic, self._memory = head_kernels.of(arithmetic), arithmetic, memory
         _, middle, coarse = head.config.widths
-        self._kind = np.uint16 if half else np.float32
+        self._kind = np.uint16 if arithmetic.half else np.float32
         self._seen = packing.channels(len(head.config.candidates) + 4)
         self._enter = self._layer(head.enter[0], 2, inputs=self._seen)
         self._middle = [
@@ -82,7 +83,7 @@ class PreparedHead:
         """Pack a layer. `inputs`: channels of the maps it sees, 0: as many as its own have; `slope`: 1 for no ReLU."""
         layer = _parameters(convolution, slope)
         pack = narrow if len(layer.bias) == packing.NARROW else direct
-        return pack(layer, stride, self._half, inputs or channels_of(layer.weight.shape[1]))
+        return pack(layer, stride, self._arithmetic, inputs or channels_of(layer.weight.shape[1]))
 
     def _joining(self, convolution: nn.Module, small_inputs: int) -> Joining:
         """Pack a layer whose `small_inputs` first channels are those of a map that is enlarged by two."""
@@ -91,9 +92,10 @@ class PreparedHead:
         small, fine = (packing.widened(part, 1, channels_of(part.shape[1])) for part in (small, fine))
         windows = fine.permute(2, 3, 1, 0)
         neighbours = torch.cat((F.pad(windows, (0, 0, 0, 0, 0, 1)), F.pad(windows, (0, 0, 0, 0, 1, 0))), 3)
+        step = min(amx_tiles.STEP, 3 * small.shape[1], 4 * fine.shape[1])
         return Joining(
-            packing.packed(_summed(small), self._half),
-            packing.packed(neighbours.reshape(1, 3, -1, 2 * len(fine)), self._half),
+            packing.packed(_summed(small), self._arithmetic, step),
+            packing.packed(neighbours.reshape(1, 3, -1, 2 * len(fine)), self._arithmetic, step),
             packing.activation(layer.bias.repeat(2), layer.slopes.repeat(2)),
             len(fine),
         )

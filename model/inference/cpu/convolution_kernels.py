@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.inference.cpu.compiler import ZERO, get_thread_id, inlined, prange
-from model.inference.cpu.lanes import VECTOR, narrowed
+from model.inference.cpu.lanes import VECTOR, narrowed, widened
 from model.inference.cpu.matrix_tiles import PANELS, matrix_product, matrix_product_beside
 from model.inference.cpu.packing import NARROW
 from model.inference.cpu.winograd_tiles import from_tile, into_tile
@@ -29,6 +29,12 @@ def panel_vectors(outputs: Any) -> Any:
         if vectors % number == 0:
             return number
     return 1
+
+
+@inlined
+def panel_size(weights: Any, outputs: Any) -> Any:
+    """Return the numbers of a panel of a convolution's weights."""
+    return weights.shape[0] // ((outputs + VECTOR - 1) // VECTOR // panel_vectors(outputs))
 
 
 @inlined
@@ -74,7 +80,7 @@ def _direct_row(
     for panel in range(panels - 1, -1, -1):
         _convolve(
             width, vectors, maps.reshape(-1), y * stride * row, stride * channels, 3, row, 3 * channels,
-            weights, panel * 9 * channels * lanes,
+            weights, panel * panel_size(weights, outputs),
             out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, out.shape[2],
             activation, panel * lanes, activation.shape[0] // 2,
         )  # fmt: skip
@@ -99,10 +105,26 @@ def narrow_row(y: Any, width: Any, maps: Any, weights: Any, activation: Any, str
     channels = maps.shape[2]
     row = maps.shape[1] * channels
     _convolve_narrow(
-        width, 1, maps.reshape(-1), y * stride * row, stride * channels, 3, row, weights.shape[0] // (3 * NARROW),
+        width, 1, maps.reshape(-1), y * stride * row, stride * channels, 3, row, 3 * channels,
         weights, 0, out.reshape(-1), ((y + 1) * out.shape[1] + 1) * NARROW, NARROW,
         activation, 0, activation.shape[0] // 2,
     )  # fmt: skip
+
+
+def direct_added(
+    maps: Any, weights: Any, activation: Any, residual: Any, add: Any, height: Any, width: Any, out: Any
+) -> None:
+    """Convolve maps as `direct` does, with stride 1; then add `residual`, maps like `out`, if `add`."""
+    panels = activation.shape[0] // 2 // (VECTOR * panel_vectors(activation.shape[0] // 2))
+    clear_rows(out, height)
+    for y in prange(height):
+        row = np.int64(y)
+        _direct_row(row, width, maps, weights, activation, 1, panels, out)
+        clear_sides(out, row + 1, width)
+        if add:
+            sums, more = out[row + 1].reshape(-1), residual[row + 1].reshape(-1)
+            for k in range(sums.shape[0]):
+                sums[k] = narrowed(widened(sums[k]) + widened(more[k]), sums)
 
 
 def direct_narrow(maps: Any, weights: Any, activation: Any, stride: Any, height: Any, width: Any, out: Any) -> None:
@@ -130,7 +152,7 @@ def beside_row(
     lanes = vectors * VECTOR
     _convolve_beside(
         width, vectors, maps.reshape(-1), y * stride * row, stride * channels, 3, row, 3 * channels,
-        weights, panel * 9 * channels * lanes,
+        weights, panel * panel_size(weights, outputs),
         out.reshape(-1), ((y + 1) * out.shape[1] + 1) * out.shape[2] + panel * lanes, out.shape[2],
         activation, panel * lanes, activation.shape[0] // 2,
         second.reshape(-1), ((y + 1) * second.shape[1] + 1) * NARROW, NARROW,
@@ -199,7 +221,7 @@ def tiled(
             for panel in range(panels - 1, -1, -1):
                 _multiply(
                     count, vectors, tiles[thread], i * left, inputs, 1, 0, inputs,
-                    weights, (i * panels + panel) * inputs * lanes,
+                    weights, (i * panels + panel) * (weights.shape[0] // (36 * panels)),
                     sums[thread], i * right + panel * lanes, outputs, activation, 0, 0,
                 )  # fmt: skip
         for ty in range(first, after):

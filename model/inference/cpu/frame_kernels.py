@@ -14,8 +14,9 @@ import numpy as np
 from model.inference.cpu.compiler import F1, F3, F4, ONE, QUARTER, ZERO, inlined, kernel, prange
 from model.inference.cpu.convolution_kernels import clear_around
 from model.inference.cpu.exponential import power_of_e
-from model.inference.cpu.lanes import narrowed, widened
-from model.inference.cpu.packing import PRECISE, SEEN
+from model.inference.cpu.lanes import copied, narrowed, widened
+from model.inference.cpu.packing import SEEN
+from model.inference.cpu.reduce_tiles import reduce_seen
 from model.inference.cpu.warp_tiles import blend_row, warp_row
 
 
@@ -49,38 +50,37 @@ def load(previous: Any, current: Any, height: Any, width: Any, gather: Any, maps
 @inlined
 def copy_row(source: Any, row: Any, maps: Any, place: Any) -> None:
     """Copy row `row` of maps, with its border, to row `place` of `maps`."""
-    numbers, out, count = source.reshape(-1), maps.reshape(-1), source.shape[1] * source.shape[2]
-    for k in range(count):
-        out[place * count + k] = numbers[row * count + k]
+    count = source.shape[1] * source.shape[2]
+    # A loop over numbers takes one at a time where both are rows of the same maps.
+    copied(source.reshape(-1), row * count, count, maps.reshape(-1), place * count)
 
 
 @inlined
 def reduce_row(y: Any, full: Any, scale: Any, width: Any, small: Any) -> None:
     """Write row y of maps reduced by `scale`: the mean of the central 2x2 of each square (bilinear), of 1 a copy.
 
-    What bfloat16 has twice is reduced as the one number that it is.
+    What bfloat16 has twice (`packing.SEEN`) is reduced as the one number that it is.
     """
     if scale == 1:
         copy_row(full, y + 1, small, y + 1)
         return
     # Both have a border of one.
     first, channels = scale // 2, full.shape[2]
-    plain = PRECISE if channels > SEEN else channels
+    if channels >= SEEN:
+        row = full.shape[1] * channels
+        reduce_seen(
+            full.reshape(-1), (y * scale + first) * row + first * channels, row, channels, scale, width,
+            small.reshape(-1), ((y + 1) * small.shape[1] + 1) * channels,
+        )  # fmt: skip
+        return
     above, below = full[y * scale + first], full[y * scale + first + 1]
     for x in range(width):
         left = x * scale + first
         a, b, c, d = above[left], above[left + 1], below[left], below[left + 1]
         out = small[y + 1, x + 1]
-        for k in range(plain):
+        for k in range(channels):
             value = QUARTER * ((widened(a[k]) + widened(b[k])) + (widened(c[k]) + widened(d[k])))
             out[k] = narrowed(value, small)
-        for k in range(plain, (plain + channels) // 2):
-            rest = k + SEEN - PRECISE
-            value = ZERO
-            for pixel in (a, b, c, d):
-                value += QUARTER * (widened(pixel[k]) + widened(pixel[rest]))
-            out[k] = narrowed(value, small)
-            out[rest] = narrowed(value - widened(out[k]), small)
 
 
 @inlined

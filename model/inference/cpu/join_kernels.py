@@ -19,6 +19,7 @@ from model.inference.cpu.weights import CORNER, VALUES
 _multiply = matrix_product(activate=False)
 #: Vectors that a panel takes: a corner has two.
 _VECTORS = 2 if 2 in PANELS else 1
+_PANELS = CORNER // (_VECTORS * VECTOR)
 #: Numbers of a node, a pixel of the motion maps: what it adds to a corner to its right, and to one to its left.
 NODE = 2 * CORNER
 #: Rows of taps at hand: a corner takes two above it and two below, of which one is the same.
@@ -129,10 +130,10 @@ def _join_row(
             room, x * NODE, above + x * above_step, above_next + x * above_step, above_share,
             below + x * below_step, below_next + x * below_step, below_share,
         )  # fmt: skip
-    for panel in range(CORNER // (_VECTORS * VECTOR)):
+    for panel in range(_PANELS):
         _multiply(
             width + 1, _VECTORS, spatial.reshape(-1), y * spatial.shape[1] * inputs, inputs,
-            2, spatial.shape[1] * inputs, 2 * inputs, weights, panel * 4 * inputs * _VECTORS * VECTOR,
+            2, spatial.shape[1] * inputs, 2 * inputs, weights, panel * (weights.shape[0] // _PANELS),
             room, corners + panel * _VECTORS * VECTOR, CORNER, room, 0, 0,
         )  # fmt: skip
     wide, out = state.shape[1] * VALUES, state.reshape(-1)

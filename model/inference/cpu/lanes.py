@@ -37,6 +37,8 @@ _ROUND = ir.InlineAsm(ir.FunctionType(_HALVES, [FLOATS]), "vcvtneps2bf16 $1, $0"
 _FOUR = ir.VectorType(FLOAT, 4)
 # Four of its eight numbers are zero.
 _ROUND_FOUR = ir.InlineAsm(ir.FunctionType(ir.VectorType(_HALF, 8), [_FOUR]), "vcvtneps2bf16 $1, $0", "=v,v")
+_EIGHT = ir.VectorType(FLOAT, 8)
+_ROUND_EIGHT = ir.InlineAsm(ir.FunctionType(ir.VectorType(_HALF, 8), [_EIGHT]), "vcvtneps2bf16 $1, $0", "=v,v")
 _ADD_PRODUCTS = ir.InlineAsm(ir.FunctionType(FLOATS, [FLOATS, _WORDS, _WORDS]), "vdpbf16ps $3, $2, $0", "=v,0,v,v")
 # Products and sums may be joined to one rounding; nothing else is assumed of numbers.
 _FLAGS = ["contract"]
@@ -125,8 +127,12 @@ class Numbers:
     def store(self, value: Any) -> None:
         """Write float32, one or a vector; to bfloat16 it is rounded to nearest, ties to even."""
         if self.half:
-            value = _rounded(self.builder, value)
+            value = rounded(self.builder, value)
         self._write(value)
+
+    def store_halves(self, halves: Any) -> None:
+        """Write numbers that are bfloat16 already."""
+        self._write(halves)
 
     def store_precisely(self, value: Any, plain: int, precise: int) -> None:
         """Write the first `plain` + `precise` numbers, 8 to 12, of sixteen.
@@ -135,10 +141,8 @@ class Numbers:
         """
         count = plain + precise
         if self.half:
-            nearest = _rounded(self.builder, value)
-            lacks = self.builder.fsub(value, _widened(self.builder, nearest))
             places = [*range(count), *range(VECTOR + plain, VECTOR + count)]
-            self._write(chosen(self.builder, nearest, _rounded(self.builder, lacks), places))
+            self._write(chosen(self.builder, *in_two(self.builder, value), places))
         else:
             self.store_first(value, count)
 
@@ -149,7 +153,7 @@ class Numbers:
 
     def store_upper(self, lanes: Lanes) -> None:
         """Write the last eight of sixteen numbers, rounded likewise."""
-        value = _rounded(self.builder, lanes.value) if self.half else lanes.value
+        value = rounded(self.builder, lanes.value) if self.half else lanes.value
         self._write(chosen(self.builder, value, value, range(VECTOR // 2, VECTOR)))
 
     def factors(self) -> Any:
@@ -194,10 +198,12 @@ def _widened(builder: Any, value: Any) -> Any:
     return builder.bitcast(builder.shl(builder.zext(value, words), shift), kind)
 
 
-def _rounded(builder: Any, value: Any) -> Any:
-    """Build the rounding of float32, one, four or sixteen, to bfloat16."""
+def rounded(builder: Any, value: Any) -> Any:
+    """Build the rounding of float32, one, four, eight or sixteen, to bfloat16."""
     if value.type == FLOATS:
         return builder.call(_ROUND, [value])
+    if value.type == _EIGHT:
+        return builder.call(_ROUND_EIGHT, [value])
     if value.type == _FOUR:
         eight = builder.call(_ROUND_FOUR, [value])
         return chosen(builder, eight, eight, range(4))
@@ -205,6 +211,12 @@ def _rounded(builder: Any, value: Any) -> Any:
     odd = builder.and_(builder.lshr(bits, ir.Constant(_WORD, 16)), ir.Constant(_WORD, 1))
     up = builder.add(builder.add(bits, ir.Constant(_WORD, 0x7FFF)), odd)
     return builder.trunc(builder.lshr(up, ir.Constant(_WORD, 16)), _HALF)
+
+
+def in_two(builder: Any, value: Any) -> tuple[Any, Any]:
+    """Build eight or sixteen float32 rounded to bfloat16, and what these lack, rounded likewise."""
+    nearest = rounded(builder, value)
+    return nearest, rounded(builder, builder.fsub(value, _widened(builder, nearest)))
 
 
 @intrinsic
@@ -224,6 +236,21 @@ def narrowed(_: Any, value: Any, maps: Any) -> Any:
     """Round float32 `value` to what `maps` holds: float32 itself, or bfloat16 (to nearest, ties to even)."""
 
     def narrow(__: Any, builder: Any, ___: Any, arguments: Sequence[Any]) -> Any:
-        return _rounded(builder, arguments[0]) if maps.dtype == types.uint16 else arguments[0]
+        return rounded(builder, arguments[0]) if maps.dtype == types.uint16 else arguments[0]
 
     return maps.dtype(value, maps), narrow
+
+
+@intrinsic
+def copied(_: Any, source: Any, at: Any, count: Any, out: Any, out_at: Any) -> Any:
+    """Copy `count` numbers of a flat array, from place `at` on, to `out`; the two parts must not overlap."""
+    place = types.intp
+
+    def copy(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+        source, at, count, out, out_at = arguments
+        places = (signature.args[3], out, out_at), (signature.args[0], source, at)
+        addresses = [Numbers.of(context, builder, *place).address for place in places]
+        cgutils.raw_memcpy(builder, *addresses, count, 2 if signature.args[0].dtype == types.uint16 else 4)
+        return context.get_dummy_value()
+
+    return types.void(source, place, place, out, place), copy

@@ -1,16 +1,20 @@
 """Products of small matrices whose sums stay in registers, as a part of compiled loops.
 
 A tile is a few rows of the left matrix times a few vectors of the right one. Sums are float32; of bfloat16 two factors
-a sum are multiplied at once.
+a sum are multiplied at once. The type of the right matrix says how: float32, uint16 (bfloat16 by AVX-512), or uint32,
+pairs of bfloat16 in the order in which `model.inference.cpu.amx_tiles` multiplies them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
+from model.inference.cpu.amx_tiles import AmxCall
 from model.inference.cpu.lanes import FLOATS, VECTOR, Lanes, Numbers, cgutils, floats, integer, intrinsic, types
+from model.inference.cpu.matrix_call import ProductCall
+from model.inference.cpu.matrix_call import signature as _signature
 
 cpu_target: Any = import_module("numba.core.registry").cpu_target
 
@@ -51,10 +55,7 @@ def matrix_product(*, activate: bool, narrow: bool = False) -> Any:
         signature = _signature(lhs, rhs, out, activation)
 
         def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            call = _Call(context, builder, signature, arguments, activate, narrow)
-            for vectors in [1] if narrow else ROWS:
-                with builder.if_then(builder.icmp_signed("==", call.vectors, integer(vectors))):
-                    call.build(vectors)
+            _call(context, builder, signature, arguments, activate=activate, narrow=narrow).build()
             return context.get_dummy_value()
 
         return signature, build
@@ -77,10 +78,7 @@ def matrix_product_beside() -> Any:
         signature = _signature(lhs, rhs, out, activation, second)
 
         def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            call = _Call(context, builder, signature, arguments, activate=True, narrow=False)
-            for vectors in ROWS:
-                with builder.if_then(builder.icmp_signed("==", call.vectors, integer(vectors))):
-                    call.build(vectors)
+            _call(context, builder, signature, arguments, activate=True).build()
             return context.get_dummy_value()
 
         return signature, build
@@ -101,65 +99,26 @@ def sum_of_products(
     signature = types.void(*_signature(lhs, rhs, out, activation).args, *further)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        call = _Call(context, builder, signature, arguments, activate=True, narrow=False, is_sum=True)
-        for vectors in ROWS:
-            with builder.if_then(builder.icmp_signed("==", call.vectors, integer(vectors))):
-                call.build(vectors)
+        _call(context, builder, signature, arguments, activate=True, is_sum=True).build()
         return context.get_dummy_value()
 
     return signature, build
 
 
-def _signature(lhs: Any, rhs: Any, out: Any, activation: Any, *second: Any) -> Any:
-    place = types.intp
-    further = [kind for array in second for kind in (array, place, place)]
-    return types.void(
-        place, place, lhs, place, place, place, place, place,
-        rhs, place, out, place, place, activation, place, place, *further,
-    )  # fmt: skip
+def _call(context: Any, builder: Any, signature: Any, arguments: Sequence[Any], **options: bool) -> ProductCall:
+    kind = AmxCall if signature.args[8].dtype == types.uint32 else _VectorCall
+    return kind(context, builder, signature, arguments, ROWS, **options)
 
 
-class _Factors(NamedTuple):
-    """The two matrices of a product, and how the left one lies."""
+class _VectorCall(ProductCall):
+    """Builds a product by multiplications of vectors, tile by tile."""
 
-    lhs: Numbers
-    rhs: Numbers
-    step: Any
-    stretches: Any
-    stretch_step: Any
-    count: Any
+    def build(self) -> None:
+        """Build the product for each number of vectors that a panel may have."""
+        for vectors in self._each_width():
+            self._build(vectors)
 
-
-class _Call:
-    """Builds one call of a matrix product, or of the sum of two, tile by tile."""
-
-    def __init__(
-        self,
-        context: Any,
-        builder: Any,
-        signature: Any,
-        arguments: Sequence[Any],
-        activate: bool,
-        narrow: bool,
-        is_sum: bool = False,
-    ) -> None:
-        self._builder, self._activate, self._narrow = builder, activate, narrow
-        (self._rows, self.vectors, _, lhs_at, step, stretches, stretch_step, count,
-         _, rhs_at, _, out_at, self._out_step, _, activation_at, self._slopes, *rest) = arguments  # fmt: skip
-
-        def numbers(argument: int, place: Any) -> Numbers:
-            return Numbers.of(context, builder, signature.args[argument], arguments[argument], place)
-
-        self._factors = [_Factors(numbers(2, lhs_at), numbers(8, rhs_at), step, stretches, stretch_step, count)]
-        if is_sum:
-            self._factors.append(_Factors(numbers(16, rest[1]), numbers(22, rest[7]), *rest[2:6]))
-        self._out, self._biases = numbers(10, out_at), numbers(13, activation_at)
-        self._second = (numbers(16, rest[1]), rest[2]) if rest and not is_sum else None
-        #: Numbers of a lane, and of a factor.
-        self._together = 2 if self._factors[0].lhs.half else 1
-        self._numbers = self._together * (2 if narrow else 1)
-
-    def build(self, vectors: int) -> None:
+    def _build(self, vectors: int) -> None:
         """Build the loop over rows, for this number of vectors; the last tile may compute rows again."""
         builder, many = self._builder, integer(ROWS[vectors])
         with builder.if_else(builder.icmp_signed(">=", self._rows, many)) as (then, otherwise):
@@ -179,19 +138,24 @@ class _Call:
                 begun = self._activate and not self._narrow
                 builder.store(self._biases.on(VECTOR * v).load().value if begun else floats(0), sum_)
         for factors in self._factors:
-            start = factors.lhs.on(builder.mul(first, factors.step))
+            start, together = factors.lhs.on(builder.mul(first, factors.step)), self._together
             with cgutils.for_range(builder, factors.stretches) as loop:
                 lhs = start.on(builder.mul(loop.index, factors.stretch_step))
-                steps = builder.sdiv(factors.count, integer(self._numbers))
-                weights_place = builder.mul(loop.index, builder.mul(steps, integer(VECTOR * self._together * vectors)))
+                up = builder.add(factors.count, integer(self._numbers - 1))
+                steps = builder.sdiv(up, integer(self._numbers))
+                weights_place = builder.mul(loop.index, builder.mul(steps, integer(VECTOR * together * vectors)))
                 places = [lhs.on(builder.mul(factors.step, integer(row))) for row in range(rows)]
                 self._stretch(sums, steps, places, factors.rhs.on(weights_place))
         out = self._out.on(builder.mul(first, self._out_step))
         values = [[Lanes(builder, builder.load(sum_)) for sum_ in row] for row in sums]
         if self._narrow:
             self._store_narrow([row[0] for row in values], out)
-        else:
-            self._store(values, first, out)
+            return
+        for index, row_values in enumerate(values):
+            finished = [self._activated(v, lanes) for v, lanes in enumerate(row_values)]
+            self._store(
+                finished, out.on(builder.mul(self._out_step, integer(index))), builder.add(first, integer(index))
+            )
 
     def _stretch(self, sums: Sequence[Sequence[Any]], steps: Any, rows: Sequence[Numbers], rhs: Numbers) -> None:
         builder, lane = self._builder, VECTOR * self._together
@@ -204,26 +168,19 @@ class _Call:
                 for sum_, weight in zip(row_sums, weights, strict=True):
                     builder.store(row.add_products(builder.load(sum_), factor, weight), sum_)
 
-    def _store(self, values: Sequence[Sequence[Lanes]], first: Any, out: Numbers) -> None:
-        builder = self._builder
-        for index, row in enumerate(values):
-            there = out.on(builder.mul(self._out_step, integer(index)))
-            for v, sums in enumerate(row):
-                finished = self._finished(v, sums)
-                there.on(VECTOR * v).store(finished.value)
-                if self._second is not None and v == len(row) - 1:
-                    second, step = self._second
-                    second.on(builder.mul(step, builder.add(first, integer(index)))).store_upper(finished)
-
     def _store_narrow(self, values: Sequence[Lanes], out: Numbers) -> None:
         """Write two rows at a time; a lone one writes into the next one's place."""
-        biases = self._biases.load() if self._activate else None
         for index in range(0, len(values), 2):
             sums = values[index].paired(values[min(index + 1, len(values) - 1)])
-            finished = self._finished(0, sums if biases is None else sums + biases)
+            finished = self._activated(0, sums + self._biases.load() if self._activate else sums)
             out.on(self._builder.mul(self._out_step, integer(index))).store(finished.value)
 
-    def _finished(self, v: int, sums: Lanes) -> Lanes:
-        if not self._activate:
-            return sums
-        return sums.prelu(self._biases.on(self._builder.add(self._slopes, integer(VECTOR * v))).load())
+    @property
+    def _together(self) -> int:
+        """Return how many numbers a lane holds."""
+        return 2 if self._factors[0].lhs.half else 1
+
+    @property
+    def _numbers(self) -> int:
+        """Return how many numbers of a row are multiplied at once."""
+        return self._together * (2 if self._narrow else 1)

@@ -23,6 +23,7 @@ from model.dmvfn.network import DMVFN
 from model.dmvfn.routing import normalise
 from model.inference import padding
 from model.inference.cpu import precision, winograd
+from model.inference.cpu.precision import Arithmetic
 from model.inference.layers import LayerParameters
 from model.inference.weight_cache import WeightCache
 
@@ -43,7 +44,7 @@ _VECTOR = 16
 
 #: One caller at a time: the buffers are shared, and so are the processor's cores.
 _turn = threading.Lock()
-_prepared: dict[bool, WeightCache[CpuRunner | None]] = {half: WeightCache() for half in (False, True)}
+_prepared: dict[Arithmetic, WeightCache[CpuRunner | None]] = {arithmetic: WeightCache() for arithmetic in Arithmetic}
 
 
 class Estimate(NamedTuple):
@@ -73,10 +74,19 @@ def of(network: DMVFN, *frames: Tensor) -> CpuRunner | None:
     """
     if not _fits(frames) or not available(network.config):
         return None
-    half = torch.is_autocast_enabled("cpu")
-    if half and (torch.get_autocast_dtype("cpu") != torch.bfloat16 or not precision.has_bfloat16()):
+    arithmetic = _arithmetic()
+    if arithmetic is None:
         return None
-    return _prepared[half].of(network, lambda: CpuRunner(network, half=half) if _fits(network.parameters()) else None)
+    return _prepared[arithmetic].of(
+        network, lambda: CpuRunner(network, arithmetic) if _fits(network.parameters()) else None
+    )
+
+
+def _arithmetic() -> Arithmetic | None:
+    """Return in which arithmetic torch's autocast wants convolutions; None where only plain torch can do so."""
+    if not torch.is_autocast_enabled("cpu"):
+        return Arithmetic.FLOAT32
+    return precision.bfloat16() if torch.get_autocast_dtype("cpu") == torch.bfloat16 else None
 
 
 def _fits(tensors: Iterable[Tensor]) -> bool:
@@ -96,20 +106,20 @@ class CpuRunner:
     """
 
     @torch.inference_mode()
-    def __init__(self, network: DMVFN, *, half: bool = False) -> None:
-        """Take the weights, as bfloat16 where `half`; the processor must have instructions for it."""
+    def __init__(self, network: DMVFN, arithmetic: Arithmetic = Arithmetic.FLOAT32) -> None:
+        """Take the weights; the process must have been asked whether it may use this arithmetic (`precision`)."""
         # Here, because numba is optional, and because a machine's very first start compiles the loops for seconds.
         from model.inference.cpu import compiler, frame_kernels, join_kernels, kernels, packing, weights
 
-        self._half, self._loops, self._blend = half, kernels.of(half), frame_kernels.blend
-        self._seen = weights.seen(half)
+        self._arithmetic, self._loops, self._blend = arithmetic, kernels.of(arithmetic), frame_kernels.blend
+        self._half, self._seen = arithmetic.half, weights.seen(arithmetic)
         self._use_threads, self._bordered = compiler.use_threads, packing.bordered
         self._join_room = join_kernels.room_of
-        self._blocks = [weights.fold(network.block(i), half) for i in range(network.config.blocks)]
+        self._blocks = [weights.fold(network.block(i), arithmetic) for i in range(network.config.blocks)]
         parameters = network.get_parameter
         bias = parameters("routing.0.bias")
         routing = LayerParameters(parameters("routing.0.weight"), bias, torch.zeros_like(bias))
-        self._routing = weights.tiled(routing, False, weights.FRAMES)
+        self._routing = weights.tiled(routing, Arithmetic.FLOAT32, weights.FRAMES)
         self._routing_mean = parameters("routing.2.weight").double(), parameters("routing.2.bias").double()
         self._logits = parameters("l1.weight").double(), parameters("l1.bias").double()
         self._expected = network.config.expected_blocks
@@ -201,9 +211,9 @@ class CpuRunner:
         begun, spatial = self._both_paths(block, sight, size)
         entry = self._maps("entry1", *quarter, block.entry[1].outputs)
         self._convolve(self._loops.direct, block.entry[1], begun, quarter, entry)
-        motion = self._tiled("maps0", block.body[0], entry, quarter)
-        motion = self._tiled("maps1", block.body[1], motion, quarter)
-        motion = self._tiled("maps0", block.body[2], motion, quarter, entry)
+        motion = self._inner("maps0", block.body[0], entry, quarter)
+        motion = self._inner("maps1", block.body[1], motion, quarter)
+        motion = self._inner("maps0", block.body[2], motion, quarter, entry)
         motion = self._tiled("squeezed", block.squeeze, motion, quarter, wide=True)
         room = self._floats("join", 2 * self._workers, self._join_room(quarter[1], middle[1]))
         last = (motion, block.motion_corners, *quarter, 2 * block.scale)
@@ -244,6 +254,16 @@ class CpuRunner:
         """Convolve `maps` 3x3 to `size`, with PReLU, by `loop` into `outs`."""
         loop(maps, layer.weights, layer.activation, layer.stride, *size, *outs)
 
+    def _inner(
+        self, name: str, layer: Convolution, maps: Array, size: tuple[int, int], residual: Array | None = None
+    ) -> Array:
+        """Convolve `maps` of `size` 3x3, with PReLU, plus `residual`, into the room `name`."""
+        if self._arithmetic is not Arithmetic.AMX:
+            return self._tiled(name, layer, maps, size, residual)
+        out, add = self._maps(name, *size, layer.outputs), residual is not None
+        self._loops.inner(maps, layer.weights, layer.activation, residual if add else maps, add, *size, out)
+        return out
+
     def _tiled(
         self, name: str, layer: Convolution, maps: Array, size: tuple[int, int], residual: Array | None = None,
         *, wide: bool = False,
@@ -257,7 +277,7 @@ class CpuRunner:
         tiles = room("tiles", self._workers, winograd.PRODUCTS * (rows * across * maps.shape[2] + _VECTOR))
         sums = self._floats("sums", self._workers, winograd.PRODUCTS * (rows * across * layer.outputs + _VECTOR))
         out = room(name, *sides, layer.outputs)
-        loop = self._loops.tiled_wide if wide else self._loops.tiled
+        loop = self._loops.tiled_wide if wide else self._loops.inner
         add = residual is not None
         loop(maps, layer.weights, layer.activation, residual if add else maps, add, *size, rows, tiles, sums, out)
         return out

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 
-from model.inference.cpu.lanes import FLOAT, INT, VECTOR, Numbers, cgutils, chosen, integer, intrinsic, types
-from model.inference.cpu.packing import PRECISE, SEEN
+from model.inference.cpu.lanes import (
+    FLOAT,
+    INT,
+    VECTOR,
+    Numbers,
+    cgutils,
+    chosen,
+    in_two,
+    integer,
+    intrinsic,
+    rounded,
+    types,
+)
+from model.inference.cpu.packing import PRECISE, SEEN, SEEN_BY_AMX
 
 #: Pixels whose places are computed before the first of them is read: a place that is read at once is waited for.
 _RUN = 16
@@ -22,6 +34,12 @@ _ZEROS = ir.Constant(_FLOATS, [0.0] * _PLACES)
 _FLAGS = ["contract"]
 #: Where the colours of two pixels of four numbers are.
 _COLOURS = (0, 1, 2, 4, 5, 6)
+
+
+#: The four numbers of a pixel in both frames, warped, and its flow, mask and three more numbers.
+_Warped = tuple[Any, Any]
+#: Writes two pixels, given the builder, their places, eight numbers of each frame and what is warped.
+_Store = Callable[[Any, Sequence[Numbers], Sequence[Any], Sequence[_Warped]], None]
 
 
 class _Row:
@@ -58,7 +76,7 @@ class _Row:
             for room, value in ((self._run_places, places), (self._run_shares, shares)):
                 builder.store(value, builder.gep(room, [integer(0), loop.index]), align=4)
 
-    def warped(self, first: Any, behind: Any) -> list[tuple[Any, Any]]:
+    def warped(self, first: Any, behind: Any) -> list[_Warped]:
         """Return of a run's pixel and the next one both frames' four numbers, warped, and flow, mask and three more.
 
         The run begins at pixel `first`, is looked up, and the pixel is `behind` it, an even number.
@@ -74,10 +92,10 @@ class _Row:
         start = self._state.on(self._builder.mul(x, integer(6)))
         return [self._builder.fadd(self._load(start.on(6 * i), _FLOATS), self._biases) for i in range(_PIXELS)]
 
-    def pixel(self, frame: int, x: Any, behind: int) -> Any:
-        """Return the four numbers of pixel x + `behind` of a frame."""
+    def pixels(self, frame: int, x: Any) -> Any:
+        """Return the eight numbers of pixel x of a frame and the next one."""
         at = self._builder.add(self._builder.mul(self._y, self._row), self._builder.mul(x, integer(4)))
-        return self._load(self._images[frame].on(at).on(4 * behind))
+        return self._load(self._images[frame].on(at), _FLOATS)
 
     def mixed(self, first: Any, behind: Any, weights: Numbers) -> Any:
         """Return four numbers each of a run's pixel and the next three: both frames, the previous one by `weights`."""
@@ -154,6 +172,33 @@ def _runs(builder: Any, row: _Row, count: Any, step: int) -> Iterator[tuple[Any,
             yield start, behind
 
 
+def _store_in_turn(builder: Any, pixels: Sequence[Numbers], frames: Sequence[Any], warped: Sequence[_Warped]) -> None:
+    """Write two pixels' channels one behind the other."""
+    # In this order: each frame's pixel writes a fourth number that the next one writes over.
+    for i, pixel in enumerate(pixels):
+        for place, frame in zip((0, 3), frames, strict=True):
+            pixel.on(place).store(chosen(builder, frame, frame, range(4 * i, 4 * i + 4)))
+    for pixel, (colours, seen) in zip(pixels, warped, strict=True):
+        both = chosen(builder, colours, seen, (*_COLOURS, 12, 8, 9, 10, 11, *[11] * 5))
+        pixel.on(6).store_precisely(both, PRECISE - 6, SEEN - PRECISE)
+
+
+def _store_at_once(builder: Any, pixels: Sequence[Numbers], frames: Sequence[Any], warped: Sequence[_Warped]) -> None:
+    """Write two pixels as AMX reads them (`packing.SEEN_PLACES`), eight numbers at a time.
+
+    Vectors of sixteen would take a third of the instructions' ports from all else that these loops do.
+    """
+    for i, (pixel, (colours, seen)) in enumerate(zip(pixels, warped, strict=True)):
+        near = range(4 * i, 4 * i + 4)
+        plain = chosen(builder, frames[0], frames[1], [*near, *(8 + lane for lane in near)])
+        parts = [rounded(builder, plain), rounded(builder, colours), *in_two(builder, seen)]
+        # Flow and mask are the first five numbers of what is seen.
+        used = ir.Constant(parts[0].type, [-1] * 5 + [0] * 3)
+        parts[2:] = [builder.and_(part, used) for part in parts[2:]]
+        for place, part in enumerate(parts):
+            pixel.on(8 * place).store_halves(part)
+
+
 @intrinsic
 def warp_row(
     _: Any, state: Any, state_at: Any, bias: Any, frames: Any, height: Any, width: Any, y: Any,
@@ -175,16 +220,21 @@ def warp_row(
         out = numbers(7, maps, maps_at)
         row = _Row(builder, numbers(0, state, state_at), numbers(2, bias, integer(0)), numbers(3, frames, integer(0)),
                    (height, width), y)  # fmt: skip
-        with _runs(builder, row, width, _PIXELS) as (start, behind):
-            x = builder.add(start, behind)
-            pixels = [out.on(builder.mul(channels, builder.add(x, integer(i)))) for i in range(_PIXELS)]
-            # In this order: each frame's pixel writes a fourth number that the next one writes over.
-            for i, pixel in enumerate(pixels):
-                pixel.store(row.pixel(0, x, i))
-                pixel.on(3).store(row.pixel(1, x, i))
-            for pixel, (warped, seen) in zip(pixels, row.warped(start, behind), strict=True):
-                both = chosen(builder, warped, seen, (*_COLOURS, 12, 8, 9, 10, 11, *[11] * 5))
-                pixel.on(6).store_precisely(both, PRECISE - 6, SEEN - PRECISE)
+
+        def write(store: _Store) -> None:
+            with _runs(builder, row, width, _PIXELS) as (start, behind):
+                x = builder.add(start, behind)
+                pixels = [out.on(builder.mul(channels, builder.add(x, integer(i)))) for i in range(_PIXELS)]
+                store(builder, pixels, [row.pixels(frame, x) for frame in (0, 1)], row.warped(start, behind))
+
+        if not out.half:
+            write(_store_in_turn)
+            return context.get_dummy_value()
+        with builder.if_else(builder.icmp_signed("==", channels, integer(SEEN_BY_AMX))) as (then, otherwise):
+            with then:
+                write(_store_at_once)
+            with otherwise:
+                write(_store_in_turn)
         return context.get_dummy_value()
 
     return types.void(state, place, bias, frames, place, place, place, maps, place, place), build

@@ -16,6 +16,7 @@ from torch import Tensor
 from model.dmvfn.block import VoxelFlowBlock
 from model.inference.cpu import packing, winograd
 from model.inference.cpu.packing import Array
+from model.inference.cpu.precision import Arithmetic
 from model.inference.layers import LayerParameters, part, parts, stem
 
 Floats = npt.NDArray[np.float32]
@@ -58,39 +59,42 @@ class FoldedBlock:
     bias: Floats  #: 6
 
 
-def seen(half: bool) -> int:
+def seen(arithmetic: Arithmetic) -> int:
     """Return the channels of the maps that later blocks see."""
-    return 2 * packing.SEEN - packing.PRECISE if half else packing.SEEN
+    if arithmetic is Arithmetic.AMX:
+        return packing.SEEN_BY_AMX
+    return packing.SEEN_TWICE if arithmetic.half else packing.SEEN
 
 
-def fold(block: VoxelFlowBlock, half: bool) -> FoldedBlock:
-    """Rewrite the weights of `block`, as bfloat16 where `half`.
+def fold(block: VoxelFlowBlock, arithmetic: Arithmetic) -> FoldedBlock:
+    """Rewrite the weights of `block` for this arithmetic.
 
     Float32 remain what comes next to the last layer, whose sums cancel, and what that one takes of the motion.
     """
     first, second = stem(block), part(block.conv0, 1)
     spatial, spatial_second = part(block.conv1, 0), part(block.convblock1, 0)
     split = len(block.conv_sq.get_parameter("0.bias"))
-    body = [tiled(part(block.convblock, i), half) for i in range(3)]
+    body = [_inner(part(block.convblock, i), arithmetic) for i in range(3)]
     last = block.lastconv.weight.detach()
     bias = block.lastconv.bias
     assert bias is not None
 
+    channels = seen(arithmetic)
     without = _without_state(first), _without_state(spatial)
-    if half:
-        first, spatial = _with_rests(first), _with_rests(spatial)
+    if arithmetic.half:
+        first, spatial = _with_rests(first, arithmetic), _with_rests(spatial, arithmetic)
     shared = block.scale == 1 and packing.before_beside(packing.channels(len(first.bias))) > 0
     return FoldedBlock(
         scale=block.scale,
         shared=shared,
-        entry=(direct(first, 2, half, seen(half), spatial if shared else None), direct(second, 2, half)),
-        entry_first=direct(without[0], 2, half, FRAMES, without[1] if shared else None),
+        entry=(direct(first, 2, arithmetic, channels, spatial if shared else None), direct(second, 2, arithmetic)),
+        entry_first=direct(without[0], 2, arithmetic, FRAMES, without[1] if shared else None),
         body=(body[0], body[1], body[2]),
-        squeeze=tiled(parts(block.conv_sq), False),
-        spatial=(narrow(spatial, 2, half, seen(half)), narrow(spatial_second, 1, False)),
-        spatial_first=narrow(without[1], 2, half, FRAMES),
+        squeeze=tiled(parts(block.conv_sq), Arithmetic.FLOAT32),
+        spatial=(narrow(spatial, 2, arithmetic, channels), narrow(spatial_second, 1, Arithmetic.FLOAT32)),
+        spatial_first=narrow(without[1], 2, arithmetic, FRAMES),
         motion_corners=_motion_corners(last[:split]),
-        spatial_corners=_spatial_corners(last[split:], half),
+        spatial_corners=_spatial_corners(last[split:], arithmetic),
         bias=F.pad(bias.detach(), (0, VALUES - len(bias))).numpy(),
     )
 
@@ -100,13 +104,22 @@ def _without_state(layer: LayerParameters) -> LayerParameters:
     return layer._replace(weight=layer.weight[:, :6] + layer.weight[:, 6:12])
 
 
-def _with_rests(layer: LayerParameters) -> LayerParameters:
-    """Repeat the weights of what bfloat16 has twice."""
-    return layer._replace(weight=torch.cat((layer.weight, layer.weight[:, packing.PRECISE :]), 1))
+def _with_rests(layer: LayerParameters, arithmetic: Arithmetic) -> LayerParameters:
+    """Repeat the weights of what bfloat16 has twice, in the order in which a block sees it (`packing.SEEN_PLACES`)."""
+    weight = torch.cat((layer.weight, layer.weight[:, packing.PRECISE :]), 1)
+    if arithmetic is Arithmetic.AMX:
+        spread = weight.new_zeros(len(weight), packing.SEEN_BY_AMX, *weight.shape[2:])
+        spread[:, list(packing.SEEN_PLACES)] = weight
+        weight = spread
+    return layer._replace(weight=weight)
 
 
 def direct(
-    layer: LayerParameters, stride: int, half: bool, channels: int = 0, beside: LayerParameters | None = None
+    layer: LayerParameters,
+    stride: int,
+    arithmetic: Arithmetic,
+    channels: int = 0,
+    beside: LayerParameters | None = None,
 ) -> Convolution:
     """Pack a convolution whose sums are taken as they are defined; `channels` of its input maps, 0: a layer's.
 
@@ -119,14 +132,14 @@ def direct(
         both = _filled(layer, packing.before_beside(outputs)), _filled(beside, packing.NARROW)
         layer = LayerParameters(*(torch.cat(values) for values in zip(*both, strict=True)))
     activation = packing.activation(layer.bias, layer.slopes)
-    return Convolution(packing.packed(_stretches(layer, channels)[None], half), activation, outputs, stride)
+    return Convolution(packing.packed(_stretches(layer, channels)[None], arithmetic), activation, outputs, stride)
 
 
-def narrow(layer: LayerParameters, stride: int, half: bool, channels: int = 0) -> Convolution:
+def narrow(layer: LayerParameters, stride: int, arithmetic: Arithmetic, channels: int = 0) -> Convolution:
     """Pack such a convolution to 8 channels at most."""
     layer = _filled(layer, packing.NARROW)
     activation = packing.activation(layer.bias.repeat(2), layer.slopes.repeat(2))
-    matrices = packing.packed_narrow(_stretches(layer, channels), half)
+    matrices = packing.packed_narrow(_stretches(layer, channels), arithmetic)
     return Convolution(matrices, activation, packing.NARROW, stride)
 
 
@@ -141,12 +154,17 @@ def _filled(layer: LayerParameters, outputs: int) -> LayerParameters:
     return LayerParameters(*(packing.widened(values, 0, outputs) for values in layer))
 
 
-def tiled(layer: LayerParameters, half: bool, channels: int = 0) -> Convolution:
+def tiled(layer: LayerParameters, arithmetic: Arithmetic, channels: int = 0) -> Convolution:
     """Pack a convolution of stride 1 as Winograd's 36 matrix products; `channels` of its input maps, 0: a layer's."""
     outputs, inputs = layer.weight.shape[:2]
     matrices = winograd.weights(packing.widened(layer.weight, 1, channels or packing.channels(inputs)))
     activation = packing.activation(layer.bias, layer.slopes)
-    return Convolution(packing.packed(matrices[:, None], half), activation, packing.channels(outputs))
+    return Convolution(packing.packed(matrices[:, None], arithmetic), activation, packing.channels(outputs))
+
+
+def _inner(layer: LayerParameters, arithmetic: Arithmetic) -> Convolution:
+    """Pack a convolution of stride 1 and many channels: AMX multiplies more quickly than Winograd's maps are made."""
+    return direct(layer, 1, arithmetic) if arithmetic is Arithmetic.AMX else tiled(layer, arithmetic)
 
 
 def _corners(last: Tensor) -> Tensor:
@@ -157,13 +175,13 @@ def _corners(last: Tensor) -> Tensor:
     return F.pad(lanes, (0, CORNER // 2 - lanes.shape[-1])).flatten(3)
 
 
-def _spatial_corners(last: Tensor, half: bool) -> Array:
+def _spatial_corners(last: Tensor, arithmetic: Arithmetic) -> Array:
     weights = packing.widened(last, 0, packing.channels(len(last)))
-    return packing.packed(_corners(weights).flatten(1, 2)[None], half)
+    return packing.packed(_corners(weights).flatten(1, 2)[None], arithmetic)
 
 
 def _motion_corners(last: Tensor) -> Floats:
     """Pack the motion's part: for a pixel, what it adds to corners below it (right, left), then to those above it."""
     weights = packing.widened(last, 0, packing.channels(len(last)))
     matrix = _corners(weights).permute(2, 0, 1, 3).flatten(1)
-    return packing.packed(matrix[None, None], half=False).astype(np.float32)
+    return packing.packed(matrix[None, None], Arithmetic.FLOAT32).astype(np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.inference.cpu.precision import Arithmetic
 from model.mixing import lesson as lessons
 from model.mixing import predictor, reduced, weights
 from model.mixing.head import HeadConfig
@@ -133,12 +134,14 @@ def test_logits_that_are_added_are_those_of_a_head_whose_biases_are_so_much_high
     flow = np.zeros((32, 48, 2), np.float32)
     added = np.array([0.5, -1.0, 0.25, 0.0, -0.5], np.float32)
     names = head.config.candidates
-    tuned = predictor.weigh(head, names, frames, flow, half=False, tuning=Tuning(added))
-    plain = predictor.weigh(head, names, frames, flow, half=False)
+    tuned = predictor.weigh(head, names, frames, flow, arithmetic=Arithmetic.FLOAT32, tuning=Tuning(added))
+    plain = predictor.weigh(head, names, frames, flow, arithmetic=Arithmetic.FLOAT32)
     expected = plain.shares[:5] * np.exp(added)[:, None, None]
     expected /= expected.sum(0)
     assert np.abs(tuned.shares[:5] - expected).max() < 1e-5
-    none = predictor.weigh(head, names, frames, flow, half=False, tuning=Tuning(np.zeros(5, np.float32)))
+    none = predictor.weigh(
+        head, names, frames, flow, arithmetic=Arithmetic.FLOAT32, tuning=Tuning(np.zeros(5, np.float32))
+    )
     assert np.array_equal(none.frame, plain.frame)
 
 

@@ -1,4 +1,4 @@
-"""The two types of numbers in which the CPU path's loops are compiled, for tests of either."""
+"""The arithmetics in which the CPU path's loops are compiled, for tests of either."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import torch
 import torch.nn.functional as F
 
 from model.inference.cpu import packing, precision
+from model.inference.cpu.precision import Arithmetic
 from model.inference.layers import LayerParameters
 
-#: Whether maps are bfloat16: float32 always, bfloat16 where the processor multiplies it.
-KINDS = [
-    pytest.param(False, id="float32"),
-    pytest.param(True, id="bfloat16", marks=pytest.mark.skipif(not precision.has_bfloat16(), reason="no avx512_bf16")),
+#: Arithmetics of which maps are bfloat16.
+HALVES = [
+    pytest.param(
+        Arithmetic.AVX512, id="avx512", marks=pytest.mark.skipif(not precision.has_bfloat16(), reason="no avx512_bf16")
+    ),
+    pytest.param(Arithmetic.AMX, id="amx", marks=pytest.mark.skipif(not precision.has_amx(), reason="no amx_bf16")),
 ]
+#: All that this process may use.
+KINDS = [pytest.param(Arithmetic.FLOAT32, id="float32"), *HALVES]
 
 
 def rounded(tensor: torch.Tensor, half: bool) -> torch.Tensor:

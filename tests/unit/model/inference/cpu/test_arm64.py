@@ -11,10 +11,11 @@ pytest.importorskip("numba")
 import llvmlite.binding as llvm
 
 from model.inference.cpu import frame_kernels, kernels
+from model.inference.cpu.precision import Arithmetic
 
 #: Loops, and how many instructions at least multiply and add four numbers: 6 rows of 16 sums, say.
 _LOOPS = [
-    ("load", 0), ("direct", 24), ("narrow", 24), ("tiled", 24), ("join", 24), ("begin", 24), ("blend", 12),
+    ("load", 0), ("direct", 24), ("narrow", 24), ("inner", 24), ("join", 24), ("begin", 24), ("blend", 12),
     # These two take a second or more, and multiply as `direct` does.
     pytest.param("begin_beside", 24, marks=pytest.mark.slow), pytest.param("row_sums", 24, marks=pytest.mark.slow),
 ]  # fmt: skip
@@ -30,7 +31,7 @@ def machine() -> llvm.TargetMachine:
 
 @pytest.mark.parametrize(("name", "least"), _LOOPS)
 def test_a_loop_multiplies_four_numbers_at_a_time(name: str, least: int, machine: llvm.TargetMachine) -> None:
-    loop = frame_kernels.blend if name == "blend" else getattr(kernels.of(False), name)
+    loop = frame_kernels.blend if name == "blend" else getattr(kernels.of(Arithmetic.FLOAT32), name)
     instructions = _compiled(loop, machine)
     assert "x86" not in instructions
     assert len(re.findall(r"\bfmla\s+v\d+\.4s", instructions)) >= least

@@ -12,6 +12,7 @@ from model.dmvfn import warp
 pytest.importorskip("numba")
 
 from model.inference.cpu import frame_kernels, kernels
+from model.inference.cpu.precision import Arithmetic
 from model.inference.cpu.weights import VALUES
 from tests.unit.model.inference.cpu.kinds import KINDS, pixels_of, rounded, scribbled
 
@@ -24,18 +25,18 @@ def _state(flow: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
 
 def _gather(previous: torch.Tensor, current: torch.Tensor, height: int, width: int) -> np.ndarray:
     gather, maps = np.empty((2, height, width, 4), np.float32), scribbled(height, width, 6, False)
-    kernels.of(False).load(previous.numpy(), current.numpy(), height, width, gather, maps)
+    kernels.of(Arithmetic.FLOAT32).load(previous.numpy(), current.numpy(), height, width, gather, maps)
     return gather
 
 
-@pytest.mark.parametrize("half", KINDS)
-def test_loading_pads_with_the_border_whatever_the_strides(half: bool) -> None:
+@pytest.mark.parametrize("arithmetic", KINDS)
+def test_loading_pads_with_the_border_whatever_the_strides(arithmetic: Arithmetic) -> None:
     pixels = torch.rand(2, 5, 7, 3)
     previous, current = pixels.permute(0, 3, 1, 2)
-    gather, maps = np.empty((2, 16, 16, 4), np.float32), scribbled(16, 16, 6, half)
-    kernels.of(half).load(previous.numpy(), current.numpy(), 16, 16, gather, maps)
+    gather, maps = np.empty((2, 16, 16, 4), np.float32), scribbled(16, 16, 6, arithmetic.half)
+    kernels.of(arithmetic).load(previous.numpy(), current.numpy(), 16, 16, gather, maps)
     expected = F.pad(torch.stack((previous, current)), (0, 9, 0, 11), mode="replicate")
-    assert torch.equal(pixels_of(maps, 16, 16), rounded(expected.flatten(0, 1).permute(1, 2, 0), half))
+    assert torch.equal(pixels_of(maps, 16, 16), rounded(expected.flatten(0, 1).permute(1, 2, 0), arithmetic.half))
     assert np.array_equal(gather[..., :3], expected.permute(0, 2, 3, 1).numpy())
 
 

@@ -22,9 +22,17 @@ from model.inference.cpu.runner import CpuRunner
 pytest.importorskip("numba")
 
 from model.inference.cpu import precision
+from model.inference.cpu.precision import Arithmetic
 from tests.golden import vectors
+from tests.unit.model.inference.cpu.kinds import HALVES
 
-bfloat16 = pytest.mark.skipif(not precision.has_bfloat16(), reason="the processor has no avx512_bf16")
+
+@pytest.fixture(params=HALVES)
+def bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Arithmetic:
+    """Have bfloat16 multiplied in one way or the other."""
+    arithmetic: Arithmetic = request.param
+    monkeypatch.setattr(precision, "bfloat16", lambda: arithmetic)
+    return arithmetic
 
 
 def _pair(height: int, width: int, count: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,7 +138,7 @@ def test_without_numba_plain_torch_answers_the_same(tiny_network: DMVFN, monkeyp
         torch.testing.assert_close(one.flow, other.flow, atol=2e-4, rtol=0)
 
 
-@bfloat16
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize(
     "case", [name for name, case in vectors.meta()["cases"].items() if "1" in case.get("route", "")]
 )
@@ -144,7 +152,7 @@ def test_golden_frames_in_bfloat16_are_the_published_ones_to_50_db(case: str) ->
     assert -10 * error.log10() > 50
 
 
-@bfloat16
+@pytest.mark.usefixtures("bfloat16")
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_fast_pan_in_bfloat16_is_that_of_float32_to_50_db(seed: int) -> None:
     """Flow of 30 pixels is an input of the first convolutions, and bfloat16 has eight bits."""
@@ -164,7 +172,7 @@ def test_a_fast_pan_in_bfloat16_is_that_of_float32_to_50_db(seed: int) -> None:
     assert -10 * (half.frame - whole.frame).square().mean().log10() > 50
 
 
-@bfloat16
+@pytest.mark.usefixtures("bfloat16")
 def test_both_types_are_prepared_beside_each_other(tiny_network: DMVFN) -> None:
     whole = cpu_runner.of(tiny_network)
     with torch.autocast("cpu", torch.bfloat16):
@@ -177,7 +185,7 @@ def test_both_types_are_prepared_beside_each_other(tiny_network: DMVFN) -> None:
         assert cpu_runner.of(tiny_network) is None
 
 
-@bfloat16
+@pytest.mark.usefixtures("bfloat16")
 def test_an_answer_in_bfloat16_is_the_same_bit_for_bit_by_any_number_of_threads(tiny_network: DMVFN) -> None:
     pair, route, before = _pair(48, 80), torch.ones(1, 9, dtype=torch.bool), torch.get_num_threads()
     answers = []
