@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from model.inference import padding
-from model.inference.cpu import compiler
-from model.mixing import candidates, predictor, refining
+from model.mixing import candidates, predictor, refining, warping
 from model.mixing.head import MixingHead
+from model.mixing.kernel_turn import kernel_turn
 from model.mixing.lesson import Lesson
 from model.mixing.predictor import MixReport
 from model.mixing.prepared import STRIDE
@@ -117,9 +115,8 @@ def _maps(
     nothing = np.zeros_like(mixture.shares[0])
     shares = [mixture.shares[places.index(name)] if name in places else nothing for name in _WARPED]
     maps = np.empty((6, *current.shape[:2]), np.float32)
-    numbers = _numbers(current)
-    with predictor.turn:
-        compiler.use_threads(torch.get_num_threads())
+    numbers = warping.packed(current)
+    with kernel_turn():
         together = np.stack((*shares, mixture.shares[-1]))
         refining.part(numbers, *flows, together, mixture.frame, np.float32(factor), maps)
     return maps
@@ -129,16 +126,10 @@ def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
     """Return the whole frame HxWx3 by maps at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    pixels, numbers = np.empty_like(current), _numbers(current)
-    with predictor.turn:
-        compiler.use_threads(torch.get_num_threads())
+    pixels, numbers = np.empty_like(current), warping.packed(current)
+    with kernel_turn():
         refining.refine(maps, numbers, pixels)
     return pixels
-
-
-def _numbers(frame: Pixels) -> NDArray[np.uint32]:
-    """Return each pixel of a frame HxWx3 as one number of four bytes, red the lowest."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
 
 
 def _reduced(frame: Pixels, factor: int) -> Pixels:

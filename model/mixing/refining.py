@@ -1,6 +1,6 @@
 """The passes over memory that end a prediction at a part of the size, as compiled loops.
 
-Both read a frame along a motion. Places and sums are vectors of a row's pixels; only looking up goes one by one.
+Both read a frame along a motion (`row_reading`).
 """
 
 from __future__ import annotations
@@ -11,61 +11,20 @@ import numpy as np
 
 from model.inference.cpu.compiler import F3, ZERO, inlined, kernel, prange
 from model.mixing.kernels import enlarge_row
+from model.mixing.row_reading import blend_colour, find_corners, find_places, look_up
 
 #: The whole frame's fine part is multiplied by this at most: a head that sharpens does so at the smaller size already.
 MOST_GAIN = np.float32(1.5)
-_BYTE, _HALF, _WHITE = np.uint32(255), np.float32(0.5), np.float32(255)
+_HALF, _WHITE = np.float32(0.5), np.float32(255)
 _LEAST = np.float32(1e-6)
 #: Places are told in parts of a pixel so fine.
 _FINE = np.float32(32)
 
 
 @inlined
-def _places(y: Any, flow_x: Any, flow_y: Any, height: Any, width: Any, across: Any, down: Any) -> None:
-    """Write where row y is read, W each: held within the frame; NaN is 0."""
-    right, bottom = np.float32(width - 1), np.float32(height - 1)
-    for x in range(across.shape[0]):
-        # Comparisons this way round send NaN to 0.
-        place, line = np.float32(x) + flow_x[x], np.float32(y) + flow_y[x]
-        place, line = place if place > ZERO else ZERO, line if line > ZERO else ZERO
-        across[x], down[x] = min(place, right), min(line, bottom)
-
-
-@inlined
-def _corners(frame: Any, across: Any, down: Any, corners: Any) -> None:
-    """Look up the four pixels around each place of a row, 4xW; of the place is left how far it is beyond the first."""
-    height, width = np.int32(frame.shape[0]), np.int32(frame.shape[1])
-    flat = frame.reshape(-1)
-    upper_left, upper_right, lower_left, lower_right = corners[0], corners[1], corners[2], corners[3]
-    for x in range(across.shape[0]):
-        column, top = np.int32(across[x]), np.int32(down[x])
-        across[x] -= np.float32(column)
-        down[x] -= np.float32(top)
-        upper_left[x] = np.uint32(top * width + column)
-        # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
-        upper_right[x] = np.uint32(column < width - 1)
-        lower_left[x] = np.uint32(top < height - 1) * np.uint32(width)
-    for x in range(across.shape[0]):
-        corner, step_x, step_y = np.uint64(upper_left[x]), np.uint64(upper_right[x]), np.uint64(lower_left[x])
-        upper_left[x], upper_right[x] = flat[corner], flat[corner + step_x]
-        lower_left[x], lower_right[x] = flat[corner + step_y], flat[corner + step_y + step_x]
-
-
-@inlined
-def _blend(corners: Any, shift: Any, across: Any, down: Any, levels: Any) -> None:
-    """Write a row of one colour, the bytes at `shift` of the four pixels around each place, bilinear."""
-    a, b, c, d = corners[0], corners[1], corners[2], corners[3]
-    for x in range(levels.shape[0]):
-        upper, lower = np.float32((a[x] >> shift) & _BYTE), np.float32((c[x] >> shift) & _BYTE)
-        upper += across[x] * (np.float32((b[x] >> shift) & _BYTE) - upper)
-        lower += across[x] * (np.float32((d[x] >> shift) & _BYTE) - lower)
-        levels[x] = upper + down[x] * (lower - upper)
-
-
-@inlined
 def _part_row(
     frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any,
-    corners: Any, parts: Any, maps: Any,
+    corners: Any, pixels: Any, parts: Any, maps: Any,
 ) -> None:  # fmt: skip
     flow_x, flow_y, gain = maps[0, y], maps[1, y], maps[2, y]
     width = frame.shape[1]
@@ -78,11 +37,12 @@ def _part_row(
         flow_y[x] = flow[y, x, 1] * to_flow + other_flow[y, x, 1] * to_other
         gain[x] = min(max(max(moving, still) + shares[3, x], ZERO), MOST_GAIN)
     across, down = parts[0], parts[1]
-    _places(y, flow_x, flow_y, frame.shape[0], width, across, down)
-    _corners(frame, across, down, corners)
+    find_places(y, flow_x, flow_y, frame.shape[0], width, across, down)
+    find_corners(frame.shape[0], width, across, down, corners)
+    look_up(frame, corners, pixels)
     for channel in range(3):
         rest = maps[3 + channel, y]
-        _blend(corners, np.uint32(8 * channel), across, down, rest)
+        blend_colour(pixels, np.uint32(8 * channel), across, down, rest)
         for x in range(width):
             rest[x] = mixture[y, x, channel] * _WHITE - gain[x] * rest[x]
     for x in range(width):
@@ -103,27 +63,29 @@ def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, fact
     for band in prange(bands):
         low = np.empty(shares.shape[2], np.float32)
         wide = np.empty((4, 2 * shares.shape[2]), np.float32)
-        corners, parts = np.empty((4, frame.shape[1]), np.uint32), np.empty((2, frame.shape[1]), np.float32)
+        corners, pixels = np.empty((3, frame.shape[1]), np.uint32), np.empty((4, frame.shape[1]), np.uint32)
+        parts = np.empty((2, frame.shape[1]), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(4):
                 enlarge_row(shares[k], y, low, wide[k])
-            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, parts, maps)
+            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, pixels, parts, maps)
 
 
 @inlined
-def _refine_row(frame: Any, y: Any, wide: Any, corners: Any, parts: Any, levels: Any, row: Any) -> None:
+def _refine_row(frame: Any, y: Any, wide: Any, corners: Any, pixels: Any, parts: Any, levels: Any, row: Any) -> None:
     """Write a row of 3W colours from maps 6xW' of its size."""
     width = frame.shape[1]
     across, down = parts[0], parts[1]
-    _places(y, wide[0], wide[1], frame.shape[0], width, across, down)
+    find_places(y, wide[0], wide[1], frame.shape[0], width, across, down)
     for x in range(width):
         # Halves are rounded up. The sums of such parts and of whole levels are exact.
         across[x] = np.float32(np.int32(across[x] * _FINE + _HALF)) / _FINE
         down[x] = np.float32(np.int32(down[x] * _FINE + _HALF)) / _FINE
-    _corners(frame, across, down, corners)
+    find_corners(frame.shape[0], width, across, down, corners)
+    look_up(frame, corners, pixels)
     for channel in range(3):
         colour = levels[channel]
-        _blend(corners, np.uint32(8 * channel), across, down, colour)
+        blend_colour(pixels, np.uint32(8 * channel), across, down, colour)
         for x in range(width):
             value = wide[2, x] * np.float32(np.int32(colour[x] + _HALF)) + wide[3 + channel, x]
             colour[x] = min(max(value, ZERO), _WHITE) + _HALF
@@ -144,9 +106,10 @@ def refine(maps: Any, frame: Any, out: Any) -> None:
     for band in prange(bands):
         low = np.empty(maps.shape[2], np.float32)
         wide = np.empty((6, 2 * maps.shape[2]), np.float32)
-        corners, parts = np.empty((4, width), np.uint32), np.empty((2, width), np.float32)
+        corners, pixels = np.empty((3, width), np.uint32), np.empty((4, width), np.uint32)
+        parts = np.empty((2, width), np.float32)
         levels = np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(6):
                 enlarge_row(maps[k], y, low, wide[k])
-            _refine_row(frame, np.int64(y), wide, corners, parts, levels, out[y].reshape(-1))
+            _refine_row(frame, np.int64(y), wide, corners, pixels, parts, levels, out[y].reshape(-1))
