@@ -7,6 +7,7 @@ sizes have is the mixture's; what only the whole frame has is moved once. Frames
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -82,9 +83,9 @@ def mix(
     mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=detail, tuning=tuning)
     if lesson is not None:
         lesson = lesson.guessed(stack.frames, mixture.shares, mixture.frame)
-    flows = stack.flow, np.ascontiguousarray(motions.main * np.float32(ahead))
-    maps = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
-    is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
+    flows = stack.flow, motions.main if ahead == 1 else motions.main * np.float32(ahead)
+    maps, total = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
+    is_finite = math.isfinite(total + sum(mixture.means.values()))
     pixels = _refined(current, maps, doublings)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
@@ -106,20 +107,19 @@ def _maps(
     mixture: predictor.Weighed,
     places: Sequence[str],
     factor: int,
-) -> Floats:
-    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`.
+) -> tuple[Floats, float]:
+    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`; and the sum of all that.
 
     `flows` hxwx2 to it: projected, and as it was found. `places`: the head's candidates.
     `factor`: how many times larger the whole frame's sides are.
     """
-    nothing = np.zeros_like(mixture.shares[0])
-    shares = [mixture.shares[places.index(name)] if name in places else nothing for name in _WARPED]
-    maps = np.empty((6, *current.shape[:2]), np.float32)
+    needed = [places.index(name) if name in places else -1 for name in _WARPED]
+    needed.append(len(mixture.shares) - 1)
+    maps, sums = np.empty((6, *current.shape[:2]), np.float32), np.empty(len(current), np.float32)
     numbers = warping.packed(current)
     with kernel_turn():
-        together = np.stack((*shares, mixture.shares[-1]))
-        refining.part(numbers, *flows, together, mixture.frame, np.float32(factor), maps)
-    return maps
+        refining.part(numbers, *flows, mixture.shares, np.array(needed), mixture.frame, np.float32(factor), maps, sums)
+    return maps, float(sums.sum())
 
 
 def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:

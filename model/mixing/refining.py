@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.inference.cpu.compiler import F3, ZERO, inlined, kernel, prange
+from model.inference.cpu.compiler import F1, F3, ZERO, inlined, kernel, prange
 from model.mixing.kernels import enlarge_row
 from model.mixing.row_reading import blend_colour, find_corners, find_places, look_up
 
@@ -24,7 +24,7 @@ _FINE = np.float32(32)
 @inlined
 def _part_row(
     frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any,
-    corners: Any, pixels: Any, parts: Any, maps: Any,
+    corners: Any, pixels: Any, parts: Any, maps: Any, sums: Any,
 ) -> None:  # fmt: skip
     flow_x, flow_y, gain = maps[0, y], maps[1, y], maps[2, y]
     width = frame.shape[1]
@@ -45,30 +45,40 @@ def _part_row(
         blend_colour(pixels, np.uint32(8 * channel), across, down, rest)
         for x in range(width):
             rest[x] = mixture[y, x, channel] * _WHITE - gain[x] * rest[x]
+    total = ZERO
     for x in range(width):
         flow_x[x] *= factor
         flow_y[x] *= factor
+        # Of the levels each is multiplied by the gain, so that this is no number where one of them is none.
+        total += flow_x[x] + flow_y[x] + maps[3, y, x] + maps[4, y, x] + maps[5, y, x]
+    sums[y] = total
 
 
-@kernel(f"uint32[:,::1], {F3}, {F3}, {F3}, {F3}, float32, {F3}")
-def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any) -> None:
-    """Write maps 6xHxW from what was predicted at a part of the size: as `refine` takes them.
+@kernel(f"uint32[:,::1], {F3}, {F3}, {F3}, int64[::1], {F3}, float32, {F3}, {F1}")
+def part(
+    frame: Any, flow: Any, other_flow: Any, shares: Any, needed: Any, mixture: Any, factor: Any, maps: Any, sums: Any
+) -> None:
+    """Write maps 6xHxW from what was predicted at a part of the size, as `refine` takes them; and each row's sum, H.
 
     `frame`: the smaller one, each pixel as one number of four bytes, red the lowest. Flows HxWx2 lead to it, in its
-    pixels, `factor` of the whole frame's. `shares` 4xhxw, at half of its size: of both flows' candidates and of no
-    motion, and how much detail is added. `mixture` HxWx3 in 0..1.
+    pixels, `factor` of the whole frame's. `shares` hxw each, at half of its size; `needed`: which of them are those of
+    both flows' candidates and of no motion (below 0: there are none), and how much detail is added. `mixture` HxWx3 in
+    0..1.
     """
     height = frame.shape[0]
     bands = min(height, 16)
     for band in prange(bands):
         low = np.empty(shares.shape[2], np.float32)
         wide = np.empty((4, 2 * shares.shape[2]), np.float32)
-        corners, pixels = np.empty((3, frame.shape[1]), np.uint32), np.empty((4, frame.shape[1]), np.uint32)
+        corners, pixels = np.empty(frame.shape[1], np.uint32), np.empty((4, frame.shape[1]), np.uint32)
         parts = np.empty((2, frame.shape[1]), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(4):
-                enlarge_row(shares[k], y, low, wide[k])
-            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, pixels, parts, maps)
+                if needed[k] < 0:
+                    wide[k] = ZERO
+                else:
+                    enlarge_row(shares[needed[k]], y, low, wide[k])
+            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, pixels, parts, maps, sums)
 
 
 @inlined
@@ -106,7 +116,7 @@ def refine(maps: Any, frame: Any, out: Any) -> None:
     for band in prange(bands):
         low = np.empty(maps.shape[2], np.float32)
         wide = np.empty((6, 2 * maps.shape[2]), np.float32)
-        corners, pixels = np.empty((3, width), np.uint32), np.empty((4, width), np.uint32)
+        corners, pixels = np.empty(width, np.uint32), np.empty((4, width), np.uint32)
         parts = np.empty((2, width), np.float32)
         levels = np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):

@@ -28,30 +28,28 @@ def find_places(y: Any, flow_x: Any, flow_y: Any, height: Any, width: Any, acros
 
 @inlined
 def find_corners(height: Any, width: Any, across: Any, down: Any, corners: Any) -> None:
-    """Write the first of the four pixels around each place of a row, and the steps to the next column and row: 3xW.
+    """Write the first of the four pixels around each place of a row, W; of the place is left how far it is beyond that.
 
-    Of the place is left how far it is beyond the first pixel.
+    In the last column and row that is one pixel, from the ones before: so the others lie at equal steps everywhere.
     """
-    first, step_x, step_y = corners[0], corners[1], corners[2]
+    last_column, last_row = np.int32(max(width - 2, 0)), np.int32(max(height - 2, 0))
     for x in range(across.shape[0]):
-        column, top = np.int32(across[x]), np.int32(down[x])
+        column, top = min(np.int32(across[x]), last_column), min(np.int32(down[x]), last_row)
         across[x] -= np.float32(column)
         down[x] -= np.float32(top)
-        first[x] = np.uint32(top * np.int32(width) + column)
-        # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
-        step_x[x] = np.uint32(column < width - 1)
-        step_y[x] = np.uint32(top < height - 1) * np.uint32(width)
+        corners[x] = np.uint32(top * np.int32(width) + column)
 
 
 @inlined
 def look_up(picture: Any, corners: Any, pixels: Any) -> None:
     """Look up the four pixels around each place of a row, 4xW."""
-    flat = picture.reshape(-1)
+    flat, height, width = picture.reshape(-1), picture.shape[0], picture.shape[1]
+    right, below = np.uint64(width > 1), np.uint64(width if height > 1 else 0)
     upper_left, upper_right, lower_left, lower_right = pixels[0], pixels[1], pixels[2], pixels[3]
     for x in range(pixels.shape[1]):
-        corner, step_x, step_y = np.uint64(corners[0, x]), np.uint64(corners[1, x]), np.uint64(corners[2, x])
-        upper_left[x], upper_right[x] = flat[corner], flat[corner + step_x]
-        lower_left[x], lower_right[x] = flat[corner + step_y], flat[corner + step_y + step_x]
+        corner = np.uint64(corners[x])
+        upper_left[x], upper_right[x] = flat[corner], flat[corner + right]
+        lower_left[x], lower_right[x] = flat[corner + below], flat[corner + below + right]
 
 
 @inlined

@@ -113,7 +113,7 @@ def _warp(motion: Any, frame: Any, rounds: Any, flow: Any, projected: Any, carri
     height, width = frame.shape
     bands = min(height, 16)
     for band in prange(bands):
-        corners, pixels = np.empty((3, width), np.uint32), np.empty((4, width), np.uint32)
+        corners, pixels = np.empty(width, np.uint32), np.empty((4, width), np.uint32)
         pairs, levels = np.empty((4, width), np.uint64), np.empty((3, width), np.float32)
         parts, flow_x, flow_y = (
             np.empty((2, width), np.float32),
@@ -170,7 +170,7 @@ def _missing(motion: Any, previous: Any, current: Any, taps: Any, every: Any, su
     height, width = previous.shape
     bands = min(sums.shape[0], 16)
     for band in prange(bands):
-        corners, pixels = np.empty((3, width), np.uint32), np.empty((4, width), np.uint32)
+        corners, pixels = np.empty(width, np.uint32), np.empty((4, width), np.uint32)
         across, down = np.empty(width, np.float32), np.empty(width, np.float32)
         flow_x, flow_y, detail = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
         line = np.empty(width + 2 * REACH, np.float32)
