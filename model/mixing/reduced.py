@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 
 from model.inference import padding
-from model.mixing import candidates, predictor, refining, warping
+from model.mixing import candidates, predictor, refining
 from model.mixing.head import MixingHead
 from model.mixing.kernel_turn import kernel_turn
 from model.mixing.lesson import Lesson
 from model.mixing.predictor import MixReport
 from model.mixing.prepared import STRIDE
+from model.mixing.row_reading import words
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -116,9 +117,10 @@ def _maps(
     needed = [places.index(name) if name in places else -1 for name in _WARPED]
     needed.append(len(mixture.shares) - 1)
     maps, sums = np.empty((6, *current.shape[:2]), np.float32), np.empty(len(current), np.float32)
-    numbers = warping.packed(current)
     with kernel_turn():
-        refining.part(numbers, *flows, mixture.shares, np.array(needed), mixture.frame, np.float32(factor), maps, sums)
+        refining.part(
+            words(current), *flows, mixture.shares, np.array(needed), mixture.frame, np.float32(factor), maps, sums
+        )
     return maps, float(sums.sum())
 
 
@@ -126,9 +128,9 @@ def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
     """Return the whole frame HxWx3 by maps at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    pixels, numbers = np.empty_like(current), warping.packed(current)
+    pixels = np.empty(current.shape, np.uint8)
     with kernel_turn():
-        refining.refine(maps, numbers, pixels)
+        refining.refine(maps, words(current), pixels)
     return pixels
 
 

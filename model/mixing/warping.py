@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from model.inference.cpu.compiler import F1, F3, ZERO, inlined, kernel, prange
 from model.mixing.kernel_turn import kernel_turn
-from model.mixing.row_reading import blend_colour, find_corners, find_places, look_up
+from model.mixing.row_reading import WORDS, blend_colours, find_corners, find_places, look_up, look_up_pixels, words
 from model.motion.field import Floats, Pixels
 
 #: Taps on each side of the middle one by which `missing_detail` softens.
 REACH = 3
 _HALF, _FINE = np.float32(0.5), np.float32(32)
 _FRAME = "Array(uint8, 3, 'C', readonly=True)"
-_PIXELS, _PACKED, _PAIRS = "uint8[:,:,::1]", "uint32[:,::1]", "uint64[:,::1]"
+_PIXELS, _MOTION = "uint8[:,:,::1]", "uint64[:,::1]"
 
 
 def warp(motion: Floats, frame: Pixels, rounds: int, projected: Pixels, carried: Pixels) -> Floats:
@@ -31,7 +31,7 @@ def warp(motion: Floats, frame: Pixels, rounds: int, projected: Pixels, carried:
     """
     flow = np.empty_like(motion)
     with kernel_turn():
-        _warp(_pairs(motion), packed(frame), rounds, flow, projected, carried)
+        _warp(_vectors(motion), words(frame), rounds, flow, projected, carried)
     return flow
 
 
@@ -45,18 +45,13 @@ def missing_detail(previous: Pixels, current: Pixels, motion: Floats, every: int
     sums = np.empty((-(-len(motion) // every), 2), np.float32)
     with kernel_turn():
         _missing(
-            _pairs(motion), packed(previous), np.ascontiguousarray(current), np.ascontiguousarray(taps), every, sums
+            _vectors(motion), words(previous), np.ascontiguousarray(current), np.ascontiguousarray(taps), every, sums
         )
     energy, missing = sums.sum(0, np.float64)
     return float(energy), float(missing)
 
 
-def packed(frame: Pixels) -> NDArray[np.uint32]:
-    """Return each pixel of a frame HxWx3 as one number of four bytes, red the lowest."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
-
-
-def _pairs(motion: Floats) -> NDArray[np.uint64]:
+def _vectors(motion: Floats) -> NDArray[np.uint64]:
     """Return both numbers of each pixel of a motion HxWx2 as one of eight bytes."""
     return np.ascontiguousarray(motion).view(np.uint64)[..., 0]
 
@@ -80,10 +75,10 @@ def _split(line: Any, flow_x: Any, flow_y: Any) -> None:
 
 
 @inlined
-def _read_flow(motion: Any, corners: Any, across: Any, down: Any, pairs: Any, flow_x: Any, flow_y: Any) -> None:
+def _read_flow(motion: Any, corners: Any, across: Any, down: Any, vectors: Any, flow_x: Any, flow_y: Any) -> None:
     """Read a row of a motion, bilinear, W numbers each way."""
-    look_up(motion, corners, pairs)
-    numbers = pairs.view(np.float32)
+    look_up(motion, corners, vectors)
+    numbers = vectors.view(np.float32)
     a, b, c, d = numbers[0], numbers[1], numbers[2], numbers[3]
     for x in range(across.shape[0]):
         upper, lower = a[2 * x] + across[x] * (b[2 * x] - a[2 * x]), c[2 * x] + across[x] * (d[2 * x] - c[2 * x])
@@ -95,26 +90,27 @@ def _read_flow(motion: Any, corners: Any, across: Any, down: Any, pairs: Any, fl
 
 
 @inlined
-def _read_frame(frame: Any, corners: Any, across: Any, down: Any, pixels: Any, levels: Any, row: Any) -> None:
+def _read_frame(
+    frame: Any, height: Any, corners: Any, across: Any, down: Any, pairs: Any, levels: Any, row: Any
+) -> None:
     """Read a row of a frame, bilinear, levels rounded: 3W bytes."""
-    look_up(frame, corners, pixels)
-    for channel in range(3):
-        blend_colour(pixels, np.uint32(8 * channel), across, down, levels[channel])
     red, green, blue = levels[0], levels[1], levels[2]
+    look_up_pixels(frame, height, red.shape[0], corners, pairs)
+    blend_colours(pairs, across, down, red, green, blue)
     for x in range(red.shape[0]):
         row[3 * x] = np.uint8(red[x] + _HALF)
         row[3 * x + 1] = np.uint8(green[x] + _HALF)
         row[3 * x + 2] = np.uint8(blue[x] + _HALF)
 
 
-@kernel(f"{_PAIRS}, {_PACKED}, int64, {F3}, {_PIXELS}, {_PIXELS}")
+@kernel(f"{_MOTION}, {WORDS}, int64, {F3}, {_PIXELS}, {_PIXELS}")
 def _warp(motion: Any, frame: Any, rounds: Any, flow: Any, projected: Any, carried: Any) -> None:
     """Write as `warp`, HxWx2 and HxWx3."""
-    height, width = frame.shape
+    height, width = motion.shape
     bands = min(height, 16)
     for band in prange(bands):
-        corners, pixels = np.empty(width, np.uint32), np.empty((4, width), np.uint32)
-        pairs, levels = np.empty((4, width), np.uint64), np.empty((3, width), np.float32)
+        corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
+        vectors, levels = np.empty((4, width), np.uint64), np.empty((3, width), np.float32)
         parts, flow_x, flow_y = (
             np.empty((2, width), np.float32),
             np.empty(width, np.float32),
@@ -127,10 +123,10 @@ def _warp(motion: Any, frame: Any, rounds: Any, flow: Any, projected: Any, carri
             for number in range(rounds):
                 _find(row, flow_x, flow_y, height, width, across, down, corners)
                 if number == 0:
-                    _read_frame(frame, corners, across, down, pixels, levels, carried[y].reshape(-1))
-                _read_flow(motion, corners, across, down, pairs, flow_x, flow_y)
+                    _read_frame(frame, height, corners, across, down, pairs, levels, carried[y].reshape(-1))
+                _read_flow(motion, corners, across, down, vectors, flow_x, flow_y)
             _find(row, flow_x, flow_y, height, width, across, down, corners)
-            _read_frame(frame, corners, across, down, pixels, levels, projected[y].reshape(-1))
+            _read_frame(frame, height, corners, across, down, pairs, levels, projected[y].reshape(-1))
             for x in range(width):
                 flow[y, x, 0], flow[y, x, 1] = flow_x[x], flow_y[x]
 
@@ -164,26 +160,27 @@ def _add_detail(line: Any, taps: Any, newer: Any, channel: Any, detail: Any, sum
     sums[1] += missing
 
 
-@kernel(f"{_PAIRS}, {_PACKED}, {_FRAME}, {F1}, int64, float32[:,::1]")
+@kernel(f"{_MOTION}, {WORDS}, {_FRAME}, {F1}, int64, float32[:,::1]")
 def _missing(motion: Any, previous: Any, current: Any, taps: Any, every: Any, sums: Any) -> None:
     """Write the sums of `missing_detail`, of each row that is looked at."""
-    height, width = previous.shape
+    height, width = motion.shape
     bands = min(sums.shape[0], 16)
     for band in prange(bands):
-        corners, pixels = np.empty(width, np.uint32), np.empty((4, width), np.uint32)
+        corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
         across, down = np.empty(width, np.float32), np.empty(width, np.float32)
         flow_x, flow_y, detail = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-        line = np.empty(width + 2 * REACH, np.float32)
+        lines = np.empty((3, width + 2 * REACH), np.float32)
         for number in range(band * sums.shape[0] // bands, (band + 1) * sums.shape[0] // bands):
             y = np.int64(number * every)
             _split(motion[y], flow_x, flow_y)
             _find(y, flow_x, flow_y, height, width, across, down, corners)
-            look_up(previous, corners, pixels)
+            look_up_pixels(previous, height, width, corners, pairs)
+            levels = lines[:, REACH : REACH + width]
+            blend_colours(pairs, across, down, levels[0], levels[1], levels[2])
             sums[number] = ZERO
             for channel in range(3):
-                levels = line[REACH : REACH + width]
-                blend_colour(pixels, np.uint32(8 * channel), across, down, levels)
+                line = lines[channel]
                 for x in range(width):
-                    levels[x] = np.float32(np.int32(levels[x] + _HALF))
+                    line[REACH + x] = np.float32(np.int32(line[REACH + x] + _HALF))
                 _reflect(line, width)
                 _add_detail(line, taps, current[y].reshape(-1), channel, detail, sums[number])

@@ -11,7 +11,7 @@ from model.mixing import warping
 from model.motion import field
 from model.motion.field import Floats, Pixels
 
-SIZES = [(1, 1), (1, 5), (7, 1), (16, 24), (33, 15), (62, 100)]
+SIZES = [(1, 1), (1, 2), (2, 1), (3, 1), (1, 5), (7, 1), (2, 2), (16, 24), (33, 15), (62, 100)]
 
 
 def _frame(height: int, width: int, seed: int = 0) -> Pixels:
