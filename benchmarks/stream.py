@@ -87,9 +87,12 @@ def start_message(
 
 
 async def stream(
-    channel: Any, frames: list[bytes], height: int, width: int, *, fps: float, start: pb.StreamStart
+    channel: Any, frames: list[bytes], height: int, width: int, *, fps: float, start: pb.StreamStart, keep: bool = False
 ) -> tuple[Outcome, dict[str, bytes]]:
-    """Every frame once, on time (`fps` 0: as fast as they are taken); also each predicted frame's bytes by id."""
+    """Every frame once, on time (`fps` 0: as fast as they are taken); with `keep` each predicted frame's bytes by id.
+
+    Without, a frame is read and let go of, as by whoever shows it: kept ones are new memory each.
+    """
     stub = dmvfn_pb2_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
     sent: dict[str, float] = {}
     began = time.perf_counter()
@@ -119,7 +122,9 @@ async def stream(
         outcomes[outcome] += 1
         if outcome == "prediction":
             latencies.append((time.perf_counter() - sent[answer.frame_id]) * 1000)
-            predicted[answer.frame_id] = answer.prediction.frames[0].raw.pixels
+            pixels = answer.prediction.frames[0].raw.pixels
+            if keep:
+                predicted[answer.frame_id] = pixels
             for field, seconds in answer.prediction.timings.ListFields():
                 stages.setdefault(field.name, []).append(seconds * 1000)
     p50, p99, worst = np.percentile(latencies, [50, 99, 100]) if latencies else (np.nan,) * 3

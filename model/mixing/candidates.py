@@ -1,6 +1,6 @@
 """The frames a mixture is made of: the current (or previous) frame warped by several cheap motions, still, or softened.
 
-Frames are HxWx3 uint8 RGB. Knows neither weights nor the network.
+Frames are HxWx3 uint8 RGB. Knows neither weights nor the network. Needs numba.
 """
 
 from __future__ import annotations
@@ -11,31 +11,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from model.mixing import warping
 from model.motion import classical
 from model.motion.field import Floats, Pixels, grey, places, project, read, sample
 
-#: Every candidate there is, in the order of a head's weights.
-NAMES = (
-    "projected",
-    "carried",
-    "fast",
-    "turned",
-    "farneback",
-    "older",
-    "still",
-    "soft",
-    "blurred",
-    "network",
-    "crisp",
-)
-#: Those that follow a motion.
-MOVED = frozenset({"projected", "carried", "fast", "turned", "farneback", "older"})
 #: Sigma in pixels of the two softened candidates: that of the second comes to 3 with what halving blurs.
 SOFT, BLURRED_AT_HALF = 1.0, 1.4
 #: Luma as fine as this (`fineness`) is softened by so many pixels (sigma) before motion is sought in it. DIS begins at
 #: half size, where detail finer than two pixels turns into patterns that change with every odd pixel of motion; in
 #: coarser frames softening takes as much as it gives (decision 91).
 TOO_FINE, ANTI_ALIAS = 0.42, 0.7
+#: Those that `warping` makes in one pass.
+WARPED_TOGETHER = ("projected", "carried")
 #: One row of so many tells how soft warps are.
 MEASURED_ROWS = 4
 
@@ -108,10 +95,7 @@ def true_detail(previous: Pixels, current: Pixels, motion: Floats) -> float:
     sharp, nothing where their finest part is noise. On one row of `MEASURED_ROWS`, softened along rows only, for a
     quarter of the time.
     """
-    frame = read(previous, places(motion, MEASURED_ROWS)).astype(np.float32)
-    detail = frame - cv2.GaussianBlur(frame, (7, 1), SOFT)
-    energy = float(np.vdot(detail, detail))
-    missing = float(np.vdot(current[::MEASURED_ROWS] - frame, detail))
+    energy, missing = warping.missing_detail(previous, current, motion, MEASURED_ROWS, SOFT)
     return min(max(missing / energy, 0.0), 1.0) if energy > 0 else 0.0
 
 
@@ -133,21 +117,16 @@ def build(
     motions = motions or find(previous, current, names, preset)
     # One round is enough over one frame.
     rounds, motion = min(ahead, 2), motions.main if ahead == 1 else motions.main * np.float32(ahead)
-    carried_places = places(motion)
-    flow = np.asarray(read(motion, carried_places), np.float32)  # as `project`, in one round
-    if rounds > 1:
-        flow = sample(motion, flow)
     frames = np.empty((len(names), *current.shape), np.uint8)
-    main = frames[names.index("projected")] if "projected" in names else np.empty_like(current)
-    projected_places = places(flow)
-    read(current, projected_places, out=main)
+    main, carried = (
+        frames[names.index(name)] if name in names else np.empty(current.shape, np.uint8) for name in WARPED_TOGETHER
+    )
+    flow = warping.warp(motion, current, rounds, main, carried)
     for name, frame in zip(names, frames, strict=True):
-        if name == "projected":
+        if name in WARPED_TOGETHER:
             continue
-        if name == "carried":
-            read(current, carried_places, out=frame)
-        elif name == "crisp":
-            read(current, projected_places, cubic=True, out=frame)
+        if name == "crisp":
+            read(current, places(flow), cubic=True, out=frame)
         elif name == "fast" and motions.fast is not None:
             frame[:] = sample(current, project(motions.fast * np.float32(ahead), rounds))
         elif name == "turned" and motions.onward is not None:

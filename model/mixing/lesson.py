@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.mixing import candidates
+from model.mixing.candidate_names import MOVED
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels
 
@@ -131,7 +131,7 @@ class Lesson:
         if self.is_crisp:
             # The first candidate's share is less by what the bicubic warp of it has.
             weights[0] += weights[kinds]
-            moving = [place for place, name in enumerate(self.names) if name in candidates.MOVED]
+            moving = [place for place, name in enumerate(self.names) if name in MOVED]
             parts[kinds] = weights[moving].sum(0) * (levels[kinds] - levels[0])
         weighed = weights[:kinds] * levels[:kinds]
         parts[:kinds] = weighed - weights[:kinds] * weighed.sum(0)

@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference.cpu import compiler
 from model.inference.cpu.compiler import kernel, prange
-from model.mixing import predictor
+from model.mixing.kernel_turn import kernel_turn
 from model.motion.field import Pixels
 
 #: Sides of a tile, pixels: a head's stride.
@@ -126,8 +125,7 @@ def _changed(previous: Pixels, current: Pixels, every: int) -> NDArray[np.uint8]
     """Mark the tiles of two frames that differ in one of their rows 0, every, 2 every ... by 1, others by 0."""
     height, width = current.shape[:2]
     tiles = np.zeros((-(-height // TILE), -(-width // TILE)), np.uint8)
-    with predictor.turn:
-        compiler.use_threads(1)  # waking another takes longer
+    with kernel_turn(1):  # waking another takes longer
         _mark(previous.reshape(height, -1), current.reshape(height, -1), 3 * TILE, every, tiles)
     return tiles
 

@@ -5,7 +5,6 @@ Frames are HxWx3 uint8 RGB in and HxWx3 float32 in 0..1 out. Runs on the process
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.inference import padding
-from model.inference.cpu import compiler
 from model.inference.cpu.packing import WorkingMemory
 from model.inference.cpu.precision import Arithmetic
 from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
 from model.mixing import arithmetic_choice, candidates, head_kernels, kernels
+from model.mixing.candidate_names import MOVED
 from model.mixing.head import MixingHead
+from model.mixing.kernel_turn import kernel_turn
 from model.mixing.lesson import Lesson, Tuning
 from model.mixing.prepared import STRIDE, PreparedHead
 from model.mixing.weights import HeadMetadata
@@ -35,9 +35,7 @@ from model.motion.field import Floats, Pixels, check
 #: The network answers at this scale where it is a candidate: a quarter of the cost for 0.1 dB.
 NETWORK_SCALE = 0.5
 
-#: One caller at a time: compiled loops share the processor's cores (`model.inference.cpu.compiler`).
-turn = threading.Lock()
-memory = WorkingMemory()  #: of whoever holds `turn`
+memory = WorkingMemory()  #: of whoever's `kernel_turn` it is
 _prepared = WeightCache[PreparedHead]()
 
 
@@ -189,16 +187,15 @@ def weigh(
     added = np.zeros(len(places), np.float32)
     if tuning is not None:
         added, sharpening, crispness = tuning.logits, sharpening + tuning.sharpening, crispness + tuning.crispness
-    with turn:
+    with kernel_turn():
         kind = arithmetic or arithmetic_choice.quickest()
-        compiler.use_threads(torch.get_num_threads())
         stack = _stacked(frames, names, places)
         convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, kind), kind)
         logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
         weights = np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32)
         sums = np.empty((tall // 2, len(places)), np.float32)
         is_present = np.array([name in names for name in places], np.uint8)
-        is_moving = np.array([name in candidates.MOVED for name in places], np.uint8)
+        is_moving = np.array([name in MOVED for name in places], np.uint8)
         amounts = np.float32(sharpening), np.float32(crispness)
         head_kernels.share(logits, added, is_present, is_moving, *amounts, weights, sums)
         kernels.mix(stack, places.index("soft"), weights, frame)

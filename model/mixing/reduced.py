@@ -7,22 +7,22 @@ sizes have is the mixture's; what only the whole frame has is moved once. Frames
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from model.inference import padding
-from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, refining
 from model.mixing.head import MixingHead
+from model.mixing.kernel_turn import kernel_turn
 from model.mixing.lesson import Lesson
 from model.mixing.predictor import MixReport
 from model.mixing.prepared import STRIDE
+from model.mixing.row_reading import words
 from model.mixing.weights import HeadMetadata
 from model.motion.field import Floats, Pixels, check
 
@@ -84,9 +84,9 @@ def mix(
     mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=detail, tuning=tuning)
     if lesson is not None:
         lesson = lesson.guessed(stack.frames, mixture.shares, mixture.frame)
-    flows = stack.flow, np.ascontiguousarray(motions.main * np.float32(ahead))
-    maps = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
-    is_finite = bool(np.isfinite(maps.sum() + sum(mixture.means.values())))
+    flows = stack.flow, motions.main if ahead == 1 else motions.main * np.float32(ahead)
+    maps, total = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
+    is_finite = math.isfinite(total + sum(mixture.means.values()))
     pixels = _refined(current, maps, doublings)
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
@@ -108,37 +108,30 @@ def _maps(
     mixture: predictor.Weighed,
     places: Sequence[str],
     factor: int,
-) -> Floats:
-    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`.
+) -> tuple[Floats, float]:
+    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`; and the sum of all that.
 
     `flows` hxwx2 to it: projected, and as it was found. `places`: the head's candidates.
     `factor`: how many times larger the whole frame's sides are.
     """
-    nothing = np.zeros_like(mixture.shares[0])
-    shares = [mixture.shares[places.index(name)] if name in places else nothing for name in _WARPED]
-    maps = np.empty((6, *current.shape[:2]), np.float32)
-    numbers = _numbers(current)
-    with predictor.turn:
-        compiler.use_threads(torch.get_num_threads())
-        together = np.stack((*shares, mixture.shares[-1]))
-        refining.part(numbers, *flows, together, mixture.frame, np.float32(factor), maps)
-    return maps
+    needed = [places.index(name) if name in places else -1 for name in _WARPED]
+    needed.append(len(mixture.shares) - 1)
+    maps, sums = np.empty((6, *current.shape[:2]), np.float32), np.empty(len(current), np.float32)
+    with kernel_turn():
+        refining.part(
+            words(current), *flows, mixture.shares, np.array(needed), mixture.frame, np.float32(factor), maps, sums
+        )
+    return maps, float(sums.sum())
 
 
 def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
     """Return the whole frame HxWx3 by maps at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    pixels, numbers = np.empty_like(current), _numbers(current)
-    with predictor.turn:
-        compiler.use_threads(torch.get_num_threads())
-        refining.refine(maps, numbers, pixels)
+    pixels = np.empty(current.shape, np.uint8)
+    with kernel_turn():
+        refining.refine(maps, words(current), pixels)
     return pixels
-
-
-def _numbers(frame: Pixels) -> NDArray[np.uint32]:
-    """Return each pixel of a frame HxWx3 as one number of four bytes, red the lowest."""
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA)).view(np.uint32)[..., 0]
 
 
 def _reduced(frame: Pixels, factor: int) -> Pixels:

@@ -1,6 +1,6 @@
 """The passes over memory that end a prediction at a part of the size, as compiled loops.
 
-Both read a frame along a motion. Places and sums are vectors of a row's pixels; only looking up goes one by one.
+Both read a frame along a motion (`row_reading`).
 """
 
 from __future__ import annotations
@@ -9,66 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from model.inference.cpu.compiler import F3, ZERO, inlined, kernel, prange
+from model.inference.cpu.compiler import F1, F3, ZERO, inlined, kernel, prange
 from model.mixing.kernels import enlarge_row
+from model.mixing.row_reading import WORDS, blend_colours, find_corners, find_places, look_up_pixels
 
 #: The whole frame's fine part is multiplied by this at most: a head that sharpens does so at the smaller size already.
 MOST_GAIN = np.float32(1.5)
-_BYTE, _HALF, _WHITE = np.uint32(255), np.float32(0.5), np.float32(255)
+_HALF, _WHITE = np.float32(0.5), np.float32(255)
 _LEAST = np.float32(1e-6)
 #: Places are told in parts of a pixel so fine.
 _FINE = np.float32(32)
 
 
 @inlined
-def _places(y: Any, flow_x: Any, flow_y: Any, height: Any, width: Any, across: Any, down: Any) -> None:
-    """Write where row y is read, W each: held within the frame; NaN is 0."""
-    right, bottom = np.float32(width - 1), np.float32(height - 1)
-    for x in range(across.shape[0]):
-        # Comparisons this way round send NaN to 0.
-        place, line = np.float32(x) + flow_x[x], np.float32(y) + flow_y[x]
-        place, line = place if place > ZERO else ZERO, line if line > ZERO else ZERO
-        across[x], down[x] = min(place, right), min(line, bottom)
-
-
-@inlined
-def _corners(frame: Any, across: Any, down: Any, corners: Any) -> None:
-    """Look up the four pixels around each place of a row, 4xW; of the place is left how far it is beyond the first."""
-    height, width = np.int32(frame.shape[0]), np.int32(frame.shape[1])
-    flat = frame.reshape(-1)
-    upper_left, upper_right, lower_left, lower_right = corners[0], corners[1], corners[2], corners[3]
-    for x in range(across.shape[0]):
-        column, top = np.int32(across[x]), np.int32(down[x])
-        across[x] -= np.float32(column)
-        down[x] -= np.float32(top)
-        upper_left[x] = np.uint32(top * width + column)
-        # In the last column and row the part of the next is nothing: which pixel is read there does not matter.
-        upper_right[x] = np.uint32(column < width - 1)
-        lower_left[x] = np.uint32(top < height - 1) * np.uint32(width)
-    for x in range(across.shape[0]):
-        corner, step_x, step_y = np.uint64(upper_left[x]), np.uint64(upper_right[x]), np.uint64(lower_left[x])
-        upper_left[x], upper_right[x] = flat[corner], flat[corner + step_x]
-        lower_left[x], lower_right[x] = flat[corner + step_y], flat[corner + step_y + step_x]
-
-
-@inlined
-def _blend(corners: Any, shift: Any, across: Any, down: Any, levels: Any) -> None:
-    """Write a row of one colour, the bytes at `shift` of the four pixels around each place, bilinear."""
-    a, b, c, d = corners[0], corners[1], corners[2], corners[3]
-    for x in range(levels.shape[0]):
-        upper, lower = np.float32((a[x] >> shift) & _BYTE), np.float32((c[x] >> shift) & _BYTE)
-        upper += across[x] * (np.float32((b[x] >> shift) & _BYTE) - upper)
-        lower += across[x] * (np.float32((d[x] >> shift) & _BYTE) - lower)
-        levels[x] = upper + down[x] * (lower - upper)
-
-
-@inlined
 def _part_row(
     frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any,
-    corners: Any, parts: Any, maps: Any,
+    corners: Any, pairs: Any, parts: Any, maps: Any, sums: Any,
 ) -> None:  # fmt: skip
     flow_x, flow_y, gain = maps[0, y], maps[1, y], maps[2, y]
-    width = frame.shape[1]
+    height, width = flow.shape[0], flow.shape[1]
     for x in range(width):
         along_flow, along_other, still = shares[0, x], shares[1, x], shares[2, x]
         moving = along_flow + along_other
@@ -78,52 +37,66 @@ def _part_row(
         flow_y[x] = flow[y, x, 1] * to_flow + other_flow[y, x, 1] * to_other
         gain[x] = min(max(max(moving, still) + shares[3, x], ZERO), MOST_GAIN)
     across, down = parts[0], parts[1]
-    _places(y, flow_x, flow_y, frame.shape[0], width, across, down)
-    _corners(frame, across, down, corners)
+    find_places(y, flow_x, flow_y, height, width, across, down)
+    find_corners(height, width, across, down, corners)
+    look_up_pixels(frame, height, width, corners, pairs)
+    blend_colours(pairs, across, down, maps[3, y], maps[4, y], maps[5, y])
     for channel in range(3):
         rest = maps[3 + channel, y]
-        _blend(corners, np.uint32(8 * channel), across, down, rest)
         for x in range(width):
             rest[x] = mixture[y, x, channel] * _WHITE - gain[x] * rest[x]
+    total = ZERO
     for x in range(width):
         flow_x[x] *= factor
         flow_y[x] *= factor
+        # Of the levels each is multiplied by the gain, so that this is no number where one of them is none.
+        total += flow_x[x] + flow_y[x] + maps[3, y, x] + maps[4, y, x] + maps[5, y, x]
+    sums[y] = total
 
 
-@kernel(f"uint32[:,::1], {F3}, {F3}, {F3}, {F3}, float32, {F3}")
-def part(frame: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any, maps: Any) -> None:
-    """Write maps 6xHxW from what was predicted at a part of the size: as `refine` takes them.
+@kernel(f"{WORDS}, {F3}, {F3}, {F3}, int64[::1], {F3}, float32, {F3}, {F1}")
+def part(
+    frame: Any, flow: Any, other_flow: Any, shares: Any, needed: Any, mixture: Any, factor: Any, maps: Any, sums: Any
+) -> None:
+    """Write maps 6xHxW from what was predicted at a part of the size, as `refine` takes them; and each row's sum, H.
 
-    `frame`: the smaller one, each pixel as one number of four bytes, red the lowest. Flows HxWx2 lead to it, in its
-    pixels, `factor` of the whole frame's. `shares` 4xhxw, at half of its size: of both flows' candidates and of no
-    motion, and how much detail is added. `mixture` HxWx3 in 0..1.
+    `frame`: the `words` of the smaller one. Flows HxWx2 lead to it, in its pixels, `factor` of the whole frame's.
+    `shares` hxw each, at half of its size; `needed`: which of them are those of both flows' candidates and of no motion
+    (below 0: there are none), and how much detail is added. `mixture` HxWx3 in 0..1.
     """
-    height = frame.shape[0]
+    height, width = flow.shape[0], flow.shape[1]
     bands = min(height, 16)
     for band in prange(bands):
         low = np.empty(shares.shape[2], np.float32)
         wide = np.empty((4, 2 * shares.shape[2]), np.float32)
-        corners, parts = np.empty((4, frame.shape[1]), np.uint32), np.empty((2, frame.shape[1]), np.float32)
+        corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
+        parts = np.empty((2, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(4):
-                enlarge_row(shares[k], y, low, wide[k])
-            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, parts, maps)
+                if needed[k] < 0:
+                    wide[k] = ZERO
+                else:
+                    enlarge_row(shares[needed[k]], y, low, wide[k])
+            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, pairs, parts, maps, sums)
 
 
 @inlined
-def _refine_row(frame: Any, y: Any, wide: Any, corners: Any, parts: Any, levels: Any, row: Any) -> None:
+def _refine_row(
+    frame: Any, y: Any, height: Any, wide: Any, corners: Any, pairs: Any, parts: Any, levels: Any, row: Any
+) -> None:
     """Write a row of 3W colours from maps 6xW' of its size."""
-    width = frame.shape[1]
+    width = levels.shape[1]
     across, down = parts[0], parts[1]
-    _places(y, wide[0], wide[1], frame.shape[0], width, across, down)
+    find_places(y, wide[0], wide[1], height, width, across, down)
     for x in range(width):
         # Halves are rounded up. The sums of such parts and of whole levels are exact.
         across[x] = np.float32(np.int32(across[x] * _FINE + _HALF)) / _FINE
         down[x] = np.float32(np.int32(down[x] * _FINE + _HALF)) / _FINE
-    _corners(frame, across, down, corners)
+    find_corners(height, width, across, down, corners)
+    look_up_pixels(frame, height, width, corners, pairs)
+    blend_colours(pairs, across, down, levels[0], levels[1], levels[2])
     for channel in range(3):
         colour = levels[channel]
-        _blend(corners, np.uint32(8 * channel), across, down, colour)
         for x in range(width):
             value = wide[2, x] * np.float32(np.int32(colour[x] + _HALF)) + wide[3 + channel, x]
             colour[x] = min(max(value, ZERO), _WHITE) + _HALF
@@ -132,21 +105,22 @@ def _refine_row(frame: Any, y: Any, wide: Any, corners: Any, parts: Any, levels:
         row[3 * x], row[3 * x + 1], row[3 * x + 2] = np.uint8(red[x]), np.uint8(green[x]), np.uint8(blue[x])
 
 
-@kernel(f"{F3}, uint32[:,::1], uint8[:,:,::1]")
+@kernel(f"{F3}, {WORDS}, uint8[:,:,::1]")
 def refine(maps: Any, frame: Any, out: Any) -> None:
     """Read the whole frame HxW along maps[:2], multiply it by maps[2] and add maps[3:], levels -> out HxWx3.
 
     maps 6xhxw, as `part` writes them, are enlarged by two; h, w: at least half of H and W, rounded up. `frame`: as for
     `part`. It is read as OpenCV reads frames: places in parts of 1/32 of a pixel, and rounded levels.
     """
-    height, width = frame.shape
+    height, width = out.shape[0], out.shape[1]
     bands = min(height, 16)
     for band in prange(bands):
         low = np.empty(maps.shape[2], np.float32)
         wide = np.empty((6, 2 * maps.shape[2]), np.float32)
-        corners, parts = np.empty((4, width), np.uint32), np.empty((2, width), np.float32)
+        corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
+        parts = np.empty((2, width), np.float32)
         levels = np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
             for k in range(6):
                 enlarge_row(maps[k], y, low, wide[k])
-            _refine_row(frame, np.int64(y), wide, corners, parts, levels, out[y].reshape(-1))
+            _refine_row(frame, np.int64(y), height, wide, corners, pairs, parts, levels, out[y].reshape(-1))

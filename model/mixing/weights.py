@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from model.checkpoint import CheckpointError
-from model.mixing import candidates
+from model.mixing.candidate_names import NAMES
 from model.mixing.head import HeadConfig, MixingHead
 from model.motion import classical
 
@@ -90,7 +90,7 @@ def _metadata(strings: dict[str, str]) -> HeadMetadata:
     raw = json.loads(strings["config"])
     first, second, third = (int(width) for width in raw["widths"])
     config = HeadConfig(tuple(map(str, raw["candidates"])), (first, second, third))
-    if max(config.widths) > MOST_CHANNELS or not set(config.candidates) <= set(candidates.NAMES):
+    if max(config.widths) > MOST_CHANNELS or not set(config.candidates) <= set(NAMES):
         raise ValueError(f"unknown candidates or too many channels: {config}")
     if strings.get("preset", "medium") not in classical.PRESETS:
         raise ValueError(f"unknown preset {strings['preset']!r}")

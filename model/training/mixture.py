@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from model.evaluation.scores import sharpness
-from model.mixing import candidates, weights
+from model.mixing import weights
+from model.mixing.candidate_names import MOVED
 from model.mixing.head import HeadConfig, MixingHead, Mixture, sharpened
 from model.training import state
 from model.training.losses import log_mse
@@ -124,7 +125,7 @@ class HeadLoop:
         mixture: Mixture = head(frames[:, : len(names)], flow, present)
         if not self._plan.trained_crisp:
             return mixture.frame
-        moving = [place for place, name in enumerate(names) if name in candidates.MOVED]
+        moving = [place for place, name in enumerate(names) if name in MOVED]
         return sharpened(mixture, moving, frames[:, 0], frames[:, -1], self._plan.crispness)
 
     def _present(self, network: Tensor, absent: float) -> Tensor:

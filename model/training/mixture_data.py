@@ -21,12 +21,13 @@ from model import checkpoint
 from model.dmvfn.network import DMVFN
 from model.inference import predict as inference
 from model.mixing import candidates
+from model.mixing.candidate_names import NAMES
 from model.motion.field import Floats
 from model.training import clips, decode, scenes
 
 #: Written last: a store that has it is whole.
 LAST = "clips.json"
-#: The candidates that a store has, in order; without this file all of `candidates.NAMES`.
+#: The candidates that a store has, in order; without this file all of `candidate_names.NAMES`.
 CANDIDATES = "candidates.json"
 #: Steps between the frames of a triple and enlargements of its frames, with how often each is drawn.
 STRIDES, STRIDE_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
@@ -81,7 +82,7 @@ class Store:
     flow: NDArray[np.float16]  #: NxSxSx2 pixels
     network: NDArray[np.bool_]  #: N: whether "network" is one of the candidates
     clip: list[str]  #: N names
-    candidates: tuple[str, ...] = candidates.NAMES  #: K names
+    candidates: tuple[str, ...] = NAMES  #: K names
 
     def batch(self, index: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Read samples -> candidates BxKx3xSxS and target Bx3xSxS in 0..1, flow Bx2xSxS, network B bool."""
@@ -98,7 +99,7 @@ def build(
     draw: Draw,
     preset: str,
     cache: Path,
-    names: Sequence[str] = candidates.NAMES,
+    names: Sequence[str] = NAMES,
     say: Callable[[str], None] = print,
 ) -> None:
     """Write the samples of `draw` into the folder `out`. `preset`: DIS's, for the two main candidates.
@@ -160,7 +161,7 @@ def load(folder: Path) -> Store:
         **arrays,
         network=np.load(folder / "network.npy"),
         clip=json.loads((folder / LAST).read_text()),
-        candidates=tuple(json.loads(names.read_text())) if names.exists() else candidates.NAMES,
+        candidates=tuple(json.loads(names.read_text())) if names.exists() else NAMES,
     )
 
 

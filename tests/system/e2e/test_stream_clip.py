@@ -30,7 +30,8 @@ async def _single(channel: Any, older: bytes, newer: bytes, size: tuple[int, int
 async def test_every_frame_is_answered_or_reported_in_order(policy: str, size: tuple[int, int]) -> None:
     frames = clip(FRAMES, *size)
     async with joined() as service, grpc.aio.insecure_channel(service.grpc, options=LARGE) as channel:
-        outcome, predicted = await stream(channel, frames, *size, fps=0, start=start_message(policy=policy, window=2))
+        start = start_message(policy=policy, window=2)
+        outcome, predicted = await stream(channel, frames, *size, fps=0, start=start, keep=True)
         single = {
             str(n): await _single(channel, older, newer, size)
             for n, (older, newer) in enumerate(itertools.pairwise(frames), start=1)
@@ -42,4 +43,5 @@ async def test_every_frame_is_answered_or_reported_in_order(policy: str, size: t
     assert set(outcome.outcomes) <= {"first", "prediction", "dropped"}
     if policy == "all":
         assert outcome.outcomes == {"first": 1, "prediction": FRAMES - 1}
+    assert len(predicted) == outcome.outcomes["prediction"]
     assert predicted == single
