@@ -176,6 +176,14 @@ async def test_images_come_and_go_as_base64_in_json(edge: Edge) -> None:
     assert pixels.tobytes() == _predicted()
 
 
+@pytest.mark.parametrize("ready", ["true", 1, [True]])
+async def test_an_index_is_not_narrowed_by_what_says_neither_yes_nor_no(edge: Edge, ready: object) -> None:
+    answer = await edge.http.post("/v2/repository/index", json={"ready": ready})
+    assert (answer.status_code, answer.json()["field"]) == (400, "ready")
+    for known in (True, False, None):
+        assert (await edge.http.post("/v2/repository/index", json={"ready": known})).status_code == 200
+
+
 async def test_numbers_in_place_of_files_are_told(edge: Edge) -> None:
     """They counted as no elements at all, where the shape says one."""
     inputs = [{"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [137, 80]} for name in ("FRAME0", "FRAME1")]
