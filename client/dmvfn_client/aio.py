@@ -149,8 +149,10 @@ class AsyncClient:
             if not isinstance(content, bytes):
                 request.headers["Content-Length"] = str(os.fstat(content.fileno()).st_size)
                 request.headers.pop("Transfer-Encoding", None)
+            has_begun = False
             try:
                 response = await self._http.send(request, stream=True)
+                has_begun = True
                 try:
                     if not response.is_success:
                         await response.aread()
@@ -162,7 +164,7 @@ class AsyncClient:
                 finally:
                     await response.aclose()
             except httpx.RequestError as raised:
-                raise rest.unreachable(self._http.base_url, raised) from raised
+                raise rest.unreachable(self._http.base_url, raised, has_begun=has_begun) from raised
 
     async def close(self) -> None:
         """Ends its connections."""

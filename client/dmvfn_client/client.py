@@ -170,9 +170,11 @@ class Client:
     def _answer(self, request: httpx.Request, deadline: Deadline) -> Iterator[httpx.Response]:
         """Sends the request; the answer can be read until the deadline. What httpx raises meanwhile becomes ours."""
         request.extensions["trace"] = bound_connection
+        has_begun = False
         try:
             with bounding(deadline):
                 response = self._http.send(request, stream=True)
+                has_begun = True
                 try:
                     yield response
                 finally:
@@ -182,7 +184,7 @@ class Client:
         except httpx.RequestError as raised:
             if deadline.passed:
                 raise deadline.error() from raised
-            raise rest.unreachable(self._http.base_url, raised) from raised
+            raise rest.unreachable(self._http.base_url, raised, has_begun=has_begun) from raised
 
     def close(self) -> None:
         """Ends its connections."""

@@ -12,14 +12,16 @@ from dmvfn_client.errors import DeadlineExceeded
 
 #: Seconds a call may take, all tries together, where the caller says nothing.
 TIMEOUT = 30.0
+#: Seconds that sockets can wait, some 30 years.
+LONGEST = 1e9
 
 
 class Deadline:
-    """`seconds` from now; None: no end."""
+    """`seconds` from now; None, or more than LONGEST: no end."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._until = None if seconds is None else time.monotonic() + seconds
+        self._until = None if seconds is None or seconds > LONGEST else time.monotonic() + seconds
 
     @property
     def left(self) -> float | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmvfn_client.errors import InvalidInput
 
 #: How frames are sent back; png is exact, and so is what comes back where nothing is said.
 Encoding = Literal["png", "jpeg", "webp"]
+ENCODINGS: tuple[Encoding, ...] = ("png", "jpeg", "webp")
 Container = Literal["mp4", "mkv", "webm", "y4m"]
 #: What of a clip's sound comes back: what the container holds; all, encoded anew where need be; or nothing.
 Sound = Literal["copy", "transcode", "none"]
@@ -44,7 +50,7 @@ class StreamOptions(ClipOptions, total=False):
     """The options of a stream's predictions."""
 
     quality: Literal["exact", "adaptive", "fast"] | None
-    t: float | Sequence[float] | None
+    t: float | Sequence[float] | NDArray[Any] | None
 
 
 class PairOptions(StreamOptions, total=False):
@@ -83,14 +89,20 @@ class Options:
     #: Of the weights; None: the service's default.
     version: str | None = None
     #: In place of steps: when frames are shown, in frame intervals after the newer frame.
-    t: float | Sequence[float] | None = None
+    t: float | Sequence[float] | NDArray[Any] | None = None
 
     @property
     def times(self) -> tuple[float, ...]:
-        """Return all moments `t`; none where frames are counted by steps."""
+        """Return all moments `t`; none where frames are counted by steps. Raises InvalidInput for what is no number."""
         if self.t is None:
             return ()
-        return tuple(self.t) if isinstance(self.t, Sequence) else (self.t,)
+        try:
+            moments = np.atleast_1d(np.asarray(self.t, np.float64))
+        except (TypeError, ValueError):
+            moments = np.empty(0)
+        if moments.ndim != 1 or not moments.size:
+            raise InvalidInput("t must be a number or several, such as [0.5, 1]", code="invalid_request", field="t")
+        return tuple(moments.tolist())
 
     @property
     def frames(self) -> int:
@@ -102,3 +114,10 @@ class Options:
         options = ((name, getattr(self, name)) for name in self.__slots__ if name != "t")
         fields = {name: str(value) for name, value in options if value is not None}
         return fields | ({"t": ",".join(f"{t:.9f}" for t in self.times)} if self.times else {})
+
+
+def chosen(value: str | None, names: Iterable[str], field: str) -> str | None:
+    """Return the value. Raises InvalidInput where it is none of `names`: the service would take it for none at all."""
+    if value is not None and value not in names:
+        raise InvalidInput(f"{field} must be {' or '.join(names)}, not {value!r}", code="invalid_request", field=field)
+    return value

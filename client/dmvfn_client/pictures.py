@@ -86,7 +86,7 @@ def _upright(image: Image.Image) -> Image.Image:
         raise ValueError(
             "an animated picture is a clip: send its file with predict_video, or one frame of it (.copy())"
         )
-    is_png = image.format == "PNG"
+    kind = image.format
     image = ImageOps.exif_transpose(image)
     if image.mode == "CMYK":
         raise ValueError(
@@ -94,9 +94,11 @@ def _upright(image: Image.Image) -> Image.Image:
             "ImageCms.profileToProfile(image, io.BytesIO(image.info['icc_profile']), ImageCms.createProfile('sRGB'), "
             "outputMode='RGB')"
         )
-    is_deep = image.mode.startswith("I;16") or (image.mode == "I" and is_png)
+    is_deep = image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG")
     if is_deep and "transparency" in image.info:
         raise ValueError("the picture marks a 16-bit level as transparent: save it with an alpha channel, or without")
+    if image.mode == "I" and kind == "PPM":  # a grey map of 16 bits, whose levels the service scales
+        return Image.fromarray(((np.asarray(image) * 255 + 32767) // 65535).astype(np.uint8))
     if is_deep:
         levels = np.asarray(image)
         return Image.fromarray((levels >> 8).astype(np.uint8))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from dmvfn_client import errors
 from dmvfn_client.errors import ConnectionFailed, DmvfnError, InvalidInput, ServiceFailed
-from dmvfn_client.options import Encoding, Options
+from dmvfn_client.headers import bearer, checked
+from dmvfn_client.options import ENCODINGS, Encoding, Options, chosen
 from dmvfn_client.pictures import Picture, raw, to_bytes, to_pixels
 from dmvfn_client.values import Frame, Job, Prediction
 
@@ -70,6 +71,7 @@ def predict(previous: Picture, current: Picture, options: Options, *, maps: bool
 
     `encoding`: of frames on their way back; None: raw for pixels where nothing else is wanted with it, else PNG.
     """
+    chosen(encoding, ENCODINGS, "encoding")
     pixels = (raw(previous), raw(current))
     if pixels[0] is not None and pixels[1] is not None and pixels[0].shape == pixels[1].shape:
         is_raw = encoding is None and not maps and options.frames == 1
@@ -97,7 +99,7 @@ def submit(
     if len(frames) < 2:
         raise InvalidInput("a job needs at least two frames", code="invalid_request", field="frames")
     files = [("frames", (f"frame-{k}", to_bytes(frame))) for k, frame in enumerate(frames)]
-    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    headers = {"Idempotency-Key": checked(idempotency_key or str(uuid.uuid4()), "idempotency_key")}
     data = options.fields() | ({"maps": "float16"} if maps else {})
     return Call("POST", JOBS, headers, data, files, {} if webhook is None else {"webhook": webhook})
 
@@ -131,16 +133,21 @@ def model() -> Call:
 
 def authorization(api_key: str | None) -> dict[str, str]:
     """Return the headers that go with every call."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return {"Authorization": bearer(api_key)} if api_key else {}
 
 
-def unreachable(url: object, raised: Exception) -> DmvfnError:
-    """Return the error of a broken or refused connection; what could never be sent is InvalidInput: no other try."""
+def unreachable(url: object, raised: Exception, *, has_begun: bool = False) -> DmvfnError:
+    """Return the error of a broken or refused connection; what could never be sent is InvalidInput: no other try.
+
+    `has_begun`: the answer broke off, so that the service runs, and knows why.
+    """
     if isinstance(raised, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return InvalidInput(f"{str(url)!r} cannot be called: {raised}", code="invalid_request", field="url")
     if isinstance(raised, httpx.DecodingError):
         return ServiceFailed(f"the answer of {url} is not compressed as it says: {raised}", code="internal")
-    error = ConnectionFailed(f"cannot reach {url}: {raised or type(raised).__name__}; is the service running?")
+    reason = raised or type(raised).__name__
+    why = f"the answer of {url} broke off: {reason}" if has_begun else None
+    error = ConnectionFailed(why or f"cannot reach {url}: {reason}; is the service running?")
     error.__cause__ = raised
     return error
 

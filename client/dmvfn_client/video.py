@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dmvfn_client import errors
-from dmvfn_client.options import ClipOptions, Container, Options, Sound
+from dmvfn_client.options import ClipOptions, Container, Options, Sound, chosen
 from dmvfn_client.rest import Call
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def call(
     **options: Unpack[ClipOptions],
 ) -> Call:
     """The request without its body. Exactly one of `ahead`, `every` and `lost` is said, or `fps`, `conceal` or both."""
+    chosen(container, _TYPES, "container")
     is_retimed = fps is not None or conceal
     if sum(choice is not None for choice in (ahead, every, lost)) + is_retimed != 1:
         why = "say one of ahead, every and lost; or fps, conceal or both"

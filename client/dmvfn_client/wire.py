@@ -15,7 +15,8 @@ from google.rpc import status_pb2
 
 from dmvfn_client import errors, stream_values
 from dmvfn_client.errors import ConnectionFailed, DmvfnError
-from dmvfn_client.options import Options
+from dmvfn_client.headers import bearer
+from dmvfn_client.options import Options, chosen
 from dmvfn_client.pb import dmvfn_pb2 as pb
 from dmvfn_client.pictures import Picture, Pixels, Shot, raw, to_bytes, to_pixels
 from dmvfn_client.stream_values import Score, Show, Shown, StreamParams, Summary
@@ -25,7 +26,6 @@ SERVICE = "/dmvfn.v1.PredictionService"
 #: A 4K frame raw is 25 MB, and an answer may have several; the service bounds what it takes itself.
 CHANNEL = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 _QUALITY = {
-    None: pb.QUALITY_UNSPECIFIED,
     "exact": pb.QUALITY_EXACT,
     "adaptive": pb.QUALITY_ADAPTIVE,
     "fast": pb.QUALITY_FAST,
@@ -101,7 +101,7 @@ def methods(channel: Any) -> tuple[Any, Any]:
 
 def metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
     """Return what goes with every call."""
-    return (("authorization", f"Bearer {api_key}"),) if api_key else ()
+    return (("authorization", bearer(api_key)),) if api_key else ()
 
 
 def frame(picture: Picture, id: str = "", time_us: int | None = None, number: int | None = None) -> pb.Frame:
@@ -120,13 +120,14 @@ def frame(picture: Picture, id: str = "", time_us: int | None = None, number: in
 
 def options(given: Options, maps: bool = False) -> pb.Options:
     """As a message; frames come back raw."""
+    quality = chosen(given.quality, _QUALITY, "quality")
     return pb.Options(
         route=given.route or "",
         seed=given.seed,
         blocks=given.blocks,
         steps=given.steps,
         scale=given.scale,
-        quality=_QUALITY[given.quality],
+        quality=pb.QUALITY_UNSPECIFIED if quality is None else _QUALITY[quality],
         maps=maps,
         method=given.method,
         version=given.version,
@@ -151,6 +152,7 @@ def start(
     params: StreamParams,
 ) -> pb.StreamPredictRequest:
     """A stream's first message; `frame_deadline` in seconds."""
+    chosen(policy, _POLICY, "policy")
     begun = pb.StreamStart(
         horizon=horizon,
         options=options(given),

@@ -30,6 +30,8 @@ SHORTEST_S, LONGEST_S = 0.5, 30.0
 #: Statuses that say "not now".
 BUSY = (429, 502, 503, 504)
 PIECE = 2**20
+#: Characters of a name or an address.
+_HOST = re.compile(r"[\w.:%-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,23 @@ class Reply:
 
 
 class ClipServer:
-    """One server by its URL; `key` is the API key, if it wants one. For any thread. `sleep` returns early at a stop."""
+    """One server by its URL; `key` is the API key, if it wants one. For any thread. A set `stop` ends each wait.
 
-    def __init__(self, url: str, key: str | None, *, stop: threading.Event | None = None) -> None:
-        address = urlsplit(url if "://" in url else f"http://{url}")
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise VideoError(f"--server {url}: give the service's address, like http://HOST:8000")
-        self._connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port, self._base = address.hostname, address.port, address.path.rstrip("/")
+    `tell` is called with why an answer is waited for, when the wait begins. Raises VideoError for another address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        stop: threading.Event | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        is_secure, self._host, self._port, self._base = _address(url)
+        self._connect = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
         self._key = {"Authorization": f"Bearer {key}"} if key else {}
-        self._stop = stop or threading.Event()
+        self._stop, self._tell = stop or threading.Event(), tell or (lambda text: None)
 
     def post(self, query: str, file: Path, headers: Mapping[str, str], name: str) -> Reply:
         """Post a clip of this name as a job; its Idempotency-Key makes a repeated one the same."""
@@ -128,7 +137,7 @@ class ClipServer:
             try:
                 reply = ask()
             except (OSError, http.client.HTTPException) as error:
-                reason, pause = f"{self._host} does not answer: {error}", wait
+                reason, pause, is_away = f"{self._host} does not answer: {error}", wait, True
             else:
                 if reply.status < 400 or (accept_gone and reply.status == 404):
                     return reply
@@ -136,9 +145,12 @@ class ClipServer:
                 if reply.status not in BUSY:
                     raise VideoError(reason)
                 deadline = time.monotonic() + PATIENCE_S  # it lives, and is full
+                is_away = False
                 pause = max(wait, _seconds(reply.headers.get("retry-after", "")))
             if time.monotonic() >= deadline:
                 raise VideoError(reason)
+            if is_away and wait == SHORTEST_S:
+                self._tell(f"{reason}; it is asked again for {PATIENCE_S / 60:.0f} minutes")
             if self._stop.wait(min(pause, LONGEST_S)):
                 raise VideoError("stopped")
             wait = min(2 * wait, LONGEST_S)
@@ -147,6 +159,19 @@ class ClipServer:
         if self._stop.is_set():
             raise VideoError("stopped")
         return self._connect(self._host, self._port, timeout=TIMEOUT_S)
+
+
+def _address(url: str) -> tuple[bool, str, int | None, str]:
+    """Return whether TLS is spoken, host, port and path of an address. Raises VideoError for what is none."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+        is_known = parts.scheme in ("http", "https") and host is not None and _HOST.fullmatch(host)
+    except ValueError:  # a port beyond 65535, half of an IPv6 address
+        host, is_known = None, None
+    if host is None or not is_known or "@" in parts.netloc or parts.query or parts.fragment:
+        raise VideoError(f"--server {url}: give the service's address, like http://HOST:8000")
+    return parts.scheme == "https", host, port, parts.path.rstrip("/")
 
 
 def _seconds(retry_after: str) -> float:

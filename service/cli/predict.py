@@ -65,7 +65,11 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
     """Run the verb and return the exit status; an error goes to standard error in one line."""
     try:
         return _run(parser().parse_args(arguments), settings)
-    except (ServiceError, OSError, ValueError) as error:
+    except OSError as error:
+        why = f"cannot use {error.filename}: {error.strerror}" if error.filename else error
+        print(f"predict: {why}", file=sys.stderr)
+        return 1
+    except (ServiceError, ValueError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 1
 

@@ -37,11 +37,12 @@ NOTES = ".dmvfn-clips.json"
 
 @dataclass(frozen=True, slots=True)
 class RemoteClip:
-    """One clip: where it is, where it goes, and its name in the notes."""
+    """One clip: what it is called, where it is, and where it goes. `note`: its name among the notes."""
 
     name: str
     source: ClipInput
     output: Path
+    note: str
 
     @property
     def media_type(self) -> str:
@@ -50,7 +51,10 @@ class RemoteClip:
 
 
 class ClipNotes:
-    """What was sent, clip by clip: {"key": of its bytes and options, "job": its path, "done": it was fetched}."""
+    """What was sent, clip by clip: {"key": of its bytes and options, "job": its path, "done": it was fetched}.
+
+    "written": another clip, or the same one with other options, was fetched under this name before.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
@@ -62,13 +66,20 @@ class ClipNotes:
     def of(self, clip: RemoteClip, key: str) -> dict[str, Any]:
         """Return the notes of a clip; empty where others were taken, of other bytes or options."""
         with self._lock:
-            notes = self._clips.get(clip.name, {})
+            notes = self._clips.get(clip.note, {})
             return dict(notes) if notes.get("key") == key else {}
+
+    def has_written(self, clip: RemoteClip) -> bool:
+        """Tell whether a run wrote the file that is at the clip's place, if one is there."""
+        with self._lock:
+            notes = self._clips.get(clip.note, {})
+            return bool(notes.get("done") or notes.get("written"))
 
     def write(self, clip: RemoteClip, **notes: Any) -> None:
         """Take notes of a clip."""
+        is_written = self.has_written(clip)
         with self._lock:
-            self._clips[clip.name] = notes
+            self._clips[clip.note] = {**notes, "written": True} if is_written else notes
             part = self._path.with_name(self._path.name + ".part")
             part.write_text(json.dumps(self._clips))
             part.replace(self._path)
@@ -110,13 +121,21 @@ def _bar(count: int, total: int, width: int = 20) -> str:
 
 
 class RemoteFolder:
-    """Sends clips to a server and writes what comes back; `at_once` of them are under way."""
+    """Sends clips to a server and writes what comes back; `force`: also over files that no run has written."""
 
-    def __init__(self, server: ClipServer, query: dict[str, str], notes: ClipNotes, stop: threading.Event) -> None:
-        self._server, self._query, self._notes, self._stop = server, query, notes, stop
+    def __init__(
+        self,
+        server: ClipServer,
+        query: dict[str, str],
+        notes: ClipNotes,
+        stop: threading.Event,
+        *,
+        force: bool = False,
+    ) -> None:
+        self._server, self._query, self._notes, self._stop, self._force = server, query, notes, stop, force
 
     def run(self, clips: list[RemoteClip], at_once: int, out: TextIO | None) -> list[str]:
-        """Make all clips; return a line for each that failed. `out` shows the progress."""
+        """Make all clips, `at_once` of them together; return a line for each that failed. `out` shows the progress."""
         progress, failures = FolderProgress(len(clips)), list[str]()
 
         def make(clip: RemoteClip) -> None:
@@ -147,6 +166,8 @@ class RemoteFolder:
         notes = self._notes.of(clip, key)
         if notes.get("done") and clip.output.exists():
             return
+        if clip.output.exists() and not (self._force or self._notes.has_written(clip)):
+            raise VideoError(f"{clip.output} exists already; --force overwrites it")
         job = notes.get("job")
         while True:
             job = job or self._sent(clip, key)
@@ -224,7 +245,7 @@ def clips_in(bucket: ClipBucket, output: Path) -> list[RemoteClip]:
 def _alone(source: ClipInput, output: Path) -> RemoteClip:
     if output.suffix not in MEDIA_TYPES:
         raise VideoError(f"{output.name}: the name must end in {', '.join(MEDIA_TYPES)}")
-    return RemoteClip(source.name, source, output)
+    return RemoteClip(source.name, source, output, output.name)
 
 
 def _named(place: str, sources: Mapping[str, ClipInput], output: Path) -> list[RemoteClip]:
@@ -235,12 +256,35 @@ def _named(place: str, sources: Mapping[str, ClipInput], output: Path) -> list[R
         if path.suffix.lower() not in SENT or any(part.startswith(".") for part in path.parts):
             continue
         suffix = path.suffix if path.suffix in MEDIA_TYPES else ".mp4"
-        clips.append(RemoteClip(name, sources[name], output / path.with_suffix(suffix)))
+        clips.append(RemoteClip(name, sources[name], output / path.with_suffix(suffix), name))
     if not clips:
         raise VideoError(f"{place} holds no clips ({', '.join(SENT)})")
     if len({clip.output for clip in clips}) < len(clips):
         raise VideoError(f"two clips of {place} would be written under one name; rename one")
     return clips
+
+
+def _key_of(key_file: str) -> str:
+    """Read an API key from a file. Raises OSError where there is none, VideoError where it holds something else."""
+    try:
+        key = Path(key_file).read_text(encoding="utf-8-sig").strip()  # Windows' editors begin with a mark
+    except UnicodeDecodeError:
+        key = ""
+    if not (key and key.isascii() and key.isprintable() and " " not in key):
+        raise VideoError(f"{key_file} holds no API key: one word of ASCII letters, digits and signs")
+    return key
+
+
+def _telling(out: TextIO | None) -> Callable[[str], None]:
+    """Return what writes a line to `out`, each text once, whichever clip's thread says it."""
+    texts = set[str]()
+
+    def tell(text: str) -> None:
+        if out is not None and text not in texts:
+            texts.add(text)
+            print(f"\rvideo: {text}" if out.isatty() else f"video: {text}", file=out, flush=True)
+
+    return tell
 
 
 def run(
@@ -253,19 +297,20 @@ def run(
     settings: Settings,
     *,
     quiet: bool,
+    force: bool,
 ) -> int:
     """Make the clips; return 0, or 1 where some failed, each told in a line on standard error."""
     stop, target = threading.Event(), Path(output)
     clips = clips_in(S3Bucket(source, settings), target) if source.startswith(S3) else clips_of(Path(source), target)
     is_one = [clip.output for clip in clips] == [target]
-    folder = target.parent if is_one else target
+    folder, out = target.parent if is_one else target, None if quiet else sys.stderr
     try:
-        key = Path(key_file).read_text().strip() if key_file else None
+        server = ClipServer(url, _key_of(key_file) if key_file else None, stop=stop, tell=_telling(out))
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VideoError(f"cannot use {error.filename}: {error.strerror}") from error
-    remote = RemoteFolder(ClipServer(url, key, stop=stop), query, ClipNotes(folder / NOTES), stop)
-    failures = remote.run(clips, at_once, None if quiet else sys.stderr)
+    remote = RemoteFolder(server, query, ClipNotes(folder / NOTES), stop, force=force)
+    failures = remote.run(clips, at_once, out)
     for line in failures:
         print(f"video: {line}", file=sys.stderr)
     if not quiet:

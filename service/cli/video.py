@@ -106,6 +106,8 @@ def main(argv: Sequence[str], settings: Settings) -> int:
 def run(params: argparse.Namespace, settings: Settings) -> int:
     """Convert the clip; return 0, or 1 with one line on standard error (130 when interrupted)."""
     try:
+        if not params.output:
+            raise VideoError("-o names no file")
         if params.server:
             return _run_remotely(params, settings)
         if params.output != PIPE and Path(params.output).is_file() and not params.force:
@@ -139,7 +141,14 @@ def _run_remotely(params: argparse.Namespace, settings: Settings) -> int:
     words = {name: str(value) for name, value in query.items() if value is not None}
     places = (params.input, params.output)
     return remote_video.run(
-        params.server, params.key_file, *places, words, params.at_once, settings, quiet=params.quiet
+        params.server,
+        params.key_file,
+        *places,
+        words,
+        params.at_once,
+        settings,
+        quiet=params.quiet,
+        force=params.force,
     )
 
 
@@ -213,11 +222,14 @@ def _plan(params: argparse.Namespace) -> FramePlan:
 
 def _lost(name: str) -> FrameRanges:
     try:
-        with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open() as file:
-            # One character more than may be: a longer list is refused without being read whole.
-            return lost_frames(file.read(MAX_LIST + 1))
-    except (OSError, UnicodeDecodeError) as error:
-        raise VideoError(f"cannot read the list of lost frames {name}: {error}") from error
+        with contextlib.nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8") as file:
+            # A mark, with which Windows' editors begin, and one character more than may be: a longer list is refused
+            # without being read whole.
+            return lost_frames(file.read(MAX_LIST + 2).removeprefix("\ufeff"))
+    except OSError as error:
+        raise VideoError(f"cannot read the list of lost frames {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise VideoError(f"the list of lost frames {name} is no text in UTF-8") from error
 
 
 def _options(params: argparse.Namespace, settings: Settings) -> Options:

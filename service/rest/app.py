@@ -23,21 +23,13 @@ from service.serving.jobs.job import Jobs
 from service.telemetry.tracing import Tracer
 from service.version import RELEASE
 
-#: What scripts in a browser may read of an answer.
+#: What scripts in a browser may read of an answer beyond what they always may (CORS' safelisted names).
 EXPOSED = [
-    *("X-Request-Id", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed", "X-Dmvfn-Batch-Size"),
-    *(
-        "X-Dmvfn-Shortened",
-        "X-Dmvfn-Note",
-        "X-Frame-Shape",
-        "Server-Timing",
-        "Retry-After",
-        "RateLimit",
-        "RateLimit-Policy",
-        "Location",
-        "Content-Range",
-        "Accept-Ranges",
-    ),
+    *("X-Request-Id", "Traceparent", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy", "Location"),
+    *("X-Dmvfn-Method", "X-Dmvfn-Shares", "X-Dmvfn-Route", "X-Dmvfn-Flops", "X-Dmvfn-Model", "X-Dmvfn-Seed"),
+    *("X-Dmvfn-Batch-Size", "X-Dmvfn-Shortened", "X-Dmvfn-T", "X-Dmvfn-Cut", "X-Dmvfn-Note", "X-Frame-Shape"),
+    *("Allow", "WWW-Authenticate", "Preference-Applied", "Inference-Header-Content-Length"),
+    *("Content-Disposition", "ETag", "Content-Range", "Accept-Ranges"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""grpc.health.v1: Check and Watch, straight from the engine's readiness.
+"""grpc.health.v1: Check, List and Watch, straight from the engine's readiness.
 
 Ours instead of the library's, whose Watch holds a lock while it writes: one stalled watcher would block every change.
 """
@@ -47,6 +47,11 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Status(status=status)
 
+    async def List(self, request: Any, context: Any) -> Any:
+        """Return the present status of every service."""
+        status = Status(status=self._present())
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._services, status))
+
     async def Watch(self, request: Any, context: Any) -> None:
         """Write the status now, and again whenever it changes."""
         if self._watchers >= MOST_WATCHERS:
@@ -85,5 +90,8 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
     def _status(self, request: Any) -> int:
         if getattr(request, "service", None) not in self._services:
             return int(Status.SERVICE_UNKNOWN)
+        return self._present()
+
+    def _present(self) -> int:
         ready = not self._stopping and self._engine.readiness().ready
         return int(Status.SERVING if ready else Status.NOT_SERVING)

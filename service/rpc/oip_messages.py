@@ -60,11 +60,18 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -
             raise InvalidRequest(f"{message.name[:80]} is given raw and typed", field=field)
         return Tensor(message.name, message.datatype, shape, raw, is_base64)
     kind = CONTENTS.get(message.datatype)
+    if kind is not None and (others := [name for name in _filled(message.contents) if name != kind]):
+        why = f"{message.name[:80]} is {message.datatype}, whose elements stand in {kind}, not in {others[0]}"
+        raise InvalidRequest(why, field=field)
     contents = getattr(message.contents, kind) if kind else []
     # Before the list is made: sixty megabytes of small numbers would become gigabytes of Python's.
     if len(contents) > MAX_TYPED:
         raise TooLarge(f"{message.name[:80]} has more than {MAX_TYPED} elements; send it raw", field=field)
     return Tensor(message.name, message.datatype, shape, list(contents), is_base64)
+
+
+def _filled(contents: pb.InferTensorContents) -> list[str]:
+    return [descriptor.name for descriptor, _ in contents.ListFields()]
 
 
 def _output(message: pb.ModelInferRequest.InferRequestedOutputTensor) -> str:

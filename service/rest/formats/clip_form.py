@@ -6,11 +6,14 @@ The other forms are parsed whole, in `multipart`; here at most a boundary and a 
 from __future__ import annotations
 
 from service.core.errors import InvalidRequest
-from service.rest.formats.multipart import MAX_HEADERS, boundary_of
+from service.rest.formats.multipart import MAX_HEADERS, boundary_of, check_content, fields_of
 
 
 class FormFile:
-    """Strips the form around its only part. Raises InvalidRequest where it is no such form. Source: RFC 7578."""
+    """Strips the form around its only part. Source: RFC 7578.
+
+    Raises InvalidRequest where it is no such form, UnsupportedMedia where the part is coded or holds parts.
+    """
 
     def __init__(self, content_type: str) -> None:
         self._boundary = b"\r\n--" + boundary_of(content_type)
@@ -35,7 +38,9 @@ class FormFile:
         if start >= 0:
             end = self._held.find(b"\r\n\r\n", start + len(self._boundary))
             if end >= 0:
-                self.disposition = _disposition(bytes(self._held[start:end]))
+                fields = fields_of(bytes(self._held[start:end]))
+                check_content(fields, "body")
+                self.disposition = fields.get(b"content-disposition", b"").decode(errors="replace")
                 del self._held[: end + 4]
                 self._step = self._content
                 return self._content()
@@ -68,12 +73,3 @@ class FormFile:
     def _epilogue(self) -> bytes:
         self._held.clear()
         return b""
-
-
-def _disposition(headers: bytes) -> str:
-    """Find the Content-Disposition among a part's headers; "" where there is none."""
-    for line in headers.decode(errors="replace").split("\r\n"):
-        name, _, value = line.partition(":")
-        if name.strip().lower() == "content-disposition":
-            return value.strip()
-    return ""

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from python_multipart.multipart import parse_options_header
 
-from service.core.errors import InvalidRequest
+from service.core.errors import InvalidRequest, UnsupportedMedia
 
 MAX_PARTS = 32
 #: Bytes of one part's headers, and their lines.
 MAX_HEADERS, MAX_LINES = 8192, 32
 #: Parameters of one header; a name in quotes may hold as many semicolons.
 MAX_PARAMETERS = 64
+#: Content-Transfer-Encodings whose bytes are the content itself (RFC 2045, 6.2).
+_UNCODED = (b"7bit", b"8bit", b"binary")
 
 
 def parse(body: bytes, content_type: str, limit: int = MAX_PARTS) -> list[tuple[str, memoryview]]:
@@ -84,13 +86,33 @@ def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
 def _name(headers: bytes) -> str:
     if headers.count(b"\r\n") > MAX_LINES:
         raise InvalidRequest(f"a part of the form may have at most {MAX_LINES} headers", field="body")
-    for line in headers.split(b"\r\n"):
-        title, _, value = line.partition(b":")
-        if title.strip().lower() == b"content-disposition":
-            kind, parameters = header_parameters(value.strip().decode("latin-1"), "body")
-            if kind == b"form-data" and parameters.get(b"name"):
-                return parameters[b"name"].decode("utf-8", "replace")
-    raise InvalidRequest("every part needs Content-Disposition: form-data with a name", field="body")
+    fields = fields_of(headers)
+    kind, parameters = header_parameters(fields.get(b"content-disposition", b"").decode("latin-1"), "body")
+    if kind != b"form-data" or not parameters.get(b"name"):
+        raise InvalidRequest("every part needs Content-Disposition: form-data with a name", field="body")
+    name = parameters[b"name"].decode("utf-8", "replace")
+    check_content(fields, name[:40])
+    return name
+
+
+def fields_of(headers: bytes) -> dict[bytes, bytes]:
+    """Return a part's headers, names in lower case; of two with one name the first."""
+    pairs = (line.partition(b":") for line in reversed(headers.split(b"\r\n")))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def check_content(fields: Mapping[bytes, bytes], field: str) -> None:
+    """Raise UnsupportedMedia, naming `field`, for a part that is coded for its way, or holds parts itself.
+
+    Forms over HTTP do neither any more (RFC 7578, 4.3 and 4.7); what is coded would be taken for the content.
+    """
+    coding = fields.get(b"content-transfer-encoding", b"binary")
+    if coding.lower() not in _UNCODED:
+        name = coding[:40].decode("ascii", "backslashreplace")
+        why = f"{field} has the Content-Transfer-Encoding {name}; send its bytes as they are"
+        raise UnsupportedMedia(why, field=field)
+    if fields.get(b"content-type", b"").lower().startswith(b"multipart/"):
+        raise UnsupportedMedia(f"{field} holds parts itself; send each file as a part of the form", field=field)
 
 
 def new_boundary() -> str:

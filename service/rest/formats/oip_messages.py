@@ -24,6 +24,8 @@ LENGTH = "Inference-Header-Content-Length"
 JSON, BINARY = "application/json", "application/octet-stream"
 #: zlib's window bits for what each coding's name means.
 _CODINGS = {"gzip": 31, "deflate": 15}
+#: Older names of codings (RFC 9110, 8.4.1.3).
+_OLDER_NAMES = {"x-gzip": "gzip"}
 MAX_INPUTS = 16
 #: Of a body, bytes: as Python's objects JSON takes many times its size.
 MAX_JSON = 32 * 2**20
@@ -47,7 +49,7 @@ def inflated(body: bytes, coding: str, limit: int, reserve: Callable[[int], None
 
     Raises TooLarge beyond `limit` bytes, and what `reserve` raises; one piece at most is there and not reserved.
     """
-    coding = coding.strip().lower()
+    coding = _named(coding)
     if coding in ("", "identity"):
         return body
     if coding not in _CODINGS:
@@ -62,6 +64,11 @@ def inflated(body: bytes, coding: str, limit: int, reserve: Callable[[int], None
     except zlib.error:
         raise InvalidRequest(f"the body is not {coding}", field="Content-Encoding") from None
     return content.getvalue()
+
+
+def _named(coding: str) -> str:
+    name = coding.strip().lower()
+    return _OLDER_NAMES.get(name, name)
 
 
 def _inflated_pieces(body: bytes, coding: str) -> Iterator[bytes]:
@@ -90,7 +97,7 @@ def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
     Only a client that names one single coding gets it: most send a list without thinking, and compressing noise
     costs more time than sending it.
     """
-    coding = accept.strip().lower()
+    coding = _named(accept)
     if coding not in _CODINGS:
         return body, None
     machine = zlib.compressobj(1, wbits=_CODINGS[coding])
@@ -178,6 +185,8 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
     if size is None:
         data = tensor.get("data")
         if (span := lists.of(data)) is not None:
+            if datatype == "BYTES":
+                raise InvalidRequest(f"{name[:80]} holds numbers; BYTES are base64 texts", field=f"inputs.{name[:80]}")
             # Numbers of another type are refused by the model, which need not see them.
             is_numeric = datatype in ("UINT8", "UINT64")
             numbers = read_numbers(lists, span, name[:80], datatype) if is_numeric else []

@@ -142,8 +142,8 @@ def _request_headers(settings: Settings) -> list[dict[str, Any]]:
         {
             "name": "X-Request-Timeout-Ms",
             "in": "header",
-            "schema": {"type": "integer", "minimum": 1, "maximum": settings.max_deadline_ms},
-            "description": "As `deadline_ms`; one of the two.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
+            "description": f"As `deadline_ms`; one of the two. More than {settings.max_deadline_ms} counts as that.",
         },
         {
             "name": "X-Frame-Shape",

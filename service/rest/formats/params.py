@@ -127,6 +127,8 @@ def _deadline(values: Mapping[str, str], timeout: str | None, settings: Settings
     value = _whole(values, field)
     if value is None:
         return settings.default_deadline_ms
+    if timeout is not None:  # how long a client waits, as gRPC's deadline says: longer than we do is no mistake
+        value = min(value, settings.max_deadline_ms)
     if not 1 <= value <= settings.max_deadline_ms:
         raise InvalidRequest(f"{field} must be between 1 and {settings.max_deadline_ms}", field=field)
     return value

@@ -18,6 +18,7 @@ from service.rest.formats.oip_messages import BINARY, JSON, LENGTH
 from service.rest.transport import context
 from service.rest.transport.body import read
 from service.rest.transport.disconnect import while_connected
+from service.rest.transport.origins import is_allowed
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import control
 from service.serving.oip import infer as oip_infer
@@ -75,7 +76,10 @@ def _index(routes: APIRouter, state: AppState) -> None:
     async def index(request: Request) -> JSONResponse:
         body = await read(request)
         document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}
-        return JSONResponse(await control.index(state, only_ready=document.get("ready") is True))
+        only_ready = document.get("ready")
+        if not isinstance(only_ready, bool | None):
+            raise InvalidRequest("ready must be true or false", field="ready")
+        return JSONResponse(await control.index(state, only_ready=only_ready is True))
 
 
 def _statistics(routes: APIRouter, state: AppState) -> None:
@@ -163,8 +167,7 @@ async def _parameters(request: Request, state: AppState) -> dict[str, object]:
 
     A browser sends such a page's request though the page may not read the answer.
     """
-    origin = request.headers.get("origin")
-    if origin is not None and origin not in state.settings.cors_origins:
+    if not is_allowed(request, state.settings.cors_origins):
         raise Unauthenticated("a page of another origin may not load or unload versions")
     body = await read(request)
     document = read_object(body, max_values=FEW, max_bytes=MAX_INDEX) if body else {}

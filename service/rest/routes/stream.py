@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -24,6 +23,7 @@ from service.rest.formats import stream_messages
 from service.rest.transport import context
 from service.rest.transport.bounded_socket import REFUSED
 from service.rest.transport.errors import problem
+from service.rest.transport.origins import is_allowed
 from service.serving.streaming.concealed_stream import ConcealedStream
 from service.serving.streaming.live_stream import LiveStream
 from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
@@ -56,7 +56,7 @@ def router(state: AppState) -> APIRouter:
 
     @routes.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        if not _same_site(socket, state.settings.cors_origins):
+        if not is_allowed(socket, state.settings.cors_origins):
             await _deny(socket, PermissionDenied("this page's origin may not open streams here", field="Origin"))
             return
         is_offered = stream_messages.SUBPROTOCOL in socket.scope.get("subprotocols", ())
@@ -192,11 +192,3 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
         await socket.close(code, reason)
     except (WebSocketDisconnect, RuntimeError):
         return  # already closed
-
-
-def _same_site(socket: WebSocket, origins: tuple[str, ...]) -> bool:
-    """Tell whether the page that opened the socket may: browsers let any page, so only ours and those allowed may."""
-    origin = socket.headers.get("origin")
-    if origin is None or "*" in origins or origin in origins:
-        return True
-    return urlsplit(origin).netloc.lower() == socket.headers.get("host", "").lower()

@@ -307,7 +307,7 @@ def _asked(
 
 async def _plan(ahead: int | None, every: int | None, lost: str | None) -> FramePlan:
     if sum(value is not None for value in (ahead, every, lost)) != 1:
-        raise InvalidRequest("say one of ahead, every, lost, fps and conceal", field="ahead")
+        raise InvalidRequest("say one of ahead, every, lost, fps and conceal in the query", field="ahead")
     try:
         if ahead is not None:
             return Ahead(ahead)

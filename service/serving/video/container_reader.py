@@ -251,11 +251,14 @@ class ContainerSource:
 
 
 def _film(container: InputContainer) -> VideoStream:
-    """Return the first stream of pictures that is no cover. Raises VideoError where there is none."""
+    """Return the stream of pictures that players show: no cover, the default one, or else the first.
+
+    Raises VideoError where there is none.
+    """
     streams = [stream for stream in container.streams.video if _is_known(stream)]
     films = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
     # Not every cover is marked as one; beside a film, what is one picture, or coded as single ones, is one.
-    films.sort(key=lambda film: (_is_of_pictures(film), film.frames == 1, -_seconds(film)))
+    films.sort(key=lambda film: (_is_of_pictures(film), film.frames == 1, not _is_default(film), -_seconds(film)))
     if films:
         return films[0]
     if streams:
@@ -263,6 +266,11 @@ def _film(container: InputContainer) -> VideoStream:
     if container.streams.video:
         raise VideoError("the pictures are in a format that cannot be decoded; write H.264: ffmpeg -i in out.mp4")
     raise VideoError("the file has no pictures, only sound or text")
+
+
+def _is_default(film: VideoStream) -> bool:
+    """Tell whether the file has it shown where nobody chooses: in MP4 a track that is enabled."""
+    return bool(film.disposition & Disposition.default)
 
 
 def _is_of_pictures(film: VideoStream) -> bool:

@@ -38,6 +38,8 @@ _KINDS = (
     (b"CWS", "a Flash film (SWF)", _ENCODE),
     (b"#EXTM3U", "a playlist, which names other files", "send the film itself"),
 )
+#: A file as text, in one line or in lines as mail has them, perhaps as a data URL (RFC 4648, 4 and 5; RFC 2397).
+_BASE64 = re.compile(rb"\s*(?:data:[^,]{0,100};base64,)?[A-Za-z0-9+/_-]{60}[A-Za-z0-9+/_=\r\n-]*")
 #: The first box of a segment, of which DASH and HLS give films (ISO/IEC 14496-12, 8.16).
 _SEGMENT_BOXES = (b"styp", b"sidx", b"moof", b"emsg", b"prft")
 #: What begins so and has this after four bytes of its length.
@@ -165,6 +167,8 @@ def _told(file: BinaryIO, why: str) -> str:
         matches.append(_RIFF_KINDS[start[8:12]])
     if matches:
         return f"this is {matches[0][0]}; {matches[0][1]}"
+    if _BASE64.fullmatch(start):
+        return "this is a file in base64; send its bytes"
     if start[4:8] in _SEGMENT_BOXES:
         return (
             "this is a segment of a stream, without the beginning that tells what it is; "

@@ -137,6 +137,8 @@ class _Retiming:
         nominal = info.densest if params.conceal and info.densest else info.rate
         self._retimer = Retimer(params.rate(info), nominal, conceal=params.conceal)
         self._interval = self._usual = 1 / nominal  #: `_usual`: how long a frame stays where nothing tells
+        #: Durations from here on are believed of the last frame: some files say a thousandth of a second of each.
+        self._shortest = 1 / (info.densest or nominal)
         self._finder = None
         if params.conceal:
             try:
@@ -166,7 +168,7 @@ class _Retiming:
 
     def _ended(self) -> _Interval | None:
         self._is_over = True
-        places = self._retimer.end(max(self._last_end - self._moment, self._usual))
+        places = self._retimer.end(max(self._last_end - self._moment, min(self._usual, self._shortest)))
         return None if self._pair is None else _Interval(places, *self._pair, None)
 
     def _took(self, item: Timed) -> _Interval | None:

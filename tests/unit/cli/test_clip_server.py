@@ -1,8 +1,9 @@
-"""What proxies make of a server's answers: pieces without a length, dates in place of seconds."""
+"""What proxies make of a server's answers: pieces without a length, dates in place of seconds; and wrong addresses."""
 
 from __future__ import annotations
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from service.cli import clip_server
 from service.cli.clip_server import ClipServer
 from service.serving.video.clip import VideoError
 
@@ -72,3 +74,34 @@ def test_a_result_comes_through_a_proxy(is_busy: bool) -> None:
             watch.cancel()
     assert file.getvalue() == CONTENT
     assert requests == ["bytes=0-"] * (1 + is_busy)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://127.0.0.1:99999", "http://127.0.0.1:port", "http://[::1", "http://a b:8000", "ftp://host", "http://"),
+        *("http://ann:secret@host:8000", "http://host:8000/?key=1", "host:8000#part", "http://:8000"),
+    ],
+)
+def test_what_is_no_address_is_told_before_anything_is_sent(url: str) -> None:
+    """A port out of range was a traceback, a blank in a name ten minutes of silence, a password simply left out."""
+    with pytest.raises(VideoError, match="give the service's address, like http://HOST:8000"):
+        ClipServer(url, None)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[::1]:8000/", "HTTPS://gpu_1.example/behind/a/proxy", "h"])
+def test_addresses_of_all_kinds_are_taken(url: str) -> None:
+    ClipServer(url, None)
+
+
+def test_a_server_that_does_not_answer_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever had mistyped a port waited for ten minutes without a word."""
+    monkeypatch.setattr(clip_server, "SHORTEST_S", 0.01)
+    monkeypatch.setattr(clip_server, "PATIENCE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    texts: list[str] = []
+    with pytest.raises(VideoError, match=r"127\.0\.0\.1 does not answer"):
+        ClipServer(f"127.0.0.1:{port}", None, tell=texts.append).get("/v1/video/a")
+    assert len(texts) == 1, "once, not at each try"
+    assert "does not answer" in texts[0]

@@ -142,6 +142,61 @@ async def test_a_wrong_key_and_wrong_words_are_told_in_one_line(
         assert words in told, told
 
 
+async def test_a_file_that_no_run_has_written_is_left_as_it_is(
+    films: Path, tmp_path: Path, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a service it was overwritten without a word, the clip that was sent itself among them."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.y4m").write_bytes(b"precious")
+    lone = films / "b.y4m"
+    content = lone.read_bytes()
+    async with served() as (url, _):
+        words = ("--every", 2, "--server", url, "--key-file", key_file)
+        assert await command(films, "-o", out, *words) == 1
+        told = capsys.readouterr().err
+        assert "a.y4m exists already; --force overwrites it" in told
+        assert "2 of 3 clips" in told
+        assert await command(lone, "-o", lone, *words) == 1
+        assert await command(lone, "-o", tmp_path / "copy.y4m", *words) == 0
+        assert await command(lone, "-o", out / "a.y4m", *words) == 1, "made before, under another name"
+        assert ((out / "a.y4m").read_bytes(), lone.read_bytes()) == (b"precious", content)
+        assert await command(films, "-o", out, *words, "--force") == 0
+        assert await command(films, "-o", out, *words, "--blocks", 2) == 0, "what a run has written is its own"
+    assert (out / "a.y4m").read_bytes().startswith(b"YUV4MPEG2")
+
+
+async def test_a_run_may_write_again_what_one_that_was_stopped_wanted_to(
+    films: Path, tmp_path: Path, key_file: Path
+) -> None:
+    out = tmp_path / "out"
+    async with served() as (url, _):
+        words = (films, "-o", out, "--server", url, "--key-file", key_file)
+        assert await command(*words, "--every", 2) == 0
+        notes = remote_video.ClipNotes(out / remote_video.NOTES)
+        for clip in remote_video.clips_of(films, out):
+            notes.write(clip, key="of other options", job="/v1/video/lost")
+        assert await command(*words, "--every", 3) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"ann\nbob", "k\u2026".encode(), b"\xff\xfek\0"])
+async def test_a_file_without_an_api_key_is_told(
+    films: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """UTF-16 was a traceback, and so was what no header can carry."""
+    (tmp_path / "key").write_bytes(content)
+    words = (films, "-o", tmp_path / "out", "--every", 2, "--server", "127.0.0.1:9", "--key-file", tmp_path / "key")
+    assert await command(*words) == 1
+    assert f"{tmp_path / 'key'} holds no API key" in capsys.readouterr().err
+
+
+async def test_a_key_file_may_begin_with_the_mark_of_windows_editors(films: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b"\r\n")
+    async with served() as (url, _):
+        words = ("--every", 2, "--server", url, "--key-file", tmp_path / "key")
+        assert await command(films / "a.y4m", "-o", tmp_path / "out.y4m", *words) == 0
+
+
 def test_progress_tells_clips_frames_and_the_time_left() -> None:
     now = [0.0]
     progress = remote_video.FolderProgress(4, lambda: now[0])

@@ -162,6 +162,21 @@ async def test_what_is_wrong_has_the_status_of_the_table(name: str) -> None:
     assert refused.value.code() == status
 
 
+@pytest.mark.parametrize(
+    ("place", "elements"), [("int_contents", [1, 2]), ("fp32_contents", [1.0]), ("bytes_contents", [b"abc"])]
+)
+async def test_elements_in_another_type_s_place_are_told_where_they_belong(place: str, elements: list[Any]) -> None:
+    """They counted as no elements at all, where the shape takes some."""
+    request = _infer()
+    request.ClearField("raw_input_contents")
+    getattr(request.inputs[0].contents, place).extend(elements)
+    async with served(SmallEngine()) as s:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await s.v2.ModelInfer(request)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details() == f"FRAMES is UINT8, whose elements stand in uint_contents, not in {place}"
+
+
 async def test_an_empty_contents_message_beside_raw_data_is_nothing() -> None:
     """MLServer's client sends one with every raw tensor."""
     request = _infer()

@@ -25,6 +25,9 @@ from proto.dmvfn.v1 import dmvfn_pb2_grpc
 from proto.inference import inference_pb2
 from service.core.errors import Unavailable
 from service.core.interfaces import Readiness
+from service.rpc.health import HealthService
+from service.rpc.oip import InferenceService
+from service.rpc.predict import PredictionService
 from service.rpc.server import QUIET_S, start
 from service.telemetry.metrics import Metrics, Outcome, Transport
 from tests.unit.rpc.serving import served
@@ -54,6 +57,27 @@ async def test_health_follows_the_engine(service: str) -> None:
         engine.state = Readiness(True)
         assert (await watch.read()).status == SERVING
         watch.cancel()
+
+
+async def test_health_lists_every_service() -> None:
+    """Without an answer of its own the library wrote a traceback into the log for each who asked."""
+    engine = SmallEngine()
+    async with served(engine) as s:
+        health = health_pb2_grpc.HealthStub(s.channel)
+        for readiness, status in ((Readiness(True), SERVING), (Readiness(False, "draining"), NOT_SERVING)):
+            engine.state = readiness
+            statuses = (await health.List(health_pb2.HealthListRequest())).statuses
+            names = {"", "dmvfn.v1.PredictionService", "inference.GRPCInferenceService"}
+            assert {name: answer.status for name, answer in statuses.items()} == dict.fromkeys(names, status)
+
+
+def test_no_method_that_is_offered_is_left_to_the_library() -> None:
+    """Its own answer is an exception, and a traceback in the log for each who asks."""
+    for servicer in (HealthService, PredictionService, InferenceService):
+        generated = servicer.__mro__[1]
+        offered = {name for name in vars(generated) if name[0].isupper()}
+        assert offered
+        assert offered <= set(vars(servicer)), servicer
 
 
 async def test_a_service_nobody_knows_is_not_found() -> None:

@@ -193,6 +193,13 @@ def test_a_name_of_a_file_of_keys_may_be_named_for_control(tmp_path: Path) -> No
     assert Settings(api_keys_file=file, model_control=("ops",)).model_control == ("ops",)
 
 
+async def test_our_own_page_loads_what_it_may() -> None:
+    """Browsers say the origin of every POST, ours too: the reference at /docs sends each operation but these."""
+    async with serving() as s:
+        answer = await s.http.post(LOAD, headers={"Origin": str(s.http.base_url).rstrip("/")})
+        assert answer.status_code == 200, answer.text
+
+
 async def test_a_page_of_another_origin_loads_nothing() -> None:
     async with serving() as s:
         answer = await s.http.post(LOAD, headers={"Origin": "http://elsewhere.example"})

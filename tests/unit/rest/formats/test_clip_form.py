@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.errors import InvalidRequest
+from service.core.errors import InvalidRequest, UnsupportedMedia
 from service.rest.formats.clip_form import FormFile
 
 TYPE = "multipart/form-data; boundary=xyz"
@@ -46,3 +46,24 @@ def test_another_form_is_refused_with_what_is_wrong(body: bytes, why: str, size:
 def test_a_form_without_a_boundary_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="boundary"):
         FormFile("multipart/form-data")
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (b"Content-Transfer-Encoding: base64", "Content-Transfer-Encoding base64; send its bytes as they are"),
+        (b"content-transfer-encoding:Quoted-Printable", "Content-Transfer-Encoding Quoted-Printable"),
+        (b"Content-Type: multipart/mixed; boundary=abc", "holds parts itself"),
+    ],
+)
+def test_a_clip_that_is_coded_for_its_way_is_refused_by_what_it_is(header: bytes, why: str) -> None:
+    """Its text was taken for the clip: no video that can be read, whatever was wrong."""
+    with pytest.raises(UnsupportedMedia, match=why) as error:
+        _read(HEAD.replace(b"Content-Type: video/mp4", header) + b"clip\r\n--xyz--", 100)
+    assert error.value.field == "body"
+
+
+@pytest.mark.parametrize("coding", [b"binary", b"8bit", b"7BIT"])
+def test_a_clip_that_says_it_is_not_coded_is_read(coding: bytes) -> None:
+    head = HEAD.replace(b"Content-Type:", b"Content-Transfer-Encoding: " + coding + b"\r\nContent-Type:")
+    assert _read(head + b"clip\r\n--xyz--", 100) == b"clip"

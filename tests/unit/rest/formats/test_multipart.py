@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.errors import InvalidRequest, ServiceError
+from service.core.errors import InvalidRequest, ServiceError, UnsupportedMedia
 from service.rest.formats import clip_name
 from service.rest.formats.clip_form import FormFile
 from service.rest.formats.multipart import MAX_PARTS, mixed, parse
@@ -116,3 +116,25 @@ def test_mixed_parts_are_read_back_by_an_independent_parser() -> None:
     assert first["X-Dmvfn-Step"] == "1"
     assert first.get_payload(decode=True) == b"\x89PNG\r\n--"
     assert second.get_payload(decode=True) == b"two"
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (b"Content-Transfer-Encoding: base64", "previous has the Content-Transfer-Encoding base64; send its bytes"),
+        (b"CONTENT-TRANSFER-ENCODING:quoted-printable", "quoted-printable"),
+        (b"Content-Type: Multipart/Mixed; boundary=abc", "previous holds parts itself"),
+    ],
+)
+def test_a_part_that_is_coded_for_its_way_is_refused_by_name(header: bytes, why: str) -> None:
+    """An option of "=31" is no 1, and base64 no picture."""
+    body = b'--XX\r\nContent-Disposition: form-data; name="previous"\r\n%s\r\n\r\nMQ==\r\n--XX--\r\n' % header
+    with pytest.raises(UnsupportedMedia, match=why) as error:
+        parse(body, TYPE)
+    assert error.value.field == "previous"
+
+
+@pytest.mark.parametrize("coding", [b"binary", b"8bit", b"7BIT"])
+def test_a_part_that_says_it_is_not_coded_is_read(coding: bytes) -> None:
+    head = b"Content-Transfer-Encoding: %s\r\nContent-Disposition: form-data; name=a" % coding
+    assert [(name, bytes(data)) for name, data in parse(b"--XX\r\n%s\r\n\r\nb\r\n--XX--" % head, TYPE)] == [("a", b"b")]

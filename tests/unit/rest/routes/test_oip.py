@@ -140,14 +140,14 @@ async def test_pictures_of_two_sizes_are_told_by_the_inputs_name(edge: Edge) -> 
     assert (answer.status_code, answer.json()["field"]) == (422, "inputs.FRAME1")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_compressed_bodies_are_read_and_answered(edge: Edge, coding: str) -> None:
+@pytest.mark.parametrize(("name", "coding"), [("gzip", "gzip"), ("deflate", "deflate"), ("X-Gzip", "gzip")])
+async def test_compressed_bodies_are_read_and_answered(edge: Edge, name: str, coding: str) -> None:
     body, headers = _body(parameters={"binary_data_output": True})
     packed = gzip.compress(body) if coding == "gzip" else zlib.compress(body)
     answer = await edge.http.post(
         "/v2/models/dmvfn/infer",
         content=packed,
-        headers={**headers, "Content-Encoding": coding, "Accept-Encoding": coding},
+        headers={**headers, "Content-Encoding": name, "Accept-Encoding": name},
     )
     assert answer.headers["content-encoding"] == coding  # httpx has inflated the content
     assert answer.content[int(answer.headers[LENGTH]) :].startswith(_predicted())
@@ -174,6 +174,22 @@ async def test_images_come_and_go_as_base64_in_json(edge: Edge) -> None:
     [text] = answer.json()["outputs"][0]["data"]
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
     assert pixels.tobytes() == _predicted()
+
+
+@pytest.mark.parametrize("ready", ["true", 1, [True]])
+async def test_an_index_is_not_narrowed_by_what_says_neither_yes_nor_no(edge: Edge, ready: object) -> None:
+    answer = await edge.http.post("/v2/repository/index", json={"ready": ready})
+    assert (answer.status_code, answer.json()["field"]) == (400, "ready")
+    for known in (True, False, None):
+        assert (await edge.http.post("/v2/repository/index", json={"ready": known})).status_code == 200
+
+
+async def test_numbers_in_place_of_files_are_told(edge: Edge) -> None:
+    """They counted as no elements at all, where the shape says one."""
+    inputs = [{"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [137, 80]} for name in ("FRAME0", "FRAME1")]
+    answer = await edge.http.post("/v2/models/dmvfn_image/infer", json={"inputs": inputs})
+    assert (answer.status_code, answer.json()["field"]) == (400, "inputs.FRAME0")
+    assert answer.json()["detail"] == "FRAME0 holds numbers; BYTES are base64 texts"
 
 
 def _spoiled(change: dict[str, Any], where: str = "top") -> dict[str, Any]:

@@ -97,6 +97,12 @@ async def test_mp4_in_mp4_out_with_sound_and_every_frame(server: Server, tmp_pat
         assert sum(packet.size > 0 for packet in container.demux(audio=0)) > 20
 
 
+async def test_options_in_the_form_are_told_to_stand_in_the_query(server: Server) -> None:
+    answer = await server.http.post("/v1/video", files={"file": y4m(moving(3))}, data={"every": "2"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "ahead")
+    assert "in the query" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "body", "status", "field"),
     [

@@ -61,6 +61,18 @@ def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, 
     assert _frames(out) == 9
 
 
+def test_a_list_of_lost_frames_may_begin_with_the_mark_of_windows_editors(
+    clip: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost, out = clip.with_name("lost.txt"), clip.with_name("out.y4m")
+    lost.write_bytes(b"\xef\xbb\xbf3\r\n5-6\r\n")
+    assert main([str(clip), "-o", str(out), "--fill-lost", str(lost), "-q"], settings) == 0
+    assert _frames(out) == 9
+    lost.write_bytes("3\n".encode("utf-16"))
+    assert main([str(clip), "-o", str(clip.with_name("other.y4m")), "--fill-lost", str(lost), "-q"], settings) == 1
+    assert "no text in UTF-8" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -72,6 +84,7 @@ def test_lost_frames_come_from_a_list_in_a_file(clip: Path, settings: Settings, 
         (["--fps", "60", "--ahead", "2"], "not with --ahead"),
         (["--conceal", "--compare"], "--compare"),
         ([], "say one of --ahead"),
+        (["--every", "2", "-o", ""], "-o names no file"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(

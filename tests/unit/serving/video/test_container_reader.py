@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
+from av.stream import Disposition
 from PIL import Image, ImageOps
 
 from service.core.types import Frame
@@ -270,3 +271,32 @@ def test_motion_jpeg_of_a_camera_is_shown_as_its_exif_says(tmp_path: Path, orien
     for shown in pixels(tmp_path / "in.avi"):
         assert shown.shape == wanted.shape
         assert np.abs(shown.astype(int) - wanted).mean() < 3
+
+
+def _two_films(path: Path, shown: Sequence[int]) -> Path:
+    """Write films of 64 and of 96 pixels, those of `shown` as what is shown where nobody chooses."""
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for number, track in enumerate(tracks):
+            track.width, track.height, track.pix_fmt = 64 + 32 * number, 48, "yuv420p"
+            track.disposition = Disposition.default if number in shown else Disposition(0)
+        for k in range(4):
+            for track in tracks:
+                picture = av.VideoFrame.from_ndarray(np.full((48, track.width, 3), 20 * k, np.uint8), format="rgb24")
+                picture.pts = k
+                container.mux(track.encode(picture))
+        for track in tracks:
+            container.mux(track.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
+@pytest.mark.parametrize(("shown", "width", "left_out"), [((1,), 96, 1), ((0,), 64, 2), ((0, 1), 64, 2), ((), 64, 2)])
+def test_of_two_films_the_one_is_read_that_players_show(
+    tmp_path: Path, suffix: str, shown: Sequence[int], width: int, left_out: int
+) -> None:
+    """The first was, were it switched off and the second the film."""
+    reader = ContainerSource(_two_films(tmp_path / f"two{suffix}", shown), limits=LIMITS)
+    reader.close()
+    assert reader.info.width == width
+    assert reader.info.notes == (f"track {left_out}, a second film, is left out",)

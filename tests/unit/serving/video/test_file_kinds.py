@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 from collections.abc import Callable
@@ -100,3 +101,21 @@ def test_a_films_reader_looks(tmp_path: Path) -> None:
     film.write_bytes(film.read_bytes() + _matroska(5)[300:])
     with pytest.raises(VideoError, match="Dolby Vision of profile 5"):
         open_source(str(film), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(_mp4(8)[:3000]),
+        base64.encodebytes(_matroska(8)),
+        base64.urlsafe_b64encode(_broadcast(8)),
+        b"data:video/mp4;base64," + base64.b64encode(_mp4(8)[:3000]),
+    ],
+)
+def test_a_clip_in_base64_is_refused_by_what_it_is(text: bytes) -> None:
+    assert file_kinds.refusal(io.BytesIO(text), "Invalid data").endswith("this is a file in base64; send its bytes")
+
+
+@pytest.mark.parametrize("text", [b"hello " * 20, b"A" * 40, b"A" * 70 + b" b", b'{"clip": "' + b"A" * 70 + b'"}'])
+def test_other_texts_are_not_taken_for_base64(text: bytes) -> None:
+    assert "base64" not in file_kinds.refusal(io.BytesIO(text), "Invalid data")

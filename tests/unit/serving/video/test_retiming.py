@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -126,6 +127,15 @@ async def test_a_pause_makes_the_last_frame_no_longer(duration: int) -> None:
     clip = _Clip([0, 10, 20, 30], [0, 100, 2000, 2100], Fraction(20, 11), duration)
     outputs = await _retimed(clip, RetimingParams(Fraction(10)))
     assert [(number, value) for number, value, _ in outputs[-2:]] == [(20, 20), (21, 30)]
+
+
+async def test_the_last_frame_of_an_uneven_clip_stays_as_long_as_it_says() -> None:
+    """Frames of 0.1 s, then of 0.3 s and a last one of 0.1 s again: it stayed for the mean, two places more."""
+    times = [*range(0, 1000, 100), *range(1000, 4000, 300)]
+    clip = _Clip([7 * k for k in range(20)], times, Fraction(100, 17))
+    clip.info = replace(clip.info, densest=Fraction(10))
+    outputs = await _retimed(clip, RetimingParams(Fraction(25)))
+    assert (times[-1], outputs[-1][0], len(outputs)) == (3700, 94, 95)  # 3.8 s
 
 
 async def test_repeated_and_dropped_frames_are_found_and_replaced() -> None:
