@@ -224,11 +224,6 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
     return file.getvalue()
 
 
-def raw_view(frame: Frame) -> memoryview:
-    """Return a frame's pixels as `encode` would, where they lie: a frame is never written to."""
-    return np.ascontiguousarray(frame.pixels).data.cast("B").toreadonly()
-
-
 def _png(pixels: Pixels) -> bytes:
     """Write a PNG, every row as its difference to the left: much faster than choosing a filter each.
 

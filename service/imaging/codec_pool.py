@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 #: Raw frames up to this many bytes are checked on the event loop: a thread's hand-over would cost more than the check.
 INLINE_BYTES = 64 * 1024
+#: Frames up to this many bytes are copied there into an answer of raw pixels, for the same reason.
+INLINE_COPY = 2**20
 #: Seconds of encoding a frame, and one of its pixels, before any was measured; the same of mere copies.
 FIRST_S, FIRST_PIXEL_S = 0.0005, 1e-8
 FIRST_COPY_S, FIRST_COPIED_PIXEL_S = 0.0001, 1e-9
@@ -88,8 +90,8 @@ class Codecs:
 
     async def encode(
         self, frame: Frame, format: ImageFormat, quality: int | None = None, deadline: float | None = None
-    ) -> bytes | memoryview:
-        """Encode as `codec.encode`; raw pixels are viewed where they lie."""
+    ) -> bytes:
+        """Encode as `codec.encode`."""
         (file,) = await self.encode_together((frame,), format, quality, deadline)
         return file
 
@@ -99,16 +101,16 @@ class Codecs:
         format: ImageFormat,
         quality: int | None = None,
         deadline: float | None = None,
-    ) -> tuple[bytes | memoryview, ...]:
-        """Encode several frames as `encode`."""
-        if self.needs_no_thread(format):
-            return tuple([codec.raw_view(frame) for frame in frames])
+    ) -> tuple[bytes, ...]:
+        """Encode several frames of one size as `codec.encode`."""
+        if not frames or self.needs_no_thread(frames[0], format):
+            return tuple([codec.encode(frame, format, quality) for frame in frames])
         return tuple(await self.begin_encoding(frames, format, quality, deadline).results())
 
     @staticmethod
-    def needs_no_thread(format: ImageFormat) -> bool:
-        """Tell whether encoding is no more than looking at a frame's pixels."""
-        return format is ImageFormat.RAW
+    def needs_no_thread(frame: Frame, format: ImageFormat) -> bool:
+        """Tell whether encoding `frame` is a copy that costs less than a thread's hand-over."""
+        return format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY
 
     def begin_encoding(
         self,

@@ -60,7 +60,7 @@ class EagerEncoding:
         frames = [step.frame for step in result.steps]
         if self._is_over or self._begun is not None or not frames:
             return
-        if self._codecs.needs_no_thread(self._format):
+        if self._codecs.needs_no_thread(frames[0], self._format):
             return
         start = self._clock()
         with contextlib.suppress(RuntimeError):  # the codecs are closed: whoever awaits the answer is told

@@ -18,8 +18,8 @@ from service.core.errors import DeadlineExceeded, Internal, ServiceError
 from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, limit_field, policy_field
 from service.rpc import errors
-from service.rpc.message_parsing import UnparsedMessage
 from service.rpc.message_reading import (
+    UnparsedMessage,
     decision_of_call,
     ending_of_call,
     holding_of_call,

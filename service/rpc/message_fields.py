@@ -10,7 +10,6 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from service.core.errors import TooLarge
-from service.rpc.wire import WireType, read_varint
 from service.serving.oip.tensors import MAX_TYPED
 
 #: Fields of one message and of all within it. Ours and the Open Inference Protocol's have dozens.
@@ -20,6 +19,7 @@ MAX_PACKED = 2 * MAX_TYPED
 #: Bytes below which no message has too much.
 SMALL = 2 * MAX_FIELDS
 
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _GROUPS = (3, 4)
 #: Kinds of fields whose bytes take no more in memory than on their way.
 _EVEN_KINDS = {getattr(FieldDescriptor, f"TYPE_{kind}") for kind in ("STRING", "BYTES", "DOUBLE", "FLOAT")}
@@ -48,23 +48,23 @@ class _Count:
         while spans:
             at, end, kind = spans.pop()
             while at < end:
-                key, at = read_varint(data, at)
+                key, at = _varint(data, at)
                 self.fields += 1
                 if self.fields > MAX_FIELDS:
                     raise TooLarge(f"the message holds more than {MAX_FIELDS} fields", field="body")
                 wire_type = key & 7
-                if wire_type == WireType.VARINT:
-                    _, at = read_varint(data, at)
-                elif wire_type == WireType.BYTES:
-                    length, at = read_varint(data, at)
+                if wire_type == _VARINT:
+                    _, at = _varint(data, at)
+                elif wire_type == _BYTES:
+                    length, at = _varint(data, at)
                     field = kind.fields_by_number.get(key >> 3) if kind is not None else None
                     if field is not None and field.message_type is not None:
                         spans.append((at, min(end, at + length), field.message_type))
                     elif field is not None and field.type not in _EVEN_KINDS:
                         self._add_packed(length)
                     at += length
-                elif wire_type in (WireType.FIXED64, WireType.FIXED32):
-                    at += 8 if wire_type == WireType.FIXED64 else 4
+                elif wire_type in (_FIXED64, _FIXED32):
+                    at += 8 if wire_type == _FIXED64 else 4
                 elif wire_type not in _GROUPS:
                     return
 
@@ -72,3 +72,16 @@ class _Count:
         self.packed += nbytes
         if self.packed > MAX_PACKED:
             raise TooLarge(f"the message holds more than {MAX_PACKED} bytes of numbers; send tensors raw", field="body")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a number of at most ten bytes; return it and where it ends. Raises IndexError where it does not."""
+    value = shift = 0
+    while shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise IndexError("a varint of more than ten bytes")

@@ -20,11 +20,10 @@ import grpc
 from service.app_state import AppState
 from service.core import auth
 from service.core.api_keys import Scope
-from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, Unauthenticated
+from service.core.errors import DeadlineExceeded, InvalidRequest, QueueFull, ServiceError, TooLarge, Unauthenticated
 from service.core.forwarding import caller_of
 from service.rpc.half_sent import HalfSentMessages
-from service.rpc.message_parsing import UnparsedMessage, lenient_parser
-from service.rpc.message_parts import MessageParts
+from service.rpc.message_fields import check_fields
 from service.serving.access import AccessDecision
 from service.serving.byte_budget import ByteHolding
 from service.serving.fair_turns import FairTurns
@@ -89,6 +88,33 @@ class CallEnding:
 def ending_of_call() -> CallEnding | None:
     """Return what reports the end of the current call; None for a stream, which writes its answers itself."""
     return _ending.get()
+
+
+class UnparsedMessage:
+    """Stands where a message should be that is not there: `error` says why."""
+
+    def __init__(self, error: ServiceError) -> None:
+        self.error = error
+
+
+def lenient_parser(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Parse as `parse`, but give `UnparsedMessage` for other bytes: gRPC would answer INTERNAL, as if we failed.
+
+    Likewise for a message of so many fields that parsing it would take memory and time that its bytes do not show.
+    """
+    descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
+
+    def parse_leniently(data: bytes) -> Any:
+        try:
+            if descriptor is not None:
+                check_fields(data, descriptor)
+            return parse(data)
+        except TooLarge as error:
+            return UnparsedMessage(error)
+        except Exception:  # a protobuf runtime may raise what it likes
+            return UnparsedMessage(InvalidRequest("the message is not what this method takes"))
+
+    return parse_leniently
 
 
 class ReadingPlaces:
@@ -175,7 +201,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
         if serve is None:  # a stream of ours: it reads when it has room, and checks the key before
             serve = self._stream(handler.stream_stream, parse)
         return grpc.stream_stream_rpc_method_handler(
-            serve, request_deserializer=None, response_serializer=_serializer(handler.response_serializer)
+            serve, request_deserializer=None, response_serializer=handler.response_serializer
         )
 
     def _one(self, handler: Any, details: Any, parse: Callable[[bytes], Any]) -> Callable[[Any, Any], Awaitable[None]]:
@@ -196,7 +222,7 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
                     _forget_frames(error)
                     raise
                 if handler.unary_unary is not None:
-                    holding.settle(max(holding.nbytes, _size(answer)))
+                    holding.settle(max(holding.nbytes, answer.ByteSize()) if hasattr(answer, "ByteSize") else 0)
                     with ending.writing():
                         await context.write(answer)  # back when the transport has taken it
 
@@ -277,18 +303,6 @@ class ReadingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # g
                 await behaviour(messages(), context)
 
         return serve
-
-
-def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """Serialize as `serialize`, and answers that are written in parts, too."""
-    return lambda answer: answer.joined() if isinstance(answer, MessageParts) else serialize(answer)
-
-
-def _size(answer: Any) -> int:
-    """Return how many bytes an answer takes on its way; 0 where that is not known."""
-    if isinstance(answer, MessageParts):
-        return answer.nbytes
-    return int(answer.ByteSize()) if hasattr(answer, "ByteSize") else 0
 
 
 def _counted(parse: Callable[[bytes], Any], holding: ByteHolding) -> Callable[[bytes], Any]:

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core import moments
 from service.core.errors import InvalidRequest, ServiceError, retry_after
-from service.core.types import Options, Quality, Step, route_text
+from service.core.types import Options, Quality, route_text
 from service.imaging.codec import ImageFormat, check_quality
 from service.rpc import errors, stream_messages
-from service.rpc.long_fields import ReadMessage
-from service.rpc.message_parts import MessageParts
 from service.serving.prediction import EncodedPrediction, Picture
 from service.serving.streaming.messages import (
     Draining,
@@ -144,16 +142,14 @@ def stream(start: pb.StreamStart, *, max_steps: int, max_deadline_ms: int) -> St
     ).check()
 
 
-def picture(read: ReadMessage, field: str) -> Picture:
-    """Return the picture in the frame `field` of a message, where it lies."""
-    frame: pb.Frame = getattr(read.message, field)
+def picture(frame: pb.Frame, field: str) -> Picture:
+    """Return the picture in a frame."""
     kind = frame.WhichOneof("picture")
     if kind == "encoded":
-        return Picture(read.bytes_of(f"{field}.encoded", lambda: frame.encoded))
+        return Picture(frame.encoded)
     if kind == "raw":
         raw = frame.raw
-        pixels = read.bytes_of(f"{field}.raw.pixels", lambda: raw.pixels)
-        return Picture(pixels, (raw.height, raw.width), raw.stride or None)
+        return Picture(raw.pixels, (raw.height, raw.width), raw.stride or None)
     raise InvalidRequest(f"{field} has no picture", field=f"{field}.picture")
 
 
@@ -162,15 +158,14 @@ def time_us(frame: pb.Frame) -> int | None:
     return int(frame.presentation_time_us) if frame.HasField("presentation_time_us") else None
 
 
-def incoming(read: ReadMessage) -> Incoming:
+def incoming(message: pb.StreamPredictRequest) -> Incoming:
     """Read a stream's message after the first `start`."""
-    message: pb.StreamPredictRequest = read.message
     kind = message.WhichOneof("message")
     if kind == "frame":
         frame = message.frame
         try:
             number, stamps = stream_messages.number(frame), stream_messages.stamps(frame)
-            return FrameMessage(picture(read, "frame"), frame.frame_id, time_us(frame), number, *stamps)
+            return FrameMessage(picture(frame, "frame"), frame.frame_id, time_us(frame), number, *stamps)
         except ServiceError as error:
             return InvalidMessage(error, frame.frame_id, time_us(frame))
     if kind == "reset":
@@ -180,44 +175,40 @@ def incoming(read: ReadMessage) -> Incoming:
     return InvalidMessage(InvalidRequest("the message holds neither a frame nor a reset", field="message"))
 
 
-def prediction(value: EncodedPrediction) -> MessageParts:
-    """Write what one pair led to: pictures and maps are megabytes."""
+def fill(message: pb.Prediction, value: EncodedPrediction) -> None:
+    """Write what one pair led to into its place: pictures are megabytes, and a message built apart is copied again."""
     result = value.result
-    message = pb.Prediction(
-        model_version=result.model_version,
-        shortened=result.shortened,
-        batch_size=result.batch_size,
-        method=result.method,
-        shares=result.shares,
-        cut=result.is_cut,
-        seed=result.seed,
+    message.model_version, message.shortened, message.batch_size = (
+        result.model_version,
+        result.shortened,
+        result.batch_size,
     )
     for name, seconds in value.stages:
         setattr(message.timings, name, seconds)
-    parts = MessageParts(message)
+    message.method = result.method
+    message.shares.update(result.shares)
+    message.cut = result.is_cut
+    if result.seed is not None:
+        message.seed = result.seed
     for step, data, presentation_time_us in zip(result.steps, value.pictures, value.times_us, strict=True):
-        parts.add("frames", _frame(step, value.format, data, presentation_time_us))
-    return parts
-
-
-def _frame(step: Step, format: ImageFormat, data: bytes | memoryview, presentation_time_us: int | None) -> MessageParts:
-    message = pb.PredictedFrame(encoding=ENCODINGS[format], route=route_text(step.route), flops=step.flops, t=step.t)
-    # Times are the client's numbers; two of them can add up to more than the field holds.
-    if presentation_time_us is not None and presentation_time_us in INT64:
-        message.presentation_time_us = presentation_time_us
-    parts = MessageParts(message)
-    height, width = step.frame.height, step.frame.width
-    if format is ImageFormat.RAW:
-        parts.add("raw", stream_messages.raw_picture(height, width, data))
-    else:
-        parts.add("encoded", data)
-    if step.flow is not None:
-        maps = MessageParts(pb.Maps(height=height, width=width))
-        for name in ("flow", "mask", "confidence"):
-            if (values := getattr(step, name)) is not None:
-                maps.add(name, memoryview(values.astype("<f4", order="C", copy=False)).cast("B"))
-        parts.add("maps", maps)
-    return parts
+        frame = message.frames.add(encoding=ENCODINGS[value.format], route=route_text(step.route), flops=step.flops)
+        if value.format is ImageFormat.RAW:
+            raw = frame.raw
+            raw.height, raw.width, raw.stride = step.frame.height, step.frame.width, 3 * step.frame.width
+            raw.pixels = data
+        else:
+            frame.encoded = data
+        # Times are the client's numbers; two of them can add up to more than the field holds.
+        if presentation_time_us is not None and presentation_time_us in INT64:
+            frame.presentation_time_us = presentation_time_us
+        if step.t is not None:
+            frame.t = step.t
+        if step.flow is not None:
+            maps = frame.maps
+            maps.height, maps.width = step.frame.height, step.frame.width
+            for name in ("flow", "mask", "confidence"):
+                if (values := getattr(step, name)) is not None:
+                    setattr(maps, name, values.astype("<f4", copy=False).tobytes())
 
 
 def error(failure: ServiceError) -> pb.Error:
@@ -235,9 +226,7 @@ def error(failure: ServiceError) -> pb.Error:
     return message
 
 
-def answer(
-    reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining,
-) -> pb.StreamPredictResponse | MessageParts:
+def answer(reply: Answer[EncodedPrediction] | ShownTick | Summary | Draining) -> pb.StreamPredictResponse:
     """Write one frame's answer, what sums the stream up, or the goodbye."""
     if isinstance(reply, Draining):
         return pb.StreamPredictResponse(draining=pb.Draining())
@@ -255,10 +244,8 @@ def answer(
         message.score.CopyFrom(stream_messages.score(reply.score))
     match reply.outcome:
         case Done(value=value):
+            fill(message.prediction, value)
             message.predictor = value.predictor
-            parts = MessageParts(message)
-            parts.add("prediction", prediction(value))
-            return parts
         case First(why=why):
             message.first.reason = REASONS[why]
         case Dropped():

@@ -16,7 +16,7 @@ from service.core.api_keys import Scope
 from service.core.errors import ServiceError, Unavailable
 from service.rpc import errors
 from service.rpc.call import CallContext, CallHandler, readable
-from service.rpc.message_parsing import UnparsedMessage
+from service.rpc.message_reading import UnparsedMessage
 from service.rpc.oip_messages import request, response
 from service.serving.byte_budget import ByteHolding
 from service.serving.oip import infer as oip_infer

@@ -16,9 +16,6 @@ from service.app_state import AppState
 from service.core.errors import InvalidRequest, ServiceError
 from service.rpc import messages as convert
 from service.rpc.call import CallHandler, readable
-from service.rpc.long_fields import ReadMessage
-from service.rpc.message_parsing import UnparsedMessage
-from service.rpc.message_parts import MessageParts
 from service.serving import prediction
 from service.serving.prediction import Caller, PairTimes, PicturePair
 from service.serving.streaming.messages import Draining, Incoming, InvalidMessage, StreamRequest
@@ -38,19 +35,17 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         self._state = state
         self._handler = CallHandler(state, Transport.GRPC, NAME, tracer)
 
-    async def Predict(self, message: ReadMessage | UnparsedMessage, context: Any) -> MessageParts:
+    async def Predict(self, message: Any, context: Any) -> pb.PredictResponse:
         """Predict the frames that follow a pair."""
         state = self._state
-        request_id = message.message.request_id if isinstance(message, ReadMessage) else ""
-        async with self._handler.call(context, "Predict", request_id) as call:
+        async with self._handler.call(context, "Predict", getattr(message, "request_id", "")) as call:
             prediction.check_ready(state.engine)
-            read: ReadMessage = readable(message)
-            body: pb.PredictRequest = read.message
+            body: pb.PredictRequest = readable(message)
             options, format, quality = convert.options(body.options, state.settings.max_steps)
             for field, frame in (("previous", body.previous), ("current", body.current)):
                 if len(frame.frame_id) > MAX_ID:
                     raise InvalidRequest(f"frame_id may have at most {MAX_ID} characters", field=f"{field}.frame_id")
-            pair = PicturePair(convert.picture(read, "previous"), convert.picture(read, "current"))
+            pair = PicturePair(convert.picture(body.previous, "previous"), convert.picture(body.current, "current"))
             previous_time_us, time_us = convert.time_us(body.previous), convert.time_us(body.current)
             interval_us = time_us - previous_time_us if time_us is not None and previous_time_us is not None else None
             caller = Caller.of(call, call.request_deadline(state), call.holding)
@@ -58,11 +53,11 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
             predicting = prediction.predict(
                 state, pair, options, format, quality, caller, PairTimes(time_us, interval_us)
             )
-            del message, read, body, frame, pair  # what is decoded lets go of the message
+            del message, body, frame, pair  # what is decoded lets go of the message
             value = await predicting
             value.report(call)
-            answer = MessageParts(pb.PredictResponse(request_id=call.request_id, frame_id=frame_id))
-            answer.add("prediction", convert.prediction(value))
+            answer = pb.PredictResponse(request_id=call.request_id, frame_id=frame_id)
+            convert.fill(answer.prediction, value)
             return answer
         raise AssertionError("the handler lets no error through")
 
@@ -97,14 +92,13 @@ class PredictionService(dmvfn_pb2_grpc.PredictionServiceServicer):
         settings = self._state.settings
         if first is None:
             return StreamRequest(), None
-        read: ReadMessage = readable(first)
-        message: pb.StreamPredictRequest = read.message
+        message: pb.StreamPredictRequest = readable(first)
         if message.WhichOneof("message") == "start":
             with convert.within("start"):
                 return convert.stream(
                     message.start, max_steps=settings.max_steps, max_deadline_ms=settings.max_deadline_ms
                 ), None
-        return StreamRequest(), convert.incoming(read)
+        return StreamRequest(), convert.incoming(message)
 
 
 async def _rest(

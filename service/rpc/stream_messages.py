@@ -7,7 +7,6 @@ from dataclasses import asdict
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from service.core.errors import InvalidRequest
 from service.imaging.codec import ImageFormat
-from service.rpc.message_parts import MessageParts
 from service.serving.streaming.concealment import Concealment, TickSource
 from service.serving.streaming.messages import ConcealmentReport, ShownTick, Summary
 from service.serving.streaming.online_score import ScoreReport
@@ -82,28 +81,21 @@ def summary(reply: Summary) -> pb.StreamPredictResponse:
     return pb.StreamPredictResponse(summary=message)
 
 
-def shown(tick: ShownTick, encoding: pb.Encoding) -> MessageParts:
+def shown(tick: ShownTick, encoding: pb.Encoding) -> pb.StreamPredictResponse:
     """Write one tick; `encoding` of its picture."""
     message = pb.StreamPredictResponse(frame_id=tick.frame_id)
+    message.shown.number, message.shown.source = tick.number, SOURCES[tick.source]
     if tick.time_us is not None and abs(tick.time_us) < 2**63:
         message.presentation_time_us = tick.time_us
-    parts, shown = MessageParts(message), MessageParts(pb.Shown(number=tick.number, source=SOURCES[tick.source]))
     if tick.picture is not None:
-        frame = MessageParts(pb.PredictedFrame(encoding=encoding))
+        frame = message.shown.frame
+        frame.encoding = encoding
         if tick.format is ImageFormat.RAW:
-            frame.add("raw", raw_picture(tick.height, tick.width, tick.picture))
+            raw = frame.raw
+            raw.height, raw.width, raw.stride, raw.pixels = tick.height, tick.width, 3 * tick.width, tick.picture
         else:
-            frame.add("encoded", tick.picture)
-        shown.add("frame", frame)
-    parts.add("shown", shown)
-    return parts
-
-
-def raw_picture(height: int, width: int, pixels: bytes | memoryview) -> MessageParts:
-    """Write RGB rows without gaps."""
-    parts = MessageParts(pb.RawPicture(height=height, width=width, stride=3 * width))
-    parts.add("pixels", pixels)
-    return parts
+            frame.encoded = tick.picture
+    return message
 
 
 def _concealed(report: ConcealmentReport | None) -> pb.ConcealmentReport | None:

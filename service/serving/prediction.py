@@ -101,7 +101,7 @@ class EncodedPrediction:
 
     result: PredictResult
     format: ImageFormat
-    pictures: tuple[bytes | memoryview, ...]
+    pictures: tuple[bytes, ...]
     times_us: tuple[int | None, ...]
     stages: Stages
     spare: float | None = None  #: seconds that were left of the deadline
@@ -315,7 +315,7 @@ async def encode(
 
 async def encode_steps(
     codecs: Codecs, result: PredictResult, format: ImageFormat, quality: int | None, deadline: float | None = None
-) -> tuple[bytes | memoryview, ...]:
+) -> tuple[bytes, ...]:
     """Encode the frames of all steps, at once: `admit` has counted every one. What is due first is encoded first."""
     return await codecs.encode_together([step.frame for step in result.steps], format, quality, deadline)
 

@@ -84,7 +84,7 @@ class _Items:
 
 async def _plain(
     items: _Items, first: PredictResult, form: ResponseFormat, codecs: Codecs
-) -> AsyncGenerator[bytes | memoryview, None]:
+) -> AsyncGenerator[bytes, None]:
     async for result in items.after(first):
         for step in result.steps:
             yield await codecs.encode(step.frame, form.format, form.quality)

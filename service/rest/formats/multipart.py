@@ -125,7 +125,7 @@ def mixed_type(boundary: str) -> str:
     return f"multipart/mixed; boundary={boundary}"
 
 
-def piece(boundary: str, headers: Mapping[str, str], data: bytes | memoryview) -> bytes:
+def piece(boundary: str, headers: Mapping[str, str], data: bytes) -> bytes:
     """Return one part with its headers, and the line break after it. Source: RFC 2046, 5.1."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return b"".join((f"--{boundary}\r\n{lines}\r\n".encode("latin-1"), data, b"\r\n"))

@@ -103,7 +103,7 @@ def weights(result: PredictResult) -> dict[str, str]:
 
 def build_files(
     result: PredictResult,
-    files: Sequence[bytes | memoryview],
+    files: Sequence[bytes],
     form: ResponseFormat,
     facts: Mapping[str, str],
     holding: ByteHolding,
@@ -130,8 +130,8 @@ def shape_header(result: PredictResult, form: ResponseFormat, frames: int) -> di
 
 
 def parts(
-    result: PredictResult, files: Sequence[bytes | memoryview], form: ResponseFormat, first: int = 1
-) -> Iterator[tuple[dict[str, str], bytes | memoryview]]:
+    result: PredictResult, files: Sequence[bytes], form: ResponseFormat, first: int = 1
+) -> Iterator[tuple[dict[str, str], bytes]]:
     """Yield each step's frame and maps with their headers; steps are numbered from `first`."""
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=first):
         about = {
@@ -152,7 +152,7 @@ def parts(
             yield about, _npy(values)
 
 
-def _document(result: PredictResult, files: Sequence[bytes | memoryview], form: ResponseFormat) -> list[bytes]:
+def _document(result: PredictResult, files: Sequence[bytes], form: ResponseFormat) -> list[bytes]:
     """Return the JSON text, a piece for each step: as one document its base64 would be in memory several times."""
     pieces = [json.dumps(head(result)).encode()[:-1] + b', "frames": [']
     for number, (step, file) in enumerate(zip(result.steps, files, strict=True), start=1):
@@ -160,7 +160,7 @@ def _document(result: PredictResult, files: Sequence[bytes | memoryview], form: 
     return [*pieces, b"]}"]
 
 
-def step_text(step: Step, file: bytes | memoryview, form: ResponseFormat, number: int) -> bytes:
+def step_text(step: Step, file: bytes, form: ResponseFormat, number: int) -> bytes:
     """Return a member of `frames`, as JSON."""
     about = {
         "step": number,

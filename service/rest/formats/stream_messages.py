@@ -189,7 +189,7 @@ def refusal(error: ServiceError) -> str:
     return json.dumps({"type": "refused", **_told(error)})
 
 
-def packed(header: dict[str, Any], *pictures: bytes | memoryview) -> bytes:
+def packed(header: dict[str, Any], *pictures: bytes) -> bytes:
     """Pack a binary message: four bytes, little-endian, the length of the JSON header; the header; the pictures."""
     text = json.dumps(header).encode()
     return b"".join([struct.pack("<I", len(text)), text, *pictures])

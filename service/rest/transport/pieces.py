@@ -20,11 +20,7 @@ class PiecedResponse(Response):
     """`pieces`, whose length is told before the first; what its reader has taken is given back to `holding`."""
 
     def __init__(
-        self,
-        pieces: Iterable[bytes | memoryview],
-        headers: Mapping[str, str],
-        media_type: str | None,
-        holding: ByteHolding,
+        self, pieces: Iterable[bytes], headers: Mapping[str, str], media_type: str | None, holding: ByteHolding
     ) -> None:
         self._pieces = deque(pieces)
         self._holding = holding
@@ -48,9 +44,7 @@ class PiecedResponse(Response):
 class MadeAsSent(Response):
     """Pieces made only when the one before has left; without a length, which nobody knows yet."""
 
-    def __init__(
-        self, pieces: AsyncGenerator[bytes | memoryview, None], headers: Mapping[str, str], media_type: str
-    ) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str], media_type: str) -> None:
         self._source = pieces
         super().__init__(None, 200, headers, media_type)
         del self.headers["content-length"]

@@ -104,9 +104,7 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str
     return Parsed(items, format, quality, outputs, timeout or None)
 
 
-def tensors(
-    plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes | memoryview]]
-) -> list[Tensor]:
+def tensors(plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
     """List the outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
     batch, steps = len(results), len(results[0].steps)
     outputs = []

@@ -114,9 +114,9 @@ def _flat(tensor: Tensor, data: Sequence[object]) -> list[object]:
     raise InvalidRequest(f"{tensor.name} is nested too deeply", field=f"inputs.{tensor.name}")
 
 
-def packed(parts: Iterable[bytes | memoryview]) -> bytes:
+def packed(parts: Iterable[bytes]) -> bytes:
     """Pack the elements of a BYTES tensor."""
-    return b"".join(piece for part in parts for piece in (struct.pack("<I", len(part)), part))
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
 def elements(tensor: Tensor) -> list[object]:

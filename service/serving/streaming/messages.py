@@ -59,7 +59,7 @@ class ShownTick:
     source: TickSource
     frame_id: str = ""
     time_us: int | None = None
-    picture: bytes | memoryview | None = None
+    picture: bytes | None = None
     format: ImageFormat = ImageFormat.RAW
     height: int = 0
     width: int = 0

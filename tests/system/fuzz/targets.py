@@ -26,7 +26,7 @@ from service.rest.formats import job_body, multipart, negotiation, oip_messages,
 from service.rpc import messages
 from service.rpc import oip_messages as rpc_v2
 from service.rpc.call import readable
-from service.rpc.message_parsing import lenient_parser
+from service.rpc.message_reading import lenient_parser
 from service.serving.oip import requests as oip_requests
 from service.serving.prediction import Picture
 from service.serving.streaming.messages import FrameMessage, InvalidMessage
@@ -144,19 +144,17 @@ def _message(kind: type[Any], data: bytes) -> Any:
 
 
 def _pair(data: bytes) -> object:
-    read = _message(pb.PredictRequest, data)
-    message = read.message
+    message = _message(pb.PredictRequest, data)
     chosen = messages.options(message.options, 4)
-    pictures = messages.picture(read, "previous"), messages.picture(read, "current")
+    pictures = messages.picture(message.previous, "previous"), messages.picture(message.current, "current")
     return chosen, [_decoded(picture) for picture in pictures], messages.time_us(message.current)
 
 
 def _streamed(data: bytes) -> object:
-    read = _message(pb.StreamPredictRequest, data)
-    message = read.message
+    message = _message(pb.StreamPredictRequest, data)
     if message.WhichOneof("message") == "start":
         return messages.stream(message.start, max_steps=4, max_deadline_ms=1000)
-    return _told(messages.incoming(read))
+    return _told(messages.incoming(message))
 
 
 def _infer(data: bytes) -> object:
