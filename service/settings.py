@@ -136,8 +136,7 @@ class Settings:
     dtype: str = _set(
         "float32",
         _one_of("float32", "bfloat16", "float16"),
-        "Precision of the convolutions; flow stays float32. "
-        "On a CPU `bfloat16` is quicker with AMX, or AMD's avx512_bf16.",
+        "Precision of the convolutions; flow stays float32. On a CPU `bfloat16` is quicker by AMX, or on an AMD.",
     )
     threads: int = _set(0, _whole(0, 1024), "CPU threads of the network; 0: one per core this process may use.")
     warmup_sizes: tuple[tuple[int, int], ...] = _set(

@@ -30,7 +30,9 @@ class AmxCall(ProductCall):
     def build(self) -> None:
         """Build the product for each number of vectors that a panel may have."""
         builder, lanes = self._builder, _NARROW if self._narrow else VECTOR
-        rows, step = self._least(self._rows, integer(ROWS)), integer(STEP)
+        # Registers of no rows are an error of the processor's; the loop over none does nothing.
+        least = builder.select(builder.icmp_signed("<", self._rows, integer(1)), integer(1), self._rows)
+        rows, step = self._least(least, integer(ROWS)), integer(STEP)
         for factors in self._factors:
             step = self._least(step, factors.count)
         self._configure(rows, step, lanes)
