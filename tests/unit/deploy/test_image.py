@@ -132,6 +132,7 @@ for preset in presets:
 flow = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 5, 15, 3, 7, 1.5, 0)
 assert cv2.add(flow, flow).shape == (192, 320, 2)
 smooth = cv2.GaussianBlur(a, (0, 0), 2)
+assert round(float(cv2.getGaussianKernel(7, 1.0, cv2.CV_32F).sum()), 6) == 1
 mean = cv2.addWeighted(a, 0.5, smooth, 0.5, 0, dtype=cv2.CV_8U)
 blended = cv2.blendLinear(a, smooth, *np.full((2, 192, 320), 0.5, np.float32))
 assert cv2.absdiff(mean, blended).max() <= 1
