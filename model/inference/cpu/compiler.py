@@ -1,7 +1,7 @@
 """How the loops of the CPU path are compiled: numba's options, the types of arrays, float32 constants.
 
-Compiled code is cached beside the sources (or in NUMBA_CACHE_DIR), so only the first start on a machine compiles;
-signatures are given in advance, so that no request and no frame size ever does.
+Compiled code is cached (`loop_cache`), so only the first start on a machine compiles; signatures are given in advance,
+so that no request and no frame size ever does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
+from model.inference.cpu import loop_cache
+
 Loop = TypeVar("Loop", bound=Callable[..., None])
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ prange, get_thread_id = _numba.prange, _numba.get_thread_id
 # OpenMP shares the processor politely with torch's own pool; the work queue, numba's last resort, tolerates one
 # calling thread only, which `model.inference.cpu.runner` guarantees with a lock.
 _numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+loop_cache.use()
 
 
 def _start_threads() -> None:

@@ -3,9 +3,6 @@
 Built as instructions while a compiled loop is compiled; a value is a `Lanes`, written with the usual operators. Numbers
 in memory are float32, or bfloat16 as uint16: then AVX-512's instructions for it are used, so whoever compiles or calls
 such a loop must have looked whether the processor has them (`model.inference.cpu.precision`).
-
-numba compiles a loop again when the file it lies in has changed, not for a change here or in the `*_tiles` modules:
-delete `__pycache__/*.nbi` then.
 """
 
 from __future__ import annotations
