@@ -27,6 +27,7 @@ from model.dmvfn.network import DMVFN
 from model.inference import pixels
 from model.inference.cpu import runner as cpu_runner
 from model.inference.predict import FramePairs
+from service.large_pages import use_large_pages
 
 Picture = NDArray[np.uint8]
 FULL, AUTO = "full", "auto"
@@ -113,6 +114,7 @@ def main() -> None:
         asked: dict[str, Any] = json.loads(line)
         pairs = list(np.load(asked["pairs"]))
         executor(pairs, asked["route"])  # memory for this size is taken before the clock runs
+        use_large_pages()  # as a service has it that has started (decision 110)
         print(json.dumps(dataclasses.asdict(run(executor, pairs, asked["route"], asked["seconds"]))), flush=True)
 
 
