@@ -19,7 +19,7 @@ class WaitingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 class WaitingCluster(RedisCluster):
-    """A client of a Cluster with at most `connections` commands under way; further ones wait for a place.
+    """A client of a Cluster with at most `max_connections` commands under way; further ones wait for a place.
 
     All keys of a queue are in one slot, so as many connections are enough for the node that has it.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,8 +34,8 @@ def router(state: AppState, jobs: Jobs | None = None) -> APIRouter:
     def read_options(
         query: bytes, body_options: tuple[tuple[str, str], ...], timeout: str | None, accept: str
     ) -> tuple[PredictParams, ResponseFormat]:
-        query_options = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        predict_params = params.parse(params.merge([query_options, body_options]), timeout, state.settings)
+        values = params.merge([QueryParams(query).multi_items(), body_options])
+        predict_params = params.parse(values, timeout, state.settings)
         return predict_params, response.choose(accept, predict_params)
 
     @routes.post(
