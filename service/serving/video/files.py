@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -105,7 +106,9 @@ class OutPipe:
     """y4m on standard output."""
 
     def __init__(self, source: ClipSource, width: int, height: int) -> None:
-        self._sink = y4m_sink(sys.stdout.buffer, source, width, height)
+        # Not sys.stdout.buffer: with PYTHONUNBUFFERED that drops what one system call does not take.
+        file = os.fdopen(sys.stdout.fileno(), "wb", closefd=False)
+        self._sink = y4m_sink(file, source, width, height)
         self.notes = self._sink.notes
 
     def write(self, item: Item) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -115,6 +117,30 @@ def test_as_a_pipe_it_reads_and_writes_y4m(clip: Path, tmp_path: Path) -> None:
     assert re.match(rb"YUV4MPEG2 W152 H56 F10:1", ran.stdout)
     assert ran.stdout.count(b"FRAME\n") == 9
     assert b"PSNR over" in ran.stderr
+
+
+def test_a_pipe_gets_every_byte_though_signals_cut_its_writes_short(tmp_path: Path) -> None:
+    frames, height, width = 3, 480, 640
+    writes = (
+        "import signal, sys; from types import SimpleNamespace; from fractions import Fraction; import numpy as np\n"
+        "from service.core.types import Frame; from service.serving.video.clip import Info, Timed\n"
+        "from service.serving.video.files import open_sink\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)\n"
+        f"frame = Frame(np.zeros(({height}, {width}, 3), np.uint8))\n"
+        f"clip = SimpleNamespace(info=Info({width}, {height}, Fraction(10), Fraction(1, 10)))\n"
+        f"sink = open_sink('-', clip, {width}, {height})\n"
+        f"for at in range({frames}): sink.write(Timed(frame, at))\n"
+        "sink.close(); signal.setitimer(signal.ITIMER_REAL, 0)"
+    )
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}  # as in our image
+    with subprocess.Popen([sys.executable, "-c", writes], stdout=subprocess.PIPE, cwd=ROOT, env=environ) as child:
+        assert child.stdout is not None
+        header = child.stdout.readline()
+        time.sleep(0.2)  # the pipe is full by now, and the next signals find its writer waiting
+        body = child.stdout.read()
+    assert header.startswith(b"YUV4MPEG2")
+    assert child.returncode == 0
+    assert len(body) == frames * (len(b"FRAME\n") + height * width * 3 // 2)
 
 
 def test_a_file_that_is_there_is_overwritten_only_by_force(
