@@ -105,7 +105,7 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
         moment = "" if step.t is None else f"  t {moments.text(step.t)}"
         print(f"{path}  {ran}  {step.flops / 1e9:.1f} GFLOP{moment}")
     if value.result.is_cut:
-        print("the two frames show different scenes: the newer one is repeated", file=sys.stderr)
+        print("the two frames show different scenes: the current one is repeated", file=sys.stderr)
     if value.result.shares:
         print(f"shares {prediction.shares_text(value.result)}")
     if value.result.seed is not None:
