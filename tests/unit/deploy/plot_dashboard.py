@@ -7,6 +7,7 @@ seconds.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import textwrap
 import time
@@ -21,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.unit.deploy.live import Live, live
-from tests.unit.deploy.test_dashboard import CHOSEN, DASHBOARD, _filled
+from tests.unit.deploy.test_dashboard import CHOSEN, DRAWN, _filled
 from tests.unit.deploy.traffic import once
 
 COLUMNS = 4
@@ -59,13 +60,12 @@ def _draw(axes: Axes, panel: dict[str, Any], series: list[tuple[str, list[float]
 
 
 def plot(running: Live, begin: float, end: float) -> Figure:
-    """Every graph and number of the dashboard, in its order."""
-    panels = [panel for panel in DASHBOARD["panels"] if panel["type"] in ("timeseries", "stat")]
-    rows = -(-len(panels) // COLUMNS)
+    """Draw every graph and number of the dashboard, in its order."""
+    rows = -(-len(DRAWN) // COLUMNS)
     figure, grid = plt.subplots(rows, COLUMNS, figsize=(4.2 * COLUMNS, 2.1 * rows), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    for axes, panel in zip(grid.flat, DRAWN, strict=False):
         axes.set_visible(True)
         _draw(axes, panel, _series(running, panel, begin, end))
     chosen = ", ".join(f"{name} = {value}" for name, value in CHOSEN.items())
@@ -81,7 +81,8 @@ def main(path: str, seconds: float) -> None:
         begin = time.time()
         while time.time() < begin + seconds:
             asyncio.run(once(running))
-        plot(running, begin, time.time()).savefig(path, dpi=90)
+        titles = json.dumps([panel["title"] for panel in DRAWN])
+        plot(running, begin, time.time()).savefig(path, dpi=90, metadata={"Panels": titles})
 
 
 if __name__ == "__main__":
