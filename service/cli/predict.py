@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="python -m service predict", description="Predict the frames that follow two image files."
     )
-    arguments.add_argument("previous", type=Path, help="the older frame")
-    arguments.add_argument("current", type=Path, help="the newer frame, of the same size")
+    arguments.add_argument("previous", type=Path, help="the frame shown first")
+    arguments.add_argument("current", type=Path, help="the frame shown after it, of the same size")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
     arguments.add_argument(
         "--steps", type=int, help="how many future frames (default: 1); several get -1, -2, ... added"
