@@ -69,9 +69,9 @@ def plot(running: Live, begin: float, end: float) -> Figure:
         axes.set_visible(True)
         _draw(axes, panel, _series(running, panel, begin, end))
     chosen = ", ".join(f"{name} = {value}" for name, value in CHOSEN.items())
-    figure.suptitle(
-        f"Queries of deploy/grafana/dashboards/dmvfn.json against a real Prometheus ({chosen})", fontsize=10
-    )
+    title = f"Queries of deploy/grafana/dashboards/dmvfn.json against a real Prometheus ({chosen})"
+    # Two dollars are no formula here.
+    figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
 
 

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_the_picture_in_the_documents_shows_the_panels_of_today() -> None:
         assert isinstance(picture, PngImageFile)
         titles = json.loads(picture.text["Panels"])
     assert titles == [panel["title"] for panel in DRAWN], "draw it anew: tests/unit/deploy/plot_dashboard.py"
+
+
+def test_the_picture_can_be_drawn() -> None:
+    from tests.unit.deploy import plot_dashboard  # it takes the panels from here
+
+    silent: Any = SimpleNamespace(query_range=lambda *_: [])
+    plot_dashboard.plot(silent, 0.0, 1.0).canvas.draw()
 
 
 def test_panels_have_unique_numbers_and_do_not_overlap() -> None:
