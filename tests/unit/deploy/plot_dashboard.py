@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import textwrap
 import time
@@ -32,7 +33,7 @@ STEP = 1.0
 def _legend(form: str, labels: dict[str, str]) -> str:
     for name, value in labels.items():
         form = form.replace(f"{{{{{name}}}}}", value)
-    return form
+    return re.sub(r"\s*{{\w+}}", "", form)  # Grafana leaves out a label that a series has not
 
 
 def _series(
