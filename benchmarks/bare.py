@@ -46,10 +46,10 @@ class Executor:
     def __call__(self, pictures: Sequence[Picture], route: str = AUTO) -> list[Picture]:
         """The next frame HxWx3 of every pair 2xHxWx3 (one size, multiples of 16); `route`: auto, full or nine bits."""
         sides = [pair[0] for pair in pictures], [pair[1] for pair in pictures]
-        previous, current = (pixels.stacked(side, torch.device("cpu"), bgr=self._bgr) for side in sides)
+        previous, current = (pixels.to_frames(side, torch.device("cpu"), bgr=self._bgr) for side in sides)
         pairs = FramePairs(self.network, previous, current)
         predicted = pairs.predict(self._routes(pairs, len(pictures), route))
-        return [pixels.picture(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
+        return [pixels.to_pictures(frame, bgr=self._bgr).numpy() for frame in predicted.frame]
 
     def _routes(self, pairs: FramePairs, count: int, route: str) -> torch.Tensor:
         if route == AUTO:

@@ -22,6 +22,7 @@ import torch
 from benchmarks import clips, machine
 from model import checkpoint
 from model.dmvfn import routing
+from model.inference import pixels
 from model.inference import predict as inference
 from model.inference.cpu import compiler
 from model.mixing import candidates, predictor, weights
@@ -105,7 +106,7 @@ def _mixture_parts(pair: np.ndarray, head: MixingHead, about: HeadMetadata) -> d
 def network(pair: np.ndarray, turns: int) -> dict[str, float]:
     """Measure the network by the route it chooses and by all of its blocks."""
     loaded = checkpoint.load(checkpoint.DEFAULT).eval()
-    first, second = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255 for frame in pair)
+    first, second = (pixels.to_frames([frame], torch.device("cpu")) for frame in pair)
     chosen = routing.auto(inference.probabilities(loaded, first, second))
     return {
         name: milliseconds(partial(inference.predict, loaded, first, second, route), turns)

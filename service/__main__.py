@@ -76,7 +76,8 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
     """Build a verb that runs until it is told to stop; its only arguments are settings."""
 
     def run(arguments: Sequence[str], settings: Settings) -> int:
-        parser = argparse.ArgumentParser(prog=f"python -m service {name}", description=description)
+        sentence = f"{description[0].upper()}{description[1:]}. Settings: python -m service settings."
+        parser = argparse.ArgumentParser(prog=f"python -m service {name}", description=sentence)
         parser.add_argument(
             "--engine", choices=["local", "redis"], help="overrides DMVFN_ENGINE: this process's device, or workers"
         )
@@ -174,7 +175,7 @@ VERBS = {
     "serve": _run("serve", "answer HTTP and gRPC until told to stop", _serve),
     "work": _run("work", "predict for front ends, through Redis, until told to stop", _work),
     "predict": Verb("predict from two image files, without a server", _predict),
-    "video": Verb("predict frames of a video file, without a server", _video),
+    "video": Verb("predict frames of a video file, or by a service of a folder of them", _video),
     "jobs": Verb("look at, replay and purge what is queued in Redis", _jobs),
     # It asks a service that runs: a file of keys or a secret that is being replaced is no reason to call that unwell.
     "health": Verb(

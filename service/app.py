@@ -58,7 +58,7 @@ class Stop:
         self.asked = asyncio.Event()
         self.status = EXIT_OK
 
-    def signalled(self, number: signal.Signals) -> None:
+    def handle_signal(self, number: signal.Signals) -> None:
         """Handle SIGTERM or SIGINT: ask to stop; the second one ends the process at once."""
         if self.asked.is_set():
             log.warning("second %s: leaving at once", number.name)
@@ -80,11 +80,11 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle SIGTERM and SIGINT with `signalled` during the block."""
+        """Handle SIGTERM and SIGINT with `handle_signal` during the block."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
-            loop.add_signal_handler(number, self.signalled, number)
+            loop.add_signal_handler(number, self.handle_signal, number)
         try:
             yield
         finally:
@@ -155,14 +155,14 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
                 serving(settings, web, listener, stop.failed),
                 plain_ports(state, stop.failed),
             ):
-                if await _started(host, gate, stop):
+                if await _start(host, gate, stop):
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
                     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
                     await asyncio.wait({working, stop_request}, return_when=asyncio.FIRST_COMPLETED)
                     stop_request.cancel()
                     metrics.draining()
-                    gate.fall()
+                    gate.stop_advertising()
                     worker.stop()
                     if not await working:
                         stop.status = EXIT_DEVICE_LOST
@@ -207,7 +207,7 @@ async def _serve(
         _clips(state, resources, host),
     ):
         port = listener.getsockname()[1]
-        if await _started(host, gate, stop):
+        if await _start(host, gate, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
             await stop.asked.wait()
         metrics.draining()
@@ -227,7 +227,7 @@ async def _serve(
     await asyncio.to_thread(tracer.close)
 
 
-async def _started(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
+async def _start(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
     """Wait until `host` has started, and have `gate` say so; False if it was told to stop before it was ready."""
     starting = asyncio.ensure_future(host.start())  # awaited below
     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
@@ -264,21 +264,21 @@ async def _drain(
 
     `deadline` on the loop's clock, seconds; `at_once` where there is nothing to wait for, the device being lost.
     """
-    gate.fall()
+    gate.stop_advertising()
     if state.settings.drain_delay_s and not at_once:
         await asyncio.sleep(state.settings.drain_delay_s)
     state.streams.drain()
     grace = max(0.0, deadline - asyncio.get_running_loop().time())
-    drains = [gate.shut(grace)]
+    drains = [gate.drain(grace)]
     # Jobs that end with this process; those in Redis outlive it.
     if (finish := getattr(host.jobs, "drain", None)) is not None:
         drains.append(finish(grace))
     if calls is not None:
-        drains.append(_left(calls, grace))
+        drains.append(_drain_calls(calls, grace))
     return all(await asyncio.gather(*drains))
 
 
-async def _left(calls: rpc.RunningServer, grace: float) -> bool:
+async def _drain_calls(calls: rpc.RunningServer, grace: float) -> bool:
     await calls.drain(max(0.0, grace))
     return True
 

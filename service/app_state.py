@@ -12,7 +12,7 @@ from service.imaging.codec_pool import Codecs
 from service.serving.accepted_work import AcceptedWork
 from service.serving.access import AccessPolicy, Limiter, LocalLimiter
 from service.serving.byte_budget import ByteBudget
-from service.serving.oip.statistics import Usage
+from service.serving.oip.statistics import InferStatistics
 from service.serving.streaming.registry import Streams
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -28,7 +28,7 @@ class AppState:
     metrics: Metrics
     clock: Callable[[], float] = time.monotonic
     streams: Streams = field(default_factory=Streams)
-    usage: Usage = field(default_factory=Usage)
+    infer_statistics: InferStatistics = field(default_factory=InferStatistics)
     work: AcceptedWork = field(default_factory=AcceptedWork)
     repository: ModelRepository | None = None  #: None: there is one version, the engine's
     version_scores: VersionScores | None = None  #: what compares versions by how good they are; None: nothing does

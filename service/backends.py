@@ -131,7 +131,7 @@ class RedisBackend:
 class DrainingEngine:
     """The engine as edges see it, with a drain in three moves: not ready; refusing; idle.
 
-    Between falling from ready and refusing lies the time that load balancers need to notice. What was accepted before
+    Between the first two lies the time that load balancers need to notice. What was accepted before
     (`accepted`) is counted to its end, and may predict as long as it lasts. `is_starting`: not ready before
     `finish_start` either, whatever the engine says: what the process does last at its start would stop every request.
     """
@@ -139,7 +139,7 @@ class DrainingEngine:
     def __init__(self, engine: Engine, work: AcceptedWork | None = None, *, is_starting: bool = False) -> None:
         self._engine = engine
         self._work = work or AcceptedWork()
-        self._falling, self._is_starting = False, is_starting
+        self._is_draining, self._is_starting = False, is_starting
         self.debug = getattr(engine, "debug", None)
         self.warnings: Callable[[], tuple[str, ...]] = tuple  #: what an operator should mend beside the engine
 
@@ -147,14 +147,14 @@ class DrainingEngine:
         """Report the engine's readiness from now on."""
         self._is_starting = False
 
-    def fall(self) -> None:
+    def stop_advertising(self) -> None:
         """Report not ready from now on, though requests that come are still taken."""
-        self._falling = True
+        self._is_draining = True
 
-    async def shut(self, grace: float) -> bool:
-        """Take no more; true if all that was taken has been answered within `grace` seconds."""
-        self._falling = True
-        self._work.shut()
+    async def drain(self, grace: float) -> bool:
+        """Take no more; return whether all that was taken was answered within `grace` seconds."""
+        self._is_draining = True
+        self._work.refuse_new()
         try:
             async with asyncio.timeout(grace):
                 await self._work.finished()
@@ -167,7 +167,7 @@ class DrainingEngine:
         return self._work.accepted()
 
     async def predict(self, request: PredictRequest) -> PredictResult:
-        """Predict as the engine does; Unavailable once shut, but for work that was accepted before."""
+        """Predict as the engine does; Unavailable once it drains, but for work that was accepted before."""
         if self._work.stopping.is_set() and not self._work.inside:
             raise Unavailable("the service is shutting down", reason="draining", retry_after=1.0)
         with self._work.accepted():
@@ -175,7 +175,7 @@ class DrainingEngine:
 
     def readiness(self) -> Readiness:
         """Return the engine's readiness with this object's warnings, or not ready (draining, starting)."""
-        if self._falling:
+        if self._is_draining:
             return Readiness(False, "draining")
         state = self._engine.readiness()
         if self._is_starting and state.ready:

@@ -332,11 +332,11 @@ def table() -> str:
     """Return the Markdown table of docs/operations.md: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for field in dataclasses.fields(Settings):
-        rows.append(f"| `{PREFIX}{field.name.upper()}` | {_shown(field.default)} | {field.metadata['help']} |")
+        rows.append(f"| `{PREFIX}{field.name.upper()}` | {_default_cell(field.default)} | {field.metadata['help']} |")
     return "\n".join(rows)
 
 
-def written(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a setting's value as one would write it into its variable; empty where there is none."""
     if isinstance(value, bool):
         return "1" if value else "0"
@@ -346,5 +346,5 @@ def written(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _shown(default: object) -> str:
-    return f"`{written(default)}`" if written(default) else "(empty)"
+def _default_cell(default: object) -> str:
+    return f"`{as_text(default)}`" if as_text(default) else "(empty)"

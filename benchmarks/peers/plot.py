@@ -1,4 +1,4 @@
-"""The comparison as an image: answers on time under each load, and the latency of what was answered, with intervals."""
+"""Draws the comparison: answers on time under each load, and the latency of what was answered, with intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     count = len(comparisons)
     figure, axes = pyplot.subplots(count, 2, figsize=(10, 3.4 * count), layout="constrained", squeeze=False)
@@ -25,7 +25,10 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
         _bars(left, comparison, lambda row: row.on_time, 100)
         left.set(title=title, ylabel="answered in time, %", ylim=(0, 105))
         _bars(right, comparison, lambda row: row.p50, 1e3, lambda row: row.p99)
-        right.set(title=f"{title}: p50 (bar), p99 (dot)", ylabel="ms, of right answers", yscale="log")
+        right.set(title=f"{title}: median (bar), 99th percentile (dot)", ylabel="ms, of right answers", yscale="log")
+        right.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        right.yaxis.set_major_formatter(ticker.ScalarFormatter())
+        right.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes[0, 0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
@@ -58,7 +61,7 @@ def _bars(
 
 
 def _reach(estimates: Sequence[Estimate], factor: float) -> tuple[list[float], list[float]]:
-    """How far each interval goes down and up from its figure; not at all on a side without a bound."""
+    """Return how far each interval goes down and up from its figure; not at all on a side without a bound."""
     down = [factor * (each.value - each.low) if each.low is not None else 0.0 for each in estimates]
     up = [factor * (each.high - each.value) if each.high is not None else 0.0 for each in estimates]
     return [max(0.0, reach) for reach in down], [max(0.0, reach) for reach in up]

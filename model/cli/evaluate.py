@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
-from model.evaluation import mixtures, page, plots, protocols, report, rollout, timing, unseen
+from model.evaluation import mixtures, page, plots, protocols, report, timing, unseen
 from model.evaluation.baselines import BASELINES
 from model.evaluation.lpips import LPIPS
 from model.evaluation.measure import Measurement, measure
+from model.inference import pixels
 from model.mixing import weights as heads
 from model.training.clips import LayoutError
 
@@ -73,16 +74,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         earlier = json.loads(arguments.times.read_text())["milliseconds"]
         measurement.milliseconds.update({name: float(value) for name, value in earlier.items() if value is not None})
     elif device.type == "cpu":
-        pair = [rollout.picture(frame) for frame in (measurement.shown[0].previous, measurement.shown[0].current)]
+        shown = measurement.shown[0]
+        pair = [pixels.to_pictures(frame).cpu().numpy() for frame in (shown.previous, shown.current)]
         measurement.milliseconds.update(timing.milliseconds(network, {**BASELINES, **methods}, pair[0], pair[1]))
-    about = report.About(
+    evaluation = report.EvaluationRun(
         weights=arguments.name or checkpoint.metadata(network).version,
         protocol=arguments.protocol,
         steps=protocols.reported(arguments.protocol, arguments.steps),
         windows=len({score.window for score in measurement.scores}),
         command=_command(arguments),
     )
-    write(arguments.out, about, measurement)
+    write(arguments.out, evaluation, measurement)
     if arguments.unnamed:
         report_json = arguments.out / "report.json"
         hidden = unseen.unnamed(json.loads(report_json.read_text()))
@@ -90,24 +92,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.check:
         others = json.loads(arguments.check.read_text())
         with (arguments.out / "report.md").open("a") as file:
-            file.write("\n" + unseen.section(report.figures(about, measurement), others))
-    print(report.markdown(about, measurement))
+            file.write("\n" + unseen.section(report.figures(evaluation, measurement), others))
+    print(report.markdown(evaluation, measurement))
     return 0
 
 
-def write(out: Path, about: report.About, measurement: Measurement) -> None:
+def write(out: Path, evaluation: report.EvaluationRun, measurement: Measurement) -> None:
     """Write report.md, report.json, scores.json, index.html, quality.png and, where timed, time.png into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     plots.quality_against_cost(report.budget_lines(measurement), out / "quality.png")
     has_times = plots.quality_against_time(
-        report.timed_lines(about, measurement), measurement.milliseconds, out / "time.png"
+        report.timed_lines(evaluation, measurement), measurement.milliseconds, out / "time.png"
     )
     (out / "report.md").write_text(
-        report.markdown(about, measurement, "quality.png", "time.png" if has_times else None)
+        report.markdown(evaluation, measurement, "quality.png", "time.png" if has_times else None)
     )
-    (out / "report.json").write_text(report.as_json(about, measurement))
-    (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(about, measurement), indent=1) + "\n")
-    (out / "index.html").write_text(page.page(about, measurement))
+    (out / "report.json").write_text(report.as_json(evaluation, measurement))
+    (out / "scores.json").write_text(json.dumps(report.checkpoint_scores(evaluation, measurement), indent=1) + "\n")
+    (out / "index.html").write_text(page.page(evaluation, measurement))
 
 
 def _command(arguments: argparse.Namespace) -> str:

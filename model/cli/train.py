@@ -14,7 +14,7 @@ from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.training import clips, decode, plan, processes
 from model.training.batches import Batches, Footage, footage
-from model.training.loop import Habits, Loop
+from model.training.loop import Loop, RunOptions
 from model.training.state import StateError
 
 RUNS = Path(__file__).parent.parent / "training" / "runs"
@@ -53,19 +53,19 @@ def _train(arguments: argparse.Namespace) -> int:
     config = plan.shortened(config, arguments.steps, arguments.batch)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    with processes.joined(arguments.device) as place:
+    with processes.join(arguments.device) as rank:
         # Only the leader decodes; the others then find the cache written.
-        ready = _footage(config, arguments.cache, place.device) if place.leads else []
-        processes.wait(place)
-        ready = ready or _footage(config, arguments.cache, place.device)
-        batches = Batches(ready, place.device, config.seed, place.rank)
-        habits = Habits(
+        ready = _footage(config, arguments.cache, rank.device) if rank.leads else []
+        processes.wait(rank)
+        ready = ready or _footage(config, arguments.cache, rank.device)
+        batches = Batches(ready, rank.device, config.seed, rank.index)
+        options = RunOptions(
             log_every=arguments.log_every,
             save_seconds=arguments.save_seconds,
             part_bytes=15 * 2**20 if arguments.small_files else None,
             say=lambda line: print(line, flush=True),
         )
-        loop = Loop(config, _network(config), batches, arguments.out or Path("run") / config.name, place, habits)
+        loop = Loop(config, _network(config), batches, arguments.out or Path("run") / config.name, rank, options)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -73,7 +73,7 @@ def _train(arguments: argparse.Namespace) -> int:
             timer = threading.Timer(arguments.seconds, stop.set)
             timer.daemon = True
             timer.start()
-        loop.run(stopped=stop.is_set)
+        loop.run(should_stop=stop.is_set)
     return 0
 
 

@@ -15,18 +15,18 @@ def methods(network: DMVFN, default: Path, live: Path, sharp: Path) -> dict[str,
     """Build the mixtures of the heads in these files; a head whose file is absent is left out."""
     mixtures: dict[str, Baseline] = {"mean of three": mean_of_three(network)}
     if default.is_file():
-        mixtures["flow"] = headed(None, default)
+        mixtures["flow"] = with_head(None, default)
         if "network" in weights.load(default)[0].config.candidates:
-            mixtures["mix"] = headed(network, default)
+            mixtures["mix"] = with_head(network, default)
     if sharp.is_file():
-        mixtures["sharp"] = headed(None, sharp)
+        mixtures["sharp"] = with_head(None, sharp)
     if live.is_file():
-        mixtures["live"] = headed(None, live)
-        mixtures["live at 1/2"] = headed_at(0.5, live)
+        mixtures["live"] = with_head(None, live)
+        mixtures["live at 1/2"] = with_head_at(0.5, live)
     return mixtures
 
 
-def headed(network: DMVFN | None, path: Path) -> Baseline:
+def with_head(network: DMVFN | None, path: Path) -> Baseline:
     """Build a learnt head's mixture, with the network's answer among its candidates or without."""
     head, about = weights.load(path)
 
@@ -36,7 +36,7 @@ def headed(network: DMVFN | None, path: Path) -> Baseline:
     return predict
 
 
-def headed_at(scale: float, path: Path) -> Baseline:
+def with_head_at(scale: float, path: Path) -> Baseline:
     """Build a learnt head's mixture at a part of the size."""
     head, about = weights.load(path)
 
@@ -55,7 +55,7 @@ def mean_of_three(network: DMVFN) -> Baseline:
     def predict(previous: Frame, current: Frame, steps: int) -> list[Floats]:
         frames: list[Floats] = []
         for _ in range(steps):
-            third = predictor.answered(network, previous, current).frame.astype(np.float32) / 255
+            third = predictor.network_answer(network, previous, current).frame.astype(np.float32) / 255
             mean = (2 * predictor.mean(previous, current) + third) / 3
             frames.append(np.asarray(mean, np.float32))
             previous, current = current, predictor.rounded(frames[-1])

@@ -16,8 +16,8 @@ from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.evaluation.baselines import Frame
 from model.evaluation.protocols import Window
-from model.evaluation.rollout import tensor
 from model.evaluation.timing import HEIGHT, WIDTH
+from model.inference import pixels
 from model.inference.predict import FramePairs
 from model.mixing import predictor, weights
 from model.motion import carry
@@ -157,14 +157,11 @@ def _psnr(frame: Frame, target: Frame) -> float:
 
 
 def _tensors(network: DMVFN, *frames: Frame) -> list[torch.Tensor]:
-    tensors = [tensor(frame, torch.device("cpu")) for frame in frames]
-    return [frame.flip(1) for frame in tensors] if _is_bgr(network) else tensors
+    return [pixels.to_frames([frame], torch.device("cpu"), bgr=_is_bgr(network)) for frame in frames]
 
 
 def _picture(network: DMVFN, frame: torch.Tensor) -> Frame:
-    values = frame[0].permute(1, 2, 0)
-    picture = (values.flip(2) if _is_bgr(network) else values).mul(255).round().to(torch.uint8)
-    return np.ascontiguousarray(picture.numpy())
+    return np.asarray(pixels.to_pictures(frame[0], bgr=_is_bgr(network)).numpy(), np.uint8)
 
 
 def _is_bgr(network: DMVFN) -> bool:

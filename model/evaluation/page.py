@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.evaluation.measure import Measurement, ShownWindow
-from model.evaluation.report import About, figures
+from model.evaluation.report import EvaluationRun, figures
 from model.inference import pixels
 from model.training.sample_grid import ERROR_GAIN, flow_colours
 
@@ -22,9 +22,9 @@ _STYLE = (
 )
 
 
-def page(about: About, measurement: Measurement) -> str:
+def page(evaluation: EvaluationRun, measurement: Measurement) -> str:
     """Write the whole page, pictures inside."""
-    rows = figures(about, measurement)["methods"]
+    rows = figures(evaluation, measurement)["methods"]
     columns = list(rows[0])
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(
@@ -32,21 +32,21 @@ def page(about: About, measurement: Measurement) -> str:
         for row in rows
     )
     strips = "".join(_strip(window) for window in measurement.shown)
-    title = f"DMVFN {html.escape(about.weights)}: {html.escape(about.protocol)}"
+    title = f"DMVFN {html.escape(evaluation.weights)}: {html.escape(evaluation.protocol)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p><code>{html.escape(about.command)}</code></p>"
+        f"<h1>{title}</h1><p><code>{html.escape(evaluation.command)}</code></p>"
         f"<table><tr>{head}</tr>{body}</table>{strips}</html>\n"
     )
 
 
 def _strip(window: ShownWindow) -> str:
-    pictures = [("older", window.previous), ("newer", window.current), ("true next", window.target)]
+    pictures = [("previous", window.previous), ("current", window.current), ("true next", window.target)]
     for method in ("auto", "full", "dis", "repeat"):
         frame = window.predictions[method]
         pictures.append((method, frame))
         pictures.append((f"{method}: error x{ERROR_GAIN:.0f}", (frame - window.target).abs() * ERROR_GAIN))
-    pictures.append(("flow of auto to the newer frame", flow_colours(window.flow[None])[0]))
+    pictures.append(("flow of auto to the current frame", flow_colours(window.flow[None])[0]))
     figures_ = "".join(
         f'<figure><img alt="{html.escape(name)}" src="{_embedded(frame)}"><figcaption>{html.escape(name)}</figcaption>'
         "</figure>"
@@ -56,7 +56,7 @@ def _strip(window: ShownWindow) -> str:
 
 
 def _embedded(frame: Tensor) -> str:
-    image = Image.fromarray(pixels.picture(frame.detach()).numpy())
+    image = Image.fromarray(pixels.to_pictures(frame.detach()).numpy())
     image.thumbnail((10 * HEIGHT, HEIGHT))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

@@ -13,7 +13,7 @@ from model.evaluation.summary import SummaryRow
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class EvaluationRun:
     """What was evaluated, and how to do it again."""
 
     weights: str
@@ -35,15 +35,15 @@ def budget_lines(measurement: Measurement) -> list[SummaryRow]:
     return summary.lines(on_those, (1,), by_clip=True)
 
 
-def figures(about: About, measurement: Measurement) -> dict[str, Any]:
+def figures(evaluation: EvaluationRun, measurement: Measurement) -> dict[str, Any]:
     """Return the tables as plain values; nan becomes null."""
-    lines = summary.lines(measurement.scores, about.steps, about.by_clip)
+    lines = summary.lines(measurement.scores, evaluation.steps, evaluation.by_clip)
     lines = [line for line in lines if not line.method.startswith("budget")]
     return {
-        "weights": about.weights,
-        "protocol": about.protocol,
-        "windows": about.windows,
-        "command": about.command,
+        "weights": evaluation.weights,
+        "protocol": evaluation.protocol,
+        "windows": evaluation.windows,
+        "command": evaluation.command,
         "methods": [_row(line) for line in lines],
         "budgets_on_first_windows": [_row(line) for line in budget_lines(measurement)],
         "psnr_t1_by_clip": {
@@ -54,18 +54,21 @@ def figures(about: About, measurement: Measurement) -> dict[str, Any]:
         "block_usage_auto": [_rounded(share, 3) for share in summary.usage(measurement.scores)],
         "published": [
             {"method": row.method, "ms_ssim_x100": row.ms_ssim, "lpips_x100": row.lpips, "origin": row.origin}
-            for row in published.ROWS.get(about.protocol, ())
+            for row in published.ROWS.get(evaluation.protocol, ())
         ],
     }
 
 
-def checkpoint_scores(about: About, measurement: Measurement) -> dict[str, float]:
+def checkpoint_scores(evaluation: EvaluationRun, measurement: Measurement) -> dict[str, float]:
     """Return the few figures that a checkpoint carries in its metadata."""
-    by_name = {(line.method, line.upto): line for line in summary.lines(measurement.scores, about.steps, about.by_clip)}
+    by_name = {
+        (line.method, line.upto): line
+        for line in summary.lines(measurement.scores, evaluation.steps, evaluation.by_clip)
+    }
     names = {"auto": "", "full": "_full", "repeat": "_repeat", "dis": "_dis"}
     scores = {}
     for method, suffix in names.items():
-        for upto in about.steps:
+        for upto in evaluation.steps:
             for metric in ("psnr", "ms_ssim"):
                 value = by_name[(method, upto)].values[metric]
                 if not math.isnan(value):
@@ -73,27 +76,30 @@ def checkpoint_scores(about: About, measurement: Measurement) -> dict[str, float
     return scores
 
 
-def as_json(about: About, measurement: Measurement) -> str:
+def as_json(evaluation: EvaluationRun, measurement: Measurement) -> str:
     """Serialise `figures`, indented."""
-    return json.dumps(figures(about, measurement), indent=1) + "\n"
+    return json.dumps(figures(evaluation, measurement), indent=1) + "\n"
 
 
-def timed_lines(about: About, measurement: Measurement) -> list[SummaryRow]:
+def timed_lines(evaluation: EvaluationRun, measurement: Measurement) -> list[SummaryRow]:
     """List every method at t+1 on all windows, for the plot against time."""
-    return summary.lines(measurement.scores, (1,), about.by_clip)
+    return summary.lines(measurement.scores, (1,), evaluation.by_clip)
 
 
-def markdown(about: About, measurement: Measurement, plot: str | None = None, time_plot: str | None = None) -> str:
+def markdown(
+    evaluation: EvaluationRun, measurement: Measurement, plot: str | None = None, time_plot: str | None = None
+) -> str:
     """Write the report; `plot` and `time_plot`: paths of quality against cost and against time, relative to it."""
-    lines = summary.lines(measurement.scores, about.steps, about.by_clip)
+    lines = summary.lines(measurement.scores, evaluation.steps, evaluation.by_clip)
     full = next(line for line in lines if line.method == "full" and line.upto == 1)
     main = [line for line in lines if not line.method.startswith("budget")]
     budgets = budget_lines(measurement)
     parts = [
-        f"Weights `{about.weights}`, protocol `{about.protocol}`, {about.windows} windows. Again: `{about.command}`",
+        f"Weights `{evaluation.weights}`, protocol `{evaluation.protocol}`, {evaluation.windows} windows. "
+        f"Again: `{evaluation.command}`",
         "",
         '"t+k" is the mean over steps 1..k; '
-        + ("means over clips of each clip's mean." if about.by_clip else "means over windows."),
+        + ("means over clips of each clip's mean." if evaluation.by_clip else "means over windows."),
         "",
         *_table(main, full),
         "",
@@ -114,7 +120,7 @@ def markdown(about: About, measurement: Measurement, plot: str | None = None, ti
         "## PSNR of the next frame, by clip",
         "",
         *_clip_table(summary.per_clip(measurement.scores)),
-        *_published(about),
+        *_published(evaluation),
     ]
     return "\n".join(parts) + "\n"
 
@@ -178,11 +184,11 @@ def _clip_table(clips: dict[str, dict[str, float]]) -> list[str]:
     return rows
 
 
-def _published(about: About) -> list[str]:
-    rows = published.ROWS.get(about.protocol, ())
+def _published(evaluation: EvaluationRun) -> list[str]:
+    rows = published.ROWS.get(evaluation.protocol, ())
     if not rows:
         return []
-    horizons = "/".join(f"t+{step}" for step in about.steps)
+    horizons = "/".join(f"t+{step}" for step in evaluation.steps)
     table = [
         "",
         "## Published figures for the same protocol",

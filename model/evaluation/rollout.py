@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.dmvfn import routing
@@ -77,9 +75,3 @@ def tensor(frame: object, device: torch.device) -> Tensor:
     values = torch.as_tensor(frame).to(device)
     floats = values.float() / 255 if values.dtype == torch.uint8 else values.float()
     return floats.permute(2, 0, 1)[None].contiguous()
-
-
-def picture(frame: Tensor) -> NDArray[np.uint8]:
-    """Convert 3xHxW in 0..1 to HxWx3 uint8, rounded."""
-    levels = (frame * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
-    return np.asarray(levels.cpu().numpy(), np.uint8)

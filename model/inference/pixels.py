@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def stacked(pictures: Sequence[NDArray[np.uint8]], device: torch.device, *, bgr: bool = False) -> Tensor:
-    """Convert B pictures HxWx3 RGB of one size to Bx3xHxW float32 in 0..1 on `device`, as `tensors` does.
+def to_frames(pictures: Sequence[NDArray[np.uint8]], device: torch.device, *, bgr: bool = False) -> Tensor:
+    """Convert B pictures HxWx3 RGB of one size to Bx3xHxW float32 in 0..1 on `device`, as `normalise` does.
 
     They are not written to. uint8 travels to a GPU, a quarter of the bytes.
     """
@@ -27,20 +27,20 @@ def stacked(pictures: Sequence[NDArray[np.uint8]], device: torch.device, *, bgr:
     batch = torch.from_numpy(np.stack(pictures))
     if device.type == "cuda":
         batch = batch.pin_memory()  # else the driver copies it there itself, and waits
-    return tensors(batch.to(device, non_blocking=True), bgr=bgr)
+    return normalise(batch.to(device, non_blocking=True), bgr=bgr)
 
 
-def tensors(pictures: Tensor, *, bgr: bool = False) -> Tensor:
+def normalise(pictures: Tensor, *, bgr: bool = False) -> Tensor:
     """Convert BxHxWx3 uint8 RGB to Bx3xHxW float32 in 0..1, red first or (`bgr`) blue first."""
     if pictures.device.type == "cpu" and _compiled_loops() is not None:
-        return stacked(list(pictures.numpy()), pictures.device, bgr=bgr)
+        return to_frames(list(pictures.numpy()), pictures.device, bgr=bgr)
     if bgr:
         pictures = pictures.flip(3)
     # Contiguous as the published network had them: convolutions on strided input round differently.
     return pictures.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
-def picture(frame: Tensor, *, bgr: bool = False) -> Tensor:
+def to_pictures(frame: Tensor, *, bgr: bool = False) -> Tensor:
     """Convert (B x) 3xHxW in 0..1 to (B x) HxWx3 uint8 RGB, rounded, contiguous."""
     if frame.device.type == "cpu" and (loops := _compiled_loops()) is not None:
         *count, channels, height, width = frame.shape

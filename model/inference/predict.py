@@ -137,5 +137,5 @@ def _reduced(frames: Tensor, scale: float) -> Tensor:
 def _check(previous: Tensor, current: Tensor) -> None:
     if previous.shape != current.shape or previous.dim() != 4 or previous.shape[1] != 3:
         raise ValueError(
-            f"older and newer must both be Bx3xHxW, not {tuple(previous.shape)} and {tuple(current.shape)}"
+            f"previous and current must both be Bx3xHxW, not {tuple(previous.shape)} and {tuple(current.shape)}"
         )

@@ -13,12 +13,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
-from model.inference import padding
+from model.inference import padding, pixels
 from model.inference.cpu.packing import WorkingMemory
 from model.inference.cpu.precision import Arithmetic
 from model.inference.predict import FramePairs
@@ -110,7 +109,7 @@ def mix(
     check(previous, current)
     began = time.perf_counter()
     names = head.config.without_network if network is None else head.config.candidates
-    answer = answered(network, previous, current) if network is not None and "network" in names else None
+    answer = network_answer(network, previous, current) if network is not None and "network" in names else None
     is_crisp = about.crispness > 0
     names_needed = (*names, "crisp") if is_crisp else names
     motions = motions or candidates.find(previous, current, names_needed, about.preset, about.sharpening > 0)
@@ -217,22 +216,22 @@ def _stacked(frames: Sequence[Pixels] | Pixels, names: Sequence[str], places: Se
     return stack
 
 
-def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
+def network_answer(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer:
     """Predict by the network at half size, along the route it chooses, on whatever device it is.
 
     FloatingPointError if a value is not finite.
     """
     bgr = checkpoint.metadata(network).colour_order == "BGR"
     device = next(network.parameters()).device
-    first, second = (_tensor(frame[..., ::-1] if bgr else frame).to(device) for frame in (previous, current))
+    first, second = (pixels.to_frames([frame], device, bgr=bgr) for frame in (previous, current))
     pairs = FramePairs(network, first, second, NETWORK_SCALE)
     routes = routing.auto(pairs.probabilities())
     out = pairs.predict(routes)
     # A frame alone would not show an infinite flow: it is clamped.
     if not bool(torch.isfinite(out.frame.sum() + out.flow.sum() + out.mask.sum())):
         raise FloatingPointError("the network's answer was not finite")
-    frame = out.frame[0].permute(1, 2, 0).float().cpu().numpy()
-    return NetworkAnswer(rounded(frame[..., ::-1] if bgr else frame), tuple(map(bool, routes[0].tolist())))
+    frame = pixels.to_pictures(out.frame[0], bgr=bgr).cpu().numpy()
+    return NetworkAnswer(frame, tuple(map(bool, routes[0].tolist())))
 
 
 def rounded(frame: Floats) -> Pixels:
@@ -251,8 +250,3 @@ def macs(head: MixingHead, height: int, width: int) -> int:
         (at[2], middle * coarse + 2 * coarse * coarse),
     )
     return sum(9 * pixels * pairs for pixels, pairs in weights)
-
-
-def _tensor(frame: Pixels) -> Tensor:
-    # A copy: a frame may be read-only, which torch does not know.
-    return torch.from_numpy(np.array(frame, order="C")).permute(2, 0, 1)[None].float() / 255

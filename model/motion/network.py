@@ -11,6 +11,7 @@ from torch import Tensor
 from model import checkpoint
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
+from model.inference import pixels
 from model.inference.predict import FramePairs
 from model.motion.field import Floats, MotionField, Pixels, agreement, check, sample
 
@@ -34,7 +35,7 @@ class NetworkMotion:
         """Estimate as `MotionEstimator` says; ValueError for a route of the wrong length, too."""
         check(previous, current)
         bgr = checkpoint.metadata(self.network).colour_order == "BGR"
-        first, second = (_tensor(frame[..., ::-1] if bgr else frame) for frame in (previous, current))
+        first, second = (pixels.to_frames([frame], torch.device("cpu"), bgr=bgr) for frame in (previous, current))
         pairs = FramePairs(self.network, first, second, self.scale)
         routes = routing.auto(pairs.probabilities()) if self.route is None else torch.tensor([self.route])
         flow = pairs.predict(routes).flow[0]
@@ -42,10 +43,6 @@ class NetworkMotion:
         return MotionField(
             to_current, to_previous, agreement(sample(previous, to_previous), sample(current, to_current))
         )
-
-
-def _tensor(frame: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
 
 
 def _field(flow: Tensor) -> Floats:

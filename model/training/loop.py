@@ -26,12 +26,12 @@ from model.training.batches import Batch, Batches
 from model.training.objective import Objective, StepOutcome
 from model.training.plan import Phase, TrainConfig
 from model.training.processes import Rank
-from model.training.progress import Clock, Curves, Means
+from model.training.progress import Clock, CurveFile, RunningMeans
 from model.training.vgg import VGG
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class RunOptions:
     """How a run is watched and saved; nothing here changes its result."""
 
     log_every: int = 50
@@ -45,20 +45,26 @@ class Loop:
     """One run of a plan in a folder."""
 
     def __init__(
-        self, plan: TrainConfig, network: DMVFN, batches: Batches, out: Path, place: Rank, habits: Habits | None = None
+        self,
+        plan: TrainConfig,
+        network: DMVFN,
+        batches: Batches,
+        out: Path,
+        rank: Rank,
+        options: RunOptions | None = None,
     ) -> None:
-        self._plan, self._batches, self.out, self._place = plan, batches, out, place
-        self._habits = habits or Habits()
-        self._network: DMVFN = network.to(place.device).train()
+        self._plan, self._batches, self.out, self._rank = plan, batches, out, rank
+        self._options = options or RunOptions()
+        self._network: DMVFN = network.to(rank.device).train()
         for parameter in self._network.parameters():
             if parameter.dim() == 4:  # kernels: convolutions are fastest channels_last, on CPUs and GPUs
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        processes.share(self._network, place)
+        processes.share(self._network, rank)
         self._mean: DMVFN = copy.deepcopy(self._network).eval().requires_grad_(False)
-        self._vgg = VGG.load(plan.vgg_weights).to(place.device) if plan.vgg_weights else None
-        self._held = validate.load(plan.validation) if plan.validation and place.leads else []
+        self._vgg = VGG.load(plan.vgg_weights).to(rank.device) if plan.vgg_weights else None
+        self._validation_clips = validate.load(plan.validation) if plan.validation and rank.leads else []
         self._phase = -1
-        self._means = Means()
+        self._means = RunningMeans()
         self.step = 0
         out.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -68,32 +74,32 @@ class Loop:
         """Return the running mean of the weights: what is saved and scored."""
         return self._mean
 
-    def run(self, until: int | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Train to step `until` (or the end), or until `stopped` says so; the state is saved on the way out."""
+    def run(self, until: int | None = None, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to step `until` (or the end), or until `should_stop` says so; the state is saved on the way out."""
         end = min(until if until is not None else self._plan.steps, self._plan.steps)
-        curves = Curves(self.out / "curves.csv", self.step) if self._place.leads else None
-        clock = Clock(self._habits.now, self.step, self._plan.steps)
-        state = self._habits.now()
+        curves = CurveFile(self.out / "curves.csv", self.step) if self._rank.leads else None
+        clock = Clock(self._options.now, self.step, self._plan.steps)
+        saved_at = self._options.now()
         with ThreadPoolExecutor(1, "batches") as maker:
-            next_batch = self._ask(maker, self.step, end)
-            while next_batch is not None and not processes.anyone(stopped(), self._place):
+            next_batch = self._submit(maker, self.step, end)
+            while next_batch is not None and not processes.anyone(should_stop(), self._rank):
                 batch = next_batch.result()
                 phase = self._enter(self.step)
-                next_batch = self._ask(maker, self.step + 1, end)
+                next_batch = self._submit(maker, self.step + 1, end)
                 outcome, figures = self._learn(batch, phase)
                 self._means.add(figures)
                 self.step += 1
-                if curves and (self.step % self._habits.log_every == 0 or self.step == self._plan.steps):
-                    self._tell(self._means.take(), curves, clock, phase)
+                if curves and (self.step % self._options.log_every == 0 or self.step == self._plan.steps):
+                    self._report(self._means.take(), curves, clock, phase)
                 last = self.step == end
-                if self._place.leads and (last or self._habits.now() - state > self._habits.save_seconds):
+                if self._rank.leads and (last or self._options.now() - saved_at > self._options.save_seconds):
                     self._save(batch, outcome, phase)
-                    state = self._habits.now()
-        if self._place.leads:
+                    saved_at = self._options.now()
+        if self._rank.leads:
             self._save_state()
-        processes.wait(self._place)
+        processes.wait(self._rank)
 
-    def _ask(self, maker: ThreadPoolExecutor, step: int, end: int) -> Future[Batch] | None:
+    def _submit(self, maker: ThreadPoolExecutor, step: int, end: int) -> Future[Batch] | None:
         if step >= end:
             return None
         return maker.submit(self._batches.make, step, self._plan.phases[self._plan.at(step)[0]])
@@ -151,29 +157,28 @@ class Loop:
         if self._plan.compile:
             for block in phase.blocks or range(self._network.config.blocks):
                 self._network.block(block).compile()
-        self._objective = DistributedDataParallel(objective) if self._place.world > 1 else objective
+        self._objective = DistributedDataParallel(objective) if self._rank.world > 1 else objective
 
-    def _tell(self, means: dict[str, float], curves: Curves, clock: Clock, phase: Phase) -> None:
-        speed = clock.rate(self.step) * phase.batch * self._place.world
+    def _report(self, means: dict[str, float], curves: CurveFile, clock: Clock, phase: Phase) -> None:
+        speed = clock.rate(self.step) * phase.batch * self._rank.world
         row: dict[str, float | int | str] = {"step": self.step, "phase": phase.name, "samples_s": speed, **means}
         curves.add(row)
         text = " ".join(f"{name} {value:.4g}" for name, value in means.items())
-        self._habits.say(
-            f"{phase.name} {self.step}/{self._plan.steps} {speed:.1f} samples/s, {clock.left(self.step)} left: {text}"
-        )
+        rest = clock.remaining(self.step)
+        self._options.say(f"{phase.name} {self.step}/{self._plan.steps} {speed:.1f} samples/s, {rest} left: {text}")
 
     def _save(self, batch: Batch, outcome: StepOutcome, phase: Phase) -> None:
         scores: dict[str, float] = {}
-        if self._held:
+        if self._validation_clips:
             blocks = set(phase.blocks or range(self._network.config.blocks))
             route = torch.tensor([i in blocks for i in range(self._network.config.blocks)])
-            ours, baseline = validate.psnr(self._mean, self._held, route, self._place.device)
+            ours, baseline = validate.psnr(self._mean, self._validation_clips, route, self._rank.device)
             scores = {"psnr_t1": ours, "psnr_t1_repeat": baseline}
-            self._habits.say(f"{phase.name} {self.step}: validation {ours:.2f} dB, repeating {baseline:.2f} dB")
-        about = checkpoint.Metadata(
+            self._options.say(f"{phase.name} {self.step}: validation {ours:.2f} dB, repeating {baseline:.2f} dB")
+        metadata = checkpoint.Metadata(
             version=f"{self._plan.name}-{self.step}", training_data=_sources(self._plan), scores=scores
         )
-        checkpoint.save(self._mean, self.out / "dmvfn.safetensors", about)
+        checkpoint.save(self._mean, self.out / "dmvfn.safetensors", metadata)
         picture = sample_grid.sheet(batch.previous, batch.current, batch.target, outcome.frame, outcome.flow)
         picture.save(self.out / "sheet.png")
         self._save_state()
@@ -186,7 +191,7 @@ class Loop:
             "means": self._means.sums,
             "optimizers": self._optimizers.state() if self._phase >= 0 else [],
         }
-        state.save(self.out, self.step, _fingerprint(self._plan), tree, self._habits.part_bytes)
+        state.save(self.out, self.step, _fingerprint(self._plan), tree, self._options.part_bytes)
 
     def _resume(self) -> None:
         entry = state.load(self.out, _fingerprint(self._plan))
@@ -195,12 +200,12 @@ class Loop:
         self.step, tree = entry
         self._network.load_state_dict(tree["network"])
         self._mean.load_state_dict(tree["mean"])
-        self._means = Means({name: (total, count) for name, (total, count) in tree["means"].items()})
+        self._means = RunningMeans({name: (total, count) for name, (total, count) in tree["means"].items()})
         if tree["phase"] >= 0:
             self._begin(tree["phase"], fresh=False)
             self._optimizers.restore(tree["optimizers"])
-        if self._place.leads:
-            self._habits.say(f"continuing at step {self.step} of {self._plan.steps}")
+        if self._rank.leads:
+            self._options.say(f"continuing at step {self.step} of {self._plan.steps}")
 
 
 def _figures(batch: Batch, outcome: StepOutcome, norm: float, rate: float) -> dict[str, float]:
@@ -209,7 +214,7 @@ def _figures(batch: Batch, outcome: StepOutcome, norm: float, rate: float) -> di
 
     gain = decibels(outcome.frame) - decibels(batch.current)
     error = (outcome.flow - batch.flow).abs().mean((1, 2, 3))
-    # The mean of no samples is nan, which Means leaves out.
+    # The mean of no samples is nan, which RunningMeans leaves out.
     return {
         "loss": float(outcome.loss.detach()),
         "gain_real": float(gain[batch.synthetic :].mean()),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from model import checkpoint
 from model.dmvfn.network import DMVFN
+from model.inference import pixels
 from model.inference import predict as inference
 from model.mixing import candidates
 from model.mixing.candidate_names import NAMES
@@ -149,7 +150,7 @@ def _tiles(flow: Floats, draw: Draw, rng: np.random.Generator) -> Iterator[tuple
     for _ in range(min(draw.crops, max(2, most))):
         y, x = (int(rng.integers(0, side - draw.size + 1)) for side in (height, width))
         part = np.s_[y : y + draw.size, x : x + draw.size]
-        if _wanted(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), draw.still, rng):
+        if _is_taken(float(np.hypot(*np.moveaxis(flow[part], 2, 0)).mean()), draw.still, rng):
             yield part
 
 
@@ -215,14 +216,15 @@ def _made_up(sources: Sequence[decode.Clip], rng: np.random.Generator) -> tuple[
     return triple.previous, triple.current, triple.target
 
 
-def _wanted(pixels: float, still: float, rng: np.random.Generator) -> bool:
-    if pixels > MOTION[1]:
+def _is_taken(motion: float, still: float, rng: np.random.Generator) -> bool:
+    """Decide by its mean motion in pixels whether a crop becomes a sample; of still ones a share `still` does."""
+    if motion > MOTION[1]:
         return False
-    return pixels >= MOTION[0] or rng.random() < still
+    return motion >= MOTION[0] or rng.random() < still
 
 
 def _answer(network: DMVFN, previous: decode.Frames, current: decode.Frames) -> decode.Frames:
     """Predict by the network at half size, as the mixture does."""
-    first, second = (torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255 for frame in (previous, current))
+    first, second = (pixels.to_frames([frame], torch.device("cpu")) for frame in (previous, current))
     answer = inference.predict(network, first, second, torch.tensor([ROUTE]), 0.5).frame
-    return np.asarray((answer[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
+    return np.asarray(pixels.to_pictures(answer[0]).numpy(), np.uint8)

@@ -63,7 +63,7 @@ class Objective(nn.Module):
         with torch.no_grad(), torch.autocast(batch.previous.device.type, torch.bfloat16, enabled=self._half):
             errors, last = route_labels.errors(network, batch.previous, batch.current, batch.target, self.blocks)
         total = network.config.expected_blocks
-        labels = route_labels.wanted(errors, self.blocks, count, total, self._phase.router_tolerance)
+        labels = route_labels.router_targets(errors, self.blocks, count, total, self._phase.router_tolerance)
         values = F.logsigmoid(network.routing_logits(batch.previous, batch.current))
         shares = values - values.logsumexp(1, keepdim=True)  # log of each one's share of their sum
         loss = -(labels.probabilities / total * shares).sum(1).mean()

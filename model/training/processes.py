@@ -16,53 +16,56 @@ from torch import nn
 class Rank:
     """Where this process stands among those of the run."""
 
-    rank: int = 0
+    index: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")  # noqa: RUF009  # immutable
 
     @property
     def leads(self) -> bool:
         """Tell whether this process writes the files and the progress."""
-        return self.rank == 0
+        return self.index == 0
 
 
 @contextmanager
-def joined(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Rank]:
-    """Yield this process's place; under `torchrun` (RANK, WORLD_SIZE, LOCAL_RANK set) with the group open meanwhile."""
+def join(device: str, environment: Mapping[str, str] = os.environ) -> Iterator[Rank]:
+    """Join the run's processes, and yield this one's rank.
+
+    Under `torchrun` (RANK, WORLD_SIZE, LOCAL_RANK set) the group is open meanwhile.
+    """
     world = int(environment.get("WORLD_SIZE", "1"))
     local = int(environment.get("LOCAL_RANK", "0"))
-    place = torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
-    if place.type == "cuda":
-        place = torch.device("cuda", place.index if place.index is not None else local)
-        torch.cuda.set_device(place)
+    own_device = torch.device(device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu"))
+    if own_device.type == "cuda":
+        own_device = torch.device("cuda", own_device.index if own_device.index is not None else local)
+        torch.cuda.set_device(own_device)
     if world == 1:
-        yield Rank(device=place)
+        yield Rank(device=own_device)
         return
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if own_device.type == "cuda" else "gloo")
     try:
-        yield Rank(dist.get_rank(), dist.get_world_size(), place)
+        yield Rank(dist.get_rank(), dist.get_world_size(), own_device)
     finally:
         dist.destroy_process_group()
 
 
-def anyone(flag: bool, place: Rank) -> bool:
+def anyone(flag: bool, rank: Rank) -> bool:
     """Tell whether any process says yes: all must stop at the same step, or the others wait for ever."""
-    if place.world == 1:
+    if rank.world == 1:
         return flag
-    vote = torch.tensor([float(flag)], device=place.device)
+    vote = torch.tensor([float(flag)], device=rank.device)
     dist.all_reduce(vote, op=dist.ReduceOp.MAX)
     return bool(vote.item())
 
 
 @torch.no_grad()
-def share(network: nn.Module, place: Rank) -> None:
+def share(network: nn.Module, rank: Rank) -> None:
     """Give every process the leader's weights: the running mean of the weights starts from them, too."""
-    if place.world > 1:
+    if rank.world > 1:
         for tensor in network.state_dict().values():
             dist.broadcast(tensor, src=0)
 
 
-def wait(place: Rank) -> None:
+def wait(rank: Rank) -> None:
     """Wait until every process is here."""
-    if place.world > 1:
+    if rank.world > 1:
         dist.barrier()

@@ -11,7 +11,7 @@ COLUMNS = ("step", "phase", "loss", "gain_real", "gain_synthetic", "flow_error",
 
 
 @dataclass(slots=True)
-class Means:
+class RunningMeans:
     """Running means of named figures since the last `take`."""
 
     #: By name, sum and count; part of a run's state, so that a stop within a line changes no curve.
@@ -31,7 +31,7 @@ class Means:
         return means
 
 
-class Curves:
+class CurveFile:
     """The CSV file of a run: one row every few steps. A resumed run drops rows past its state and continues."""
 
     def __init__(self, path: Path, step: int) -> None:
@@ -60,10 +60,10 @@ class Clock:
         self._now, self._from, self._total, self._began = now, step, total, now()
 
     def rate(self, step: int) -> float:
-        """Steps per second."""
+        """Return steps per second."""
         return (step - self._from) / max(1e-9, self._now() - self._began)
 
-    def left(self, step: int) -> str:
-        """Time to the end at that rate, h:mm:ss."""
+    def remaining(self, step: int) -> str:
+        """Return the time to the end at that rate, h:mm:ss."""
         seconds = round((self._total - step) / max(1e-9, self.rate(step)))
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

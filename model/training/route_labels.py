@@ -1,4 +1,4 @@
-"""What the router should have said of a sample: which blocks were worth running, found by running all their subsets.
+"""Derives what the router should say of a sample: which blocks are worth running, by running all their subsets.
 
 Instead of the published straight-through estimate, where few blocks are trained: with five there are sixteen routes,
 which is cheap enough to know and needs no luck. Cost doubles with every block.
@@ -23,8 +23,8 @@ LEAST = 0.7
 CLEARANCE = 0.04
 
 
-class Wanted(NamedTuple):
-    """What to teach the router."""
+class RouterTargets(NamedTuple):
+    """What the router is taught of a batch."""
 
     probabilities: Tensor  #: Bxn in 0..1; rows sum to the network's expected number of blocks
     blocks: Tensor  #: B: how many are worth running, those of the largest probabilities
@@ -56,7 +56,7 @@ def errors(
     return table, walk(0, 0, fixed_route.start(previous, current))
 
 
-def wanted(errors: Tensor, blocks: Sequence[int], count: int, total: float, tolerance: float) -> Wanted:
+def router_targets(errors: Tensor, blocks: Sequence[int], count: int, total: float, tolerance: float) -> RouterTargets:
     """Derive from a table of `errors` an order of usefulness, and how many of it are worth running.
 
     The order is the one in which dropping the least missed block again and again leaves them; as many are worth
@@ -65,7 +65,7 @@ def wanted(errors: Tensor, blocks: Sequence[int], count: int, total: float, tole
     """
     rows = [_row(row, blocks, count, total, tolerance) for row in errors.double().cpu().log10().mul(-10).tolist()]
     probabilities = torch.tensor([row for row, _ in rows], dtype=torch.float32, device=errors.device)
-    return Wanted(probabilities, torch.tensor([float(number) for _, number in rows], device=errors.device))
+    return RouterTargets(probabilities, torch.tensor([float(number) for _, number in rows], device=errors.device))
 
 
 def _row(
@@ -85,12 +85,12 @@ def _row(
     number = next(i for i, score in enumerate(scores, start=1) if score >= max(scores) - tolerance)
     order += [i for i in range(count) if i not in order]
     probabilities = [0.0] * count
-    for block, probability in zip(order, _graded(number, count, total), strict=True):
+    for block, probability in zip(order, _descending(number, count, total), strict=True):
         probabilities[block] = probability
     return probabilities, number
 
 
-def _graded(number: int, count: int, total: float) -> list[float]:
+def _descending(number: int, count: int, total: float) -> list[float]:
     """Return falling probabilities of sum `total`: the first `number` above the threshold, the rest below."""
     mean = min((1 + LEAST) / 2, total / number)
     spread = max(0.0, min(1 - mean, mean - AUTO_THRESHOLD - CLEARANCE))

@@ -26,7 +26,7 @@ def sheet(
     ]
     picture = torch.cat([column[:rows].detach().float().clamp(0, 1).cpu() for column in columns], 3)
     grid = torch.cat(list(picture), 1)
-    return Image.fromarray(pixels.picture(grid).numpy())
+    return Image.fromarray(pixels.to_pictures(grid).numpy())
 
 
 def flow_colours(flow: Tensor, limit: float | None = None) -> Tensor:

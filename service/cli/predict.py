@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="python -m service predict", description="Predict the frames that follow two image files."
     )
-    arguments.add_argument("previous", type=Path, help="the older frame")
-    arguments.add_argument("current", type=Path, help="the newer frame, of the same size")
+    arguments.add_argument("previous", type=Path, help="the frame shown first")
+    arguments.add_argument("current", type=Path, help="the frame shown after it, of the same size")
     arguments.add_argument("-o", "--output", type=Path, required=True, help="PNG, JPEG, WebP or PPM, by its ending")
     arguments.add_argument(
         "--steps", type=int, help="how many future frames (default: 1); several get -1, -2, ... added"
@@ -105,7 +105,7 @@ def _run(params: argparse.Namespace, settings: Settings) -> int:
         moment = "" if step.t is None else f"  t {moments.text(step.t)}"
         print(f"{path}  {ran}  {step.flops / 1e9:.1f} GFLOP{moment}")
     if value.result.is_cut:
-        print("the two frames show different scenes: the newer one is repeated", file=sys.stderr)
+        print("the two frames show different scenes: the current one is repeated", file=sys.stderr)
     if value.result.shares:
         print(f"shares {prediction.shares_text(value.result)}")
     if value.result.seed is not None:

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 
-from service.settings import PREFIX, Settings, written
+from service.settings import PREFIX, Settings, as_text
 
 log = logging.getLogger("service")
 
@@ -35,7 +35,7 @@ def in_force(settings: Settings, environment: Mapping[str, str]) -> list[Setting
     rows = []
     for field in dataclasses.fields(Settings):
         variable = PREFIX + field.name.upper()
-        value = written(getattr(settings, field.name))
+        value = as_text(getattr(settings, field.name))
         source = "default"
         if getattr(settings, field.name) != getattr(from_environment, field.name):
             source = "argument"

@@ -59,7 +59,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments and description to `parser`."""
-    parser.description = "Predicts frames of a video: ahead of time, in place of lost ones, or to see how good it is."
+    parser.description = "Predict frames of a video: ahead of time, in place of lost ones, or to see how good it is."
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("input", help="the clip, or - for y4m on standard input")

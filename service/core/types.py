@@ -276,9 +276,9 @@ class PredictRequest:
     on_result: Callable[[PredictResult], None] | None = None
 
     def __post_init__(self) -> None:
-        older, newer = self.previous, self.current
-        if older.pixels.shape != newer.pixels.shape:
-            sizes = f"previous is {older.width}x{older.height}, current is {newer.width}x{newer.height}"
+        previous, current = self.previous, self.current
+        if previous.pixels.shape != current.pixels.shape:
+            sizes = f"previous is {previous.width}x{previous.height}, current is {current.width}x{current.height}"
             raise InvalidFrame(f"both frames must have one size: {sizes}", field="current")
 
     @property
@@ -297,8 +297,8 @@ class Step:
     frame: Frame
     route: Route
     flops: int
-    flow: NDArray[np.float32] | None = None  #: HxWx4 pixels (older x, y, newer x, y) if asked for
-    mask: NDArray[np.float32] | None = None  #: HxW, weight of the older frame in 0..1, if asked for; the network's
+    flow: NDArray[np.float32] | None = None  #: HxWx4 pixels (previous x, y, current x, y) if asked for
+    mask: NDArray[np.float32] | None = None  #: HxW, weight of the previous frame in 0..1, if asked for; the network's
     method: Method = Method.DMVFN
     shares: Mapping[str, float] = field(default_factory=dict)  #: of a mixture's candidates by name, on average; sum 1
     confidence: NDArray[np.float32] | None = None  #: HxW in 0..1, trust in a mixture's flow, if asked for

@@ -84,7 +84,7 @@ def by_network(
         height, width = output.frame.shape[-2:]
         previous, current = (frame[None, :, :height, :width] for frame in pair)
         for answer in on_device.carried(previous, current, output.flow[None], output.mask[None, None].float(), times):
-            picture = pixels.picture(answer.frame[0], bgr=bgr).cpu().numpy()
+            picture = pixels.to_pictures(answer.frame[0], bgr=bgr).cpu().numpy()
             flow = answer.flow[0].permute(1, 2, 0).contiguous().cpu().numpy() if maps else None
             mask = answer.weight[0, 0].contiguous().cpu().numpy() if maps else None
             yield answer.place, Step(Frame(picture), _NO_BLOCK, 0, flow, mask)

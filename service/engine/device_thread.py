@@ -139,23 +139,23 @@ class DeviceThread:
     def _serve(self) -> None:
         try:
             while self._queue.wait():
-                self._turn()
+                self._run_next()
                 self._take_step()
         finally:
             self._metrics.deferred.settle()
 
-    def _turn(self) -> None:
+    def _run_next(self) -> None:
         while requests := self._queue.next_to_route(self._clock()):
             self._route(requests)
-        turn = self._queue.next_batch(self._clock())
-        for pending in turn.expired:
+        schedule = self._queue.next_batch(self._clock())
+        for pending in schedule.expired:
             self._metrics.deadline_missed("queue", is_covered=pending.request.is_covered)
-        if turn.expired:
+        if schedule.expired:
             late = "the deadline passed, or could no longer be met, while it waited"
-            wait = max(turn.work, 0.001)
-            self._reports.on_answers([(p, DeadlineExceeded(late, retry_after=wait)) for p in turn.expired])
-        if turn.batch:
-            self._run(turn)
+            wait = max(schedule.work, 0.001)
+            self._reports.on_answers([(p, DeadlineExceeded(late, retry_after=wait)) for p in schedule.expired])
+        if schedule.batch:
+            self._run(schedule)
 
     # --- versions -------------------------------------------------------------------------------------------------
 
@@ -199,32 +199,29 @@ class DeviceThread:
             pending.was_empty = choice.was_empty
             self._record_route(pending, choice.route)
             entry, shifted = pending.entry, pending.entry.route_options[-1].shifted
-            ways = self._costs.routed_options(
+            route_options = self._costs.routed_options(
                 entry.bucket, pending.request.options, choice.route, choice.probabilities, shifted=shifted
             )
-            prices.append((pending, ways))
+            prices.append((pending, route_options))
         self._queue.price(prices)
         if failures:
             self._queue.fail([pending for pending, _ in failures])
             count_isolated(self._metrics, len(requests), len(failures))
             self._reports.on_answers(failures)
-            self._note(failures)
+            self._check_health(failures)
 
     # --- batches --------------------------------------------------------------------------------------------------
 
-    def _run(self, turn: ScheduledBatch) -> None:
+    def _run(self, schedule: ScheduledBatch) -> None:
         start = self._clock()
         runs: list[tuple[RunOutput, float]] = []
-        answers = self._run_batch(turn, runs)
-        bucket, seconds = turn.batch[0].entry.bucket, self._clock() - start
-        estimate = self._learn(turn, bucket, runs)
+        answers = self._run_batch(schedule, runs)
+        bucket, seconds = schedule.batch[0].entry.bucket, self._clock() - start
+        estimate = self._learn(schedule, bucket, runs)
         self._queue.refresh_costs()
-        decision = turn.decision
-        self.decisions.append(
-            BatchRecord(
-                start, bucket, len(turn.batch), decision.limit, turn.waiting, decision.predicted_seconds, seconds
-            )
-        )
+        decision = schedule.decision
+        size, waiting, predicted = len(schedule.batch), schedule.waiting, decision.predicted_seconds
+        self.decisions.append(BatchRecord(start, bucket, size, decision.limit, waiting, predicted, seconds))
         empty, flops = sum([output.empty_routes for output, _ in runs]), self._devices.of(bucket).flops(bucket)
         counts = BatchCounts.of(answers, decision.limit, flops, seconds, estimate, empty, self._routing_seconds)
         self._routing_seconds = 0.0
@@ -236,16 +233,16 @@ class DeviceThread:
             self._queue.pause(COUNT_AFTER)
             self._metrics.deferred.settle()
         self._measure_memory()
-        self._note(answers)
+        self._check_health(answers)
 
-    def _note(self, answers: Answers) -> None:
+    def _check_health(self, answers: Answers) -> None:
         self.busy = (self._clock(), 0.0)  # a device that is put to the test may hang, too
         try:
             self._health.note([answer for _, answer in answers])
         finally:
             self.busy = None
 
-    def _learn(self, turn: ScheduledBatch, bucket: Bucket, runs: Sequence[tuple[RunOutput, float]]) -> float | None:
+    def _learn(self, schedule: ScheduledBatch, bucket: Bucket, runs: Sequence[tuple[RunOutput, float]]) -> float | None:
         """Teach the cost model what the batch took; return the seconds predicted for it, None if it proves nothing.
 
         Without retries it ran once, and what that took tells how good the prediction was; a first run does not.
@@ -256,25 +253,25 @@ class DeviceThread:
         timed_bucket = bucket._replace(method=Method.FLOW) if output.only_stood_in else bucket
         if self._cold.is_cold(timed_bucket, len(output.outcomes)):
             return None
-        trial = any(pending.entry.trial is not None for pending in turn.batch)
+        trial = any(pending.entry.trial is not None for pending in schedule.batch)
         ratio = self._costs.observe(MeasuredRun(bucket, output.load, seconds), output.stand_ins, trial=trial)
         if trial:
-            self._queue.record_trial(turn.batch, ratio)
+            self._queue.record_trial(schedule.batch, ratio)
         return seconds / ratio
 
-    def _run_batch(self, turn: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
-        start, bucket = self._clock(), turn.batch[0].entry.bucket
-        device, works = self._devices.of(bucket), {_work(pending): pending for pending in turn.batch}
+    def _run_batch(self, schedule: ScheduledBatch, runs: list[tuple[RunOutput, float]]) -> Answers:
+        start, bucket = self._clock(), schedule.batch[0].entry.bucket
+        device, works = self._devices.of(bucket), {_work(pending): pending for pending in schedule.batch}
 
         def keep(work: DeviceWork) -> bool:
             now = self._clock()
-            self.busy = (now, turn.decision.predicted_seconds)
+            self.busy = (now, schedule.decision.predicted_seconds)
             entry = works[work].entry
             return entry.state is RequestState.RUNNING and now < entry.deadline
 
         def run(some: Sequence[DeviceWork]) -> Sequence[tuple[Step, ...] | ServiceError]:
             run_start = self._clock()
-            self.busy = (run_start, turn.decision.predicted_seconds)
+            self.busy = (run_start, schedule.decision.predicted_seconds)
             output = device.run(some, keep)
             runs.append((output, self._clock() - run_start))
             return output.outcomes
@@ -292,7 +289,7 @@ class DeviceThread:
         ]
         for pending, answer in answers:
             pending.tell_ahead(answer)
-        self._queue.finish_batch(turn.batch, self._clock())
+        self._queue.finish_batch(schedule.batch, self._clock())
         return answers
 
     def _result(

@@ -20,7 +20,7 @@ from service.core.types import Frame
 MOST_PAIRS = 5
 
 
-class _Known(NamedTuple):
+class _KnownMotion(NamedTuple):
     flow: Floats  #: hxwx2 at half size, in its pixels: of the frame after, to the frame it is known by
     pairs: int  #: over which it was followed already
 
@@ -29,7 +29,7 @@ class KnownMotions:
     """Flows by the frame that they lead on from; at half size, two bytes a pixel of the frame."""
 
     def __init__(self) -> None:
-        self._motions: WeakKeyDictionary[Frame, _Known] = WeakKeyDictionary()
+        self._motions: WeakKeyDictionary[Frame, _KnownMotion] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def remember(self, current: Frame, flow: Floats) -> None:
@@ -37,7 +37,7 @@ class KnownMotions:
         size = max(1, current.width // 2), max(1, current.height // 2)
         half = np.asarray(cv2.resize(flow, size, interpolation=cv2.INTER_AREA), np.float32)
         half *= np.array([size[0] / current.width, size[1] / current.height], np.float32)
-        self._put(current, _Known(half, 0))
+        self._put(current, _KnownMotion(half, 0))
 
     def knows(self, previous: Frame) -> bool:
         """Tell whether the motion up to `previous` is known and fresh enough to be followed."""
@@ -55,12 +55,12 @@ class KnownMotions:
         if motion is None or motion.pairs >= MOST_PAIRS:
             return None
         flow = np.asarray(sample(motion.flow, motion.flow), np.float32)
-        self._put(current, _Known(flow, motion.pairs + 1))
+        self._put(current, _KnownMotion(flow, motion.pairs + 1))
         height, width = flow.shape[:2]
         ratio = np.array([current.width / width, current.height / height], np.float32)
         whole = cv2.resize(flow, (current.width, current.height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(whole * ratio, np.float32)
 
-    def _put(self, current: Frame, motion: _Known) -> None:
+    def _put(self, current: Frame, motion: _KnownMotion) -> None:
         with self._lock:
             self._motions[current] = motion

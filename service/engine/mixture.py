@@ -185,8 +185,8 @@ class Mixtures:
             places.append(place)
             parts.append(outcome)
         if request.options.allows_live:
-            self.known.remember(request.current, moving_parts.assembled_flow(request, places, flows))
-        return moving_parts.assembled(request, places, parts)
+            self.known.remember(request.current, moving_parts.assemble_flow(request, places, flows))
+        return moving_parts.assemble(request, places, parts)
 
     def _part(
         self,
@@ -202,7 +202,7 @@ class Mixtures:
 
         Motion is found on the whole part. Raises MotionLeaves where something leaves that, too.
         """
-        part, scale, start = moving_parts.cropped(request, box), request.options.scale, time.perf_counter()
+        part, scale, start = moving_parts.crop(request, box), request.options.scale, time.perf_counter()
         core = self._mixing.core(part.previous.pixels, part.current.pixels, scale)
         with self._threads.of(box.area * scale**2):
             motions = find(part.previous.pixels, part.current.pixels)
@@ -211,8 +211,8 @@ class Mixtures:
         whole = box._replace(top=0, left=0, bottom=box.bottom - box.top, right=box.right - box.left)
         for inner in (core, whole):
             place = inner.within(box)
-            mixed, share = moving_parts.cropped(request, place), moving_parts.priced_pixels(box, place) / pixels
-            checked = partial(moving_parts.noted, note, place, request, mixed)
+            mixed, share = moving_parts.crop(request, place), moving_parts.priced_pixels(box, place) / pixels
+            checked = partial(moving_parts.forward_flow, note, place, request, mixed)
             mixed_motions = motions.of(*inner.slices(scale))
             try:
                 return place, self._roll(mixed, mix, Method.FLOW, goes_on, record, checked, share, mixed_motions)

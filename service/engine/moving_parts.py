@@ -37,7 +37,7 @@ def priced_pixels(box: Box, mixed: Box) -> float:
     return FINDING * box.area + (1 - FINDING) * mixed.area + CALL_PIXELS
 
 
-def cropped(request: PredictRequest, box: Box) -> PredictRequest:
+def crop(request: PredictRequest, box: Box) -> PredictRequest:
     """Return a request for a part of the frames."""
     previous, current = (
         Frame(np.ascontiguousarray(box.of(frame.pixels))) for frame in (request.previous, request.current)
@@ -71,27 +71,27 @@ def check_still_around(box: Box, request: PredictRequest, part: PredictRequest, 
                 raise MotionLeaves
 
 
-def noted(
-    note: Callable[[Floats], None], box: Box, request: PredictRequest, part: PredictRequest, flow: Floats
+def forward_flow(
+    receive: Callable[[Floats], None], box: Box, request: PredictRequest, part: PredictRequest, flow: Floats
 ) -> None:
-    """Hand a part's flow on to `note`. Raises as `check_still_around`."""
+    """Hand a part's flow hxwx2 on to `receive`. Raises as `check_still_around`."""
     check_still_around(box, request, part, flow)
-    note(flow)
+    receive(flow)
 
 
-def assembled(request: PredictRequest, boxes: Sequence[Box], parts: Sequence[Sequence[Step]]) -> tuple[Step, ...]:
+def assemble(request: PredictRequest, boxes: Sequence[Box], parts: Sequence[Sequence[Step]]) -> tuple[Step, ...]:
     """Put the frames of all parts, as many as every part has, into the current frame; none that move: it is repeated.
 
     What stands still has no flow and full confidence, and counts as the candidate "still".
     """
     if not boxes:
-        step = _assembled(request, (), ())
+        step = _assemble_step(request, (), ())
         times = request.options.times
         return tuple(replace(step, t=t) for t in times) if times else (step,) * request.options.steps
-    return tuple(_assembled(request, boxes, steps) for steps in zip(*parts, strict=False))
+    return tuple(_assemble_step(request, boxes, steps) for steps in zip(*parts, strict=False))
 
 
-def assembled_flow(request: PredictRequest, boxes: Sequence[Box], flows: Sequence[Floats]) -> Floats:
+def assemble_flow(request: PredictRequest, boxes: Sequence[Box], flows: Sequence[Floats]) -> Floats:
     """Return the flow HxWx2 of the whole frame from those of its parts; nothing elsewhere."""
     whole = np.zeros((request.current.height, request.current.width, 2), np.float32)
     for box, flow in zip(boxes, flows, strict=True):
@@ -99,7 +99,7 @@ def assembled_flow(request: PredictRequest, boxes: Sequence[Box], flows: Sequenc
     return whole
 
 
-def _assembled(request: PredictRequest, boxes: Sequence[Box], steps: Sequence[Step]) -> Step:
+def _assemble_step(request: PredictRequest, boxes: Sequence[Box], steps: Sequence[Step]) -> Step:
     height, width = request.current.height, request.current.width
     pixels = request.current.pixels.copy() if boxes else request.current.pixels
     flow = np.zeros((height, width, 4), np.float32) if request.options.maps else None

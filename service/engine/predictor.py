@@ -34,7 +34,7 @@ from service.engine.mixture import MixtureRun, Mixtures
 from service.engine.scheduling.cost_model import Load, MeasuredRun
 from service.engine.scheduling.mixture_costs import mixture_load
 from service.engine.scheduling.pricing import needs_routing
-from service.engine.versions.weight_files import WeightFiles, WeightsRead
+from service.engine.versions.weight_files import LoadedWeights, WeightFiles
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class Predictor:
         return cls.by(WeightFiles(settings).first(settings.versions), settings)
 
     @classmethod
-    def by(cls, weights: WeightsRead, settings: Settings) -> Predictor:
+    def by(cls, weights: LoadedWeights, settings: Settings) -> Predictor:
         """Build a predictor by weights that were read. Raises CheckpointError if they are of no use here."""
         return cls(
             weights.network,
@@ -299,16 +299,16 @@ class Predictor:
         bucket = bucket_of(requests[0])
         pictures = [r.previous for r in requests] + [r.current for r in requests]
         arrays = [_pad(picture.pixels, bucket) for picture in pictures]
-        frames = pixels.stacked(arrays, self._device, bgr=self._bgr)
+        frames = pixels.to_frames(arrays, self._device, bgr=self._bgr)
         return frames[: len(requests)], frames[len(requests) :]
 
     def _pictures(self, frames: Sequence[Tensor]) -> list[NDArray[np.uint8]]:
         """Copy each frame here, as HxWx3 RGB. Those of one size come together: every crossing waits for the device."""
         if len(frames) > 1 and len({frame.shape for frame in frames}) == 1:
-            together = pixels.picture(torch.stack(list(frames)), bgr=self._bgr).cpu().numpy()
+            together = pixels.to_pictures(torch.stack(list(frames)), bgr=self._bgr).cpu().numpy()
             # Copies: who keeps one frame must not keep all.
             return [picture.copy() for picture in together]
-        return [pixels.picture(frame, bgr=self._bgr).cpu().numpy() for frame in frames]
+        return [pixels.to_pictures(frame, bgr=self._bgr).cpu().numpy() for frame in frames]
 
     def _step(
         self, output: rollout.StepOutput, picture: NDArray[np.uint8], request: PredictRequest, cost: Flops

@@ -51,7 +51,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
         def answer(request_message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
             versions = ServedVersions.of(self._state)
-            versions.known(request_message.name, request_message.version)
+            versions.find_model(request_message.name, request_message.version)
             ready = self._state.engine.readiness().ready and versions.is_ready(request_message.version)
             return pb.ModelReadyResponse(ready=ready)
 
@@ -74,7 +74,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
         def answer(request_message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
             versions, version = ServedVersions.of(self._state), request_message.version
-            model = versions.known(request_message.name, version)
+            model = versions.find_model(request_message.name, version)
             document = oip_models.metadata(model, versions.model(version), versions.names)
             return ParseDict(document, pb.ModelMetadataResponse())
 
@@ -86,7 +86,7 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
         def answer(request_message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
             settings, versions = self._state.settings, ServedVersions.of(self._state)
             config = oip_models.config(
-                versions.known(request_message.name, request_message.version),
+                versions.find_model(request_message.name, request_message.version),
                 versions.model(request_message.version),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
@@ -101,9 +101,10 @@ class InferenceService(inference_pb2_grpc.GRPCInferenceServiceServicer):
 
         def answer(request_message: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
             if request_message.name:
-                ServedVersions.of(self._state).known(request_message.name, request_message.version)
+                ServedVersions.of(self._state).find_model(request_message.name, request_message.version)
             return ParseDict(
-                {"model_stats": self._state.usage.shown(request_message.name)}, pb.ModelStatisticsResponse()
+                {"model_stats": self._state.infer_statistics.documents(request_message.name)},
+                pb.ModelStatisticsResponse(),
             )
 
         return await self._told(message, context, "ModelStatistics", answer)

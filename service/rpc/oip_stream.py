@@ -123,7 +123,7 @@ class InferStream:
             return self._told(error, getattr(message, "id", ""))
         final = FINAL in infer_request.parameters and infer_request.parameters[FINAL].bool_param
         slowest, seconds = answer.slowest, self._state.clock() - began
-        self._handler.tracer.part(call.trace, "infer", seconds, slowest.facts(), slowest.stages)
+        self._handler.tracer.part(call.trace, "infer", seconds, slowest.log_fields(), slowest.stages)
         return pb.ModelStreamInferResponse(infer_response=response(oip_infer.ready_parameters(answer, final=final)))
 
     def _told(self, error: ServiceError, id: str) -> pb.ModelStreamInferResponse:

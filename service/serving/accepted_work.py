@@ -25,7 +25,7 @@ class AcceptedWork:
         self._finished.set()
 
     def accepted(self) -> AbstractContextManager[None]:
-        """Count what is done inside, and let it through to the engine; once shut, only what is within accepted work."""
+        """Count what is done inside, and let it through to the engine; once new is refused, only accepted work's."""
         return _Acceptance(self)
 
     @property
@@ -33,8 +33,8 @@ class AcceptedWork:
         """Tell whether the caller runs within accepted work."""
         return _accepted.get()
 
-    def shut(self) -> None:
-        """Accept nothing new."""
+    def refuse_new(self) -> None:
+        """Accept nothing new from now on."""
         self.stopping.set()
 
     def cut(self) -> None:

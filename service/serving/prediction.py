@@ -107,7 +107,7 @@ class EncodedPrediction:
     spare: float | None = None  #: seconds that were left of the deadline
     predictor: str = ""  #: of a stream that lets the best be chosen: what was
 
-    def facts(self) -> Notes:
+    def log_fields(self) -> Notes:
         """Return the fields that a log line and a span show."""
         result, frame = self.result, self.result.steps[0].frame
         fields: Notes = {
@@ -127,7 +127,7 @@ class EncodedPrediction:
     def report(self, context: RequestContext) -> None:
         """Note in a request's context how its answer came about."""
         context.stages = self.stages
-        context.notes.update(self.facts())
+        context.notes.update(self.log_fields())
 
 
 async def predict(
@@ -222,7 +222,7 @@ async def decode_pair(
     return previous, await decode(state, pair.current, second, holding, deadline)
 
 
-def seeded(options: Options) -> Options:
+def with_seed(options: Options) -> Options:
     """Add a seed where a route is to be drawn and the caller gave none, so that it can be reported."""
     route = options.route
     if route.policy is not RoutePolicy.SAMPLE or route.seed is not None:
@@ -242,7 +242,7 @@ def build_request(
         caller.request_id,
         previous,
         current,
-        seeded(options),
+        with_seed(options),
         caller.deadline,
         caller.client,
         caller.priority,

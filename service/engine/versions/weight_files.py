@@ -25,7 +25,7 @@ from service.weights_reference import ArtifactWeights, RemoteWeights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WeightsRead:
+class LoadedWeights:
     """A checkpoint in memory: the network on the CPU, its version's name, and the digest of its file."""
 
     version: str
@@ -56,7 +56,7 @@ class WeightFiles:
             return names[-1]
         raise CheckpointError(f"{self._place}: no version there (a file such as v1.safetensors)")
 
-    def first(self, versions: Sequence[str] = ()) -> WeightsRead:
+    def first(self, versions: Sequence[str] = ()) -> LoadedWeights:
         """Read the first of `versions`; where there is none the newest. Blocks. Raises CheckpointError."""
         if versions and not self.is_named:
             raise CheckpointError("DMVFN_VERSIONS needs a directory of versions in DMVFN_WEIGHTS")
@@ -65,7 +65,7 @@ class WeightFiles:
         except NotFound as error:
             raise CheckpointError(f"DMVFN_VERSIONS: {error}") from error
 
-    def read(self, version: str = "") -> WeightsRead:
+    def read(self, version: str = "") -> LoadedWeights:
         """Read a version of the directory, or the one file there is. Blocks; an address is downloaded first.
 
         Raises NotFound for a version that is not there, CheckpointError for a file that is no checkpoint.
@@ -76,7 +76,7 @@ class WeightFiles:
         if self.is_named:
             about = dataclasses.replace(about, version=version)
             network.metadata = about
-        return WeightsRead(about.version, network, hashlib.sha256(path.read_bytes()).hexdigest())
+        return LoadedWeights(about.version, network, hashlib.sha256(path.read_bytes()).hexdigest())
 
     def _path(self, version: str) -> Path:
         if isinstance(self._place, (RemoteWeights, ArtifactWeights)):

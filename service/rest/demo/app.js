@@ -48,12 +48,13 @@ function offer(model) {
 /** Shows and enables the options that mean something beside the others. */
 function fit() {
   const isNetwork = $("method").value === "dmvfn", isClip = source === "clip";
-  for (const id of ["route", "scale", "digits"]) $(id).disabled = !isNetwork;
+  for (const id of ["route", "digits"]) $(id).disabled = !isNetwork;
   $("digits-field").hidden = $("route").value !== "digits";
   const quality = $("quality"), fast = quality.querySelector('[value="fast"]');
   quality.disabled = isClip;
   fast.disabled = $("method").value !== "flow";
   if (fast.disabled && quality.value === "fast") quality.value = "exact";
+  $("scale").disabled = !isNetwork && (isClip || quality.value !== "fast");
   // A live view with a delay says itself for when it predicts.
   const isTimed = isClip || (source === "live" && $("live-delay").value !== "0");
   for (const id of ["steps", "t"]) $(id).disabled = isTimed || (id === "steps" && $("t").value.trim() !== "");
@@ -66,8 +67,8 @@ function fit() {
 function choice() {
   const method = $("method"), route = $("route");
   const more = source !== "clip" && $("quality").value !== "exact" ? { quality: $("quality").value } : {};
+  if ($("scale").value !== "1" && !$("scale").disabled) more.scale = Number($("scale").value);
   if (method.value !== "dmvfn") return [{ method: method.value, ...more }, method.selectedOptions[0].textContent];
-  if ($("scale").value !== "1") more.scale = Number($("scale").value);
   if (route.value === "digits") {
     const digits = $("digits").value.trim();
     if (!/^(?=.*1)[01]{9}$/.test(digits)) throw new Error("A route has nine digits, 0 or 1 for each block, such as 110100000.");
@@ -145,7 +146,7 @@ CLIPS.forEach((each, i) => $("sample-clip").append(new Option(each.title, String
 $("sample-clip").addEventListener("change", newClip);
 $("sample-time").addEventListener("input", () => { strip(); results.newPair(); });
 $("t").addEventListener("input", fit);
-$("route").addEventListener("change", fit);
+for (const id of ["route", "quality"]) $(id).addEventListener("change", fit);
 $("steps").addEventListener("change", () => { strip(); results.newPair(); });
 
 /** Makes a label with a file input take dropped files too. */

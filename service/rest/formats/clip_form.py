@@ -6,7 +6,7 @@ The other forms are parsed whole, in `multipart`; here at most a boundary and a 
 from __future__ import annotations
 
 from service.core.errors import InvalidRequest
-from service.rest.formats.multipart import MAX_HEADERS, boundary_of, check_content, fields_of
+from service.rest.formats.multipart import MAX_HEADERS, boundary_of, check_content, part_headers
 
 
 class FormFile:
@@ -38,7 +38,7 @@ class FormFile:
         if start >= 0:
             end = self._held.find(b"\r\n\r\n", start + len(self._boundary))
             if end >= 0:
-                fields = fields_of(bytes(self._held[start:end]))
+                fields = part_headers(bytes(self._held[start:end]))
                 check_content(fields, "body")
                 self.disposition = fields.get(b"content-disposition", b"").decode(errors="replace")
                 del self._held[: end + 4]

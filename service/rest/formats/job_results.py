@@ -31,7 +31,7 @@ async def one(
     form = _form(request, params, len(result.steps))
     request_context.holding.grow(2 * result_nbytes(result))
     files = await encode_steps(codecs, result, form.format, form.quality)
-    return response.build_files(result, files, form, response.facts(result), request_context.holding)
+    return response.build_files(result, files, form, response.prediction_headers(result), request_context.holding)
 
 
 async def every(jobs: Jobs, view: JobView, request: Request, params: PredictParams, codecs: Codecs) -> Response:

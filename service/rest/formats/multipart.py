@@ -86,7 +86,7 @@ def _between(body: bytes, boundary: bytes) -> Iterator[tuple[int, int]]:
 def _name(headers: bytes) -> str:
     if headers.count(b"\r\n") > MAX_LINES:
         raise InvalidRequest(f"a part of the form may have at most {MAX_LINES} headers", field="body")
-    fields = fields_of(headers)
+    fields = part_headers(headers)
     kind, parameters = header_parameters(fields.get(b"content-disposition", b"").decode("latin-1"), "body")
     if kind != b"form-data" or not parameters.get(b"name"):
         raise InvalidRequest("every part needs Content-Disposition: form-data with a name", field="body")
@@ -95,7 +95,7 @@ def _name(headers: bytes) -> str:
     return name
 
 
-def fields_of(headers: bytes) -> dict[bytes, bytes]:
+def part_headers(headers: bytes) -> dict[bytes, bytes]:
     """Return a part's headers, names in lower case; of two with one name the first."""
     pairs = (line.partition(b":") for line in reversed(headers.split(b"\r\n")))
     return {name.strip().lower(): value.strip() for name, _, value in pairs}

@@ -36,7 +36,7 @@ MAX_ID = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class InferBody:
     """A request and which of its outputs are wanted as bytes: those in `binary`, and with `all_binary` the others."""
 
     request: InferRequest
@@ -44,19 +44,19 @@ class Asked:
     all_binary: bool
 
 
-def inflated(body: bytes, coding: str, limit: int, reserve: Callable[[int], None]) -> bytes:
+def decompress(body: bytes, coding: str, limit: int, reserve: Callable[[int], None]) -> bytes:
     """Return the body without its Content-Encoding. Calls `reserve` with the bytes of each piece when it is made.
 
     Raises TooLarge beyond `limit` bytes, and what `reserve` raises; one piece at most is there and not reserved.
     """
-    coding = _named(coding)
+    coding = _coding(coding)
     if coding in ("", "identity"):
         return body
     if coding not in _CODINGS:
         raise UnsupportedMedia(f"bodies may be compressed by {' or '.join(_CODINGS)}", field="Content-Encoding")
     content = io.BytesIO()  # gives its bytes away without a copy
     try:
-        for piece in _inflated_pieces(body, coding):
+        for piece in _decompressed_pieces(body, coding):
             if content.tell() + len(piece) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes when inflated")
             reserve(len(piece))
@@ -66,12 +66,12 @@ def inflated(body: bytes, coding: str, limit: int, reserve: Callable[[int], None
     return content.getvalue()
 
 
-def _named(coding: str) -> str:
+def _coding(coding: str) -> str:
     name = coding.strip().lower()
     return _OLDER_NAMES.get(name, name)
 
 
-def _inflated_pieces(body: bytes, coding: str) -> Iterator[bytes]:
+def _decompressed_pieces(body: bytes, coding: str) -> Iterator[bytes]:
     """Yield the content, PIECE bytes at a time at most. Fed piece by piece, too: zlib copies what it has not read."""
     machine = zlib.decompressobj(_CODINGS[coding])
     rest = 0
@@ -91,20 +91,20 @@ def _inflated_pieces(body: bytes, coding: str) -> Iterator[bytes]:
         raise InvalidRequest(f"the body is not one whole {coding} stream", field="Content-Encoding")
 
 
-def deflated(body: bytes, accept: str) -> tuple[bytes, str | None]:
+def compress(body: bytes, accept: str) -> tuple[bytes, str | None]:
     """Return the body as the client wants it, and the coding used; None where it stays as it is.
 
     Only a client that names one single coding gets it: most send a list without thinking, and compressing noise
     costs more time than sending it.
     """
-    coding = _named(accept)
+    coding = _coding(accept)
     if coding not in _CODINGS:
         return body, None
     machine = zlib.compressobj(1, wbits=_CODINGS[coding])
     return machine.compress(body) + machine.flush(), coding
 
 
-def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
+def read(body: bytes, length: str | None, model: str, version: str) -> InferBody:
     """Read the request that a body holds. Errors name the member."""
     size = len(body) if length is None else _length(length, len(body))
     if size > MAX_JSON:
@@ -128,14 +128,14 @@ def read(body: bytes, length: str | None, model: str, version: str) -> Asked:
     name = "" if name is None else name
     _must(isinstance(name, str), "id must be a string", "id")
     _must(len(name) <= MAX_ID, f"id may have at most {MAX_ID} characters", "id")
-    return Asked(
+    return InferBody(
         InferRequest(model, version, name, parameters, tuple(inputs), names),
         binary,
         all_binary is True,
     )
 
 
-def write(answer: InferResponse, request: Asked) -> tuple[bytes, int | None]:
+def write(answer: InferResponse, request: InferBody) -> tuple[bytes, int | None]:
     """Return the answer's body and, if tensors follow its JSON, the JSON's length."""
     outputs: list[dict[str, Any]] = []
     tail: list[bytes] = []

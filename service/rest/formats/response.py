@@ -67,7 +67,7 @@ def choose(header: str | None, params: PredictParams) -> ResponseFormat:
 def build(value: EncodedPrediction, form: ResponseFormat, holding: ByteHolding) -> PiecedResponse:
     """Build the answer to a prediction. `holding` as of `build_files`."""
     headers = {
-        **facts(value.result),
+        **prediction_headers(value.result),
         "X-Dmvfn-Batch-Size": str(value.result.batch_size),
         "Server-Timing": ", ".join([f"{name};dur={seconds * 1000:.3f}" for name, seconds in value.stages]),
     }
@@ -76,7 +76,7 @@ def build(value: EncodedPrediction, form: ResponseFormat, holding: ByteHolding) 
     return build_files(value.result, value.pictures, form, headers, holding)
 
 
-def facts(result: PredictResult) -> dict[str, str]:
+def prediction_headers(result: PredictResult) -> dict[str, str]:
     """Return the headers of every kind of answer; one route for each step, FLOPs of all."""
     headers = {"X-Dmvfn-Method": result.method, "X-Dmvfn-Route": routes_text(result)}
     if result.shares:
@@ -105,11 +105,11 @@ def build_files(
     result: PredictResult,
     files: Sequence[bytes],
     form: ResponseFormat,
-    facts: Mapping[str, str],
+    answer_headers: Mapping[str, str],
     holding: ByteHolding,
 ) -> PiecedResponse:
-    """Build the answer; `facts` are its headers, `holding` what its bytes are counted in until they have been read."""
-    headers = {**facts, **shape_header(result, form, len(files)), "Vary": "Accept"}
+    """Build the answer; its bytes are counted in `holding` until they have been read."""
+    headers = {**answer_headers, **shape_header(result, form, len(files)), "Vary": "Accept"}
     if form.media_type == JSON:
         return PiecedResponse(_document(result, files, form), headers, JSON, holding)
     if form.media_type == MIXED:

@@ -14,12 +14,12 @@ from service.core.api_keys import Scope
 from service.core.errors import InvalidRequest
 from service.rest.formats import job_body, job_openapi, job_results, params
 from service.rest.routes.job_events import LONGEST_WAIT, state_answer
-from service.rest.routes.other_kind import Lookup, told_of_clips
+from service.rest.routes.other_kind import Lookup, hint_at_clips
 from service.rest.transport import context
 from service.rest.transport.head_requests import wants_no_body
 from service.rest.transport.known_query import KNOWN_QUERY
 from service.serving.jobs.job import Hooks, Jobs, JobView, NewJob, job_id
-from service.serving.prediction import check_ready, seeded
+from service.serving.prediction import check_ready, with_seed
 from service.telemetry.request_context import sharer
 
 WEBHOOK = "webhook"
@@ -32,7 +32,7 @@ NOT_DURABLE = "jobs of this server end with its process"
 
 def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRouter:
     """Build all routes under /v1/jobs. Of an id that is one of `clips` they say so."""
-    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY, told_of_clips(clips)])
+    routes = APIRouter(tags=["jobs"], dependencies=[KNOWN_QUERY, hint_at_clips(clips)])
 
     @routes.post(
         "/v1/jobs",
@@ -129,7 +129,7 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         client=request_context.client,
         frames=await body.decode(state, request_context.holding),
         # With the seed that was drawn, if any: a job that is run twice gives the same frames.
-        options=seeded(predict_params.options),
+        options=with_seed(predict_params.options),
         fingerprint=body.fingerprint(query),
         webhook=hook,
         traceparent=request_context.trace.traceparent,

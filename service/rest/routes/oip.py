@@ -85,11 +85,11 @@ def _index(routes: APIRouter, state: AppState) -> None:
 def _statistics(routes: APIRouter, state: AppState) -> None:
     @routes.get("/v2/models/stats", operation_id="v2AllStatistics", summary="What has been asked of every model")
     async def everything() -> JSONResponse:
-        return JSONResponse({"model_stats": state.usage.shown()})
+        return JSONResponse({"model_stats": state.infer_statistics.documents()})
 
     async def one(model: str, version: str = "") -> JSONResponse:
-        ServedVersions.of(state).known(model, version)
-        return JSONResponse({"model_stats": state.usage.shown(model)})
+        ServedVersions.of(state).find_model(model, version)
+        return JSONResponse({"model_stats": state.infer_statistics.documents(model)})
 
     _both(routes, "GET", "/stats", one, "v2Statistics", "What has been asked of a model")
 
@@ -97,12 +97,12 @@ def _statistics(routes: APIRouter, state: AppState) -> None:
 def _models(routes: APIRouter, state: AppState) -> None:
     async def metadata(model: str, version: str = "") -> JSONResponse:
         versions = ServedVersions.of(state)
-        model_document = versions.known(model, version)
+        model_document = versions.find_model(model, version)
         return JSONResponse(oip_models.metadata(model_document, versions.model(version), versions.names))
 
     async def ready(model: str, version: str = "") -> JSONResponse:
         versions = ServedVersions.of(state)
-        name = versions.known(model, version).name
+        name = versions.find_model(model, version).name
         if versions.statuses and not versions.is_ready(version):
             raise Unavailable(f"version {version} is being loaded", reason="loading")
         return _ready(state, {"name": name, "ready": True})
@@ -111,7 +111,7 @@ def _models(routes: APIRouter, state: AppState) -> None:
         versions, settings = ServedVersions.of(state), state.settings
         return JSONResponse(
             oip_models.config(
-                versions.known(model, version),
+                versions.find_model(model, version),
                 versions.model(version),
                 max_batch=settings.max_batch,
                 max_queue=settings.max_queue_items,
@@ -126,7 +126,7 @@ def _models(routes: APIRouter, state: AppState) -> None:
 
 def _infer(routes: APIRouter, state: AppState) -> None:
     async def infer(request: Request, model: str, version: str = "") -> Response:
-        ServedVersions.of(state).known(model, version)
+        ServedVersions.of(state).find_model(model, version)
         check_ready(state.engine)
         request_context = context.of(request)
         content = await _content(request, state.settings.max_body_bytes, request_context.holding)
@@ -138,7 +138,7 @@ def _infer(routes: APIRouter, state: AppState) -> None:
 
         def write_answer() -> tuple[bytes, int | None, str | None]:
             payload, json_length = oip_messages.write(answer, message)
-            payload, used_coding = oip_messages.deflated(payload, request.headers.get("accept-encoding", ""))
+            payload, used_coding = oip_messages.compress(payload, request.headers.get("accept-encoding", ""))
             return payload, json_length, used_coding
 
         payload, json_length, used_coding = await asyncio.to_thread(write_answer)
@@ -204,7 +204,7 @@ async def _content(request: Request, limit: int, holding: ByteHolding) -> bytes:
     coding = request.headers.get("content-encoding", "")
     if not coding:
         return body
-    content = await apart(lambda: oip_messages.inflated(body, coding, limit, holding.grow), sys.maxsize)
+    content = await apart(lambda: oip_messages.decompress(body, coding, limit, holding.grow), sys.maxsize)
     holding.settle(len(content))  # the compressed body is let go of here
     return content
 

@@ -1,4 +1,4 @@
-"""Says of an id that is asked for among the jobs of one kind that it is one of the other kind: frames, or a clip."""
+"""Says where a job is to who asks for it at the paths of the other kind: frames and clips have paths of their own."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from service.rest.transport import context
 
 
 class Lookup(Protocol):
-    """What both kinds have: `ClipJobs` and `Jobs`."""
+    """The part of `ClipJobs` and `Jobs` that finds one by its id."""
 
     async def get(self, ident: str, client: str, /) -> object: ...
 
 
-def told_of_clips(clips: Lookup | None) -> Any:
-    """Return the dependency of routes that know jobs of frames; None: there are no clips."""
-    return _told(clips, "a clip", "/v1/video")
+def hint_at_clips(clips: Lookup | None) -> Any:
+    """Build the dependency of routes of jobs of frames: NotFound of a clip's id then says where that is.
+
+    `clips` None: there are none.
+    """
+    return _hint(clips, "a clip", "/v1/video")
 
 
-def told_of_jobs(jobs: Lookup | None) -> Any:
-    """Return the dependency of routes that know clips; None: there are no jobs of frames."""
-    return _told(jobs, "a job of frames", "/v1/jobs")
+def hint_at_jobs(jobs: Lookup | None) -> Any:
+    """Build the dependency of routes of clips: NotFound of the id of a job of frames then says where that is."""
+    return _hint(jobs, "a job of frames", "/v1/jobs")
 
 
-def _told(others: Lookup | None, name: str, path: str) -> Any:
-    async def told(request: Request) -> AsyncGenerator[None]:
+def _hint(others: Lookup | None, name: str, path: str) -> Any:
+    async def hint(request: Request) -> AsyncGenerator[None]:
         try:
             yield
         except NotFound:
@@ -39,7 +42,7 @@ def _told(others: Lookup | None, name: str, path: str) -> Any:
                 raise
             raise NotFound(f"this is {name}: it is at {path}/{ident}", field="job") from None
 
-    return Depends(told)
+    return Depends(hint)
 
 
 async def _has(others: Lookup, ident: str, client: str) -> bool:

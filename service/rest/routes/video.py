@@ -33,7 +33,7 @@ from service.rest.formats.params import shown
 from service.rest.routes import clips
 from service.rest.routes import jobs as later
 from service.rest.routes.jobs import WEBHOOK
-from service.rest.routes.other_kind import Lookup, told_of_jobs
+from service.rest.routes.other_kind import Lookup, hint_at_jobs
 from service.rest.transport import context
 from service.rest.transport.body import check_plain
 from service.rest.transport.context import Context
@@ -89,7 +89,7 @@ def router(
 
     Of an id that is one of `frames`, jobs of the other kind, they say so.
     """
-    routes = APIRouter(tags=["video"], dependencies=[KNOWN_QUERY, told_of_jobs(frames)])
+    routes = APIRouter(tags=["video"], dependencies=[KNOWN_QUERY, hint_at_jobs(frames)])
     resources = resources or ClipResources(state)
     jobs = jobs or VideoJobs(state.settings, resources, state.work, state.metrics)
     accepting = _Clips(state, resources, jobs)

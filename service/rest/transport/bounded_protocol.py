@@ -103,8 +103,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.max_pipelined:
             raise TooManyPipelined
         super().on_message_begin()
-        if self._head_timer is not None:
-            self._cancel_head_timer()
+        self._cancel_head_timer()
         self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -125,8 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         extensions[_DRAINED], extensions[_WATCH] = self._drained, self._watch_client
         self._unseen = 0
         self._is_in_head = False
-        if self._head_timer is not None:
-            self._cancel_head_timer()
+        self._cancel_head_timer()
         if not self.flow.write_paused:
             self._reader_watch.stop()
         cycle_before: Any = self.cycle

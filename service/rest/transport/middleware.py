@@ -137,7 +137,7 @@ class RequestMiddleware:
         decision.check()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fields = fields_of(scope)
+        fields = header_fields(scope)
         request_context = self.begin_context(scope, fields)
         try:
             check_fields(scope["headers"])
@@ -188,7 +188,7 @@ class _Exchange:
         self._state = middleware._state
         self._scope = as_get(scope)
         self._send = send
-        self._fields = fields_of(self._scope)
+        self._fields = header_fields(self._scope)
         settings = self._state.settings
         self._context = middleware.begin_context(self._scope, self._fields)
         self._method = scope["method"]
@@ -295,7 +295,7 @@ class _Exchange:
         )
 
 
-def fields_of(scope: Scope) -> dict[str, str]:
+def header_fields(scope: Scope) -> dict[str, str]:
     """Return the header fields of a request by their names, in lower case; of several with one name the first."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
 

@@ -29,14 +29,14 @@ async def load(state: AppState, client: str, model: str, parameters: Mapping[str
     `parameters`: `version`; `share` of the requests that name none ("5%" or 0.05), `shadow` of those that the default
     answered; without either it becomes the default. Raises a ServiceError where `client` may not, or it cannot be.
     """
-    repository = _allowed(state, client, model)
+    repository = _authorise(state, client, model)
     _check(parameters, LOAD)
     await repository.load(_version(parameters), _share(parameters, "share", 1.0), _share(parameters, "shadow", ALL))
 
 
 async def unload(state: AppState, client: str, model: str, parameters: Mapping[str, object]) -> None:
     """Unload the version that `parameters` name, and return when it has answered all. Raises as `load`."""
-    repository = _allowed(state, client, model)
+    repository = _authorise(state, client, model)
     _check(parameters, UNLOAD)
     version = _version(parameters)
     if version is None:
@@ -57,7 +57,8 @@ def is_offered(state: AppState) -> bool:
     return bool(state.settings.model_control) or state.access.grants(Scope.CONTROL)
 
 
-def _allowed(state: AppState, client: str, model: str) -> ModelRepository:
+def _authorise(state: AppState, client: str, model: str) -> ModelRepository:
+    """Return what loads and unloads versions. Raises a ServiceError where `client` may not, or there is no `model`."""
     names = state.settings.model_control
     if not is_offered(state) or state.repository is None:
         raise Unsupported(FIXED)
@@ -65,7 +66,7 @@ def _allowed(state: AppState, client: str, model: str) -> ModelRepository:
         if not client:
             raise Unauthenticated("loading and unloading versions needs an API key")
         state.access.require(client, Scope.CONTROL)
-    models.known(model)
+    models.find_model(model)
     return state.repository
 
 

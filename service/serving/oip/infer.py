@@ -15,7 +15,7 @@ from service.core import deadline
 from service.core.errors import ServiceError
 from service.serving import prediction
 from service.serving.oip import requests as oip_requests
-from service.serving.oip.requests import InferItem, InferRequest, Parsed
+from service.serving.oip.requests import InferBatch, InferItem, InferRequest
 from service.serving.oip.served_versions import ServedVersions
 from service.serving.oip.statistics import InferTimings
 from service.serving.oip.tensors import Tensor
@@ -40,7 +40,7 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
     The caller's deadline is its transport's, and may be shortened by the request's own.
     """
     began = state.clock()
-    use = state.usage.models.get(request.model)
+    statistics = state.infer_statistics.models.get(request.model)
     try:
         prediction.check_ready(state.engine)
         versions, settings = ServedVersions.of(state), state.settings
@@ -50,14 +50,14 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
         encode_start = state.clock()
         outputs = oip_requests.tensors(batch, [value.result for value in values], [value.pictures for value in values])
     except ServiceError:
-        if use is not None:
-            use.failed(state.clock() - began)
+        if statistics is not None:
+            statistics.count_failure(state.clock() - began)
         raise
     end = state.clock()
-    assert use is not None  # parse knows only models that are counted
+    assert statistics is not None  # parse knows only models that are counted
     decode_seconds = max(dict(value.stages)["decode"] for value in values)
     timings = InferTimings(end - began, decode_seconds, end - encode_start)
-    use.answered([value.result for value in values], timings, round(time.time() * 1000))
+    statistics.count_answer([value.result for value in values], timings, round(time.time() * 1000))
     weights = [value.result.model_version for value in values]
     # Of one version but for a moment in which another becomes the default, or where one has a share.
     parameters: dict[str, str | bool] = {"weights": ",".join(weights if len(set(weights)) > 1 else weights[:1])}
@@ -66,11 +66,11 @@ async def infer(state: AppState, request: InferRequest, caller: Caller) -> Infer
         parameters["seed"] = ",".join(map(str, seeds))
     slowest = max(values, key=lambda value: sum(seconds for _, seconds in value.stages))
     return InferResponse(
-        request.model, versions.shown(request.version, weights[0]), request.id, outputs, parameters, slowest
+        request.model, versions.display_name(request.version, weights[0]), request.id, outputs, parameters, slowest
     )
 
 
-def _deadline(state: AppState, batch: Parsed, caller: Caller, began: float) -> float:
+def _deadline(state: AppState, batch: InferBatch, caller: Caller, began: float) -> float:
     settings = state.settings
     asked_ms = None if batch.timeout_us is None else batch.timeout_us / 1000
     if asked_ms is None and caller.deadline is not None:
@@ -85,23 +85,25 @@ def _deadline(state: AppState, batch: Parsed, caller: Caller, began: float) -> f
     return expiry if caller.deadline is None else min(expiry, caller.deadline)
 
 
-async def _predict(state: AppState, batch: Parsed, caller: Caller) -> list[EncodedPrediction]:
+async def _predict(state: AppState, batch: InferBatch, caller: Caller) -> list[EncodedPrediction]:
     """Predict every item. The first failure, or the caller's leaving, withdraws the others."""
     if len(batch.items) == 1:
         return [await _predict_item(state, batch, batch.items[0], caller)]
     return await prediction.together(
-        _numbered(state, batch, item, replace(caller, request_id=f"{caller.request_id}.{n}"), n)
+        _predict_numbered(state, batch, item, replace(caller, request_id=f"{caller.request_id}.{n}"), n)
         for n, item in enumerate(batch.items)
     )
 
 
-async def _predict_item(state: AppState, batch: Parsed, item: InferItem, caller: Caller) -> EncodedPrediction:
+async def _predict_item(state: AppState, batch: InferBatch, item: InferItem, caller: Caller) -> EncodedPrediction:
     names = ("inputs.FRAMES", "inputs.FRAMES") if item.shape else ("inputs.FRAME0", "inputs.FRAME1")
     pair = PicturePair(Picture(item.previous, item.shape), Picture(item.current, item.shape), names)
     return await prediction.predict(state, pair, item.options, batch.format, batch.image_quality, caller)
 
 
-async def _numbered(state: AppState, batch: Parsed, item: InferItem, caller: Caller, index: int) -> EncodedPrediction:
+async def _predict_numbered(
+    state: AppState, batch: InferBatch, item: InferItem, caller: Caller, index: int
+) -> EncodedPrediction:
     """Predict one item of several; an error's message says of which."""
     try:
         return await _predict_item(state, batch, item, caller)

@@ -42,23 +42,23 @@ class Model:
 
 
 _SEED = Spec("SEED", "UINT64", (1,), optional=True)
-_TOLD = (Spec("ROUTE", "UINT8", (-1, BLOCKS)), Spec("FLOPS", "FP64", (-1,)))
-#: Frames as tensors: the older and the newer of each item, RGB; steps, height, width of the answer.
+_ROUTE_AND_FLOPS = (Spec("ROUTE", "UINT8", (-1, BLOCKS)), Spec("FLOPS", "FP64", (-1,)))
+#: Frames as tensors: the previous and the current of each item, RGB; steps, height, width of the answer.
 TENSORS = Model(
     "dmvfn",
     (Spec("FRAMES", "UINT8", (2, -1, -1, 3)), _SEED),
-    (Spec("PRED", "UINT8", (-1, -1, -1, 3)), *_TOLD),
+    (Spec("PRED", "UINT8", (-1, -1, -1, 3)), *_ROUTE_AND_FLOPS),
 )
 #: Frames as image files.
 IMAGES = Model(
     "dmvfn_image",
     (Spec("FRAME0", "BYTES", (1,)), Spec("FRAME1", "BYTES", (1,)), _SEED),
-    (Spec("PRED", "BYTES", (-1,)), *_TOLD),
+    (Spec("PRED", "BYTES", (-1,)), *_ROUTE_AND_FLOPS),
 )
 MODELS = {model.name: model for model in (TENSORS, IMAGES)}
 
 
-def known(name: str) -> Model:
+def find_model(name: str) -> Model:
     """Return the model, or raise NotFound."""
     if name not in MODELS:
         raise NotFound(f"no model {name[:80]!r}; there are {', '.join(MODELS)}")
@@ -74,15 +74,15 @@ def server(release: str, *, can_load: bool = False) -> dict[str, object]:
 def metadata(model: Model, info: ServedModel, versions: Sequence[str] = (VERSION,)) -> dict[str, object]:
     """Return the document of `GET /v2/models/NAME`. `info` describes the version asked for."""
 
-    def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
+    def tensor_documents(specs: Sequence[Spec]) -> list[dict[str, object]]:
         return [{"name": s.name, "datatype": s.datatype, "shape": [-1, *s.dims]} for s in specs]
 
     return {
         "name": model.name,
         "versions": list(versions),
         "platform": PLATFORM,
-        "inputs": shown(model.inputs),
-        "outputs": shown(model.outputs),
+        "inputs": tensor_documents(model.inputs),
+        "outputs": tensor_documents(model.outputs),
         "properties": {
             "weights": info.version,
             "training_data": info.training_data,
@@ -96,7 +96,7 @@ def metadata(model: Model, info: ServedModel, versions: Sequence[str] = (VERSION
 def config(model: Model, info: ServedModel, *, max_batch: int, max_queue: int, timeout_ms: int) -> dict[str, object]:
     """Return the document of `GET /v2/models/NAME/config`, which load generators read before they begin."""
 
-    def shown(specs: Sequence[Spec]) -> list[dict[str, object]]:
+    def tensor_documents(specs: Sequence[Spec]) -> list[dict[str, object]]:
         return [
             {"name": s.name, "data_type": _CONFIG_TYPES[s.datatype], "dims": list(s.dims)}
             | ({"optional": True} if s.optional else {})
@@ -108,8 +108,8 @@ def config(model: Model, info: ServedModel, *, max_batch: int, max_queue: int, t
         "platform": PLATFORM,
         "backend": PLATFORM,
         "max_batch_size": max_batch,
-        "input": shown(model.inputs),
-        "output": shown(model.outputs),
+        "input": tensor_documents(model.inputs),
+        "output": tensor_documents(model.outputs),
         # Batches form while the device is busy; nobody is kept waiting for one.
         "dynamic_batching": {
             "max_queue_delay_microseconds": 0,

@@ -1,8 +1,7 @@
 """The Open Inference Protocol's view of the network: its two models, and tensors to items and back.
 
-Knows no wire: REST and gRPC hand in the same `InferRequest` and get the same tensors. A batch becomes items, one
-each; what
-they become in the queue is the engine's business.
+Knows no wire: REST and gRPC hand in the same `InferRequest` and get the same tensors. Each item of a batch becomes a
+request of its own, of whose way through the queue this module knows nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from service.core import moments
 from service.core.errors import InvalidFrame, InvalidRequest, ServiceError, TooLarge
 from service.core.types import BLOCKS, MAX_SEED, Options, PredictResult, Quality
 from service.imaging.codec import ImageFormat, check_quality
-from service.serving.oip.models import TENSORS, known
-from service.serving.oip.tensors import Tensor, files, packed, raw, typed
+from service.serving.oip.models import TENSORS, find_model
+from service.serving.oip.tensors import Tensor, check_datatype, files, pack, raw
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +39,7 @@ class InferRequest:
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,6})?")
 
-#: A frame's bytes; of the older and the newer one.
+#: A frame's bytes; of the previous and the current one.
 Pixels = bytes | memoryview
 Pair = tuple[Pixels, Pixels]
 
@@ -56,8 +55,8 @@ class InferItem:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parsed:
-    """What is to be done. `timeout_us` is what the caller allows; None: the server's default."""
+class InferBatch:
+    """A request's items, and how they are to be answered. `timeout_us`: microseconds; None: the server's default."""
 
     items: tuple[InferItem, ...]
     format: ImageFormat  #: of PRED: RAW for `dmvfn`
@@ -66,13 +65,13 @@ class Parsed:
     timeout_us: int | None
 
 
-def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str | None = None) -> Parsed:
+def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str | None = None) -> InferBatch:
     """Parse a request's items. Errors name the tensor or `parameters.NAME`; nothing is allocated for absurd shapes.
 
     `version`: of the weights, to predict by; None: the default.
     """
-    model = known(request.model)
-    inputs = _named(request.inputs)
+    model = find_model(request.model)
+    inputs = _by_name(request.inputs)
     for name in inputs:
         if name not in {spec.name for spec in model.inputs}:
             raise InvalidRequest(f"{request.model} has no input {name[:80]!r}", field=f"inputs.{name[:80]}")
@@ -101,26 +100,26 @@ def parse(request: InferRequest, *, max_batch: int, max_steps: int, version: str
     timeout = parameters.whole("timeout")
     if timeout is not None and not 0 <= timeout < 2**63:  # microseconds; more than a float holds must not be divided
         raise InvalidRequest("timeout must not be negative, and fit 64 bits", field="parameters.timeout")
-    return Parsed(items, format, quality, outputs, timeout or None)
+    return InferBatch(items, format, quality, outputs, timeout or None)
 
 
-def tensors(plan: Parsed, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
+def tensors(batch: InferBatch, results: Sequence[PredictResult], pictures: Sequence[Sequence[bytes]]) -> list[Tensor]:
     """List the outputs asked for, in that order; `pictures[i][k]` is step k of item i in the parsed format."""
-    batch, steps = len(results), len(results[0].steps)
+    count, steps = len(results), len(results[0].steps)
     outputs = []
-    for name in plan.outputs:
+    for name in batch.outputs:
         if name == "ROUTE":
             route = bytes(bit for result in results for step in result.steps for bit in step.route)
-            outputs.append(Tensor(name, "UINT8", (batch, steps, BLOCKS), route))
+            outputs.append(Tensor(name, "UINT8", (count, steps, BLOCKS), route))
         elif name == "FLOPS":
             flops = np.array([[step.flops for step in result.steps] for result in results], "<f8")
-            outputs.append(Tensor(name, "FP64", (batch, steps), flops.tobytes()))
-        elif plan.format is ImageFormat.RAW:
+            outputs.append(Tensor(name, "FP64", (count, steps), flops.tobytes()))
+        elif batch.format is ImageFormat.RAW:
             frame = results[0].steps[0].frame
-            shape = (batch, steps, frame.height, frame.width, 3)
+            shape = (count, steps, frame.height, frame.width, 3)
             outputs.append(Tensor(name, "UINT8", shape, b"".join(data for item in pictures for data in item)))
         else:
-            outputs.append(Tensor(name, "BYTES", (batch, steps), packed([data for item in pictures for data in item])))
+            outputs.append(Tensor(name, "BYTES", (count, steps), pack([data for item in pictures for data in item])))
     return outputs
 
 
@@ -234,7 +233,7 @@ class _Parameters:
             ).check(max_steps)
 
 
-def _named(inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+def _by_name(inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     by_name: dict[str, Tensor] = {}
     for tensor in inputs:
         if tensor.name in by_name:
@@ -243,10 +242,10 @@ def _named(inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     return by_name
 
 
-def _needed(inputs: Mapping[str, Tensor], name: str, datatype: str) -> Tensor:
+def _require(inputs: Mapping[str, Tensor], name: str, datatype: str) -> Tensor:
     if name not in inputs:
         raise InvalidRequest(f"input {name} is missing", field=f"inputs.{name}")
-    return typed(inputs[name], datatype)
+    return check_datatype(inputs[name], datatype)
 
 
 def _batch(tensor: Tensor, rest: str, fits: bool, max_batch: int) -> int:
@@ -260,7 +259,7 @@ def _batch(tensor: Tensor, rest: str, fits: bool, max_batch: int) -> int:
 
 
 def _frames(inputs: Mapping[str, Tensor], max_batch: int) -> tuple[list[Pair], tuple[int, int]]:
-    tensor = _needed(inputs, "FRAMES", "UINT8")
+    tensor = _require(inputs, "FRAMES", "UINT8")
     shape = tensor.shape
     fits = len(shape) == 5 and shape[1] == 2 and shape[4] == 3 and min(shape[2:4]) > 0
     batch = _batch(tensor, "2,H,W,3", fits, max_batch)
@@ -274,7 +273,7 @@ def _frames(inputs: Mapping[str, Tensor], max_batch: int) -> tuple[list[Pair], t
 def _images(inputs: Mapping[str, Tensor], max_batch: int) -> list[Pair]:
     columns = []
     for name in ("FRAME0", "FRAME1"):
-        tensor = _needed(inputs, name, "BYTES")
+        tensor = _require(inputs, name, "BYTES")
         batch = _batch(tensor, "1", len(tensor.shape) == 2 and tensor.shape[1] == 1, max_batch)
         column = files(tensor)
         if len(column) != batch:
@@ -290,7 +289,7 @@ def _images(inputs: Mapping[str, Tensor], max_batch: int) -> list[Pair]:
 def _seeds(tensor: Tensor | None, batch: int) -> list[int | None]:
     if tensor is None:
         return [None] * batch
-    if typed(tensor, "UINT64").shape not in ((batch, 1), (batch,)):
+    if check_datatype(tensor, "UINT64").shape not in ((batch, 1), (batch,)):
         raise InvalidRequest(f"SEED must have the shape [{batch},1]", field="inputs.SEED")
     # Load generators fill every announced input with random bits: all of them mean a seed, the lower 53 count.
     return [seed & MAX_SEED for seed in struct.unpack(f"<{batch}Q", raw(tensor, "Q", batch))]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from service.app_state import AppState
 from service.core.errors import NotFound, Unavailable
 from service.core.interfaces import ServedModel, VersionState, VersionStatus
-from service.serving.oip.models import VERSION, Model, known
+from service.serving.oip.models import VERSION, Model, find_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class ServedVersions:
         ready = tuple(status.name for status in self.statuses if status.state is VersionState.READY)
         return ready if self.is_named else (VERSION, *ready[1:])
 
-    def known(self, name: str, version: str = "") -> Model:
+    def find_model(self, name: str, version: str = "") -> Model:
         """Return the model, or raise NotFound naming the models or the versions that there are."""
-        model = known(name)
+        model = find_model(name)
         self.option(version)
         return model
 
@@ -58,7 +58,7 @@ class ServedVersions:
         if names and name not in names:
             raise NotFound(f"version {name[:80]!r} is not loaded; there is {', '.join(names)}", field="version")
 
-    def shown(self, version: str, weights: str) -> str:
+    def display_name(self, version: str, weights: str) -> str:
         """Return the version an answer shows, where `version` was asked for and `weights` made it."""
         return weights if self.is_named else version or VERSION
 

@@ -21,7 +21,7 @@ class Duration:
         self.count += count
         self.ns += round(max(0.0, seconds) * 1e9)
 
-    def shown(self) -> dict[str, int]:
+    def document(self) -> dict[str, int]:
         """Return the figures in the protocol's names."""
         return {"count": self.count, "ns": self.ns}
 
@@ -42,8 +42,11 @@ class _Batches:
 
 
 @dataclass(slots=True)
-class Use:
-    """One model's. An item's share of an execution is one over its batch's size, so executions add up to whole ones."""
+class ModelStatistics:
+    """One model's counts and durations.
+
+    An item's share of an execution is one over its batch's size, so that executions add up to whole ones.
+    """
 
     last_ms: int = 0
     inferences: int = 0
@@ -56,7 +59,7 @@ class Use:
     writing: Duration = field(default_factory=Duration)
     batches: dict[int, _Batches] = field(default_factory=dict)
 
-    def answered(self, results: Sequence[PredictResult], timings: InferTimings, now_ms: int) -> None:
+    def count_answer(self, results: Sequence[PredictResult], timings: InferTimings, now_ms: int) -> None:
         """Count a request of `results` items that went well."""
         self.last_ms = max(self.last_ms, now_ms)
         self.inferences += len(results)
@@ -72,13 +75,13 @@ class Use:
             batch.executions += share
             batch.infer.ns += round(result.timings.device * share * 1e9)
 
-    def failed(self, seconds: float) -> None:
+    def count_failure(self, seconds: float) -> None:
         """Count a request that ended with an error."""
         self.fail.add(1, seconds)
 
-    def shown(self, name: str) -> dict[str, object]:
+    def document(self, name: str) -> dict[str, object]:
         """Return the figures in the protocol's names."""
-        nothing = Duration().shown()
+        nothing = Duration().document()
         return {
             "name": name,
             "version": VERSION,
@@ -86,12 +89,12 @@ class Use:
             "inference_count": self.inferences,
             "execution_count": round(self.executions),
             "inference_stats": {
-                "success": self.success.shown(),
-                "fail": self.fail.shown(),
-                "queue": self.queue.shown(),
-                "compute_input": self.reading.shown(),
-                "compute_infer": self.infer.shown(),
-                "compute_output": self.writing.shown(),
+                "success": self.success.document(),
+                "fail": self.fail.document(),
+                "queue": self.queue.document(),
+                "compute_input": self.reading.document(),
+                "compute_infer": self.infer.document(),
+                "compute_output": self.writing.document(),
                 "cache_hit": nothing,
                 "cache_miss": nothing,
             },
@@ -107,12 +110,12 @@ class Use:
         }
 
 
-class Usage:
+class InferStatistics:
     """Counts the requests of every model, and how long they took, as the protocol's statistics want them."""
 
     def __init__(self) -> None:
-        self.models = {name: Use() for name in MODELS}
+        self.models = {name: ModelStatistics() for name in MODELS}
 
-    def shown(self, name: str = "") -> list[dict[str, object]]:
+    def documents(self, name: str = "") -> list[dict[str, object]]:
         """List one model's figures, or with no name everyone's."""
-        return [use.shown(model) for model, use in self.models.items() if name in ("", model)]
+        return [statistics.document(model) for model, statistics in self.models.items() if name in ("", model)]

@@ -30,7 +30,7 @@ class Tensor:
     is_base64: bool = False  #: a BYTES tensor whose elements are base64 texts although they came as bytes
 
 
-def typed(tensor: Tensor, datatype: str) -> Tensor:
+def check_datatype(tensor: Tensor, datatype: str) -> Tensor:
     """Return the tensor. Raises InvalidRequest if its datatype is another."""
     if tensor.datatype != datatype:
         raise InvalidRequest(
@@ -114,7 +114,7 @@ def _flat(tensor: Tensor, data: Sequence[object]) -> list[object]:
     raise InvalidRequest(f"{tensor.name} is nested too deeply", field=f"inputs.{tensor.name}")
 
 
-def packed(parts: Iterable[bytes]) -> bytes:
+def pack(parts: Iterable[bytes]) -> bytes:
     """Pack the elements of a BYTES tensor."""
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 

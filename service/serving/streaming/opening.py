@@ -23,7 +23,7 @@ def traced(tracer: Tracer, trace: Trace, answer: Answer[EncodedPrediction], now:
     seconds = now - answer.tag.arrived
     match answer.outcome:
         case Done(value=value):
-            tracer.part(trace, "frame", seconds, value.facts(), value.stages)
+            tracer.part(trace, "frame", seconds, value.log_fields(), value.stages)
         case Failed(error=error):
             tracer.part(trace, "frame", seconds, {}, error=error.code)
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from service.core.errors import ClientLimit, QueueFull
 from service.core.interfaces import Engine
 from service.core.types import Frame, Options, PredictResult, Priority
-from service.serving.prediction import Caller, build_request, seeded
+from service.serving.prediction import Caller, build_request, with_seed
 from service.serving.video.retimed_frames import PredictMoments
 from service.settings import Settings
 
@@ -38,7 +38,7 @@ class ClipPredictors:
 def frame_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> PredictSteps:
     """Return a function that asks the engine frame by frame, behind live requests. `options` without its steps."""
     ask = _asking(engine, settings, client)
-    options = seeded(options)  # once: a clip's frames are drawn with one seed
+    options = with_seed(options)  # once: a clip's frames are drawn with one seed
 
     async def predict(previous: Frame, current: Frame, steps: int) -> PredictResult:
         return await ask(previous, current, dataclasses.replace(options, steps=steps))
@@ -49,7 +49,7 @@ def frame_predictor(engine: Engine, options: Options, settings: Settings, client
 def moment_predictor(engine: Engine, options: Options, settings: Settings, client: str = "") -> PredictMoments:
     """Return a function that asks the engine for the frames of several moments, behind live requests."""
     ask = _asking(engine, settings, client)
-    options = seeded(options)
+    options = with_seed(options)
 
     async def predict(previous: Frame, current: Frame, times: tuple[float, ...]) -> PredictResult:
         return await ask(previous, current, dataclasses.replace(options, steps=1, times=times))

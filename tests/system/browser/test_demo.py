@@ -129,16 +129,31 @@ def test_scale_quality_and_nine_digits_are_sent(demo: Demo) -> None:
     demo.page.click("#predict")
     assert "nine digits" in demo.error()
     demo.page.fill("#digits", "110100000")
+    assert _sent(demo, "scale", "quality", "route") == ["0.25", "adaptive", "110100000"]
+
+
+def test_a_scale_is_sent_of_classical_motion_where_it_is_fast_only(demo: Demo) -> None:
+    demo.page.select_option("#method", "flow")
+    assert demo.page.is_disabled("#scale")
+    demo.page.select_option("#quality", "fast")
+    demo.page.select_option("#scale", "0.5")
+    assert _sent(demo, "method", "quality", "scale") == ["flow", "fast", "0.5"]
+    demo.page.select_option("#quality", "exact")
+    assert demo.page.is_disabled("#scale")
+    assert _sent(demo, "method", "quality", "scale") == ["flow", None, None]
+
+
+def _sent(demo: Demo, *names: str) -> list[Any]:
+    """Press the button; return these fields of the form that is sent, None where it has none of that name."""
     # Playwright does not tell the body of a form with files.
     demo.page.evaluate(
-        """() => { const send = window.fetch; window.fetch = (path, how) => {
+        """() => { const send = window.fetch; window.sent = undefined; window.fetch = (path, how) => {
              if (how?.body instanceof FormData) window.sent = Object.fromEntries(how.body);
              return send(path, how); }; }"""
     )
     demo.page.click("#predict")
     demo.until("window.sent !== undefined")
-    names = ("scale", "quality", "route")
-    assert [demo.page.evaluate(f"window.sent.{name}") for name in names] == ["0.25", "adaptive", "110100000"]
+    return [demo.page.evaluate(f"window.sent.{name} ?? null") for name in names]
 
 
 @pytest.mark.parametrize("size", [{"width": 390, "height": 844}, {"width": 1280, "height": 900}])

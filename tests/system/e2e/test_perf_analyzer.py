@@ -30,7 +30,7 @@ async def test_it_measures_a_batch_over(wire: list[str], tmp_path: Path) -> None
             *("-f", str(report), *SHORT, *wire),
         )
         [row] = csv.DictReader(report.read_text().splitlines())
-        use = service.parts.usage.models["dmvfn"]
+        statistics = service.parts.infer_statistics.models["dmvfn"]
     # With -s or -rP these are the figures that docs/benchmarks-history.md may quote.
     shown = ("Inferences/Second", "Avg latency", "p50 latency", "p99 latency", "Server Queue", "Server Compute Infer")
     print(" ".join(wire), {name: row[name] for name in shown if name in row})
@@ -39,5 +39,5 @@ async def test_it_measures_a_batch_over(wire: list[str], tmp_path: Path) -> None
     # In streaming it times responses only; else it splits the time by the server's own statistics.
     if "--streaming" not in wire:
         assert float(row["Server Compute Infer"]) > 0
-    assert use.fail.count == 0
-    assert use.inferences == 2 * use.success.count >= 40
+    assert statistics.fail.count == 0
+    assert statistics.inferences == 2 * statistics.success.count >= 40

@@ -118,7 +118,7 @@ def _tensors(data: bytes) -> object:
 
 
 def _inflated(data: bytes) -> object:
-    return oip_messages.inflated(data, "gzip" if data[:1] == b"\x1f" else "deflate", 2**16, lambda nbytes: None)
+    return oip_messages.decompress(data, "gzip" if data[:1] == b"\x1f" else "deflate", 2**16, lambda nbytes: None)
 
 
 def _text(data: bytes) -> object:

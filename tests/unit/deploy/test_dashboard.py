@@ -8,17 +8,23 @@ import math
 import re
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from tests.system.e2e.process import ROOT
 from tests.unit.deploy.live import Live, live
 from tests.unit.deploy.manifests import DEPLOY
 from tests.unit.deploy.traffic import once
 
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "dmvfn.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+#: Those that `plot_dashboard` draws.
+DRAWN = [panel for panel in PANELS if panel["type"] in ("timeseries", "stat")]
 #: What Grafana puts in for its variables here.
 CHOSEN = {"$__rate_interval": "30s", "$namespace": ".*", "$role": ".*", "$instance": ".*"}
 #: How long traffic may be repeated until every graph has a line, seconds.
@@ -43,6 +49,20 @@ def _expressions() -> dict[str, str]:
 
 def _has_data(samples: list[dict[str, Any]]) -> bool:
     return any(not math.isnan(float(sample["value"][1])) for sample in samples)
+
+
+def test_the_picture_in_the_documents_shows_the_panels_of_today() -> None:
+    with Image.open(ROOT / "docs" / "dashboard.png") as picture:
+        assert isinstance(picture, PngImageFile)
+        titles = json.loads(picture.text["Panels"])
+    assert titles == [panel["title"] for panel in DRAWN], "draw it anew: tests/unit/deploy/plot_dashboard.py"
+
+
+def test_the_picture_can_be_drawn() -> None:
+    from tests.unit.deploy import plot_dashboard  # it takes the panels from here
+
+    silent: Any = SimpleNamespace(query_range=lambda *_: [])
+    plot_dashboard.plot(silent, 0.0, 1.0).canvas.draw()
 
 
 def test_panels_have_unique_numbers_and_do_not_overlap() -> None:

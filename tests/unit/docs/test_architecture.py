@@ -49,3 +49,10 @@ def test_every_room_of_the_table_is_there() -> None:
     rooms = [room for cell in first_cells for room in re.findall(r"`(.+?)`", cell)]
     beside = [ROOT, ROOT / "service", ROOT / "model"]
     assert [room for room in rooms if not any((place / room).exists() for place in beside)] == []
+
+
+def test_every_module_at_the_top_of_the_service_has_a_room() -> None:
+    rooms = set(re.findall(r"`(?:service/)?(\w+\.py)`", TEXT.split("## A request's life")[0]))
+    modules = {path.name for path in (ROOT / "service").glob("*.py") if not path.name.startswith("__")}
+    assert len(modules) > 15
+    assert sorted(modules - rooms) == []

@@ -295,7 +295,7 @@ async def test_behind_a_drain_what_was_accepted_is_finished_and_what_comes_is_re
         device.hold()
         accepted = [asyncio.create_task(gate.predict(request(i))) for i in range(11)]
         await until(lambda: batcher.debug()["inflight"] == 11)
-        drain = asyncio.create_task(gate.shut(30.0))
+        drain = asyncio.create_task(gate.drain(30.0))
         await until(lambda: not gate.readiness().ready)
         with pytest.raises(Unavailable) as refused:
             await gate.predict(request(50))
@@ -314,7 +314,7 @@ async def test_when_the_grace_is_over_the_rest_is_told_as_the_batcher_closes() -
         device.hold()
         requests = [asyncio.create_task(gate.predict(request(i))) for i in range(2)]
         await until(lambda: batcher.debug()["inflight"] == 2)
-        assert await gate.shut(0.01) is False
+        assert await gate.drain(0.01) is False
         close = asyncio.create_task(batcher.close())
         outcomes = await asyncio.gather(*requests, return_exceptions=True)
         device.release()

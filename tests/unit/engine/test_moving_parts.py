@@ -160,7 +160,7 @@ def test_what_leaves_a_part_is_told_but_not_what_only_seems_to_move() -> None:
     """By what the edges show: where that is one colour any motion may be found. The frame's border may be crossed."""
     one = pair(FLOW, (60, 30))
     box = Box(32, 0, 128, 96)
-    part = moving_parts.cropped(one, box)
+    part = moving_parts.crop(one, box)
     for edge in (np.s_[:2], np.s_[-2:], np.s_[:, -2:]):
         flow = np.zeros((96, 96, 2), np.float32)
         flow[40:50, :20] = 9
@@ -170,7 +170,7 @@ def test_what_leaves_a_part_is_told_but_not_what_only_seems_to_move() -> None:
             moving_parts.check_still_around(box, one, part, flow)
         flat = Frame(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
         plain = dataclasses.replace(one, previous=flat, current=flat)
-        moving_parts.check_still_around(box, plain, moving_parts.cropped(plain, box), flow)
+        moving_parts.check_still_around(box, plain, moving_parts.crop(plain, box), flow)
 
 
 @pytest.mark.parametrize(("t", "is_whole"), [(1.0, False), (16.0, True)])

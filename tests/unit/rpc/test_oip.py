@@ -109,8 +109,8 @@ async def test_one_failing_item_fails_the_request_with_its_index_and_withdraws_t
     async with served(engine) as s:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await s.v2.ModelInfer(_infer(3), metadata=(("x-request-id", "r"),))
-        use = s.parts.usage.models["dmvfn"]
-        assert (use.fail.count, use.success.count) == (1, 0)
+        statistics = s.parts.infer_statistics.models["dmvfn"]
+        assert (statistics.fail.count, statistics.success.count) == (1, 0)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refused.value.details() == "item 2: no room"
     assert sorted(engine.withdrawn) == ["r.0", "r.1"]

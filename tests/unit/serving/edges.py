@@ -37,7 +37,7 @@ from service.rest.formats import stream_messages
 from service.rest.routes import oip, stream
 from service.rpc import server as rpc
 from service.serving.jobs.local import LocalJobs
-from service.serving.oip.tensors import packed
+from service.serving.oip.tensors import pack
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.unit.engine import tiny
@@ -240,7 +240,7 @@ class Edges:
                 "outputs": [{"name": "PRED", "parameters": {"binary_data": True}}, {"name": "ROUTE"}],
             }
         ).encode()
-        content = head + packed([self.previous]) + packed([self.current])
+        content = head + pack([self.previous]) + pack([self.current])
         length = {"Inference-Header-Content-Length": str(len(head))}
         answer = await self.http.post("/v2/models/dmvfn_image/infer", content=content, headers=length)
         if answer.is_error:
@@ -261,7 +261,7 @@ class Edges:
             request.parameters[name].string_param = value
         for n, file in enumerate((self.previous, self.current)):
             request.inputs.add(name=f"FRAME{n}", datatype="BYTES", shape=[1, 1])
-            request.raw_input_contents.append(packed([file]))
+            request.raw_input_contents.append(pack([file]))
         if seed is not None and self._takes_seed:
             request.inputs.add(name="SEED", datatype="UINT64", shape=[1, 1])
             request.raw_input_contents.append(seed.to_bytes(8, "little"))

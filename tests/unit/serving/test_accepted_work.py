@@ -30,7 +30,7 @@ async def test_a_stop_waits_for_accepted_work_which_may_still_predict() -> None:
 
     clip_task = asyncio.create_task(clip())
     await asyncio.sleep(0)
-    shutting = asyncio.create_task(gate.shut(10))
+    shutting = asyncio.create_task(gate.drain(10))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable):
         await gate.predict(a_request())
@@ -42,13 +42,13 @@ async def test_a_stop_waits_for_accepted_work_which_may_still_predict() -> None:
 async def test_a_stop_says_when_the_grace_was_too_short() -> None:
     gate = DrainingEngine(SmallEngine())
     with gate.accepted():
-        assert not await gate.shut(0.01)
-    assert await gate.shut(0.01)
+        assert not await gate.drain(0.01)
+    assert await gate.drain(0.01)
 
 
 async def test_what_comes_after_the_stop_is_neither_counted_nor_marked() -> None:
     work = AcceptedWork()
-    work.shut()
+    work.refuse_new()
     with work.accepted():
         assert (work.count, work.inside) == (0, False)
 
@@ -58,5 +58,5 @@ async def test_a_start_is_over_when_the_process_says_so_whatever_its_engine_says
     assert (gate.readiness().ready, gate.readiness().reason) == (False, "starting")
     gate.finish_start()
     assert gate.readiness().ready
-    gate.fall()
+    gate.stop_advertising()
     assert gate.readiness().reason == "draining"

@@ -81,8 +81,8 @@ async def test_every_step_is_encoded_in_its_place() -> None:
     assert list(value.pictures) == [pixels.tobytes() for pixels in extrapolated(picture(0), picture(1), 3)]
     assert value.times_us == (60_000, 80_000, 100_000)
     assert [name for name, _ in value.stages] == ["decode", "queue", "route", "blocks", "encode"]
-    assert value.facts()["route"] == ",".join(["1" * 9] * 3)
-    assert "spare_ms" not in value.facts()
+    assert value.log_fields()["route"] == ",".join(["1" * 9] * 3)
+    assert "spare_ms" not in value.log_fields()
 
 
 async def test_no_room_for_the_answer_refuses_before_the_engine() -> None:
@@ -108,11 +108,11 @@ async def test_a_passed_deadline_is_counted_before_anything_is_decoded() -> None
 
 def test_only_a_sampled_route_without_a_seed_gets_one() -> None:
     sample = Options(route=RouteChoice(RoutePolicy.SAMPLE))
-    seeds = {prediction.seeded(sample).route.seed for _ in range(5)}
+    seeds = {prediction.with_seed(sample).route.seed for _ in range(5)}
     assert len(seeds) > 1
     assert all(seed is not None and 0 <= seed <= MAX_SEED for seed in seeds)
     for options in (Options(), Options(route=RouteChoice(RoutePolicy.SAMPLE, seed=5))):
-        assert prediction.seeded(options) is options
+        assert prediction.with_seed(options) is options
 
 
 async def test_an_adaptive_request_gets_the_time_that_its_encoding_leaves() -> None:

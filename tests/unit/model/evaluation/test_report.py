@@ -8,7 +8,7 @@ import pytest
 
 from model.evaluation import published, report
 from model.evaluation.measure import Measurement, WindowScore
-from model.evaluation.report import About
+from model.evaluation.report import EvaluationRun
 
 METHODS = ("repeat", "dis", "farneback", "full", "auto")
 
@@ -22,14 +22,14 @@ def _measured(steps: int) -> Measurement:
 
 @pytest.mark.parametrize(("protocol", "steps"), [("cityscapes", (1, 3, 5)), ("vimeo", (1,))])
 def test_published_rows_are_marked(protocol: str, steps: tuple[int, ...]) -> None:
-    text = report.markdown(About("w", protocol, steps, 1, "again"), _measured(max(steps)))
+    text = report.markdown(EvaluationRun("w", protocol, steps, 1, "again"), _measured(max(steps)))
     assert "published, unverified" in text
     assert "published, secondary" in text
     assert "DMVFN without routing" in text
 
 
 def test_a_folder_of_clips_has_no_published_rows() -> None:
-    assert "published" not in report.markdown(About("w", "clips", (1,), 1, "again"), _measured(1))
+    assert "published" not in report.markdown(EvaluationRun("w", "clips", (1,), 1, "again"), _measured(1))
 
 
 def test_every_published_row_has_a_figure_for_every_horizon() -> None:

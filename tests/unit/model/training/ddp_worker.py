@@ -12,7 +12,7 @@ from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.training import processes
 from model.training.batches import Batches
-from model.training.loop import Habits, Loop
+from model.training.loop import Loop, RunOptions
 from model.training.plan import Phase, TrainConfig
 
 ROUTED = Phase("routed", 2, size=64, batch=1, routed=True, synthetic=1.0, shift=4.0, warm_up=1)
@@ -23,11 +23,11 @@ def start(out: Path, environment: Mapping[str, str]) -> None:
     """Train as the rank that `environment` names, in torchrun's words; leave step and weights in `out`."""
     os.environ.update(environment)
     torch.set_num_threads(1)
-    with processes.joined("cpu") as place:
+    with processes.join("cpu") as rank:
         # Another start on every rank: sharing must come from the run, not from luck with seeds.
-        torch.manual_seed(place.rank)
+        torch.manual_seed(rank.index)
         plan = TrainConfig("two", (FIXED, ROUTED), network="tiny")
-        batches = Batches([], place.device, plan.seed, place.rank)
-        loop = Loop(plan, DMVFN(ModelConfig.tiny()), batches, out, place, Habits(say=lambda line: None))
-        loop.run(stopped=lambda: place.rank == 1 and loop.step == 3)
-        torch.save((loop.step, loop.network.state_dict()), out / f"rank{place.rank}.pt")
+        batches = Batches([], rank.device, plan.seed, rank.index)
+        loop = Loop(plan, DMVFN(ModelConfig.tiny()), batches, out, rank, RunOptions(say=lambda line: None))
+        loop.run(should_stop=lambda: rank.index == 1 and loop.step == 3)
+        torch.save((loop.step, loop.network.state_dict()), out / f"rank{rank.index}.pt")

@@ -16,7 +16,7 @@ from model.training import batches
 from model.training.batches import Batch, Batches
 from model.training.decode import Clip
 from model.training.filters import ClipVerdict
-from model.training.loop import Habits, Loop
+from model.training.loop import Loop, RunOptions
 from model.training.plan import DataSource, Phase, TrainConfig
 from model.training.processes import Rank
 from tests.unit.model.training import pictures
@@ -35,8 +35,8 @@ def _loop(plan: TrainConfig, out: Path, lines: list[str] | None = None, part_byt
     network = DMVFN(ModelConfig.tiny())
     clips = batches.footage([Clip("a", pictures.sliding(9), ClipVerdict(typical=5.0))], CPU, 1, resident=False)
     say = (lambda line: None) if lines is None else lines.append
-    habits = Habits(log_every=2, say=say, part_bytes=part_bytes)
-    return Loop(plan, network, Batches(clips, CPU, plan.seed), out, Rank(), habits)
+    options = RunOptions(log_every=2, say=say, part_bytes=part_bytes)
+    return Loop(plan, network, Batches(clips, CPU, plan.seed), out, Rank(), options)
 
 
 def _weights(loop: Loop) -> dict[str, torch.Tensor]:
@@ -70,7 +70,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, whole: Loop, 
 def test_a_stop_is_heard_at_the_next_step(tmp_path: Path) -> None:
     asked = iter([False, False, True])
     loop = _loop(PLAN, tmp_path)
-    loop.run(stopped=lambda: next(asked))
+    loop.run(should_stop=lambda: next(asked))
     assert loop.step == 2
     assert _loop(PLAN, tmp_path).step == 2
 
@@ -130,8 +130,8 @@ def test_steps_lower_the_loss_of_the_batch_they_see(tmp_path: Path) -> None:
     lines: list[str] = []
     _SameBatch.batch = Batches([], CPU, 0).make(0, phase)
     torch.manual_seed(0)
-    habits = Habits(log_every=1, say=lines.append)
-    Loop(plan, DMVFN(ModelConfig.tiny()), _SameBatch([], CPU, 0), tmp_path, Rank(), habits).run()
+    options = RunOptions(log_every=1, say=lines.append)
+    Loop(plan, DMVFN(ModelConfig.tiny()), _SameBatch([], CPU, 0), tmp_path, Rank(), options).run()
     losses = [float(row["loss"]) for row in _rows(tmp_path)]
     assert losses[-1] < 0.98 * losses[0]
 

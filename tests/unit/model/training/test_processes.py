@@ -13,10 +13,10 @@ from tests.unit.model.training import ddp_worker
 
 
 def test_alone_a_process_leads_and_opens_no_group() -> None:
-    with processes.joined("cpu", {}) as place:
-        assert (place.rank, place.world, place.leads) == (0, 1, True)
-        assert processes.anyone(True, place)
-        processes.wait(place)
+    with processes.join("cpu", {}) as rank:
+        assert (rank.index, rank.world, rank.leads) == (0, 1, True)
+        assert processes.anyone(True, rank)
+        processes.wait(rank)
     assert not torch.distributed.is_initialized()
 
 

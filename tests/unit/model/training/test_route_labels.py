@@ -39,33 +39,33 @@ def table(**decibels: float) -> torch.Tensor:
     return row
 
 
-def order(wanted: route_labels.Wanted) -> list[int]:
-    return wanted.probabilities[0].argsort(descending=True).tolist()
+def order(targets: route_labels.RouterTargets) -> list[int]:
+    return targets.probabilities[0].argsort(descending=True).tolist()
 
 
 def test_the_least_missed_block_is_dropped_first_and_only_what_helps_is_worth_running() -> None:
     # Of blocks 0, 2 and 5, block 2 is missed less (33.5 dB without it) than block 5 (31).
     errors = table(b100=30.0, b110=31.0, b101=33.5, b111=34.0)
-    close = route_labels.wanted(errors, (0, 2, 5), 9, 4.5, tolerance=0.6)
+    close = route_labels.router_targets(errors, (0, 2, 5), 9, 4.5, tolerance=0.6)
     assert order(close)[:3] == [0, 5, 2]
     assert close.blocks.tolist() == [2.0]
     assert (close.probabilities[0] >= 0.5).nonzero().flatten().tolist() == [0, 5]
-    exact = route_labels.wanted(errors, (0, 2, 5), 9, 4.5, tolerance=0.1)
+    exact = route_labels.router_targets(errors, (0, 2, 5), 9, 4.5, tolerance=0.1)
     assert exact.blocks.tolist() == [3.0]
     assert (exact.probabilities[0] >= 0.5).nonzero().flatten().tolist() == [0, 2, 5]
 
 
 def test_where_nothing_moves_one_block_is_enough() -> None:
     still = table(b100=40.0, b110=40.0, b101=40.0, b111=40.0)
-    wanted = route_labels.wanted(still, (0, 2, 5), 9, 4.5, tolerance=0.1)
-    assert wanted.blocks.tolist() == [1.0]
-    assert order(wanted)[:3] == [0, 2, 5]  # of equals the later goes first
-    assert (wanted.probabilities[0] >= 0.5).nonzero().flatten().tolist() == [0]
+    targets = route_labels.router_targets(still, (0, 2, 5), 9, 4.5, tolerance=0.1)
+    assert targets.blocks.tolist() == [1.0]
+    assert order(targets)[:3] == [0, 2, 5]  # of equals the later goes first
+    assert (targets.probabilities[0] >= 0.5).nonzero().flatten().tolist() == [0]
 
 
 @pytest.mark.parametrize("number", range(1, 10))
 def test_what_is_wanted_is_what_the_network_can_say(number: int) -> None:
-    found = route_labels._graded(number, 9, 4.5)
+    found = route_labels._descending(number, 9, 4.5)
     assert math.isclose(sum(found), 4.5)  # probabilities of the published module sum to that
     assert found == sorted(found, reverse=True)
     assert found[0] <= 1

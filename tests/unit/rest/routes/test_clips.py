@@ -389,8 +389,8 @@ async def test_an_accepted_clip_is_finished_while_the_service_drains() -> None:
         job = await here.post(y4m(moving(12)), BOB, LATER, query="every=1")
         await _until(lambda: {request.client for request in here.engine.requests} == {"ann", "bob"})
         queued = await here.post(y4m(moving(3)), BOB, LATER)
-        here.gate.fall()
-        empty = asyncio.ensure_future(here.gate.shut(20))
+        here.gate.stop_advertising()
+        empty = asyncio.ensure_future(here.gate.drain(20))
         await asyncio.sleep(0)
         here.engine.hold.set()
         assert await empty
@@ -407,7 +407,7 @@ async def test_a_clip_that_outlasts_the_grace_does_not_hold_the_service() -> Non
         here.engine.hold = asyncio.Event()
         call = asyncio.ensure_future(here.post(y4m(moving(5)), ANN))
         await _until(lambda: here.engine.requests)
-        assert not await here.gate.shut(0.01)
+        assert not await here.gate.drain(0.01)
         here.engine.hold.set()
         await call
 

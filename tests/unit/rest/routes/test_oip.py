@@ -298,11 +298,11 @@ async def test_a_body_that_inflates_to_much_is_counted_while_it_does() -> None:
 def test_what_is_inflated_in_pieces_is_what_was_compressed(length: int, noise: bool) -> None:
     content = np.random.default_rng(1).bytes(length) if noise else bytes(length)
     pieces: list[int] = []
-    assert oip_messages.inflated(gzip.compress(content), "gzip", length, pieces.append) == content
+    assert oip_messages.decompress(gzip.compress(content), "gzip", length, pieces.append) == content
     assert (sum(pieces), max(pieces, default=0) <= PIECE) == (length, True)
     if length:
         with pytest.raises(TooLarge):
-            oip_messages.inflated(gzip.compress(content), "gzip", length - 1, pieces.append)
+            oip_messages.decompress(gzip.compress(content), "gzip", length - 1, pieces.append)
 
 
 async def test_an_engines_refusal_keeps_its_status_and_says_when_to_return(edge: Edge) -> None:

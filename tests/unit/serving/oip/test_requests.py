@@ -23,8 +23,8 @@ from service.serving.oip import models as oip_models
 from service.serving.oip import requests as oip_requests
 from service.serving.oip.requests import InferRequest
 from service.serving.oip.served_versions import ServedVersions
-from service.serving.oip.statistics import InferTimings, Usage
-from service.serving.oip.tensors import Tensor, elements, packed, refuse_shared_memory
+from service.serving.oip.statistics import InferStatistics, InferTimings
+from service.serving.oip.tensors import Tensor, elements, pack, refuse_shared_memory
 
 H, W = 16, 20
 SIZE = H * W * 3
@@ -37,7 +37,7 @@ def _frames(batch: int = 1, data: Any = None) -> Tensor:
 
 def _parse(
     *inputs: Tensor, model: str = "dmvfn", outputs: tuple[str, ...] = (), **parameters: object
-) -> oip_requests.Parsed:
+) -> oip_requests.InferBatch:
     return oip_requests.parse(InferRequest(model, "", "", parameters, inputs, outputs), max_batch=4, max_steps=3)
 
 
@@ -76,7 +76,7 @@ def test_elements_one_by_one_mean_what_bytes_mean() -> None:
 
 def test_image_files_come_as_bytes_or_base64() -> None:
     files = [b"one", b"", b"three"]
-    raw = [Tensor(name, "BYTES", (3, 1), packed(files)) for name in ("FRAME0", "FRAME1")]
+    raw = [Tensor(name, "BYTES", (3, 1), pack(files)) for name in ("FRAME0", "FRAME1")]
     texts = [base64.b64encode(file).decode() for file in files]
     typed = [Tensor(name, "BYTES", (3, 1), [[text] for text in texts]) for name in ("FRAME0", "FRAME1")]
     for inputs in (raw, typed):
@@ -86,7 +86,7 @@ def test_image_files_come_as_bytes_or_base64() -> None:
 
 
 def test_a_quality_that_the_format_has_not_is_refused() -> None:
-    inputs = [Tensor(name, "BYTES", (1, 1), packed([b"file"])) for name in ("FRAME0", "FRAME1")]
+    inputs = [Tensor(name, "BYTES", (1, 1), pack([b"file"])) for name in ("FRAME0", "FRAME1")]
     for more in (
         {"image_quality": 90},
         {"image_quality": 90, "format": "ppm"},
@@ -157,7 +157,7 @@ def test_a_parameter_that_means_nothing_is_refused_with_those_that_do() -> None:
         ([_frames()], {"image_quality": 90}, "parameters.image_quality"),
         ([Tensor("FRAME0", "BYTES", (1, 1), b"\1\0\0\0")], {"model": "dmvfn_image"}, "inputs.FRAME0"),
         ([Tensor("FRAME0", "BYTES", (1, 1), b"\1\0")], {"model": "dmvfn_image"}, "inputs.FRAME0"),
-        ([Tensor("FRAME0", "BYTES", (2, 1), packed([b"a"]))], {"model": "dmvfn_image"}, "inputs.FRAME0"),
+        ([Tensor("FRAME0", "BYTES", (2, 1), pack([b"a"]))], {"model": "dmvfn_image"}, "inputs.FRAME0"),
         ([Tensor("FRAME0", "BYTES", (1, 1), ["*"])], {"model": "dmvfn_image"}, "inputs.FRAME0"),
         ([Tensor("FRAME0", "BYTES", (1, 1), [1])], {"model": "dmvfn_image"}, "inputs.FRAME0"),
     ],
@@ -219,7 +219,7 @@ def test_outputs_are_those_asked_for_in_that_order() -> None:
 
 
 def test_image_outputs_are_files_with_their_lengths() -> None:
-    inputs = [Tensor(name, "BYTES", (1, 1), packed([b"x"])) for name in ("FRAME0", "FRAME1")]
+    inputs = [Tensor(name, "BYTES", (1, 1), pack([b"x"])) for name in ("FRAME0", "FRAME1")]
     parsed = _parse(*inputs, model="dmvfn_image", outputs=("PRED",))
     [pred] = oip_requests.tensors(parsed, [_result(1)], [[b"abc", b"d"]])
     assert (pred.datatype, pred.shape, pred.data) == ("BYTES", (1, 2), b"\3\0\0\0abc\1\0\0\0d")
@@ -227,10 +227,10 @@ def test_image_outputs_are_files_with_their_lengths() -> None:
 
 
 def test_models_and_versions_that_are_not_there_are_not_found() -> None:
-    assert ServedVersions().known("dmvfn", "1") is oip_models.known("dmvfn")
+    assert ServedVersions().find_model("dmvfn", "1") is oip_models.find_model("dmvfn")
     for name, version in (("other", ""), ("dmvfn", "2")):
         with pytest.raises(NotFound):
-            ServedVersions().known(name, version)
+            ServedVersions().find_model(name, version)
 
 
 def test_named_versions_go_by_their_names_and_one_file_by_1() -> None:
@@ -238,7 +238,11 @@ def test_named_versions_go_by_their_names_and_one_file_by_1() -> None:
     named, unnamed = ServedVersions(statuses, is_named=True), ServedVersions(statuses)
     assert (named.names, unnamed.names) == (("b", "a"), ("1", "a"))
     assert (named.option(""), named.option("a"), unnamed.option("1"), unnamed.option("b")) == (None, "a", None, "b")
-    assert (named.shown("", "b"), unnamed.shown("", "b"), unnamed.shown("b", "b")) == ("b", "1", "b")
+    assert (named.display_name("", "b"), unnamed.display_name("", "b"), unnamed.display_name("b", "b")) == (
+        "b",
+        "1",
+        "b",
+    )
     with pytest.raises(NotFound, match="there is no version '1'; there is b, a"):
         named.option("1")
 
@@ -250,10 +254,10 @@ def test_shared_memory_is_refused() -> None:
 
 
 def test_statistics_add_up_requests_items_and_executions() -> None:
-    usage = Usage()
-    usage.models["dmvfn"].answered([_result(1), _result(2)], InferTimings(2.0, 0.5, 0.25), now_ms=1234)
-    usage.models["dmvfn"].failed(1.0)
-    [shown] = usage.shown("dmvfn")
+    statistics = InferStatistics()
+    statistics.models["dmvfn"].count_answer([_result(1), _result(2)], InferTimings(2.0, 0.5, 0.25), now_ms=1234)
+    statistics.models["dmvfn"].count_failure(1.0)
+    [shown] = statistics.documents("dmvfn")
     assert (shown["inference_count"], shown["execution_count"], shown["last_inference"]) == (2, 1, 1234)
     assert shown["inference_stats"] == {
         "success": {"count": 1, "ns": 2_000_000_000},
@@ -266,8 +270,8 @@ def test_statistics_add_up_requests_items_and_executions() -> None:
         "cache_miss": {"count": 0, "ns": 0},
     }
     mixture = dataclasses.replace(_result(1), timings=Timings(0.1, motion=0.5, mixing=0.25))
-    usage.models["dmvfn"].answered([mixture], InferTimings(2.0, 0.5, 0.25), now_ms=1235)
-    figures: Any = usage.shown("dmvfn")[0]["inference_stats"]
+    statistics.models["dmvfn"].count_answer([mixture], InferTimings(2.0, 0.5, 0.25), now_ms=1235)
+    figures: Any = statistics.documents("dmvfn")[0]["inference_stats"]
     assert figures["compute_infer"] == {"count": 2, "ns": 1_250_000_000}
-    assert [model["name"] for model in usage.shown()] == ["dmvfn", "dmvfn_image"]
-    assert usage.shown("other") == []
+    assert [model["name"] for model in statistics.documents()] == ["dmvfn", "dmvfn_image"]
+    assert statistics.documents("other") == []
