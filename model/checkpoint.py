@@ -149,7 +149,9 @@ def _read(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
                 return about_file, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
+        # Of a file that is no pickle, torch tells by a KeyError of a number.
+        reason = "it is no file of safetensors or torch.save" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no state dict (a mapping from names to tensors)")
     about = Metadata(version=path.stem, colour_order="BGR", training_data="published checkpoint, see its source")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model import checkpoint
+from model.cli.values import refuse, whole
 from model.dmvfn import routing
 from model.dmvfn.network import DMVFN
 from model.dmvfn.warp import blend, warp
@@ -92,8 +93,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
     parser.add_argument("target", type=Path, help="the file to write: .onnx or .pt2")
     parser.add_argument("--weights", required=True, help="the checkpoint to export (.safetensors)")
-    parser.add_argument("--height", type=int, default=512, help="frame height in pixels, a multiple of 16")
-    parser.add_argument("--width", type=int, default=1024, help="frame width in pixels, a multiple of 16")
+    parser.add_argument("--height", type=whole(1), default=512, help="frame height in pixels, a multiple of 16")
+    parser.add_argument("--width", type=whole(1), default=1024, help="frame width in pixels, a multiple of 16")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -101,12 +102,16 @@ def main(arguments: argparse.Namespace) -> int:
     writers = {".onnx": to_onnx, ".pt2": to_torch}
     height, width, target = arguments.height, arguments.width, arguments.target
     if target.suffix not in writers:
-        print(f"error: the file must end in .onnx or .pt2, not {target.suffix!r}")
-        return 2
+        return refuse(f"the file must end in .onnx or .pt2, not {target.suffix!r}")
     if (padding.padded(height), padding.padded(width)) != (height, width):
-        print(f"error: sides must be multiples of 16; the next are {padding.padded(height)}x{padding.padded(width)}")
-        return 2
-    difference = writers[target.suffix](checkpoint.load(arguments.weights), target, height, width)
+        return refuse(f"sides must be multiples of 16; the next are {padding.padded(height)}x{padding.padded(width)}")
+    if not target.parent.is_dir():
+        return refuse(f"{target.parent}: no such folder")
+    try:
+        network = checkpoint.load(arguments.weights)
+    except checkpoint.CheckpointError as error:
+        return refuse(error)
+    difference = writers[target.suffix](network, target, height, width)
     print(f"{target}: full route at {height}x{width}, largest difference from ours {difference:.1e}")
     return 0 if difference <= TOLERANCE else 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
+from model.cli.values import refuse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Read a checkpoint, describe it and write it as safetensors; return the exit code."""
+    if arguments.target.suffix != ".safetensors":
+        return refuse(f"the file must end in .safetensors, not {arguments.target.suffix!r}")
     try:
         network = checkpoint.load(arguments.source, arguments.colour_order)
         about = checkpoint.metadata(network)
@@ -33,10 +36,17 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.training_data:
             about = dataclasses.replace(about, training_data=arguments.training_data)
         if arguments.scores:
-            about = dataclasses.replace(about, scores=json.loads(arguments.scores.read_text()))
+            about = dataclasses.replace(about, scores=_scores(arguments.scores))
         checkpoint.save(network, arguments.target, about, torch.float16 if arguments.half else torch.float32)
     except (ValueError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+        return refuse(error)
     print(f"{arguments.target}: {about.version}, {about.colour_order}, {arguments.target.stat().st_size:,} bytes")
     return 0
+
+
+def _scores(path: Path) -> dict[str, float]:
+    """Read figures by name. ValueError where the file holds anything else."""
+    try:
+        return {str(name): float(figure) for name, figure in json.loads(path.read_text()).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no JSON object of figures by name") from error

@@ -6,10 +6,13 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from model import checkpoint
+from model.cli import values
+from model.cli.values import refuse, whole
 from model.evaluation import mixtures, page, plots, protocols, report, timing, unseen
 from model.evaluation.baselines import BASELINES
 from model.evaluation.lpips import LPIPS
@@ -28,11 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live-head", type=Path, default=heads.LIVE, help="another, for live streams")
     parser.add_argument("--colour-order", choices=("RGB", "BGR"), help="of weights that do not say it")
     parser.add_argument("--out", type=Path, default=Path("run/evaluation"), help="folder of the report")
-    parser.add_argument("--per-clip", type=int, default=5, help="windows of each clip (protocol clips; default 5)")
-    parser.add_argument("--steps", type=int, default=3, help="frames ahead (protocol clips; default 3)")
-    parser.add_argument("--limit", type=int, help="stop after so many windows")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--per-clip", type=whole(1), default=5, help="windows of each clip (protocol clips; default 5)")
+    parser.add_argument("--steps", type=whole(1), default=3, help="frames ahead (protocol clips; default 3)")
+    parser.add_argument("--limit", type=whole(1), help="stop after so many windows")
+    parser.add_argument("--device", type=values.device, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=whole(1), help="CPU threads")
     parser.add_argument("--lpips-alexnet", type=Path, help="torchvision's AlexNet; with --lpips-lines adds LPIPS")
     parser.add_argument("--lpips-lines", type=Path, help="the lin layers of the lpips package (alex, v0.1)")
     parser.add_argument("--sharp-head", type=Path, default=heads.SHARP, help="another, for sharper frames")
@@ -46,9 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure and write the report's files (see `write`); return the exit code."""
     try:
         return _evaluate(arguments)
-    except (LayoutError, ValueError, KeyError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+    except (LayoutError, ValueError, OSError) as error:
+        return refuse(error)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -57,8 +59,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     device = torch.device(arguments.device)
     network = checkpoint.load(arguments.weights, arguments.colour_order).to(device)
     lpips = None
-    if arguments.lpips_alexnet and arguments.lpips_lines:
+    if (arguments.lpips_alexnet is None) != (arguments.lpips_lines is None):
+        raise ValueError("LPIPS takes both --lpips-alexnet and --lpips-lines")
+    if arguments.lpips_alexnet:
         lpips = LPIPS.load(arguments.lpips_alexnet, arguments.lpips_lines).to(device)
+    earlier = _milliseconds(arguments.times) if arguments.times else {}
+    others = _report(arguments.check, "psnr_t1_by_clip") if arguments.check else None
     began = time.monotonic()
 
     def progress(count: int) -> None:
@@ -71,8 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if not measurement.scores:
         raise ValueError(f"{arguments.data}: no clip is long enough")
     if arguments.times:
-        earlier = json.loads(arguments.times.read_text())["milliseconds"]
-        measurement.milliseconds.update({name: float(value) for name, value in earlier.items() if value is not None})
+        measurement.milliseconds.update(earlier)
     elif device.type == "cpu":
         shown = measurement.shown[0]
         pair = [pixels.to_pictures(frame).cpu().numpy() for frame in (shown.previous, shown.current)]
@@ -89,12 +94,31 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         report_json = arguments.out / "report.json"
         hidden = unseen.unnamed(json.loads(report_json.read_text()))
         report_json.write_text(json.dumps(hidden, indent=1) + "\n")
-    if arguments.check:
-        others = json.loads(arguments.check.read_text())
+    if others is not None:
         with (arguments.out / "report.md").open("a") as file:
             file.write("\n" + unseen.section(report.figures(evaluation, measurement), others))
     print(report.markdown(evaluation, measurement))
     return 0
+
+
+def _milliseconds(times: Path) -> dict[str, float]:
+    """Read what each method took from an earlier report.json. ValueError where the file holds no such times."""
+    earlier = _report(times, "milliseconds")["milliseconds"]
+    try:
+        return {name: float(value) for name, value in earlier.items() if value is not None}
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{times}: milliseconds are no numbers by method") from error
+
+
+def _report(path: Path, key: str) -> dict[str, Any]:
+    """Read a report.json that holds `key`. ValueError where the file is none."""
+    try:
+        report_json = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: no JSON: {error}") from error
+    if not isinstance(report_json, dict) or key not in report_json:
+        raise ValueError(f"{path}: no report.json with {key}")
+    return report_json
 
 
 def write(out: Path, evaluation: report.EvaluationRun, measurement: Measurement) -> None:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.cli.values import refuse, whole
 from model.evaluation import moments, protocols
 from model.mixing import weights as heads
 from model.training.clips import LayoutError
@@ -16,22 +18,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a folder of clips")
     parser.add_argument("--weights", type=Path, default=checkpoint.DEFAULT, help="default: the shipped weights")
     parser.add_argument("--head", type=Path, default=heads.DEFAULT, help="a mixing head (default: the shipped one)")
-    parser.add_argument("--per-clip", type=int, default=2, help="windows of each clip (default 2)")
-    parser.add_argument("--limit", type=int, help="stop after so many windows")
-    parser.add_argument("--tries", type=int, default=15, help="the least time of so many counts (default 15)")
+    parser.add_argument("--per-clip", type=whole(1), default=2, help="windows of each clip (default 2)")
+    parser.add_argument("--limit", type=whole(1), help="stop after so many windows")
+    parser.add_argument("--tries", type=whole(1), default=15, help="the least time of so many counts (default 15)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print two tables in Markdown; return the exit code."""
     try:
+        methods = moments.ways(checkpoint.load(arguments.weights), arguments.head)
         windows = list(protocols.windows("clips", arguments.data, arguments.per_clip, moments.STEPS))[: arguments.limit]
-    except (LayoutError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+    except (LayoutError, CheckpointError, OSError) as error:
+        return refuse(error)
     if not windows:
-        print(f"error: {arguments.data}: no clip is long enough")
-        return 2
-    methods = moments.ways(checkpoint.load(arguments.weights), arguments.head)
+        return refuse(f"{arguments.data}: no clip is long enough")
     times = moments.horizons(methods, (windows[0].previous, windows[0].current), arguments.tries)
     scores = moments.measure(methods, windows, lambda count: None)
     print("\n".join([*_table(scores), "", *_times(times)]))

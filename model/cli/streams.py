@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.checkpoint import CheckpointError
+from model.cli.values import refuse, whole
 from model.evaluation import streams
 from model.mixing import weights
 from model.training import clips, decode
@@ -16,8 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a folder of clips")
     parser.add_argument("--head", type=Path, default=weights.DEFAULT, help="a mixing head (default: the shipped one)")
     parser.add_argument("--scale", type=float, choices=(1.0, 0.5, 0.25), default=1.0, help="of the size (default 1)")
-    parser.add_argument("--steps", type=int, default=3, help="frames ahead that are scored (default 3)")
-    parser.add_argument("--every", type=int, default=5, help="score every so many pairs (default 5)")
+    parser.add_argument("--steps", type=whole(1), default=3, help="frames ahead that are scored (default 3)")
+    parser.add_argument("--every", type=whole(1), default=5, help="score every so many pairs (default 5)")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -26,12 +28,10 @@ def main(arguments: argparse.Namespace) -> int:
         files = clips.find(arguments.data, "clips")
         sources = ((clip.name, decode.array(clip), clip.verdict.cuts) for clip in files)
         scores = streams.measure(sources, arguments.head, arguments.scale, arguments.steps, arguments.every)
-    except (LayoutError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+    except (LayoutError, CheckpointError, OSError) as error:
+        return refuse(error)
     if not scores.figures:
-        print(f"error: {arguments.data}: no clip is long enough")
-        return 2
+        return refuse(f"{arguments.data}: no clip is long enough")
     print("\n".join(_table(scores)))
     return 0
 

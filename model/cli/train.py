@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint
+from model.cli.values import device_or_auto, refuse, seconds, whole
 from model.dmvfn.config import ModelConfig
 from model.dmvfn.network import DMVFN
 from model.training import clips, decode, plan, processes
@@ -25,15 +26,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(sorted(path.stem for path in RUNS.glob("*.toml")))
     parser.add_argument("run", help=f"a run file, or the name of one in model/training/runs: {names}")
     parser.add_argument("--out", type=Path, help="folder for state, weights and curves (default: run/<name>); resumes")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)")
-    parser.add_argument("--steps", type=int, help="at most so many steps a phase: to try a run")
-    parser.add_argument("--batch", type=int, help="at most so many samples a step and process: to try a run")
-    parser.add_argument("--seconds", type=float, help="stop after so long, with the state saved")
+    parser.add_argument(
+        "--device",
+        type=device_or_auto,
+        default="auto",
+        help="cpu, cuda, cuda:1 ... (default: a GPU where there is one)",
+    )
+    parser.add_argument("--steps", type=whole(1), help="at most so many steps a phase: to try a run")
+    parser.add_argument("--batch", type=whole(1), help="at most so many samples a step and process: to try a run")
+    parser.add_argument("--seconds", type=seconds, help="stop after so long, with the state saved")
     parser.add_argument("--data", type=Path, help="take every relative path of the run file from here")
     parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="where decoded clips are kept")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--save-seconds", type=float, default=180.0, help="between two saved states (default: 180)")
-    parser.add_argument("--log-every", type=int, default=50, help="steps between two lines (default: 50)")
+    parser.add_argument("--threads", type=whole(1), help="CPU threads")
+    parser.add_argument("--save-seconds", type=seconds, default=180.0, help="between two saved states (default: 180)")
+    parser.add_argument("--log-every", type=whole(1), default=50, help="steps between two lines (default: 50)")
     parser.add_argument("--small-files", action="store_true", help="state in files below 16 MiB")
 
 
@@ -42,8 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         return _train(arguments)
     except (plan.PlanError, clips.LayoutError, checkpoint.CheckpointError, StateError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+        return refuse(error)
 
 
 def _train(arguments: argparse.Namespace) -> int:

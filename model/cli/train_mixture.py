@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from model.checkpoint import CheckpointError
+from model.cli.values import refuse, seconds, whole
 from model.mixing import weights
 from model.training import clips, mixture_data
 from model.training.mixture import HeadLoop, HeadPlan
@@ -28,17 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for samples, state and weights (default: run/<name>); resumes")
     parser.add_argument("--samples", type=Path, help="folder for samples that several runs share (default: --out)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="take the run file's folders from here")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so long, with the state saved")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--seconds", type=seconds, default=math.inf, help="stop after so long, with the state saved")
+    parser.add_argument("--threads", type=whole(1), default=1, help="CPU threads (default: 1)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Train; return 0 when the run ended or was stopped with its state saved, 2 where it cannot start."""
     try:
         return _train(arguments)
-    except (PlanError, StateError, clips.LayoutError, OSError) as error:
-        print(f"error: {error}")
-        return 2
+    except (PlanError, StateError, clips.LayoutError, CheckpointError, OSError) as error:
+        return refuse(error)
 
 
 def _train(arguments: argparse.Namespace) -> int:

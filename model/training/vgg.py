@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from model.checkpoint import CheckpointError
+
 #: Output channels of VGG19's convolutions; "M" halves the size. Up to relu5_1, the last layer that is compared.
 _LAYERS: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512)
 #: Index of relu1_1, 2_1, 3_1, 4_1, 5_1 in torchvision's `features`, and each one's weight (DMVFN's training code).
@@ -52,7 +54,7 @@ class VGG(nn.Module):
         names = vgg.state_dict()
         missing = sorted(names.keys() - state.keys())
         if missing:
-            raise ValueError(f"{path}: no VGG19 weights, {missing[0]} is missing")
+            raise CheckpointError(f"{path}: no VGG19 weights, {missing[0]} is missing")
         vgg.load_state_dict({name: state[name] for name in names})
         return vgg.eval()
 

@@ -23,7 +23,7 @@ def test_flops_of_a_route(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_route_of_the_wrong_length_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["flops", "64", "64", "--route", "101"]) == 2
-    assert "9 entries" in capsys.readouterr().out
+    assert "9 entries" in capsys.readouterr().err
 
 
 def test_convert_halves_and_describes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +43,7 @@ def test_convert_halves_and_describes(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_convert_names_a_file_that_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.pkl").write_bytes(b"no pickle")
     assert entry.main(["convert", str(tmp_path / "a.pkl"), str(tmp_path / "b.safetensors")]) == 2
-    assert "a.pkl" in capsys.readouterr().out
+    assert "a.pkl" in capsys.readouterr().err
 
 
 def test_an_unknown_verb_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
