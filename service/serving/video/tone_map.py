@@ -55,9 +55,7 @@ def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int, white: int
 
 @cache
 def _light_table(transfer: int, white: int = 65535) -> Values:
-    """Return the light (1 is diffuse white) of each signal up to `white`, which those above are taken for; for HLG of the
-    scene, as bright as the display's peak.
-    """
+    """Return the light (1 is diffuse white) of each signal, `white` at most; for HLG of the scene, up to the peak's."""
     signal = np.minimum(np.arange(65536) / white, 1.0)
     light = _light_of_pq(signal) if transfer == PQ else _PEAK * _scene_of_hlg(signal)
     return (light / _WHITE).astype(np.float32)
