@@ -131,13 +131,20 @@ def to_rgb(picture: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8
     options: Any = {"src_colorspace": _MATRICES[matrix], "dst_color_range": ColorRange.JPEG}
     if tone_map.is_hdr(int(picture.color_trc)):
         deep: NDArray[Any] = np.ascontiguousarray(picture.to_ndarray(format="gbrp16le", **options))
-        pixels = tone_map.to_sdr(deep, int(picture.color_trc), int(picture.color_primaries))
+        white = _white_in_16_bits(picture.format)
+        pixels = tone_map.to_sdr(deep, int(picture.color_trc), int(picture.color_primaries), white)
     else:
         # By way of planar RGB more than 8 bits are exact; straight to rgb24 the scaler makes their white 253.
         is_deep = any(component.bits > 8 for component in picture.format.components)
         pixels = picture.to_ndarray(format="gbrp" if is_deep else "rgb24", **options)
     upright: NDArray[np.uint8] = orientation.applied(pixels)
     return upright
+
+
+def _white_in_16_bits(pixel_format: av.VideoFormat) -> int:
+    """Return what the scaler makes of white in `gbrp16le`: RGB's bits are moved up, and YUV comes out as 255 of 256."""
+    bits = max(component.bits for component in pixel_format.components)
+    return (2**bits - 1) << (16 - bits) if pixel_format.is_rgb else 255 << 8
 
 
 def _with_chroma(picture: av.VideoFrame) -> av.VideoFrame:

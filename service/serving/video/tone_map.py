@@ -37,9 +37,9 @@ def is_hdr(transfer: int) -> bool:
     return transfer in (PQ, HLG)
 
 
-def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray[np.uint8]:
-    """Convert HxWx3 of 16 bits with curve PQ or HLG to BT.709, 8 bits."""
-    light_of, target = _light_table(transfer), np.empty(pixels.shape, np.uint8)
+def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int, white: int = 65535) -> NDArray[np.uint8]:
+    """Convert HxWx3 of 16 bits with curve PQ or HLG, whose full signal is `white`, to BT.709, 8 bits."""
+    light_of, target = _light_table(transfer, white), np.empty(pixels.shape, np.uint8)
     to_709 = _TO_709.get(primaries, _2020_TO_709)
     for top in range(0, len(pixels), _BAND):
         light = light_of[pixels[top : top + _BAND]]
@@ -54,9 +54,9 @@ def to_sdr(pixels: NDArray[np.uint16], transfer: int, primaries: int) -> NDArray
 
 
 @cache
-def _light_table(transfer: int) -> Values:
-    """Return the light (1 is diffuse white) of each signal; for HLG of the scene, as bright as the display's peak."""
-    signal = np.linspace(0.0, 1.0, 65536)
+def _light_table(transfer: int, white: int = 65535) -> Values:
+    """Return the light (1 is diffuse white) of each signal, `white` at most; for HLG of the scene, up to the peak's."""
+    signal = np.minimum(np.arange(65536) / white, 1.0)
     light = _light_of_pq(signal) if transfer == PQ else _PEAK * _scene_of_hlg(signal)
     return (light / _WHITE).astype(np.float32)
 

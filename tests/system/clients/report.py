@@ -23,7 +23,9 @@ TAIL = """
 Two have faults that no server can mend. PyTriton's `FuturesModelClient` with a `grpc://` address speaks HTTP to it from
 its second thread on: give it `max_workers=1`, or the HTTP address. MLServer's gRPC contract has parameters where the
 protocol has texts, the `properties` of a model's metadata, so that its stub reads no such answer. KServe's REST client
-reads an error's text only where the answer is `application/json` and nothing else: ours below `/v2` are.
+reads an error's text only where the answer is `application/json` and nothing else: ours below `/v2` are. Files
+(`dmvfn_image`) it cannot read from binary answers, which it takes for texts: ask for JSON, or by gRPC
+(`findings/kserve-binary-bytes-refused.sh`).
 """
 
 

@@ -69,3 +69,28 @@ def test_a_film_of_high_dynamic_range_is_shown_and_tagged_as_what_it_became(
     assert "smpte2084" not in colours
     assert "arib-std-b67" not in colours
     assert 218 <= pixels(tmp_path / f"out{target}")[1].mean() <= 245
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "gbrp10le"])
+@pytest.mark.parametrize("transfer", [PQ, HLG])
+def test_no_level_of_a_film_is_darker_than_its_signal_says(transfer: int, pixel_format: str) -> None:
+    """FFmpeg's scaler makes white of YUV 255/256 of 16 bits: frames were up to two levels too dark."""
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    from service.serving.video.orientation import Orientation
+    from service.serving.video.pictures import to_rgb
+
+    bits, is_rgb = (12 if "12" in pixel_format else 10), pixel_format.startswith("gbr")
+    black, white = (0, 2**bits - 1) if is_rgb else (16 << bits - 8, 235 << bits - 8)
+    errors = []
+    for level in np.linspace(black, white, 150).round().astype(int):
+        picture = av.VideoFrame(32, 16, pixel_format)
+        chroma = level if is_rgb else 1 << bits - 1
+        for plane, value in zip(picture.planes, (level, chroma, chroma), strict=True):
+            plane.update(np.full(plane.buffer_size // 2, value, np.uint16).tobytes())
+        picture.color_trc, picture.color_primaries, picture.colorspace = transfer, 9, (0 if is_rgb else 9)
+        picture.color_range = 2 if is_rgb else 1
+        shown = to_rgb(picture, Orientation())[8, 16].astype(int)
+        signal = round((level - black) / (white - black) * 65535)
+        errors.append(shown - to_sdr(np.full((1, 1, 3), signal, np.uint16), transfer, 9)[0, 0])
+    assert np.abs(errors).max() <= 1
+    assert abs(np.mean(errors)) < 0.1
