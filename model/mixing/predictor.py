@@ -23,7 +23,7 @@ from model.inference.cpu.packing import WorkingMemory
 from model.inference.cpu.precision import Arithmetic
 from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
-from model.mixing import arithmetic_choice, candidates, head_kernels, kernels
+from model.mixing import arithmetic_choice, byte_pictures, candidates, head_kernels, kernels
 from model.mixing.candidate_names import MOVED
 from model.mixing.head import MixingHead
 from model.mixing.kernel_turn import kernel_turn
@@ -271,8 +271,8 @@ def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer
 
 
 def rounded(frame: Floats) -> Pixels:
-    """Round a frame HxWx3 in 0..1 to uint8."""
-    return np.asarray(cv2.convertScaleAbs(frame, alpha=255.0), np.uint8)
+    """Round a frame HxWx3 in 0..1 to uint8, as `byte_pictures` has them."""
+    return byte_pictures.filled(frame.shape, lambda out: cv2.convertScaleAbs(frame, out, 255.0))
 
 
 def macs(head: MixingHead, height: int, width: int) -> int:

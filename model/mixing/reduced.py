@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference import padding
-from model.mixing import candidates, kernels, predictor, refining
+from model.mixing import byte_pictures, candidates, kernels, predictor, refining
 from model.mixing.head import MixingHead
 from model.mixing.kernel_turn import kernel_turn
 from model.mixing.lesson import Lesson, sampled
@@ -135,12 +135,16 @@ def _answered(parts: _Parts, current: Pixels) -> tuple[Pixels, float, Floats]:
     height, width = parts.current.shape[:2]
     every = lesson_step(height, width)
     levels = np.empty(tuple((side + every - 1 - every // 2) // every for side in (height, width)), np.float32)
-    pixels, sums = np.empty(current.shape, np.uint8), np.empty(height, np.float32)
-    with kernel_turn():
+    sums = np.empty(height, np.float32)
+
+    def answer(out: Pixels) -> None:
         refining.answer(
             parts.frames, parts.names.index("soft"), parts.shares, words(parts.current), *parts.flows, parts.needed,
-            np.float32(2), words(current), pixels, sums, every, levels,
+            np.float32(2), words(current), out, sums, every, levels,
         )  # fmt: skip
+
+    with kernel_turn():
+        pixels = byte_pictures.filled(current.shape, answer)
     return pixels, float(sums.sum()), levels.ravel()
 
 
@@ -158,10 +162,8 @@ def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
     """Return the whole frame HxWx3 by maps 6xhxw at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    pixels = np.empty(current.shape, np.uint8)
     with kernel_turn():
-        refining.refine(maps, words(current), pixels)
-    return pixels
+        return byte_pictures.filled(current.shape, lambda out: refining.refine(maps, words(current), out))
 
 
 def _reduced(frame: Pixels, factor: int) -> Pixels:
