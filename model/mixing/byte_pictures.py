@@ -24,5 +24,5 @@ def filled(shape: tuple[int, ...], fill: Callable[[Pixels], object]) -> Pixels:
     picture = np.frombuffer(_new_bytes(None, size), np.uint8).reshape(shape)
     # Nobody else has these bytes yet.
     writable = (ctypes.c_uint8 * size).from_address(picture.ctypes.data)
-    fill(np.frombuffer(writable, np.uint8).reshape(shape))
+    fill(np.frombuffer(memoryview(writable), np.uint8).reshape(shape))
     return picture

@@ -72,8 +72,8 @@ class Mixed(NamedTuple):
 
     @property
     def pixels(self) -> Pixels:
-        """Return the frame HxWx3, rounded."""
-        return rounded(self.frame)
+        """Return the frame HxWx3, rounded, as `byte_pictures` has them: read-only."""
+        return byte_pictures.filled(self.frame.shape, lambda out: cv2.convertScaleAbs(self.frame, out, 255.0))
 
     @property
     def is_finite(self) -> bool:
@@ -271,8 +271,8 @@ def answered(network: DMVFN, previous: Pixels, current: Pixels) -> NetworkAnswer
 
 
 def rounded(frame: Floats) -> Pixels:
-    """Round a frame HxWx3 in 0..1 to uint8, as `byte_pictures` has them."""
-    return byte_pictures.filled(frame.shape, lambda out: cv2.convertScaleAbs(frame, out, 255.0))
+    """Round a frame HxWx3 in 0..1 to uint8."""
+    return np.asarray(cv2.convertScaleAbs(frame, alpha=255.0), np.uint8)
 
 
 def macs(head: MixingHead, height: int, width: int) -> int:

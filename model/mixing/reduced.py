@@ -37,7 +37,7 @@ _WARPED = ("projected", "carried", "still")
 class ReducedMixture(NamedTuple):
     """One frame that was predicted at a part of its size."""
 
-    pixels: Pixels  #: HxWx3
+    pixels: Pixels  #: HxWx3, as `byte_pictures` has them: read-only
     small_flow: Floats  #: hxwx2 in pixels of the smaller frame: the main candidate's, to the current frame
     report: MixReport
     motions: candidates.Motions  #: between the two smaller frames

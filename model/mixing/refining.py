@@ -170,7 +170,7 @@ def answer(
         low, wide = np.empty(columns, np.float32), np.empty((6, 2 * columns), np.float32)
         corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
         parts, levels = np.empty((2, width), np.float32), np.empty((3, width), np.float32)
-        first = np.int64(band * height // bands)
+        first: Any = np.int64(band * height // bands)
         written = max((first + 1) // 2 - 1, 0) - 1
         for y in range(first, np.int64((band + 1) * height // bands)):
             above, below = rows_around(y, rows)

@@ -495,7 +495,7 @@ def test_pixels_that_lie_in_bytes_are_sent_as_these_and_others_as_a_copy() -> No
 
 def test_bytes_that_their_owner_may_change_are_no_frames_own() -> None:
     data = bytearray(range(48))
-    frame = from_raw(data, 4, 4, FrameLimits(min_side=1), "frame")
+    frame = from_raw(memoryview(data), 4, 4, FrameLimits(min_side=1), "frame")
     sent = encode(frame, ImageFormat.RAW)
     data[:] = bytes(48)
     assert sent == bytes(range(48))

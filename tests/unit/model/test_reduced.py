@@ -62,12 +62,12 @@ def test_one_pass_answers_as_mixing_reading_and_refining_one_after_the_other(
     rng = np.random.default_rng(3)
     low, names = (-(-height // 2), -(-width // 2)), HEAD.config.candidates
     current = rng.integers(0, 256, (height, width, 3), np.uint8)
-    flows = tuple(rng.normal(0, 3, (*low, 2)).astype(np.float32) for _ in range(2))
+    flow, other_flow = (rng.normal(0, 3, (*low, 2)).astype(np.float32) for _ in range(2))
     padded = tuple(-(-side // 8) * 4 for side in low)
-    shares = rng.dirichlet(np.ones(len(names)), padded).transpose(2, 0, 1)
-    shares = np.ascontiguousarray(np.concatenate((shares, rng.normal(0, 0.3, (1, *padded)))), np.float32)
+    weighed = rng.dirichlet(np.ones(len(names)), padded).transpose(2, 0, 1)
+    shares = np.ascontiguousarray(np.concatenate((weighed, rng.normal(0, 0.3, (1, *padded)))), np.float32)
     frames = rng.integers(0, 256, (len(names), *low, 3), np.uint8)
-    parts = reduced._Parts(frames, names, reduced._reduced(current, 2), flows, shares)
+    parts = reduced._Parts(frames, names, reduced._reduced(current, 2), (flow, other_flow), shares)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
