@@ -13,14 +13,22 @@ import numpy as np
 from model.inference.cpu.compiler import F3, ONE, QUARTER, ZERO, inlined, kernel, prange
 
 _LEVELS, _MOST = np.float32(1 / 255), np.float32(0.75)
-_PIXELS = "uint8[:,:,:,::1]"
+PIXELS = "uint8[:,:,:,::1]"
 
 
 @inlined
-def enlarge_row(shares: Any, y: Any, low: Any, wide: Any) -> None:
-    """Write row y of shares hxw enlarged by two, bilinear with half-pixel centres: 2w numbers, by way of `low`, w."""
-    height, width = shares.shape
-    upper, lower = shares[max((y + 1) // 2 - 1, 0)], shares[min((y + 1) // 2, height - 1)]
+def rows_around(y: Any, height: Any) -> Any:
+    """Return the two of `height` rows between which row y lies when they are enlarged by two."""
+    return max((y + 1) // 2 - 1, 0), min((y + 1) // 2, height - 1)
+
+
+@inlined
+def enlarge_between(upper: Any, lower: Any, y: Any, low: Any, wide: Any) -> None:
+    """Write row y of what is enlarged by two, bilinear with half-pixel centres: 2w numbers, by way of `low`, w.
+
+    `upper` and `lower`: the rows around it, as `rows_around` tells.
+    """
+    width = low.shape[0]
     part = QUARTER if y % 2 else _MOST
     for x in range(width):
         low[x] = upper[x] + part * (lower[x] - upper[x])
@@ -36,6 +44,13 @@ def enlarge_row(shares: Any, y: Any, low: Any, wide: Any) -> None:
 
 
 @inlined
+def enlarge_row(shares: Any, y: Any, low: Any, wide: Any) -> None:
+    """Write row y of shares hxw enlarged by two, as `enlarge_between`."""
+    above, below = rows_around(y, shares.shape[0])
+    enlarge_between(shares[above], shares[below], y, low, wide)
+
+
+@inlined
 def _add_row(row: Any, weight: Any, sums: Any) -> None:
     """Add a row of 3W interleaved colours, weighed by W weights, to sums 3xW."""
     red, green, blue = sums[0], sums[1], sums[2]
@@ -45,30 +60,43 @@ def _add_row(row: Any, weight: Any, sums: Any) -> None:
         blue[x] += weight[x] * np.float32(row[3 * x + 2])
 
 
-@kernel(f"{_PIXELS}, int64, {F3}, {F3}")
+@inlined
+def mix_row(frames: Any, y: Any, soft: Any, shares: Any, low: Any, weight: Any, sums: Any) -> None:
+    """Write row y of a mixture, 3xW levels, as `mix`; by way of `low` and `weight`, a row of the shares."""
+    kinds = frames.shape[0]
+    sums[:] = ZERO
+    for k in range(kinds):
+        enlarge_row(shares[k], y, low, weight)
+        _add_row(frames[k, y].reshape(-1), weight, sums)
+    enlarge_row(shares[kinds], y, low, weight)
+    _add_row(frames[0, y].reshape(-1), weight, sums)
+    for x in range(sums.shape[1]):
+        weight[x] = -weight[x]
+    _add_row(frames[soft, y].reshape(-1), weight, sums)
+
+
+@inlined
+def level_part(level: Any) -> Any:
+    """Return a level as a part of the highest one, held within 0..1."""
+    return min(max(level * _LEVELS, ZERO), ONE)
+
+
+@kernel(f"{PIXELS}, int64, {F3}, {F3}")
 def mix(frames: Any, soft: Any, shares: Any, out: Any) -> None:
     """Mix frames KxHxWx3 by shares (K+1)xhxw, half as large -> out HxWx3 in 0..1.
 
     The last of the shares is the detail: how much of the first frame without the `soft`-th is added.
     """
-    kinds, height, width = frames.shape[0], frames.shape[1], frames.shape[2]
+    height, width = frames.shape[1], frames.shape[2]
     bands = min(height, 16)
     for band in prange(bands):
         low = np.empty(shares.shape[2], np.float32)
         weight = np.empty(2 * shares.shape[2], np.float32)
         sums = np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
-            sums[:] = ZERO
-            for k in range(kinds):
-                enlarge_row(shares[k], y, low, weight)
-                _add_row(frames[k, y].reshape(-1), weight, sums)
-            enlarge_row(shares[kinds], y, low, weight)
-            _add_row(frames[0, y].reshape(-1), weight, sums)
-            for x in range(width):
-                weight[x] = -weight[x]
-            _add_row(frames[soft, y].reshape(-1), weight, sums)
+            mix_row(frames, y, soft, shares, low, weight, sums)
             row = out[y].reshape(-1)
             for x in range(width):
-                row[3 * x] = min(max(sums[0, x] * _LEVELS, ZERO), ONE)
-                row[3 * x + 1] = min(max(sums[1, x] * _LEVELS, ZERO), ONE)
-                row[3 * x + 2] = min(max(sums[2, x] * _LEVELS, ZERO), ONE)
+                row[3 * x] = level_part(sums[0, x])
+                row[3 * x + 1] = level_part(sums[1, x])
+                row[3 * x + 2] = level_part(sums[2, x])

@@ -122,6 +122,10 @@ class Lesson:
         `frames` KxHxWx3: the candidates, and with crispness the bicubic warp behind them. `shares`, half as large, and
         `frame` HxWx3 in 0..1: what was made of them (`predictor.Weighed`).
         """
+        return self.guessed_levels(frames, shares, sampled(frame).ravel())
+
+    def guessed_levels(self, frames: Pixels, shares: Floats, guess: Floats) -> Lesson:
+        """Return as `guessed`, where of the frame only N levels were made: `sampled` ones, in a row."""
         kinds = len(self.names)
         levels = _levels(frames).reshape(len(frames), -1)
         every = step(*frames.shape[1:3])
@@ -135,7 +139,7 @@ class Lesson:
             parts[kinds] = weights[moving].sum(0) * (levels[kinds] - levels[0])
         weighed = weights[:kinds] * levels[:kinds]
         parts[:kinds] = weighed - weights[:kinds] * weighed.sum(0)
-        return replace(self, guess=Guess(_sampled(frame).ravel(), parts))
+        return replace(self, guess=Guess(guess, parts))
 
 
 def step(height: int, width: int) -> int:
@@ -143,7 +147,7 @@ def step(height: int, width: int) -> int:
     return max(2, math.isqrt(height * width // PLACES))
 
 
-def _sampled(frames: NDArray[Any]) -> NDArray[Any]:
+def sampled(frames: NDArray[Any]) -> NDArray[Any]:
     """Return what is looked at of frames ..xHxWx3: ..xhxw."""
     every = step(*frames.shape[-3:-1])
     return frames[..., every // 2 :: every, every // 2 :: every, GREEN]
@@ -151,4 +155,4 @@ def _sampled(frames: NDArray[Any]) -> NDArray[Any]:
 
 def _levels(pixels: Pixels) -> Floats:
     """Return what is looked at of frames ..xHxWx3, in 0..1, as a row."""
-    return _sampled(pixels).ravel() * np.float32(1 / 255)
+    return sampled(pixels).ravel() * np.float32(1 / 255)

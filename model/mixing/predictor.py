@@ -22,7 +22,7 @@ from model.inference.cpu.packing import WorkingMemory
 from model.inference.cpu.precision import Arithmetic
 from model.inference.predict import FramePairs
 from model.inference.weight_cache import WeightCache
-from model.mixing import arithmetic_choice, candidates, head_kernels, kernels
+from model.mixing import arithmetic_choice, byte_pictures, candidates, head_kernels, kernels
 from model.mixing.candidate_names import MOVED
 from model.mixing.head import MixingHead
 from model.mixing.kernel_turn import kernel_turn
@@ -71,13 +71,20 @@ class Mixed(NamedTuple):
 
     @property
     def pixels(self) -> Pixels:
-        """Return the frame HxWx3, rounded."""
-        return rounded(self.frame)
+        """Return the frame HxWx3, rounded, as `byte_pictures` has them: read-only."""
+        return byte_pictures.filled(self.frame.shape, lambda out: cv2.convertScaleAbs(self.frame, out, 255.0))
 
     @property
     def is_finite(self) -> bool:
         """Tell whether every value is."""
         return bool(np.isfinite(self.frame.sum() + self.flow.sum() + sum(self.report.shares.values())))
+
+
+class Shared(NamedTuple):
+    """A head's weighing of its candidates, before they are mixed."""
+
+    means: dict[str, float]  #: mean share of each candidate, by name
+    shares: Floats  #: as `Weighed`'s
 
 
 class Weighed(NamedTuple):
@@ -179,27 +186,55 @@ def weigh(
     times. `tuning`: a stream's own numbers beside all those. Frames that lie as the head's candidates do, KxHxWx3, are
     not copied.
     """
-    height, width = flow.shape[:2]
+    frame = np.empty((*flow.shape[:2], 3), np.float32)
+    with kernel_turn():
+        stack = _stacked(frames, names, head.config.candidates)
+        means, shares = _shared(head, names, stack, flow, arithmetic, crispness, sharpening, tuning)
+        kernels.mix(stack, head.config.candidates.index("soft"), shares, frame)
+    return Weighed(frame, means, shares)
+
+
+def share(
+    head: MixingHead,
+    names: Sequence[str],
+    frames: Pixels,
+    flow: Floats,
+    sharpening: float = 0.0,
+    tuning: Tuning | None = None,
+) -> Shared:
+    """Weigh K frames KxHxWx3 as `weigh`, but do not mix them."""
+    with kernel_turn():
+        stack = _stacked(frames, names, head.config.candidates)
+        return _shared(head, names, stack, flow, sharpening=sharpening, tuning=tuning)
+
+
+def _shared(
+    head: MixingHead,
+    names: Sequence[str],
+    stack: Pixels,
+    flow: Floats,
+    arithmetic: Arithmetic | None = None,
+    crispness: float = 0.0,
+    sharpening: float = 0.0,
+    tuning: Tuning | None = None,
+) -> Shared:
+    """Weigh a `_stacked` stack as `weigh`, within a kernel's turn."""
+    height, width = (padding.padded(side, STRIDE) // 2 for side in flow.shape[:2])
     places = head.config.candidates
-    tall, wide = padding.padded(height, STRIDE), padding.padded(width, STRIDE)
-    frame = np.empty((height, width, 3), np.float32)
     added = np.zeros(len(places), np.float32)
     if tuning is not None:
         added, sharpening, crispness = tuning.logits, sharpening + tuning.sharpening, crispness + tuning.crispness
-    with kernel_turn():
-        kind = arithmetic or arithmetic_choice.quickest()
-        stack = _stacked(frames, names, places)
-        convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, kind), kind)
-        logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
-        weights = np.empty((len(stack) + 1, tall // 2, wide // 2), np.float32)
-        sums = np.empty((tall // 2, len(places)), np.float32)
-        is_present = np.array([name in names for name in places], np.uint8)
-        is_moving = np.array([name in MOVED for name in places], np.uint8)
-        amounts = np.float32(sharpening), np.float32(crispness)
-        head_kernels.share(logits, added, is_present, is_moving, *amounts, weights, sums)
-        kernels.mix(stack, places.index("soft"), weights, frame)
-    means = (sums.sum(0, np.float64) / (weights.shape[1] * weights.shape[2])).tolist()
-    return Weighed(frame, {name: means[places.index(name)] for name in names}, weights)
+    kind = arithmetic or arithmetic_choice.quickest()
+    convolutions = _prepared.of(head, lambda: PreparedHead(head, memory, kind), kind)
+    logits = convolutions.logits(stack[: len(places)], np.ascontiguousarray(flow))
+    shares, sums = np.empty((len(stack) + 1, height, width), np.float32), np.empty((height, len(places)), np.float32)
+    is_present = np.array([name in names for name in places], np.uint8)
+    is_moving = np.array([name in MOVED for name in places], np.uint8)
+    head_kernels.share(
+        logits, added, is_present, is_moving, np.float32(sharpening), np.float32(crispness), shares, sums
+    )
+    means = (sums.sum(0, np.float64) / (height * width)).tolist()
+    return Shared({name: means[places.index(name)] for name in names}, shares)
 
 
 def _stacked(frames: Sequence[Pixels] | Pixels, names: Sequence[str], places: Sequence[str]) -> Pixels:

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from model.inference import padding
-from model.mixing import candidates, predictor, refining
+from model.mixing import byte_pictures, candidates, kernels, predictor, refining
 from model.mixing.head import MixingHead
 from model.mixing.kernel_turn import kernel_turn
-from model.mixing.lesson import Lesson
+from model.mixing.lesson import Lesson, sampled
+from model.mixing.lesson import step as lesson_step
 from model.mixing.predictor import MixReport
 from model.mixing.prepared import STRIDE
 from model.mixing.row_reading import words
@@ -35,7 +37,7 @@ _WARPED = ("projected", "carried", "still")
 class ReducedMixture(NamedTuple):
     """One frame that was predicted at a part of its size."""
 
-    pixels: Pixels  #: HxWx3
+    pixels: Pixels  #: HxWx3, as `byte_pictures` has them: read-only
     small_flow: Floats  #: hxwx2 in pixels of the smaller frame: the main candidate's, to the current frame
     report: MixReport
     motions: candidates.Motions  #: between the two smaller frames
@@ -81,16 +83,16 @@ def mix(
     lesson = None if lesson is None else lesson.learnt(small_current)
     tuning = None if lesson is None else lesson.tuning()
     detail = about.sharpening * motions.detail
-    mixture = predictor.weigh(head, names, stack.frames, stack.flow, sharpening=detail, tuning=tuning)
-    if lesson is not None:
-        lesson = lesson.guessed(stack.frames, mixture.shares, mixture.frame)
+    shares = predictor.share(head, names, stack.frames, stack.flow, sharpening=detail, tuning=tuning)
     flows = stack.flow, motions.main if ahead == 1 else motions.main * np.float32(ahead)
-    maps, total = _maps(small_current, flows, mixture, head.config.candidates, 2**doublings)
-    is_finite = math.isfinite(total + sum(mixture.means.values()))
-    pixels = _refined(current, maps, doublings)
+    parts = _Parts(stack.frames, names, small_current, flows, _in_order(shares.shares, head.config.candidates, names))
+    pixels, total, levels = _answered(parts, current) if doublings == 1 else _enlarged(parts, current, doublings)
+    if lesson is not None:
+        lesson = lesson.guessed_levels(stack.frames, shares.shares, levels)
+    is_finite = math.isfinite(total + sum(shares.means.values()))
     end = time.perf_counter()
     height, width = (padding.padded(side, STRIDE) for side in small_current.shape[:2])
-    report = MixReport(mixture.means, between - began, end - between, predictor.macs(head, height, width))
+    report = MixReport(shares.means, between - began, end - between, predictor.macs(head, height, width))
     return ReducedMixture(pixels, stack.flow, report, motions, is_finite, lesson)
 
 
@@ -102,36 +104,66 @@ def find_motions(
     return predictor.find_motions(_reduced(previous, factor), _reduced(current, factor), head, about)
 
 
-def _maps(
-    current: Pixels,
-    flows: tuple[Floats, Floats],
-    mixture: predictor.Weighed,
-    places: Sequence[str],
-    factor: int,
-) -> tuple[Floats, float]:
-    """Return what `refining.part` writes, 6xhxw, of the smaller frame `current`; and the sum of all that.
+class _Parts(NamedTuple):
+    """What a frame is made of, at a part of its size."""
 
-    `flows` hxwx2 to it: projected, and as it was found. `places`: the head's candidates.
-    `factor`: how many times larger the whole frame's sides are.
+    frames: Pixels  #: Khxwx3: the candidates
+    names: Sequence[str]  #: K: theirs
+    current: Pixels  #: hxwx3
+    flows: tuple[Floats, Floats]  #: hxwx2 to it: projected, and as it was found
+    shares: Floats  #: K+1 maps at half of that size: of each candidate, and how much detail is added
+
+    @property
+    def needed(self) -> NDArray[np.int64]:
+        """Return which shares say how the whole frame is warped, below 0 where there are none; and the detail's."""
+        needed = [self.names.index(name) if name in self.names else -1 for name in _WARPED]
+        return np.array([*needed, len(self.names)])
+
+
+def _in_order(shares: Floats, places: Sequence[str], names: Sequence[str]) -> Floats:
+    """Return shares of a head's candidates `places`, and the detail, as those of `names`; others weigh nothing."""
+    if tuple(places) == tuple(names):
+        return shares
+    return np.ascontiguousarray(shares[[*(places.index(name) for name in names), len(places)]])
+
+
+def _answered(parts: _Parts, current: Pixels) -> tuple[Pixels, float, Floats]:
+    """Return the whole frame HxWx3, a sum that is finite where all is, and some levels of the mixture, for its lesson.
+
+    Of parts at half the size.
     """
-    needed = [places.index(name) if name in places else -1 for name in _WARPED]
-    needed.append(len(mixture.shares) - 1)
-    maps, sums = np.empty((6, *current.shape[:2]), np.float32), np.empty(len(current), np.float32)
+    height, width = parts.current.shape[:2]
+    every = lesson_step(height, width)
+    levels = np.empty(tuple((side + every - 1 - every // 2) // every for side in (height, width)), np.float32)
+    sums = np.empty(height, np.float32)
+
+    def answer(out: Pixels) -> None:
+        refining.answer(
+            parts.frames, parts.names.index("soft"), parts.shares, words(parts.current), *parts.flows, parts.needed,
+            np.float32(2), words(current), out, sums, every, levels,
+        )  # fmt: skip
+
     with kernel_turn():
-        refining.part(
-            words(current), *flows, mixture.shares, np.array(needed), mixture.frame, np.float32(factor), maps, sums
-        )
-    return maps, float(sums.sum())
+        pixels = byte_pictures.filled(current.shape, answer)
+    return pixels, float(sums.sum()), levels.ravel()
+
+
+def _enlarged(parts: _Parts, current: Pixels, doublings: int) -> tuple[Pixels, float, Floats]:
+    """Return as `_answered`, of parts at a quarter of the size or less: their maps are enlarged before."""
+    mixture, maps = np.empty(parts.current.shape, np.float32), np.empty((6, *parts.current.shape[:2]), np.float32)
+    sums, factor = np.empty(len(parts.current), np.float32), np.float32(2**doublings)
+    with kernel_turn():
+        kernels.mix(parts.frames, parts.names.index("soft"), parts.shares, mixture)
+        refining.part(words(parts.current), *parts.flows, parts.shares, parts.needed, mixture, factor, maps, sums)
+    return _refined(current, maps, doublings), float(sums.sum()), sampled(mixture).ravel()
 
 
 def _refined(current: Pixels, maps: Floats, doublings: int) -> Pixels:
-    """Return the whole frame HxWx3 by maps at the smaller size."""
+    """Return the whole frame HxWx3 by maps 6xhxw at the smaller size."""
     for _ in range(doublings - 1):
         maps = np.stack([_doubled(values) for values in maps])
-    pixels = np.empty(current.shape, np.uint8)
     with kernel_turn():
-        refining.refine(maps, words(current), pixels)
-    return pixels
+        return byte_pictures.filled(current.shape, lambda out: refining.refine(maps, words(current), out))
 
 
 def _reduced(frame: Pixels, factor: int) -> Pixels:

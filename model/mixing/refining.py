@@ -1,6 +1,7 @@
 """The passes over memory that end a prediction at a part of the size, as compiled loops.
 
-Both read a frame along a motion (`row_reading`).
+All read a frame along a motion (`row_reading`). At half the size one pass does everything from the candidates to the
+whole frame (`answer`), so that what lies in between stays in the cache; at a quarter maps are enlarged between two.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from model.inference.cpu.compiler import F1, F3, ZERO, inlined, kernel, prange
-from model.mixing.kernels import enlarge_row
+from model.inference.cpu.compiler import F1, F2, F3, ZERO, inlined, kernel, prange
+from model.mixing.kernels import PIXELS, enlarge_between, enlarge_row, level_part, mix_row, rows_around
 from model.mixing.row_reading import WORDS, blend_colours, find_corners, find_places, look_up_pixels
 
 #: The whole frame's fine part is multiplied by this at most: a head that sharpens does so at the smaller size already.
@@ -23,10 +24,11 @@ _FINE = np.float32(32)
 
 @inlined
 def _part_row(
-    frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, mixture: Any, factor: Any,
-    corners: Any, pairs: Any, parts: Any, maps: Any, sums: Any,
-) -> None:  # fmt: skip
-    flow_x, flow_y, gain = maps[0, y], maps[1, y], maps[2, y]
+    frame: Any, y: Any, flow: Any, other_flow: Any, shares: Any, factor: Any, corners: Any, pairs: Any, parts: Any,
+    mixture: Any, maps: Any,
+) -> Any:  # fmt: skip
+    """Write row y of the maps, 6xW, and return its sum. `shares` 4xW; `mixture` 3xW levels in 0..1."""
+    flow_x, flow_y, gain = maps[0], maps[1], maps[2]
     height, width = flow.shape[0], flow.shape[1]
     for x in range(width):
         along_flow, along_other, still = shares[0, x], shares[1, x], shares[2, x]
@@ -40,18 +42,28 @@ def _part_row(
     find_places(y, flow_x, flow_y, height, width, across, down)
     find_corners(height, width, across, down, corners)
     look_up_pixels(frame, height, width, corners, pairs)
-    blend_colours(pairs, across, down, maps[3, y], maps[4, y], maps[5, y])
+    blend_colours(pairs, across, down, maps[3], maps[4], maps[5])
     for channel in range(3):
-        rest = maps[3 + channel, y]
+        rest, levels = maps[3 + channel], mixture[channel]
         for x in range(width):
-            rest[x] = mixture[y, x, channel] * _WHITE - gain[x] * rest[x]
+            rest[x] = levels[x] * _WHITE - gain[x] * rest[x]
     total = ZERO
     for x in range(width):
         flow_x[x] *= factor
         flow_y[x] *= factor
         # Of the levels each is multiplied by the gain, so that this is no number where one of them is none.
-        total += flow_x[x] + flow_y[x] + maps[3, y, x] + maps[4, y, x] + maps[5, y, x]
-    sums[y] = total
+        total += flow_x[x] + flow_y[x] + maps[3, x] + maps[4, x] + maps[5, x]
+    return total
+
+
+@inlined
+def _enlarge_needed(shares: Any, needed: Any, y: Any, low: Any, wide: Any) -> None:
+    """Write row y of the shares that are `needed`, enlarged, 4x2w; zeros where there are none."""
+    for k in range(4):
+        if needed[k] < 0:
+            wide[k] = ZERO
+        else:
+            enlarge_row(shares[needed[k]], y, low, wide[k])
 
 
 @kernel(f"{WORDS}, {F3}, {F3}, {F3}, int64[::1], {F3}, float32, {F3}, {F1}")
@@ -70,14 +82,14 @@ def part(
         low = np.empty(shares.shape[2], np.float32)
         wide = np.empty((4, 2 * shares.shape[2]), np.float32)
         corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
-        parts = np.empty((2, width), np.float32)
+        parts, levels = np.empty((2, width), np.float32), np.empty((3, width), np.float32)
         for y in range(band * height // bands, (band + 1) * height // bands):
-            for k in range(4):
-                if needed[k] < 0:
-                    wide[k] = ZERO
-                else:
-                    enlarge_row(shares[needed[k]], y, low, wide[k])
-            _part_row(frame, np.int64(y), flow, other_flow, wide, mixture, factor, corners, pairs, parts, maps, sums)
+            row = np.int64(y)
+            _enlarge_needed(shares, needed, row, low, wide)
+            for channel in range(3):
+                for x in range(width):
+                    levels[channel, x] = mixture[y, x, channel]
+            sums[y] = _part_row(frame, row, flow, other_flow, wide, factor, corners, pairs, parts, levels, maps[:, y])
 
 
 @inlined
@@ -124,3 +136,56 @@ def refine(maps: Any, frame: Any, out: Any) -> None:
             for k in range(6):
                 enlarge_row(maps[k], y, low, wide[k])
             _refine_row(frame, np.int64(y), height, wide, corners, pairs, parts, levels, out[y].reshape(-1))
+
+
+@inlined
+def _guess(levels: Any, y: Any, every: Any, guesses: Any) -> None:
+    """Keep a row's levels at the middle of every `every` rows and columns, if y is one of those rows."""
+    first = every // 2
+    if y % every == first:
+        for number in range(guesses.shape[1]):
+            guesses[y // every, number] = levels[first + number * every]
+
+
+@kernel(f"{PIXELS}, int64, {F3}, {WORDS}, {F3}, {F3}, int64[::1], float32, {WORDS}, uint8[:,:,::1], {F1}, int64, {F2}")
+def answer(
+    candidates: Any, soft: Any, shares: Any, small: Any, flow: Any, other_flow: Any, needed: Any, factor: Any,
+    frame: Any, out: Any, sums: Any, every: Any, guesses: Any,
+) -> None:  # fmt: skip
+    """Write `out` as `kernels.mix`, `part` and `refine` would one after the other, row by row.
+
+    `candidates` Khxwx3, as large as half of `out` HxWx3; `small`, `frame`: the `words` of the current frame, of that
+    size and whole. `sums` h: as `part`'s. `guesses`: of the mixture's green, in 0..1, the middle of every `every` rows
+    and columns.
+    """
+    height, width, rows, columns = out.shape[0], out.shape[1], flow.shape[0], flow.shape[1]
+    bands = min(height, 16)
+    for band in prange(bands):
+        share_low, shares_wide = np.empty(shares.shape[2], np.float32), np.empty((4, 2 * shares.shape[2]), np.float32)
+        weight, mixture = np.empty(2 * shares.shape[2], np.float32), np.empty((3, columns), np.float32)
+        # The last two rows of the maps: of the smaller frame no more is needed for one of the whole.
+        maps = np.empty((2, 6, columns), np.float32)
+        small_corners, small_pairs = np.empty(columns, np.uint32), np.empty((2, columns), np.uint64)
+        small_parts = np.empty((2, columns), np.float32)
+        low, wide = np.empty(columns, np.float32), np.empty((6, 2 * columns), np.float32)
+        corners, pairs = np.empty(width, np.uint32), np.empty((2, width), np.uint64)
+        parts, levels = np.empty((2, width), np.float32), np.empty((3, width), np.float32)
+        first: Any = np.int64(band * height // bands)
+        written = max((first + 1) // 2 - 1, 0) - 1
+        for y in range(first, np.int64((band + 1) * height // bands)):
+            above, below = rows_around(y, rows)
+            while written < below:
+                written += 1
+                mix_row(candidates, written, soft, shares, share_low, weight, mixture)
+                for channel in range(3):
+                    for x in range(columns):
+                        mixture[channel, x] = level_part(mixture[channel, x])
+                _guess(mixture[1], written, every, guesses)
+                _enlarge_needed(shares, needed, written, share_low, shares_wide)
+                sums[written] = _part_row(
+                    small, written, flow, other_flow, shares_wide, factor,
+                    small_corners, small_pairs, small_parts, mixture, maps[written % 2],
+                )  # fmt: skip
+            for k in range(6):
+                enlarge_between(maps[above % 2, k], maps[below % 2, k], y, low, wide[k])
+            _refine_row(frame, y, height, wide, corners, pairs, parts, levels, out[y].reshape(-1))

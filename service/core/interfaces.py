@@ -134,6 +134,11 @@ class ModelRepository(Protocol):
 class VersionScores(Protocol):
     """Is told how good predictions turned out to be, where the frame that they foresaw has come."""
 
+    @property
+    def wants_scores(self) -> bool:
+        """Tell whether every score counts just now; else those of some frames are enough."""
+        ...
+
     def record_score(self, version: str, gain_db: float) -> None:
         """Note that a prediction of `version` was `gain_db` better than repeating the last frame (PSNR, dB)."""
         ...

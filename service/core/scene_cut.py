@@ -8,6 +8,7 @@ clips and on 2,665 splices of unlike ones: one pair of neighbours was called a c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +40,26 @@ class Thumbnail:
 
 
 def thumbnail(frame: Frame) -> Thumbnail:
-    """Shrink a frame to a thumbnail. Cheap at any size: 72 rows are read."""
-    rows = np.arange(ROWS * SAMPLES) * frame.height // (ROWS * SAMPLES)
-    columns = np.arange(COLUMNS * SAMPLES) * frame.width // (COLUMNS * SAMPLES)
-    # Whole rows first, and integers throughout: a third of the time of picking pixels and their means as floats.
-    samples = frame.pixels[rows].take(columns, axis=1)
-    row_sums = samples.reshape(ROWS, SAMPLES, -1).sum(1, dtype=np.uint16)
-    sums = row_sums.reshape(ROWS, COLUMNS, SAMPLES, 3).sum(2, dtype=np.uint16)
+    """Shrink a frame to a thumbnail. Cheap at any size: 72 x 120 pixels are read."""
+    samples = frame.pixels.reshape(-1).take(_places(frame.height, frame.width))
+    # Integers, one sample of all pixels after the other: half the time of summing up neighbours.
+    sums = samples.sum(0, dtype=np.uint16)
     levels = sums // (SAMPLES**2 * 256 // LEVELS)
     index = (levels[..., 0] * LEVELS + levels[..., 1]) * LEVELS + levels[..., 2]
     counts = np.bincount(index.ravel(), minlength=LEVELS**3)
     pixels = sums.astype(np.float32) / np.float32(SAMPLES**2)
     return Thumbnail(pixels, (counts / index.size).astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def _places(height: int, width: int) -> NDArray[np.intp]:
+    """Return where in a frame's bytes the samples of a thumbnail lie: SAMPLES² x ROWS x COLUMNS x 3."""
+    rows = np.arange(ROWS * SAMPLES) * height // (ROWS * SAMPLES)
+    columns = np.arange(COLUMNS * SAMPLES) * width // (COLUMNS * SAMPLES)
+    pixels = (rows[:, None] * width + columns).reshape(ROWS, SAMPLES, COLUMNS, SAMPLES)
+    places = 3 * pixels.transpose(1, 3, 0, 2).reshape(SAMPLES**2, ROWS, COLUMNS, 1) + np.arange(3)
+    places.flags.writeable = False
+    return places
 
 
 def is_cut(previous: Thumbnail, current: Thumbnail) -> bool:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from model.motion.field import Floats
+from model.mixing import byte_pictures
+from model.motion.field import Floats, Pixels
 from service.core.types import BLOCKS, Frame, Method, PredictRequest, Step
 
 if TYPE_CHECKING:
@@ -101,19 +102,23 @@ def assemble_flow(request: PredictRequest, boxes: Sequence[Box], flows: Sequence
 
 def _assemble_step(request: PredictRequest, boxes: Sequence[Box], steps: Sequence[Step]) -> Step:
     height, width = request.current.height, request.current.width
-    pixels = request.current.pixels.copy() if boxes else request.current.pixels
     flow = np.zeros((height, width, 4), np.float32) if request.options.maps else None
     confidence = np.ones((height, width), np.float32) if request.options.maps else None
     shares: dict[str, float] = {}
     for box, step in zip(boxes, steps, strict=True):
-        box.of(pixels)[:] = step.frame.pixels
         if flow is not None and confidence is not None:
             box.of(flow)[:], box.of(confidence)[:] = step.flow, step.confidence
         for name, share in step.shares.items():
             shares[name] = shares.get(name, 0.0) + share * box.area / (height * width)
     shares["still"] = shares.get("still", 0.0) + 1 - sum(box.area for box in boxes) / (height * width)
+
+    def put_together(out: Pixels) -> None:
+        out[:] = request.current.pixels
+        for box, step in zip(boxes, steps, strict=True):
+            box.of(out)[:] = step.frame.pixels
+
     return Step(
-        frame=Frame(pixels) if boxes else request.current,
+        frame=Frame(byte_pictures.filled((height, width, 3), put_together)) if boxes else request.current,
         route=_NO_BLOCK,
         flops=sum(step.flops for step in steps),
         flow=flow,

@@ -206,7 +206,8 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
     if longest is not None and max(frame.width, frame.height) > longest:
         raise NotAcceptable(f"{format} holds at most {longest} pixels a side; ask for image/png")
     if format is ImageFormat.RAW:
-        return frame.pixels.tobytes()
+        own = own_bytes(frame)
+        return frame.pixels.tobytes() if own is None else own
     if format is ImageFormat.PPM:
         return b"P6\n%d %d\n255\n" % (frame.width, frame.height) + frame.pixels.tobytes()
     if format is ImageFormat.PNG:
@@ -222,6 +223,17 @@ def encode(frame: Frame, format: ImageFormat, quality: int | None = None) -> byt
     else:
         image.save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
+
+
+def own_bytes(frame: Frame) -> bytes | None:
+    """Return the bytes object that holds just this frame's pixels, None where they lie elsewhere: nothing is copied."""
+    memory: object = frame.pixels
+    while isinstance(memory, np.ndarray):
+        memory = memory.base
+    if isinstance(memory, memoryview):
+        memory = memory.obj
+    # A frame's pixels have no gaps, so that as many bytes are those of all of it.
+    return memory if isinstance(memory, bytes) and len(memory) == frame.pixels.nbytes else None
 
 
 def _png(pixels: Pixels) -> bytes:

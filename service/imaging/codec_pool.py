@@ -109,8 +109,8 @@ class Codecs:
 
     @staticmethod
     def needs_no_thread(frame: Frame, format: ImageFormat) -> bool:
-        """Tell whether encoding `frame` is a copy that costs less than a thread's hand-over."""
-        return format is ImageFormat.RAW and frame.pixels.nbytes <= INLINE_COPY
+        """Tell whether encoding `frame` is a copy that costs less than a thread's hand-over, or none at all."""
+        return format is ImageFormat.RAW and (frame.pixels.nbytes <= INLINE_COPY or codec.own_bytes(frame) is not None)
 
     def begin_encoding(
         self,

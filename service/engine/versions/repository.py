@@ -121,6 +121,11 @@ class VersionRepository:
         if trial.record(row.name, seconds):
             self._end_share(trial)
 
+    @property
+    def wants_scores(self) -> bool:
+        """Tell whether a version has a share, which its scores may end."""
+        return self.table.trial is not None and self.table.trial.share > 0
+
     def record_score(self, version: str, gain_db: float) -> None:
         """Note how good a prediction was, as `service.core.interfaces.VersionScores`; it may end a share, too."""
         trial = self.table.trial

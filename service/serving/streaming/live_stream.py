@@ -32,7 +32,7 @@ from service.serving.streaming.messages import (
 from service.serving.streaming.opening import decoded, next_message
 from service.serving.streaming.predictor_trials import PredictorTrials
 from service.serving.streaming.registry import StreamSlot
-from service.serving.streaming.score_keeper import UNHURRIED_S, ScoreKeeper
+from service.serving.streaming.score_keeper import ScoreKeeper
 from service.serving.streaming.session import (
     MAX_ID,
     Answer,
@@ -69,8 +69,7 @@ class LiveStream:
         self._reading = False  #: the reader waits for the client, and holds nothing
         self._draining = False
         self._opened = state.clock()
-        delay_s = 0.0 if request.score or request.choose else UNHURRIED_S
-        self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores, delay_s)
+        self._scores = ScoreKeeper(state.metrics.stream_quality, state.version_scores, is_told=request.score)
         self._trials: PredictorTrials | None = None  #: of others than what predicts, where the best may be chosen
         self._shows = None if request.show is None else ShowTimes(request.show)
         self.counts: Counter[str] = Counter()  #: answers by outcome, for the log line of the stream's end

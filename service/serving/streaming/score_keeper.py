@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from service.core.interfaces import VersionScores
 from service.core.types import Frame, Method, PredictResult
+from service.serving.streaming import score_sampling
 from service.serving.streaming.online_score import MomentScore, OnlineScore, ScoreReport
 from service.serving.streaming.session import Tag
 from service.telemetry.stream_quality import StreamQuality
@@ -24,11 +25,20 @@ UNHURRIED_S = 0.02
 class ScoreKeeper:
     """The score of one stream; its metrics grow with every comparison, and `versions` is told of each.
 
-    `delay_s`: seconds for which comparisons are gathered before a thread makes them.
+    `is_told`: whether someone is told of the stream's score. Else some frames stand for all (`score_sampling`), unless
+    `versions` wants every score, and comparisons are gathered for `delay_s` seconds before a thread makes them.
     """
 
-    def __init__(self, metrics: StreamQuality, versions: VersionScores | None = None, delay_s: float = 0.0) -> None:
-        self._metrics, self._versions, self._delay_s = metrics, versions, delay_s
+    def __init__(
+        self,
+        metrics: StreamQuality,
+        versions: VersionScores | None = None,
+        *,
+        is_told: bool = True,
+        delay_s: float = UNHURRIED_S,
+    ) -> None:
+        self._metrics, self._versions, self._is_told = metrics, versions, is_told
+        self._delay_s = 0.0 if is_told else delay_s
         self._score = OnlineScore()
         self._waiting: asyncio.Queue[Callable[[], Sequence[MomentScore]]] = asyncio.Queue(MOST_WAITING)
         self._has_work = asyncio.Event()
@@ -36,6 +46,10 @@ class ScoreKeeper:
 
     def arrived(self, tag: Tag, frame: Frame, *, begins_pair: bool) -> None:
         """Take a frame as the truth of what was predicted for its time."""
+        if not self._scores_all():
+            if not score_sampling.is_truth(tag.sequence):
+                return
+            begins_pair = begins_pair or score_sampling.begins_run(tag.sequence)
 
         def compare() -> Sequence[MomentScore]:
             score = self._score.arrived(tag.sequence, tag.time_us, frame, begins_pair=begins_pair)
@@ -45,6 +59,8 @@ class ScoreKeeper:
 
     def predicted(self, tag: Tag, pace_us: int | None, current: Frame, result: PredictResult) -> None:
         """Take what was predicted from the frame of `tag`."""
+        if not self._scores_all() and not score_sampling.has_truth(tag.sequence):
+            return
         self._later(lambda: self._score.predicted(tag.sequence, tag.time_us, pace_us, current, result))
 
     def report(self) -> ScoreReport | None:
@@ -63,6 +79,9 @@ class ScoreKeeper:
             await asyncio.gather(self._worker, return_exceptions=True)
             if self._delay_s:
                 self._record(_compared(self._gathered()))
+
+    def _scores_all(self) -> bool:
+        return self._is_told or (self._versions is not None and self._versions.wants_scores)
 
     def _later(self, compare: Callable[[], Sequence[MomentScore]]) -> None:
         if self._waiting.full():

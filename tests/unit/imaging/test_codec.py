@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from service.core.errors import InvalidFrame, InvalidRequest, NotAcceptable, ServiceError, TooLarge, UnsupportedMedia
 from service.core.types import Frame
-from service.imaging.codec import FrameLimits, ImageFormat, decode, encode, from_raw
+from service.imaging.codec import FrameLimits, ImageFormat, decode, encode, from_raw, own_bytes
 from service.settings import Settings
 from tests.unit.imaging.pictures import Pixels, exif, file_of, noise, png, png_chunk, save, smooth
 
@@ -477,3 +477,25 @@ def test_many_threads_decode_the_same_picture() -> None:
 def test_the_limits_are_those_of_the_settings() -> None:
     given_settings = Settings(max_body_bytes=4096, max_pixels=1000, min_side=8, max_side=99, max_aspect=2)
     assert FrameLimits.of(given_settings) == FrameLimits(4096, 1000, 8, 99, 2)
+
+
+def test_pixels_that_lie_in_bytes_are_sent_as_these_and_others_as_a_copy() -> None:
+    values = np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8)
+    data = values.tobytes()
+    sent = from_raw(data, 6, 8, FrameLimits(min_side=1), "frame")
+    viewed = from_raw(memoryview(data), 6, 8, FrameLimits(min_side=1), "frame")
+    part = Frame(np.frombuffer(data, np.uint8).reshape(6, 8, 3)[:4])
+    assert encode(sent, ImageFormat.RAW) is data
+    assert encode(viewed, ImageFormat.RAW) is data
+    assert encode(part, ImageFormat.RAW) == values[:4].tobytes()
+    assert encode(Frame(values), ImageFormat.RAW) == data
+    for frame, memory in ((sent, data), (viewed, data), (part, None), (Frame(values), None)):
+        assert own_bytes(frame) is memory
+
+
+def test_bytes_that_their_owner_may_change_are_no_frames_own() -> None:
+    data = bytearray(range(48))
+    frame = from_raw(memoryview(data), 4, 4, FrameLimits(min_side=1), "frame")
+    sent = encode(frame, ImageFormat.RAW)
+    data[:] = bytes(48)
+    assert sent == bytes(range(48))

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from service.core.errors import InvalidFrame, QueueFull, TooLarge
 from service.core.types import Frame
 from service.imaging.codec import FrameLimits, ImageFormat
-from service.imaging.codec_pool import Codecs
+from service.imaging.codec_pool import INLINE_COPY, Codecs
 from service.telemetry.metrics import Metrics
 
 
@@ -153,3 +153,13 @@ async def test_what_could_not_be_decoded_is_not_kept_by_its_error(codecs: Codecs
                 await asyncio.sleep(0.001)
     finally:
         gc.enable()
+
+
+def test_large_raw_pixels_need_a_thread_only_where_they_are_copied() -> None:
+    height, width = 600, 800
+    copied = Frame(np.zeros((height, width, 3), np.uint8))
+    sent = Frame(np.frombuffer(bytes(3 * height * width), np.uint8).reshape(height, width, 3))
+    assert copied.pixels.nbytes > INLINE_COPY
+    assert not Codecs.needs_no_thread(copied, ImageFormat.RAW)
+    assert Codecs.needs_no_thread(sent, ImageFormat.RAW)
+    assert not Codecs.needs_no_thread(sent, ImageFormat.PNG)

@@ -54,6 +54,38 @@ def test_the_loops_equal_opencvs_enlarging_and_warping(height: int, width: int) 
         assert refined(frame, maps).shape == frame.shape, "places far away are those at the border"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (16, 24), (33, 15), (35, 64), (130, 201)])
+def test_one_pass_answers_as_mixing_reading_and_refining_one_after_the_other(
+    height: int, width: int, threads: int
+) -> None:
+    rng = np.random.default_rng(3)
+    low, names = (-(-height // 2), -(-width // 2)), HEAD.config.candidates
+    current = rng.integers(0, 256, (height, width, 3), np.uint8)
+    flow, other_flow = (rng.normal(0, 3, (*low, 2)).astype(np.float32) for _ in range(2))
+    padded = tuple(-(-side // 8) * 4 for side in low)
+    weighed = rng.dirichlet(np.ones(len(names)), padded).transpose(2, 0, 1)
+    shares = np.ascontiguousarray(np.concatenate((weighed, rng.normal(0, 0.3, (1, *padded)))), np.float32)
+    frames = rng.integers(0, 256, (len(names), *low, 3), np.uint8)
+    parts = reduced._Parts(frames, names, reduced._reduced(current, 2), (flow, other_flow), shares)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        pixels, total, levels = reduced._answered(parts, current)
+    finally:
+        torch.set_num_threads(before)
+    expected, expected_total, expected_levels = reduced._enlarged(parts, current, 1)
+    assert np.array_equal(pixels, expected)
+    assert np.array_equal(levels, expected_levels)
+    assert total == pytest.approx(expected_total, rel=1e-5, abs=1e-2)
+
+
+def test_shares_follow_the_candidates_that_there_are() -> None:
+    shares = np.arange(4 * 6, dtype=np.float32).reshape(4, 2, 3)
+    assert reduced._in_order(shares, ("a", "b", "c"), ("a", "b", "c")) is shares
+    assert np.array_equal(reduced._in_order(shares, ("a", "b", "c"), ("c", "a")), shares[[2, 0, 3]])
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (16, 16), (33, 15), (66, 98)])
 def test_frames_of_any_size_are_answered(size: tuple[int, int], scale: float) -> None:

@@ -164,11 +164,15 @@ async def test_the_default_shadows_nobody_and_a_swap_ends_what_does() -> None:
 async def test_a_share_ends_by_what_streams_say_of_its_predictions() -> None:
     metrics = Metrics(CollectorRegistry())
     async with swapping(MemorySource(v0=0, v1=1), metrics=metrics) as batcher:
+        wants_before = batcher.versions.wants_scores
         await batcher.versions.load("v1", share=0.5)
+        assert (wants_before, batcher.versions.wants_scores) == (False, True)
         for number in range(60):
             batcher.versions.record_score("v0", 4.0 + number % 2)
             batcher.versions.record_score("v1", 1.0 + number % 2)
             batcher.versions.record_score("gone", -9.0)
         (_, status) = batcher.versions.loaded()
         assert (status.share, status.reason[:19]) == (0.0, "in streams it gains")
+        wants_after = batcher.versions.wants_scores
+        assert not wants_after, "the share has ended"
     assert count(metrics, "version_shares_returned_total") == 1
