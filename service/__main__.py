@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service import startup
+from service.cli.endings import ended_in_order
 from service.process_exit import leave
 from service.settings import PREFIX, Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
@@ -29,6 +30,8 @@ class Verb:
     help: str
     run: Callable[[Sequence[str], Settings], int]
     reads: tuple[str, ...] | None = None
+    #: Whether it runs until it is told to stop, and then ends in its own way.
+    stops_itself: bool = False
 
     def environment(self, environment: Mapping[str, str]) -> Mapping[str, str]:
         """Return the part of an environment that it reads."""
@@ -69,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     service_logging.configure(settings.log_level, settings.log_format)
     for variable in unknown(environment):
         logging.getLogger("service").warning("%s is set but means nothing here", variable)
-    return VERBS[name].run(words[1:], settings)
+    verb = VERBS[name]
+    if verb.stops_itself:
+        return verb.run(words[1:], settings)
+    return ended_in_order(name, lambda: verb.run(words[1:], settings))
 
 
 def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any, Any, int]]) -> Verb:
@@ -119,7 +125,7 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
             status = EXIT_FAILED
         return leave(status)
 
-    return Verb(description, run)
+    return Verb(description, run, stops_itself=True)
 
 
 async def _serve(settings: Settings) -> int:

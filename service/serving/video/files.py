@@ -72,14 +72,15 @@ class OutFile:
     def __init__(self, path: Path, source: ClipSource, width: int, height: int, mode: SoundMode) -> None:
         self._path, self._part = path, path.with_name(f".{path.name}.part")
         self._sink: ClipSink
-        if path.suffix == Y4M:
+        self._file: BinaryIO | None = None
+        suffix = path.suffix.lower()
+        if suffix == Y4M:
             self._file = self._part.open("wb")
             self._sink = y4m_sink(self._file, source, width, height)
-        elif path.suffix in CONTAINERS:
+        elif suffix in CONTAINERS:
             from service.serving.video.container_writer import ContainerSink
 
             sounds = list(getattr(source, "sounds", []))
-            suffix = path.suffix
             self._sink = ContainerSink(self._part, width, height, source.info, suffix=suffix, sounds=sounds, mode=mode)
         else:
             raise VideoError(f"{path.name}: the name must end in {', '.join((Y4M, *CONTAINERS))}")
@@ -92,7 +93,7 @@ class OutFile:
     def close(self) -> None:
         """End the file and give it its name: it is whole."""
         self._sink.close()
-        if self._path.suffix == Y4M:
+        if self._file is not None:
             self._file.close()
         self._part.replace(self._path)
 

@@ -129,3 +129,11 @@ def test_a_file_that_is_there_is_overwritten_only_by_force(
     assert out.read_text() == "mine"
     assert main([*words, "--force"], settings) == 0
     assert _frames(out) == 9
+
+
+@pytest.mark.parametrize("name", ["OUT.Y4M", "OUT.MP4"])
+def test_an_ending_may_be_in_capitals(clip: Path, settings: Settings, tmp_path: Path, name: str) -> None:
+    """As cameras and Windows write it, and as `predict` reads it."""
+    assert main([str(clip), "-o", str(tmp_path / name), "--every", "2", "-q"], settings) == 0
+    start = (tmp_path / name).read_bytes()[:10]
+    assert start == b"YUV4MPEG2 " if name.endswith("Y4M") else start[4:8] == b"ftyp"
