@@ -6,9 +6,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
-from dmvfn_client.errors import DeadlineExceeded
+from dmvfn_client.errors import DeadlineExceeded, InvalidInput
 
 #: Seconds a call may take, all tries together, where the caller says nothing.
 TIMEOUT = 30.0
@@ -17,9 +18,12 @@ LONGEST = 1e9
 
 
 class Deadline:
-    """`seconds` from now; None, or more than LONGEST: no end."""
+    """`seconds` from now; None, or more than LONGEST: no end. Raises InvalidInput for what is no number."""
 
     def __init__(self, seconds: float | None) -> None:
+        if seconds is not None and not (isinstance(seconds, Real) and seconds == seconds):  # NaN is not itself
+            why = f"timeout must be a number of seconds, or None, not {seconds!r}"
+            raise InvalidInput(why, code="invalid_request", field="timeout")
         self._seconds = seconds
         self._until = None if seconds is None or seconds > LONGEST else time.monotonic() + seconds
 
