@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -44,6 +45,8 @@ class Verb:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the process's exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no UTF-8 go out as they are
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serves DMVFN: two video frames in, the next frames out.",

@@ -15,6 +15,7 @@ import pytest
 
 from service.cli.endings import ended_in_order
 from tests.system.e2e.process import ROOT, environment
+from tests.unit.imaging.pictures import file_of, noise
 from tests.unit.serving.video.clips import moving, y4m
 
 PATIENCE_S = 60.0
@@ -94,3 +95,13 @@ def test_output_that_does_not_fit_is_told_in_one_line(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full, _started(tmp_path, "settings", stdout=full) as process:
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (1, b"settings: No space left on device\n")
+
+
+def test_a_name_that_is_no_utf_8_is_printed_as_it_is(tmp_path: Path) -> None:
+    """Once all was written, the command failed over its own report."""
+    names = [os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/caf\xe9.png", b"/next\xe9.png")]
+    Path(names[0]).write_bytes(file_of(noise(32, 48, 1), "PNG"))
+    with _started(tmp_path, "predict", names[0], names[0], "-o", names[1], stdout=subprocess.PIPE) as process:
+        told, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert told.startswith(os.fsencode(names[1]) + b"  ")

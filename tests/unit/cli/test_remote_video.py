@@ -57,7 +57,7 @@ async def served(prefix: str = "") -> AsyncIterator[tuple[str, ShiftEngine]]:
 
 
 def _below(prefix: str, app: ASGIApp) -> ASGIApp:
-    """A proxy that puts in front of Location what it takes from paths, as nginx does with `proxy_redirect / /dmvfn/`."""
+    """A proxy that puts in front of Location what it takes from paths, as nginx' `proxy_redirect` can."""
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
         async def put_back(message: Message) -> None:
