@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 from dmvfn_client.errors import DeadlineExceeded, InvalidInput
@@ -21,7 +21,11 @@ class Deadline:
     """`seconds` from now; None, or more than LONGEST: no end. Raises InvalidInput for what is no number."""
 
     def __init__(self, seconds: float | None) -> None:
-        if seconds is not None and not (isinstance(seconds, Real) and seconds == seconds):  # NaN is not itself
+        try:
+            is_number = seconds is None or not math.isnan(seconds)
+        except TypeError:
+            is_number = False
+        if not is_number:
             why = f"timeout must be a number of seconds, or None, not {seconds!r}"
             raise InvalidInput(why, code="invalid_request", field="timeout")
         self._seconds = seconds
