@@ -102,10 +102,12 @@ class RequestMiddleware:
             self._state.budget.open(),
         )
         peer = (scope.get("client") or ("",))[0]
-        values = Headers(scope=scope).getlist if self._proxies.networks else lambda _: []
-        request_context.address = caller_of(self._proxies.caller(peer, values(FORWARDED_FIELD)))
-        request_context.host = self._proxies.host(peer, values(HOST_FIELD))
-        request_context.prefix = self._proxies.prefix(peer, values(PREFIX_FIELD))
+        headers = Headers(scope=scope) if self._proxies.networks else None
+        forwarded = () if headers is None else headers.getlist(FORWARDED_FIELD)
+        request_context.address = caller_of(self._proxies.caller(peer, forwarded))
+        if headers is not None:
+            request_context.host = self._proxies.host(peer, headers.getlist(HOST_FIELD))
+            request_context.prefix = self._proxies.prefix(peer, headers.getlist(PREFIX_FIELD))
         context.put(scope, request_context)
         return request_context
 
