@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service import startup
+from service.cli.endings import ended_in_order
 from service.process_exit import leave
 from service.settings import PREFIX, Settings, SettingsError, unknown
 from service.telemetry import logging as service_logging
@@ -29,6 +31,8 @@ class Verb:
     help: str
     run: Callable[[Sequence[str], Settings], int]
     reads: tuple[str, ...] | None = None
+    #: Whether it runs until it is told to stop, and then ends in its own way.
+    stops_itself: bool = False
 
     def environment(self, environment: Mapping[str, str]) -> Mapping[str, str]:
         """Return the part of an environment that it reads."""
@@ -41,6 +45,8 @@ class Verb:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the process's exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no UTF-8 go out as they are
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serves DMVFN: two video frames in, the next frames out.",
@@ -69,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     service_logging.configure(settings.log_level, settings.log_format)
     for variable in unknown(environment):
         logging.getLogger("service").warning("%s is set but means nothing here", variable)
-    return VERBS[name].run(words[1:], settings)
+    verb = VERBS[name]
+    if verb.stops_itself:
+        return verb.run(words[1:], settings)
+    return ended_in_order(name, lambda: verb.run(words[1:], settings))
 
 
 def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any, Any, int]]) -> Verb:
@@ -120,7 +129,7 @@ def _run(name: str, description: str, begin: Callable[[Settings], Coroutine[Any,
             status = EXIT_FAILED
         return leave(status)
 
-    return Verb(description, run)
+    return Verb(description, run, stops_itself=True)
 
 
 async def _serve(settings: Settings) -> int:

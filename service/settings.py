@@ -103,7 +103,7 @@ class Settings:
         "Names that `Host` may have, `*.example.com` for all below one, `*` for any; empty: any, "
         "but where HTTP listens on loopback that machine's own only.",
     )
-    trusted_proxies: tuple[str, ...] = _set((), addresses.networks, "Proxies whose `X-Forwarded-For` names the caller.")
+    trusted_proxies: tuple[str, ...] = _set((), addresses.networks, "Proxies whose `X-Forwarded-` fields count.")
     cors_origins: tuple[str, ...] = _set((), addresses.words_of, "Origins browsers may call from, separated by commas.")
 
     # The network

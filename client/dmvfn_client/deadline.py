@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dmvfn_client.errors import DeadlineExceeded
+from dmvfn_client.errors import DeadlineExceeded, InvalidInput
 
 #: Seconds a call may take, all tries together, where the caller says nothing.
 TIMEOUT = 30.0
@@ -17,9 +18,16 @@ LONGEST = 1e9
 
 
 class Deadline:
-    """`seconds` from now; None, or more than LONGEST: no end."""
+    """`seconds` from now; None, or more than LONGEST: no end. Raises InvalidInput for what is no number."""
 
     def __init__(self, seconds: float | None) -> None:
+        try:
+            is_number = seconds is None or not math.isnan(seconds)
+        except TypeError:
+            is_number = False
+        if not is_number:
+            why = f"timeout must be a number of seconds, or None, not {seconds!r}"
+            raise InvalidInput(why, code="invalid_request", field="timeout")
         self._seconds = seconds
         self._until = None if seconds is None or seconds > LONGEST else time.monotonic() + seconds
 

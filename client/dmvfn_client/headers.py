@@ -6,8 +6,12 @@ from dmvfn_client.errors import InvalidInput
 
 
 def checked(text: str, field: str) -> str:
-    """Return the text. Raises InvalidInput, naming `field`, for what no header carries: other than printable ASCII."""
-    if not (text.isascii() and text.isprintable()):
+    """Return the text. Raises InvalidInput, naming `field`, for what no header carries: other than printable ASCII.
+
+    Nor does one carry blanks at its ends, or none but those.
+    """
+    is_text = isinstance(text, str) and text.isascii() and text.isprintable()
+    if not is_text or text != text.strip():
         why = f"{field} must be of ASCII letters, digits and signs; one read from a file may end with a line break"
         raise InvalidInput(why, code="invalid_request", field=field)
     return text

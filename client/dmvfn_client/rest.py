@@ -156,6 +156,10 @@ def failure(response: httpx.Response) -> DmvfnError | None:
     """The error that an answer is, if it is one."""
     if response.is_success:
         return None
+    if response.has_redirect_location:
+        # Not followed: a redirected POST would send its frames twice, and mostly it is http where https is meant.
+        why = f"{response.request.url} leads to {response.headers['location']}: give the client that address"
+        return InvalidInput(why, code="invalid_request", field="url")
     problem: Any = None
     if "json" in response.headers.get("content-type", ""):
         try:
@@ -264,6 +268,6 @@ def _array(told: Mapping[str, Any]) -> NDArray[np.float32]:
 
 
 def _segment(id: str) -> str:
-    if not id or any(c in id for c in "/?#%") or id in (".", ".."):
+    if not id.isprintable() or not id or any(c in id for c in "/?#%") or id in (".", ".."):
         raise InvalidInput(f"{id!r} is no job's id", code="invalid_request")
     return id

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2 as details_pb2
 from google.rpc import status_pb2
 
 from dmvfn_client import errors, stream_values
-from dmvfn_client.errors import ConnectionFailed, DmvfnError
+from dmvfn_client.errors import ConnectionFailed, DmvfnError, InvalidInput
 from dmvfn_client.headers import bearer
 from dmvfn_client.options import Options, chosen
 from dmvfn_client.pb import dmvfn_pb2 as pb
@@ -78,7 +78,13 @@ class Answer:
 
 
 def channel(library: Any, target: str, credentials: grpc.ChannelCredentials | None) -> Any:
-    """Open a channel of `library`, grpc or grpc.aio; with TLS where there are credentials."""
+    """Open a channel of `library`, grpc or grpc.aio; with TLS where there are credentials.
+
+    Raises InvalidInput for an address as HTTP's are: gRPC would take "http" for the name of a way to find hosts.
+    """
+    if target.startswith(("http:", "https:", "grpc:", "grpcs:")):
+        why = f"{target!r} is no target of gRPC; give HOST:PORT, such as localhost:8001, and credentials for TLS"
+        raise InvalidInput(why, code="invalid_request", field="target")
     if credentials:
         return library.secure_channel(target, credentials, CHANNEL)
     return library.insecure_channel(target, CHANNEL)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import ssl
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
     try:
         # The address is made above, so it is http(s) and this machine's own.
         with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=_context(settings)) as answer:  # nosec B310
-            print(answer.read().decode())
+            print(answer.read().decode(errors="backslashreplace"))
             return 0
-    except (urllib.error.URLError, OSError) as error:
-        print(f"not {path}: {error}", file=sys.stderr)
+    except (OSError, http.client.HTTPException) as error:  # the latter of what answers in no HTTP: gRPC's port, say
+        print(f"not {path}: {error or type(error).__name__}", file=sys.stderr)
         return 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from service.settings import Settings
 PREFIX = "dmvfn_"
 #: Random bytes of a key; with so many, an unsalted digest of it is no help to anybody.
 KEY_BYTES = 32
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def main(arguments: Sequence[str], settings: Settings) -> int:
@@ -40,6 +42,9 @@ def main(arguments: Sequence[str], settings: Settings) -> int:
 
 def _new(params: argparse.Namespace) -> int:
     key = sys.stdin.readline().strip() if params.stdin else PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    if not _NAME.fullmatch(params.name):
+        print("a name is of letters, digits, dots, dashes and underscores", file=sys.stderr)
+        return 2
     if len(key) < SHORTEST:
         print(f"a key must have at least {SHORTEST} characters", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ and what its workers have predicted they do not predict again.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -33,6 +34,8 @@ MEDIA_TYPES = {
 SENT = (*MEDIA_TYPES, ".m4v", ".mov", ".avi", ".ts", ".mpg")
 #: Remembers, in the folder that is written, which clips the server has.
 NOTES = ".dmvfn-clips.json"
+#: A job's id, which is put into paths.
+_JOB_ID = re.compile(r"[\w-]{1,200}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class RemoteClip:
     @property
     def media_type(self) -> str:
         """Return what is asked for, by the output's ending."""
-        return MEDIA_TYPES[self.output.suffix]
+        return MEDIA_TYPES[self.output.suffix.lower()]
 
 
 class ClipNotes:
@@ -193,9 +196,11 @@ class RemoteFolder:
         headers = {"Accept": clip.media_type, "Idempotency-Key": key}
         with clip.source.on_disk(clip.output.parent) as file:
             reply = self._server.post(urlencode(self._query), file, headers, clip.source.name)
-        job = str(reply.headers.get("location") or "")
-        if not job.startswith("/v1/video/"):
+        # Not Location: a proxy that takes a prefix from paths may have put that in front of it, or its own address.
+        ident = reply.document.get("id")
+        if "location" not in reply.headers or not (isinstance(ident, str) and _JOB_ID.fullmatch(ident)):
             raise VideoError("the server takes no clips as jobs")
+        job = f"/v1/video/{ident}"
         self._notes.write(clip, key=key, job=job)
         return job
 
@@ -243,7 +248,7 @@ def clips_in(bucket: ClipBucket, output: Path) -> list[RemoteClip]:
 
 
 def _alone(source: ClipInput, output: Path) -> RemoteClip:
-    if output.suffix not in MEDIA_TYPES:
+    if output.suffix.lower() not in MEDIA_TYPES:
         raise VideoError(f"{output.name}: the name must end in {', '.join(MEDIA_TYPES)}")
     return RemoteClip(source.name, source, output, output.name)
 
@@ -255,7 +260,7 @@ def _named(place: str, sources: Mapping[str, ClipInput], output: Path) -> list[R
         path = PurePath(name)
         if path.suffix.lower() not in SENT or any(part.startswith(".") for part in path.parts):
             continue
-        suffix = path.suffix if path.suffix in MEDIA_TYPES else ".mp4"
+        suffix = path.suffix if path.suffix.lower() in MEDIA_TYPES else ".mp4"
         clips.append(RemoteClip(name, sources[name], output / path.with_suffix(suffix), name))
     if not clips:
         raise VideoError(f"{place} holds no clips ({', '.join(SENT)})")

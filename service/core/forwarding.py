@@ -1,21 +1,26 @@
-"""Whence a request came, where proxies that are trusted hand on what others ask: the field X-Forwarded-For.
+"""Whence a request came, and to what address, where proxies that are trusted hand on what others ask.
 
-Anybody may write that field, so that it is read from its end, and only as far as trusted proxies wrote it.
+Anybody may write X-Forwarded-For, so that it is read from its end, and only as far as trusted proxies wrote it.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 #: As the field is called in HTTP and in gRPC's metadata.
 FORWARDED_FIELD = "x-forwarded-for"
+#: What the service was called as at the proxy, and below which path: HTTP's alone.
+HOST_FIELD, PREFIX_FIELD = "x-forwarded-host", "x-forwarded-prefix"
 #: Bits of an IPv6 address that one caller is given: every machine has all addresses behind them (RFC 4291, 6177).
 CALLERS_BITS = 64
 #: Hops that are looked at: more proxies than stand in a row anywhere.
 MOST_HOPS = 32
+#: Parts of a prefix, of at most 255 characters: nothing that would make it another host's address.
+_PREFIX = re.compile(r"(?=.{0,255}$)(?:/[A-Za-z0-9._~-]+)*", re.ASCII)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,6 +58,25 @@ class TrustedProxies:
             if not self._trusts(address):
                 break
         return caller
+
+    def host(self, peer: str, fields: Sequence[str]) -> str | None:
+        """Return the Host that a proxy was asked by; None where it says none, or is not trusted.
+
+        `fields`: the values of X-Forwarded-Host, of which the last is the nearest proxy's.
+        """
+        names = [name.strip() for value in fields for name in value.split(",")]
+        return names[-1] if names and self._trusts(_address_of(peer)) else None
+
+    def prefix(self, peer: str, fields: Sequence[str]) -> str:
+        """Return the path below which proxies pass on requests, such as "/dmvfn"; "" where none that is trusted says.
+
+        `fields`: the values of X-Forwarded-Prefix; each proxy adds what it took away.
+        """
+        if not fields or not self._trusts(_address_of(peer)):
+            return ""
+        parts = [part.strip().rstrip("/") for value in fields for part in value.split(",")]
+        prefix = "".join(parts)
+        return prefix if _PREFIX.fullmatch(prefix) else ""
 
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self.networks)

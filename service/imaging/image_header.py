@@ -99,6 +99,9 @@ def _animated(field: str) -> InvalidFrame:
 
 def _png(data: bytes, field: str) -> ImageHeader:
     length, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
+    if name == b"CgBI":
+        why = f"{field} is a PNG in a form of Apple's own (CgBI), as its apps hold them; save it as PNG anew"
+        raise UnsupportedMedia(why, field=field)
     if name != b"IHDR" or length != 13:
         raise damaged(field)
     chunks = [data[:8]]

@@ -11,12 +11,28 @@ UNKNOWN = "no picture of a kind that is known here"
 _CLIP = "; a clip goes to POST /v1/video"
 _AS_CLIP = "; as MP4 or WebM an animation can go to POST /v1/video"
 _AS_JPEG = "; save or share it as JPEG"
+_AS_PICTURE = "; of a camera's raw file (DNG, NEF, ARW) save a JPEG, of others a PNG"
+_AS_FILE = "; send the file itself"
 _AS_BYTES = "; send the bytes of the file, or put its base64 into JSON"
 #: First bytes, and what begins so.
 _BINARY_KINDS = (
     (b"GIF8", "GIF", _AS_CLIP),
-    (b"II*\0", "TIFF", ""),
-    (b"MM\0*", "TIFF", ""),
+    (b"II*\0\x10\0\0\0CR", "Canon's raw (CR2)", _AS_JPEG),
+    (b"II*\0", "TIFF", _AS_PICTURE),
+    (b"MM\0*", "TIFF", _AS_PICTURE),
+    (b"II\x1a\0\0\0HEAPCCDR", "Canon's raw (CRW)", _AS_JPEG),
+    (b"IIU\0", "Panasonic's raw (RW2)", _AS_JPEG),
+    (b"IIR", "Olympus' raw (ORF)", _AS_JPEG),
+    (b"MMOR", "Olympus' raw (ORF)", _AS_JPEG),
+    (b"FUJIFILMCCD-RAW", "Fujifilm's raw (RAF)", _AS_JPEG),
+    (b"FOVb", "Sigma's raw (X3F)", _AS_JPEG),
+    (b"\0MRM", "Minolta's raw (MRW)", _AS_JPEG),
+    (b"II\xbc\1", "JPEG XR", ""),
+    (b"\x8aMNG", "MNG", _AS_CLIP),
+    (b"SDPX", "DPX", ""),
+    (b"XPDS", "DPX", ""),
+    (b"gimp xcf", "GIMP's (XCF)", ""),
+    (b"%!PS", "PostScript", ""),
     (b"II+\0", "BigTIFF", ""),
     (b"MM\0+", "BigTIFF", ""),
     (b"\0\0\0\x0cjP", "JPEG 2000", ""),
@@ -41,7 +57,12 @@ _BINARY_KINDS = (
     (b"%PDF", "PDF", ""),
     (b"\x93NUMPY", "a NumPy file", "; its pixels can be sent raw"),
     (b"PK\3\4", "a ZIP file", ""),
-    (b"\x1f\x8b", "compressed by gzip", "; send the file itself"),
+    (b"BZh", "compressed by bzip2", _AS_FILE),
+    (b"\xfd7zXZ", "compressed by xz", _AS_FILE),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", _AS_FILE),
+    (b"7z\xbc\xaf", "a 7-Zip file", ""),
+    (b"Rar!", "a RAR file", ""),
+    (b"\x1f\x8b", "compressed by gzip", _AS_FILE),
     (b"YUV4MPEG2", "Y4M video", _CLIP),
     (b"\x1aE\xdf\xa3", "Matroska or WebM video", _CLIP),
     (b"FLV\1", "FLV video", _CLIP),
@@ -60,6 +81,8 @@ _TEXTS = (
     (re.compile(rb"<\?xml"), "XML", ""),
     (re.compile(rb"<!doctype html|<html", re.IGNORECASE), "an HTML page", ""),
     (re.compile(rb'[{\[]\s*["\d\[{]'), "JSON", ""),
+    (re.compile(rb"(?:https?|ftp|rtsp|rtmp)://\S+\s*$"), "an address, and none is fetched", "; send the file itself"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS", "; fetch the file itself: git lfs pull"),
     (re.compile(rb"data:image/|iVBORw0KGgo|/9j/|UklGR"), "a picture in base64", _AS_BYTES),
 )
 #: Bytes of the beginning that are looked at.

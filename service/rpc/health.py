@@ -62,12 +62,13 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # gr
         try:
             last = None
             while True:
-                change = self._changed
+                # Looked at before the status is: who is told while a stop begins is told of that, too.
+                change, is_last = self._changed, self._stopping
                 status = self._status(request)
                 if status != last:
                     await context.write(Status(status=status))
                     last = status
-                if self._stopping:
+                if is_last:
                     return  # a watch that stayed would keep the server from ending
                 await change.wait()
         finally:

@@ -1,5 +1,6 @@
 // The service as the page uses it: predict, and what is served. Throws Problem for every error.
 
+import { address } from "./address.js";
 import { bytes, array } from "./maps.js";
 import { file } from "./pictures.js";
 
@@ -42,11 +43,11 @@ export function headers(more = {}) {
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
 }
 
-/** The answer, if it is a good one. */
+/** The answer of one of the service's paths, if it is a good one. */
 export async function ask(path, options) {
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(address(path), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("offline", "No answer from the server.", "The connection failed.");
@@ -72,7 +73,7 @@ export async function model() {
 /** {ready, reason} of GET /healthz/ready. */
 export async function ready() {
   try {
-    const answer = await fetch("/healthz/ready");
+    const answer = await fetch(address("/healthz/ready"));
     const told = await answer.json().catch(() => ({}));
     return { ready: answer.ok, reason: told.reason ?? told.status ?? "" };
   } catch {

@@ -1,5 +1,6 @@
 // Joins the page: tabs, choices, the predict button, errors. Everything else has its own module.
 
+import { address } from "./address.js";
 import * as api from "./api.js";
 import { MODES, WholeClip } from "./clips.js";
 import { Live } from "./live.js";
@@ -316,12 +317,12 @@ function say(text) {
 
 // --- the rest of the page -------------------------------------------------------------------------------------------
 
-const { origin } = location;
+const service = address("/").href.replace(/\/$/, "");
 $("code-curl").textContent = `curl -F previous=@frame00.png -F current=@frame01.png \\
-  ${origin}/v1/predict -o next.png`;
+  ${service}/v1/predict -o next.png`;
 $("code-python").textContent = `from dmvfn_client import Client
 
-with Client("${origin}") as dmvfn:
+with Client("${service}") as dmvfn:
     answer = dmvfn.predict("frame00.png", "frame01.png")
     answer.image.save("next.png")`;
 

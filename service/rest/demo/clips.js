@@ -33,7 +33,7 @@ export async function convert(file, asked, { progress, signal }) {
     headers: headers({ Prefer: "respond-async", "Content-Type": "application/octet-stream", Accept: "video/mp4" }),
   });
   let job = await begun.json();
-  const { self, result } = job.links;
+  const self = `/v1/video/${job.id}`;
   try {
     while (job.state === "queued" || job.state === "running") {
       progress(job);
@@ -41,7 +41,7 @@ export async function convert(file, asked, { progress, signal }) {
       job = await (await ask(self, { headers: headers(), signal })).json();
     }
     if (job.state !== "done") throw new Problem(job.error?.code ?? "unknown", "The clip could not be made.", job.error?.message ?? job.state);
-    const answer = await ask(result, { headers: headers(), signal });
+    const answer = await ask(`${self}/result`, { headers: headers(), signal });
     return { blob: await answer.blob(), notes: job.notes ?? [] };
   } finally {
     // What is not wanted any more, or was fetched, makes room.

@@ -1,5 +1,6 @@
 // Live mode: camera frames over a WebSocket, each sent once; predictions, latency, drops and blocks as they come.
 
+import { address } from "./address.js";
 import { currentKey, Problem } from "./api.js";
 import { Delayed } from "./delayed.js";
 import { Fates } from "./fates.js";
@@ -100,7 +101,7 @@ export class Live {
   }
 
   #open() {
-    const url = new URL("/v1/stream", location.href);
+    const url = address("/v1/stream");
     url.protocol = url.protocol.replace("http", "ws");
     const key = currentKey();
     const socket = new WebSocket(url, key ? ["dmvfn.v1", `bearer.${key}`] : ["dmvfn.v1"]);

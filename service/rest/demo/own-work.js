@@ -34,8 +34,8 @@ async function ofKind(kind) {
 }
 
 /** Fetches a result: {blob, name}. A clip brings its file's name, a job's result is named after its id. */
-export async function fetched({ id, kind, links }) {
-  const answer = await ask(links.result, { headers: headers({ Accept: kind.accept }) });
+export async function fetched({ id, kind }) {
+  const answer = await ask(`${kind.path}/${id}/result`, { headers: headers({ Accept: kind.accept }) });
   const blob = await answer.blob();
   const ending = blob.type.startsWith("image/") ? blob.type.slice("image/".length) : "json";
   return { blob, name: fileName(answer.headers.get("Content-Disposition")) ?? `job-${id.slice(0, 8)}.${ending}` };
@@ -120,8 +120,8 @@ export class OwnWork {
     this.#tell.said(`${label} is saved as ${name}.`);
   }
 
-  async #remove({ links, state }, label) {
-    const answer = await ask(links.self, { method: "DELETE", headers: headers() });
+  async #remove({ id, kind, state }, label) {
+    const answer = await ask(`${kind.path}/${id}`, { method: "DELETE", headers: headers() });
     const { state: left } = await answer.json();
     this.#tell.said(`${label} is ${left === state || left === "done" ? "deleted" : left}.`);
     await this.look();

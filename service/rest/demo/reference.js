@@ -1,5 +1,6 @@
 // /docs: every operation of /openapi.json with its inputs, to send to this server, and its answers. Own files only.
 
+import { address } from "./address.js";
 import { el, fill, words } from "./elements.js";
 import { Inputs } from "./reference-inputs.js";
 
@@ -9,7 +10,7 @@ const METHODS = ["get", "post", "put", "delete"];
 const SHOWN = 40_000;
 
 const documentOf = async () => {
-  const answer = await fetch("/openapi.json");
+  const answer = await fetch(address("/openapi.json"));
   if (!answer.ok) throw new Error(`/openapi.json: ${answer.status}`);
   return answer.json();
 };
@@ -22,7 +23,7 @@ function curl({ method, url, headers, body, files }) {
   if (body instanceof FormData) for (const [name, value] of body) parts.push("-F", quoted(`${name}=${value.name ? `@${value.name}` : value}`));
   else if (files.length) parts.push("--data-binary", quoted(`@${files[0].name}`));
   else if (body) parts.push("--data", quoted(body));
-  return [...parts, quoted(new URL(url, location.href).href)].filter(Boolean).join(" ");
+  return [...parts, quoted(address(url).href)].filter(Boolean).join(" ");
 }
 
 /** What came, for people: pictures and films as such, text as text, the rest to keep. */
@@ -44,7 +45,7 @@ async function send(request, target) {
   fill(target, el("p", { className: "hint", textContent: "waiting …" }));
   const began = performance.now();
   try {
-    const answer = await fetch(request.url, request);
+    const answer = await fetch(address(request.url), request);
     const seconds = (performance.now() - began) / 1000;
     const headers = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     const parts = await shown(answer);

@@ -1,5 +1,6 @@
 // Where frames come from: bundled clips, picture files, a video file. Each gives {previous, current, truths}.
 
+import { address } from "./address.js";
 import { draw, read } from "./pictures.js";
 
 /** Clips we rendered ourselves; frame files are clips/NAME/00.webp and on. */
@@ -9,7 +10,7 @@ export const CLIPS = [
 ];
 
 export function clipFrame(clip, index) {
-  return `/demo/clips/${clip.name}/${String(index).padStart(2, "0")}.webp`;
+  return address(`/demo/clips/${clip.name}/${String(index).padStart(2, "0")}.webp`).href;
 }
 
 /** Frames `at - 1` and `at` of a bundled clip, and those that follow as far as there are any. */

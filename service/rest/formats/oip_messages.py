@@ -112,8 +112,7 @@ def read(body: bytes, length: str | None, model: str, version: str) -> InferBody
     lists = split_numbers(body[:size])
     document = read_object(lists.rest, max_values=MAX_VALUES)
     parameters = _parameters(document, "parameters")
-    all_binary = parameters.get("binary_data_output")
-    _must(all_binary is None or isinstance(all_binary, bool), "binary_data_output must be true or false", "parameters")
+    all_binary = _flag(parameters, "binary_data_output", "parameters")
     rest = memoryview(body)[size:]
     inputs, at = [], 0
     tensors: Any = document.get("inputs")
@@ -198,7 +197,8 @@ def _input(tensor: object, n: int, rest: memoryview, lists: NumberLists) -> tupl
         raise InvalidRequest("an input has either data or binary_data_size", field=f"{field}.data")
     if type(size) is not int or not 0 <= size <= len(rest):
         raise InvalidRequest(
-            f"binary_data_size must be a length within the {len(rest)} bytes left", field=f"{field}.parameters"
+            f"binary_data_size must be a length within the {len(rest)} bytes left",
+            field=f"{field}.parameters.binary_data_size",
         )
     return Tensor(name, datatype, tuple(shape), rest[:size], encodes_base64(parameters)), size
 
@@ -218,10 +218,8 @@ def _outputs(outputs: object) -> tuple[tuple[str, ...], dict[str, bool]]:
         refuse_shared_memory(parameters, field)
         if parameters.get("classification"):
             raise Unsupported("classification is not offered: no output is a class", field=field)
-        as_bytes = parameters.get("binary_data")
-        if as_bytes is not None:
-            _must(isinstance(as_bytes, bool), "binary_data must be true or false", f"{field}.parameters")
-            binary[output["name"]] = bool(as_bytes)
+        if (as_bytes := _flag(parameters, "binary_data", f"{field}.parameters")) is not None:
+            binary[output["name"]] = as_bytes
         names.append(output["name"])
     return tuple(names), binary
 
@@ -233,6 +231,14 @@ def _parameters(holder: Mapping[str, object], field: str) -> dict[str, object]:
     if not isinstance(parameters, dict):
         raise InvalidRequest("parameters must be a JSON object", field=field)
     return parameters
+
+
+def _flag(parameters: Mapping[str, object], name: str, field: str) -> bool | None:
+    """Return a parameter that is true or false, perhaps as a string; None where it is absent or null."""
+    value = parameters.get(name)
+    value = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    _must(value is None or isinstance(value, bool), f"{name} must be true or false", f"{field}.{name}")
+    return value if isinstance(value, bool) else None
 
 
 def _must(holds: bool, why: str, field: str) -> None:

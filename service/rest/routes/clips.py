@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -35,7 +36,7 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
     @routes.get("/v1/video", operation_id="listVideoJobs", summary="The caller's clips, newest first")
     async def of_client(request: Request) -> Response:
         views = await jobs.of_client(named_client(request))
-        return JSONResponse({"clips": [document(view, jobs) for view in views]})
+        return JSONResponse({"clips": [document(view, jobs, context.of(request).prefix) for view in views]})
 
     @routes.get(
         "/v1/video/{job}",
@@ -44,7 +45,8 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
         view = await jobs.get(job, context.of(request).client)
-        return await state_answer(request, state, jobs, view, wait, lambda view: document(view, jobs))
+        describe = partial(document, jobs=jobs, prefix=context.of(request).prefix)
+        return await state_answer(request, state, jobs, view, wait, describe)
 
     @routes.get("/v1/video/{job}/result", operation_id="getVideoResult", summary="The finished clip")
     async def result(request: Request, job: str) -> Response:
@@ -54,12 +56,14 @@ def add(routes: APIRouter, state: AppState, jobs: ClipJobs) -> None:
 
     @routes.delete("/v1/video/{job}", operation_id="cancelVideoJob", summary="Stop a clip, or drop a finished one")
     async def cancel(request: Request, job: str) -> Response:
-        return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))
+        request_context = context.of(request)
+        view = await jobs.cancel(job, request_context.client)
+        return JSONResponse(document(view, jobs, request_context.prefix))
 
 
-def document(view: ClipView, jobs: ClipJobs) -> dict[str, Any]:
-    """Describe a clip as JSON; like other jobs' documents."""
-    path = f"/v1/video/{view.id}"
+def document(view: ClipView, jobs: ClipJobs, prefix: str) -> dict[str, Any]:
+    """Describe a clip as JSON; like other jobs' documents. `prefix`: of the proxy by which the caller came, if any."""
+    path = path_of_clip(view.id, prefix)
     members: dict[str, Any] = {
         "id": view.id,
         "state": view.state.value,
@@ -80,6 +84,11 @@ def document(view: ClipView, jobs: ClipJobs) -> dict[str, Any]:
             "field": view.failure.field,
         }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def path_of_clip(ident: str, prefix: str) -> str:
+    """Return where the caller finds a clip that is made as a job. `prefix`: of the proxy by which it came, if any."""
+    return f"{prefix}/v1/video/{ident}"
 
 
 def noted(response: Response, notes: tuple[str, ...]) -> Response:

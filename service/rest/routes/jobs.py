@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -54,7 +55,8 @@ def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRoute
     )
     async def get(request: Request, job: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0.0) -> Response:
         view = await jobs.get(job, context.of(request).client)
-        return await state_answer(request, state, jobs, view, wait, lambda view: document(view, jobs), _headers)
+        describe = partial(document, jobs=jobs, prefix=context.of(request).prefix)
+        return await state_answer(request, state, jobs, view, wait, describe, _headers)
 
     @routes.get(
         "/v1/jobs/{job}/result",
@@ -79,7 +81,9 @@ def router(state: AppState, jobs: Jobs, clips: Lookup | None = None) -> APIRoute
         responses=job_openapi.job_answers(),
     )
     async def cancel(request: Request, job: str) -> Response:
-        return JSONResponse(document(await jobs.cancel(job, context.of(request).client), jobs))
+        request_context = context.of(request)
+        view = await jobs.cancel(job, request_context.client)
+        return JSONResponse(document(view, jobs, request_context.prefix))
 
     _add_list(routes, jobs)
     return routes
@@ -89,7 +93,7 @@ def _add_list(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("/v1/jobs", operation_id="listJobs", summary="The caller's jobs, newest first")
     async def of_client(request: Request) -> Response:
         views = await jobs.of_client(named_client(request))
-        return JSONResponse({"jobs": [document(view, jobs) for view in views]})
+        return JSONResponse({"jobs": [document(view, jobs, context.of(request).prefix) for view in views]})
 
 
 def named_client(request: Request) -> str:
@@ -136,10 +140,10 @@ async def take(state: AppState, jobs: Jobs, request: Request, *, is_preferred: b
         holder=sharer(request_context),
     )
     view, fresh = await jobs.submit(job)
-    headers = _headers(view) | {"Location": _path(view)}
+    headers = _headers(view) | {"Location": _path(view, request_context.prefix)}
     if is_preferred:
         headers["Preference-Applied"] = "respond-async"
-    return JSONResponse(document(view, jobs), 202 if fresh else 200, headers)
+    return JSONResponse(document(view, jobs, request_context.prefix), 202 if fresh else 200, headers)
 
 
 async def _result(
@@ -155,8 +159,12 @@ async def _result(
     return await job_results.one(jobs, view, item or 0, request, options, state.codecs)
 
 
-def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
-    """Describe a job as JSON; times are seconds since the epoch, waits milliseconds."""
+def document(view: JobView, jobs: Jobs, prefix: str) -> dict[str, Any]:
+    """Describe a job as JSON; times are seconds since the epoch, waits milliseconds.
+
+    `prefix`: of the proxy by which the caller came, if it did.
+    """
+    path = _path(view, prefix)
     members: dict[str, Any] = {
         "id": view.id,
         "state": view.state.value,
@@ -170,7 +178,7 @@ def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
         "durable": jobs.durable,
         "durability": jobs.durability,
         "note": None if jobs.durable else NOT_DURABLE,
-        "links": {"self": _path(view), "result": f"{_path(view)}/result"},
+        "links": {"self": path, "result": f"{path}/result"},
     }
     if view.failure is not None:
         failure = view.failure
@@ -183,8 +191,8 @@ def document(view: JobView, jobs: Jobs) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _path(view: JobView) -> str:
-    return f"/v1/jobs/{view.id}"
+def _path(view: JobView, prefix: str) -> str:
+    return f"{prefix}/v1/jobs/{view.id}"
 
 
 def _headers(view: JobView) -> dict[str, str]:

@@ -40,7 +40,8 @@ def _hint(others: Lookup | None, name: str, path: str) -> Any:
             ident = request.path_params.get("job")
             if others is None or ident is None or not await _has(others, ident, context.of(request).client):
                 raise
-            raise NotFound(f"this is {name}: it is at {path}/{ident}", field="job") from None
+            where = f"{context.of(request).prefix}{path}/{ident}"
+            raise NotFound(f"this is {name}: it is at {where}", field="job") from None
 
     return Depends(hint)
 

@@ -172,7 +172,8 @@ class _Clips:
         self, request: Request, order: ClipOrder, file: ClipFile, body: _Body, name: tuple[str, str | None]
     ) -> Response:
         """Accept a clip as a job, once its beginning has been looked into: 202, or 200 for one accepted before."""
-        client, (ident, hook) = context.of(request).client, name
+        request_context, (ident, hook) = context.of(request), name
+        client = request_context.client
         with ExitStack() as stack:
             stack.callback(file.drop)
             frames = await self._resources.check(order, client, file)
@@ -180,8 +181,9 @@ class _Clips:
             clip = NewClip(ident, client, _caller(request), order, fingerprint, frames, hook, body.name)
             view, is_new = await self._jobs.submit(clip, file)
             stack.pop_all()  # the job's from here on
-        headers = {"Location": f"/v1/video/{view.id}", "Preference-Applied": "respond-async", "Retry-After": "1"}
-        return JSONResponse(clips.document(view, self._jobs), 202 if is_new else 200, headers)
+        location = clips.path_of_clip(view.id, request_context.prefix)
+        headers = {"Location": location, "Preference-Applied": "respond-async", "Retry-After": "1"}
+        return JSONResponse(clips.document(view, self._jobs, request_context.prefix), 202 if is_new else 200, headers)
 
     async def now(self, request: Request, order: ClipOrder, file: ClipFile) -> Response:
         """Make a clip while its caller waits."""

@@ -19,6 +19,7 @@ from service.rest.transport.answer_transport import AnswerTransport
 from service.rest.transport.errors import last_answer
 from service.rest.transport.reader_watch import ReaderWatch
 from service.rest.transport.request_parser import RequestParser
+from service.rest.transport.unframed_answer import UnframedAnswer, UnframedTransport
 
 #: Where a request's ASGI scope tells how to wait for its answer to leave, and how to learn that its client did.
 _DRAINED, _WATCH = "dmvfn.drained", "dmvfn.watch"
@@ -130,7 +131,13 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle_before: Any = self.cycle
         super().on_headers_complete()
         cycle: Any = self.cycle
-        if cycle is not cycle_before:  # an upgrade has none
+        if cycle is cycle_before:  # an upgrade has none
+            return
+        if cycle.scope["http_version"] == "1.0":
+            transport = UnframedTransport(self.transport, self.loop)
+            cycle.transport, cycle.send = transport, UnframedAnswer(cycle, transport).send
+            cycle.waiting_for_100_continue = False  # HTTP/1.0 knows no such answer (RFC 9110, 10.1.1)
+        else:
             cycle.transport = AnswerTransport(self.transport, self.loop)
 
     def on_body(self, body: bytes) -> None:
@@ -155,6 +162,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def takes_offer(self) -> bool:
         """Return whether the request opens a WebSocket: of the protocols that one may offer, the only one taken."""
         return self._should_upgrade()
+
+    def _get_upgrade(self) -> bytes | None:
+        """Return the protocol that is offered; "Connection" may stand in several fields, of which uvicorn reads one."""
+        wishes = b",".join(value for name, value in self.headers if name == b"connection").lower()
+        offers = [value.lower() for name, value in self.headers if name == b"upgrade"]
+        is_wish = b"upgrade" in map(bytes.strip, wishes.split(b","))
+        return offers[-1] if offers and is_wish else None
 
     def on_response_complete(self) -> None:
         """Watch the client, where no further answer is due, until it has read the rest of this one."""

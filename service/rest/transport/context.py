@@ -21,6 +21,8 @@ class Context(RequestContext):
 
     tracer: Tracer = field(kw_only=True)  #: for spans of a stream's parts, before its own
     holding: ByteHolding = field(kw_only=True)  #: the request's share of the memory for all
+    host: str | None = None  #: how a trusted proxy was called; None: as the request's Host says
+    prefix: str = ""  #: what a trusted proxy took from the beginning of the path, such as "/dmvfn"
 
 
 def begin(

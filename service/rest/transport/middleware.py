@@ -24,7 +24,7 @@ from service.core.errors import (
     Unauthenticated,
     Unsupported,
 )
-from service.core.forwarding import FORWARDED_FIELD, TrustedProxies, caller_of
+from service.core.forwarding import FORWARDED_FIELD, HOST_FIELD, PREFIX_FIELD, TrustedProxies, caller_of
 from service.core.host_names import HostNames, name_of
 from service.core.quota import LIMIT_FIELD, POLICY_FIELD, Quota, limit_field, policy_field
 from service.rest.formats import stream_messages
@@ -102,8 +102,12 @@ class RequestMiddleware:
             self._state.budget.open(),
         )
         peer = (scope.get("client") or ("",))[0]
-        forwarded = Headers(scope=scope).getlist(FORWARDED_FIELD) if self._proxies.networks else ()
+        headers = Headers(scope=scope) if self._proxies.networks else None
+        forwarded = () if headers is None else headers.getlist(FORWARDED_FIELD)
         request_context.address = caller_of(self._proxies.caller(peer, forwarded))
+        if headers is not None:
+            request_context.host = self._proxies.host(peer, headers.getlist(HOST_FIELD))
+            request_context.prefix = self._proxies.prefix(peer, headers.getlist(PREFIX_FIELD))
         context.put(scope, request_context)
         return request_context
 

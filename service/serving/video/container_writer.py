@@ -68,7 +68,9 @@ class ContainerSink:
         self._format = _FORMATS.get(suffix, "mp4")
         options = _MAX_INTERLEAVE | (STREAMED if self._is_stream else {"movflags": "+faststart"})
         try:
-            container = av.open(file if self._is_stream else str(file), "w", self._format, container_options=options)
+            container = av.open(
+                str(file.absolute()) if isinstance(file, Path) else file, "w", self._format, container_options=options
+            )
             assert isinstance(container, OutputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:

@@ -33,10 +33,35 @@ _KINDS = (
     (b".RMF", "a RealMedia file", _ENCODE),
     (b"ID3", "an MP3", _ONLY_SOUND),
     (b"\xff\xfb", "an MP3", _ONLY_SOUND),
+    (b"\xff\xf2", "an MP3", _ONLY_SOUND),
+    (b"\xff\xf3", "an MP3", _ONLY_SOUND),
+    (b"\xff\xfa", "an MP3", _ONLY_SOUND),
+    (b"\xff\xf1", "an AAC", _ONLY_SOUND),
+    (b"\xff\xf9", "an AAC", _ONLY_SOUND),
+    (b"\x0b\x77", "an AC-3", _ONLY_SOUND),
+    (b"\x7f\xfe\x80\x01", "a DTS", _ONLY_SOUND),
+    (b".snd", "an AU", _ONLY_SOUND),
+    (b"caff", "a CAF", _ONLY_SOUND),
+    (b"riff", "a W64", _ONLY_SOUND),
+    (b"#!AMR", "an AMR", _ONLY_SOUND),
+    (b"MThd", "a MIDI file", "it has no pictures"),
     (b"fLaC", "a FLAC", _ONLY_SOUND),
     (b"FWS", "a Flash film (SWF)", _ENCODE),
     (b"CWS", "a Flash film (SWF)", _ENCODE),
+    (b"ZWS", "a Flash film (SWF)", _ENCODE),
+    (b"\x1f\x07\x00", "DV without a container", _MOVE),
     (b"#EXTM3U", "a playlist, which names other files", "send the film itself"),
+)
+#: The same, where more than first bytes tell.
+_PATTERNS = (
+    # Behind a start code of three bytes a delimiter, parameters or information (ISO/IEC 14496-10 and 23008-2, 7.3.1).
+    (
+        re.compile(rb"\x00\x00\x01(?:[\x06\x09\x27\x67]|[\x40\x42\x46]\x01)"),
+        "H.264 or HEVC without a container",
+        _WRAP,
+    ),
+    (re.compile(rb"FORM.{4}AIF[CF]", re.DOTALL), "an AIFF", _ONLY_SOUND),
+    (re.compile(rb".{4}RED[12]", re.DOTALL), "a Redcode film (R3D)", _ENCODE),
 )
 #: A file as text, in one line or in lines as mail has them, perhaps as a data URL (RFC 4648, 4 and 5; RFC 2397).
 _BASE64 = re.compile(rb"\s*(?:data:[^,]{0,100};base64,)?[A-Za-z0-9+/_-]{60}[A-Za-z0-9+/_=\r\n-]*")
@@ -165,6 +190,7 @@ def _told(file: BinaryIO, why: str) -> str:
     matches = [(kind, remedy) for magic, kind, remedy in _KINDS if start.startswith(magic)]
     if start.startswith(b"RIFF") and start[8:12] in _RIFF_KINDS:
         matches.append(_RIFF_KINDS[start[8:12]])
+    matches += [(kind, remedy) for pattern, kind, remedy in _PATTERNS if pattern.match(start)]
     if matches:
         return f"this is {matches[0][0]}; {matches[0][1]}"
     if _BASE64.fullmatch(start):

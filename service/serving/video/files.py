@@ -68,20 +68,29 @@ def _source(file: BufferedReader, path: Path, *, limits: FrameLimits, sound: boo
 
 
 class OutFile:
-    """A clip that appears under its name when it is whole: stopped half-way, it leaves nothing behind."""
+    """A clip that appears under its name when it is whole: stopped half-way, it leaves nothing behind.
+
+    What is there and no file (a named pipe, a device) is written as the clip is made.
+    """
 
     def __init__(self, path: Path, source: ClipSource, width: int, height: int, mode: SoundMode) -> None:
+        if path.is_dir():
+            raise VideoError(f"{path} is a folder; name a file")
         self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self._is_stream = path.exists() and not path.is_file()
         self._sink: ClipSink
-        if path.suffix == Y4M:
-            self._file = self._part.open("wb")
+        self._file: BinaryIO | None = None
+        suffix = path.suffix.lower()
+        if suffix == Y4M:
+            self._file = (path if self._is_stream else self._part).open("wb")
             self._sink = y4m_sink(self._file, source, width, height)
-        elif path.suffix in CONTAINERS:
+        elif suffix in CONTAINERS:
             from service.serving.video.container_writer import ContainerSink
 
             sounds = list(getattr(source, "sounds", []))
-            suffix = path.suffix
-            self._sink = ContainerSink(self._part, width, height, source.info, suffix=suffix, sounds=sounds, mode=mode)
+            self._file = path.open("wb") if self._is_stream else None
+            target = self._file or self._part
+            self._sink = ContainerSink(target, width, height, source.info, suffix=suffix, sounds=sounds, mode=mode)
         else:
             raise VideoError(f"{path.name}: the name must end in {', '.join((Y4M, *CONTAINERS))}")
         self.notes = self._sink.notes
@@ -93,9 +102,10 @@ class OutFile:
     def close(self) -> None:
         """End the file and give it its name: it is whole."""
         self._sink.close()
-        if self._path.suffix == Y4M:
+        if self._file is not None:
             self._file.close()
-        self._part.replace(self._path)
+        if not self._is_stream:
+            self._part.replace(self._path)
 
     def give_up(self) -> None:
         """Delete the partly written file."""

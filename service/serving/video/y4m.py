@@ -71,6 +71,8 @@ class Y4mHeader:
         magic, *words = line.split(b" ")
         if magic != MAGIC:
             raise VideoError(_NO_Y4M)
+        if line.endswith(b"\r"):
+            raise VideoError("the y4m stream was sent as text: its lines end in CR LF, and so its frames are spoilt")
         tags = {word[:1]: word[1:].decode("ascii", "replace") for word in words if word and word[:1] != b"X"}
         try:
             width, height = int(tags[b"W"]), int(tags[b"H"])

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 
 from tests.system.e2e.process import service
-from tests.system.inputs import detours, films, judge, kinds, oddities, stills, tools
+from tests.system.inputs import cameras, detours, films, judge, kinds, oddities, stills, tools
 from tests.system.inputs.probe import decibels
 from tests.system.inputs.recipe import Clip, Picture
 from tests.system.inputs.report import REPORT, Result, document
@@ -118,7 +118,7 @@ def _rgb(path: Path) -> np.ndarray:
 def main(names: list[str]) -> int:
     """Make, send, judge; print and write the table."""
     recipes: tuple[Clip | Picture, ...] = (
-        *(*films.CLIPS, *tools.CLIPS, *oddities.CLIPS, *detours.CLIPS, *kinds.CLIPS),
+        *(*films.CLIPS, *tools.CLIPS, *oddities.CLIPS, *detours.CLIPS, *kinds.CLIPS, *cameras.CLIPS),
         *(*stills.PICTURES, *oddities.PICTURES),
     )
     results: list[Result] = []

@@ -10,7 +10,7 @@ from tests.system.inputs.recipe import Clip, Picture
 
 REPORT = ROOT / "docs" / "inputs.md"
 HEAD = """\
-# Inputs that were tried
+# Clips and pictures that were tested, one by one
 
 Clips and pictures made with real tools, each sent to a started service; written by `make inputs`, which makes them and
 fails where one is not right. A clip is sent with nothing to predict, so that every frame must come back: judged by

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.cli import clip_server, remote_video
 from service.cli.video import main
@@ -46,12 +47,29 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[tuple[str, ShiftEngine]]:
-    """The address of a service that makes clips, and its engine."""
+async def served(prefix: str = "") -> AsyncIterator[tuple[str, ShiftEngine]]:
+    """The address of a service that makes clips, and its engine; below `prefix` by a proxy that takes it away."""
     async with wired(Settings(api_keys=(("ann", KEY),))) as service:
         parts = service.small.parts
-        service.server.config.loaded_app = build(parts, (video.router(parts),))
-        yield f"http://127.0.0.1:{service.port}", service.small.engine
+        app = build(parts, (video.router(parts),))
+        service.server.config.loaded_app = _below(prefix, app) if prefix else app
+        yield f"http://127.0.0.1:{service.port}{prefix}", service.small.engine
+
+
+def _below(prefix: str, app: ASGIApp) -> ASGIApp:
+    """A proxy that puts in front of Location what it takes from paths, as nginx' `proxy_redirect` can."""
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        async def put_back(message: Message) -> None:
+            fields = message.get("headers", ())
+            message["headers"] = [(k, prefix.encode() + v if k == b"location" else v) for k, v in fields]
+            await send(message)
+
+        path = str(scope["path"])
+        assert path.startswith(f"{prefix}/")
+        await app({**scope, "path": path.removeprefix(prefix)}, receive, put_back)
+
+    return proxy
 
 
 async def command(*words: object) -> int:
@@ -83,6 +101,22 @@ async def test_a_folder_is_made_at_another_rate(films: Path, tmp_path: Path, key
         assert await command(*words) == 0
         assert {request.options.times for request in engine.requests} == {(0.5,)}
     assert (tmp_path / "out" / "a.y4m").read_bytes().startswith(b"YUV4MPEG2 W48 H32 F20:1")
+
+
+async def test_a_service_may_be_below_a_path_of_a_proxy(films: Path, tmp_path: Path, key_file: Path) -> None:
+    """Its Location was put behind that path once more: 404, and each clip was sent for ever."""
+    async with served("/dmvfn") as (url, engine):
+        words = (films / "a.y4m", "-o", tmp_path / "a.y4m", "--every", 2, "--key-file", key_file, "--server", url)
+        assert await asyncio.wait_for(command(*words), 60) == 0
+        assert len(engine.requests) == 1
+    assert (tmp_path / "a.y4m").read_bytes().startswith(b"YUV4MPEG2 ")
+
+
+async def test_an_ending_may_be_in_capitals(films: Path, tmp_path: Path, key_file: Path) -> None:
+    async with served() as (url, _):
+        words = (films / "a.y4m", "-o", tmp_path / "A.Y4M", "--every", 2, "--key-file", key_file, "--server", url)
+        assert await command(*words) == 0
+    assert (tmp_path / "A.Y4M").read_bytes().startswith(b"YUV4MPEG2 ")
 
 
 async def test_a_run_that_was_stopped_goes_on_with_what_the_server_has(

@@ -19,6 +19,8 @@ from tests.unit.client.serving import Serving
 
 PAIR = np.random.default_rng(5).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
 NOBODY = "http://127.0.0.1:9"
+#: An answer that breaks off after three of them.
+NINE_BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 9\r\n\r\nabc"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_moments_are_numbers_in_any_form(t: Any, times: tuple[float, ...]) -> No
 def test_a_key_that_no_header_carries_is_refused_at_once(kind: Any, key: str) -> None:
     """It was an error of an encoding, or of the service's address."""
     with pytest.raises(InvalidInput) as refused:
-        kind("http://localhost:8000", api_key=key)
+        kind("localhost:8000", api_key=key)
     assert refused.value.field == "api_key"
     assert key not in str(refused.value)
 
@@ -96,15 +98,15 @@ async def test_a_call_may_have_more_time_than_the_service_gives_one(running: Ser
 
 
 @contextlib.contextmanager
-def _breaking_off() -> Iterator[str]:
-    """A server that says nine bytes and sends three."""
+def _answering(data: bytes) -> Iterator[str]:
+    """A server that sends these bytes, and then no more."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(2**16)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 9\r\n\r\nabc")
+                connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(2**16):
                     pass
@@ -116,12 +118,54 @@ def _breaking_off() -> Iterator[str]:
 
 
 async def test_of_an_answer_that_breaks_off_nobody_says_that_the_service_does_not_run() -> None:
-    with _breaking_off() as url, Client(url, retry=NEVER) as dmvfn:
+    with _answering(NINE_BYTES) as url, Client(url, retry=NEVER) as dmvfn:
         with pytest.raises(ConnectionFailed, match="broke off") as failed:
             dmvfn.predict_video(b"clip", io.BytesIO(), every=2)
         dmvfn.close()
     assert "running?" not in str(failed.value)
-    with _breaking_off() as url:
+    with _answering(NINE_BYTES) as url:
         async with AsyncClient(url, retry=NEVER) as other:
             with pytest.raises(ConnectionFailed, match="broke off"):
                 await other.predict_video(b"clip", io.BytesIO(), every=2)
+
+
+@pytest.mark.parametrize("timeout", [math.nan, "5", [5]])
+def test_a_timeout_that_is_no_number_is_refused_by_name(timeout: Any) -> None:
+    """NaN ended as "cannot convert float NaN to integer", and in gRPC in a call without an end."""
+    with Client(NOBODY, retry=NEVER) as dmvfn, pytest.raises(InvalidInput) as refused:
+        dmvfn.predict(PAIR[0], PAIR[1], timeout=timeout)
+    assert refused.value.field == "timeout"
+    with GrpcClient("127.0.0.1:9", retry=NEVER) as rpc, pytest.raises(InvalidInput) as refused:
+        rpc.predict(PAIR[0], PAIR[1], timeout=timeout)
+    assert refused.value.field == "timeout"
+
+
+@pytest.mark.parametrize("key", [" ", "abc ", b"abc"])
+def test_a_key_of_blanks_or_bytes_is_refused_by_name(key: Any) -> None:
+    """The first was told of the service's address, the last an AttributeError."""
+    with pytest.raises(InvalidInput) as refused:
+        Client(NOBODY, api_key=key)
+    assert refused.value.field == "api_key"
+
+
+@pytest.mark.parametrize("ident", ["a\nb", "\0", "..", "a/b", ""])
+def test_what_is_no_jobs_id_is_refused(ident: str) -> None:
+    with Client(NOBODY, retry=NEVER) as dmvfn, pytest.raises(InvalidInput, match="is no job's id"):
+        dmvfn.job(ident)
+
+
+@pytest.mark.parametrize("target", ["http://localhost:8001", "https://localhost:8001", "grpc://localhost:8001"])
+def test_an_address_as_https_are_is_no_target_of_grpc(target: str) -> None:
+    """It was "Misformatted domain name; is the service running?", after four tries."""
+    with pytest.raises(InvalidInput, match="give HOST:PORT") as refused:
+        GrpcClient(target)
+    assert refused.value.field == "target"
+
+
+def test_a_redirect_says_what_address_to_give() -> None:
+    """As proxies answer that have https alone: it was "HTTP status 301, not from the service itself"."""
+    answer = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: https://dmvfn.example/v1/model\r\nContent-Length: 0\r\n\r\n"
+    with _answering(answer) as url, Client(url, retry=NEVER) as dmvfn:
+        with pytest.raises(InvalidInput, match=r"leads to https://dmvfn\.example/v1/model: give") as refused:
+            dmvfn.model()
+        assert refused.value.field == "url"

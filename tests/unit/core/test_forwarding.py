@@ -71,3 +71,44 @@ def test_a_row_of_hops_has_an_end() -> None:
 def test_what_is_no_network_is_refused(word: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         TrustedProxies.of((word,))
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "host"),
+    [
+        ("10.0.0.1", ["dmvfn.example:8443"], "dmvfn.example:8443"),
+        ("10.0.0.1", ["evil.example, dmvfn.example"], "dmvfn.example"),  # what the caller itself wrote comes first
+        ("10.0.0.1", ["evil.example", "dmvfn.example"], "dmvfn.example"),
+        ("10.0.0.1", [], None),
+        ("203.0.113.9", ["dmvfn.example"], None),  # no proxy of ours
+    ],
+)
+def test_what_the_service_is_called_is_what_the_last_trusted_proxy_says(
+    peer: str, fields: list[str], host: str | None
+) -> None:
+    assert PROXIES.host(peer, fields) == host
+    assert TrustedProxies().host(peer, fields) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "prefix"),
+    [
+        ("10.0.0.1", ["/dmvfn"], "/dmvfn"),
+        ("10.0.0.1", ["/video/dmvfn/"], "/video/dmvfn"),
+        ("10.0.0.1", ["/video, /dmvfn"], "/video/dmvfn"),  # two proxies, each of which took a part
+        ("10.0.0.1", ["/video", "/dmvfn"], "/video/dmvfn"),
+        ("10.0.0.1", ["/"], ""),
+        ("10.0.0.1", [], ""),
+        ("10.0.0.1", ["//evil.example"], ""),
+        ("10.0.0.1", ["https://evil.example"], ""),
+        ("10.0.0.1", ["dmvfn"], ""),
+        ("10.0.0.1", ["/a b"], ""),
+        ("10.0.0.1", ["/\u00e4"], ""),
+        ("10.0.0.1", ["/a\r\nSet-Cookie: b"], ""),
+        ("10.0.0.1", ["/" + 300 * "a"], ""),
+        ("203.0.113.9", ["/dmvfn"], ""),  # no proxy of ours
+    ],
+)
+def test_a_prefix_is_what_trusted_proxies_took_from_the_path(peer: str, fields: list[str], prefix: str) -> None:
+    assert PROXIES.prefix(peer, fields) == prefix
+    assert TrustedProxies().prefix(peer, fields) == ""

@@ -154,7 +154,7 @@ async def test_events_that_end_in_an_error_are_one() -> None:
         request_context = context.begin(None, None, 0.0)
         view = JobView("job", JobState.RUNNING, 1, 0, 0.0)
         parts = (small.parts, jobs, view, request_context)
-        told = [event async for event in events(*parts, lambda shown: jobs_routes.document(shown, jobs))]
+        told = [event async for event in events(*parts, lambda shown: jobs_routes.document(shown, jobs, ""))]
         await jobs.close()
     assert told[-1].startswith("event: error")
     assert request_context.code == "unavailable"

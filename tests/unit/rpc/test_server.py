@@ -29,6 +29,7 @@ from service.rpc.health import HealthService
 from service.rpc.oip import InferenceService
 from service.rpc.predict import PredictionService
 from service.rpc.server import QUIET_S, start
+from service.supervision import Supervisor
 from service.telemetry.metrics import Metrics, Outcome, Transport
 from tests.unit.rpc.serving import served
 from tests.unit.rpc.small import SmallEngine, parts, picture
@@ -208,6 +209,20 @@ async def test_a_drained_server_finishes_calls_refuses_new_ones_and_tells_health
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await s.ours.Predict(_request())
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_is_told_of_a_stop_that_begins_while_it_is_told_of_health() -> None:
+    """It ended without that: a drained server looked healthy to its last, where the machine was busy."""
+    told: list[int] = []
+    health = HealthService(SmallEngine(), (), Supervisor(parts(SmallEngine()).metrics))
+
+    class Watcher:
+        async def write(self, message: Any) -> None:
+            told.append(message.status)
+            health.stop()
+
+    await asyncio.wait_for(health.Watch(health_pb2.HealthCheckRequest(), Watcher()), 60)
+    assert told == [SERVING, NOT_SERVING]
 
 
 async def test_callers_who_keep_calling_are_refused_by_a_drain_and_never_cut_off() -> None:

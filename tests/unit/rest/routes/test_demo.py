@@ -23,13 +23,22 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 async def test_every_file_that_the_page_names_is_there(http: httpx.AsyncClient) -> None:
     page = await http.get("/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    names = set(re.findall(r'(?:src|href)="(/demo/[^"]+)"', page.text))
+    names = {f"/{name}" for name in re.findall(r'(?:src|href)="(demo/[^"]+)"', page.text)}
+    assert len(names) >= 5
     scripts = list(demo.FOLDER.glob("*.js"))
     for script in scripts:
         names |= {f"/demo/{name}" for name in re.findall(r'from "\./([^"]+)"', script.read_text())}
     assert len(names) >= 10
     for name in sorted(names):
         assert (await http.get(name)).status_code == 200, name
+
+
+def test_a_page_below_a_path_of_a_proxy_finds_everything() -> None:
+    """Names in a page are relative to it, and scripts ask for all by `address`, which begins where they lie."""
+    for path in demo.FOLDER.glob("*.html"):
+        assert not re.search(r'(?:src|href)="/', path.read_text()), path.name
+    for path in demo.FOLDER.glob("*.js"):
+        assert not re.search(r"""(?:fetch|URL|import)\(["'`]/""", path.read_text()), path.name
 
 
 async def test_nothing_from_elsewhere_is_loaded_or_allowed(http: httpx.AsyncClient) -> None:

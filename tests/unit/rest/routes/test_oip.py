@@ -124,9 +124,18 @@ async def test_each_output_says_for_itself_whether_it_is_bytes(edge: Edge) -> No
 
 
 async def test_whether_all_is_bytes_is_true_or_false(edge: Edge) -> None:
-    body, headers = _body(parameters={"binary_data_output": "yes"})
-    answer = await edge.http.post("/v2/models/dmvfn/infer", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["field"]) == (400, "parameters")
+    for value in ("yes", 1, "True"):
+        body, headers = _body(parameters={"binary_data_output": value})
+        answer = await edge.http.post("/v2/models/dmvfn/infer", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["field"]) == (400, "parameters.binary_data_output")
+
+
+@pytest.mark.parametrize(("value", "is_binary"), [(True, True), ("true", True), (False, False), ("false", False)])
+async def test_a_parameter_that_is_true_or_false_may_be_a_string(edge: Edge, value: object, is_binary: bool) -> None:
+    """As every parameter may: docs/api.md."""
+    for change in ({"parameters": {"binary_data_output": value}}, {"outputs": [_flagged("PRED", value)]}):
+        answer = await edge.http.post("/v2/models/dmvfn/infer", json=_plain(**change))
+        assert (answer.status_code, LENGTH in answer.headers) == (200, is_binary)
 
 
 async def test_pictures_of_two_sizes_are_told_by_the_inputs_name(edge: Edge) -> None:
@@ -192,6 +201,10 @@ async def test_numbers_in_place_of_files_are_told(edge: Edge) -> None:
     assert answer.json()["detail"] == "FRAME0 holds numbers; BYTES are base64 texts"
 
 
+def _flagged(name: str, value: object) -> dict[str, Any]:
+    return {"name": name, "parameters": {"binary_data": value}}
+
+
 def _spoiled(change: dict[str, Any], where: str = "top") -> dict[str, Any]:
     body = _plain()
     if where == "top":
@@ -212,7 +225,7 @@ def _spoiled(change: dict[str, Any], where: str = "top") -> dict[str, Any]:
         (_spoiled({"parameters": []}), 400, "parameters"),
         (_spoiled({"outputs": [{}]}), 400, "outputs[0]"),
         (_spoiled({"outputs": [{"name": "X"}]}), 400, "outputs.X"),
-        (_spoiled({"outputs": [{"name": "PRED", "parameters": {"binary_data": 1}}]}), 400, "outputs[0].parameters"),
+        (_spoiled({"outputs": [_flagged("PRED", 1)]}), 400, "outputs[0].parameters.binary_data"),
         (_spoiled({"outputs": [{"name": "PRED", "parameters": {"classification": 2}}]}), 501, "outputs[0]"),
         (_spoiled({"name": 1}, "input"), 400, "inputs[0]"),
         (_spoiled({"shape": [1.5]}, "input"), 400, "inputs[0].shape"),

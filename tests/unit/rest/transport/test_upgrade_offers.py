@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from service.rest.routes import stream
 from tests.unit.imaging.pictures import Pixels
 from tests.unit.rest.transport.test_bounded_protocol import HEAD, chunked
 from tests.unit.rest.wired import wired
@@ -90,3 +91,23 @@ async def test_fields_behind_the_body_are_left_out(previous: Pixels, current: Pi
         await wire.send(HEAD + OFFER + body)
         answer = await wire.answer()
     assert (answer.status, answer.headers["content-type"]) == (200, "application/octet-stream")
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        b"Connection: Upgrade\r\nConnection: keep-alive\r\n",
+        b"Connection: keep-alive\r\nConnection: Upgrade\r\n",
+        b"Connection: keep-alive, Upgrade\r\n",
+    ],
+)
+async def test_a_websocket_is_opened_however_connection_is_written(connection: bytes) -> None:
+    """A list may stand in several fields (RFC 9110, 5.3); one that named other things last hid the wish."""
+    handshake = (
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    async with wired() as service:
+        service.small.app.include_router(stream.router(service.small.parts))
+        async with service.connect() as wire:
+            await wire.send(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n" + connection + handshake)
+            assert await wire.reader.readline() == b"HTTP/1.1 101 Switching Protocols\r\n"

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -155,3 +156,45 @@ def test_a_file_that_is_there_is_overwritten_only_by_force(
     assert out.read_text() == "mine"
     assert main([*words, "--force"], settings) == 0
     assert _frames(out) == 9
+
+
+@pytest.mark.parametrize("name", ["OUT.Y4M", "OUT.MP4"])
+def test_an_ending_may_be_in_capitals(clip: Path, settings: Settings, tmp_path: Path, name: str) -> None:
+    """As cameras and Windows write it, and as `predict` reads it."""
+    assert main([str(clip), "-o", str(tmp_path / name), "--every", "2", "-q"], settings) == 0
+    start = (tmp_path / name).read_bytes()[:10]
+    assert start == b"YUV4MPEG2 " if name.endswith("Y4M") else start[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("ending", ["y4m", "mp4"])
+def test_a_name_may_have_a_colon(
+    clip: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """FFmpeg takes what stands before one for a protocol: "Protocol not found"."""
+    monkeypatch.chdir(tmp_path)
+    assert main([str(clip), "-o", f"12:00:00.{ending}", "--every", "2", "-q"], settings) == 0
+    assert main([f"12:00:00.{ending}", "-o", "concat:out.mp4", "--every", "2", "-q"], settings) == 0
+    assert (tmp_path / "concat:out.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize(("name", "start"), [("pipe.y4m", b"YUV4MPEG2 "), ("pipe.mp4", b"\0\0\0")])
+def test_a_named_pipe_is_written_and_stays_one(
+    clip: Path, settings: Settings, tmp_path: Path, name: str, start: bytes
+) -> None:
+    """A file took its place, and whoever read from it waited for ever."""
+    pipe, received = tmp_path / name, list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert main([str(clip), "-o", str(pipe), "--every", "2", "-q"], settings) == 0
+    reader.join(60)
+    assert (pipe.is_fifo(), received[0].startswith(start)) == (True, True)
+
+
+def test_a_folder_is_no_output(
+    clip: Path, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was told when the whole clip was made, by a traceback."""
+    (tmp_path / "out.mp4").mkdir()
+    assert main([str(clip), "-o", str(tmp_path / "out.mp4"), "--every", "2", "-q"], settings) == 1
+    assert capsys.readouterr().err == f"video: {tmp_path / 'out.mp4'} is a folder; name a file\n"

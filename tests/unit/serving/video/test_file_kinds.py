@@ -119,3 +119,29 @@ def test_a_clip_in_base64_is_refused_by_what_it_is(text: bytes) -> None:
 @pytest.mark.parametrize("text", [b"hello " * 20, b"A" * 40, b"A" * 70 + b" b", b'{"clip": "' + b"A" * 70 + b'"}'])
 def test_other_texts_are_not_taken_for_base64(text: bytes) -> None:
     assert "base64" not in file_kinds.refusal(io.BytesIO(text), "Invalid data")
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\xff\xf1\x50\x80", "this is an AAC; it has no pictures"),
+        (b"\xff\xf3\x50\xc4", "this is an MP3; it has no pictures"),
+        (b"\x0b\x77\x12\x34", "this is an AC-3; it has no pictures"),
+        (b"FORM\0\0\1\0AIFF", "this is an AIFF; it has no pictures"),
+        (b"FORM\0\0\1\0ILBM", "are read"),
+        (b".snd\0\0\0\x18", "this is an AU; it has no pictures"),
+        (b"#!AMR\n", "this is an AMR; it has no pictures"),
+        (b"MThd\0\0\0\6", "this is a MIDI file; it has no pictures"),
+        (b"\0\0\1\x67\x64\0", "this is H.264 or HEVC without a container; give its frames times"),
+        (b"\0\0\1\x40\1\x0c", "this is H.264 or HEVC without a container; give its frames times"),
+        (b"\x1f\x07\0\xbf", "this is DV without a container; put its film into another"),
+        (b"\0\0\2\0RED2", "this is a Redcode film (R3D); make a film of it"),
+        (b"ZWS\x0d", "this is a Flash film (SWF); make a film of it"),
+        (b"rtsp://camera/1", "this is an address, and none is fetched"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "this is a pointer of Git LFS"),
+        (b"\xfd7zXZ\0", "this is compressed by xz"),
+    ],
+)
+def test_what_is_no_clip_is_called_what_it_is(start: bytes, words: str) -> None:
+    """They were "no video that can be read" and a word of the decoder; the Redcode film was an ICO."""
+    assert words in file_kinds.refusal(io.BytesIO(start + bytes(100) * (not start.startswith(b"rtsp"))), "Invalid")

@@ -145,3 +145,9 @@ def test_any_bytes_after_the_magic_raise_nothing_but_a_video_error(tail: bytes) 
 def test_the_number_of_frames_follows_from_the_length_of_a_file() -> None:
     data = y4m(moving(7))
     assert Y4mSource(io.BytesIO(data), limits=LIMITS, length=len(data)).info.frames == 7
+
+
+def test_a_stream_that_went_through_a_text_pipe_is_told() -> None:
+    """ "chroma 420jpeg is not read" was the answer, whose last character nobody sees."""
+    with pytest.raises(VideoError, match="sent as text: its lines end in CR LF"):
+        Y4mSource(io.BytesIO(b"YUV4MPEG2 W64 H48 F25:1 C420jpeg\r\nFRAME\r\n" + bytes(4608)), limits=LIMITS)
