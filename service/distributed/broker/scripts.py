@@ -23,7 +23,7 @@ from typing import Any
 import redis
 import redis.cluster
 
-from service.distributed.broker.client import AsyncRedis, SyncRedis, classify
+from service.distributed.broker.client import AsyncRedis, SyncRedis, classify, refused
 
 LUA = Path(__file__).parent / "lua"
 _DECLARATION = re.compile(r"-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] (\w+)")
@@ -77,7 +77,7 @@ async def call(client: AsyncRedis, bound: ScriptCall) -> Any:
         except redis.exceptions.NoScriptError:
             return await client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
     except redis.ResponseError as error:
-        raise classify(error) from error
+        raise await refused(client, error) from error
 
 
 def call_sync(client: SyncRedis, bound: ScriptCall) -> Any:

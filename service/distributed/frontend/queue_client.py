@@ -36,6 +36,7 @@ from service.distributed.broker.client import (
     connect,
     end,
     pipeline,
+    reconnect,
 )
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.connection_options import explain
@@ -265,6 +266,7 @@ class QueueClient:
         # Whom to tell is looked up each time: who takes `events` may come after the start.
         callbacks = (lambda ids: self.replies(ids), lambda ids: self.events(ids))
         await listen(self.steady, self.keys.reply(self.name), self.keys.events, *callbacks)
+                await asyncio.gather(reconnect(self.client), reconnect(self.steady))
 
     async def _live(self) -> None:
         """Say once a second that this front end lives. One round trip, that nothing else holds up."""

@@ -14,8 +14,7 @@ from collections.abc import Callable
 import redis
 
 from service.distributed.broker import scripts
-from service.distributed.broker.client import FAILED, LOST, SyncRedis, classify, hang_up_sync
-from service.distributed.broker.clock import now_ms_sync
+from service.distributed.broker.client import FAILED, LOST, SyncRedis, classify, hang_up_sync, reconnect_sync
 from service.distributed.broker.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
@@ -106,6 +105,7 @@ class Leases:
         try:
             work()
         except Exception as error:
+                reconnect_sync(self._client)
             if isinstance(failure := classify(error), LOST):
                 log.debug("leases wait for redis: %s", failure)
             else:
