@@ -36,11 +36,11 @@ ROWS = (
             Panel(
                 "Age of the oldest, and work predicted",
                 "s",
-                "A minute of age pages; work is what KEDA scales on.",
+                "A minute of age of a call (live) pages; work is what KEDA scales on.",
                 (
                     Query(
-                        f"{QUEUE} (dmvfn_redis_oldest_age_seconds{{{ONE}}})",
-                        "age " + OF_QUEUE,
+                        f"max by (namespace, queue, priority) (dmvfn_redis_oldest_age_seconds{{{ONE}}})",
+                        "age {{priority}} " + OF_QUEUE,
                     ),
                     Query(f"{QUEUE} (dmvfn_redis_work_seconds{{{ONE}}})", "work " + OF_QUEUE),
                 ),

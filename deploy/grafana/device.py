@@ -122,9 +122,12 @@ ROWS = (
             Panel(
                 "Age of the oldest, and work predicted",
                 "s",
-                "Ten seconds of age page.",
+                "Ten seconds of age of a call (live) page.",
                 (
-                    Query(f"max by (instance) (dmvfn_queue_oldest_age_seconds{{{ONE}}})", "age {{instance}}"),
+                    Query(
+                        f"max by (instance, priority) (dmvfn_queue_oldest_age_seconds{{{ONE}}})",
+                        "age {{priority}} {{instance}}",
+                    ),
                     Query(f"max by (instance) (dmvfn_predicted_work_seconds{{{ONE}}})", "work {{instance}}"),
                 ),
             ),

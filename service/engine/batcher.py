@@ -316,11 +316,12 @@ class Batcher:
         return Unavailable(MESSAGES[reason], reason=reason, retry_after=retry_after)
 
     def _gauges(self) -> Sequence[tuple[str, str, dict[str, str], float]]:
-        items, nbytes, age, inflight, work = self._queue.gauges(self._clock())
+        items, nbytes, _, inflight, work = self._queue.gauges(now := self._clock())
+        ages, text = self._queue.ages(now), "How long the oldest waits: calls (live), jobs and clips (background)."
         return (
             ("queue_items", "Requests waiting.", {}, items),
             ("queue_bytes", "Bytes of frames waiting.", {}, nbytes),
-            ("queue_oldest_age_seconds", "How long the oldest waits.", {}, age),
+            *(("queue_oldest_age_seconds", text, {"priority": p.name.lower()}, age) for p, age in ages.items()),
             ("inflight_requests", "Requests waiting or running.", {}, inflight),
             ("predicted_work_seconds", "Predicted time until all that is in flight is done.", {}, work),
             ("refusing_seconds", REFUSING, {}, self._refusing_seconds()),

@@ -12,7 +12,7 @@ from typing import Any
 
 from service.core.bucket import Bucket
 from service.core.errors import ServiceError
-from service.core.types import Method, PredictRequest, PredictResult, Quality
+from service.core.types import Method, PredictRequest, PredictResult, Priority, Quality
 from service.engine.scheduling.batch_scheduler import BatchDecision, BatchScheduler
 from service.engine.scheduling.cost_model import RouteOption
 from service.engine.scheduling.entry import Entry
@@ -125,6 +125,11 @@ class RequestQueue:
         with self._lock:
             queue = self.scheduler
             return len(queue), queue.nbytes, queue.oldest_age(now), len(self._in_flight), queue.work(now)
+
+    def ages(self, now: float) -> dict[Priority, float]:
+        """Return the seconds that the longest waiting request of each class has waited."""
+        with self._lock:
+            return {priority: self.scheduler.oldest_age(now, priority) for priority in Priority}
 
     def sizes(self) -> dict[Bucket, int]:
         """Count the waiting requests of each bucket."""

@@ -26,8 +26,8 @@ OUTCOMES: dict[str, Outcome] = {
     "conflict": Outcome.INVALID,
     "unsupported": Outcome.INVALID,
     "queue_full": Outcome.REJECTED,
-    "client_limit": Outcome.REJECTED,
     # A caller over its own limit is no failure of ours: objectives leave the callers' own faults out.
+    "client_limit": Outcome.INVALID,
     "rate_limited": Outcome.INVALID,
     "unavailable": Outcome.REJECTED,
     "deadline_exceeded": Outcome.DEADLINE,

@@ -7,6 +7,7 @@ these clients wait and reconnect themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -128,6 +129,26 @@ def connect_sync(settings: Settings) -> SyncRedis:
     return redis.Redis.from_url(settings.redis_url, retry=never, **_user(settings), **_common())
 
 
+async def reconnect(client: AsyncRedis) -> None:
+    """Have every connection of `client` made anew before it is used again; what is under way ends as it would.
+
+    A primary that became a replica keeps its connections, and the address may be another server's by now. A Cluster's
+    client follows its nodes by itself.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        with contextlib.suppress(*FAILED):
+            await pool.update_active_connections_for_reconnect()
+            await pool.disconnect(inuse_connections=False)
+
+
+def reconnect_sync(client: SyncRedis) -> None:
+    """Have the connections of a client of `connect_sync` made anew, as `reconnect` does, by the thread that uses it."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        pool.disconnect()
+
+
 async def close(client: AsyncRedis) -> None:
     """Close a client of `connect`, and its clients of Sentinels: redis-py leaves those connections open."""
     await client.aclose()
@@ -192,13 +213,22 @@ async def pipeline(client: AsyncRedis, commands: Sequence[tuple[Any, ...]], *, a
         try:
             answers = await pipe.execute(raise_on_error=False)
         except redis.ResponseError as error:  # a transaction was not begun
-            raise classify(error) from error
+            raise await refused(client, error) from error
     for answer in answers:
         # A right that we lack, such as CONFIG's, is the caller's to judge.
-        is_right = isinstance(answer, redis.exceptions.NoPermissionError)
-        if isinstance(answer, Exception) and not is_right and isinstance(failure := classify(answer), LOST):
+        if not isinstance(answer, Exception) or isinstance(answer, redis.exceptions.NoPermissionError):
+            continue
+        if isinstance(failure := await refused(client, answer), LOST):
             raise failure
     return answers
+
+
+async def refused(client: AsyncRedis, error: Exception) -> Exception:
+    """Classify a server's error; where it is of one that takes no writes, `client` connects anew from here on."""
+    failure = classify(error)
+    if isinstance(failure, redis.exceptions.ReadOnlyError):
+        await reconnect(client)
+    return failure
 
 
 def backoff(rng: random.Random, longest: float = 5.0) -> Iterator[float]:

@@ -23,7 +23,7 @@ from typing import Any
 import redis
 import redis.cluster
 
-from service.distributed.broker.client import AsyncRedis, SyncRedis, classify
+from service.distributed.broker.client import AsyncRedis, SyncRedis, classify, refused
 
 LUA = Path(__file__).parent / "lua"
 _DECLARATION = re.compile(r"-- (KEYS|ARGV)\[(\d+)(\.\.\.)?\] (\w+)")
@@ -77,7 +77,7 @@ async def call(client: AsyncRedis, bound: ScriptCall) -> Any:
         except redis.exceptions.NoScriptError:
             return await client.eval(bound.script.text, len(bound.keys), *bound.keys, *bound.args)
     except redis.ResponseError as error:
-        raise classify(error) from error
+        raise await refused(client, error) from error
 
 
 def call_sync(client: SyncRedis, bound: ScriptCall) -> Any:
@@ -154,6 +154,7 @@ SWEEP = _load("sweep.lua")
 LAPSED = _load("lapsed.lua")
 BEGIN = _load("begin.lua")
 RENEW = _load("renew.lua")
+ANNOUNCE = _load("announce.lua")
 HAND_BACK = _load("hand_back.lua")
 KEEP = _load("keep.lua")
 AHEAD = _load("ahead.lua")

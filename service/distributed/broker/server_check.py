@@ -41,7 +41,10 @@ class ConfigProblem(enum.StrEnum):
 ADVICE = {
     ConfigProblem.AOF_OFF: "a restart of Redis loses every accepted job: set appendonly yes",
     ConfigProblem.FSYNC_OFF: "a power cut loses what the system has not yet written: set everysec or always",
-    ConfigProblem.EVICTION: "Redis may throw accepted jobs away for room: set maxmemory-policy noeviction",
+    ConfigProblem.EVICTION: (
+        "Redis may evict jobs, or their results, for room, and with an allkeys policy no job is accepted: set "
+        "maxmemory-policy noeviction"
+    ),
     ConfigProblem.ACL_REPLAY: (
         "a restart of Redis drops transactions and scripts from its append-only file, and with them accepted jobs: "
         "give the user `default` its rights back, `user default off ~* &* +@all` (docs/redis.md)"
@@ -68,6 +71,7 @@ class ServerCheck:
         self._ask_at = 0.0
         self.problems: dict[ConfigProblem, bool | None] = dict.fromkeys(ConfigProblem)  #: None: unknown
         self.fsync: str | None = None  #: always, everysec, no, or None: unknown
+        self.evicts_jobs = False  #: whatever the queue holds may be evicted, not only what would expire anyway
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,7 +104,9 @@ class ServerCheck:
         commands += [("ACL DRYRUN", "default", *command) for command in words]
         info, fsync, *replays = await _answers(client, key, commands)
         self.fsync = _word(fsync, "appendfsync")
-        news = problems(info if isinstance(info, dict) else {}, self.fsync, replays)
+        facts: Mapping[str, Any] = info if isinstance(info, dict) else {}
+        news = problems(facts, self.fsync, replays)
+        self.evicts_jobs = bool(news[ConfigProblem.EVICTION]) and str(facts["maxmemory_policy"]).startswith("allkeys")
         for problem, there in news.items():
             if there and not self.problems[problem]:
                 log.warning("redis: %s", ADVICE[problem], extra={"problem": problem.value})

@@ -72,8 +72,10 @@ def job_bytes(settings: Settings) -> int:
 
 def check_size(s: Submission, settings: Settings, server: Capacity) -> None:
     """Raise TooLarge for a submission that an empty queue would not take either."""
-    if max(map(len, s.frames.values())) > server.bulk:
-        raise TooLarge(f"a frame may have {server.bulk} bytes in Redis", field="frames")
+    # A worker asks for both frames of a pair together.
+    most_bytes = min(server.bulk, server.value_limit // 2) if server.reply else server.bulk
+    if max(map(len, s.frames.values())) > most_bytes:
+        raise TooLarge(f"a frame may have {most_bytes} bytes in Redis", field="frames")
     size, results = sum(map(len, s.frames.values())), server.result_limit(settings)
     if size > settings.max_queue_bytes:
         raise TooLarge(f"frames of {size} bytes; the queue takes {settings.max_queue_bytes}", field="frames")

@@ -59,6 +59,7 @@ class RedisClips:
     async def submit(self, clip: NewClip, body: ClipFile) -> tuple[ClipView, bool]:
         """Accept as `ClipJobs.submit`; once it returns, the clip is as safe as the server's disk makes any write."""
         self._front.announcements.check(clip.order.options.version)
+        self._front.check_keeps_jobs()
         answer = await self._accept(clip, body.nbytes, is_question=True)
         if answer[0] == 1:
             await self._upload(clip, body)

@@ -55,6 +55,7 @@ class RedisJobs:
         """Submit as `Jobs.submit`; once it returns, the job is as safe as the server's disk settings make any write."""
         first, options, holder = job.frames[0], job.options, job.holder or job.client
         self._front.announcements.check(options.version)
+        self._front.check_keeps_jobs()
         bucket = Bucket.of(first.height, first.width, options.scale)
         limit = self._front.capacity.answer_limit(self._settings)
         answer = check_answer(first.width * first.height, options, limit)

@@ -36,11 +36,12 @@ from service.distributed.broker.client import (
     connect,
     end,
     pipeline,
+    reconnect,
 )
 from service.distributed.broker.clock import now_ms
 from service.distributed.broker.connection_options import explain
 from service.distributed.broker.keys import Keys
-from service.distributed.broker.server_check import ServerCheck
+from service.distributed.broker.server_check import ASK_AGAIN_S, ServerCheck
 from service.distributed.broker.submission import (
     Duplicate,
     Submission,
@@ -167,6 +168,12 @@ class QueueClient:
         """Build the error for callers while Redis is away."""
         return Unavailable("the queue cannot be reached", reason="queue_lost", retry_after=2.0)
 
+    def check_keeps_jobs(self) -> None:
+        """Raise Unavailable where the server may evict what it was given: a job would be gone, and nobody told."""
+        if self.server.evicts_jobs:
+            message = "jobs are not accepted: Redis may evict them; its maxmemory-policy has to be noeviction"
+            raise Unavailable(message, reason="eviction", retry_after=ASK_AGAIN_S)
+
     # --- verbs ----------------------------------------------------------------------------------------------------
 
     async def submit(self, s: Submission) -> int | Duplicate:
@@ -259,6 +266,7 @@ class QueueClient:
                 if not self._away:
                     self._away, self._pulsed = True, -math.inf
                     self.lost()
+                await asyncio.gather(reconnect(self.client), reconnect(self.steady))
                 await asyncio.sleep(next(delays))
 
     async def _listen(self) -> None:

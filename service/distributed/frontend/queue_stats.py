@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from service.core.interfaces import ServedModel
+from service.core.types import Priority
 from service.distributed.broker.client import AsyncRedis, pipeline
 from service.distributed.broker.keys import Keys, whole
 from service.distributed.frontend import clip_stats
@@ -22,7 +24,7 @@ class QueueStats:
     bytes: int = 0
     work: float = 0.0
     leased: int = 0
-    oldest: float = 0.0  #: seconds the oldest item has been there
+    oldest: Mapping[Priority, float] = field(default_factory=dict)  #: seconds the oldest item has been there, by class
     dead: int = 0
     results: int = 0  #: bytes of jobs' results, and of those to come
     workers: int = 0
@@ -42,13 +44,18 @@ class QueueStats:
             ("redis_leased_items", "Items claimed by workers.", queue, self.leased),
             ("redis_queue_bytes", "Bytes of frames, queued and claimed.", queue, self.bytes),
             ("redis_result_bytes", "Bytes of jobs' results, kept and to come.", queue, self.results),
-            ("redis_oldest_age_seconds", "Age of the oldest item.", queue, self.oldest),
+            *self._ages(queue),
             ("redis_work_seconds", "Predicted work of all items; the signal to scale on.", queue, self.work),
             ("redis_dead_letters_kept", "Dead letters waiting for an operator.", queue, self.dead),
             ("redis_workers", "Workers alive.", queue, self.workers),
             ("redis_up", "1 while Redis answers.", queue, float(is_up)),
             *self.clips.gauges(queue),
         ]
+
+    def _ages(self, queue: dict[str, str]) -> list[tuple[str, str, dict[str, str], float]]:
+        text = "Age of the oldest item: of calls (live), and of jobs and clips (background)."
+        ages = [({**queue, "priority": priority.name.lower()}, self.oldest.get(priority, 0.0)) for priority in Priority]
+        return [("redis_oldest_age_seconds", text, labels, age) for labels, age in ages]
 
 
 async def look(
@@ -69,14 +76,14 @@ async def look(
     names, sums, streams, dead, results = answers[: len(counts)]
     *infos, latest = await client.mget([*(keys.info(name.decode()) for name in names), keys.model])
     model, prices = announcements.read(names, infos, latest)
-    await ages.read(client, list(streams), now)
+    await ages.read(client, keys, list(streams), now)
     items, size, work = map(whole, sums)
     stats = QueueStats(
         items=items,
         bytes=size,
         work=work / 1e6,
         leased=ages.claims,
-        oldest=0.0 if ages.oldest_ms is None else max(0, now - ages.oldest_ms) / 1000,
+        oldest={priority: max(0, now - time_ms) / 1000 for priority, time_ms in ages.oldest_ms.items()},
         dead=dead,
         results=int(results or 0),
         workers=len(names),

@@ -1,13 +1,14 @@
-"""Counts the claimed items of the work streams and finds the oldest item's time: for the gauges."""
+"""Counts the claimed items of the work streams and finds the oldest items' times: for the gauges."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from service.core.types import Priority
 from service.distributed.broker import scripts
 from service.distributed.broker.client import AsyncRedis
-from service.distributed.broker.keys import GROUP
+from service.distributed.broker.keys import GROUP, Keys
 
 #: Streams looked at in one script, some ten microseconds of Redis' thread each.
 AT_ONCE = 250
@@ -17,13 +18,14 @@ REST_MS = 1
 
 @dataclass(slots=True)
 class StreamAges:
-    """Claimed items and the oldest item's time as they were last read; read again the less often the more streams."""
+    """Claimed items and the oldest items' times as they were last read; read again the less often the more streams."""
 
     claims: int = 0
-    oldest_ms: int | None = None  #: on the server's clock; None where nothing waits
+    #: By class, on the server's clock, milliseconds; a class of which nothing is there has none.
+    oldest_ms: dict[Priority, int] = field(default_factory=dict)
     _next_ms: int = 0
 
-    async def read(self, client: AsyncRedis, streams: Sequence[bytes], now: int) -> None:
+    async def read(self, client: AsyncRedis, keys: Keys, streams: Sequence[bytes], now: int) -> None:
         """Read `streams`, unless that was done just before. `now` is the server's time, milliseconds.
 
         A clock that was put back by more than the rest between two readings does not hold the next one up.
@@ -31,10 +33,16 @@ class StreamAges:
         rest_ms = REST_MS * len(streams)
         if streams and self._next_ms - rest_ms <= now < self._next_ms:
             return
-        claims, times = 0, []
-        for start in range(0, len(streams), AT_ONCE):
-            names = [stream.decode() for stream in streams[start : start + AT_ONCE]]
-            claimed, time_ms = await scripts.call(client, scripts.AGES.bind(*names, group=GROUP))
+        claims, times = 0, dict[Priority, int]()
+        # Calls first: the script is told how many those are. What another release names differently is no call.
+        names = sorted((stream.decode() for stream in streams), key=lambda name: keys.priority(name) != Priority.LIVE)
+        for start in range(0, len(names), AT_ONCE):
+            group = names[start : start + AT_ONCE]
+            live_count = sum(keys.priority(name) == Priority.LIVE for name in group)
+            bound = scripts.AGES.bind(*group, group=GROUP, live_count=live_count)
+            claimed, *oldest = await scripts.call(client, bound)
             claims += claimed
-            times += [time_ms] if time_ms else []
-        self.claims, self.oldest_ms, self._next_ms = claims, min(times, default=None), now + rest_ms
+            for priority, time_ms in zip((Priority.LIVE, Priority.BACKGROUND), oldest, strict=True):
+                if time_ms:
+                    times[priority] = min(times.get(priority, time_ms), time_ms)
+        self.claims, self.oldest_ms, self._next_ms = claims, times, now + rest_ms

@@ -152,8 +152,8 @@ class Claims:
         return await self._end(item, "fail", failure)
 
     async def storable(self, result: bytes) -> bool:
-        """Tell whether Redis takes a value of this size."""
-        return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).bulk
+        """Tell whether Redis takes a value of this size and can send it to who asks for it."""
+        return len(result) < LEAST_BULK or len(result) <= (await capacity(self._client)).value_limit
 
     async def here(self) -> bool:
         """Tell whether Redis answers at all."""

@@ -11,11 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-import redis
-
 from service.distributed.broker import scripts
-from service.distributed.broker.client import FAILED, LOST, SyncRedis, classify, hang_up_sync
-from service.distributed.broker.clock import now_ms_sync
+from service.distributed.broker.client import FAILED, LOST, SyncRedis, classify, hang_up_sync, reconnect_sync
 from service.distributed.broker.keys import GROUP, Keys
 
 log = logging.getLogger(__name__)
@@ -108,6 +105,7 @@ class Leases:
         except Exception as error:
             if isinstance(failure := classify(error), LOST):
                 log.debug("leases wait for redis: %s", failure)
+                reconnect_sync(self._client)
             else:
                 self._failed(error)
 
@@ -140,11 +138,12 @@ class Leases:
         announcement = self._about()
         if announcement is None:
             return
-        life_ms = round(2000 * self._lease_s)
-        expiry = now_ms_sync(self._client, self._keys) + life_ms
-        # Its absence must not stop the renewals: a full server refuses this write and takes those.
-        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
-            self._client.zadd(self._keys.workers, {self._worker: expiry})
-            self._client.set(self._keys.info(self._worker), announcement, px=life_ms)
-            self._client.set(self._keys.model, announcement)
-            self._client.zremrangebyscore(self._keys.workers, "-inf", expiry - 10 * life_ms)
+        bound = scripts.ANNOUNCE.bind(
+            workers=self._keys.workers,
+            info=self._keys.info(self._worker),
+            model=self._keys.model,
+            worker=self._worker,
+            about=announcement,
+            life_ms=round(2000 * self._lease_s),
+        )
+        scripts.call_sync(self._client, bound)

@@ -28,6 +28,7 @@ from service.distributed.broker.client import (
     connect,
     connect_sync,
     end,
+    reconnect,
 )
 from service.distributed.broker.connection_options import explain
 from service.distributed.broker.job_objects import job_objects
@@ -168,6 +169,7 @@ class Worker:
                 if isinstance(failure := classify(error), LOST):
                     log.warning("redis is away: %s", explain(failure))
                     self.server.away()
+                    await reconnect(self._client)
                 else:
                     self._supervisor.failed(Background.WORKER_CLAIMS, error)
                 await self._stopping.unless(asyncio.sleep(next(delays)))

@@ -94,9 +94,9 @@ class BatchScheduler:
         """Count the requests that run or whose batch still does."""
         return len(self._running)
 
-    def oldest_age(self, now: float) -> float:
-        """Return the seconds that the longest waiting request has waited."""
-        return next((now - entry.enqueued_at for entry in self._entries.values()), 0.0)
+    def oldest_age(self, now: float, priority: Priority | None = None) -> float:
+        """Return the seconds that the longest waiting request has waited, of one class or of any."""
+        return next((now - e.enqueued_at for e in self._entries.values() if priority in (None, e.priority)), 0.0)
 
     def work(self, now: float) -> float:
         """Predict the seconds until all that waits or runs is done, if nothing else came."""

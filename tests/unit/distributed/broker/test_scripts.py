@@ -409,11 +409,12 @@ def test_the_queues_clock_is_the_one_that_scripts_decide_by(queue: Queue) -> Non
 
 
 def test_ages_count_what_is_claimed_and_find_the_oldest_and_pass_over_what_is_gone(queue: Queue) -> None:
-    assert queue(scripts.AGES, ["gone"], [GROUP]) == [0, 0]
+    assert queue(scripts.AGES, ["gone"], [GROUP, 0]) == [0, 0, 0]
     queue.submit("j", items=3)
     ((_, entry),) = queue.claim(most=1)
-    claimed, oldest = queue(scripts.AGES, ["gone", STREAM], [GROUP])
-    assert (claimed, oldest) == (1, int(entry.split("-")[0]))
+    time_ms = int(entry.split("-")[0])
+    assert queue(scripts.AGES, ["gone", STREAM], [GROUP, 2]) == [1, time_ms, 0]
+    assert queue(scripts.AGES, ["gone", STREAM], [GROUP, 1]) == [1, 0, time_ms], "of background work"
 
 
 def test_handing_back_counts_only_if_it_is_said_to(queue: Queue) -> None:

@@ -23,7 +23,7 @@ from service.serving.jobs.job import JobState
 from service.settings import Settings
 from tests.unit.distributed.conftest import Bench, bench_of, metrics, until
 from tests.unit.distributed.engines import Adder, answer, frame
-from tests.unit.distributed.servers import Server, running
+from tests.unit.distributed.servers import SHIPPED_CONF, Server, running, shipped_acl
 from tests.unit.distributed.worker.test_worker import a_job, ended, jobs_of
 
 LOST = "the device is lost"
@@ -232,9 +232,16 @@ class Mapping(Adder):
         return dataclasses.replace(answer(request), steps=(step,))
 
 
-async def test_an_answer_above_what_redis_takes_is_refused_at_the_door(settings: Settings) -> None:
+#: What a server takes in one value, and what it sends to one client: it cuts the connection of who asks for more.
+LIMITS = [("--proto-max-bulk-len", "1mb"), ("--client-output-buffer-limit", "normal", "1mb", "1mb", "60")]
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=["taken", "sent"])
+async def test_an_answer_above_what_redis_takes_or_sends_is_refused_at_the_door(
+    settings: Settings, limit: tuple[str, ...]
+) -> None:
     large = PredictRequest("r", frame(1, 256, 256), frame(2, 256, 256))
-    with running(None, "--proto-max-bulk-len", "1mb") as server:
+    with running(None, *limit) as server:
         async with bench_of(settings.replace(redis_url=server.url)) as bench:
             jobs, engine = jobs_of(bench), Mapping()
             async with bench.work(engine):
@@ -305,17 +312,39 @@ async def test_nothing_is_sent_of_an_item_whose_lease_is_gone(bench: Bench, serv
         assert sent == []
 
 
+async def test_a_result_that_could_be_stored_and_never_fetched_ends_as_too_large(settings: Settings) -> None:
+    """Its job was done, and each who asked for it was told that Redis is away."""
+    with running(None, *LIMITS[1]) as server:
+        async with bench_of(settings.replace(redis_url=server.url)) as bench, bench.work(Mapping()):
+            jobs = jobs_of(bench)
+            bench.front.capacity = Capacity()  # of before somebody changed the limit
+            job = dataclasses.replace(a_job(1, 2, size=(256, 256)), options=Options(maps=True))
+            await jobs.submit(job)
+            assert await ended(jobs, job.id) is JobState.FAILED
+            with pytest.raises(TooLarge):
+                await jobs.result(job.id, "", 0)
+
+
+async def test_the_shipped_server_sends_the_largest_answer() -> None:
+    with running(None, str(SHIPPED_CONF), acl=shipped_acl()) as server:
+        async with bench_of(Settings(engine="redis", redis_url=server.url)) as bench:
+            await until(lambda: bench.front.capacity.reply > 0)
+            assert bench.front.capacity.answer_limit(Settings()) == Settings().max_answer_bytes
+
+
 async def test_a_server_says_what_it_can_hold(server: Server) -> None:
     admin = server.client()
     admin.config_set("maxmemory", 10_000_000)
-    admin.config_set("proto-max-bulk-len", 2**21)
+    admin.config_set("proto-max-bulk-len", 2**22)
+    admin.config_set("client-output-buffer-limit", "normal 2097152 1048576 60")
     from service.distributed.broker.client import close, connect
 
     client = connect(Settings(redis_url=server.url))
     measured = await capacity(client)
     await close(client)
     admin.close()
-    assert measured == Capacity(2**21, 10_000_000, "noeviction")
+    assert measured == Capacity(2**22, 10_000_000, "noeviction", 2**21)
+    assert measured.answer_limit(Settings()) == int(0.97 * 2**21)
     assert measured.result_limit(Settings()) == 5_000_000
     assert Capacity().answer_limit(Settings(max_answer_bytes=7)) == 7
 
