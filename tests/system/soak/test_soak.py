@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.system.e2e.process import service
+from tests.system.e2e.process import service, until_memory_is_moved
 from tests.system.soak import journal, leaving, mixed
 from tests.system.soak.frames import pairs
 from tests.system.soak.load import arriving, waiting
@@ -18,6 +18,7 @@ async def test_at_three_times_its_capacity_nothing_is_late_and_every_refusal_say
         connections = Connections(running.http)
         calm = await waiting(connections, pairs(64, 96, "route=full&deadline_ms=60000"), callers=8, seconds=2)
         rate = 3 * calm.answered / calm.seconds
+        until_memory_is_moved(running)  # whole large pages, of which the process may have used a part
         async with watched(running.process.pid) as memory:
             full = await arriving(connections, pairs(64, 96, "route=full&deadline_ms=400"), rate, 3)
             adaptive = await arriving(connections, pairs(64, 96, "quality=adaptive&deadline_ms=400"), rate, 3)
@@ -45,6 +46,7 @@ async def test_at_three_times_its_capacity_nothing_is_late_and_every_refusal_say
 async def test_mixed_requests_are_answered_rightly_and_leave_no_memory_behind() -> None:
     with service() as running:
         await mixed.run(running.http, 500, seed=1)
+        until_memory_is_moved(running)
         before = resident(running.process.pid)
         outcomes = await mixed.run(running.http, 1500, seed=2)
         grew = resident(running.process.pid) - before
