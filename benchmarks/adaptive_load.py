@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from benchmarks import clips, load, stalls
 from benchmarks.deadlines import kind
 from benchmarks.machine import describe
+from benchmarks.settled import until_settled
 from benchmarks.stalls import Stall
 from benchmarks.wire import post
 from model import checkpoint
@@ -255,6 +256,7 @@ def main() -> None:
     size = clips.size(params.size)
     plan = Load(params.load, params.requests, params.seconds, size=size, format=params.format, is_watched=params.stalls)
     with service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES=params.size, LOG_LEVEL="info") as running:
+        until_settled(running.process.pid)
         capacity, results, stalls_seen = measure(running, plan)
     print(f"capacity {capacity:.1f} full answers a second; {params.load * capacity:.1f} requests a second")
     print(f"\n{table(results)}\n\n{lateness(results)}")

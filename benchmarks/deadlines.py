@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import clips
 from benchmarks.machine import describe
+from benchmarks.settled import until_settled
 from benchmarks.wire import Caller, post
 from model import checkpoint
 from service.core.substitute import BEFORE, PANNED, REPEATED
@@ -68,6 +69,7 @@ def main() -> None:
         service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES="256x448", LOG_LEVEL="warning") as running,
         closing(Caller("127.0.0.1", urlsplit(running.http).port or 80)) as http,
     ):
+        until_settled(running.process.pid)
         measure(http, frames, 1000, 10, 0.0)
         print("deadline  in time  p50 ms  p99 ms  answered with")
         for deadline_ms in DEADLINES_MS:

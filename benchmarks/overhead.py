@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.settled import until_settled
 from benchmarks.wire import Caller, post
 from model import checkpoint
 from tests.system.e2e.process import SAMPLES, service
@@ -53,6 +54,7 @@ def main() -> None:
     form = httpx.Request("POST", "http://x", files=dict(zip(names, frames, strict=True)))
     body, content_type = form.read(), form.headers["content-type"]
     with service(WEIGHTS=str(checkpoint.DEFAULT), THREADS="0", WARMUP_SIZES="256x448", LOG_LEVEL="warning") as running:
+        until_settled(running.process.pid)
         print(f"{'route':<8} {'client p50':>10} {'work p50':>10} {'added p50':>10} {'added p95':>10}")
         # The lightest client: httpx alone takes several milliseconds for a body of this size.
         with closing(Caller("127.0.0.1", urlsplit(running.http).port or 80)) as http:

@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks import bare, clips, cores, load
 from benchmarks.bare import Picture, Spell
 from benchmarks.machine import describe
+from benchmarks.settled import until_settled
 from benchmarks.wire import post
 from model import checkpoint
 from tests.system.e2e.process import Service, service
@@ -108,6 +109,7 @@ def measure(
                 WEIGHTS=str(weights), THREADS="0", WARMUP_SIZES=warm, MAX_BATCH=str(BATCH), LOG_LEVEL="info"
             )
             running = stack.enter_context(started)
+        until_settled(running.process.pid)
         for route in routes:
             kinds = requests(folder, pairs, executor(pairs, route), route)
             turn(running, kinds, min(1.0, seconds), theirs)

@@ -26,6 +26,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.settled import until_settled
 from proto.dmvfn.v1 import dmvfn_pb2 as pb
 from proto.dmvfn.v1 import dmvfn_pb2_grpc
 
@@ -162,6 +163,7 @@ async def _address(arguments: argparse.Namespace) -> AsyncIterator[str]:
         if arguments.weights == "shipped":
             settings["WEIGHTS"] = ""  # the default: ours
         with service("serve", wait=True, forked=False, **settings) as started:
+            await asyncio.to_thread(until_settled, started.process.pid)
             yield started.grpc
 
 

@@ -29,7 +29,7 @@ from service.greeting import announce, greeting
 from service.http_server import LAST_WORDS_S, StartFailed, listen, plain_ports, serving
 from service.imaging.codec import FrameLimits
 from service.imaging.codec_pool import Codecs
-from service.large_pages import use_large_pages
+from service.large_pages import moving_memory
 from service.rest import app as rest
 from service.rest.routes import demo, oip, stream, video
 from service.rpc import server as rpc
@@ -159,7 +159,8 @@ async def work(settings: Settings, announce: Callable[[str], None] = announce) -
                     announce(greeting(settings, listener.getsockname()[1], None, gate))
                     working = asyncio.ensure_future(worker.run())  # awaited below
                     stop_request = asyncio.ensure_future(stop.asked.wait())  # awaited
-                    await asyncio.wait({working, stop_request}, return_when=asyncio.FIRST_COMPLETED)
+                    async with moving_memory(Supervisor(metrics)):
+                        await asyncio.wait({working, stop_request}, return_when=asyncio.FIRST_COMPLETED)
                     stop_request.cancel()
                     metrics.draining()
                     gate.stop_advertising()
@@ -209,7 +210,8 @@ async def _serve(
         port = listener.getsockname()[1]
         if await _start(host, gate, stop):
             announce(greeting(settings, port, calls.port if calls else None, gate))
-            await stop.asked.wait()
+            async with moving_memory(Supervisor(metrics)):
+                await stop.asked.wait()
         metrics.draining()
         device_lost = stop.status != EXIT_OK
         deadline = (
@@ -239,9 +241,6 @@ async def _start(host: Backend, gate: DrainingEngine, stop: Stop) -> bool:
     if error := starting.exception():
         # A checkpoint that does not fit, a device that is not there: their messages name it.
         raise StartFailed(str(error) or type(error).__name__) from error
-    # Whose start is over keeps what is in memory now; liveness is asked meanwhile.
-    nbytes = await asyncio.to_thread(use_large_pages)
-    log.info("%d MiB of memory are in large pages", nbytes // 2**20)
     startup.finish()
     # Now that the device's threads are there: they would have them too, and need not wake soon.
     take_short_turns()

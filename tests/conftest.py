@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -35,3 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith(("tests/system/chaos/", "tests/system/soak/")):
             item.add_marker(pytest.mark.alone)
     items.sort(key=lambda item: "tests/system/browser/" in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Never look through what collecting left, 600,000 objects, when garbage of tests is looked for."""
+    gc.collect()
+    gc.freeze()

@@ -18,6 +18,7 @@ class Background(enum.StrEnum):
     CLIP_MAKERS = "clip_makers"  #: taking clips of a queue, and making them
     CLIP_SWEEP = "clip_sweep"  #: removing what clips and jobs left in a store elsewhere
     API_KEYS = "api_keys"  #: following the file of API keys
+    LARGE_PAGES = "large_pages"  #: moving memory after a start
     WORKER_CLAIMS = "worker_claims"
     WORKER_BEAT = "worker_beat"
     WORKER_WITHDRAWALS = "worker_withdrawals"

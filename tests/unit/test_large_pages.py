@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service import large_pages
-from service.large_pages import own_ranges
+from service.large_pages import PAGE, PIECE, in_pieces, moving_memory, own_ranges
+from service.supervision import Supervisor
+from service.telemetry.metrics import Metrics
 from tests.house import ROOT
 
 MAPS = """\
@@ -25,10 +30,20 @@ MAPS = """\
 """
 #: Fills 32 MiB as a heap does, in many small blocks, and prints how much of its memory is in large pages then.
 PROGRAM = """
+import asyncio
+from service import large_pages
 blocks = [bytes(1000) for _ in range(32 * 1024)]
-from service.large_pages import use_large_pages, _bytes_in_large_pages
-before = _bytes_in_large_pages()
-print(use_large_pages() - before)
+before = large_pages.bytes_in_large_pages()
+{moves}
+print(large_pages.bytes_in_large_pages() - before)
+"""
+#: The same work, at once or with rests: of 32 MiB four pieces at least, and as many rests beside the delay.
+GENTLY = """
+rests = []
+async def sleep(seconds):
+    rests.append(seconds)
+asyncio.run(large_pages.use_large_pages_gently(7.0, sleep))
+assert rests[0] == 7.0 and len(rests) >= 5 and min(rests) > 0, rests
 """
 
 
@@ -51,9 +66,44 @@ def is_possible() -> bool:
 
 
 @pytest.mark.skipif(not is_possible(), reason="this system keeps all memory in small pages")
-def test_what_a_process_keeps_is_moved() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("moves", ["large_pages.use_large_pages()", GENTLY], ids=["at once", "with rests"])
+def test_what_a_process_keeps_is_moved(moves: str) -> None:
+    program = PROGRAM.format(moves=moves)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 16 * 2**20
+
+
+def test_pieces_are_whole_pages_and_leave_nothing_out() -> None:
+    ranges = [(PAGE, 2 * PAGE), (4 * PAGE, 4 * PAGE + 2 * PIECE + PAGE)]
+    assert in_pieces(ranges) == [
+        (PAGE, 2 * PAGE),
+        (4 * PAGE, 4 * PAGE + PIECE),
+        (4 * PAGE + PIECE, 4 * PAGE + 2 * PIECE),
+        (4 * PAGE + 2 * PIECE, 4 * PAGE + 2 * PIECE + PAGE),
+    ]
+
+
+async def test_a_process_that_stops_does_not_wait_for_what_is_not_moved(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service")
+    async with asyncio.timeout(large_pages.DELAY_S):
+        async with moving_memory(Supervisor(Metrics(CollectorRegistry()))):
+            await asyncio.sleep(0)
+    assert caplog.records == []
+
+
+async def test_a_failure_is_logged_and_counted_and_ends_no_service(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise PermissionError("/proc/self/maps")
+
+    monkeypatch.setattr(large_pages, "use_large_pages_gently", fails)
+    metrics = Metrics(CollectorRegistry())
+    async with moving_memory(Supervisor(metrics)):
+        await asyncio.sleep(0)
+    assert [record.message for record in caplog.records] == ["large_pages failed"]
+    assert metrics.registry.get_sample_value("dmvfn_background_failures_total", {"task": "large_pages"}) == 1
 
 
 @pytest.mark.parametrize("policy", ["always madvise [never]\n", None])

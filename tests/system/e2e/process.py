@@ -143,6 +143,15 @@ def _forked(env: dict[str, str], log: Path, *arguments: str) -> ForkedService:
     return ForkedService(arguments, env, ROOT, log)
 
 
+def until_memory_is_moved(found: Service, seconds: float = PATIENCE) -> None:
+    """Returns when the service's log, at level info, says that it has moved its memory into large pages, or cannot."""
+    end = time.monotonic() + seconds
+    while "of memory are in large pages" not in found.output():
+        assert found.process.poll() is None, found.output()
+        assert time.monotonic() < end, f"its memory is not moved within {seconds:.0f} s:\n{found.output()}"
+        time.sleep(0.1)
+
+
 def until_ready(found: Service, seconds: float = PATIENCE) -> None:
     """Returns when readiness answers 200; AssertionError with the log when the process ends or takes too long."""
     end = time.monotonic() + seconds

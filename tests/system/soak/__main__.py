@@ -16,7 +16,7 @@ import sys
 
 from benchmarks.machine import describe
 from model import checkpoint
-from tests.system.e2e.process import Service, service
+from tests.system.e2e.process import Service, service, until_memory_is_moved
 from tests.system.soak import journal, leaving, mixed
 from tests.system.soak.frames import pairs
 from tests.system.soak.load import Tally, arriving, waiting
@@ -91,6 +91,7 @@ def run(plan: Plan) -> list[Promise]:
     os.sched_setaffinity(0, cores[:1])  # the process below is born with it
     with service("serve", wait=True, forked=False, **settings) as running:
         os.sched_setaffinity(0, cores[-1:])
+        until_memory_is_moved(running)
         try:
             found = asyncio.run(pressed(plan, running))
             found += asyncio.run(many(plan, running))

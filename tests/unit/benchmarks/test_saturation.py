@@ -12,7 +12,8 @@ from tests.system.e2e.process import service, tiny_weights
 
 
 def test_service_and_executor_give_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its frames are judged here, not the core that it is kept on, nor the time of its imports.
+    # Its frames are judged here, not the core that it is kept on, nor the time of its imports, nor its pages.
+    monkeypatch.setattr(saturation, "until_settled", lambda pid: 0)
     monkeypatch.setattr(saturation, "service", functools.partial(service, forked=True))
     found = saturation.measure(tiny_weights(tmp_path), (32, 48), ("auto", "full"), seconds=0.1, rounds=1)
     assert list(found) == ["auto", "full"]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from service.cli.video import main
 from service.core.errors import InvalidRequest
@@ -22,11 +23,13 @@ from tests.unit.rest.small import Small, running
 RANGES = ",".join(f"{k * 1000001}-{k * 1000001 + 1000000}" for k in range(30))
 LONG = "9" * 60_000
 NUMBERS = (LONG, "1e400", "nan", "-1", "1" * 19, "\u0663", "")
+#: One service for all: what is refused leaves nothing behind, and to build it takes longer than the refusal.
+MODULE = pytest.mark.asyncio(loop_scope="module")
 #: Seconds that an answer may take of the thread all share: mostly a fiftieth, before the bounds up to nineteen.
 AT_ONCE = 0.5
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge() -> AsyncIterator[Small]:
     async with running(Settings(max_body_bytes=2**20)) as small:
         small.app.include_router(oip.router(small.parts))
@@ -50,16 +53,19 @@ async def _refused(edge: Small, path: str, field: str, **how: Any) -> None:
 
 @pytest.mark.parametrize("name", ["ahead", "every", "blocks", "scale"])
 @pytest.mark.parametrize("value", NUMBERS)
+@MODULE
 async def test_numbers_of_a_clip(edge: Small, name: str, value: str) -> None:
     query = {name: value} if name in ("ahead", "every") else {"every": "2", name: value}
     await _refused(edge, "/v1/video", name, params=query, content=b"x")
 
 
 @pytest.mark.parametrize("value", [LONG, "1," * 15_000, "9-1", "1-9999999999", "x" * 60_000, "\u0663", ","])
+@MODULE
 async def test_lost_frames_of_a_clip(edge: Small, value: str) -> None:
     await _refused(edge, "/v1/video", "lost", params={"lost": value}, content=b"x")
 
 
+@MODULE
 async def test_wide_ranges_of_lost_frames_cost_nothing(edge: Small) -> None:
     # Nothing is wrong with them but that there is no clip.
     await _refused(edge, "/v1/video", "body", params={"lost": RANGES})
@@ -67,6 +73,7 @@ async def test_wide_ranges_of_lost_frames_cost_nothing(edge: Small) -> None:
 
 @pytest.mark.parametrize("name", ["steps", "seed", "blocks", "scale", "deadline_ms", "image_quality"])
 @pytest.mark.parametrize("value", NUMBERS)
+@MODULE
 async def test_options_of_a_prediction_in_query_and_form(edge: Small, name: str, value: str) -> None:
     files = {"previous": noise(16, 16, 1).tobytes(), "current": noise(16, 16, 2).tobytes()}
     await _refused(edge, "/v1/predict", name, params={name: value}, files=files)
@@ -75,6 +82,7 @@ async def test_options_of_a_prediction_in_query_and_form(edge: Small, name: str,
 
 @pytest.mark.parametrize("name", ["steps", "seed", "blocks", "deadline_ms", "image_quality"])
 @pytest.mark.parametrize("value", ["9" * 4000, "-1", "1e400", "[[]]", '"1"', "{}"])
+@MODULE
 async def test_options_of_a_prediction_in_json(edge: Small, name: str, value: str) -> None:
     body = f'{{"previous": "", "current": "", "{name}": {value}}}'
     await _refused(edge, "/v1/predict", name, content=body, headers={"Content-Type": "application/json"})
@@ -82,6 +90,7 @@ async def test_options_of_a_prediction_in_json(edge: Small, name: str, value: st
 
 @pytest.mark.parametrize("name", ["steps", "seed", "blocks", "scale", "timeout"])
 @pytest.mark.parametrize("value", ["9" * 4000, "-1", "1e400", "[]", '"' + "9" * 4000 + '"'])
+@MODULE
 async def test_parameters_of_the_inference_protocol(edge: Small, name: str, value: str) -> None:
     tensor = '{"name":"FRAMES","datatype":"UINT8","shape":[1,2,1,1,3],"data":[1,2,3,4,5,6]}'
     body = f'{{"inputs": [{tensor}], "parameters": {{"{name}": {value}}}}}'
@@ -89,6 +98,7 @@ async def test_parameters_of_the_inference_protocol(edge: Small, name: str, valu
 
 
 @pytest.mark.parametrize("side", ["9" * 4000, "1e400", "-1", "{}", "18446744073709551616"])
+@MODULE
 async def test_sides_of_a_tensor(edge: Small, side: str) -> None:
     body = f'{{"inputs": [{{"name":"FRAMES","datatype":"UINT8","shape":[1,2,{side},{side},3],"data":[1]}}]}}'
     answer = await edge.http.post("/v2/models/dmvfn/infer", content=body)
@@ -116,6 +126,7 @@ def test_options_of_the_command_line(option: tuple[str, str], capsys: pytest.Cap
     assert option[0] in capsys.readouterr().err
 
 
+@MODULE
 async def test_all_at_once_leave_time_for_others(edge: Small) -> None:
     bounds = UpperBounds(thread_s=20 * AT_ONCE)
     while bounds.unmet():
