@@ -54,4 +54,4 @@ def test_the_verb_refuses_what_it_cannot_write(
     checkpoint.save(three_blocks, weights, checkpoint.Metadata())
     assert main(["export", str(tmp_path / "full.xml"), "--weights", str(weights)]) == 2
     assert main(["export", str(tmp_path / "a.pt2"), "--weights", str(weights), "--height", "30", "--width", "48"]) == 2
-    assert "32x48" in capsys.readouterr().out
+    assert "32x48" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_every_method_is_timed_and_scored_for_sharpness(report: Path) -> None:
 
 def test_an_empty_folder_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["evaluate", str(tmp_path)]) == 2
-    assert "no clip" in capsys.readouterr().out
+    assert "no clip" in capsys.readouterr().err
 
 
 def test_with_the_times_of_an_earlier_report_an_evaluation_is_twice_the_same(report: Path, tmp_path: Path) -> None:
@@ -110,4 +110,4 @@ def test_times_that_are_no_report_are_refused(report: Path, tmp_path: Path, caps
     data = ["evaluate", str(report.parent / "clips"), "--weights", str(report.parent / "w.safetensors"), "--limit", "1"]
     data += ["--device", "cpu", "--times", str(tmp_path / "no.json"), "--per-clip", "1", "--steps", "1"]
     assert entry.main([*data, "--out", str(tmp_path / "out")]) == 2
-    assert "milliseconds" in capsys.readouterr().out
+    assert "milliseconds" in capsys.readouterr().err

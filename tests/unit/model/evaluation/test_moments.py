@@ -37,7 +37,7 @@ def test_the_tables_have_both_ways_and_a_steady_slide_is_kept(
 
 def test_a_folder_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["moments", str(tmp_path)]) == 2
-    assert "error" in capsys.readouterr().out
+    assert "error" in capsys.readouterr().err
 
 
 def test_scores_are_means_over_clips_of_their_windows() -> None:

@@ -44,4 +44,4 @@ def test_a_single_clip_has_no_standard_error() -> None:
 
 def test_a_folder_without_clips_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["streams", str(tmp_path)]) == 2
-    assert "error" in capsys.readouterr().out
+    assert "error" in capsys.readouterr().err

@@ -51,18 +51,18 @@ def test_a_run_trains_from_clips_and_continues(tmp_path: Path, capsys: pytest.Ca
 def test_a_run_file_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.toml").write_text('name = "x"\nwheels = 4')
     assert entry.main(["train", str(tmp_path / "bad.toml")]) == 2
-    assert "unknown key wheels" in capsys.readouterr().out
+    assert "unknown key wheels" in capsys.readouterr().err
 
 
 def test_missing_clips_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "clips").mkdir()
     assert _train(tmp_path) == 2
-    assert "no clip" in capsys.readouterr().out
+    assert "no clip" in capsys.readouterr().err
 
 
 def test_a_committed_run_is_found_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`make train RUN=h100`, as README has it, in a folder without the run's clips: only they are missing."""
     assert entry.main(["train", "h100", "--data", str(tmp_path), "--device", "cpu"]) == 2
-    assert str(tmp_path) in capsys.readouterr().out
+    assert str(tmp_path) in capsys.readouterr().err
     assert entry.main(["train", "h200", "--data", str(tmp_path), "--device", "cpu"]) == 2
-    assert "h200" in capsys.readouterr().out
+    assert "h200" in capsys.readouterr().err

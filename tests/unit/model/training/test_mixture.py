@@ -129,7 +129,7 @@ def test_what_is_no_run_is_refused(text: str, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(PlanError, match=r"run\.toml"):
         train_mixture.read(tmp_path / "run.toml", tmp_path)
     assert entry.main(["train-head", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]) == 2
-    assert "error" in capsys.readouterr().out
+    assert "error" in capsys.readouterr().err
 
 
 def test_the_shipped_runs_can_be_read() -> None:
