@@ -55,7 +55,7 @@ class ContainerSource:
         file_kinds.check_shown_here(file)
         try:
             name = file_kinds.container_name(file)
-            container = av.open(_whole_name(file), "r", format=name, options=SAFE)
+            container = av.open(whole_name(file), "r", format=name, options=SAFE)
             assert isinstance(container, InputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:
@@ -250,7 +250,7 @@ class ContainerSource:
         self._container.close()
 
 
-def _whole_name(file: Path | BinaryIO) -> str | BinaryIO:
+def whole_name(file: Path | BinaryIO) -> str | BinaryIO:
     """Return a file as FFmpeg takes it: it reads what stands before a colon as a protocol, but for a whole path."""
     return str(file.absolute()) if isinstance(file, Path) else file
 

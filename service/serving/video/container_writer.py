@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.serving.video import pictures, sound
 from service.serving.video.clip import UNSPECIFIED, Info, Item, Passed, SoundMode, Timed, VideoError
-from service.serving.video.container_reader import reason
+from service.serving.video.container_reader import reason, whole_name
 
 #: Tried in this order for each container; the first that this PyAV has is used.
 _CODECS = {".webm": ("libvpx-vp9", "libvpx")}
@@ -68,9 +68,7 @@ class ContainerSink:
         self._format = _FORMATS.get(suffix, "mp4")
         options = _MAX_INTERLEAVE | (STREAMED if self._is_stream else {"movflags": "+faststart"})
         try:
-            container = av.open(
-                str(file.absolute()) if isinstance(file, Path) else file, "w", self._format, container_options=options
-            )
+            container = av.open(whole_name(file), "w", self._format, container_options=options)
             assert isinstance(container, OutputContainer)
             self._container = container
         except (av.FFmpegError, ValueError, OSError) as error:

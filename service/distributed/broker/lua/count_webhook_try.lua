@@ -6,8 +6,6 @@
 
 local job = KEYS[1]
 if redis.call('HEXISTS', job, 's') == 0 then return 0 end
-local tries = tonumber(redis.call('HGET', job, 'tries') or 0) + 1
--- Needs no memory: what follows is then granted by a full server.
-redis.call('HDEL', job, 'tries')
-redis.call('HSET', job, 'tries', tries)
-return tries
+-- Changes nothing and needs no memory: what follows is then granted by a full server.
+redis.call('HDEL', job, '')
+return redis.call('HINCRBY', job, 'tries', 1)
